@@ -1,0 +1,35 @@
+# Everything runs from a virtual environment in the checkout, made once by the first target that needs it.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+DEVICE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+READY  := $(VENV)/.ready-$(DEVICE)
+
+.PHONY: setup demo learning test test-fast check format
+
+demo: $(READY)            ## train the shapes critic by GRPO and show that it got better
+	$(BIN)/interleave train recipes/shapes_grpo.yaml
+
+learning: $(READY)        ## the demo with three seeds; fails unless all three hold
+	$(BIN)/interleave learning recipes/shapes_grpo.yaml --seeds 0 1 2
+
+test: $(READY) check      ## what CI runs
+	$(BIN)/pytest -m slow
+
+check: $(READY)           ## format, lint, types and the fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not slow"
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+setup: $(READY)
+
+$(READY): setup.py requirements.lock
+	@echo "setting up $(VENV) for $(DEVICE) (a few minutes, once)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c requirements.lock -e ".[$(DEVICE),dev]"
+	@touch $@

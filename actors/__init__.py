@@ -1,0 +1,5 @@
+"""The only home of Ray, verl, vLLM, diffusers and HTTP."""
+
+from actors import cpu_torch
+
+cpu_torch.install()

@@ -1,0 +1,104 @@
+"""Images and paid-for answers on disk, named by content: shared by all processes of a run.
+
+    <root>/images/ab/abcd...png     an image by the SHA-256 of its pixels' PNG bytes
+    <root>/calls/ab/abcd....json    the answer to a call by the SHA-256 of everything it depends on
+
+Writers never lock: a file appears by rename, complete or not at all, and equal content has an equal name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from rollout.types import ImageRef
+
+_PREFIX = "sha256:"
+
+
+class Store:
+    """A content-addressed folder. Cheap to make, safe to pickle, safe for many writers."""
+
+    def __init__(self, root: Path | str):
+        self.root = Path(root)
+
+    def put_image(self, image: Image.Image) -> ImageRef:
+        """Commit an image and return its reference."""
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, format="PNG")
+        data = buffer.getvalue()
+        digest = hashlib.sha256(data).hexdigest()
+        _write_once(self._path("images", digest, "png"), data)
+        return _PREFIX + digest
+
+    def image_path(self, ref: ImageRef) -> Path:
+        """Return the file of an image reference."""
+        if ref.startswith(_PREFIX):
+            return self._path("images", ref.removeprefix(_PREFIX), "png")
+        return Path(ref)
+
+    def get_image(self, ref: ImageRef) -> Image.Image:
+        """Load an image as RGB. Raises FileNotFoundError with the reference."""
+        path = self.image_path(ref)
+        if not path.exists():
+            raise FileNotFoundError(f"image {ref} is not at {path}")
+        with Image.open(path) as image:
+            return image.convert("RGB")
+
+    def digest(self, ref: ImageRef | None) -> str:
+        """Return the content digest of an image; '' for no image."""
+        if ref is None:
+            return ""
+        if ref.startswith(_PREFIX):
+            return ref.removeprefix(_PREFIX)
+        return hashlib.sha256(Path(ref).read_bytes()).hexdigest()
+
+    def get_call(self, key: str) -> Any | None:
+        """Return the committed answer to a call, or None."""
+        try:
+            return json.loads(self._path("calls", key, "json").read_text())
+        except FileNotFoundError:
+            return None
+
+    def put_call(self, key: str, answer: Any) -> None:
+        """Commit the answer to a call."""
+        _write_once(self._path("calls", key, "json"), json.dumps(answer).encode())
+
+    def _path(self, kind: str, digest: str, suffix: str) -> Path:
+        return self.root / kind / digest[:2] / f"{digest}.{suffix}"
+
+
+def call_key(**depends_on: Any) -> str:
+    """Return the name of a call: a digest of everything its answer depends on."""
+    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+
+
+def white_canvas(like: Image.Image) -> Image.Image:
+    """Return the white canvas that stands for "no image before"."""
+    return Image.new("RGB", like.size, (255, 255, 255))
+
+
+def load_images(store: Store, refs: tuple[ImageRef | None, ...]) -> list[Image.Image]:
+    """Load images in order; None becomes a white canvas as large as the first real one."""
+    loaded = [None if ref is None else store.get_image(ref) for ref in refs]
+    real = next(image for image in loaded if image is not None)
+    return [white_canvas(real) if image is None else image for image in loaded]
+
+
+def _write_once(path: Path, data: bytes) -> None:
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,93 @@
+"""The critic's one prompt and one parser, for training, data building and inference alike."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from rollout.types import Critique, Task
+
+IMAGE_MARK = "<image>"
+NUM_IMAGES = 2
+
+_ANSWER = re.compile(r"\A\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*\Z", re.DOTALL)
+_KEYS = {"previous_step_success": bool, "refine_prompt": str}
+
+
+class CritiqueError(ValueError):
+    """The answer is not a critique; `kind` is a short stable name to count by."""
+
+    def __init__(self, kind: str, detail: str):
+        super().__init__(f"{kind}: {detail}")
+        self.kind = kind
+
+
+def render_messages(template: str, task: Task) -> tuple[dict, ...]:
+    """Return the chat messages that ask for a critique of `task`.
+
+    `template` is the text of a prompt file with two `<image>` marks (before, after) and the fields
+    `{instruction}` and `{prompt}`; text before a line `---` is the system message.
+    """
+    system, separator, user = template.partition("\n---\n")
+    if not separator:
+        system, user = "", template
+    parts: list[dict] = []
+    pieces = user.strip().split(IMAGE_MARK)
+    if len(pieces) != NUM_IMAGES + 1:
+        raise ValueError(
+            f"a critic prompt needs {NUM_IMAGES} {IMAGE_MARK} marks (before, after), found {len(pieces) - 1}"
+        )
+    for position, piece in enumerate(pieces):
+        text = piece.replace("{instruction}", task.instruction).replace("{prompt}", task.prompt or task.instruction)
+        if position > 0:
+            parts.append({"type": "image"})
+        if text:
+            parts.append({"type": "text", "text": text})
+    user_message = {"role": "user", "content": parts}
+    if not system.strip():
+        return (user_message,)
+    return ({"role": "system", "content": [{"type": "text", "text": system.strip()}]}, user_message)
+
+
+def format_critique(critique: Critique) -> str:
+    """Return the text that `parse_critique` reads back: what SFT teaches.
+
+    >>> format_critique(Critique(True, "a red box", "sees a red box"))
+    '<think>sees a red box</think><answer>{"previous_step_success": true, "refine_prompt": "a red box"}</answer>'
+    """
+    answer = {"previous_step_success": critique.is_success, "refine_prompt": critique.refine_prompt}
+    return f"<think>{critique.thought}</think><answer>{json.dumps(answer, ensure_ascii=False)}</answer>"
+
+
+def parse_critique(text: str) -> Critique:
+    """Read `<think>...</think><answer>{...}</answer>`; raise `CritiqueError` for anything else.
+
+    Strict on purpose: a lenient parser would teach the policy that sloppy answers pay.
+    """
+    if text.count("<think>") > 1 or text.count("<answer>") > 1:
+        raise CritiqueError("nested_tags", "more than one <think> or <answer>")
+    match = _ANSWER.match(text)
+    if match is None:
+        raise CritiqueError("tags", "expected <think>...</think><answer>...</answer> and nothing else")
+    thought, body = match.groups()
+    try:
+        answer = json.loads(body, object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise CritiqueError("json", str(error)[:200]) from None
+    if not isinstance(answer, dict):
+        raise CritiqueError("not_object", f"the answer is a {type(answer).__name__}, expected an object")
+    if set(answer) != set(_KEYS):
+        raise CritiqueError("keys", f"found {sorted(answer)[:5]}, expected {sorted(_KEYS)}")
+    for key, kind in _KEYS.items():
+        if not isinstance(answer[key], kind):
+            raise CritiqueError("type", f"{key} is a {type(answer[key]).__name__}, expected {kind.__name__}")
+    if not answer["refine_prompt"].strip():
+        raise CritiqueError("empty_prompt", "refine_prompt is empty")
+    return Critique(answer["previous_step_success"], answer["refine_prompt"].strip(), thought.strip())
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        raise ValueError(f"duplicate keys in {keys[:5]}")
+    return dict(pairs)

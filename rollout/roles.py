@@ -1,0 +1,71 @@
+"""The four roles around the loop, as Protocols. Fakes (`tests/fakes.py`) and actors satisfy them alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from rollout.types import Batch, EditRequest, ImageRef, Response, SampleRequest, ScoreRequest, Scores
+
+
+class Sampler(Protocol):
+    """Draws responses from the newest published policy."""
+
+    async def sample(self, request: SampleRequest) -> Response:
+        """Return the response as soon as it is finished, whatever else is in flight."""
+        ...
+
+
+class Generator(Protocol):
+    """A frozen image generator."""
+
+    async def edit(self, request: EditRequest) -> ImageRef:
+        """Return the new image, committed to the store. Raises `GeneratorError`."""
+        ...
+
+
+class Judge(Protocol):
+    """Scores an image; never guesses."""
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        """Return the scores. Raises `JudgeError` when none can be had."""
+        ...
+
+
+class GeneratorError(RuntimeError):
+    """The generator could not make this image, after its retries."""
+
+
+class JudgeError(RuntimeError):
+    """The judge gave no usable scores, after its retries."""
+
+
+class Policy(Protocol):
+    """The critic being trained."""
+
+    version: int
+    """Number of updates done; what samplers are told at a publish."""
+
+    async def update(self, batch: Batch) -> dict[str, float]:
+        """Do the optimizer steps for one batch and return metrics keyed `policy/...`."""
+        ...
+
+    async def publish(self, samplers: Sampler) -> dict[str, float]:
+        """Hand the weights to the samplers and verify it. Raises `PublishError`; returns `publish/...`."""
+        ...
+
+    async def save(self, folder: Path) -> None:
+        """Write a checkpoint to resume from (model, optimizer, schedule)."""
+        ...
+
+    async def load(self, folder: Path) -> None:
+        """Resume from a checkpoint."""
+        ...
+
+    async def export(self, folder: Path) -> None:
+        """Write a Hugging Face checkpoint that transformers and vLLM load as it is."""
+        ...
+
+
+class PublishError(RuntimeError):
+    """The samplers do not run the policy's weights; says what differs."""

