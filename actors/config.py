@@ -13,6 +13,8 @@ class PolicyConfig:
     model: str = "???"
     """Folder or hub id of a Qwen-VL checkpoint in Hugging Face format."""
     num_ranks: int = 2
+    ranks_per_node: int = 8
+    """More ranks than this spread over nodes, this many on each."""
     gpus_per_rank: int = 0
     """1 on a GPU cluster; 0 trains on CPU over gloo."""
     num_threads: int = 1
@@ -36,6 +38,15 @@ class PolicyConfig:
     warmup_steps: int = 0
     max_grad_norm: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.gpus_per_rank not in (0, 1):
+            raise ValueError(f"policy.gpus_per_rank={self.gpus_per_rank}: a rank has one GPU (1) or none (0)")
+        if self.num_ranks > self.ranks_per_node and self.num_ranks % self.ranks_per_node:
+            raise ValueError(
+                f"policy.num_ranks={self.num_ranks} does not fill nodes of {self.ranks_per_node} ranks; "
+                "make it a multiple of policy.ranks_per_node"
+            )
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -46,13 +57,27 @@ class LossConfig:
     clip_high: float = 0.2
     aggregation: str = "token-mean"
     """verl's loss_agg_mode: token-mean, seq-mean-token-sum, seq-mean-token-mean or seq-mean-token-sum-norm."""
+    scale_factor: int | None = None
+    """Tokens; what seq-mean-token-sum-norm divides by (Dr. GRPO: the longest response allowed)."""
     kl_coef: float = 0.0
     """Above 0: a frozen reference copy is kept and its KL is added to the loss."""
     kl_type: str = "low_var_kl"
     entropy_coef: float = 0.0
+    has_entropy_metric: bool = True
+    """Report the policy's entropy even when it is not in the loss (costs a softmax over the vocabulary)."""
     num_mini_batches: int = 1
     """Optimizer steps an update is cut into."""
     num_epochs: int = 1
+    rollout_correction: str | None = None
+    """token or sequence: weigh the loss by the truncated trainer/sampler probability ratio, for stale responses."""
+    rollout_correction_limit: float = 2.0
+    """The weight is cut off here."""
+
+    def __post_init__(self) -> None:
+        if self.aggregation == "seq-mean-token-sum-norm" and self.scale_factor is None:
+            raise ValueError("loss.aggregation=seq-mean-token-sum-norm needs loss.scale_factor (a number of tokens)")
+        if self.rollout_correction not in (None, "token", "sequence"):
+            raise ValueError(f"loss.rollout_correction={self.rollout_correction!r}: use token, sequence or null")
 
 
 @dataclass(frozen=True)
@@ -66,6 +91,8 @@ class SamplerConfig:
     max_model_len: int = 2048
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 4096
+    max_images: int = 2
+    """Images a prompt may have."""
     block_size: int = 32
     enforce_eager: bool = True
     gpu_memory_utilization: float = 0.8
@@ -73,6 +100,12 @@ class SamplerConfig:
     """Key-value cache of one engine on CPU, in GiB."""
     publish_tolerance: float = 1e-3
     """Largest |log-prob| gap between policy and sampler that a verified publish may show (bf16: 0.2)."""
+    bucket_mib: int = 256
+    """Weights travel in pieces of this size; two are in flight."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gpus_per_sampler <= 1:
+            raise ValueError(f"sampler.gpus_per_sampler={self.gpus_per_sampler}: one engine runs on at most one GPU")
 
 
 @dataclass(frozen=True)
@@ -83,15 +116,21 @@ class GeneratorConfig:
     """Name of a pipeline class in diffusers."""
     model: str = "???"
     num_replicas: int = 1
+    """0: one pipeline in the caller's process, without Ray (tools and tests)."""
     gpus_per_replica: float = 0
+    cpus_per_replica: float = 1
+    """Ray's logical CPUs."""
     num_threads: int = 1
+    """OMP threads of one replica (CPU only)."""
     dtype: str = "float32"
     height: int = 1024
     width: int = 1024
     max_batch_size: int = 8
+    """Edits of one before-image that share a forward pass; 1 for pipelines that cannot batch prompts."""
     batch_wait_s: float = 0.005
-    timeout_s: float = 120.0
-    """Deadline of one edit, its retries included."""
+    """How long a batch that is not full waits for more."""
+    timeout_s: float = 300.0
+    """Deadline of one edit: the queue of the pool and all retries included."""
     num_attempts: int = 3
     call: dict[str, Any] = field(default_factory=dict)
     """Further keyword arguments of the pipeline's call: num_inference_steps, guidance_scale, ..."""
@@ -113,11 +152,16 @@ class JudgeConfig:
     """openai: environment variable that holds the key."""
     semantics_rubric: str = "recipes/prompts/judge_semantics.txt"
     quality_rubric: str = "recipes/prompts/judge_quality.txt"
+    call: dict[str, Any] = field(default_factory=dict)
+    """openai: keyword arguments of the chat call, over temperature=0 and max_tokens=1024; null drops one."""
     num_replicas: int = 1
+    """0: in the caller's process, without Ray; cheapest where scoring is."""
+    cpus_per_replica: float = 0.1
+    """Ray's logical CPUs."""
     max_concurrency: int = 32
     """Calls in flight in one replica."""
-    timeout_s: float = 60.0
-    """Deadline of one score, its retries included."""
+    timeout_s: float = 120.0
+    """Deadline of one call, its retries included."""
     num_attempts: int = 4
 
 
@@ -128,3 +172,5 @@ class RolloutWorkersConfig:
     num_workers: int = 2
     groups_per_worker: int = 16
     """Groups in flight in one worker."""
+    cpus_per_worker: float = 0.1
+    """Ray's logical CPUs."""

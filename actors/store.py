@@ -1,7 +1,7 @@
 """Images and paid-for answers on disk, named by content: shared by all processes of a run.
 
     <root>/images/ab/abcd...png     an image by the SHA-256 of its pixels' PNG bytes
-    <root>/calls/ab/abcd....json    the answer to a call by the SHA-256 of everything it depends on
+    <root>/calls/ab/abcd....json    a call, by the SHA-256 of everything its answer depends on: request and answer
 
 Writers never lock: a file appears by rename, complete or not at all, and equal content has an equal name.
 """
@@ -13,6 +13,7 @@ import io
 import json
 import os
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,12 @@ class Store:
     """A content-addressed folder. Cheap to make, safe to pickle, safe for many writers."""
 
     def __init__(self, root: Path | str):
-        self.root = Path(root)
+        # Absolute, because actors do not share the driver's working directory.
+        self.root = Path(root).absolute()
 
     def put_image(self, image: Image.Image) -> ImageRef:
         """Commit an image and return its reference."""
-        buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, format="PNG")
-        data = buffer.getvalue()
+        data = _encode(image)
         digest = hashlib.sha256(data).hexdigest()
         _write_once(self._path("images", digest, "png"), data)
         return _PREFIX + digest
@@ -52,13 +52,20 @@ class Store:
         with Image.open(path) as image:
             return image.convert("RGB")
 
+    def png_bytes(self, ref: ImageRef) -> bytes:
+        """Return an image as PNG, whatever its file's format. Raises FileNotFoundError with the reference."""
+        if ref.startswith(_PREFIX) and (path := self.image_path(ref)).exists():
+            return path.read_bytes()
+        return _encode(self.get_image(ref))
+
     def digest(self, ref: ImageRef | None) -> str:
-        """Return the content digest of an image; '' for no image."""
+        """Return the content digest of an image; '' for no image. Raises FileNotFoundError."""
         if ref is None:
             return ""
         if ref.startswith(_PREFIX):
             return ref.removeprefix(_PREFIX)
-        return hashlib.sha256(Path(ref).read_bytes()).hexdigest()
+        status = Path(ref).stat()
+        return _file_digest(ref, status.st_mtime_ns, status.st_size)
 
     def get_call(self, key: str) -> Any | None:
         """Return the committed answer to a call, or None."""
@@ -92,13 +99,29 @@ def load_images(store: Store, refs: tuple[ImageRef | None, ...]) -> list[Image.I
     return [white_canvas(real) if image is None else image for image in loaded]
 
 
+def _encode(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@lru_cache(maxsize=4096)
+def _file_digest(path: str, mtime_ns: int, size: int) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
 def _write_once(path: Path, data: bytes) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

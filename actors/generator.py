@@ -1,0 +1,201 @@
+"""A frozen diffusers pipeline behind a pool of replicas, and the `Generator` that pays it once an edit."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from actors.batcher import Batcher
+from actors.config import GeneratorConfig
+from actors.model_digest import model_digest
+from actors.paid_call import PaidCalls
+from actors.pool import Pool, deploy, replica_options
+from actors.retry import CallError, Fault, RetryPolicy
+from actors.store import Store
+from rollout.roles import GeneratorError
+from rollout.types import EditRequest, ImageRef
+
+NUM_DECODED = 64
+"""Before-images that a replica keeps decoded."""
+MAX_BAD_BATCHES = 3
+"""Failed batches in a row after which a replica calls itself sick and is replaced."""
+BATCHES_QUEUED = 4
+"""Full batches that a replica may hold: from a longer queue it can pick fuller batches of one image."""
+
+
+class GeneratorReplica:
+    """One loaded pipeline. It is healthy once it has made an image."""
+
+    def __init__(self, config: GeneratorConfig, store_root: str):
+        import diffusers
+        import torch
+
+        self._config = config
+        self._store = Store(store_root)
+        folder = _local_folder(config.model)
+        self._model = model_digest(folder)
+        pipeline = getattr(diffusers, config.pipeline).from_pretrained(folder, dtype=getattr(torch, config.dtype))
+        self._pipeline = pipeline.to("cuda" if config.gpus_per_replica else "cpu")
+        self._pipeline.set_progress_bar_config(disable=True)
+        self._parameters = set(inspect.signature(pipeline.__call__).parameters)
+        self._decoded = lru_cache(maxsize=NUM_DECODED)(self._store.get_image)
+        self._batcher = Batcher(self._run, max_batch_size=config.max_batch_size, wait_s=config.batch_wait_s)
+        self._num_bad = 0
+        canvas = Image.new("RGB", (config.width, config.height), "white")
+        self._draw(canvas if "image" in self._parameters else None, [EditRequest(None, "a red box", 0)])
+        self._is_warm = True
+
+    async def __call__(self, request: EditRequest) -> dict[str, Any] | Fault:
+        """Make and commit one image: its reference under `image`, and what it took."""
+        if request.image is not None and "image" not in self._parameters:
+            return Fault("unsupported", f"{self._config.pipeline} edits no images", is_retryable=False)
+        try:
+            done = await self._batcher.submit(request.image, request)
+        except FileNotFoundError as error:
+            return Fault("no_image", str(error), is_retryable=False)
+        except Exception as error:
+            return Fault(type(error).__name__, " ".join(str(error).split())[:500])
+        took = {"queue_seconds": done.queue_s, "run_seconds": done.run_s / done.batch_size}
+        return {"image": done.result, **took, "batch_size": done.batch_size}
+
+    async def describe(self) -> str:
+        """Return the digest of the loaded model."""
+        return self._model
+
+    def check_health(self) -> None:
+        """Raise when no image was made yet, or none of late."""
+        if not getattr(self, "_is_warm", False):
+            raise RuntimeError("the generator has made no image yet")
+        if self._num_bad >= MAX_BAD_BATCHES:
+            raise RuntimeError(f"the last {self._num_bad} batches of the generator failed")
+
+    def _run(self, requests: Sequence[EditRequest]) -> list[ImageRef | Exception]:
+        """Make the images of requests that share a before-image, each request once."""
+        before = requests[0].image
+        image = None if before is None else self._decoded(before)
+        unique = list(dict.fromkeys(requests))
+        try:
+            made = self._draw(image, unique)
+        except Exception as error:
+            made = [error] if len(unique) == 1 else [self._draw_alone(image, request) for request in unique]
+        is_bad = all(isinstance(result, Exception) for result in made)
+        self._num_bad = self._num_bad + 1 if is_bad else 0
+        refs = [result if isinstance(result, Exception) else self._store.put_image(result) for result in made]
+        by_request = dict(zip(unique, refs, strict=True))
+        return [by_request[request] for request in requests]
+
+    def _draw_alone(self, image: Image.Image | None, request: EditRequest) -> Image.Image | Exception:
+        # One request must not take its batch along (a prompt that breaks the tokenizer, too little memory).
+        try:
+            return self._draw(image, [request])[0]
+        except Exception as error:
+            return error
+
+    def _draw(self, image: Image.Image | None, requests: Sequence[EditRequest]) -> list[Image.Image]:
+        """Call the pipeline once; every request has its own noise, so its image does not depend on its batch."""
+        import torch
+
+        arguments: dict[str, Any] = {
+            "prompt": [request.prompt for request in requests],
+            "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
+            "height": self._config.height,
+            "width": self._config.width,
+            **self._config.call,
+        }
+        if image is not None:
+            arguments["image"] = image
+        images = self._pipeline(**arguments).images
+        if len(images) != len(requests):
+            raise RuntimeError(
+                f"{self._config.pipeline} made {len(images)} images of {len(requests)} prompts: set max_batch_size=1"
+            )
+        return images
+
+
+@dataclass
+class Generator:
+    """Satisfies `rollout.roles.Generator`. Picklable; each process keeps its own flights and counts."""
+
+    config: GeneratorConfig
+    store_root: str
+    pool: Pool
+    model: str
+    """Digest of the loaded model: two models never share a cached image."""
+
+    def __post_init__(self) -> None:
+        self._store = Store(self.store_root)
+        policy = RetryPolicy(self.config.timeout_s, self.config.num_attempts)
+        limit = max(1, self.config.num_replicas) * self.config.max_batch_size * BATCHES_QUEUED
+        self._calls = PaidCalls(self._store, policy, limit=limit, is_usable=self._has_image)
+
+    @classmethod
+    async def start(cls, config: GeneratorConfig, store_root: Path | str, name: str = "generator") -> Generator:
+        """Deploy the pool `name` and return its handle once every replica has made an image."""
+        root = str(Path(store_root).absolute())
+        pool = await deploy(
+            name,
+            partial(GeneratorReplica, config, root),
+            num_replicas=config.num_replicas,
+            max_ongoing=config.max_batch_size * BATCHES_QUEUED,
+            actor_options=replica_options(config.cpus_per_replica, config.gpus_per_replica, config.num_threads),
+        )
+        return cls(config, root, pool, await pool.describe())
+
+    async def edit(self, request: EditRequest) -> ImageRef:
+        """Return the new image, committed to the store. Raises `GeneratorError`."""
+        try:
+            answer = await self._calls.get(self._depends_on(request), partial(self._pay, request))
+        except CallError as error:
+            raise GeneratorError(str(error)) from error
+        except FileNotFoundError as error:
+            raise GeneratorError(f"no_image: {error}") from error
+        return answer["image"]
+
+    async def stats(self) -> dict[str, float]:
+        """Return counts of this process since its start, keyed `generator/...`; seconds are sums."""
+        return self._calls.stats("generator")
+
+    async def _pay(self, request: EditRequest) -> dict[str, Any]:
+        answer = await self.pool.call(request)
+        for name in ("queue_seconds", "run_seconds"):
+            self._calls.counts[name] += answer[name]
+        return answer
+
+    def _depends_on(self, request: EditRequest) -> dict[str, Any]:
+        config = self.config
+        return {
+            "service": "generator",
+            "pipeline": config.pipeline,
+            "model": self.model,
+            "dtype": config.dtype,
+            "size": [config.height, config.width],
+            "call": dict(config.call),
+            "before": self._store.digest(request.image),
+            "prompt": request.prompt,
+            "seed": request.seed,
+        }
+
+    def _has_image(self, answer: dict[str, Any]) -> bool:
+        return self._store.image_path(answer["image"]).exists()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"config": self.config, "store_root": self.store_root, "pool": self.pool, "model": self.model}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
+
+
+def _local_folder(model: str) -> str:
+    """Return the folder of a model, downloading a hub id once."""
+    if Path(model).is_dir():
+        return str(Path(model).absolute())
+    from diffusers import DiffusionPipeline
+
+    return DiffusionPipeline.download(model)

@@ -1,0 +1,125 @@
+"""Pools of replicas as Ray Serve deployments: routing, back-pressure, health and replacement come with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.schema import LoggingConfig
+
+from actors.retry import CallError, Fault
+
+_starting = threading.Lock()
+# A line for each request costs time and disk, and says nothing that our counts do not.
+_QUIET = LoggingConfig(log_level="WARNING", enable_access_log=False)
+
+
+def start_serve() -> None:
+    """Start Serve without its HTTP proxy; a no-op when it runs. Ray must be initialized."""
+    with _starting:
+        if not ray.is_initialized():
+            raise ValueError("Ray is not running: call ray.init() first, or set num_replicas=0 to do without it")
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        serve.start(proxy_location="Disabled", logging_config=_QUIET)
+
+
+def shutdown() -> None:
+    """Stop all pools."""
+    serve.shutdown()
+
+
+class Pool:
+    """Replicas made by `make`, behind one async `call`. Picklable.
+
+    Without a Serve handle the one replica is made lazily in the caller's process.
+    """
+
+    def __init__(self, make: Callable[[], Any], handle: Any = None):
+        self._make = make
+        self._handle = handle
+        self._local: Any = None
+
+    async def call(self, *arguments: Any) -> Any:
+        """Ask a replica; raise the `Fault` that it returns as a `CallError`."""
+        reply = await (self._ask_local(arguments) if self._handle is None else self._ask_replica(arguments))
+        if isinstance(reply, Fault):
+            raise CallError(reply)
+        return reply
+
+    async def describe(self) -> Any:
+        """Return what a replica says about itself."""
+        if self._handle is None:
+            return await (await self._replica()).describe()
+        return await self._handle.describe.remote()
+
+    async def _ask_replica(self, arguments: tuple) -> Any:
+        response = self._handle.remote(*arguments)
+        try:
+            return await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+
+    async def _ask_local(self, arguments: tuple) -> Any:
+        return await (await self._replica())(*arguments)
+
+    async def _replica(self) -> Any:
+        if self._local is None:
+            # In a future, so that concurrent first calls share one loading.
+            self._local = asyncio.ensure_future(asyncio.to_thread(self._make))
+        return await asyncio.shield(self._local)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_local": None}
+
+
+async def deploy(
+    name: str, make: Callable[[], Any], *, num_replicas: int, max_ongoing: int, actor_options: dict[str, Any]
+) -> Pool:
+    """Start a pool and return it once every replica is healthy. `num_replicas=0`: no Ray at all.
+
+    `max_ongoing` bounds the requests inside one replica; further ones wait in their router.
+    """
+    if num_replicas == 0:
+        return Pool(make)
+    start_serve()
+    deployment = serve.deployment(
+        name=name,
+        num_replicas=num_replicas,
+        max_ongoing_requests=max_ongoing,
+        ray_actor_options=actor_options,
+        health_check_period_s=2.0,
+        health_check_timeout_s=60.0,
+        graceful_shutdown_timeout_s=2.0,
+        max_constructor_retry_count=2,
+        logging_config=_QUIET,
+    )(Replica)
+    handle = await asyncio.to_thread(serve.run, deployment.bind(make), name=name, route_prefix=None)
+    return Pool(make, handle)
+
+
+class Replica:
+    """What Serve runs: the object made by `make`, with its health."""
+
+    def __init__(self, make: Callable[[], Any]):
+        self._inner = make()
+
+    async def __call__(self, *arguments: Any) -> Any:
+        return await self._inner(*arguments)
+
+    async def describe(self) -> Any:
+        return await self._inner.describe()
+
+    async def check_health(self) -> None:
+        self._inner.check_health()
+
+
+def replica_options(num_cpus: float, num_gpus: float, num_threads: int) -> dict[str, Any]:
+    """Return Ray's options of a replica; thread counts must be in the environment before torch loads."""
+    threads = {name: str(num_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    return {"num_cpus": num_cpus, "num_gpus": num_gpus, "runtime_env": {"env_vars": threads}}

@@ -1,0 +1,120 @@
+"""CPU actors that carry whole groups from task to reward: one remote call a group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from actors.config import RolloutWorkersConfig
+from rollout.types import Group, Task
+
+MAX_DEATHS = 3
+"""Workers that one group may see die before it is blamed."""
+
+
+class Journey(Protocol):
+    """A picklable object that carries a group; may also have `async stats() -> dict[str, float]`."""
+
+    async def roll_out(self, task: Task, n: int, seed: int, **options: Any) -> Group:
+        """Return the group of `n` samples of `task`."""
+        ...
+
+
+class RolloutWorkerError(RuntimeError):
+    """A group killed every worker that took it."""
+
+
+class _Worker:
+    def __init__(self, journey: Journey):
+        self._journey = journey
+
+    async def roll_out(self, task: Task, n: int, seed: int, options: dict[str, Any]) -> Group:
+        return await self._journey.roll_out(task, n, seed, **options)
+
+    async def stats(self) -> dict[str, float]:
+        stats = getattr(self._journey, "stats", None)
+        return {} if stats is None else await stats()
+
+
+@dataclass(eq=False)
+class _Slot:
+    actor: Any
+    num_groups: int = 0
+
+
+class RolloutWorkers:
+    """A fixed number of workers; a dead one is replaced and its groups are carried by another."""
+
+    def __init__(self, config: RolloutWorkersConfig, journey: Journey):
+        self._journey = ray.put(journey)
+        # A few calls beyond the groups, so that `stats` never waits behind them.
+        self._make = ray.remote(_Worker).options(
+            num_cpus=config.cpus_per_worker, max_concurrency=config.groups_per_worker + 4
+        )
+        self._groups_per_worker = config.groups_per_worker
+        self._slots = [_Slot(self._make.remote(self._journey)) for _ in range(config.num_workers)]
+        self._places = asyncio.Semaphore(config.num_workers * config.groups_per_worker)
+        self._num_deaths = 0
+
+    @classmethod
+    async def start(cls, config: RolloutWorkersConfig, journey: Journey) -> RolloutWorkers:
+        """Start the workers and return once each has its journey. Ray must be initialized."""
+        workers = cls(config, journey)
+        await asyncio.gather(*(_ask(slot.actor.stats) for slot in workers._slots))
+        return workers
+
+    async def roll_out(self, task: Task, n: int, seed: int, **options: Any) -> Group:
+        """Return the group of `task`, by the least loaded worker.
+
+        Waits when every worker is full. Cancelling it cancels the remote work. What the journey
+        raises is raised here. Raises `RolloutWorkerError` after `MAX_DEATHS` dead workers.
+        """
+        async with self._places:
+            for _ in range(MAX_DEATHS):
+                slot = min(self._slots, key=lambda slot: slot.num_groups)
+                actor = slot.actor
+                slot.num_groups += 1
+                try:
+                    return await _ask(actor.roll_out, task, n, seed, options)
+                except RayActorError as error:
+                    last = error
+                    self._replace(slot, actor)
+                finally:
+                    slot.num_groups -= 1
+        raise RolloutWorkerError(f"task {task.id}: {MAX_DEATHS} workers died with it, the last: {last}") from last
+
+    async def stats(self) -> dict[str, float]:
+        """Return the journeys' stats, added up over the workers, and `rollout_workers/...`."""
+        # A worker that is dead just now has nothing to tell; its counts are lost.
+        answers = await asyncio.gather(*(_ask(slot.actor.stats) for slot in self._slots), return_exceptions=True)
+        total: Counter[str] = Counter()
+        for answer in answers:
+            if isinstance(answer, dict):
+                total.update(answer)
+        return {**total, "rollout_workers/deaths": float(self._num_deaths)}
+
+    async def stop(self) -> None:
+        """Kill the workers."""
+        for slot in self._slots:
+            ray.kill(slot.actor)
+
+    def _replace(self, slot: _Slot, dead: Any) -> None:
+        if slot.actor is dead:
+            self._num_deaths += 1
+            slot.actor = self._make.remote(self._journey)
+
+
+async def _ask(method: Any, *arguments: Any) -> Any:
+    reference = method.remote(*arguments)
+    try:
+        return await reference
+    except asyncio.CancelledError:
+        ray.cancel(reference)
+        raise
+    except RayTaskError as error:
+        raise error.cause from error
