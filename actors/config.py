@@ -135,6 +135,13 @@ class GeneratorConfig:
     call: dict[str, Any] = field(default_factory=dict)
     """Further keyword arguments of the pipeline's call: num_inference_steps, guidance_scale, ..."""
 
+    def __post_init__(self) -> None:
+        if min(self.max_batch_size, self.num_attempts) < 1 or self.num_replicas < 0 or self.timeout_s <= 0:
+            raise ValueError(
+                f"generator: max_batch_size={self.max_batch_size}, num_attempts={self.num_attempts} (each 1 or more), "
+                f"num_replicas={self.num_replicas} (0 or more), timeout_s={self.timeout_s} (above 0)"
+            )
+
 
 @dataclass(frozen=True)
 class JudgeConfig:
@@ -164,6 +171,15 @@ class JudgeConfig:
     """Deadline of one call, its retries included."""
     num_attempts: int = 4
 
+    def __post_init__(self) -> None:
+        if self.kind not in ("embedded", "openai"):
+            raise ValueError(f"judge.kind={self.kind!r}: use embedded (with judge.scorer) or openai (with judge.model)")
+        if min(self.max_concurrency, self.num_attempts) < 1 or self.num_replicas < 0 or self.timeout_s <= 0:
+            raise ValueError(
+                f"judge: max_concurrency={self.max_concurrency}, num_attempts={self.num_attempts} (each 1 or more), "
+                f"num_replicas={self.num_replicas} (0 or more), timeout_s={self.timeout_s} (above 0)"
+            )
+
 
 @dataclass(frozen=True)
 class RolloutWorkersConfig:
@@ -174,3 +190,9 @@ class RolloutWorkersConfig:
     """Groups in flight in one worker."""
     cpus_per_worker: float = 0.1
     """Ray's logical CPUs."""
+
+    def __post_init__(self) -> None:
+        if min(self.num_workers, self.groups_per_worker) < 1:
+            raise ValueError(
+                f"workers: num_workers={self.num_workers} and groups_per_worker={self.groups_per_worker}: each 1 or more"
+            )

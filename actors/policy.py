@@ -1,0 +1,160 @@
+"""The policy as the training loop sees it: one object, whose ranks are somewhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
+
+from actors import verl_cpu
+from actors.config import LossConfig, PolicyConfig
+from actors.policy_rows import MiniBatch, num_tokens, split_rows
+from actors.policy_worker import PolicySetup, PolicyWorker
+from rollout.types import Batch, Row
+
+if TYPE_CHECKING:
+    from actors.sampler import Samplers
+
+_STATE = "policy.json"
+
+
+class Policy:
+    """Satisfies `rollout.roles.Policy`. One call at a time: the ranks answer in order."""
+
+    version: int
+
+    def __init__(self, group: RayWorkerGroup, setup: PolicySetup, temperature: float):
+        self._group = group
+        self._setup = setup
+        self._temperature = temperature
+        self._lock = asyncio.Lock()
+        self.version = 0
+
+    @classmethod
+    async def start(
+        cls, config: PolicyConfig, loss: LossConfig, *, store_root: Path | str, total_steps: int, temperature: float
+    ) -> Policy:
+        """Start the ranks and load the model; Ray is initialised by the caller.
+
+        `total_steps` are optimizer schedules' steps, one an update; `temperature` is what `logprobs` assumes
+        unless told otherwise.
+        """
+        setup = PolicySetup(config, loss, str(store_root), total_steps)
+        group = await asyncio.to_thread(_start_group, setup)
+        policy = cls(group, setup, temperature)
+        await policy._call("num_parameters")
+        return policy
+
+    async def update(self, batch: Batch) -> dict[str, float]:
+        """Do the optimizer steps for one batch and return metrics keyed `policy/...`."""
+        if not batch.rows:
+            raise ValueError("an update needs at least one row")
+        self._check_lengths(batch.rows)
+        config, loss = self._setup.config, self._setup.loss
+        split = split_rows(batch.rows, loss.num_mini_batches, config.num_ranks)
+        work: list[list[MiniBatch]] = [[] for _ in range(config.num_ranks)]
+        for shares in split:
+            num_rows = sum(index is not None for share in shares for index in share)
+            for rank, share in enumerate(shares):
+                work[rank].append(MiniBatch(tuple(_pick(batch.rows, share)), num_rows))
+        metrics = (await self._call("update", work, [batch.temperature] * config.num_ranks))[0]
+        self.version += 1
+        metrics["policy/tokens"] = float(batch.num_tokens)
+        return metrics
+
+    async def logprobs(self, rows: Sequence[Row], temperature: float | None = None) -> list[list[float]]:
+        """Return, for each row, one log-probability a response token under the present weights."""
+        if not rows:
+            return []
+        self._check_lengths(rows)
+        config = self._setup.config
+        [shares] = split_rows(rows, 1, config.num_ranks)
+        temperatures = [self._temperature if temperature is None else temperature] * config.num_ranks
+        answers = await self._call("logprobs", [_pick(rows, share) for share in shares], temperatures)
+        by_index = {
+            index: values
+            for share, answer in zip(shares, answers, strict=True)
+            for index, values in zip(share, answer, strict=True)
+        }
+        return [by_index[index] for index in range(len(rows))]
+
+    async def publish(self, samplers: Samplers) -> dict[str, float]:
+        """Hand the weights to the samplers and verify it. Raises `PublishError`; returns `publish/...`."""
+        started = time.monotonic()
+        metrics = await samplers.receive(self)
+        return metrics | {"publish/seconds": time.monotonic() - started}
+
+    async def push_weights(self, receivers: Sequence[Any], dtype: str, bucket_bytes: int) -> Any:
+        """Send all parameters to engine actors and return the manifest of what was sent."""
+        return (await self._call("push_weights", list(receivers), dtype, bucket_bytes))[0]
+
+    async def save(self, folder: Path) -> None:
+        """Write a checkpoint to resume from: every rank's shards, optimizer, schedule and random state."""
+        await self._call("save_checkpoint", str(folder), global_step=self.version)
+        state = {"version": self.version, "num_ranks": self._setup.config.num_ranks}
+        (Path(folder) / _STATE).write_text(json.dumps(state))
+
+    async def load(self, folder: Path) -> None:
+        """Resume from a checkpoint. Raises ValueError when it was written by another number of ranks."""
+        state = json.loads((Path(folder) / _STATE).read_text())
+        num_ranks = self._setup.config.num_ranks
+        if state["num_ranks"] != num_ranks:
+            raise ValueError(f"{folder} was saved by {state['num_ranks']} ranks; set policy.num_ranks from {num_ranks}")
+        await self._call("load_checkpoint", str(folder))
+        self.version = state["version"]
+
+    async def export(self, folder: Path) -> None:
+        """Write a Hugging Face checkpoint that transformers and vLLM load as it is."""
+        partial = Path(folder).with_name(Path(folder).name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        await self._call("export", str(partial))
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+
+    async def shutdown(self) -> None:
+        """End the ranks and give their place back."""
+        for worker in self._group.workers:
+            ray.kill(worker)
+        for placement in self._group.resource_pool.pgs or []:
+            ray.util.remove_placement_group(placement)
+
+    async def _call(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+        """Run a method on all ranks, in a thread, and return their answers by rank."""
+        async with self._lock:
+            return await asyncio.to_thread(getattr(self._group, method), *args, **kwargs)
+
+    def _check_lengths(self, rows: Sequence[Row]) -> None:
+        limit = self._setup.config.max_tokens_per_micro_batch
+        longest = max(num_tokens(row) for row in rows)
+        if longest > limit:
+            raise ValueError(f"a row has {longest} tokens; raise policy.max_tokens_per_micro_batch from {limit}")
+
+
+def _pick(rows: Sequence[Row], share: Sequence[int | None]) -> list[Row | None]:
+    return [None if index is None else rows[index] for index in share]
+
+
+def _start_group(setup: PolicySetup) -> RayWorkerGroup:
+    verl_cpu.install()
+    config = setup.config
+    per_node = min(config.num_ranks, config.ranks_per_node)
+    pool = RayResourcePool(
+        [per_node] * (config.num_ranks // per_node), use_gpu=config.gpus_per_rank > 0, max_colocate_count=1
+    )
+    environment = {"TOKENIZERS_PARALLELISM": "false", "VERL_LOGGING_LEVEL": "WARNING"}
+    if config.gpus_per_rank == 0:
+        environment |= {"OMP_NUM_THREADS": str(config.num_threads), "VERL_PLATFORM": "cpu"}
+    return RayWorkerGroup(
+        pool,
+        RayClassWithInitArgs(ray.remote(PolicyWorker), setup=setup),
+        device_name="cuda" if config.gpus_per_rank else "cpu",
+        worker_env=environment,
+    )
