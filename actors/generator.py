@@ -15,7 +15,7 @@ from actors.batcher import Batcher
 from actors.config import GeneratorConfig
 from actors.model_digest import model_digest
 from actors.paid_call import PaidCalls
-from actors.pool import Pool, deploy, replica_options
+from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.retry import CallError, Fault, RetryPolicy
 from actors.store import Store
 from rollout.roles import GeneratorError
@@ -135,11 +135,11 @@ class Generator:
         self._calls = PaidCalls(self._store, policy, limit=limit, is_usable=self._has_image)
 
     @classmethod
-    async def start(cls, config: GeneratorConfig, store_root: Path | str, name: str = "generator") -> Generator:
-        """Deploy the pool `name` and return its handle once every replica has made an image."""
+    async def start(cls, config: GeneratorConfig, store_root: Path | str, service: str = "generator") -> Generator:
+        """Deploy the pool and return its handle once every replica has made an image."""
         root = str(Path(store_root).absolute())
         pool = await deploy(
-            name,
+            pool_name(service, root),
             partial(GeneratorReplica, config, root),
             num_replicas=config.num_replicas,
             max_ongoing=config.max_batch_size * BATCHES_QUEUED,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from actors.config import JudgeConfig
-from actors.embedded_judge import EmbeddedReplica, load_scorer
+from actors.embedded_judge import EmbeddedReplica, scorer_identity
 from actors.openai_judge import OpenAIReplica, Question, Secret, read_key
 from actors.paid_call import PaidCalls
-from actors.pool import Pool, deploy, replica_options
+from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.retry import CallError, RetryPolicy
 from actors.store import Store
 from rewards.rubric import RubricAnswer, combine, render_semantics
@@ -44,12 +42,12 @@ class Judge:
         self._calls = PaidCalls(self._store, policy, limit=limit)
 
     @classmethod
-    async def start(cls, config: JudgeConfig, store_root: Path | str, name: str = "judge") -> Judge:
-        """Deploy the pool `name` and return its handle. Raises ValueError for a judge that cannot work."""
+    async def start(cls, config: JudgeConfig, store_root: Path | str, service: str = "judge") -> Judge:
+        """Deploy the pool and return its handle. Raises ValueError for a judge that cannot work."""
         root = str(Path(store_root).absolute())
         make, identity, rubrics = _plan(config, root)
         pool = await deploy(
-            name,
+            pool_name(service, root),
             make,
             num_replicas=config.num_replicas,
             max_ongoing=config.max_concurrency,
@@ -112,9 +110,7 @@ class Judge:
 def _plan(config: JudgeConfig, root: str) -> tuple[Callable[[], Any], str, dict[str, str]]:
     """Return how to make a replica, the judge's identity and its rubrics; fail here rather than there."""
     if config.kind == "embedded":
-        source = inspect.getsource(inspect.getmodule(load_scorer(config.scorer)))
-        digest = hashlib.sha256(source.encode()).hexdigest()[:16]
-        return partial(EmbeddedReplica, config.scorer, root), f"{config.scorer}@{digest}", {}
+        return partial(EmbeddedReplica, config.scorer, root), scorer_identity(config.scorer), {}
     if config.kind != "openai":
         raise ValueError(f"judge.kind is {config.kind!r}: use embedded or openai")
     if not config.model:

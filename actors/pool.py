@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import threading
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from ray.serve.schema import LoggingConfig
 from actors.retry import CallError, Fault
 
 _starting = threading.Lock()
+_deployed: set[str] = set()
 # A line for each request costs time and disk, and says nothing that our counts do not.
 _QUIET = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
@@ -29,8 +31,9 @@ def start_serve() -> None:
 
 
 def shutdown() -> None:
-    """Stop all pools."""
-    serve.shutdown()
+    """Stop the pools that this process deployed; others on the same cluster stay as they are."""
+    while _deployed:
+        serve.delete(_deployed.pop(), _blocking=False)
 
 
 class Pool:
@@ -62,6 +65,9 @@ class Pool:
         try:
             return await response
         except asyncio.CancelledError:
+            if not _is_cancelled():
+                # Serve says the same when the request went down with its replica.
+                raise CallError(Fault("replica_lost", "the request was cancelled", is_counted=False)) from None
             response.cancel()
             raise
 
@@ -78,12 +84,18 @@ class Pool:
         return {**self.__dict__, "_local": None}
 
 
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def deploy(
     name: str, make: Callable[[], Any], *, num_replicas: int, max_ongoing: int, actor_options: dict[str, Any]
 ) -> Pool:
     """Start a pool and return it once every replica is healthy. `num_replicas=0`: no Ray at all.
 
-    `max_ongoing` bounds the requests inside one replica; further ones wait in their router.
+    `max_ongoing` bounds the requests inside one replica; further ones wait in their router. A pool of
+    that name that is there already (a run before this one was killed) is replaced.
     """
     if num_replicas == 0:
         return Pool(make)
@@ -100,7 +112,13 @@ async def deploy(
         logging_config=_QUIET,
     )(Replica)
     handle = await asyncio.to_thread(serve.run, deployment.bind(make), name=name, route_prefix=None)
+    _deployed.add(name)
     return Pool(make, handle)
+
+
+def pool_name(service: str, store_root: str) -> str:
+    """Return the name of a run's pool: runs on one cluster must not replace each other's."""
+    return f"{service}-{hashlib.sha256(store_root.encode()).hexdigest()[:8]}"
 
 
 class Replica:

@@ -1,0 +1,50 @@
+"""Ray for one run: join a cluster, or start one on this machine and stop it afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import ray
+
+from actors import pool
+
+_QUIET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+@asynccontextmanager
+async def ray_cluster(address: str, num_cpus: int) -> AsyncIterator[None]:
+    """Connect to `address`, or start Ray with `num_cpus` logical CPUs if it is empty; shut down on exit."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    folder = None if address else tempfile.mkdtemp(prefix="interleave-ray-")
+    await asyncio.to_thread(_start, address, num_cpus, folder)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(_stop, folder)
+
+
+def _start(address: str, num_cpus: int, folder: str | None) -> None:
+    if address:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        return
+    ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _temp_dir=folder,
+    )
+
+
+def _stop(folder: str | None) -> None:
+    pool.shutdown()
+    ray.shutdown()
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)

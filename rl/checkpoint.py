@@ -1,0 +1,61 @@
+"""Checkpoints: a temporary name, then a rename, then `latest`; so that a kill at any instant leaves a whole one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from pathlib import Path
+
+from rl.config import Recipe
+from rollout.roles import Policy
+
+_NUM_KEPT = 2
+
+
+def folder_of(recipe: Recipe) -> Path:
+    return Path(recipe.run_dir).resolve() / "checkpoints"
+
+
+async def save(recipe: Recipe, policy: Policy, step: int) -> Path:
+    """Write the checkpoint of a consumed step and return its folder.
+
+    What a step rolls out depends on the recipe's seed and the step alone, so the step number is all the
+    stream's state there is; groups in flight ahead of it are rolled out again.
+    """
+    root = folder_of(recipe)
+    final, temporary = root / f"step_{step:06d}", root / f".step_{step:06d}.writing"
+    await asyncio.to_thread(_clear, temporary)
+    temporary.mkdir(parents=True)
+    await policy.save(temporary / "policy")
+    (temporary / "state.json").write_text(json.dumps({"step": step}))
+    await asyncio.to_thread(_commit, temporary, final)
+    return final
+
+
+async def resume(recipe: Recipe, policy: Policy) -> int:
+    """Load the newest checkpoint into the policy and return its step; 0 when there is none."""
+    pointer = folder_of(recipe) / "latest"
+    if not pointer.exists():
+        return 0
+    folder = folder_of(recipe) / pointer.read_text().strip()
+    if not (folder / "state.json").exists():
+        raise ValueError(f"{pointer} names {folder.name}, which is not a whole checkpoint")
+    await policy.load(folder / "policy")
+    return int(json.loads((folder / "state.json").read_text())["step"])
+
+
+def _commit(temporary: Path, final: Path) -> None:
+    _clear(final)
+    os.replace(temporary, final)
+    pointer = final.parent / ".latest.writing"
+    pointer.write_text(final.name)
+    os.replace(pointer, final.parent / "latest")
+    for old in sorted(final.parent.glob("step_*"))[:-_NUM_KEPT]:
+        _clear(old)
+
+
+def _clear(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,82 @@
+"""The command line: `interleave <command> ...`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; bad input ends with one line on stderr and exit code 2."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    if not hasattr(chosen, "command"):
+        parser.print_help()
+        return 2
+    try:
+        return chosen.command(chosen)
+    except ValueError as error:
+        print(f"interleave: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interleave: interrupted; go on with the same command and --resume", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="interleave", description=__doc__)
+    commands = parser.add_subparsers(title="commands", metavar="")
+    train = _add(commands, "train", _train, "train a critic by GRPO and report what it learned")
+    train.add_argument("recipe", type=Path, help="recipe YAML")
+    train.add_argument("overrides", nargs="*", help="key=value, like rollout.n=4 reward=paper")
+    train.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
+    learning = _add(commands, "learning", _learning, "train with several seeds; fail unless every one learned")
+    learning.add_argument("recipe", type=Path, help="recipe YAML")
+    learning.add_argument("overrides", nargs="*", help="key=value")
+    learning.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    shapes = commands.add_parser("shapes", help="the embedded shapes world").add_subparsers(metavar="", required=True)
+    build = _add(shapes, "build", _shapes_build, "rebuild generator, critic and tasks from a seed")
+    build.add_argument("--out", type=Path, default=Path("runs/shapes"), help="default: runs/shapes")
+    build.add_argument("--seed", type=int, default=0)
+    headroom = _add(shapes, "headroom", _shapes_headroom, "print how much there is to learn before RL")
+    headroom.add_argument("--tasks", type=int, default=0, help="held-out tasks to use; default: all")
+    return parser
+
+
+def _add(commands: argparse._SubParsersAction, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _train(chosen: argparse.Namespace) -> int:
+    from rl.config import load_recipe
+
+    recipe = load_recipe(chosen.recipe, chosen.overrides)
+    from rl.run import run  # late: it imports torch, Ray and verl, and a wrong recipe should fail at once
+
+    asyncio.run(run(recipe, is_resumed=chosen.resume))
+    return 0
+
+
+def _learning(chosen: argparse.Namespace) -> int:
+    from rl.learning import learn
+
+    return learn(chosen.recipe, chosen.overrides, chosen.seeds)
+
+
+def _shapes_build(chosen: argparse.Namespace) -> int:
+    from recipes.shapes.build import build
+
+    build(chosen.out, chosen.seed)
+    return 0
+
+
+def _shapes_headroom(chosen: argparse.Namespace) -> int:
+    from recipes.shapes.headroom import headroom
+
+    headroom(num_tasks=chosen.tasks)
+    return 0

@@ -1,0 +1,178 @@
+"""How good the critic is on held-out tasks, and how much better it became: paired, with intervals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rewards.compose import rescaled_without
+from rl.config import EvaluationConfig
+from rl.stream import RollOut
+from rollout.seeds import seed_of
+from rollout.types import Group, Sample, Task
+
+FORMAT_TERM = "format"
+_NUM_RESAMPLES = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRow:
+    """What one response to one held-out task was worth. `nan` where a column does not apply."""
+
+    task_id: str
+    index: int
+    is_failed_task: bool
+    is_parsed: bool
+    is_right: bool
+    """The verdict equals the label; an unparsable answer is wrong."""
+    reward: float
+    """The recipe's reward without its format term, divided by the remaining weights."""
+    semantic_gain: float
+    """Judge's semantics after minus before, in points of 10; failed tasks only (unparsable: 0)."""
+    is_fixed: float
+    """1 when a failed task's new image reaches the threshold, else 0; failed tasks only."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows of all (task, response) pairs, with the groups they come from."""
+
+    rows: tuple[EvaluationRow, ...]
+    groups: tuple[Group, ...]
+    num_failed: int
+    """Samples lost to infrastructure; they are in no figure."""
+
+    def figures(self) -> dict[str, float]:
+        """Return the figures of merit by name."""
+        return {name: float(figure(_columns(self.rows))) for name, figure in FIGURES.items()}
+
+    def save(self, path: Path) -> None:
+        """Write figures and rows; the groups are in the ledger."""
+        rows = [asdict(row) for row in self.rows]
+        path.write_text(json.dumps({"figures": self.figures(), "num_failed": self.num_failed, "rows": rows}))
+
+    @classmethod
+    def load(cls, path: Path) -> Evaluation:
+        """Read what `save` wrote; the groups stay in the ledger."""
+        saved = json.loads(path.read_text())
+        return cls(tuple(EvaluationRow(**row) for row in saved["rows"]), (), saved["num_failed"])
+
+
+Columns = dict[str, np.ndarray]
+
+
+def _columns(rows: Sequence[EvaluationRow]) -> Columns:
+    names = ("is_failed_task", "is_parsed", "is_right", "reward", "semantic_gain", "is_fixed")
+    return {name: np.array([getattr(row, name) for row in rows], dtype=float) for name in names}
+
+
+def _balanced_accuracy(columns: Columns) -> float:
+    """Return the mean of the accuracies on failed and on successful tasks."""
+    is_failed = columns["is_failed_task"] == 1
+    by_label = [columns["is_right"][mask].mean() for mask in (is_failed, ~is_failed) if mask.any()]
+    return float(np.mean(by_label))
+
+
+FIGURES: dict[str, Callable[[Columns], float]] = {
+    "reward": lambda columns: np.mean(columns["reward"]),
+    "semantic_gain": lambda columns: np.nanmean(columns["semantic_gain"]),
+    "fixed": lambda columns: np.nanmean(columns["is_fixed"]),
+    "verdict_accuracy": _balanced_accuracy,
+    "parsed": lambda columns: np.mean(columns["is_parsed"]),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A figure before and after, and the paired 95 % interval of the difference."""
+
+    before: float
+    after: float
+    low: float
+    high: float
+
+    @property
+    def difference(self) -> float:
+        return self.after - self.before
+
+
+def compare(before: Evaluation, after: Evaluation, seed: int = 0) -> dict[str, Change]:
+    """Return the change of each figure over the rows that both have, bootstrapped by task.
+
+    Resampling tasks rather than rows keeps the responses of one task together, as they are not independent.
+    """
+    key = {(row.task_id, row.index): row for row in after.rows}
+    pairs = [(row, key[row.task_id, row.index]) for row in before.rows if (row.task_id, row.index) in key]
+    if not pairs:
+        raise ValueError("the two evaluations share no (task, response); were they made from the same tasks?")
+    first, second = _columns([row for row, _ in pairs]), _columns([row for _, row in pairs])
+    task_ids = np.array([row.task_id for row, _ in pairs])
+    members = [np.flatnonzero(task_ids == task_id) for task_id in np.unique(task_ids)]
+    rng = np.random.default_rng(seed)
+    draws: dict[str, list[float]] = {name: [] for name in FIGURES}
+    for _ in range(_NUM_RESAMPLES):
+        chosen = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        one, two = _take(first, chosen), _take(second, chosen)
+        for name, figure in FIGURES.items():
+            draws[name].append(figure(two) - figure(one))
+    changes = {}
+    for name, figure in FIGURES.items():
+        low, high = np.nanpercentile(draws[name], [2.5, 97.5])
+        changes[name] = Change(float(figure(first)), float(figure(second)), float(low), float(high))
+    return changes
+
+
+def _take(columns: Columns, chosen: np.ndarray) -> Columns:
+    return {name: values[chosen] for name, values in columns.items()}
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Rolls out held-out tasks with fixed seeds, so that two evaluations differ by the policy alone."""
+
+    settings: EvaluationConfig
+    tasks: Sequence[Task]
+    roll_out: RollOut
+    weights: dict[str, float]
+    """Weights of the reward's terms, to leave the format term out."""
+
+    async def __call__(self, num_tasks: int) -> Evaluation:
+        """Evaluate on the first `num_tasks` tasks (0: all)."""
+        chosen = self.tasks[: num_tasks or None]
+        groups = await asyncio.gather(*(self._group(task) for task in chosen))
+        samples = [(group.task, sample) for group in groups for sample in group.samples]
+        rows = tuple(self._row(task, sample) for task, sample in samples if sample.is_valid)
+        if not rows:
+            example = next(sample.failure for _, sample in samples if sample.failure)
+            raise RuntimeError(f"evaluation: every sample failed, at {example.stage.value}: {example.error}")
+        return Evaluation(rows, tuple(groups), num_failed=len(samples) - len(rows))
+
+    async def _group(self, task: Task) -> Group:
+        n, seed = self.settings.num_seeds, self.settings.seed
+        edit_seeds = tuple(seed_of(seed, "edit", task.id, i) for i in range(n))
+        return await self.roll_out(task, n, seed_of(seed, "sample"), edit_seeds=edit_seeds)
+
+    def _row(self, task: Task, sample: Sample) -> EvaluationRow:
+        assert sample.evidence is not None
+        assert sample.reward is not None
+        critique, scores = sample.evidence.critique, sample.evidence.scores
+        is_failed_task = not task.is_success
+        gain = fixed = float("nan")
+        if is_failed_task:
+            gain = scores.semantics - task.scores.semantics if scores else 0.0
+            fixed = float(scores is not None and min(scores.semantics, scores.quality) >= self.settings.fixed_at)
+        return EvaluationRow(
+            task_id=task.id,
+            index=sample.index,
+            is_failed_task=is_failed_task,
+            is_parsed=critique is not None,
+            is_right=critique is not None and critique.is_success == task.is_success,
+            reward=rescaled_without(sample.reward.terms, self.weights, FORMAT_TERM),
+            semantic_gain=gain,
+            is_fixed=fixed,
+        )

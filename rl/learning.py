@@ -1,0 +1,59 @@
+"""The demo with several seeds, each held to the bars that say the critic got better."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from rl.config import load_recipe
+from rl.evaluation import Change
+
+# Smallest change, smallest lower end of the interval, for each figure.
+_BARS: dict[str, tuple[float, float]] = {
+    "reward": (0.05, 0.0),
+    "semantic_gain": (1.0, 0.0),
+    "fixed": (0.10, 0.0),
+    "verdict_accuracy": (float("-inf"), -0.03),
+}
+
+
+def missed_bars(changes: dict[str, Change]) -> list[str]:
+    """Return a line for every bar that a run's changes miss."""
+    missed = []
+    for name, (smallest, lowest) in _BARS.items():
+        change = changes[name]
+        if change.difference < smallest or change.low <= lowest:
+            missed.append(
+                f"{name} changed by {change.difference:+.3f} ({change.low:+.3f} to {change.high:+.3f}); "
+                f"needed: at least {smallest:+.2f}, interval above {lowest:+.2f}"
+            )
+    return missed
+
+
+def learn(recipe: Path, overrides: list[str], seeds: list[int]) -> int:
+    """Run every seed, print one table and return 0 when all of them meet every bar, else 1."""
+    from rl.run import run  # late: it imports Ray and verl, which the bars themselves do not need
+
+    console = Console(highlight=False)
+    table = Table(title="learning: change on held-out tasks, with paired 95 % intervals", title_justify="left")
+    for column in ("seed", *_BARS, "holds"):
+        table.add_column(column)
+    missed: list[str] = []
+    for seed in seeds:
+        chosen = load_recipe(recipe, [*overrides, f"seed={seed}"])
+        named = load_recipe(recipe, [*overrides, f"seed={seed}", f"name={chosen.name}_seed{seed}"])
+        outcome = asyncio.run(run(named, console=console))
+        failures = missed_bars(outcome.changes)
+        missed += [f"seed {seed}: {failure}" for failure in failures]
+        table.add_row(str(seed), *(_cell(outcome.changes[name]) for name in _BARS), "no" if failures else "yes")
+    console.print(table)
+    for line in missed:
+        console.print(f"[red]{line}[/]")
+    return 1 if missed else 0
+
+
+def _cell(change: Change) -> str:
+    return f"{change.difference:+.3f} ({change.low:+.3f} to {change.high:+.3f})"

@@ -1,0 +1,123 @@
+"""Groups for each step, rolled out at most `max_staleness` consumed steps ahead of the policy."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Protocol
+
+from rl.config import Recipe
+from rollout.seeds import seed_of
+from rollout.types import Group, Sample, Task
+
+
+class RollOut(Protocol):
+    """Makes one group: `SingleStep.roll_out`, in this process or in the rollout workers."""
+
+    def __call__(self, task: Task, n: int, seed: int, *, edit_seeds: tuple[int, ...]) -> Awaitable[Group]: ...
+
+
+class RolloutsFailed(RuntimeError):
+    """More samples of a step failed than the recipe allows."""
+
+
+class RolloutStream:
+    """Async iterator of `(step, groups)`, steps counted from 1.
+
+    Step s may start once step s - 1 - max_staleness is consumed (`advance`), so no sample is older than
+    max_staleness updates when it is learned from. Which tasks and seeds a step gets depends on the
+    recipe's seed alone, never on timing: a resumed run sees what the uninterrupted one would have.
+    """
+
+    def __init__(self, recipe: Recipe, tasks: Sequence[Task], roll_out: RollOut, *, first_step: int = 1):
+        if not tasks:
+            raise ValueError("no tasks to roll out")
+        self._recipe = recipe
+        self._tasks = sorted(tasks, key=lambda task: task.id)
+        self._roll_out = roll_out
+        self._first_step = first_step
+        self._pending: dict[int, asyncio.Task[list[Group]]] = {}
+
+    async def __aenter__(self) -> RolloutStream:
+        for step in range(self._first_step, self._first_step + self._recipe.max_staleness + 1):
+            self._start(step)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._pending.values():
+            task.cancel()
+        await asyncio.gather(*self._pending.values(), return_exceptions=True)
+        self._pending.clear()
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, list[Group]]]:
+        for step in range(self._first_step, self._recipe.num_steps + 1):
+            groups = await self._pending[step]
+            del self._pending[step]
+            yield step, groups
+
+    def advance(self, step: int) -> None:
+        """Say that `step` is consumed: its update is done and published."""
+        self._start(step + 1 + self._recipe.max_staleness)
+
+    def _start(self, step: int) -> None:
+        if step <= self._recipe.num_steps:
+            self._pending[step] = asyncio.create_task(self._step(step), name=f"rollouts of step {step}")
+
+    async def _step(self, step: int) -> list[Group]:
+        settings = self._recipe.rollout
+        groups = await self._groups(step, self.tasks_of(step))
+        for spare in self._spares(step)[: settings.max_refills]:
+            if sum(len(group.valid) >= settings.fewest_valid for group in groups) >= settings.groups_per_step:
+                break
+            groups += await self._groups(step, [spare])
+        _check_failures(step, groups, settings.max_failure_share)
+        return groups
+
+    async def _groups(self, step: int, tasks: Sequence[Task]) -> list[Group]:
+        """Roll out in parallel; the order is the tasks', not that of arrival."""
+        async with asyncio.TaskGroup() as running:
+            futures = [running.create_task(self._group(step, task)) for task in tasks]
+        return [future.result() for future in futures]
+
+    async def _group(self, step: int, task: Task) -> Group:
+        seed = self._recipe.seed
+        # One generation seed a task: the prompts of a group are compared, not the generator's luck.
+        return await self._roll_out(
+            task, self._recipe.rollout.n, seed_of(seed, "sample", step), edit_seeds=(seed_of(seed, "edit", task.id),)
+        )
+
+    def tasks_of(self, step: int) -> list[Task]:
+        """Return the tasks of a step, in epochs of fresh permutations."""
+        size = self._recipe.rollout.groups_per_step
+        positions = range((step - 1) * size, step * size)
+        return sorted((self._task_at(position) for position in positions), key=lambda task: task.id)
+
+    def _task_at(self, position: int) -> Task:
+        epoch, index = divmod(position, len(self._tasks))
+        return self._tasks[self._permutation(epoch)[index]]
+
+    def _permutation(self, epoch: int) -> list[int]:
+        order = list(range(len(self._tasks)))
+        random.Random(seed_of(self._recipe.seed, "epoch", epoch)).shuffle(order)
+        return order
+
+    def _spares(self, step: int) -> list[Task]:
+        own = {task.id for task in self.tasks_of(step)}
+        spares = [task for task in self._tasks if task.id not in own]
+        random.Random(seed_of(self._recipe.seed, "refill", step)).shuffle(spares)
+        return spares
+
+
+def _check_failures(step: int, groups: Sequence[Group], limit: float) -> None:
+    samples: list[Sample] = [sample for group in groups for sample in group.samples]
+    failed = [sample.failure for sample in samples if sample.failure is not None]
+    if len(failed) <= limit * len(samples):
+        return
+    stage, count = Counter(failure.stage for failure in failed).most_common(1)[0]
+    example = next(failure.error for failure in failed if failure.stage == stage)
+    raise RolloutsFailed(
+        f"step {step}: {len(failed)} of {len(samples)} samples failed, more than the recipe's "
+        f"max_failure_share={limit}; {count} at {stage.value}, for example: {example}"
+    )

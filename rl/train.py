@@ -1,0 +1,42 @@
+"""The training loop.
+
+tasks -> RolloutStream -> groups -> advantages -> Policy.update -> Policy.publish -> Samplers -> ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from rl import checkpoint
+from rl.batch import learnable, make_batch
+from rl.config import Recipe
+from rl.evaluation import Evaluation
+from rl.stream import RolloutStream
+from rl.tracking import Log
+from rollout.roles import Policy, Sampler
+
+
+async def train(
+    recipe: Recipe,
+    policy: Policy,
+    samplers: Sampler,
+    stream: RolloutStream,
+    evaluate: Callable[[int], Awaitable[Evaluation]],
+    log: Log,
+) -> None:
+    """Teach the critic by GRPO: roll out groups, compare within each group, update, publish."""
+    async with stream:
+        async for step, groups in stream:  # sampled at most max_staleness updates ago
+            with log.step(step):
+                log.groups(groups)
+                batch = make_batch(learnable(groups, recipe), recipe)
+                if batch is None:
+                    log.warn("no group has reward variance; nothing to learn from this step")
+                else:
+                    log.metrics(await policy.update(batch))
+                    log.metrics(await policy.publish(samplers))
+                stream.advance(step)
+                if recipe.evaluates_at(step):
+                    log.evaluation(await evaluate(step))
+            if recipe.saves_at(step):
+                await checkpoint.save(recipe, policy, step)

@@ -1,0 +1,98 @@
+"""The house rules that a machine can check: who imports whom, what Ray may touch, whose names are ours."""
+
+import ast
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+PACKAGES = ("rl", "rollout", "rewards", "actors", "data", "recipes")
+HEAVY = {"torch", "ray", "vllm", "diffusers", "verl", "transformers"}
+
+# What each package may import of ours. `rewards` sees the words (rollout.types) and nothing else of rollout.
+ALLOWED = {
+    "rl": {"rl", "actors", "rollout", "rewards", "data", "recipes"},
+    "actors": {"actors", "rollout", "rewards"},
+    "rollout": {"rollout"},
+    "rewards": {"rewards", "rollout"},
+    "data": {"data", "rollout", "actors"},
+    "recipes": {"recipes", "rollout", "actors", "data"},
+}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((REPO / package).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_what_they_may(package):
+    breaches = [
+        f"{path.relative_to(REPO)} imports {name}"
+        for path in modules(package)
+        for name in imports(path)
+        if name.split(".")[0] in PACKAGES and name.split(".")[0] not in ALLOWED[package]
+    ]
+    assert breaches == []
+
+
+def test_rewards_know_of_rollout_the_types_alone():
+    names = {name for path in modules("rewards") for name in imports(path) if name.startswith("rollout")}
+    assert names <= {"rollout.types"}
+
+
+@pytest.mark.parametrize("package", ["rollout", "rewards"])
+def test_journeys_and_rewards_are_free_of_heavy_libraries(package):
+    names = {name.split(".")[0] for path in modules(package) for name in imports(path)}
+    assert names & HEAVY == set()
+
+
+def test_ray_stays_inside_actors():
+    breaches = []
+    for package in set(PACKAGES) - {"actors"}:
+        for path in modules(package):
+            if any(name.split(".")[0] in {"ray", "vllm"} for name in imports(path)):
+                breaches.append(f"{path} imports ray or vllm")
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute) and node.attr == "remote":
+                    breaches.append(f"{path}:{node.lineno} uses .remote")
+    assert breaches == []
+
+
+def test_verl_is_imported_in_few_places():
+    users = {
+        str(path.relative_to(REPO))
+        for package in PACKAGES
+        for path in modules(package)
+        if any(name.split(".")[0] == "verl" for name in imports(path))
+    }
+    assert users <= {
+        "rl/advantages.py",
+        "actors/policy.py",
+        "actors/policy_loss.py",
+        "actors/policy_rows.py",
+        "actors/policy_worker.py",
+        "actors/verl_cpu.py",
+    }
+
+
+def test_no_installed_distribution_owns_one_of_our_packages():
+    owners = importlib.metadata.packages_distributions()
+    for package in PACKAGES:
+        assert set(owners.get(package, ["interleave-thinker"])) == {"interleave-thinker"}, package
+
+
+def test_our_tests_are_not_those_of_a_dependency():
+    assert Path(sys.modules["tests"].__file__).parent == REPO / "tests"

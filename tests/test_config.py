@@ -1,0 +1,57 @@
+"""Recipes: what extends what, what is refused and how."""
+
+import pytest
+
+from rl.config import REPO, Recipe, load_recipe, to_yaml
+
+FULL = REPO / "recipes" / "critic_grpo.yaml"
+
+
+def test_every_recipe_of_ours_loads():
+    for path in (REPO / "recipes").glob("*.yaml"):
+        assert isinstance(load_recipe(path), Recipe)
+
+
+def test_overrides_and_reward_sets():
+    recipe = load_recipe(FULL, ["rollout.n=4", "reward=paper", "algorithm.loss.kl_coef=0.001"])
+    assert recipe.rollout.n == 4
+    assert recipe.algorithm.loss.kl_coef == 0.001
+    assert [term.key for term in recipe.reward.terms] == ["format", "accuracy", "step"]
+
+
+def test_a_recipe_extends_another_and_the_resolved_one_loads_again(tmp_path):
+    (tmp_path / "child.yaml").write_text(f"extends: {FULL}\nname: child\nrollout: {{n: 6}}\n")
+    recipe = load_recipe(tmp_path / "child.yaml")
+    assert (recipe.rollout.n, recipe.rollout.groups_per_step, recipe.run_dir) == (6, 16, "runs/child")
+    (tmp_path / "resolved.yaml").write_text(to_yaml(recipe))
+    assert load_recipe(tmp_path / "resolved.yaml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("rollout.nn=3", r"unknown key rollout.nn; did you mean n\?"),
+        ("polic.lr=1", r"unknown key polic; did you mean policy\?"),
+        ("rollout.n=many", "rollout.n: Value 'many'"),
+        ("rollout.n=1", "needs at least 2"),
+        ("rollout.regenerate=never", "expected one of by_label, by_verdict, always"),
+        ("reward=unknown", "known are paper, released"),
+        ("evaluation.fixed_at=11", r"expected a judge's score in \(0, 10\]"),
+        ("max_staleness=-1", "max_staleness is -1"),
+        ("rollout", "expected key=value"),
+    ],
+)
+def test_bad_input_is_explained(override, message):
+    with pytest.raises(ValueError, match=message):
+        load_recipe(FULL, [override])
+
+
+def test_a_missing_recipe_is_explained(tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_a_recipe_that_is_no_mapping_is_explained(tmp_path):
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ValueError, match="expected a mapping"):
+        load_recipe(tmp_path / "list.yaml")

@@ -1,0 +1,115 @@
+"""One sample's journey on fakes: what is paid for, and what a failure becomes."""
+
+import asyncio
+
+import pytest
+
+from rewards.compose import TermConfig, WeightedSum
+from rollout.single_step import Regenerate, SingleStep
+from rollout.types import SamplingParams, Stage
+from tests.fakes import FakeGenerator, FakeJudge, FakeSampler, make_task
+
+REWARD = WeightedSum(
+    [TermConfig("rewards.format.is_parsed", 0.5, "format"), TermConfig("rewards.stepwise.semantic_gain")]
+)
+TEMPLATE = "<image><image>{instruction}"
+
+
+def journey(sampler=None, generator=None, judge=None, reward=REWARD, regenerate=Regenerate.BY_LABEL) -> SingleStep:
+    return SingleStep(
+        sampler or FakeSampler(),
+        generator or FakeGenerator(),
+        judge or FakeJudge(),
+        reward,
+        TEMPLATE,
+        SamplingParams(),
+        regenerate,
+    )
+
+
+def roll_out(step: SingleStep, task=None, n=8):
+    return asyncio.run(step.roll_out(task or make_task(1), n, 0, edit_seeds=(7,)))
+
+
+def test_every_sample_is_rewarded_and_shares_the_generation_seed():
+    generator = FakeGenerator()
+    group = roll_out(journey(generator=generator))
+    assert [sample.index for sample in group.samples] == list(range(8))
+    assert len(group.rewards) == 8
+    assert {request.seed for request in generator.requests} == {7}
+    assert len({sample.seed for sample in group.samples}) == 8
+
+
+def test_the_same_seed_gives_the_same_group():
+    assert [s.evidence for s in roll_out(journey()).samples] == [s.evidence for s in roll_out(journey()).samples]
+
+
+def test_an_unparsable_answer_pays_for_nothing_and_earns_the_least():
+    generator, judge = FakeGenerator(), FakeJudge()
+    group = roll_out(journey(FakeSampler(garbage=1.0), generator, judge))
+    assert (generator.requests, judge.requests) == ([], [])
+    assert group.rewards == [0.0] * 8
+    assert {sample.evidence.parse_error for sample in group.samples} == {"tags"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_success", "calls"),
+    [
+        (Regenerate.BY_LABEL, False, 8),
+        (Regenerate.BY_LABEL, True, 0),
+        (Regenerate.BY_VERDICT, True, 8),  # the fake critic always says that the step failed
+        (Regenerate.ALWAYS, True, 8),
+    ],
+)
+def test_the_rule_decides_what_is_regenerated(rule, is_success, calls):
+    generator = FakeGenerator()
+    roll_out(journey(generator=generator, regenerate=rule), make_task(1, is_success=is_success))
+    assert len(generator.requests) == calls
+
+
+def test_a_generator_failure_is_a_status_with_its_stage_and_no_reward():
+    group = roll_out(journey(generator=FakeGenerator(failing=1.0)))
+    assert group.valid == []
+    assert group.rewards == []
+    failure = group.samples[0].failure
+    assert (failure.stage, failure.error) == (Stage.GENERATE, "GeneratorError: out of memory")
+    assert group.samples[0].evidence.critique is not None  # what was sampled is kept
+
+
+def test_a_judge_failure_is_a_status():
+    assert roll_out(journey(judge=FakeJudge(failing=True))).samples[0].failure.stage is Stage.JUDGE
+
+
+def test_a_reward_that_raises_is_a_status():
+    def broken(evidence):
+        raise ZeroDivisionError("by hand")
+
+    failure = roll_out(journey(reward=broken)).samples[0].failure
+    assert (failure.stage, failure.error) == (Stage.REWARD, "ZeroDivisionError: by hand")
+
+
+def test_one_failure_leaves_its_siblings_alone():
+    group = roll_out(journey(generator=FakeGenerator(failing=0.5)), n=16)
+    assert 0 < len(group.valid) < 16
+
+
+def test_generation_starts_while_siblings_are_still_being_sampled():
+    class SlowSampler(FakeSampler):
+        async def sample(self, request):
+            self.requests.append(request)
+            if len(self.requests) == 1:
+                return await FakeSampler().sample(request)
+            await generated.wait()
+            return await FakeSampler().sample(request)
+
+    class Telling(FakeGenerator):
+        async def edit(self, request):
+            generated.set()
+            return await super().edit(request)
+
+    async def both():
+        global_step = journey(SlowSampler(), Telling())
+        return await asyncio.wait_for(global_step.roll_out(make_task(1), 4, 0, edit_seeds=(7,)), timeout=5)
+
+    generated = asyncio.Event()
+    assert len(asyncio.run(both()).rewards) == 4
