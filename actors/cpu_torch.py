@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.abc
 import importlib.util
 import sys
+from typing import Any
 
 _HIDDEN = frozenset({"torchaudio", "torchcodec"})
 _SCHEMAS = (
@@ -29,7 +30,7 @@ class _NeedsCuda(importlib.abc.Loader):
 
 class _CpuTorchFinder(importlib.abc.MetaPathFinder):
     def __init__(self) -> None:
-        self._library: object | None = None
+        self._library: Any = None
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname in _HIDDEN and _is_cpu_torch():

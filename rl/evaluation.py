@@ -49,7 +49,7 @@ class Evaluation:
 
     def figures(self) -> dict[str, float]:
         """Return the figures of merit by name."""
-        return {name: float(figure(_columns(self.rows))) for name, figure in FIGURES.items()}
+        return {name: figure(_columns(self.rows)) for name, figure in FIGURES.items()}
 
     def save(self, path: Path) -> None:
         """Write figures and rows; the groups are in the ledger."""
@@ -79,11 +79,11 @@ def _balanced_accuracy(columns: Columns) -> float:
 
 
 FIGURES: dict[str, Callable[[Columns], float]] = {
-    "reward": lambda columns: np.mean(columns["reward"]),
-    "semantic_gain": lambda columns: np.nanmean(columns["semantic_gain"]),
-    "fixed": lambda columns: np.nanmean(columns["is_fixed"]),
+    "reward": lambda columns: float(np.mean(columns["reward"])),
+    "semantic_gain": lambda columns: float(np.nanmean(columns["semantic_gain"])),
+    "fixed": lambda columns: float(np.nanmean(columns["is_fixed"])),
     "verdict_accuracy": _balanced_accuracy,
-    "parsed": lambda columns: np.mean(columns["is_parsed"]),
+    "parsed": lambda columns: float(np.mean(columns["is_parsed"])),
 }
 
 
@@ -123,7 +123,7 @@ def compare(before: Evaluation, after: Evaluation, seed: int = 0) -> dict[str, C
     changes = {}
     for name, figure in FIGURES.items():
         low, high = np.nanpercentile(draws[name], [2.5, 97.5])
-        changes[name] = Change(float(figure(first)), float(figure(second)), float(low), float(high))
+        changes[name] = Change(figure(first), figure(second), float(low), float(high))
     return changes
 
 

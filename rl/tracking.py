@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -27,7 +27,7 @@ _COLUMNS = (
     ("failed", "rollout/failure_share", "{:6.0%}"),
     ("entropy", "policy/entropy", "{:7.3f}"),
     ("grad", "policy/grad_norm", "{:6.2f}"),
-    ("gap", "policy/max_logprob_gap", "{:7.0e}"),
+    ("gap", "publish/max_logprob_gap", "{:7.0e}"),
 )
 _HEADER_EVERY = 20
 
@@ -143,7 +143,7 @@ def _start_wandb(recipe: Recipe) -> Any:
         resume="allow",
         dir=recipe.run_dir,
         mode="online" if os.environ.get("WANDB_API_KEY") else "offline",
-        config=OmegaConf.to_container(OmegaConf.structured(recipe)),
+        config=cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(recipe))),
         settings=wandb.Settings(silent=True, console="off"),
     )
     run.define_metric("*", step_metric="step")

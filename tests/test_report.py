@@ -1,0 +1,58 @@
+"""The run's page, from a run on fakes."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+from PIL import Image
+from rich.console import Console
+
+from actors.store import Store
+from rewards.compose import WeightedSum
+from rl.evaluation import Evaluator, compare
+from rl.report import write_report
+from rl.tracking import Log
+from rollout.single_step import SingleStep
+from rollout.types import SamplingParams
+from tests.fakes import FakeJudge, FakeSampler, make_task
+from tests.test_train import TERMS, make_recipe
+
+
+class Painter:
+    """A generator that commits a coloured square."""
+
+    def __init__(self, store):
+        self.store = store
+
+    async def edit(self, request):
+        return self.store.put_image(Image.new("RGB", (8, 8), (request.seed % 256, 0, 0)))
+
+
+def test_the_page_shows_table_curves_and_examples(tmp_path):
+    store = Store(tmp_path / "store")
+    rejected = store.put_image(Image.new("RGB", (8, 8)))
+    tasks = [replace(make_task(i), after=rejected, instruction="<b>a box</b>") for i in range(20)]
+    step = SingleStep(
+        FakeSampler(), Painter(store), FakeJudge(), WeightedSum(TERMS), "<image><image>", SamplingParams()
+    )
+    recipe = make_recipe(tmp_path / "run")
+    evaluator = Evaluator(recipe.evaluation, tasks, step.roll_out, {"format": 0.5, "semantic_gain": 0.5})
+    evaluation = asyncio.run(evaluator(0))
+    log = Log(recipe, console=Console(quiet=True))
+    log.evaluation(evaluation, "before", step=0)
+    for number in (1, 2):
+        with log.step(number):
+            log.groups(evaluation.groups)
+    log.evaluation(evaluation, "after", step=2)
+    log.close()
+    (tmp_path / "run" / "recipe.yaml").write_text("name: fake")
+    (tmp_path / "run" / "versions.json").write_text(json.dumps({"python": "3.11"}))
+
+    page = write_report(tmp_path / "run", store, compare(evaluation, evaluation)).read_text()
+
+    assert page.count('class="example"') == 12
+    assert "<svg" in page
+    assert "failed tasks fixed" in page
+    assert "&lt;b&gt;a box&lt;/b&gt;" in page  # what a task says is text, never markup
+    assert 'src="http' not in page  # one file, without network
+    assert "<link" not in page
