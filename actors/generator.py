@@ -30,30 +30,34 @@ BATCHES_QUEUED = 4
 
 
 class GeneratorReplica:
-    """One loaded pipeline. It is healthy once it has made an image."""
+    """One loaded pipeline. Constructed means that it has made an image; only then does Serve send requests."""
 
     def __init__(self, config: GeneratorConfig, store_root: str):
-        import diffusers
-        import torch
-
         self._config = config
         self._store = Store(store_root)
-        folder = _local_folder(config.model)
-        self._model = model_digest(folder)
-        pipeline = getattr(diffusers, config.pipeline).from_pretrained(folder, dtype=getattr(torch, config.dtype))
-        self._pipeline = pipeline.to("cuda" if config.gpus_per_replica else "cpu")
-        self._pipeline.set_progress_bar_config(disable=True)
-        self._parameters = set(inspect.signature(pipeline.__call__).parameters)
         self._decoded = lru_cache(maxsize=NUM_DECODED)(self._store.get_image)
         self._batcher = Batcher(self._run, max_batch_size=config.max_batch_size, wait_s=config.batch_wait_s)
         self._num_bad = 0
+        self._model, parameters = self._load()
+        self._edits_images = "image" in parameters
         canvas = Image.new("RGB", (config.width, config.height), "white")
-        self._draw(canvas if "image" in self._parameters else None, [EditRequest(None, "a red box", 0)])
-        self._is_warm = True
+        self._draw(canvas if self._edits_images else None, [EditRequest(None, "a red box", 0)])
+
+    def _load(self) -> tuple[str, frozenset[str]]:
+        """Load the pipeline; return its model's digest and the names of its call's parameters."""
+        import diffusers
+        import torch
+
+        config = self._config
+        folder = _local_folder(config.model)
+        pipeline = getattr(diffusers, config.pipeline).from_pretrained(folder, dtype=getattr(torch, config.dtype))
+        self._pipeline = pipeline.to("cuda" if config.gpus_per_replica else "cpu")
+        self._pipeline.set_progress_bar_config(disable=True)
+        return model_digest(folder), frozenset(inspect.signature(pipeline.__call__).parameters)
 
     async def __call__(self, request: EditRequest) -> dict[str, Any] | Fault:
         """Make and commit one image: its reference under `image`, and what it took."""
-        if request.image is not None and "image" not in self._parameters:
+        if request.image is not None and not self._edits_images:
             return Fault("unsupported", f"{self._config.pipeline} edits no images", is_retryable=False)
         try:
             done = await self._batcher.submit(request.image, request)
@@ -69,9 +73,7 @@ class GeneratorReplica:
         return self._model
 
     def check_health(self) -> None:
-        """Raise when no image was made yet, or none of late."""
-        if not getattr(self, "_is_warm", False):
-            raise RuntimeError("the generator has made no image yet")
+        """Raise when no image was made of late (a replica that made none at all was never constructed)."""
         if self._num_bad >= MAX_BAD_BATCHES:
             raise RuntimeError(f"the last {self._num_bad} batches of the generator failed")
 

@@ -75,17 +75,16 @@ class Judge:
         return Scores(**await self._calls.get(depends_on, partial(self.pool.call, request)))
 
     async def _score_openai(self, request: ScoreRequest) -> Scores:
-        # Two calls, cached apart: when one fails, the other is not paid for again.
+        # Two calls, cached apart and both awaited: when one fails, the other is not paid for again.
         has_before = request.before is not None
         asked = render_semantics(self.rubrics["semantics"], request.instruction, has_before=has_before)
         both = (request.before, request.after) if has_before else (request.after,)
         questions = Question(asked, both), Question(self.rubrics["quality"], (request.after,))
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._ask(question)) for question in questions]
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
-        return combine(*(task.result() for task in tasks))
+        answers = await asyncio.gather(*map(self._ask, questions), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return combine(*answers)
 
     async def _ask(self, question: Question) -> RubricAnswer:
         depends_on = self._depends_on(*question.images) | {"question": question.text}
@@ -111,8 +110,6 @@ def _plan(config: JudgeConfig, root: str) -> tuple[Callable[[], Any], str, dict[
     """Return how to make a replica, the judge's identity and its rubrics; fail here rather than there."""
     if config.kind == "embedded":
         return partial(EmbeddedReplica, config.scorer, root), scorer_identity(config.scorer), {}
-    if config.kind != "openai":
-        raise ValueError(f"judge.kind is {config.kind!r}: use embedded or openai")
     if not config.model:
         raise ValueError("judge.model is empty: name the model at the endpoint")
     rubrics = {

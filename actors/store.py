@@ -35,7 +35,9 @@ class Store:
         """Commit an image and return its reference."""
         data = _encode(image)
         digest = hashlib.sha256(data).hexdigest()
-        _write_once(self._path("images", digest, "png"), data)
+        path = self._path("images", digest, "png")
+        if not path.exists():
+            _write(path, data)
         return _PREFIX + digest
 
     def image_path(self, ref: ImageRef) -> Path:
@@ -68,15 +70,15 @@ class Store:
         return _file_digest(ref, status.st_mtime_ns, status.st_size)
 
     def get_call(self, key: str) -> Any | None:
-        """Return the committed answer to a call, or None."""
+        """Return the committed call of that key, or None; a damaged one counts as absent."""
         try:
             return json.loads(self._path("calls", key, "json").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return None
 
-    def put_call(self, key: str, answer: Any) -> None:
-        """Commit the answer to a call."""
-        _write_once(self._path("calls", key, "json"), json.dumps(answer).encode())
+    def put_call(self, key: str, call: Any) -> None:
+        """Commit a call; a later one of the same key takes its place."""
+        _write(self._path("calls", key, "json"), json.dumps(call).encode())
 
     def _path(self, kind: str, digest: str, suffix: str) -> Path:
         return self.root / kind / digest[:2] / f"{digest}.{suffix}"
@@ -110,9 +112,7 @@ def _file_digest(path: str, mtime_ns: int, size: int) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _write_once(path: Path, data: bytes) -> None:
-    if path.exists():
-        return
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:

@@ -1,0 +1,162 @@
+"""The generator's own work, with a replica that paints instead of a pipeline."""
+
+import asyncio
+import pickle
+from functools import partial
+
+import pytest
+from PIL import Image
+
+from actors.config import GeneratorConfig
+from actors.generator import MAX_BAD_BATCHES, Generator, GeneratorReplica
+from actors.model_digest import model_digest
+from actors.pool import Pool
+from actors.store import Store
+from rollout.roles import GeneratorError
+from rollout.types import EditRequest
+
+
+class Painter(GeneratorReplica):
+    """A replica without a model: the picture's colour tells prompt and seed."""
+
+    def _load(self):
+        self.batches = []
+        return "painter-1", frozenset({"prompt", "image"})
+
+    def _draw(self, image, requests):
+        self.batches.append([request.prompt for request in requests])
+        if any(request.prompt == "bad" for request in requests):
+            raise RuntimeError("CUDA out of memory")
+        size = (self._config.width, self._config.height)
+        tint = 0 if image is None else image.getpixel((0, 0))[0]
+        return [Image.new("RGB", size, (tint, len(request.prompt), request.seed)) for request in requests]
+
+
+def settings(**changes):
+    return GeneratorConfig(
+        **{"model": "x", "num_replicas": 0, "height": 8, "width": 8, "num_attempts": 2, "max_batch_size": 4} | changes
+    )
+
+
+def make(tmp_path, **changes):
+    config = settings(**changes)
+    return Generator(config, str(tmp_path), Pool(partial(Painter, config, str(tmp_path))), "painter-1")
+
+
+def run(generator, *requests):
+    async def scenario():
+        refs = await asyncio.gather(*map(generator.edit, requests), return_exceptions=True)
+        return refs, await generator.stats(), await generator.pool._replica()
+
+    return asyncio.run(scenario())
+
+
+def test_the_image_is_committed_before_the_answer(tmp_path):
+    before = Store(tmp_path).put_image(Image.new("RGB", (8, 8), (200, 0, 0)))
+    refs, _, _ = run(make(tmp_path), EditRequest(None, "abc", 7), EditRequest(before, "abc", 7))
+    assert [Store(tmp_path).get_image(ref).getpixel((0, 0)) for ref in refs] == [(0, 3, 7), (200, 3, 7)]
+
+
+def test_only_edits_of_one_image_share_a_batch_and_equal_ones_are_made_once(tmp_path):
+    store = Store(tmp_path)
+    one, two = (store.put_image(Image.new("RGB", (8, 8), (tint, 0, 0))) for tint in (1, 2))
+    requests = [EditRequest(before, f"{before[-1]}{i}", i) for i in range(3) for before in (one, two)]
+    refs, stats, replica = run(make(tmp_path), *requests, requests[0])
+    assert refs[0] == refs[-1]
+    assert len(set(refs)) == 6
+    assert all(len({prompt[0] for prompt in batch}) == 1 for batch in replica.batches[1:])
+    assert sorted(map(len, replica.batches)) == [1, 3, 3]
+    assert stats["generator/shared"] == 1
+
+
+def test_a_second_process_pays_nothing(tmp_path):
+    generator = make(tmp_path)
+    first, _, _ = run(generator, EditRequest(None, "abc", 7))
+    again, stats, replica = run(pickle.loads(pickle.dumps(generator)), EditRequest(None, "abc", 7))
+    assert again == first
+    assert stats["generator/hits"] == 1
+    assert len(replica.batches) == 1
+
+
+@pytest.mark.parametrize("changes", [{"width": 16}, {"call": {"num_inference_steps": 5}}, {"dtype": "bfloat16"}])
+def test_other_settings_are_other_edits(tmp_path, changes):
+    run(make(tmp_path), EditRequest(None, "abc", 7))
+    _, stats, _ = run(make(tmp_path, **changes), EditRequest(None, "abc", 7))
+    assert "generator/hits" not in stats
+
+
+def test_a_lost_image_is_made_again(tmp_path):
+    generator = make(tmp_path)
+    (ref,), _, _ = run(generator, EditRequest(None, "abc", 7))
+    Store(tmp_path).image_path(ref).unlink()
+    (again,), _, _ = run(make(tmp_path), EditRequest(None, "abc", 7))
+    assert again == ref
+    assert Store(tmp_path).image_path(ref).exists()
+
+
+def test_one_bad_edit_does_not_take_its_batch_along(tmp_path):
+    refs, stats, _ = run(make(tmp_path), *(EditRequest(None, prompt, 1) for prompt in ("a", "bad", "ccc")))
+    assert isinstance(refs[1], GeneratorError)
+    assert "CUDA out of memory" in str(refs[1])
+    assert "attempts: 2" in str(refs[1])
+    assert all(isinstance(ref, str) for ref in (refs[0], refs[2]))
+    assert (stats["generator/failures"], stats["generator/faults/RuntimeError"]) == (1, 2)
+
+
+@pytest.mark.parametrize("gone", ["sha256:" + "0" * 64, "no/such/file.png"])
+def test_a_missing_before_image_is_named_and_not_tried_again(tmp_path, gone):
+    (error,), _, replica = run(make(tmp_path), EditRequest(gone, "abc", 7))
+    assert isinstance(error, GeneratorError)
+    assert "no_image" in str(error)
+    assert gone[:20] in str(error)
+    assert len(replica.batches) == 1
+
+
+def test_a_pipeline_that_edits_nothing_says_so(tmp_path):
+    class OnlyText(Painter):
+        def _load(self):
+            return super()._load()[0], frozenset({"prompt"})
+
+    before = Store(tmp_path).put_image(Image.new("RGB", (8, 8)))
+    config = settings()
+    generator = Generator(config, str(tmp_path), Pool(partial(OnlyText, config, str(tmp_path))), "painter-1")
+    (error, ref), _, _ = run(generator, EditRequest(before, "abc", 7), EditRequest(None, "abc", 7))
+    assert "edits no images" in str(error)
+    assert ref.startswith("sha256:")
+
+
+def test_a_replica_whose_batches_all_fail_calls_itself_sick_until_one_works(tmp_path):
+    replica = Painter(settings(), str(tmp_path))
+    replica.check_health()
+    for _ in range(MAX_BAD_BATCHES):
+        replica._run([EditRequest(None, "bad", 1)])
+    with pytest.raises(RuntimeError, match="batches of the generator failed"):
+        replica.check_health()
+    replica._run([EditRequest(None, "good", 1)])
+    replica.check_health()
+
+
+def test_a_generator_that_cannot_paint_never_gets_healthy(tmp_path):
+    class Broken(Painter):
+        def _draw(self, image, requests):
+            raise RuntimeError("no kernel image")
+
+    with pytest.raises(RuntimeError, match="no kernel image"):
+        Broken(settings(), str(tmp_path))
+
+
+def test_settings_that_cannot_work_are_refused():
+    with pytest.raises(ValueError, match="max_batch_size=0"):
+        settings(max_batch_size=0)
+
+
+def test_a_model_is_named_by_its_files(tmp_path):
+    for name, text in (("a", "one"), ("b", "one"), ("c", "two")):
+        (tmp_path / name / "unet").mkdir(parents=True)
+        (tmp_path / name / "unet" / "weights.safetensors").write_text(text)
+    (tmp_path / "b" / ".cache").write_text("not part of it")
+    one, same, other = (model_digest(tmp_path / name) for name in "abc")
+    assert one == same != other
+    snapshot = tmp_path / "models--maker--klein" / "snapshots" / "0a1b"
+    snapshot.mkdir(parents=True)
+    assert model_digest(snapshot) == "models--maker--klein@0a1b"
