@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from actors import verl_cpu
 from actors.config import LossConfig, PolicyConfig
 from actors.policy_rows import MiniBatch, num_tokens, split_rows
 from actors.policy_worker import PolicySetup, PolicyWorker
+from actors.publish import publish
 from rollout.types import Batch, Row
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ class Policy:
 
     async def publish(self, samplers: Samplers) -> dict[str, float]:
         """Hand the weights to the samplers and verify it. Raises `PublishError`; returns `publish/...`."""
-        started = time.monotonic()
-        metrics = await samplers.receive(self)
-        return metrics | {"publish/seconds": time.monotonic() - started}
+        return await publish(self, samplers)
 
     async def push_weights(self, receivers: Sequence[Any], dtype: str, bucket_bytes: int) -> Any:
         """Send all parameters to engine actors and return the manifest of what was sent."""

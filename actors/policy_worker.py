@@ -21,14 +21,11 @@ from verl.workers.utils.padding import response_from_nested
 
 from actors import verl_cpu
 from actors.config import LossConfig, PolicyConfig
+from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.policy_loss import PolicyLoss
 from actors.policy_rows import MaybeRow, MiniBatch, RowTensors
 from actors.publish import Manifest, push
 from actors.store import Store
-
-BANNED_LOGIT = -1e4
-"""Low enough that exp() is 0 beside any real logit, high enough that it stays finite in bfloat16 and / temperature."""
-
 
 @dataclass(frozen=True)
 class PolicySetup:
@@ -157,13 +154,6 @@ class PolicyWorker(TrainingWorker):
         engine.initialize()
         engine.module.requires_grad_(False)
         return engine
-
-
-def banned_tokens(hf_config: Any) -> list[int]:
-    """Return the ids that only a prompt may hold: sampled ones would ask the model for images it has not."""
-    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-    ids = (getattr(hf_config, name, None) for name in names)
-    return sorted({token for token in ids if token is not None})
 
 
 def _prepare(module: torch.nn.Module, banned: list[int], is_vision_frozen: bool) -> None:

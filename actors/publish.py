@@ -13,13 +13,21 @@ which catches what the others cannot:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
 import torch
+
+from rollout.roles import PublishError
+from rollout.types import Response, Row, SampleRequest
+
+if TYPE_CHECKING:
+    from actors.policy import Policy
+    from actors.sampler import Samplers
 
 _CHUNK = 1 << 22
 _PERIOD = 65521
@@ -119,3 +127,54 @@ def push(
     for replies in pending:
         ray.get(replies)
     return Manifest(checksums, num_bytes)
+
+
+async def publish(policy: Policy, samplers: Samplers) -> dict[str, float]:
+    """Bring every sampler to the policy's weights and verify it; return metrics keyed `publish/...`.
+
+    Raises `PublishError` that names the sampler and the tensors or the gap. The samplers at fault then stay
+    paused: nothing is sampled from weights that nobody knows.
+    """
+    started = time.monotonic()
+    config = samplers.config
+    await samplers.ready()
+    await samplers.each("begin_publish")
+    manifest = await policy.push_weights(samplers.engines, config.dtype, config.bucket_mib << 20)
+    reports = await samplers.each("finish_publish", policy.version, manifest)
+    for index, (problems, _) in enumerate(reports):
+        if problems:
+            raise PublishError(f"sampler {index} did not load version {policy.version}: " + "; ".join(problems))
+    versions = await samplers.each("current_version")
+    if set(versions) != {policy.version}:
+        raise PublishError(f"samplers are at versions {versions}, published was {policy.version}")
+    gap = await _probe_gap(policy, samplers)
+    return {
+        "publish/seconds": time.monotonic() - started,
+        "publish/bytes": float(manifest.num_bytes),
+        "publish/max_logprob_gap": gap,
+        "publish/live_coverage": min(coverage for _, coverage in reports),
+    }
+
+
+async def _probe_gap(policy: Policy, samplers: Samplers) -> float:
+    """Return the largest |log-prob| gap on the samplers' greedy answers; raise where it is above the tolerance."""
+    answers = await samplers.each("probe")
+    probes = [(index, *pair) for index, pairs in enumerate(answers) for pair in pairs]
+    rows = [_row(request, response) for _, request, response in probes]
+    largest = 0.0
+    for (index, request, response), expected in zip(probes, await policy.logprobs(rows, 1.0), strict=True):
+        gap = max(abs(mine - theirs) for mine, theirs in zip(response.logprobs, expected, strict=True))
+        # Written so that a NaN fails too.
+        if not gap <= samplers.config.publish_tolerance:
+            raise PublishError(
+                f"sampler {index} holds the weights of version {policy.version} but answers a probe with images "
+                f"{request.images} {gap:.2g} off in log-prob (tolerance {samplers.config.publish_tolerance:g}): "
+                "a cache or a derived weight is stale"
+            )
+        largest = max(largest, gap)
+    return largest
+
+
+def _row(request: SampleRequest, response: Response) -> Row:
+    zeros = (0.0,) * len(response.token_ids)
+    return Row(request.images, response.prompt_token_ids, response.token_ids, zeros, response.logprobs)

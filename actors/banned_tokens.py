@@ -1,0 +1,20 @@
+"""Tokens that only a prompt may hold, banned alike where responses are drawn and where they are learned from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+BANNED_LOGIT = -1e4
+"""Low enough that exp() is 0 beside any real logit, high enough to stay finite in 16 bits and over a temperature."""
+
+
+def banned_tokens(hf_config: Any) -> list[int]:
+    """Return the vision tokens' ids: a sampled one would ask the model for an image that is not there.
+
+    >>> from types import SimpleNamespace
+    >>> banned_tokens(SimpleNamespace(image_token_id=7, vision_start_token_id=5))
+    [5, 7]
+    """
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    ids = (getattr(hf_config, name, None) for name in names)
+    return sorted({token for token in ids if token is not None})

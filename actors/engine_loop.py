@@ -1,0 +1,161 @@
+"""One thread that owns a vLLM engine: it steps while there are requests and runs commands between steps.
+
+Everything that touches the engine happens in this thread, so a weight load can never meet a step.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class SamplerError(RuntimeError):
+    """The request cannot be answered; says why."""
+
+
+class SamplerUnavailable(SamplerError):
+    """This engine cannot answer now, another one might."""
+
+
+@dataclass
+class Generation:
+    """What the engine has drawn for one request so far."""
+
+    prompt_token_ids: list[int] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    text: str = ""
+    version: int | None = None
+    """The version that drew the first token."""
+    is_truncated: bool = False
+
+
+class EngineLoop:
+    """Futures outside, one thread inside. `version` is what the engine's weights are."""
+
+    def __init__(self, build: Callable[[], Any]):
+        """`build` makes the LLMEngine; it is called inside the thread and its failure reaches `ready`."""
+        self.version = 0
+        self.ready: Future[None] = Future()
+        self.error: BaseException | None = None
+        self._build = build
+        self._commands: queue.SimpleQueue[tuple[Callable[[Any], Any], Future]] = queue.SimpleQueue()
+        self._waiting: dict[str, tuple[Generation, Future[Generation]]] = {}
+        self._ids = itertools.count()
+        self._is_paused = False
+        threading.Thread(target=self._main, name="engine", daemon=True).start()
+
+    def generate(self, prompt: dict[str, Any], params: Any) -> tuple[str, Future[Generation]]:
+        """Queue a request; the future holds its answer as soon as it is finished, or why there is none."""
+        request_id = str(next(self._ids))
+        answer: Future[Generation] = Future()
+
+        def add(engine: Any) -> None:
+            self._waiting[request_id] = (Generation(), answer)
+            try:
+                engine.add_request(request_id, prompt, params)
+            except Exception as error:
+                del self._waiting[request_id]
+                answer.set_exception(SamplerError(f"vLLM refused the request: {error}"))
+
+        def fail(done: Future) -> None:
+            if done.exception() is not None and not answer.done():
+                answer.set_exception(done.exception())
+
+        self.run(add).add_done_callback(fail)
+        return request_id, answer
+
+    def abort(self, request_id: str) -> None:
+        """Forget a request whose answer nobody waits for any more."""
+
+        def drop(engine: Any) -> None:
+            if self._waiting.pop(request_id, None) is not None:
+                engine.abort_request([request_id])
+
+        self.run(drop)
+
+    def run(self, command: Callable[[Any], Any]) -> Future:
+        """Call `command(engine)` between two steps and return its future."""
+        result: Future = Future()
+        if self.error is not None:
+            result.set_exception(self._dead())
+        else:
+            self._commands.put((command, result))
+        return result
+
+    def pause(self) -> Future:
+        """Stop stepping; requests wait where they are and new ones queue up."""
+        return self.run(lambda engine: setattr(self, "_is_paused", True))
+
+    def resume(self, version: int) -> Future:
+        """Go on, with weights of another version."""
+
+        def go(engine: Any) -> None:
+            self.version = version
+            self._is_paused = False
+
+        return self.run(go)
+
+    def _main(self) -> None:
+        try:
+            engine = self._build()
+            self.ready.set_result(None)
+            while True:
+                is_idle = self._is_paused or not engine.has_unfinished_requests()
+                self._run_commands(engine, is_idle)
+                if not self._is_paused and engine.has_unfinished_requests():
+                    for output in engine.step():
+                        self._deliver(output)
+        except BaseException as error:  # the thread's last act: whoever waits has to hear of it
+            self.error = error
+            self._fail_all()
+
+    def _run_commands(self, engine: Any, is_idle: bool) -> None:
+        """Run what is queued; an idle engine sleeps until there is something."""
+        while True:
+            try:
+                command, result = self._commands.get(block=is_idle)
+            except queue.Empty:
+                return
+            is_idle = False
+            try:
+                result.set_result(command(engine))
+            except Exception as error:
+                result.set_exception(error)
+
+    def _deliver(self, output: Any) -> None:
+        if output.request_id not in self._waiting:
+            return
+        generation, answer = self._waiting[output.request_id]
+        piece = output.outputs[0]
+        if output.prompt_token_ids is not None:
+            generation.prompt_token_ids = output.prompt_token_ids
+        if generation.version is None and piece.token_ids:
+            generation.version = self.version
+        generation.token_ids += piece.token_ids
+        generation.logprobs += [
+            entry[token].logprob for token, entry in zip(piece.token_ids, piece.logprobs or [], strict=True)
+        ]
+        generation.text += piece.text
+        if output.finished:
+            del self._waiting[output.request_id]
+            generation.is_truncated = piece.finish_reason == "length"
+            answer.set_result(generation)
+
+    def _fail_all(self) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(self._dead())
+        for _, answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(self._dead())
+        self._waiting.clear()
+        while not self._commands.empty():
+            self._commands.get()[1].set_exception(self._dead())
+
+    def _dead(self) -> SamplerUnavailable:
+        return SamplerUnavailable(f"the vLLM engine died: {type(self.error).__name__}: {self.error}")
