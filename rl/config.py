@@ -104,14 +104,17 @@ class EvaluationConfig:
     """Responses, and generation seeds, of one task."""
     every: int = 0
     """Steps between evaluations during training; 0: only before and after."""
-    fixed_at: float = 9.0
-    """A failed task counts as fixed when the new image's semantics and quality both reach this, of 10."""
+    fixed_semantics: float = 7.0
+    """A failed task counts as fixed when the new image's semantics reach this, of 10, ..."""
+    fixed_quality: float = 7.0
+    """... and its quality this."""
     seed: int = 1234
 
     def __post_init__(self) -> None:
         _positive(self, "num_seeds")
-        if not 0 < self.fixed_at <= 10:
-            raise ValueError(f"evaluation.fixed_at is {self.fixed_at}; expected a judge's score in (0, 10]")
+        for name in ("fixed_semantics", "fixed_quality"):
+            if not 0 < getattr(self, name) <= 10:
+                raise ValueError(f"evaluation.{name} is {getattr(self, name)}; expected a judge's score in (0, 10]")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rewards.compose import rescaled_without
 from rl.config import EvaluationConfig
 from rl.stream import RollOut
 from rollout.seeds import seed_of
-from rollout.types import Group, Sample, Task
+from rollout.types import Group, Sample, Scores, Task
 
 FORMAT_TERM = "format"
 _NUM_RESAMPLES = 4000
@@ -157,6 +157,9 @@ class Evaluator:
         edit_seeds = tuple(seed_of(seed, "edit", task.id, i) for i in range(n))
         return await self.roll_out(task, n, seed_of(seed, "sample"), edit_seeds=edit_seeds)
 
+    def _is_fixed(self, scores: Scores) -> bool:
+        return scores.semantics >= self.settings.fixed_semantics and scores.quality >= self.settings.fixed_quality
+
     def _row(self, task: Task, sample: Sample) -> EvaluationRow:
         assert sample.evidence is not None
         assert sample.reward is not None
@@ -165,7 +168,7 @@ class Evaluator:
         gain = fixed = float("nan")
         if is_failed_task:
             gain = scores.semantics - task.scores.semantics if scores else 0.0
-            fixed = float(scores is not None and min(scores.semantics, scores.quality) >= self.settings.fixed_at)
+            fixed = float(scores is not None and self._is_fixed(scores))
         return EvaluationRow(
             task_id=task.id,
             index=sample.index,

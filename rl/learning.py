@@ -37,7 +37,7 @@ def learn(recipe: Path, overrides: list[str], seeds: list[int]) -> int:
     """Run every seed, print one table and return 0 when all of them meet every bar, else 1."""
     from rl.run import run  # late: it imports Ray and verl, which the bars themselves do not need
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     table = Table(title="learning: change on held-out tasks, with paired 95 % intervals", title_justify="left")
     for column in ("seed", *_BARS, "holds"):
         table.add_column(column)

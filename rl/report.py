@@ -23,7 +23,7 @@ _CURVES = (
 )
 NAMES = {
     "reward": ("reward without format", "{:.3f}", 1.0),
-    "semantic_gain": ("semantic gain on failed tasks, of 10", "{:+.2f}", 1.0),
+    "semantic_gain": ("semantic gain, points of 10", "{:+.2f}", 1.0),
     "fixed": ("failed tasks fixed, %", "{:.1f}", 100.0),
     "verdict_accuracy": ("balanced verdict accuracy, %", "{:.1f}", 100.0),
     "parsed": ("answers that parse, %", "{:.1f}", 100.0),

@@ -59,7 +59,7 @@ class Outcome:
 
 async def run(recipe: Recipe, *, is_resumed: bool = False, console: Console | None = None) -> Outcome:
     """Train the critic of a recipe and show what it learned. Raises ValueError before anything starts."""
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, soft_wrap=True)
     run_dir = Path(recipe.run_dir)
     training, heldout = (
         load_tasks(resolve_path(p), recipe.data.image_prefix) for p in (recipe.data.train, recipe.data.heldout)
@@ -124,7 +124,7 @@ async def stack(recipe: Recipe) -> AsyncIterator[Stack]:
                 total_steps=recipe.num_steps,
                 temperature=recipe.rollout.temperature,
             ),
-            Samplers.start(recipe.samplers, model, store_root),
+            Samplers.start(recipe.samplers, model, store_root=store_root),
             Generator.start(replace(recipe.generator, model=str(_model(recipe.generator.model))), store_root),
             Judge.start(recipe.judge, store_root),
         )

@@ -39,7 +39,7 @@ class Log:
         self._recipe = recipe
         self._folder = Path(recipe.run_dir)
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._console = console or Console(highlight=False)
+        self._console = console or Console(highlight=False, soft_wrap=True)
         self._path = self._folder / "metrics.jsonl"
         self._first_step = resumed_after + 1
         _drop_rows_after(self._path, resumed_after)
@@ -91,7 +91,7 @@ class Log:
     def close(self) -> None:
         self._ledger.close()
         if self._wandb is not None:
-            self._wandb.finish(quiet=True)
+            self._wandb.finish()
 
     def _write(self, row: Mapping[str, float], step: int | None = None) -> None:
         step = self._step if step is None else step
