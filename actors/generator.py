@@ -82,8 +82,9 @@ class GeneratorReplica:
         before = requests[0].image
         image = None if before is None else self._decoded(before)
         unique = list(dict.fromkeys(requests))
+        made: list[Image.Image | Exception]
         try:
-            made = self._draw(image, unique)
+            made = [*self._draw(image, unique)]
         except Exception as error:
             made = [error] if len(unique) == 1 else [self._draw_alone(image, request) for request in unique]
         is_bad = all(isinstance(result, Exception) for result in made)

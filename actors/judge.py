@@ -76,20 +76,18 @@ class Judge:
 
     async def _score_openai(self, request: ScoreRequest) -> Scores:
         # Two calls, cached apart and both awaited: when one fails, the other is not paid for again.
-        has_before = request.before is not None
-        asked = render_semantics(self.rubrics["semantics"], request.instruction, has_before=has_before)
-        both = (request.before, request.after) if has_before else (request.after,)
-        questions = Question(asked, both), Question(self.rubrics["quality"], (request.after,))
+        images = (request.after,) if request.before is None else (request.before, request.after)
+        asked = render_semantics(self.rubrics["semantics"], request.instruction, has_before=request.before is not None)
+        questions = Question(asked, images), Question(self.rubrics["quality"], (request.after,))
         answers = await asyncio.gather(*map(self._ask, questions), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return combine(*answers)
+        semantics, quality = map(_raise, answers)
+        return combine(semantics, quality)
 
     async def _ask(self, question: Question) -> RubricAnswer:
         depends_on = self._depends_on(*question.images) | {"question": question.text}
         answer = await self._calls.get(depends_on, partial(self.pool.call, question))
-        return RubricAnswer(tuple(answer["scores"]), answer["reasoning"])
+        first, second = answer["scores"]
+        return RubricAnswer((first, second), answer["reasoning"])
 
     def _depends_on(self, *images: str | None) -> dict[str, Any]:
         return {
@@ -104,6 +102,12 @@ class Judge:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.__post_init__()
+
+
+def _raise(answer: RubricAnswer | BaseException) -> RubricAnswer:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 def _plan(config: JudgeConfig, root: str) -> tuple[Callable[[], Any], str, dict[str, str]]:

@@ -68,9 +68,9 @@ class OpenAIReplica:
         import openai
 
         try:
-            content = await asyncio.to_thread(self._content, question)
+            messages: Any = [{"role": "user", "content": await asyncio.to_thread(self._content, question)}]
             completion = await self._client.chat.completions.create(
-                model=self._model, messages=[{"role": "user", "content": content}], **self._arguments
+                model=self._model, messages=messages, **self._arguments
             )
             return asdict(parse_answer(_text_of(completion)))
         except FileNotFoundError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +39,7 @@ class PaidCalls:
         self._places = asyncio.Semaphore(limit)
         self._is_usable = is_usable
         self._flights: dict[str, _Flight] = {}
-        self.counts: Counter[str] = Counter()
+        self.counts: defaultdict[str, float] = defaultdict(float)
 
     async def get(self, request: Mapping[str, Any], pay: Callable[[], Awaitable[Any]]) -> Any:
         """Return the answer to `request`: from the cache, from an equal call in flight, or by `pay()`.
@@ -97,4 +97,4 @@ class PaidCalls:
 
     def stats(self, area: str) -> dict[str, float]:
         """Return counts since the start, keyed `area/name`; they add up over processes."""
-        return {f"{area}/{name}": float(count) for name, count in sorted(self.counts.items())}
+        return {f"{area}/{name}": count for name, count in sorted(self.counts.items())}

@@ -106,6 +106,7 @@ class RolloutWorkers:
     def _replace(self, slot: _Slot, dead: Any) -> None:
         if slot.actor is dead:
             self._num_deaths += 1
+            ray.kill(dead)  # it may only be out of reach
             slot.actor = self._make.remote(self._journey)
 
 
