@@ -164,8 +164,12 @@ class Engine:
 def build_engine(config: SamplerConfig, model: str) -> Any:
     """Make the in-process vLLM engine."""
     from vllm import EngineArgs
+    from vllm.v1.core.sched import output
     from vllm.v1.engine.llm_engine import LLMEngine
 
+    # vLLM 0.30 hands the worker no pixels for images that a cached prefix covers, and dies when the request is
+    # preempted and has to encode them after all, as at every publish in mid-flight. In-process nothing is saved by it.
+    output.strip_covered_mm_data = lambda features, *args, **kwargs: features
     if config.gpus_per_sampler:
         memory: dict[str, Any] = {"gpu_memory_utilization": config.gpu_memory_utilization}
     else:

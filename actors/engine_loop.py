@@ -6,12 +6,16 @@ Everything that touches the engine happens in this thread, so a weight load can 
 from __future__ import annotations
 
 import itertools
+import logging
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
+
+
+_log = logging.getLogger(__name__)
 
 
 class SamplerError(RuntimeError):
@@ -112,6 +116,7 @@ class EngineLoop:
                     for output in engine.step():
                         self._deliver(output)
         except BaseException as error:  # the thread's last act: whoever waits has to hear of it
+            _log.exception("the vLLM engine died")
             self.error = error
             self._fail_all()
 
