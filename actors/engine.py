@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
@@ -12,10 +13,10 @@ import numpy as np
 import ray
 from PIL import Image
 
+from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import SamplerConfig
 from actors.engine_loop import EngineLoop, Generation, SamplerError, SamplerUnavailable
 from actors.engine_weights import WeightReceiver
-from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.publish import Bucket, Manifest
 from actors.store import Store, load_images
 from rollout.types import ImageRef, Response, SampleRequest, SamplingParams
@@ -31,11 +32,11 @@ class Engine:
     def __init__(self, config: SamplerConfig, model: str, store_root: str):
         from transformers import AutoConfig, AutoProcessor
 
-        if ray.get_runtime_context().was_current_actor_reconstructed:
-            # Its weights are those of the start; only the next publish may put it to work.
-            self._refusal = "this sampler was restarted and waits for the next publish"
-        else:
-            self._refusal = ""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Ray's own call inside is deprecated
+            is_restarted = ray.get_runtime_context().was_current_actor_reconstructed
+        # Its weights are those of the start; only the next publish may put it to work.
+        self._refusal = "this sampler was restarted and waits for the next publish" if is_restarted else ""
         self._config = config
         self._store = Store(store_root)
         self._processor = AutoProcessor.from_pretrained(model)
@@ -117,9 +118,7 @@ class Engine:
     def _prompt(self, request: SampleRequest) -> dict[str, Any]:
         if len(request.images) > self._config.max_images:
             raise SamplerError(f"a prompt has {len(request.images)} images; raise sampler.max_images")
-        text = self._processor.apply_chat_template(
-            list(request.messages), tokenize=False, add_generation_prompt=True
-        )
+        text = self._processor.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
         if not request.images:
             return {"prompt": text}
         return {"prompt": text, "multi_modal_data": {"image": self._load(request.images)}}
@@ -153,11 +152,13 @@ class Engine:
     def _synthetic_probe(self) -> SampleRequest:
         """Return a request about two gradients, so that a publish before any task is verified too."""
         ramp = np.linspace(0, 255, 64, dtype=np.uint8)
-        field = np.stack([np.tile(ramp, (64, 1)), np.tile(ramp[:, None], (1, 64)), np.full((64, 64), 128, np.uint8)], -1)
+        field = np.stack(
+            [np.tile(ramp, (64, 1)), np.tile(ramp[:, None], (1, 64)), np.full((64, 64), 128, np.uint8)], -1
+        )
         images = tuple(self._store.put_image(Image.fromarray(picture)) for picture in (field, 255 - field))
-        parts = ({"type": "image"}, {"type": "image"}, {"type": "text", "text": "What changed between the images?"})
-        images, parts = images[: self._config.max_images], parts[2 - min(2, self._config.max_images) :]
-        message = {"role": "user", "content": list(parts)}
+        images = images[: self._config.max_images]
+        parts = [{"type": "image"}] * len(images) + [{"type": "text", "text": "What changed between the images?"}]
+        message = {"role": "user", "content": parts}
         return _greedy(SampleRequest((message,), images, SamplingParams(), seed=0))
 
 

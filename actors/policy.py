@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
@@ -17,10 +18,9 @@ from actors.config import LossConfig, PolicyConfig
 from actors.policy_rows import MiniBatch, num_tokens, split_rows
 from actors.policy_worker import PolicySetup, PolicyWorker
 from actors.publish import publish
+from actors.sampler import Samplers
+from rollout.roles import Sampler
 from rollout.types import Batch, Row
-
-if TYPE_CHECKING:
-    from actors.sampler import Samplers
 
 _STATE = "policy.json"
 
@@ -34,7 +34,8 @@ class Policy:
         self._group = group
         self._setup = setup
         self._temperature = temperature
-        self._lock = asyncio.Lock()
+        # Two calls that reach the ranks in different orders would wait for each other's collectives for ever.
+        self._lock = threading.Lock()
         self.version = 0
 
     @classmethod
@@ -43,10 +44,10 @@ class Policy:
     ) -> Policy:
         """Start the ranks and load the model; Ray is initialised by the caller.
 
-        `total_steps` are optimizer schedules' steps, one an update; `temperature` is what `logprobs` assumes
+        `total_steps` counts updates, for the learning rate's schedule; `temperature` is what `logprobs` assumes
         unless told otherwise.
         """
-        setup = PolicySetup(config, loss, str(store_root), total_steps)
+        setup = PolicySetup(config, loss, str(Path(store_root).resolve()), total_steps)
         group = await asyncio.to_thread(_start_group, setup)
         policy = cls(group, setup, temperature)
         await policy._call("num_parameters")
@@ -85,8 +86,9 @@ class Policy:
         }
         return [by_index[index] for index in range(len(rows))]
 
-    async def publish(self, samplers: Samplers) -> dict[str, float]:
+    async def publish(self, samplers: Sampler) -> dict[str, float]:
         """Hand the weights to the samplers and verify it. Raises `PublishError`; returns `publish/...`."""
+        assert isinstance(samplers, Samplers), "weights can only be handed to engines"
         return await publish(self, samplers)
 
     async def push_weights(self, receivers: Sequence[Any], dtype: str, bucket_bytes: int) -> Any:
@@ -95,7 +97,7 @@ class Policy:
 
     async def save(self, folder: Path) -> None:
         """Write a checkpoint to resume from: every rank's shards, optimizer, schedule and random state."""
-        await self._call("save_checkpoint", str(folder), global_step=self.version)
+        await self._call("save_checkpoint", str(Path(folder).resolve()), global_step=self.version)
         state = {"version": self.version, "num_ranks": self._setup.config.num_ranks}
         (Path(folder) / _STATE).write_text(json.dumps(state))
 
@@ -105,7 +107,7 @@ class Policy:
         num_ranks = self._setup.config.num_ranks
         if state["num_ranks"] != num_ranks:
             raise ValueError(f"{folder} was saved by {state['num_ranks']} ranks; set policy.num_ranks from {num_ranks}")
-        await self._call("load_checkpoint", str(folder))
+        await self._call("load_checkpoint", str(Path(folder).resolve()))
         self.version = state["version"]
 
     async def export(self, folder: Path) -> None:
@@ -113,7 +115,7 @@ class Policy:
         partial = Path(folder).with_name(Path(folder).name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        await self._call("export", str(partial))
+        await self._call("export", str(partial.resolve()))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
 
@@ -126,8 +128,12 @@ class Policy:
 
     async def _call(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
         """Run a method on all ranks, in a thread, and return their answers by rank."""
-        async with self._lock:
-            return await asyncio.to_thread(getattr(self._group, method), *args, **kwargs)
+
+        def run() -> list[Any]:
+            with self._lock:
+                return getattr(self._group, method)(*args, **kwargs)
+
+        return await asyncio.to_thread(run)
 
     def _check_lengths(self, rows: Sequence[Row]) -> None:
         limit = self._setup.config.max_tokens_per_micro_batch

@@ -46,7 +46,7 @@ class PolicyLoss:
         self, model_output: dict[str, torch.Tensor], data: TensorDict, dp_group: Any = None
     ) -> tuple[torch.Tensor, dict[str, Metric]]:
         """Return the scaled loss and metrics that sum up to the mean over the mini-batch's valid tokens."""
-        if "old_log_probs" not in data.keys():
+        if "old_log_probs" not in data:
             # One optimizer step a batch: the policy before the update is the policy now, so that a second
             # forward pass would only find these numbers again.
             current = model_output["log_probs"].detach()
@@ -77,9 +77,7 @@ class PolicyLoss:
 
 
 @torch.no_grad()
-def _token_metrics(
-    model_output: dict[str, torch.Tensor], data: TensorDict, loss: LossConfig
-) -> dict[str, Metric]:
+def _token_metrics(model_output: dict[str, torch.Tensor], data: TensorDict, loss: LossConfig) -> dict[str, Metric]:
     """Return token means over the whole mini-batch: sums over micro-batches, averaged over ranks by verl."""
     padded = data.select("old_log_probs", "rollout_log_probs", "response_mask").to_padded_tensor()
     mask = padded["response_mask"].bool()
@@ -97,7 +95,7 @@ def _token_metrics(
     }
     if "entropy" in model_output:
         means["entropy"] = no_padding_2_padding(model_output["entropy"], data)
-    if "ref_log_prob" in data.keys():
+    if "ref_log_prob" in data:
         reference = data.select("ref_log_prob").to_padded_tensor()["ref_log_prob"]
         difference = reference - padded["old_log_probs"]
         means["reference_kl"] = difference.exp() - 1 - difference

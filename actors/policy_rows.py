@@ -77,10 +77,12 @@ class RowTensors:
         filled = [self._padding if row is None else row for row in rows]
         ids = [torch.tensor(row.prompt_token_ids + row.token_ids) for row in filled]
         images = [self._load(row.images) for row in filled]
-        mask = [torch.full((len(row.token_ids),), float(given is not None)) for row, given in zip(filled, rows)]
+        mask = [
+            torch.full((len(row.token_ids),), float(given is not None)) for row, given in zip(filled, rows, strict=True)
+        ]
         tensors = {
             "input_ids": _jagged(ids),
-            "position_ids": _jagged([self._positions(*pair) for pair in zip(ids, images)]),
+            "position_ids": _jagged([self._positions(*pair) for pair in zip(ids, images, strict=True)]),
             "prompts": _jagged([torch.tensor(row.prompt_token_ids) for row in filled]),
             "responses": _jagged([torch.tensor(row.token_ids) for row in filled]),
             "response_mask": _jagged(mask),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,13 @@ from verl.workers.engine_workers import TrainingWorker
 from verl.workers.utils.padding import response_from_nested
 
 from actors import verl_cpu
-from actors.config import LossConfig, PolicyConfig
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
+from actors.config import LossConfig, PolicyConfig
 from actors.policy_loss import PolicyLoss
 from actors.policy_rows import MaybeRow, MiniBatch, RowTensors
 from actors.publish import Manifest, push
 from actors.store import Store
+
 
 @dataclass(frozen=True)
 class PolicySetup:
@@ -44,15 +47,18 @@ class PolicyWorker(TrainingWorker):
         verl_cpu.install()
         verl_cpu.register_engine()
         verl_cpu.start_gloo()
-        torch.set_num_threads(setup.config.num_threads)
-        super().__init__(_training_config(setup.config, setup.total_steps))
-        self._setup = setup
-        self._reference = self._build_reference() if setup.loss.kl_coef > 0 else None
-        self.set_loss_fn(PolicyLoss(setup.loss))
-        self.reset()
-        self._banned = banned_tokens(self.model_config.hf_config)
+        _be_quiet()
+        if setup.config.gpus_per_rank == 0:
+            torch.set_num_threads(setup.config.num_threads)
+        with contextlib.redirect_stdout(None):  # verl prints what it does, on every rank
+            super().__init__(_training_config(setup.config, setup.total_steps))
+            self._setup = setup
+            self._reference = self._build_reference() if setup.loss.kl_coef > 0 else None
+            self.set_loss_fn(PolicyLoss(setup.loss))
+            self.reset()
+        banned = banned_tokens(self.model_config.hf_config)
         for engine in filter(None, (self.engine, self._reference)):
-            _prepare(engine.module, self._banned, setup.config.freeze_vision)
+            _prepare(engine.module, banned, setup.config.freeze_vision)
         tokenizer = self.model_config.tokenizer
         self._rows = RowTensors(self.model_config.processor, Store(setup.store_root), tokenizer.pad_token_id)
 
@@ -94,7 +100,7 @@ class PolicyWorker(TrainingWorker):
     def logprobs(self, rows: Sequence[MaybeRow], temperature: float) -> list[list[float]]:
         """Return the log-probability of each response token; an empty list for a padding row."""
         nested = self._logprobs(self.engine, self._rows.build(rows, temperature))
-        return [values.tolist() if row is not None else [] for values, row in zip(nested.unbind(), rows)]
+        return [values.tolist() if row is not None else [] for values, row in zip(nested.unbind(), rows, strict=True)]
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def push_weights(self, receivers: Sequence[Any], dtype: str, bucket_bytes: int) -> Manifest:
@@ -114,7 +120,7 @@ class PolicyWorker(TrainingWorker):
             _save_pretrained(self.model_config, state, self._setup.config.dtype, Path(folder))
         torch.distributed.barrier()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _exported(self) -> Iterator[Iterator[tuple[str, torch.Tensor]]]:
         """Yield (name, full tensor) pairs by their Hugging Face names; every rank has to iterate to the end."""
         with torch.no_grad():
@@ -166,6 +172,15 @@ def _prepare(module: torch.nn.Module, banned: list[int], is_vision_frozen: bool)
     module.get_output_embeddings().register_forward_hook(forbid)
     if is_vision_frozen:
         module.model.visual.requires_grad_(False)
+
+
+def _be_quiet() -> None:
+    """Silence progress bars and advice that is meant for the authors of the libraries."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="torch.utils.checkpoint: the use_reentrant")
 
 
 def _training_config(config: PolicyConfig, total_steps: int) -> TrainingWorkerConfig:

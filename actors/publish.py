@@ -132,8 +132,8 @@ def push(
 async def publish(policy: Policy, samplers: Samplers) -> dict[str, float]:
     """Bring every sampler to the policy's weights and verify it; return metrics keyed `publish/...`.
 
-    Raises `PublishError` that names the sampler and the tensors or the gap. The samplers at fault then stay
-    paused: nothing is sampled from weights that nobody knows.
+    Raises `PublishError` that names the sampler and the tensors or the gap. Samplers at fault then stay paused
+    until a publish succeeds: nothing is sampled from weights that nobody knows.
     """
     started = time.monotonic()
     config = samplers.config
@@ -147,7 +147,11 @@ async def publish(policy: Policy, samplers: Samplers) -> dict[str, float]:
     versions = await samplers.each("current_version")
     if set(versions) != {policy.version}:
         raise PublishError(f"samplers are at versions {versions}, published was {policy.version}")
-    gap = await _probe_gap(policy, samplers)
+    try:
+        gap = await _probe_gap(policy, samplers)
+    except PublishError:
+        await samplers.each("begin_publish")
+        raise
     return {
         "publish/seconds": time.monotonic() - started,
         "publish/bytes": float(manifest.num_bytes),

@@ -1,4 +1,4 @@
-"""A random Qwen3-VL of 0.2 M parameters with tokenizer, processor and chat template, as transformers and vLLM load it."""
+"""A random Qwen3-VL of 0.3 M parameters with tokenizer, processor and chat template, as transformers and vLLM load."""
 
 from __future__ import annotations
 
