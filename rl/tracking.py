@@ -13,9 +13,11 @@ from typing import Any, cast
 from rich.console import Console
 
 from actors.ledger import Ledger
+from actors.store import Store
 from rl.config import Recipe
 from rl.evaluation import Evaluation
 from rl.metrics import group_metrics
+from rl.pictures import strips
 from rollout.types import Group
 
 _COLUMNS = (
@@ -30,6 +32,7 @@ _COLUMNS = (
     ("gap", "publish/max_logprob_gap", "{:7.0e}"),
 )
 _HEADER_EVERY = 20
+_NUM_PICTURES = 8
 
 
 class Log:
@@ -72,6 +75,7 @@ class Log:
         """Log an evaluation; before and after training it stands by itself, outside a step."""
         step = self._step if step is None else step
         self._ledger.write(phase, step, evaluation.groups)
+        self._log_pictures(evaluation.groups, step)
         figures = {f"eval/{name}": value for name, value in evaluation.figures().items()}
         figures["eval/failed_samples"] = float(evaluation.num_failed)
         if phase == "during":
@@ -92,6 +96,15 @@ class Log:
         self._ledger.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+    def _log_pictures(self, groups: Sequence[Group], step: int) -> None:
+        if self._wandb is None:
+            return
+        import wandb
+
+        store = Store(Path(self._recipe.store).resolve())
+        pictures = [wandb.Image(image, caption=caption) for image, caption in strips(groups, store, _NUM_PICTURES)]
+        self._wandb.log({"step": step, "before | rejected | regenerated": pictures})
 
     def _write(self, row: Mapping[str, float], step: int | None = None) -> None:
         step = self._step if step is None else step

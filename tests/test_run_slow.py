@@ -1,0 +1,66 @@
+"""Two steps with every real component: Ray, verl's FSDP2, vLLM, FLUX.2-klein on Ray Serve, the judge, W&B offline."""
+
+import asyncio
+import json
+
+import pytest
+from rich.console import Console
+
+from actors.ledger import read_ledger
+from rl.config import REPO, load_recipe
+from rl.run import run
+from rl.tracking import read_metrics
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train two steps, then resume for a third. Slow: it starts every actor of a real run, twice."""
+    folder = tmp_path_factory.mktemp("run")
+    overrides = [
+        f"run_dir={folder}/run",
+        f"store={folder}/store",
+        "rollout.groups_per_step=4",
+        "rollout.n=4",
+        "evaluation.num_tasks=8",
+        "save_every=1",
+    ]
+    recipe = REPO / "recipes" / "shapes_grpo.yaml"
+    console = Console(quiet=True)
+    asyncio.run(run(load_recipe(recipe, [*overrides, "num_steps=2"]), console=console))
+    asyncio.run(run(load_recipe(recipe, [*overrides, "num_steps=3"]), is_resumed=True, console=console))
+    return folder / "run"
+
+
+def test_every_step_learned_and_was_published_verified(trained):
+    """Slow: needs the real run of the fixture."""
+    rows = [row for row in read_metrics(trained) if "policy/grad_norm" in row]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert all(row["policy/grad_norm"] > 0 for row in rows)
+    assert all(row["publish/max_logprob_gap"] < 1e-3 for row in rows)
+    assert all(row["rollout/failure_share"] == 0 for row in rows)
+
+
+def test_the_ledger_has_every_sample_once(trained):
+    """Slow: needs the real run of the fixture."""
+    rows = [row for row in read_ledger(trained / "ledger") if row["phase"] == "train"]
+    assert [sum(row["step"] == step for row in rows) for step in (1, 2, 3)] == [16, 16, 16]
+    assert all(row["policy_version"] == row["step"] - 1 for row in rows)
+    assert any(row["image"] for row in rows)
+
+
+def test_the_run_is_explained_by_its_folder(trained):
+    """Slow: needs the real run of the fixture."""
+    assert {"torch", "verl", "commit"} <= set(json.loads((trained / "versions.json").read_text()))
+    assert load_recipe(trained / "recipe.yaml").num_steps == 3
+    assert 'class="example"' in (trained / "report.html").read_text()
+    assert list(trained.glob("wandb/offline-run-*"))
+
+
+def test_the_export_loads_in_transformers_as_it_is(trained):
+    """Slow: loads a real model."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    AutoProcessor.from_pretrained(trained / "export")
+    assert AutoModelForImageTextToText.from_pretrained(trained / "export").num_parameters() > 1e6
