@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,12 +62,14 @@ class GeneratorReplica:
             return Fault("unsupported", f"{self._config.pipeline} edits no images", is_retryable=False)
         try:
             done = await self._batcher.submit(request.image, request)
+            # In a thread of its own: encoding and syncing a large PNG must not hold up the next batch.
+            image = await asyncio.to_thread(self._store.put_image, done.result)
         except FileNotFoundError as error:
             return Fault("no_image", str(error), is_retryable=False)
         except Exception as error:
             return Fault(type(error).__name__, " ".join(str(error).split())[:500])
         took = {"queue_seconds": done.queue_s, "run_seconds": done.run_s / done.batch_size}
-        return {"image": done.result, **took, "batch_size": done.batch_size}
+        return {"image": image, **took, "batch_size": done.batch_size}
 
     async def describe(self) -> str:
         """Return the digest of the loaded model."""
@@ -77,7 +80,7 @@ class GeneratorReplica:
         if self._num_bad >= MAX_BAD_BATCHES:
             raise RuntimeError(f"the last {self._num_bad} batches of the generator failed")
 
-    def _run(self, requests: Sequence[EditRequest]) -> list[ImageRef | Exception]:
+    def _run(self, requests: Sequence[EditRequest]) -> list[Image.Image | Exception]:
         """Make the images of requests that share a before-image, each request once."""
         before = requests[0].image
         image = None if before is None else self._decoded(before)
@@ -89,8 +92,7 @@ class GeneratorReplica:
             made = [error] if len(unique) == 1 else [self._draw_alone(image, request) for request in unique]
         is_bad = all(isinstance(result, Exception) for result in made)
         self._num_bad = self._num_bad + 1 if is_bad else 0
-        refs = [result if isinstance(result, Exception) else self._store.put_image(result) for result in made]
-        by_request = dict(zip(unique, refs, strict=True))
+        by_request = dict(zip(unique, made, strict=True))
         return [by_request[request] for request in requests]
 
     def _draw_alone(self, image: Image.Image | None, request: EditRequest) -> Image.Image | Exception:

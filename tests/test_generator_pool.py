@@ -33,16 +33,15 @@ def settings(model, **changes):
     )
 
 
-def pixels(store, refs):
-    return np.stack([np.asarray(store.get_image(ref), dtype=int) for ref in refs])
+def pixels(images):
+    return np.stack([np.asarray(image, dtype=int) for image in images])
 
 
 @pytest.mark.slow
 def test_a_batch_gives_the_images_that_one_by_one_gives(model, tmp_path):
     """Slow: imports torch and diffusers and runs the real pipeline."""
-    store = Store(tmp_path)
     noise = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
-    before = store.put_image(Image.fromarray(noise))
+    before = Store(tmp_path).put_image(Image.fromarray(noise))
     prompts = ["a", "zzzzzzzzzzzz", "red box on a hill", "QQ!", "7 7 7 7 7"]
     whole = GeneratorReplica(settings(model), str(tmp_path))
     single = GeneratorReplica(settings(model, max_batch_size=1), str(tmp_path))
@@ -50,12 +49,12 @@ def test_a_batch_gives_the_images_that_one_by_one_gives(model, tmp_path):
     for image in (None, before):
         requests = [EditRequest(image, prompt, 40) for prompt in prompts]
         together, alone = whole._run(requests), [single._run([request])[0] for request in requests]
-        drawn[image] = pixels(store, together)
-        assert np.abs(drawn[image] - pixels(store, alone)).max() <= 1
+        drawn[image] = pixels(together)
+        assert np.abs(drawn[image] - pixels(alone)).max() <= 1
         # The comparison means something: an image does depend on its prompt, its seed and its before-image.
         assert np.abs(drawn[image][1:] - drawn[image][0]).max(axis=(1, 2, 3)).min() > 10
     (reseeded,) = single._run([EditRequest(before, prompts[0], 41)])
-    assert np.abs(pixels(store, [reseeded])[0] - drawn[before][0]).max() > 10
+    assert np.abs(pixels([reseeded])[0] - drawn[before][0]).max() > 10
     assert np.abs(drawn[before] - drawn[None]).max() > 10
 
 
