@@ -7,10 +7,13 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import LoggingConfig
 
 from actors.retry import CallError, Fault
@@ -33,7 +36,8 @@ def start_serve() -> None:
 def shutdown() -> None:
     """Stop the pools that this process deployed; others on the same cluster stay as they are."""
     while _deployed:
-        serve.delete(_deployed.pop(), _blocking=False)
+        with suppress(RayServeException, RayError):  # Serve may be gone already
+            serve.delete(_deployed.pop(), _blocking=False)
 
 
 class Pool:
