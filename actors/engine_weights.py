@@ -21,11 +21,13 @@ class WeightReceiver:
     @torch.no_grad()
     def load(self, model: torch.nn.Module, bucket: Bucket) -> None:
         """Load one bucket; the checksums are of the bytes that arrived, not of what the sender claims."""
-        weights = []
+        live, weights = LiveWeights(model, self._shapes), []
         for info, tensor in bucket.tensors():
             self._received[info.name] = checksum(tensor)
             self._shapes[info.name] = info.shape
-            weights.append((info.name, tensor))
+            # vLLM refuses a tied head that comes without its embedding, as it does in a bucket of its own.
+            if not live.is_alias(info.name):
+                weights.append((info.name, tensor))
         model.load_weights(iter(weights))
 
     def problems(self, model: torch.nn.Module, manifest: Manifest) -> list[str]:
@@ -57,6 +59,7 @@ class LiveWeights:
     def __init__(self, model: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]]):
         # Tied parameters are listed under both names: the head is compared even when it should be the embedding.
         self._parameters = dict(model.named_parameters(remove_duplicate=False))
+        self._aliases = self._parameters.keys() - dict(model.named_parameters()).keys()
         self._mapper = getattr(model, "hf_to_vllm_mapper", None)
         self._fused = {
             part: (fused, parts)
@@ -65,6 +68,10 @@ class LiveWeights:
             if part != fused
         }
         self._shapes = shapes
+
+    def is_alias(self, name: str) -> bool:
+        """Return whether the parameter is another one under a second name, as a tied head is."""
+        return self._rename(name) in self._aliases
 
     def find(self, name: str) -> torch.Tensor | None:
         """Return the live tensor in the shape that was sent; None where the layout does not allow it."""

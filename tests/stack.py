@@ -1,0 +1,118 @@
+"""One real stack for the slow tests: Ray, two policies and a sampler around a random tiny critic."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from actors.store import Store, load_images
+from rollout.types import Response, Row, SampleRequest, SamplingParams
+
+LR = 1e-3
+
+
+@dataclass
+class Stack:
+    """The started actors, and what they were started from."""
+
+    model: Path
+    start: Path
+    """A checkpoint of `policy` before its first update."""
+    store: Store
+    images: list[str]
+    policy: Any
+    """Two ranks, packed, one optimizer step an update."""
+    careful: Any
+    """One rank, padded; two mini-batches, a KL to the reference, an entropy bonus, a frozen vision tower."""
+    samplers: Any
+    processor: Any
+    runner: asyncio.Runner
+
+    def run(self, coroutine: Coroutine) -> Any:
+        return self.runner.run(coroutine)
+
+    def request(self, number: int, temperature: float = 1.0, max_tokens: int = 24) -> SampleRequest:
+        """Return a request about two images; prompts differ in length."""
+        text = "compare the two images" + " and say why" * (number % 4)
+        message = {"role": "user", "content": [{"type": "image"}, {"type": "image"}, {"type": "text", "text": text}]}
+        pair = (self.images[number % 4], self.images[(number + 1) % 4])
+        return SampleRequest((message,), pair, SamplingParams(temperature, max_tokens), seed=number)
+
+    def rows(self, count: int) -> list[Row]:
+        """Return rows with random responses of different lengths and an advantage each."""
+        return [self._row(number) for number in range(count)]
+
+    def _row(self, number: int) -> Row:
+        request, dice = self.request(number), np.random.RandomState(number)
+        tokens = tuple(int(token) for token in dice.randint(10, 300, size=5 + 3 * number))
+        advantage = float(dice.randn())
+        return Row(
+            request.images,
+            tuple(self.inputs(request)["input_ids"][0].tolist()),
+            tokens,
+            (advantage,) * len(tokens),
+            (-3.0,) * len(tokens),
+        )
+
+    def inputs(self, request: SampleRequest) -> dict[str, Any]:
+        """Return what transformers makes of a request."""
+        text = self.processor.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
+        return self.processor(text=[text], images=load_images(self.store, request.images), return_tensors="pt")
+
+
+def learn_from(request: SampleRequest, response: Response, advantage: float) -> Row:
+    """Return the row that a response becomes."""
+    size = len(response.token_ids)
+    return Row(
+        request.images, response.prompt_token_ids, response.token_ids, (advantage,) * size, tuple(response.logprobs)
+    )
+
+
+@contextmanager
+def started_stack(folder: Path) -> Iterator[Stack]:
+    """Start everything at once, since each process spends most of its start on imports; stop it on exit."""
+    from transformers import AutoProcessor
+
+    from actors.cluster import ray_cluster
+    from tests.tiny_models import build_tiny_critic
+
+    model, store = build_tiny_critic(folder / "critic"), Store(folder / "store")
+    dice = np.random.RandomState(0)
+    pictures = [Image.fromarray(dice.randint(0, 255, (32, 32, 3)).astype(np.uint8)) for _ in range(4)]
+    images = [store.put_image(picture) for picture in pictures]
+    with asyncio.Runner() as runner:
+        cluster = ray_cluster("", 8)
+        runner.run(cluster.__aenter__())
+        try:
+            policy, careful, samplers = runner.run(_start_actors(model, store.root))
+            start = folder / "start"
+            runner.run(policy.save(start))
+            processor = AutoProcessor.from_pretrained(model)
+            yield Stack(model, start, store, images, policy, careful, samplers, processor, runner)
+        finally:
+            runner.run(cluster.__aexit__(None, None, None))
+
+
+async def _start_actors(model: Path, store_root: Path) -> tuple[Any, Any, Any]:
+    from actors.config import LossConfig, PolicyConfig, SamplerConfig
+    from actors.policy import Policy
+    from actors.sampler import Samplers
+    from tests.faulty_engine import FaultyEngine
+
+    config = PolicyConfig(model=str(model), num_ranks=2, lr=LR, max_tokens_per_micro_batch=300)
+    careful = replace(config, num_ranks=1, is_packed=False, freeze_vision=True, gradient_checkpointing=True)
+    loss = LossConfig(num_mini_batches=2, kl_coef=0.1, entropy_coef=0.01, rollout_correction="token")
+    settings: dict[str, Any] = {"store_root": store_root, "total_steps": 10, "temperature": 1.0}
+    sampler = SamplerConfig(max_model_len=512, kv_cache_gib=0.25, bucket_mib=1)
+    return await asyncio.gather(
+        Policy.start(config, LossConfig(), **settings),
+        Policy.start(careful, loss, **settings),
+        Samplers.start(sampler, str(model), store_root=store_root, engine_class=FaultyEngine),
+    )
