@@ -5,24 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.config import RolloutWorkersConfig
+from rollout.roles import Journey
 from rollout.types import Group, Task
 
 MAX_DEATHS = 3
 """Workers that one group may see die before it is blamed."""
-
-
-class Journey(Protocol):
-    """A picklable object that carries a group; may also have `async stats() -> dict[str, float]`."""
-
-    async def roll_out(self, task: Task, n: int, seed: int, **options: Any) -> Group:
-        """Return the group of `n` samples of `task`."""
-        ...
 
 
 class RolloutWorkerError(RuntimeError):
@@ -33,12 +26,11 @@ class _Worker:
     def __init__(self, journey: Journey):
         self._journey = journey
 
-    async def roll_out(self, task: Task, n: int, seed: int, options: dict[str, Any]) -> Group:
-        return await self._journey.roll_out(task, n, seed, **options)
+    async def roll_out(self, task: Task, n: int, seed: int, edit_seeds: tuple[int, ...]) -> Group:
+        return await self._journey.roll_out(task, n, seed, edit_seeds=edit_seeds)
 
     async def stats(self) -> dict[str, float]:
-        stats = getattr(self._journey, "stats", None)
-        return {} if stats is None else await stats()
+        return await self._journey.stats()
 
 
 @dataclass(eq=False)
@@ -68,7 +60,7 @@ class RolloutWorkers:
         await asyncio.gather(*(_ask(slot.actor.stats) for slot in workers._slots))
         return workers
 
-    async def roll_out(self, task: Task, n: int, seed: int, **options: Any) -> Group:
+    async def roll_out(self, task: Task, n: int, seed: int, *, edit_seeds: tuple[int, ...]) -> Group:
         """Return the group of `task`, by the least loaded worker.
 
         Waits when every worker is full. Cancelling it cancels the remote work. What the journey
@@ -80,7 +72,7 @@ class RolloutWorkers:
                 actor = slot.actor
                 slot.num_groups += 1
                 try:
-                    return await _ask(actor.roll_out, task, n, seed, options)
+                    return await _ask(actor.roll_out, task, n, seed, edit_seeds)
                 except RayActorError as error:
                     last = error
                     self._replace(slot, actor)

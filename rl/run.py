@@ -106,6 +106,7 @@ async def _train_between_evaluations(
         log,
     )
     after = await evaluator(recipe.evaluation.num_tasks)
+    log.metrics(await actors.workers.stats())
     log.evaluation(after, "after", step=recipe.num_steps)
     return compare(before, after)
 

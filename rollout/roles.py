@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from rollout.types import Batch, EditRequest, ImageRef, Response, SampleRequest, ScoreRequest, Scores
+from rollout.types import (
+    Batch,
+    EditRequest,
+    Group,
+    ImageRef,
+    Response,
+    SampleRequest,
+    ScoreRequest,
+    Scores,
+    Task,
+)
 
 
 class Sampler(Protocol):
@@ -23,12 +33,32 @@ class Generator(Protocol):
         """Return the new image, committed to the store. Raises `GeneratorError`."""
         ...
 
+    async def stats(self) -> dict[str, float]:
+        """Return counts of this process since its start, keyed `generator/...`."""
+        ...
+
 
 class Judge(Protocol):
     """Scores an image; never guesses."""
 
     async def score(self, request: ScoreRequest) -> Scores:
         """Return the scores. Raises `JudgeError` when none can be had."""
+        ...
+
+    async def stats(self) -> dict[str, float]:
+        """Return counts of this process since its start, keyed `judge/...`."""
+        ...
+
+
+class Journey(Protocol):
+    """Carries a task to its group (`rollout.single_step.SingleStep`)."""
+
+    async def roll_out(self, task: Task, n: int, seed: int, *, edit_seeds: tuple[int, ...]) -> Group:
+        """Return the group of `n` samples of `task`."""
+        ...
+
+    async def stats(self) -> dict[str, float]:
+        """Return counts of this process since its start, keyed `area/name`."""
         ...
 
 

@@ -63,7 +63,7 @@ class SingleStep:
     params: SamplingParams
     regenerate: Regenerate = Regenerate.BY_LABEL
 
-    async def roll_out(self, task: Task, n: int, seed: int, edit_seeds: tuple[int, ...]) -> Group:
+    async def roll_out(self, task: Task, n: int, seed: int, *, edit_seeds: tuple[int, ...]) -> Group:
         """Return the group of `n` samples of a task; failed ones are in it, with their stage and error.
 
         `seed` draws the responses. Response i is tried out with `edit_seeds[i % len(edit_seeds)]`: one
@@ -71,6 +71,10 @@ class SingleStep:
         """
         samples = [self._sample(task, i, seed_of(seed, task.id, i), edit_seeds[i % len(edit_seeds)]) for i in range(n)]
         return Group(task, tuple(await asyncio.gather(*samples)))
+
+    async def stats(self) -> dict[str, float]:
+        """Return what generator and judge counted in this process."""
+        return await self.generator.stats() | await self.judge.stats()
 
     async def _sample(self, task: Task, index: int, seed: int, edit_seed: int) -> Sample:
         journey = _Journey()

@@ -103,6 +103,9 @@ class FakeGenerator:
             raise GeneratorError("out of memory")
         return f"image of {request.prompt}"
 
+    async def stats(self) -> dict[str, float]:
+        return {"generator/calls": float(len(self.requests))}
+
 
 class FakeJudge:
     """Likes the good phrasing."""
@@ -117,3 +120,6 @@ class FakeJudge:
             raise JudgeError("no JSON in the answer")
         score = 9.0 if request.after == f"image of {GOOD}" else 3.0
         return Scores(score, score)
+
+    async def stats(self) -> dict[str, float]:
+        return {"judge/calls": float(len(self.requests))}

@@ -27,6 +27,9 @@ class Painter:
     async def edit(self, request):
         return self.store.put_image(Image.new("RGB", (8, 8), (request.seed % 256, 0, 0)))
 
+    async def stats(self):
+        return {}
+
 
 def test_the_page_shows_table_curves_and_examples(tmp_path):
     store = Store(tmp_path / "store")

@@ -20,7 +20,7 @@ class FakeJourney:
         self.folder = Path(folder)
         self.num_groups = 0
 
-    async def roll_out(self, task, n, seed, **options):
+    async def roll_out(self, task, n, seed, *, edit_seeds):
         self.num_groups += 1
         note = self.folder / f"{task.id}.{os.getpid()}.{time.monotonic_ns()}"
         note.touch()
@@ -35,7 +35,9 @@ class FakeJourney:
             (self.folder / f"{task.id}-cancelled").touch()
             raise
         reward = Reward({}, float(seed))
-        return Group(task, tuple(Sample(task.id, i, seed, None, reward, None, options) for i in range(n)))
+        return Group(
+            task, tuple(Sample(task.id, i, seed, None, reward, None, {"edit_seed": edit_seeds[0]}) for i in range(n))
+        )
 
     async def stats(self):
         return {"fake/groups": float(self.num_groups)}
@@ -81,13 +83,15 @@ def test_workers_carry_groups_through_load_cancellation_and_death(tmp_path, monk
         )
         assert [group.task.id for group in groups] == [f"t{i}" for i in range(8)]
         assert [group.rewards for group in groups] == [[float(i)] * 3 for i in range(8)]
-        assert groups[0].samples[2].seconds == {"edit_seeds": (5,)}
+        assert groups[0].samples[2].seconds == {"edit_seed": 5}
         assert len({pid for i in range(8) for pid in pids(tmp_path, f"t{i}")}) == 2
         stats = await workers.stats()
         assert (stats["fake/groups"], stats["rollout_workers/deaths"]) == (8, 0)
 
     async def bounds_the_groups_in_flight(workers):
-        waiting = [asyncio.create_task(workers.roll_out(task(f"b{i}", "sleep 60"), 1, 0)) for i in range(10)]
+        waiting = [
+            asyncio.create_task(workers.roll_out(task(f"b{i}", "sleep 60"), 1, 0, edit_seeds=(5,))) for i in range(10)
+        ]
         await until(lambda: len(list(tmp_path.glob("b*.*"))) == 8)
         await asyncio.sleep(0.3)
         assert len(list(tmp_path.glob("b*.*"))) == 8
@@ -97,16 +101,18 @@ def test_workers_carry_groups_through_load_cancellation_and_death(tmp_path, monk
 
     async def cancels_the_remote_work(workers):
         await until(lambda: len(list(tmp_path.glob("b*-cancelled"))) == 8)
-        assert (await workers.roll_out(task("after"), 1, 0)).rewards == [0.0]
+        assert (await workers.roll_out(task("after"), 1, 0, edit_seeds=(5,))).rewards == [0.0]
 
     async def raises_what_the_journey_raises(workers):
         with pytest.raises(LookupError, match="nothing there"):
-            await workers.roll_out(task("r", "raise nothing there"), 1, 0)
+            await workers.roll_out(task("r", "raise nothing there"), 1, 0, edit_seeds=(5,))
 
     async def carries_over_the_groups_of_a_dead_worker(workers):
-        bystanders = [asyncio.create_task(workers.roll_out(task(f"s{i}", "sleep 2"), 2, i)) for i in range(4)]
+        bystanders = [
+            asyncio.create_task(workers.roll_out(task(f"s{i}", "sleep 2"), 2, i, edit_seeds=(5,))) for i in range(4)
+        ]
         await until(lambda: len(list(tmp_path.glob("s*.*"))) == 4)
-        killer = await workers.roll_out(task("k", "die 1"), 2, 9)
+        killer = await workers.roll_out(task("k", "die 1"), 2, 9, edit_seeds=(5,))
         assert killer.rewards == [9.0, 9.0]
         assert [(await one).rewards for one in bystanders] == [[float(i)] * 2 for i in range(4)]
         assert len(pids(tmp_path, "k")) == 2
@@ -114,7 +120,7 @@ def test_workers_carry_groups_through_load_cancellation_and_death(tmp_path, monk
 
     async def gives_up_a_group_that_kills_every_worker(workers):
         with pytest.raises(RolloutWorkerError, match=f"task deadly: {MAX_DEATHS} workers died"):
-            await workers.roll_out(task("deadly", "die 99"), 1, 0)
-        assert (await workers.roll_out(task("next"), 1, 3)).rewards == [3.0]
+            await workers.roll_out(task("deadly", "die 99"), 1, 0, edit_seeds=(5,))
+        assert (await workers.roll_out(task("next"), 1, 3, edit_seeds=(5,))).rewards == [3.0]
 
     asyncio.run(scenario())
