@@ -22,7 +22,9 @@ class WeightReceiver:
     def load(self, model: torch.nn.Module, bucket: Bucket) -> None:
         """Load one bucket; the checksums are of the bytes that arrived, not of what the sender claims."""
         live, weights = LiveWeights(model, self._shapes), []
+        device = next(model.parameters()).device
         for info, tensor in bucket.tensors():
+            tensor = tensor.to(device)
             self._received[info.name] = checksum(tensor)
             self._shapes[info.name] = info.shape
             # vLLM refuses a tied head that comes without its embedding, as it does in a bucket of its own.

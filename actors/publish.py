@@ -73,13 +73,15 @@ class Manifest:
 def checksum(tensor: torch.Tensor) -> int:
     """Return a position-sensitive 64-bit sum of a tensor's bits, computed on its own device.
 
-    Each 8-bit word is weighted by its place modulo a prime, so that swapped or shifted values differ.
+    Each word is weighted by its place modulo a prime, so that swapped or shifted values differ.
 
     >>> a, b = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0])
     >>> checksum(a) == checksum(a.clone()), checksum(a) == checksum(b)
     (True, False)
     """
     words = tensor.detach().contiguous().flatten().view(torch.uint8)
+    if words.numel() % 4 == 0:
+        words = words.view(torch.int32)
     total = torch.zeros((), dtype=torch.int64, device=words.device)
     for start in range(0, words.numel(), _CHUNK):
         chunk = words[start : start + _CHUNK].to(torch.int64)

@@ -1,0 +1,150 @@
+"""The thread around an engine, with a fake engine: order, aborts, pauses and death."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from actors.engine_loop import EngineLoop, SamplerError, SamplerUnavailable
+
+WAIT_S = 10
+
+
+class FakeEngine:
+    """Counts down: the prompt says how many tokens a request takes. Steps only when told, if `is_held`."""
+
+    def __init__(self):
+        self.requests: dict[str, list[int]] = {}
+        self.aborted: list[str] = []
+        self.go = threading.Event()
+        self.go.set()
+
+    def add_request(self, request_id, prompt, params):
+        if prompt["tokens"] == 0:
+            raise ValueError("prompt too long")
+        self.requests[request_id] = [0, prompt["tokens"]]
+
+    def abort_request(self, request_ids):
+        for request_id in request_ids:
+            self.aborted.append(request_id)
+            self.requests.pop(request_id)
+
+    def has_unfinished_requests(self):
+        return bool(self.requests)
+
+    def step(self):
+        assert self.go.wait(WAIT_S)
+        outputs = []
+        for request_id, progress in list(self.requests.items()):
+            progress[0] += 1
+            done, total = progress
+            if total == 13:
+                raise RuntimeError("out of memory")
+            is_finished = done == total
+            if is_finished:
+                del self.requests[request_id]
+            piece = SimpleNamespace(
+                token_ids=[done],
+                logprobs=[{done: SimpleNamespace(logprob=-float(done))}],
+                text=f"{done} ",
+                finish_reason="length" if is_finished and total > 5 else "stop",
+            )
+            outputs.append(
+                SimpleNamespace(request_id=request_id, prompt_token_ids=[7], outputs=[piece], finished=is_finished)
+            )
+        return outputs
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def loop(engine: FakeEngine) -> EngineLoop:
+    loop = EngineLoop(lambda: engine)
+    loop.ready.result(WAIT_S)
+    return loop
+
+
+def ask(loop: EngineLoop, tokens: int):
+    return loop.generate({"tokens": tokens}, None)[1]
+
+
+def test_a_request_is_answered_when_it_is_finished(engine: FakeEngine, loop: EngineLoop):
+    engine.go.clear()
+    long, short = ask(loop, 6), ask(loop, 2)
+    engine.go.set()
+    assert short.result(WAIT_S).token_ids == [1, 2]
+    answer = long.result(WAIT_S)
+    assert answer.logprobs == [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]
+    assert (answer.text, answer.prompt_token_ids) == ("1 2 3 4 5 6 ", [7])
+    assert answer.is_truncated
+    assert not short.result().is_truncated
+
+
+def test_a_refused_request_fails_alone(loop: EngineLoop):
+    refused, good = ask(loop, 0), ask(loop, 3)
+    with pytest.raises(SamplerError, match="prompt too long"):
+        refused.result(WAIT_S)
+    assert len(good.result(WAIT_S).token_ids) == 3
+
+
+def test_a_response_is_as_old_as_its_first_token(engine: FakeEngine, loop: EngineLoop):
+    engine.go.clear()
+    crossing = ask(loop, 3)
+    pausing = loop.pause()
+    engine.go.set()
+    pausing.result(WAIT_S)
+    queued = ask(loop, 2)
+    assert not crossing.done()
+    loop.resume(version=5).result(WAIT_S)
+    assert queued.result(WAIT_S).version == 5
+    assert crossing.result(WAIT_S).version in (0, 5)
+    assert ask(loop, 1).result(WAIT_S).version == 5
+
+
+def test_nothing_is_stepped_while_paused(engine: FakeEngine, loop: EngineLoop):
+    loop.pause().result(WAIT_S)
+    waiting = ask(loop, 1)
+    assert loop.run(lambda engine: len(engine.requests)).result(WAIT_S) == 1
+    assert loop.run(lambda engine: engine.requests["0"][0]).result(WAIT_S) == 0
+    loop.resume(version=1).result(WAIT_S)
+    assert waiting.result(WAIT_S).version == 1
+
+
+def test_an_aborted_request_is_dropped(engine: FakeEngine, loop: EngineLoop):
+    loop.pause().result(WAIT_S)
+    request_id, _ = loop.generate({"tokens": 9}, None)
+    loop.abort(request_id)
+    loop.abort("never heard of")
+    loop.run(lambda engine: None).result(WAIT_S)
+    assert engine.aborted == [request_id]
+    assert not engine.requests
+
+
+def test_a_failing_command_hurts_only_its_caller(loop: EngineLoop):
+    with pytest.raises(ZeroDivisionError):
+        loop.run(lambda engine: 1 / 0).result(WAIT_S)
+    assert ask(loop, 2).result(WAIT_S).token_ids == [1, 2]
+
+
+def test_a_dead_engine_answers_everybody(engine: FakeEngine, loop: EngineLoop):
+    engine.go.clear()
+    answers = [ask(loop, 100), ask(loop, 13)]
+    engine.go.set()
+    for answer in answers:
+        with pytest.raises(SamplerUnavailable, match="RuntimeError: out of memory"):
+            answer.result(WAIT_S)
+    with pytest.raises(SamplerUnavailable, match="out of memory"):
+        ask(loop, 1).result(WAIT_S)
+
+
+def test_an_engine_that_does_not_start_says_why():
+    def build():
+        raise OSError("no such model")
+
+    with pytest.raises(SamplerUnavailable, match="no such model"):
+        EngineLoop(build).ready.result(WAIT_S)
