@@ -112,15 +112,19 @@ class Samplers:
             ray.kill(engine, no_restart=True)
 
     async def _ask(self, index: int, request: SampleRequest) -> Response:
-        reference = self.engines[index].sample.remote(request)
         self._load[index] += 1
+        try:
+            return await self._reply(index, request)
+        finally:
+            self._load[index] -= 1
+
+    async def _reply(self, index: int, request: SampleRequest) -> Response:
+        reference = self.engines[index].sample.remote(request)
         try:
             return await reference
         except asyncio.CancelledError:
             ray.cancel(reference)
             raise
-        finally:
-            self._load[index] -= 1
 
     def _route(self, key: int, among: set[int]) -> int:
         """Choose the least loaded engine; a prompt seen before goes where its prefix is cached, unless that is full."""

@@ -1,0 +1,3 @@
+"""Training: the loop, recipes, GRPO mathematics, evaluation, checkpoints, tracking and the command line."""
+
+import actors  # noqa: F401  (first: it makes torchvision importable beside a CPU build of torch)
