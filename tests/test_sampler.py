@@ -1,0 +1,81 @@
+"""Routing over several engines, without engines."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+
+import pytest
+from ray.exceptions import ActorDiedError
+
+from actors.config import SamplerConfig
+from actors.engine_loop import SamplerError, SamplerUnavailable
+from actors.sampler import Samplers
+from rollout.types import SampleRequest, SamplingParams
+
+
+class CountingSamplers(Samplers):
+    """Answers with the engine's name; an engine may be told to fail."""
+
+    def __init__(self, num_engines: int, failures: dict[str, Exception] | None = None):
+        super().__init__([f"engine {number}" for number in range(num_engines)], SamplerConfig(max_num_seqs=4))
+        self.asked: list[str] = []
+        self.failures = failures or {}
+
+    async def _reply(self, index: int, request: SampleRequest):
+        engine = self.engines[index]
+        self.asked.append(engine)
+        await asyncio.sleep(0)
+        if engine in self.failures:
+            raise self.failures[engine]
+        return engine
+
+
+def ask(samplers: Samplers, prompts: list[str]) -> list[str]:
+    async def all_at_once():
+        requests = [SampleRequest(({"role": "user", "content": text},), (), SamplingParams(), 0) for text in prompts]
+        return await asyncio.gather(*[samplers.sample(request) for request in requests])
+
+    return asyncio.run(all_at_once())
+
+
+def test_the_responses_of_one_prompt_share_an_engine():
+    samplers = CountingSamplers(3)
+    answers = ask(samplers, ["a"] * 4 + ["b"] * 4 + ["c"] * 4)
+    assert [len(set(answers[start : start + 4])) for start in (0, 4, 8)] == [1, 1, 1]
+    assert len(set(answers)) == 3
+
+
+def test_a_full_engine_sends_its_prompt_elsewhere():
+    answers = ask(CountingSamplers(2), ["a"] * 12)
+    # The first is full with 4; the second is the prompt's home until it has 4 more than the first.
+    assert sorted(answers.count(engine) for engine in set(answers)) == [4, 8]
+
+
+def test_a_dead_engines_request_goes_to_another_and_it_is_avoided_for_a_while():
+    samplers = CountingSamplers(2, {"engine 0": ActorDiedError()})
+    assert set(ask(samplers, list("abcdef"))) == {"engine 1"}
+    samplers.asked.clear()
+    assert set(ask(samplers, list("abcdef"))) == {"engine 1"}
+    assert samplers.asked == ["engine 1"] * 6
+
+
+def test_no_engine_left():
+    samplers = CountingSamplers(2, dict.fromkeys(["engine 0", "engine 1"], SamplerUnavailable("waits")))
+    with pytest.raises(SamplerUnavailable, match="sampler 0: waits"):
+        ask(samplers, ["a"])
+
+
+def test_a_bad_request_is_not_tried_again():
+    samplers = CountingSamplers(2, dict.fromkeys(["engine 0", "engine 1"], SamplerError("too long")))
+    with pytest.raises(SamplerError, match="too long"):
+        ask(samplers, ["a"])
+    assert len(samplers.asked) == 1
+
+
+def test_a_copy_routes_for_itself():
+    samplers = Samplers(["engine 0"], SamplerConfig())
+    samplers._load[0] = 7
+    copy = pickle.loads(pickle.dumps(samplers))
+    assert copy.engines == samplers.engines
+    assert copy._load == [0]
