@@ -24,7 +24,10 @@ class PolicyConfig:
     attn_implementation: str = "sdpa"
     """sdpa, or flash_attention_2 where flash-attn is installed."""
     is_packed: bool = True
-    """Remove padding: rows are packed into one sequence."""
+    """Remove padding: rows are packed into one sequence.
+
+    Right with flash-attn. sdpa looks at every pair of packed tokens: on CPU padding is three times as fast.
+    """
     max_tokens_per_micro_batch: int = 16384
     """Prompt and response tokens of one forward pass on one rank."""
     gradient_checkpointing: bool = False

@@ -61,7 +61,9 @@ class Engine:
 
     async def probe(self) -> list[tuple[SampleRequest, Response]]:
         """Answer the probe requests greedily: always the same ones, so that what a cache kept would show."""
-        return [(request, await self._sample(request)) for request in self._probes]
+        probes = list(self._probes)
+        responses = await asyncio.gather(*[self._sample(request) for request in probes])
+        return list(zip(probes, responses, strict=True))
 
     async def begin_publish(self) -> None:
         """Stop between two steps and expect buckets."""

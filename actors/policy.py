@@ -57,7 +57,7 @@ class Policy:
         """Do the optimizer steps for one batch and return metrics keyed `policy/...`."""
         if not batch.rows:
             raise ValueError("an update needs at least one row")
-        self._check_lengths(batch.rows)
+        self._check(batch.rows)
         config, loss = self._setup.config, self._setup.loss
         split = split_rows(batch.rows, loss.num_mini_batches, config.num_ranks)
         work: list[list[MiniBatch]] = [[] for _ in range(config.num_ranks)]
@@ -74,7 +74,7 @@ class Policy:
         """Return, for each row, one log-probability a response token under the present weights."""
         if not rows:
             return []
-        self._check_lengths(rows)
+        self._check(rows)
         config = self._setup.config
         [shares] = split_rows(rows, 1, config.num_ranks)
         temperatures = [self._temperature if temperature is None else temperature] * config.num_ranks
@@ -135,7 +135,11 @@ class Policy:
 
         return await asyncio.to_thread(run)
 
-    def _check_lengths(self, rows: Sequence[Row]) -> None:
+    def _check(self, rows: Sequence[Row]) -> None:
+        for index, row in enumerate(rows):
+            sizes = len(row.token_ids), len(row.advantages), len(row.rollout_logprobs)
+            if not sizes[0] or len(set(sizes)) > 1:
+                raise ValueError(f"row {index} has {sizes} tokens, advantages, log-probabilities: want as many of each")
         limit = self._setup.config.max_tokens_per_micro_batch
         longest = max(num_tokens(row) for row in rows)
         if longest > limit:

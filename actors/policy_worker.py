@@ -166,8 +166,9 @@ def _prepare(module: torch.nn.Module, banned: list[int], is_vision_frozen: bool)
     """Give the model the sampler's distribution and freeze what is not trained. Touches no parameter."""
     index = torch.tensor(banned)
 
+    # In place: a copy of all logits would be the largest tensor of the forward pass.
     def forbid(_: torch.nn.Module, __: Any, logits: torch.Tensor) -> torch.Tensor:
-        return logits.index_fill(-1, index.to(logits.device), BANNED_LOGIT)
+        return logits.index_fill_(-1, index.to(logits.device), BANNED_LOGIT)
 
     module.get_output_embeddings().register_forward_hook(forbid)
     if is_vision_frozen:

@@ -19,6 +19,7 @@ from verl.plugin.platform import PlatformBase, PlatformRegistry, get_platform, s
 
 _GIB = 1 << 30
 _NAME = "cpu"
+_is_installed = False
 
 
 class _CpuDeviceModule(types.ModuleType):
@@ -114,8 +115,10 @@ class CpuPlatform(PlatformBase):
 
 def install() -> None:
     """Make verl use the CPU in this process, unless it sees a GPU. Call before verl's engines are imported."""
-    if torch.cuda.is_available():
+    global _is_installed
+    if torch.cuda.is_available() or _is_installed:
         return
+    _is_installed = True
     os.environ.setdefault("VERL_LOGGING_LEVEL", "WARNING")
     set_platform(CpuPlatform())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from actors.engine import Engine
@@ -16,6 +17,9 @@ class FaultyEngine(Engine):
     async def set_fault(self, fault: str) -> None:
         await self._on_model(lambda model: _freeze_head(model.language_model.lm_head, fault == "stale_head"))
         self._fault = fault
+
+    async def num_unfinished(self) -> int:
+        return await asyncio.wrap_future(self._loop.run(lambda engine: engine.get_num_unfinished_requests()))
 
     async def load_bucket(self, bucket: Bucket) -> None:
         """Lose the first bucket of a publish."""

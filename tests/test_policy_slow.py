@@ -149,6 +149,21 @@ def test_a_publish_in_mid_flight(stack: Stack):
     assert later.policy_version == old + 1
 
 
+def test_a_cancelled_request_leaves_the_engine(stack: Stack):
+    """Slow: it needs vLLM in an actor."""
+
+    async def cancel() -> int:
+        task = asyncio.create_task(stack.samplers.sample(stack.request(2, max_tokens=400)))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.1)
+        return sum(await stack.samplers.each("num_unfinished"))
+
+    assert stack.run(cancel()) == 0
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
