@@ -153,6 +153,9 @@ def _pick(rows: Sequence[Row], share: Sequence[int | None]) -> list[Row | None]:
 def _start_group(setup: PolicySetup) -> RayWorkerGroup:
     verl_cpu.install()
     config = setup.config
+    resource = "GPU" if config.gpus_per_rank else "CPU"
+    if (total := ray.cluster_resources().get(resource, 0)) < config.num_ranks:
+        raise ValueError(f"policy.num_ranks={config.num_ranks} needs as many {resource}s, and Ray has {total:g}")
     per_node = min(config.num_ranks, config.ranks_per_node)
     pool = RayResourcePool(
         [per_node] * (config.num_ranks // per_node), use_gpu=config.gpus_per_rank > 0, max_colocate_count=1

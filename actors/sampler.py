@@ -89,16 +89,20 @@ class Samplers:
         raise SamplerUnavailable("no sampler can answer; " + "; ".join(causes))
 
     async def ready(self, timeout_s: float = _READY_S) -> None:
-        """Return when all engines are up, restarted ones too. Raises `SamplerUnavailable`."""
+        """Return when all engines are up, restarted ones too. Raises `SamplerUnavailable`, `TimeoutError`."""
         deadline = time.monotonic() + timeout_s
         for index, engine in enumerate(self.engines):
             while True:
                 try:
-                    await engine.ready.remote()
+                    await asyncio.wait_for(_ready(engine), deadline - time.monotonic())
                     break
+                except TimeoutError as error:
+                    raise TimeoutError(
+                        f"sampler {index} is not up after {timeout_s:.0f} s; has Ray free CPUs or GPUs for it?"
+                    ) from error
                 except RayActorError as error:
                     # A restarting actor is unavailable for a while; one that used up its restarts stays dead.
-                    if "restart" not in str(error).lower() or time.monotonic() > deadline:
+                    if "restart" not in str(error).lower():
                         raise SamplerUnavailable(f"sampler {index} is dead: {error}") from error
                     await asyncio.sleep(1.0)
 
@@ -143,3 +147,7 @@ class Samplers:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Samplers, (self.engines, self.config)
+
+
+async def _ready(engine: Any) -> None:
+    await engine.ready.remote()

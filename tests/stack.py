@@ -30,7 +30,7 @@ class Stack:
     policy: Any
     """Two ranks, packed, one optimizer step an update."""
     careful: Any
-    """One rank, padded; two mini-batches, a KL to the reference, an entropy bonus, a frozen vision tower."""
+    """One rank, padded; two mini-batches, a KL to the reference, an entropy bonus, a frozen vision tower, offloaded."""
     samplers: Any
     processor: Any
     runner: asyncio.Runner
@@ -107,7 +107,9 @@ async def _start_actors(model: Path, store_root: Path) -> tuple[Any, Any, Any]:
     from tests.faulty_engine import FaultyEngine
 
     config = PolicyConfig(model=str(model), num_ranks=2, lr=LR, max_tokens_per_micro_batch=300)
-    careful = replace(config, num_ranks=1, is_packed=False, freeze_vision=True, gradient_checkpointing=True)
+    careful = replace(
+        config, num_ranks=1, is_packed=False, freeze_vision=True, gradient_checkpointing=True, offload=True
+    )
     loss = LossConfig(num_mini_batches=2, kl_coef=0.1, entropy_coef=0.01, rollout_correction="token")
     settings: dict[str, Any] = {"store_root": store_root, "total_steps": 10, "temperature": 1.0}
     sampler = SamplerConfig(max_model_len=512, kv_cache_gib=0.25, bucket_mib=1)
