@@ -36,10 +36,9 @@ def split_rows(rows: Sequence[Row], num_mini_batches: int, num_ranks: int) -> li
     Mini-batches are contiguous, so that the rows of a group stay together; their sizes differ by at most one.
     Within a mini-batch every rank gets equally many rows and about equally many tokens.
 
-    >>> from rollout.types import Row
-    >>> row = Row((), (1,), (2,), (0.0,), (0.0,))
-    >>> split_rows([row] * 3, 1, 2)
-    [[[0, 1], [2, None]]]
+    >>> rows = [Row((), (1,) * size, (2,), (0.0,), (0.0,)) for size in (9, 5, 4)]
+    >>> split_rows(rows, 1, 2)
+    [[[0, None], [1, 2]]]
     """
     num_mini_batches = min(num_mini_batches, len(rows))
     base, extra = divmod(len(rows), num_mini_batches)

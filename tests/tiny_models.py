@@ -27,13 +27,32 @@ _CORPUS = (
 def build_tiny_critic(folder: Path, seed: int = 0) -> Path:
     """Write a random checkpoint for 32x32 images (patch 4, merge 2: 16 tokens each) to `folder` and return it."""
     import torch
-    from transformers import GenerationConfig, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+    from transformers import GenerationConfig, Qwen3VLForConditionalGeneration
 
     processor = _processor()
     tokenizer = processor.tokenizer
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in (_END, _PAD, "<|im_start|>", *_VISION.values())}
+    torch.manual_seed(seed)
+    model = Qwen3VLForConditionalGeneration(_config(ids, len(tokenizer)))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # Large enough that images and positions matter to the answer, else a stale cache would not show.
+            if parameter.dim() >= 2:
+                parameter.normal_(0, 0.15)
+            elif name.endswith("bias"):
+                parameter.normal_(0, 0.05)
+    model.generation_config = GenerationConfig(eos_token_id=[ids[_END], ids[_PAD]], pad_token_id=ids[_PAD])
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def _config(ids: dict[str, int], vocab_size: int):
+    from transformers import Qwen3VLConfig
+
     text = {
-        "vocab_size": len(tokenizer),
+        "vocab_size": vocab_size,
         "hidden_size": 64,
         "intermediate_size": 128,
         "num_hidden_layers": 2,
@@ -64,7 +83,7 @@ def build_tiny_critic(folder: Path, seed: int = 0) -> Path:
         "num_position_embeddings": 64,
         "deepstack_visual_indexes": [0],
     }
-    config = Qwen3VLConfig(
+    return Qwen3VLConfig(
         text_config=text,
         vision_config=vision,
         image_token_id=ids["<|image_pad|>"],
@@ -73,20 +92,6 @@ def build_tiny_critic(folder: Path, seed: int = 0) -> Path:
         vision_end_token_id=ids["<|vision_end|>"],
         tie_word_embeddings=True,
     )
-    torch.manual_seed(seed)
-    model = Qwen3VLForConditionalGeneration(config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            # Large enough that images and positions matter to the answer, else a stale cache would not show.
-            if parameter.dim() >= 2:
-                parameter.normal_(0, 0.15)
-            elif name.endswith("bias"):
-                parameter.normal_(0, 0.05)
-    model.generation_config = GenerationConfig(eos_token_id=[ids[_END], ids[_PAD]], pad_token_id=ids[_PAD])
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
 
 
 def _processor():
