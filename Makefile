@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready-$(DEVICE)
 .PHONY: setup demo learning test test-fast check format
 
 demo: $(READY)            ## train the shapes critic by GRPO and show that it got better
-	$(BIN)/interleave train recipes/shapes_grpo.yaml
+	$(BIN)/interleave train recipes/shapes_grpo.yaml run_dir=runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 learning: $(READY)        ## the demo with three seeds; fails unless all three hold
 	$(BIN)/interleave learning recipes/shapes_grpo.yaml --seeds 0 1 2

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     learning.add_argument("recipe", type=Path, help="recipe YAML")
     learning.add_argument("overrides", nargs="*", help="key=value")
     learning.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    learning.add_argument("--out", type=Path, help="folder of the runs; default: runs/learning-<now>")
     shapes = commands.add_parser("shapes", help="the embedded shapes world").add_subparsers(metavar="", required=True)
     build = _add(shapes, "build", _shapes_build, "rebuild generator, critic and tasks from a seed")
     build.add_argument("--out", type=Path, default=Path("runs/shapes"), help="default: runs/shapes")
@@ -65,7 +67,8 @@ def _train(chosen: argparse.Namespace) -> int:
 def _learning(chosen: argparse.Namespace) -> int:
     from rl.learning import learn
 
-    return learn(chosen.recipe, chosen.overrides, chosen.seeds)
+    folder = chosen.out or Path("runs") / f"learning-{datetime.now():%Y%m%d-%H%M%S}"
+    return learn(chosen.recipe, chosen.overrides, chosen.seeds, folder)
 
 
 def _shapes_build(chosen: argparse.Namespace) -> int:

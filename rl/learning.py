@@ -33,8 +33,8 @@ def missed_bars(changes: dict[str, Change]) -> list[str]:
     return missed
 
 
-def learn(recipe: Path, overrides: list[str], seeds: list[int]) -> int:
-    """Run every seed, print one table and return 0 when all of them meet every bar, else 1."""
+def learn(recipe: Path, overrides: list[str], seeds: list[int], folder: Path) -> int:
+    """Run every seed in a folder of its own, print one table; return 0 when all meet every bar, else 1."""
     from rl.run import run  # late: it imports Ray and verl, which the bars themselves do not need
 
     console = Console(highlight=False, soft_wrap=True)
@@ -43,9 +43,8 @@ def learn(recipe: Path, overrides: list[str], seeds: list[int]) -> int:
         table.add_column(column)
     missed: list[str] = []
     for seed in seeds:
-        chosen = load_recipe(recipe, [*overrides, f"seed={seed}"])
-        named = load_recipe(recipe, [*overrides, f"seed={seed}", f"name={chosen.name}_seed{seed}"])
-        outcome = asyncio.run(run(named, console=console))
+        chosen = load_recipe(recipe, [*overrides, f"seed={seed}", f"run_dir={folder}/seed{seed}"])
+        outcome = asyncio.run(run(chosen, console=console))
         failures = missed_bars(outcome.changes)
         missed += [f"seed {seed}: {failure}" for failure in failures]
         table.add_row(str(seed), *(_cell(outcome.changes[name]) for name in _BARS), "no" if failures else "yes")
