@@ -11,7 +11,7 @@ demo: $(READY)            ## train the shapes critic by GRPO and show that it go
 	$(BIN)/interleave train recipes/shapes_grpo.yaml run_dir=runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 learning: $(READY)        ## the demo with three seeds; fails unless all three hold
-	$(BIN)/interleave learning recipes/shapes_grpo.yaml --seeds 0 1 2
+	$(BIN)/interleave learning recipes/shapes_grpo.yaml --seeds 0,1,2
 
 test: $(READY) check      ## what CI runs
 	$(BIN)/pytest -m slow

@@ -22,6 +22,8 @@ async def ray_cluster(address: str, num_cpus: int) -> AsyncIterator[None]:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     folder = None if address else tempfile.mkdtemp(prefix="interleave-ray-")
+    # Actors import the user's own functions from where the command was given, as the driver does.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
     await asyncio.to_thread(_start, address, num_cpus, folder)
     try:
         yield
@@ -31,7 +33,8 @@ async def ray_cluster(address: str, num_cpus: int) -> AsyncIterator[None]:
 
 def _start(address: str, num_cpus: int, folder: str | None) -> None:
     if address:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        environment = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
         return
     ray.init(
         address="local",

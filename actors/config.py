@@ -78,9 +78,13 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         if self.aggregation == "seq-mean-token-sum-norm" and self.scale_factor is None:
-            raise ValueError("loss.aggregation=seq-mean-token-sum-norm needs loss.scale_factor (a number of tokens)")
+            raise ValueError(
+                "algorithm.loss.aggregation=seq-mean-token-sum-norm needs algorithm.loss.scale_factor (tokens)"
+            )
         if self.rollout_correction not in (None, "token", "sequence"):
-            raise ValueError(f"loss.rollout_correction={self.rollout_correction!r}: use token, sequence or null")
+            raise ValueError(
+                f"algorithm.loss.rollout_correction={self.rollout_correction!r}: use token, sequence or null"
+            )
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class SamplerConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.gpus_per_sampler <= 1:
-            raise ValueError(f"sampler.gpus_per_sampler={self.gpus_per_sampler}: one engine runs on at most one GPU")
+            raise ValueError(f"samplers.gpus_per_sampler={self.gpus_per_sampler}: one engine runs on at most one GPU")
 
 
 @dataclass(frozen=True)
@@ -197,5 +201,5 @@ class RolloutWorkersConfig:
     def __post_init__(self) -> None:
         if min(self.num_workers, self.groups_per_worker) < 1:
             raise ValueError(
-                f"workers: num_workers={self.num_workers} and groups_per_worker={self.groups_per_worker}: each 1 or more"
+                f"workers: num_workers={self.num_workers} and groups_per_worker={self.groups_per_worker}: 1 or more"
             )

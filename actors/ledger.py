@@ -3,7 +3,7 @@
     <run>/ledger/attempt-000.jsonl    "<crc32> <json>" a line; a row is committed once it is synced
 
 Each start of a run writes a file of its own, so no two processes share one. A resumed run repeats the
-steps after its checkpoint: rows of earlier attempts from those steps on are superseded, not doubled.
+steps after its checkpoint and evaluates again at the end: what it repeats is superseded, not doubled.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ def read_ledger(folder: Path) -> Iterator[LedgerRow]:
     for number, rows in enumerate(attempts):
         later = [other[0]["first_step"] for other in attempts[number + 1 :] if other]
         limit = min(later, default=float("inf"))
-        yield from (row for row in rows[1:] if row["step"] < limit)
+        is_superseded_after = bool(later)
+        for row in rows[1:]:
+            if row["step"] < limit and not (is_superseded_after and row["phase"] == "after"):
+                yield row
 
 
 def _rows(path: Path) -> Iterator[LedgerRow]:

@@ -12,14 +12,11 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from actors.config import RolloutWorkersConfig
 from rollout.roles import Journey
+from rollout.single_step import lost_group
 from rollout.types import Group, Task
 
 MAX_DEATHS = 3
 """Workers that one group may see die before it is blamed."""
-
-
-class RolloutWorkerError(RuntimeError):
-    """A group killed every worker that took it."""
 
 
 class _Worker:
@@ -63,8 +60,8 @@ class RolloutWorkers:
     async def roll_out(self, task: Task, n: int, seed: int, *, edit_seeds: tuple[int, ...]) -> Group:
         """Return the group of `task`, by the least loaded worker.
 
-        Waits when every worker is full. Cancelling it cancels the remote work. What the journey
-        raises is raised here. Raises `RolloutWorkerError` after `MAX_DEATHS` dead workers.
+        Waits when every worker is full. Cancelling it cancels the remote work. What the journey raises is
+        raised here. A task that kills `MAX_DEATHS` workers is given up: its samples are failed.
         """
         async with self._places:
             for _ in range(MAX_DEATHS):
@@ -78,7 +75,7 @@ class RolloutWorkers:
                     self._replace(slot, actor)
                 finally:
                     slot.num_groups -= 1
-        raise RolloutWorkerError(f"task {task.id}: {MAX_DEATHS} workers died with it, the last: {last}") from last
+        return lost_group(task, n, seed, f"{MAX_DEATHS} workers died with it, the last: {last}"[:500])
 
     async def stats(self) -> dict[str, float]:
         """Return the journeys' stats, added up over the workers, and `rollout_workers/...`."""

@@ -27,6 +27,11 @@ class TermConfig:
             raise ValueError(f"reward term {self.fn}: weight is {self.weight}, expected a finite number")
 
     @property
+    def is_format(self) -> bool:
+        """Whether this is the format term, which evaluation leaves out."""
+        return self.fn == "rewards.format.is_parsed"
+
+    @property
     def key(self) -> str:
         return self.name or self.fn.rpartition(".")[2]
 
@@ -69,14 +74,13 @@ def weighted_total(terms: Mapping[str, float], weights: Mapping[str, float]) -> 
     return math.fsum(weights[name] * value for name, value in terms.items())
 
 
-def rescaled_without(terms: Mapping[str, float], weights: Mapping[str, float], left_out: str) -> float:
-    """Return the weighted sum without one term, divided by the remaining weights: in [0, 1] for terms in [0, 1].
+def weighted_mean(terms: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    """Return the mean of the terms that have a weight: in [0, 1] for terms in [0, 1].
 
-    >>> round(rescaled_without({"f": 1, "a": 1, "s": 0.5}, {"f": 0.5, "a": 0.1, "s": 0.4}, "f"), 3)
+    >>> round(weighted_mean({"format": 1, "accuracy": 1, "gain": 0.5}, {"accuracy": 0.1, "gain": 0.4}), 3)
     0.6
     """
-    kept = {name: value for name, value in terms.items() if name != left_out}
-    return weighted_total(kept, weights) / math.fsum(weights[name] for name in kept)
+    return weighted_total({name: terms[name] for name in weights}, weights) / math.fsum(weights.values())
 
 
 def import_function(path: str) -> RewardFunction:

@@ -11,12 +11,15 @@ from verl.trainer.ppo import core_algos
 
 from rollout.types import Group
 
+_OFFERED = ("token_level_rewards", "response_mask", "index", "norm_adv_by_std_in_grpo")
+"""What an estimator of verl may ask us for, by its names."""
+
 
 def advantages(groups: Sequence[Group], estimator: str, *, normalise_by_std: bool = True) -> list[list[float]]:
     """Return one list per valid sample, in order of groups and samples, with one advantage per response token.
 
     Failed samples are in neither the baseline nor the result. The reward stands on the last token, as
-    verl's outcome estimators expect. Raises ValueError for an estimator that needs more than rewards.
+    verl's outcome estimators expect. `check_names` says which estimators there are.
     """
     samples = [(index, sample) for index, group in enumerate(groups) for sample in group.valid]
     lengths = [len(sample.evidence.response.token_ids) for _, sample in samples if sample.evidence]
@@ -26,27 +29,24 @@ def advantages(groups: Sequence[Group], estimator: str, *, normalise_by_std: boo
         assert sample.reward is not None
         rewards[row, length - 1] = sample.reward.total
         mask[row, :length] = 1
-    offered = {
-        "token_level_rewards": rewards,
-        "response_mask": mask,
-        "index": np.array([index for index, _ in samples]),
-        "norm_adv_by_std_in_grpo": normalise_by_std,
-    }
-    values, _ = _call(estimator, offered)
+    index = np.array([index for index, _ in samples])
+    offered = dict(zip(_OFFERED, (rewards, mask, index, normalise_by_std), strict=True))
+    function = core_algos.ADV_ESTIMATOR_REGISTRY[estimator]
+    wanted = inspect.signature(function).parameters
+    values, _ = function(**{name: value for name, value in offered.items() if name in wanted})
     return [values[row, :length].tolist() for row, length in enumerate(lengths)]
 
 
-def _call(name: str, offered: dict) -> tuple[torch.Tensor, torch.Tensor]:
-    known = core_algos.ADV_ESTIMATOR_REGISTRY
-    if name not in known:
-        raise ValueError(f"algorithm.advantage is {name!r}; verl knows {', '.join(sorted(known))}")
-    estimator = known[name]
-    parameters = inspect.signature(estimator).parameters
+def check_names(estimator: str, policy_loss: str) -> None:
+    """Raise ValueError for an estimator or a loss that verl does not know or that needs more than we have."""
+    known, losses = core_algos.ADV_ESTIMATOR_REGISTRY, core_algos.POLICY_LOSS_REGISTRY
+    if estimator not in known:
+        raise ValueError(f"algorithm.advantage is {estimator!r}; verl knows {', '.join(sorted(known))}")
+    parameters = inspect.signature(known[estimator]).parameters.values()
     missing = [
-        key
-        for key, parameter in parameters.items()
-        if key not in offered and parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        p.name for p in parameters if p.name not in _OFFERED and p.default is p.empty and p.kind != p.VAR_KEYWORD
     ]
     if missing:
-        raise ValueError(f"algorithm.advantage {name!r} needs {', '.join(missing)}, which a critic-free rollout lacks")
-    return estimator(**{key: value for key, value in offered.items() if key in parameters})
+        raise ValueError(f"algorithm.advantage {estimator!r} needs {', '.join(missing)}, which we do not have")
+    if policy_loss not in losses:
+        raise ValueError(f"algorithm.loss.policy_loss is {policy_loss!r}; verl knows {', '.join(sorted(losses))}")

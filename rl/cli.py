@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -13,7 +14,14 @@ from pathlib import Path
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; bad input ends with one line on stderr and exit code 2."""
     parser = _parser()
-    chosen = parser.parse_args(arguments)
+    chosen, left = parser.parse_known_args(arguments)
+    # Options and overrides may stand in any order.
+    unknown = [argument for argument in left if "=" not in argument or argument.startswith("-")]
+    if unknown or (left and not hasattr(chosen, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or left)}")
+    if left:
+        chosen.overrides += left
+    sys.path.insert(0, os.getcwd())  # a reward function of the user's own is imported from where they stand
     if not hasattr(chosen, "command"):
         parser.print_help()
         return 2
@@ -37,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     learning = _add(commands, "learning", _learning, "train with several seeds; fail unless every one learned")
     learning.add_argument("recipe", type=Path, help="recipe YAML")
     learning.add_argument("overrides", nargs="*", help="key=value")
-    learning.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    learning.add_argument("--seeds", type=_numbers, default=[0, 1, 2], help="default: 0,1,2")
     learning.add_argument("--out", type=Path, help="folder of the runs; default: runs/learning-<now>")
     shapes = commands.add_parser("shapes", help="the embedded shapes world").add_subparsers(metavar="", required=True)
     build = _add(shapes, "build", _shapes_build, "rebuild generator, critic and tasks from a seed")
@@ -56,12 +64,25 @@ def _add(commands: argparse._SubParsersAction, name: str, run: Callable, text: s
 
 def _train(chosen: argparse.Namespace) -> int:
     from rl.config import load_recipe
+    from rl.stream import RolloutsFailed
+    from rollout.roles import PublishError
 
     recipe = load_recipe(chosen.recipe, chosen.overrides)
-    from rl.run import run  # late: it imports torch, Ray and verl, and a wrong recipe should fail at once
+    from rl.run import prepare, run  # late: it imports torch, Ray and verl, and a wrong recipe should fail at once
 
-    asyncio.run(run(recipe, is_resumed=chosen.resume))
+    plan = prepare(recipe, is_resumed=chosen.resume)
+    try:
+        asyncio.run(run(plan))
+    except (RolloutsFailed, PublishError) as error:
+        print(f"interleave: the run stopped: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        raise RuntimeError("the run broke") from error  # not the user's input any more: with its traceback
     return 0
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 def _learning(chosen: argparse.Namespace) -> int:

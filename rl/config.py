@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from actors.config import (
     GeneratorConfig,
@@ -58,7 +59,11 @@ class RolloutConfig:
     """Share of failed samples in one step that stops the run."""
 
     def __post_init__(self) -> None:
-        _positive(self, "groups_per_step", "max_tokens", "temperature")
+        _positive(self, "rollout", "groups_per_step", "max_tokens", "temperature")
+        if self.max_refills < 0:
+            raise ValueError(f"rollout.max_refills is {self.max_refills}; expected 0 or more")
+        if not 0 <= self.max_failure_share < 1:
+            raise ValueError(f"rollout.max_failure_share is {self.max_failure_share}; expected a share below 1")
         if self.regenerate not in list(Regenerate):
             known = ", ".join(Regenerate)
             raise ValueError(f"rollout.regenerate is {self.regenerate!r}; expected one of {known}")
@@ -111,7 +116,9 @@ class EvaluationConfig:
     seed: int = 1234
 
     def __post_init__(self) -> None:
-        _positive(self, "num_seeds")
+        _positive(self, "evaluation", "num_seeds")
+        if self.num_tasks < 0 or self.num_tasks_during < 0:
+            raise ValueError("evaluation.num_tasks and num_tasks_during are 0 (all) or more")
         for name in ("fixed_semantics", "fixed_quality"):
             if not 0 < getattr(self, name) <= 10:
                 raise ValueError(f"evaluation.{name} is {getattr(self, name)}; expected a judge's score in (0, 10]")
@@ -157,11 +164,18 @@ class Recipe:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        _positive(self, "num_steps")
+        _positive(self, "", "num_steps")
         if self.max_staleness < 0:
             raise ValueError(f"max_staleness is {self.max_staleness}; expected 0 (on-policy) or more")
         if not self.reward.terms:
             raise ValueError("the recipe has no reward; add `reward: released` or a list of terms")
+        if sum(term.weight for term in self.reward.terms if not term.is_format) <= 0:
+            raise ValueError("the reward's terms beside the format weigh nothing; evaluation needs one that does")
+        if self.max_staleness > 0 and self.algorithm.loss.rollout_correction is None:
+            raise ValueError(
+                f"max_staleness is {self.max_staleness}, so samples are older than the policy: set "
+                "algorithm.loss.rollout_correction to token or sequence (importance sampling)"
+            )
 
     def evaluates_at(self, step: int) -> bool:
         """Whether an evaluation during training is due after `step` (counted from 1; the last one has its own)."""
@@ -178,11 +192,8 @@ def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
     Raises ValueError that says which key is wrong, what was given and what would be right.
     """
     tree = _read(Path(path))
-    for override in overrides or []:
-        if "=" not in override:
-            raise ValueError(f"override {override!r}: expected key=value, like rollout.n=8")
     try:
-        _put(tree, OmegaConf.from_dotlist(overrides or []), where="command line")
+        _override(tree, overrides or [])
         recipe = OmegaConf.to_object(OmegaConf.merge(_schema(), tree))
     except ConfigKeyError as error:
         raise ValueError(_unknown_key(error, path)) from None
@@ -192,6 +203,11 @@ def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
         raise ValueError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from None
     assert isinstance(recipe, Recipe)
     return recipe
+
+
+def differences(one: Recipe, other: Recipe) -> set[str]:
+    """Return the top-level keys in which two recipes differ."""
+    return {field.name for field in fields(Recipe) if getattr(one, field.name) != getattr(other, field.name)}
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -208,7 +224,10 @@ def resolve_path(path: str) -> Path:
 def _read(path: Path) -> DictConfig:
     if not path.exists():
         raise ValueError(f"recipe {path} does not exist; recipes are in {REPO / 'recipes'}")
-    loaded = OmegaConf.load(path)
+    try:
+        loaded = OmegaConf.load(path)
+    except YAMLError as error:
+        raise ValueError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(loaded, DictConfig):
         raise ValueError(f"recipe {path}: expected a mapping of settings, found a {type(loaded).__name__}")
     parent = loaded.pop("extends", None)
@@ -217,16 +236,38 @@ def _read(path: Path) -> DictConfig:
     return tree
 
 
-def _put(tree: DictConfig, changes: Any, *, where: str) -> None:
-    """Merge `changes` into `tree`; `reward: <name>` stands for a named set."""
-    reward = changes.get("reward") if "reward" in changes else None
-    if isinstance(reward, str):
-        path = REPO / "recipes" / "reward" / f"{reward}.yaml"
-        if not path.exists():
-            known = sorted(file.stem for file in path.parent.glob("*.yaml"))
-            raise ValueError(f"{where}: reward set {reward!r} is unknown; known are {', '.join(known)}")
-        changes["reward"] = OmegaConf.load(path)
-    tree.merge_with(changes)
+def _put(tree: DictConfig, changes: DictConfig, *, where: str) -> None:
+    """Merge `changes` into `tree`; `reward` may be the name of a set or a list of terms."""
+    if changes.get("reward") is not None:
+        changes["reward"] = _reward(changes["reward"], where)
+    try:
+        tree.merge_with(changes)
+    except (OmegaConfBaseException, TypeError) as error:
+        raise ValueError(f"{where}: {str(error).splitlines()[0]}") from None
+
+
+def _reward(reward: Any, where: str) -> Any:
+    if isinstance(reward, ListConfig):
+        return {"terms": reward}
+    if not isinstance(reward, str):
+        return reward
+    path = REPO / "recipes" / "reward" / f"{reward}.yaml"
+    if not path.exists():
+        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        raise ValueError(f"{where}: reward set {reward!r} is unknown; known are {', '.join(known)}")
+    return OmegaConf.load(path)
+
+
+def _override(tree: DictConfig, overrides: list[str]) -> None:
+    """Set `key=value`s from the command line; a key may go into a list (`reward.terms.0.weight=0.9`)."""
+    for override in overrides:
+        key, is_pair, _ = override.partition("=")
+        if not is_pair or not key:
+            raise ValueError(f"override {override!r}: expected key=value, like rollout.n=8")
+        value = OmegaConf.select(OmegaConf.from_dotlist([f"it={override.partition('=')[2]}"]), "it")
+        if key == "reward":
+            value = _reward(value, "command line")
+        OmegaConf.update(tree, key, value, force_add=True)
 
 
 def _schema() -> DictConfig:
@@ -244,13 +285,17 @@ def _unknown_key(error: ConfigKeyError, path: Path | str) -> str:
     key = str(error.full_key)
     parent, _, last = key.rpartition(".")
     node = _schema()
-    siblings = list(OmegaConf.select(node, parent) if parent else node)
-    nearest = difflib.get_close_matches(last, siblings, n=1, cutoff=0.0)
+    section = OmegaConf.select(node, parent) if parent else node
+    siblings = list(section)
+    if not parent:  # an item of a list: OmegaConf names it without its place
+        siblings += [item.name for item in fields(TermConfig)]
+    nearest = difflib.get_close_matches(last, siblings, n=1, cutoff=0.4)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return f"{path}: unknown key {key}{hint}"
 
 
-def _positive(config: Any, *names: str) -> None:
+def _positive(config: Any, section: str, *names: str) -> None:
     for name in names:
         if getattr(config, name) <= 0:
-            raise ValueError(f"{type(config).__name__}.{name} is {getattr(config, name)}; expected more than 0")
+            key = f"{section}.{name}".lstrip(".")
+            raise ValueError(f"{key} is {getattr(config, name)}; expected more than 0")

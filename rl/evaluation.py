@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -10,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rewards.compose import rescaled_without
+from rewards.compose import weighted_mean
 from rl.config import EvaluationConfig
-from rl.stream import RollOut
+from rl.stream import RollOut, all_of, check_failures
 from rollout.seeds import seed_of
 from rollout.types import Group, Sample, Scores, Task
 
-FORMAT_TERM = "format"
 _NUM_RESAMPLES = 4000
 
 
@@ -139,17 +137,17 @@ class Evaluator:
     tasks: Sequence[Task]
     roll_out: RollOut
     weights: dict[str, float]
-    """Weights of the reward's terms, to leave the format term out."""
+    """Weights of the reward's terms that count here: all but the format."""
+    max_failure_share: float = 0.5
+    """Share of failed samples that makes an evaluation void."""
 
     async def __call__(self, num_tasks: int) -> Evaluation:
         """Evaluate on the first `num_tasks` tasks (0: all)."""
         chosen = self.tasks[: num_tasks or None]
-        groups = await asyncio.gather(*(self._group(task) for task in chosen))
+        groups = await all_of(self._group(task) for task in chosen)
+        check_failures(groups, self.max_failure_share, "evaluation")
         samples = [(group.task, sample) for group in groups for sample in group.samples]
         rows = tuple(self._row(task, sample) for task, sample in samples if sample.is_valid)
-        if not rows:
-            example = next(sample.failure for _, sample in samples if sample.failure)
-            raise RuntimeError(f"evaluation: every sample failed, at {example.stage.value}: {example.error}")
         return Evaluation(rows, tuple(groups), num_failed=len(samples) - len(rows))
 
     async def _group(self, task: Task) -> Group:
@@ -175,7 +173,7 @@ class Evaluator:
             is_failed_task=is_failed_task,
             is_parsed=critique is not None,
             is_right=critique is not None and critique.is_success == task.is_success,
-            reward=rescaled_without(sample.reward.terms, self.weights, FORMAT_TERM),
+            reward=weighted_mean(sample.reward.terms, self.weights),
             semantic_gain=gain,
             is_fixed=fixed,
         )

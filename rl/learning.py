@@ -25,7 +25,7 @@ def missed_bars(changes: dict[str, Change]) -> list[str]:
     missed = []
     for name, (smallest, lowest) in _BARS.items():
         change = changes[name]
-        if change.difference < smallest or change.low <= lowest:
+        if not (change.difference >= smallest and change.low > lowest):  # a figure that is nan misses its bar
             missed.append(
                 f"{name} changed by {change.difference:+.3f} ({change.low:+.3f} to {change.high:+.3f}); "
                 f"needed: at least {smallest:+.2f}, interval above {lowest:+.2f}"
@@ -35,7 +35,7 @@ def missed_bars(changes: dict[str, Change]) -> list[str]:
 
 def learn(recipe: Path, overrides: list[str], seeds: list[int], folder: Path) -> int:
     """Run every seed in a folder of its own, print one table; return 0 when all meet every bar, else 1."""
-    from rl.run import run  # late: it imports Ray and verl, which the bars themselves do not need
+    from rl.run import prepare, run  # late: it imports Ray and verl, which the bars themselves do not need
 
     console = Console(highlight=False, soft_wrap=True)
     table = Table(title="learning: change on held-out tasks, with paired 95 % intervals", title_justify="left")
@@ -44,7 +44,7 @@ def learn(recipe: Path, overrides: list[str], seeds: list[int], folder: Path) ->
     missed: list[str] = []
     for seed in seeds:
         chosen = load_recipe(recipe, [*overrides, f"seed={seed}", f"run_dir={folder}/seed{seed}"])
-        outcome = asyncio.run(run(chosen, console=console))
+        outcome = asyncio.run(run(prepare(chosen), console=console))
         failures = missed_bars(outcome.changes)
         missed += [f"seed {seed}: {failure}" for failure in failures]
         table.add_row(str(seed), *(_cell(outcome.changes[name]) for name in _BARS), "no" if failures else "yes")

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -26,15 +27,20 @@ from actors.store import Store
 from data.records import load_tasks
 from rewards.compose import WeightedSum
 from rl import checkpoint
-from rl.config import REPO, Recipe, resolve_path, to_yaml
+from rl.advantages import check_names
+from rl.config import REPO, Recipe, differences, load_recipe, resolve_path, to_yaml
 from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.report import table_rows, write_report
 from rl.stream import RolloutStream
 from rl.tracking import Log
 from rl.train import train
+from rollout.critic import render_messages
+from rollout.seeds import seed_of
 from rollout.single_step import Regenerate, SingleStep
 from rollout.types import SamplingParams, Task
 
+_MAY_CHANGE = {"num_steps", "save_every", "num_cpus", "ray_address", "workers", "tracking"}
+"""Top-level keys that a resumed run may set anew: none changes what is learned from a step."""
 _PACKAGES = ("torch", "transformers", "verl", "ray", "diffusers", "wandb", "omegaconf")
 
 
@@ -50,6 +56,18 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """A recipe, checked, with all that can be read before anything starts."""
+
+    recipe: Recipe
+    training: list[Task]
+    heldout: list[Task]
+    template: str
+    reward: WeightedSum
+    is_resumed: bool
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a run came to."""
 
@@ -57,24 +75,35 @@ class Outcome:
     changes: dict[str, Change]
 
 
-async def run(recipe: Recipe, *, is_resumed: bool = False, console: Console | None = None) -> Outcome:
-    """Train the critic of a recipe and show what it learned. Raises ValueError before anything starts."""
-    console = console or Console(highlight=False, soft_wrap=True)
-    run_dir = Path(recipe.run_dir)
+def prepare(recipe: Recipe, *, is_resumed: bool = False) -> Plan:
+    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
+    check_names(recipe.algorithm.advantage, recipe.algorithm.loss.policy_loss)
     training, heldout = (
         load_tasks(resolve_path(p), recipe.data.image_prefix) for p in (recipe.data.train, recipe.data.heldout)
     )
-    _check_run_dir(run_dir, is_resumed)
+    template = resolve_path(recipe.rollout.prompt).read_text(encoding="utf-8")
+    render_messages(template, training[0])
+    plan = Plan(recipe, training, heldout, template, WeightedSum(tuple(recipe.reward.terms)), is_resumed)
+    _check_run_dir(recipe, is_resumed)
+    return plan
+
+
+async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
+    """Train the critic of a recipe and show what it learned."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    recipe, run_dir = plan.recipe, Path(plan.recipe.run_dir)
     _explain(run_dir, recipe)
     start = time.monotonic()
-    console.print(f"[bold]{recipe.name}[/]  {len(training)} tasks, {len(heldout)} held out; starting the actors ...")
-    async with stack(recipe) as actors:
+    console.print(
+        f"[bold]{recipe.name}[/]  {len(plan.training)} tasks, {len(plan.heldout)} held out; starting the actors ..."
+    )
+    async with stack(plan) as actors:
         console.print(f"actors are up after {time.monotonic() - start:.0f} s")
-        done = await checkpoint.resume(recipe, actors.policy) if is_resumed else 0
+        done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
         log = Log(recipe, resumed_after=done, console=console)
         try:
             log.metrics(await actors.policy.publish(actors.samplers))
-            changes = await _train_between_evaluations(recipe, actors, training, heldout, (log, done))
+            changes = await _train_between_evaluations(plan, actors, log, done)
         finally:
             log.close()
         await actors.policy.export(run_dir / "export")
@@ -84,19 +113,19 @@ async def run(recipe: Recipe, *, is_resumed: bool = False, console: Console | No
     return Outcome(run_dir, changes)
 
 
-async def _train_between_evaluations(
-    recipe: Recipe, actors: Stack, training: list[Task], heldout: list[Task], progress: tuple[Log, int]
-) -> dict[str, Change]:
-    log, done = progress
-    weights = {term.key: term.weight for term in recipe.reward.terms}
-    evaluator = Evaluator(recipe.evaluation, heldout, actors.workers.roll_out, weights)
+async def _train_between_evaluations(plan: Plan, actors: Stack, log: Log, done: int) -> dict[str, Change]:
+    recipe = plan.recipe
+    weights = {term.key: term.weight for term in recipe.reward.terms if not term.is_format}
+    evaluator = Evaluator(
+        recipe.evaluation, plan.heldout, actors.workers.roll_out, weights, recipe.rollout.max_failure_share
+    )
     saved = Path(recipe.run_dir) / "evaluation_before.json"
-    if done and saved.exists():
+    if saved.exists():
         before = Evaluation.load(saved)
     else:
         before = await evaluator(recipe.evaluation.num_tasks)
         log.evaluation(before, "before", step=0)
-    stream = RolloutStream(recipe, training, actors.workers.roll_out, first_step=done + 1)
+    stream = RolloutStream(recipe, plan.training, actors.workers.roll_out, first_step=done + 1)
     await train(
         recipe,
         actors.policy,
@@ -112,12 +141,15 @@ async def _train_between_evaluations(
 
 
 @asynccontextmanager
-async def stack(recipe: Recipe) -> AsyncIterator[Stack]:
+async def stack(plan: Plan) -> AsyncIterator[Stack]:
     """Start every actor of a recipe, all at once; stop them on exit."""
+    recipe = plan.recipe
     store_root = str(Path(recipe.store).resolve())
+    # Runs on one cluster may share a store, but never their pools.
+    run_id = f"{seed_of(Path(recipe.run_dir).resolve()):08x}"
     model = str(_model(recipe.policy.model))
     async with ray_cluster(recipe.ray_address, recipe.num_cpus):
-        policy, samplers, generator, judge = await asyncio.gather(
+        started: list[Any] = await asyncio.gather(
             Policy.start(
                 replace(recipe.policy, model=model),
                 recipe.algorithm.loss,
@@ -126,15 +158,22 @@ async def stack(recipe: Recipe) -> AsyncIterator[Stack]:
                 temperature=recipe.rollout.temperature,
             ),
             Samplers.start(recipe.samplers, model, store_root=store_root),
-            Generator.start(replace(recipe.generator, model=str(_model(recipe.generator.model))), store_root),
-            Judge.start(recipe.judge, store_root),
+            Generator.start(
+                replace(recipe.generator, model=str(_model(recipe.generator.model))), store_root, f"generator-{run_id}"
+            ),
+            Judge.start(recipe.judge, store_root, f"judge-{run_id}"),
+            return_exceptions=True,  # else the others would go on starting while Ray is shut down
         )
+        for error in started:
+            if isinstance(error, BaseException):
+                raise error
+        policy, samplers, generator, judge = started
         journey = SingleStep(
             sampler=samplers,
             generator=generator,
             judge=judge,
-            reward=WeightedSum(tuple(recipe.reward.terms)),
-            template=resolve_path(recipe.rollout.prompt).read_text(encoding="utf-8"),
+            reward=plan.reward,
+            template=plan.template,
             params=SamplingParams(recipe.rollout.temperature, recipe.rollout.max_tokens),
             regenerate=Regenerate(recipe.rollout.regenerate),
         )
@@ -148,12 +187,20 @@ def _model(name: str) -> Path | str:
     return path.resolve() if path.exists() else name
 
 
-def _check_run_dir(run_dir: Path, is_resumed: bool) -> None:
-    has_run = (run_dir / "metrics.jsonl").exists()
-    if has_run and not is_resumed:
+def _check_run_dir(recipe: Recipe, is_resumed: bool) -> None:
+    run_dir = Path(recipe.run_dir)
+    saved = run_dir / "recipe.yaml"
+    if saved.exists() and not is_resumed:
         raise ValueError(f"{run_dir} holds a run already; add --resume to go on with it, or run_dir=... for another")
-    if is_resumed and not has_run:
+    if not is_resumed:
+        return
+    if not saved.exists():
         raise ValueError(f"{run_dir} holds no run to resume")
+    changed = differences(load_recipe(saved), recipe) - _MAY_CHANGE
+    if changed:
+        raise ValueError(
+            f"{run_dir} was started with another {', '.join(sorted(changed))}; resume with the same recipe"
+        )
 
 
 def _explain(run_dir: Path, recipe: Recipe) -> None:

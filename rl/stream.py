@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from typing import Any, Protocol
 
 from rl.config import Recipe
 from rollout.seeds import seed_of
@@ -16,7 +16,7 @@ from rollout.types import Group, Sample, Task
 class RollOut(Protocol):
     """Makes one group: `SingleStep.roll_out`, in this process or in the rollout workers."""
 
-    def __call__(self, task: Task, n: int, seed: int, *, edit_seeds: tuple[int, ...]) -> Awaitable[Group]: ...
+    def __call__(self, task: Task, n: int, seed: int, *, edit_seeds: tuple[int, ...]) -> Coroutine[Any, Any, Group]: ...
 
 
 class RolloutsFailed(RuntimeError):
@@ -28,12 +28,14 @@ class RolloutStream:
 
     Step s may start once step s - 1 - max_staleness is consumed (`advance`), so no sample is older than
     max_staleness updates when it is learned from. Which tasks and seeds a step gets depends on the
-    recipe's seed alone, never on timing: a resumed run sees what the uninterrupted one would have.
+    recipe's seed alone, never on timing: at max_staleness=0 a resumed run sees what the uninterrupted one
+    would have. Above 0 it rolls the steps in flight out again, with newer weights.
     """
 
     def __init__(self, recipe: Recipe, tasks: Sequence[Task], roll_out: RollOut, *, first_step: int = 1):
-        if not tasks:
-            raise ValueError("no tasks to roll out")
+        if len(tasks) < recipe.rollout.groups_per_step:
+            size = recipe.rollout.groups_per_step
+            raise ValueError(f"{len(tasks)} training tasks are too few for rollout.groups_per_step={size}")
         self._recipe = recipe
         self._tasks = sorted(tasks, key=lambda task: task.id)
         self._roll_out = roll_out
@@ -68,18 +70,14 @@ class RolloutStream:
     async def _step(self, step: int) -> list[Group]:
         settings = self._recipe.rollout
         groups = await self._groups(step, self.tasks_of(step))
-        for spare in self._spares(step)[: settings.max_refills]:
-            if sum(len(group.valid) >= settings.fewest_valid for group in groups) >= settings.groups_per_step:
-                break
-            groups += await self._groups(step, [spare])
-        _check_failures(step, groups, settings.max_failure_share)
+        if failure_share(groups) <= settings.max_failure_share:  # else the run stops: no use in paying for more
+            num_missing = sum(len(group.valid) < settings.fewest_valid for group in groups)
+            groups += await self._groups(step, self._spares(step)[: min(num_missing, settings.max_refills)])
         return groups
 
     async def _groups(self, step: int, tasks: Sequence[Task]) -> list[Group]:
         """Roll out in parallel; the order is the tasks', not that of arrival."""
-        async with asyncio.TaskGroup() as running:
-            futures = [running.create_task(self._group(step, task)) for task in tasks]
-        return [future.result() for future in futures]
+        return await all_of(self._group(step, task) for task in tasks)
 
     async def _group(self, step: int, task: Task) -> Group:
         seed = self._recipe.seed
@@ -89,19 +87,12 @@ class RolloutStream:
         )
 
     def tasks_of(self, step: int) -> list[Task]:
-        """Return the tasks of a step, in epochs of fresh permutations."""
+        """Return the tasks of a step, in epochs of fresh permutations; an epoch's remainder is left out."""
         size = self._recipe.rollout.groups_per_step
-        positions = range((step - 1) * size, step * size)
-        return sorted((self._task_at(position) for position in positions), key=lambda task: task.id)
-
-    def _task_at(self, position: int) -> Task:
-        epoch, index = divmod(position, len(self._tasks))
-        return self._tasks[self._permutation(epoch)[index]]
-
-    def _permutation(self, epoch: int) -> list[int]:
-        order = list(range(len(self._tasks)))
+        epoch, index = divmod(step - 1, len(self._tasks) // size)
+        order = list(self._tasks)
         random.Random(seed_of(self._recipe.seed, "epoch", epoch)).shuffle(order)
-        return order
+        return sorted(order[index * size : (index + 1) * size], key=lambda task: task.id)
 
     def _spares(self, step: int) -> list[Task]:
         own = {task.id for task in self.tasks_of(step)}
@@ -110,14 +101,31 @@ class RolloutStream:
         return spares
 
 
-def _check_failures(step: int, groups: Sequence[Group], limit: float) -> None:
+async def all_of(coroutines: Iterable[Coroutine[Any, Any, Group]]) -> list[Group]:
+    """Await all, in their order; the first error cancels the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as running:
+            tasks = [running.create_task(coroutine) for coroutine in coroutines]
+    except* Exception as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def failure_share(groups: Sequence[Group]) -> float:
+    """Return the share of samples without a reward."""
     samples: list[Sample] = [sample for group in groups for sample in group.samples]
-    failed = [sample.failure for sample in samples if sample.failure is not None]
-    if len(failed) <= limit * len(samples):
+    return sum(not sample.is_valid for sample in samples) / len(samples)
+
+
+def check_failures(groups: Sequence[Group], limit: float, where: str) -> None:
+    """Raise `RolloutsFailed` with stage and example when more than `limit` of the samples failed."""
+    if failure_share(groups) <= limit:
         return
+    samples = [sample for group in groups for sample in group.samples]
+    failed = [sample.failure for sample in samples if sample.failure is not None]
     stage, count = Counter(failure.stage for failure in failed).most_common(1)[0]
     example = next(failure.error for failure in failed if failure.stage == stage)
     raise RolloutsFailed(
-        f"step {step}: {len(failed)} of {len(samples)} samples failed, more than the recipe's "
+        f"{where}: {len(failed)} of {len(samples)} samples failed, more than the recipe's "
         f"max_failure_share={limit}; {count} at {stage.value}, for example: {example}"
     )

@@ -6,8 +6,9 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 from rich.console import Console
@@ -47,19 +48,23 @@ class Log:
         self._first_step = resumed_after + 1
         _drop_rows_after(self._path, resumed_after)
         self._ledger = Ledger(self._folder / "ledger", first_step=self._first_step)
-        self._wandb = _start_wandb(recipe) if recipe.tracking.wandb else None
+        self._wandb = _start_wandb(recipe, self._first_step) if recipe.tracking.wandb else None
+        if self._wandb is not None and resumed_after:
+            for row in read_metrics(self._folder):
+                self._wandb.log(row)
         self._step = resumed_after
         self._row: dict[str, float] = {}
-        self._start = time.monotonic()
+        self._mark = time.monotonic()
+        self._seconds: list[float] = []
 
     @contextmanager
     def step(self, step: int) -> Iterator[None]:
         """Collect the metrics of one step; write them when it ends without an error."""
-        self._step, self._row = step, {}
-        start = time.monotonic()
+        self._step, self._row = step, {"seconds/waiting_for_rollouts": time.monotonic() - self._mark}
         yield
-        self._row["seconds/since_rollouts"] = time.monotonic() - start
-        self._row["seconds/total"] = time.monotonic() - self._start
+        self._seconds.append(time.monotonic() - self._mark)
+        self._mark = time.monotonic()
+        self._row["seconds/step"] = self._seconds[-1]
         self._write(self._row)
         self._show(self._row)
 
@@ -82,7 +87,9 @@ class Log:
             self.metrics(figures)
         else:
             evaluation.save(self._folder / f"evaluation_{phase}.json")
-            self._write({f"{key}_{phase}": value for key, value in figures.items()}, step)
+            self._write({**self._row, **{f"{key}_{phase}": value for key, value in figures.items()}}, step)
+            self._row = {}
+        self._mark = time.monotonic() if phase == "before" else self._mark
         shown = "  ".join(f"{name} {value:.3f}" for name, value in evaluation.figures().items())
         self._console.print(f"[bold]evaluation {phase}[/] ({len(evaluation.rows)} answers)  {shown}")
 
@@ -120,15 +127,21 @@ class Log:
         cells = "  ".join(
             form.format(row[key]) if key in row else "-".rjust(len(form.format(0.0))) for _, key, form in _COLUMNS
         )
-        done = self._step - self._first_step + 1
-        left = (time.monotonic() - self._start) / done * (self._recipe.num_steps - self._step)
+        left = fmean(self._seconds) * (self._recipe.num_steps - self._step)
         self._console.print(f"{self._step:>4}/{self._recipe.num_steps:<4}  {cells}  {_minutes(left):>6}")
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """Return the rows of a run's metrics.jsonl."""
     path = run_dir / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return list(_readable(path)) if path.exists() else []
+
+
+def _readable(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file whose last line a kill may have torn."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):
+            yield json.loads(line)
 
 
 def _minutes(seconds: float) -> str:
@@ -139,33 +152,26 @@ def _drop_rows_after(path: Path, step: int) -> None:
     """Drop what a resumed run will log again."""
     if not path.exists():
         return
-    kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+    kept = [row for row in _readable(path) if row["step"] <= step and "eval/reward_after" not in row]
     temporary = path.with_suffix(".writing")
-    temporary.write_text("".join(line + "\n" for line in kept))
+    temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
     os.replace(temporary, path)
 
 
-def _start_wandb(recipe: Recipe) -> Any:
+def _start_wandb(recipe: Recipe, first_step: int) -> Any:
+    """Start a W&B run. A resumed run gets one of its own with the kept rows, so that no step is charted twice."""
     import wandb
     from omegaconf import OmegaConf
 
+    is_online = bool(os.environ.get("WANDB_API_KEY")) and os.environ.get("WANDB_MODE") != "offline"
     run = wandb.init(
         project=recipe.tracking.project,
-        name=recipe.name,
-        id=_wandb_id(Path(recipe.run_dir)),
-        resume="allow",
+        name=recipe.name if first_step == 1 else f"{recipe.name} from step {first_step}",
+        group=recipe.name,
         dir=recipe.run_dir,
-        mode="online" if os.environ.get("WANDB_API_KEY") else "offline",
+        mode="online" if is_online else "offline",
         config=cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(recipe))),
         settings=wandb.Settings(silent=True, console="off"),
     )
     run.define_metric("*", step_metric="step")
     return run
-
-
-def _wandb_id(run_dir: Path) -> str:
-    """Return the run's id, kept in its folder so that a resumed run goes on in the same chart."""
-    path = run_dir / "wandb_id"
-    if not path.exists():
-        path.write_text(os.urandom(4).hex())
-    return path.read_text().strip()

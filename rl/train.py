@@ -11,7 +11,7 @@ from rl import checkpoint
 from rl.batch import learnable, make_batch
 from rl.config import Recipe
 from rl.evaluation import Evaluation
-from rl.stream import RolloutStream
+from rl.stream import RolloutStream, check_failures
 from rl.tracking import Log
 from rollout.roles import Policy, Sampler
 
@@ -29,6 +29,7 @@ async def train(
         async for step, groups in stream:  # sampled at most max_staleness updates ago
             with log.step(step):
                 log.groups(groups)
+                check_failures(groups, recipe.rollout.max_failure_share, f"step {step}")
                 batch = make_batch(learnable(groups, recipe), recipe)
                 if batch is None:
                     log.warn("no group has reward variance; nothing to learn from this step")

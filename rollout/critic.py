@@ -11,6 +11,8 @@ IMAGE_MARK = "<image>"
 NUM_IMAGES = 2
 
 _ANSWER = re.compile(r"\A\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*\Z", re.DOTALL)
+_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+_FIELD = re.compile(r"\{(instruction|prompt)\}")
 _KEYS = {"previous_step_success": bool, "refine_prompt": str}
 
 
@@ -31,6 +33,7 @@ def render_messages(template: str, task: Task) -> tuple[dict, ...]:
     system, separator, user = template.partition("\n---\n")
     if not separator:
         system, user = "", template
+    fields = {"instruction": task.instruction, "prompt": task.prompt or task.instruction}
     parts: list[dict] = []
     pieces = user.strip().split(IMAGE_MARK)
     if len(pieces) != NUM_IMAGES + 1:
@@ -38,7 +41,7 @@ def render_messages(template: str, task: Task) -> tuple[dict, ...]:
             f"a critic prompt needs {NUM_IMAGES} {IMAGE_MARK} marks (before, after), found {len(pieces) - 1}"
         )
     for position, piece in enumerate(pieces):
-        text = piece.replace("{instruction}", task.instruction).replace("{prompt}", task.prompt or task.instruction)
+        text = _FIELD.sub(lambda field: fields[field[1]], piece)
         if position > 0:
             parts.append({"type": "image"})
         if text:
@@ -64,8 +67,8 @@ def parse_critique(text: str) -> Critique:
 
     Strict on purpose: a lenient parser would teach the policy that sloppy answers pay.
     """
-    if text.count("<think>") > 1 or text.count("<answer>") > 1:
-        raise CritiqueError("nested_tags", "more than one <think> or <answer>")
+    if any(text.count(tag) > 1 for tag in _TAGS):
+        raise CritiqueError("repeated_tags", f"each of {', '.join(_TAGS)} may stand once")
     match = _ANSWER.match(text)
     if match is None:
         raise CritiqueError("tags", "expected <think>...</think><answer>...</answer> and nothing else")

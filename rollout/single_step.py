@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from rollout.critic import CritiqueError, parse_critique, render_messages
@@ -84,24 +84,27 @@ class SingleStep:
                 response = await self.sampler.sample(self._request(task, seed))
             evidence = _read(task, response)
             if evidence.critique is not None and self.regenerate.applies(task, evidence.critique):
-                evidence = await self._try_out(evidence, edit_seed, journey)
+                async with journey.at(Stage.GENERATE):
+                    edit = EditRequest(task.before, evidence.critique.refine_prompt, edit_seed)
+                    evidence = replace(evidence, image=await self.generator.edit(edit))
+                async with journey.at(Stage.JUDGE):
+                    assert evidence.image is not None
+                    look = ScoreRequest(task.before, evidence.image, task.instruction)
+                    evidence = replace(evidence, scores=await self.judge.score(look))
             async with journey.at(Stage.REWARD):
                 reward = self.reward(evidence)
         except Exception as error:
             failure = Failure(journey.stage, f"{type(error).__name__}: {error}"[:500])
         return Sample(task.id, index, seed, evidence, reward, failure, journey.seconds)
 
-    async def _try_out(self, evidence: Evidence, edit_seed: int, journey: _Journey) -> Evidence:
-        task, critique = evidence.task, evidence.critique
-        assert critique is not None
-        async with journey.at(Stage.GENERATE):
-            image = await self.generator.edit(EditRequest(task.before, critique.refine_prompt, edit_seed))
-        async with journey.at(Stage.JUDGE):
-            scores = await self.judge.score(ScoreRequest(task.before, image, task.instruction))
-        return Evidence(task, evidence.response, critique, image=image, scores=scores)
-
     def _request(self, task: Task, seed: int) -> SampleRequest:
         return SampleRequest(render_messages(self.template, task), (task.before, task.after), self.params, seed)
+
+
+def lost_group(task: Task, n: int, seed: int, error: str) -> Group:
+    """Return the group of a task that nobody could carry: every sample failed."""
+    failure = Failure(Stage.WORKER, error)
+    return Group(task, tuple(Sample(task.id, i, seed_of(seed, task.id, i), None, None, failure) for i in range(n)))
 
 
 class _Journey:

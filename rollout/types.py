@@ -83,6 +83,8 @@ class Reward:
 class Stage(StrEnum):
     """Where a sample can fail, in the order of its journey."""
 
+    WORKER = "worker"
+    """The process that carried the group died, again and again."""
     SAMPLE = "sample"
     GENERATE = "generate"
     JUDGE = "judge"
@@ -109,7 +111,7 @@ class Evidence:
     image: ImageRef | None = None
     """The regenerated image; None when the rule did not ask for one."""
     scores: Scores | None = None
-    """The judge's scores of `image`; None exactly when there is no image."""
+    """The judge's scores of `image`; a reward sees both or neither."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import statistics
 import pytest
 
 from rewards.compose import TermConfig
-from rl.advantages import advantages
+from rl.advantages import advantages, check_names
 from rl.batch import learnable, make_batch
 from rl.config import AlgorithmConfig, Recipe, RewardConfig, RolloutConfig
 from rollout.types import Evidence, Failure, Group, Response, Reward, Sample, Stage
@@ -16,7 +16,7 @@ def make_recipe(**algorithm) -> Recipe:
     return Recipe(
         name="x",
         rollout=RolloutConfig(n=4),
-        reward=RewardConfig([TermConfig("rewards.format.is_parsed")]),
+        reward=RewardConfig([TermConfig("rewards.accuracy.is_right")]),
         algorithm=AlgorithmConfig(**algorithm),
     )
 
@@ -61,9 +61,11 @@ def test_failed_samples_are_in_neither_baseline_nor_batch():
 def test_other_estimators_of_verl_by_name():
     assert [v[0] for v in advantages([make_group(1, [0.0, 1.0, 2.0])], "rloo")] == pytest.approx([-1.5, 0.0, 1.5])
     with pytest.raises(ValueError, match=r"verl knows .*grpo"):
-        advantages([make_group(1, [0.0, 1.0])], "unheard_of")
+        check_names("unheard_of", "vanilla")
     with pytest.raises(ValueError, match=r"'gae' needs .*values"):
-        advantages([make_group(1, [0.0, 1.0])], "gae")
+        check_names("gae", "vanilla")
+    with pytest.raises(ValueError, match=r"policy_loss is 'vanila'; verl knows .*vanilla"):
+        check_names("grpo", "vanila")
 
 
 def test_lone_survivors_and_equal_rewards_are_left_out():

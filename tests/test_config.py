@@ -2,7 +2,7 @@
 
 import pytest
 
-from rl.config import REPO, Recipe, load_recipe, to_yaml
+from rl.config import REPO, Recipe, differences, load_recipe, to_yaml
 
 FULL = REPO / "recipes" / "critic_grpo.yaml"
 
@@ -38,12 +38,34 @@ def test_a_recipe_extends_another_and_the_resolved_one_loads_again(tmp_path):
         ("reward=unknown", "known are paper, released"),
         ("evaluation.fixed_quality=11", r"expected a judge's score in \(0, 10\]"),
         ("max_staleness=-1", "max_staleness is -1"),
+        ("max_staleness=1", "set algorithm.loss.rollout_correction"),
+        ("rollout.max_failure_share=2", "rollout.max_failure_share is 2"),
+        ("reward.terms.0.weigth=1", r"did you mean weight\?"),
+        ("reward.terms.0.weight=heavy", "'heavy'"),
+        ("reward.terms=[]", "the recipe has no reward"),
+        ("reward=[{fn: rewards.format.is_parsed}]", "terms beside the format weigh nothing"),
         ("rollout", "expected key=value"),
     ],
 )
 def test_bad_input_is_explained(override, message):
     with pytest.raises(ValueError, match=message):
         load_recipe(FULL, [override])
+
+
+def test_an_override_may_go_into_a_list_and_a_reward_may_be_one():
+    assert load_recipe(FULL, ["reward.terms.1.weight=0.2"]).reward.terms[1].weight == 0.2
+    recipe = load_recipe(FULL, ["reward=[{fn: rewards.stepwise.mean_gain, weight: 2}]"])
+    assert [(term.key, term.weight) for term in recipe.reward.terms] == [("mean_gain", 2.0)]
+
+
+def test_what_differs_between_recipes_is_named():
+    assert differences(load_recipe(FULL), load_recipe(FULL, ["rollout.n=4", "seed=3"])) == {"rollout", "seed"}
+
+
+def test_a_recipe_that_is_not_yaml_is_explained(tmp_path):
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(ValueError, match="is not YAML"):
+        load_recipe(tmp_path / "bad.yaml")
 
 
 def test_a_missing_recipe_is_explained(tmp_path):

@@ -11,11 +11,11 @@ from rollout.critic import CritiqueError, format_critique, parse_critique, rende
 from rollout.types import Critique
 from tests.fakes import make_task
 
+TEXT = st.text().filter(lambda text: "<" not in text)
 
-@given(st.booleans(), st.text(min_size=1).filter(str.strip), st.text().filter(lambda text: "<" not in text))
+
+@given(st.booleans(), TEXT.filter(str.strip), TEXT)
 def test_what_is_formatted_is_read_back(is_success, prompt, thought):
-    if "<think>" in prompt or "<answer>" in prompt or "</answer>" in prompt:
-        return
     critique = Critique(is_success, prompt.strip(), thought.strip())
     assert parse_critique(format_critique(critique)) == critique
 
@@ -36,7 +36,8 @@ GOOD = {"previous_step_success": False, "refine_prompt": "a box"}
         ("it is fine", "tags"),
         (f"<answer>{json.dumps(GOOD)}</answer>", "tags"),
         (f"<think>x</think><answer>{json.dumps(GOOD)}</answer> and more", "tags"),
-        (f"<think>x<think>y</think><answer>{json.dumps(GOOD)}</answer>", "nested_tags"),
+        (f"<think>x<think>y</think><answer>{json.dumps(GOOD)}</answer>", "repeated_tags"),
+        (f"<think>x</think> and more </think><answer>{json.dumps(GOOD)}</answer>", "repeated_tags"),
         ("<think>x</think><answer>{'previous_step_success': false}</answer>", "json"),
         ('<think>x</think><answer>{"refine_prompt": "a", "refine_prompt": "b"}</answer>', "json"),
         ("<think>x</think><answer>[1]</answer>", "not_object"),

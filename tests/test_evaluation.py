@@ -1,5 +1,7 @@
 """Figures of merit and their intervals."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,14 @@ def test_an_evaluation_is_read_back(tmp_path):
     before = evaluation(row(1, gain=2.0), row(2, is_failed=False))
     before.save(tmp_path / "e.json")
     assert str(Evaluation.load(tmp_path / "e.json")) == str(before)  # nan != nan, but its text is
+
+
+def test_a_figure_that_does_not_exist_misses_its_bar():
+    only_good = evaluation(*(row(i, is_failed=False) for i in range(3)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # means of nothing
+        missed = missed_bars(compare(only_good, only_good))
+    assert any(line.startswith("fixed") for line in missed)
 
 
 def test_missed_bars_are_named():

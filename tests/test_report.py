@@ -39,7 +39,7 @@ def test_the_page_shows_table_curves_and_examples(tmp_path):
         FakeSampler(), Painter(store), FakeJudge(), WeightedSum(TERMS), "<image><image>", SamplingParams()
     )
     recipe = make_recipe(tmp_path / "run")
-    evaluator = Evaluator(recipe.evaluation, tasks, step.roll_out, {"format": 0.5, "semantic_gain": 0.5})
+    evaluator = Evaluator(recipe.evaluation, tasks, step.roll_out, {"semantic_gain": 0.5})
     evaluation = asyncio.run(evaluator(0))
     log = Log(recipe, console=Console(quiet=True))
     log.evaluation(evaluation, "before", step=0)

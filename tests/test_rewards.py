@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from rewards.compose import TermConfig, WeightedSum, rescaled_without
+from rewards.compose import TermConfig, WeightedSum, weighted_mean
 from rl.config import REPO
 from rollout.types import Critique, Evidence, Response, Scores, Task
 
@@ -69,10 +69,12 @@ def test_no_parsable_answer_scores_below_an_unparsable_one(name, verdict, label,
     assert parsed.total >= unparsed.total
 
 
-def test_left_out_term_is_rescaled():
+def test_the_mean_of_the_terms_beside_the_format():
     reward = reward_set("released")
+    weights = {term.key: term.weight for term in reward.terms if not term.is_format}
     best = reward(evidence(verdict=False, before=(0.0, 0.0), after=(10.0, 10.0)))
-    assert rescaled_without(best.terms, reward.weights, "format") == pytest.approx(1.0)
+    assert weighted_mean(best.terms, weights) == pytest.approx(1.0)
+    assert weighted_mean(reward(evidence(verdict=True, label=True)).terms, weights) == pytest.approx(0.6)
 
 
 def nan_reward(evidence):

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+from collections import Counter
 
 import pytest
 from rich.console import Console
 
 from actors.ledger import read_ledger
 from rl.config import REPO, load_recipe
-from rl.run import run
+from rl.run import prepare, run
 from rl.tracking import read_metrics
 
 pytestmark = pytest.mark.slow
@@ -28,8 +29,11 @@ def trained(tmp_path_factory):
     ]
     recipe = REPO / "recipes" / "shapes_grpo.yaml"
     console = Console(quiet=True)
-    asyncio.run(run(load_recipe(recipe, [*overrides, "num_steps=2"]), console=console))
-    asyncio.run(run(load_recipe(recipe, [*overrides, "num_steps=3"]), is_resumed=True, console=console))
+    asyncio.run(run(prepare(load_recipe(recipe, [*overrides, "num_steps=2"])), console=console))
+    with pytest.raises(ValueError, match="was started with another rollout; resume with the same recipe"):
+        prepare(load_recipe(recipe, [*overrides, "rollout.n=8"]), is_resumed=True)
+    plan = prepare(load_recipe(recipe, [*overrides, "num_steps=3"]), is_resumed=True)
+    asyncio.run(run(plan, console=console))
     return folder / "run"
 
 
@@ -44,9 +48,10 @@ def test_every_step_learned_and_was_published_verified(trained):
 
 def test_the_ledger_has_every_sample_once(trained):
     """Slow: needs the real run of the fixture."""
-    rows = [row for row in read_ledger(trained / "ledger") if row["phase"] == "train"]
-    assert [sum(row["step"] == step for row in rows) for step in (1, 2, 3)] == [16, 16, 16]
-    assert all(row["policy_version"] == row["step"] - 1 for row in rows)
+    rows = list(read_ledger(trained / "ledger"))
+    counts = Counter((row["phase"], row["step"]) for row in rows)
+    assert counts == {("before", 0): 16, ("train", 1): 16, ("train", 2): 16, ("train", 3): 16, ("after", 3): 16}
+    assert all(row["policy_version"] == row["step"] - 1 for row in rows if row["phase"] == "train")
     assert any(row["image"] for row in rows)
 
 
