@@ -149,7 +149,7 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
     run_id = f"{seed_of(Path(recipe.run_dir).resolve()):08x}"
     model = str(_model(recipe.policy.model))
     async with ray_cluster(recipe.ray_address, recipe.num_cpus):
-        started: list[Any] = await asyncio.gather(
+        started: Any = await asyncio.gather(
             Policy.start(
                 replace(recipe.policy, model=model),
                 recipe.algorithm.loss,

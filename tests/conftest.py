@@ -7,5 +7,5 @@ REPO = Path(__file__).resolve().parent.parent
 
 # verl's wheel installs a top-level `tests`; ours must come first in the workers that Ray starts, too.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
-os.environ.setdefault("WANDB_MODE", "offline")
+os.environ["WANDB_MODE"] = "offline"  # whoever has a key does not want our tests in their project
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
