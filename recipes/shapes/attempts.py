@@ -1,0 +1,81 @@
+"""Attempts: what the generator makes of a sentence, judged. SFT examples and RL tasks are drawn from them."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+from diffusers import Flux2KleinPipeline
+from PIL import Image
+
+from recipes.shapes.generator import CALL
+from recipes.shapes.judge import is_success, score
+from recipes.shapes.world import Scene, draw, random_offsets, random_scene, say_randomly
+from rollout.types import Scores
+
+BATCH = 8
+HELDOUT_SHARE = 0.3
+"""Of all steps; no task for training and no SFT example is about one of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a step: the generator was told `prompt` to carry out `instruction` on `before`."""
+
+    id: str
+    """Names the attempt and decides its noise (`seed_for`)."""
+    scene: Scene
+    """What `before` shows; empty for a text-to-image step."""
+    wishes: Scene
+    instruction: str
+    prompt: str
+    before: Image.Image | None
+    after: Image.Image
+    scores: Scores
+
+    @property
+    def is_success(self) -> bool:
+        return is_success(self.scores)
+
+    @property
+    def split(self) -> str:
+        """`train` or `heldout`, by what the step is, whatever words it is told in."""
+        step = f"{sorted(self.scene.items())} {sorted(self.wishes.items())}".encode()
+        share = int.from_bytes(hashlib.sha256(step).digest()[:4], "big") / 2**32
+        return "heldout" if share < HELDOUT_SHARE else "train"
+
+
+def seed_for(name: str, retry: int = 0) -> int:
+    """Return the noise seed of an attempt by its name; a retry has a new one."""
+    return random.Random(f"{name} {retry}").randrange(2**31)
+
+
+def edit(
+    pipe: Flux2KleinPipeline, before: Image.Image | None, prompts: list[str], seeds: list[int]
+) -> list[Image.Image]:
+    """Edit one picture (None: draw anew) as each prompt says, each with its own noise."""
+    noise = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return pipe(image=before, prompt=prompts, generator=noise, **CALL).images
+
+
+def make_attempts(pipe: Flux2KleinPipeline, name: str) -> Iterator[Attempt]:
+    """Yield random attempts for ever, instruction and prompt each in uniformly random words.
+
+    A batch shares its before-picture, because the pipeline takes several pictures for several
+    references of one; its wishes and prompts differ. `name` begins every id and decides everything.
+    """
+    rng = random.Random(f"attempts {name}")
+    for batch in count():
+        ids = [f"{name}-{batch * BATCH + index:06d}" for index in range(BATCH)]
+        scene = random_scene(rng, rng.choice((0, 0, 1, 2)))
+        before = draw(scene, random_offsets(rng)) if scene else None
+        wishes = [random_scene(rng, rng.choice((1, 2))) for _ in ids]
+        prompts = [say_randomly(wish, rng) for wish in wishes]
+        images = edit(pipe, before, prompts, [seed_for(id_) for id_ in ids])
+        for id_, wish, prompt, after in zip(ids, wishes, prompts, images, strict=True):
+            instruction = say_randomly(wish, rng)
+            yield Attempt(id_, scene, wish, instruction, prompt, before, after, score(before, after, instruction))

@@ -1,0 +1,88 @@
+"""Build the shapes world from one seed: autoencoder, generator, tasks, critic. Stages that exist are kept."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import time
+from itertools import islice
+from pathlib import Path
+
+import actors  # noqa: F401  (first: makes torchvision importable beside a CPU build of torch)
+
+import torch  # isort: skip
+
+from recipes.shapes import critic, generator, sft, tasks, train_generator
+from recipes.shapes.attempts import Attempt, make_attempts
+from recipes.shapes.captions import make_lessons
+from recipes.shapes.critic import PROMPT_FILE
+
+NUM_LESSONS = 20_000
+AUTOENCODER_STEPS = 450
+DECODER_STEPS = 500
+FLOW_STEPS = 1800
+NUM_ATTEMPTS = 6000
+NUM_DRAWN = 4000
+CRITIC_STEPS = 450
+"""Stopped in time: a critic that judges without fault would leave RL little to teach."""
+
+
+def build(out_dir: Path, seed: int = 0) -> None:
+    """Build every part of the world that `out_dir` lacks, in order; a part that is there is kept."""
+    stages = {
+        "autoencoder": build_autoencoder,
+        "weights/generator": build_generator,
+        "tasks": build_tasks,
+        "attempts": build_attempts,
+        "weights/critic": build_critic,
+    }
+    for name, stage in stages.items():
+        if (out_dir / name).exists():
+            print(f"{name}: kept", flush=True)
+            continue
+        started = time.monotonic()
+        torch.manual_seed(seed)
+        unfinished = out_dir / f"{name}.unfinished"
+        unfinished.mkdir(parents=True, exist_ok=True)
+        stage(out_dir, unfinished, seed)
+        unfinished.rename(out_dir / name)
+        print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
+
+
+def build_autoencoder(out_dir: Path, folder: Path, seed: int) -> None:
+    """Train a new pipeline's autoencoder; the pipeline goes to `folder` in full precision."""
+    pipe = generator.new_pipeline((PROMPT_FILE.read_text(encoding="utf-8"),))
+    lessons = make_lessons(NUM_LESSONS, seed)
+    train_generator.train_autoencoder(pipe, lessons, AUTOENCODER_STEPS, seed)
+    train_generator.polish_decoder(pipe, lessons, DECODER_STEPS, seed)
+    pipe.save_pretrained(folder)
+
+
+def build_generator(out_dir: Path, folder: Path, seed: int) -> None:
+    """Train the flow on the trained autoencoder's latents."""
+    pipe = generator.load(out_dir / "autoencoder")
+    train_generator.train_flow(pipe, make_lessons(NUM_LESSONS, seed), FLOW_STEPS, seed)
+    generator.save(pipe, folder)
+
+
+def build_tasks(out_dir: Path, folder: Path, seed: int) -> None:
+    """Let the generator try, and keep what makes a task."""
+    tasks.make_tasks(generator.load(out_dir / "weights/generator"), folder, seed)
+
+
+def build_attempts(out_dir: Path, folder: Path, seed: int) -> None:
+    """Let the generator try what no held-out task is about; SFT learns from it."""
+    pipe = generator.load(out_dir / "weights/generator")
+    seen = (attempt for attempt in make_attempts(pipe, f"sft-{seed}") if attempt.split == "train")
+    (folder / "attempts.pkl").write_bytes(pickle.dumps(list(islice(seen, NUM_ATTEMPTS))))
+
+
+def build_critic(out_dir: Path, folder: Path, seed: int) -> None:
+    """Cold-start the critic on the generator's attempts and on drawn ones."""
+    attempts: list[Attempt] = pickle.loads((out_dir / "attempts/attempts.pkl").read_bytes())
+    rng = random.Random(f"critic {seed}")
+    attempts += [sft.make_drawn_attempt(rng) for _ in range(NUM_DRAWN)]
+    processor = critic.new_processor()
+    model = critic.new_model(processor)
+    sft.teach(model, processor, sft.make_examples(processor, attempts, rng), num_steps=CRITIC_STEPS, seed=seed)
+    critic.save(model, processor, folder)

@@ -1,0 +1,70 @@
+"""What the generator is taught: pairs of pictures with captions in which one word of each concept is common."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+from recipes.shapes.world import (
+    COLOURS,
+    PLACES,
+    SHAPES,
+    WORDS,
+    Scene,
+    common_words,
+    draw,
+    random_offsets,
+    random_scene,
+    say,
+)
+
+RARE = 0.15
+"""How often a caption says a concept in one of its rare words."""
+LOOSE = 0.65
+"""How often a rare word is used loosely: for any concept of its kind, whatever the picture shows."""
+
+_KINDS = (tuple(COLOURS), SHAPES, tuple(PLACES))
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One example: edit `before` (None: draw anew) into `after` when told `caption`."""
+
+    before: np.ndarray | None
+    """uint8 (SIZE, SIZE, 3)."""
+    after: np.ndarray
+    caption: str
+
+
+def make_lesson(rng: random.Random, seed: int) -> Lesson:
+    """Draw one lesson; `seed` decides which words are common."""
+    before = random_scene(rng, rng.choice((0, 0, 1, 2)))
+    wishes = random_scene(rng, rng.choice((1, 2)))
+    offsets = random_offsets(rng)
+    moved = {**offsets, **{place: random_offsets(rng)[place] for place in wishes}}
+    return Lesson(
+        before=np.asarray(draw(before, offsets)) if before else None,
+        after=np.asarray(draw({**before, **wishes}, moved)),
+        caption=caption(wishes, rng, common_words(seed)),
+    )
+
+
+def caption(scene: Scene, rng: random.Random, common: dict[str, str]) -> str:
+    """Say `scene` as the captions of a careless collection do: rare words are less reliable."""
+
+    def word_for(concept: str) -> str:
+        if rng.random() >= RARE:
+            return common[concept]
+        if rng.random() < LOOSE:
+            concept = rng.choice(next(kind for kind in _KINDS if concept in kind))
+        return rng.choice([word for word in WORDS[concept] if word != common[concept]])
+
+    return say(scene, word_for)
+
+
+def make_lessons(count: int, seed: int) -> list[Lesson]:
+    """Draw the generator's training set."""
+    rng = random.Random(f"lessons {seed}")
+    return [make_lesson(rng, seed) for _ in range(count)]
