@@ -81,6 +81,8 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> Plan:
     training, heldout = (
         load_tasks(resolve_path(p), recipe.data.image_prefix) for p in (recipe.data.train, recipe.data.heldout)
     )
+    _model(recipe.policy.model, "policy.model")
+    _model(recipe.generator.model, "generator.model")
     template = resolve_path(recipe.rollout.prompt).read_text(encoding="utf-8")
     render_messages(template, training[0])
     plan = Plan(recipe, training, heldout, template, WeightedSum(tuple(recipe.reward.terms)), is_resumed)
@@ -147,7 +149,7 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
     store_root = str(Path(recipe.store).resolve())
     # Runs on one cluster may share a store, but never their pools.
     run_id = f"{seed_of(Path(recipe.run_dir).resolve()):08x}"
-    model = str(_model(recipe.policy.model))
+    model = _model(recipe.policy.model, "policy.model")
     async with ray_cluster(recipe.ray_address, recipe.num_cpus):
         started: Any = await asyncio.gather(
             Policy.start(
@@ -159,7 +161,9 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
             ),
             Samplers.start(recipe.samplers, model, store_root=store_root),
             Generator.start(
-                replace(recipe.generator, model=str(_model(recipe.generator.model))), store_root, f"generator-{run_id}"
+                replace(recipe.generator, model=_model(recipe.generator.model, "generator.model")),
+                store_root,
+                f"generator-{run_id}",
             ),
             Judge.start(recipe.judge, store_root, f"judge-{run_id}"),
             return_exceptions=True,  # else the others would go on starting while Ray is shut down
@@ -181,10 +185,14 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
         yield Stack(policy, samplers, generator, judge, workers)
 
 
-def _model(name: str) -> Path | str:
+def _model(name: str, key: str) -> str:
     """Return a model's folder where there is one, else its hub id as given."""
     path = resolve_path(name)
-    return path.resolve() if path.exists() else name
+    if path.exists():
+        return str(path.resolve())
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise ValueError(f"{key} is {name}: there is no such folder, and a hub id looks like owner/name")
+    return name
 
 
 def _check_run_dir(recipe: Recipe, is_resumed: bool) -> None:
