@@ -23,7 +23,7 @@ DECODER_STEPS = 500
 FLOW_STEPS = 1800
 NUM_ATTEMPTS = 6000
 NUM_DRAWN = 4000
-CRITIC_STEPS = 450
+CRITIC_STEPS = 620
 """Stopped in time: a critic that judges without fault would leave RL little to teach."""
 
 
