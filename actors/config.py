@@ -36,12 +36,16 @@ class PolicyConfig:
     offload: bool = False
     """Keep parameters and optimizer state in host memory between updates."""
     lr: float = 2e-6
+    lr_schedule: str = "constant"
+    """constant, or cosine: down to 0 at the recipe's last step."""
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     warmup_steps: int = 0
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.lr_schedule not in ("constant", "cosine"):
+            raise ValueError(f"policy.lr_schedule is {self.lr_schedule!r}; expected constant or cosine")
         if self.gpus_per_rank not in (0, 1):
             raise ValueError(f"policy.gpus_per_rank={self.gpus_per_rank}: a rank has one GPU (1) or none (0)")
         if self.num_ranks > self.ranks_per_node and self.num_ranks % self.ranks_per_node:

@@ -196,6 +196,7 @@ def _training_config(config: PolicyConfig, total_steps: int) -> TrainingWorkerCo
         betas=config.betas,
         weight_decay=config.weight_decay,
         lr_warmup_steps=config.warmup_steps,
+        lr_scheduler_type=config.lr_schedule,
         total_training_steps=total_steps,
         clip_grad=config.max_grad_norm,
     )

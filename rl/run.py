@@ -198,7 +198,7 @@ def _model(name: str, key: str) -> str:
 def _check_run_dir(recipe: Recipe, is_resumed: bool) -> None:
     run_dir = Path(recipe.run_dir)
     saved = run_dir / "recipe.yaml"
-    if saved.exists() and not is_resumed:
+    if (run_dir / "metrics.jsonl").exists() and not is_resumed:
         raise ValueError(f"{run_dir} holds a run already; add --resume to go on with it, or run_dir=... for another")
     if not is_resumed:
         return

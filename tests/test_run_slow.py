@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -69,3 +72,29 @@ def test_the_export_loads_in_transformers_as_it_is(trained):
 
     AutoProcessor.from_pretrained(trained / "export")
     assert AutoModelForImageTextToText.from_pretrained(trained / "export").num_parameters() > 1e6
+
+
+def test_the_export_loads_in_vllm_as_it_is(trained):
+    """Slow: starts a vLLM engine, in a process of its own."""
+    script = (
+        "import sys\n"
+        "from actors.config import SamplerConfig\n"
+        "from actors.engine import build_engine\n"
+        "from vllm import SamplingParams\n"
+        "engine = build_engine(SamplerConfig(max_model_len=256, kv_cache_gib=0.1), sys.argv[1])\n"
+        "engine.add_request('one', 'instruction: a red square', SamplingParams(max_tokens=3, temperature=0))\n"
+        "outputs = []\n"
+        "while engine.has_unfinished_requests():\n"
+        "    outputs += engine.step()\n"
+        "print('tokens', len(outputs[-1].outputs[0].token_ids))\n"
+    )
+    environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "TORCH_COMPILE_DISABLE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(trained / "export")],
+        env=environment,
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "tokens 3" in done.stdout, done.stderr[-2000:]
