@@ -231,9 +231,17 @@ def _read(path: Path) -> DictConfig:
     if not isinstance(loaded, DictConfig):
         raise ValueError(f"recipe {path}: expected a mapping of settings, found a {type(loaded).__name__}")
     parent = loaded.pop("extends", None)
-    tree = _read(path.parent / parent) if parent else OmegaConf.create({})
+    tree = _read(_parent(path, str(parent))) if parent else OmegaConf.create({})
     _put(tree, loaded, where=str(path))
     return tree
+
+
+def _parent(path: Path, name: str) -> Path:
+    """Return the recipe that `path` extends: beside it, or one of ours."""
+    beside, ours = path.parent / name, REPO / "recipes" / name
+    if path.resolve() == beside.resolve():
+        raise ValueError(f"recipe {path} extends itself")
+    return beside if beside.exists() or not ours.exists() else ours
 
 
 def _put(tree: DictConfig, changes: DictConfig, *, where: str) -> None:

@@ -62,6 +62,14 @@ def test_what_differs_between_recipes_is_named():
     assert differences(load_recipe(FULL), load_recipe(FULL, ["rollout.n=4", "seed=3"])) == {"rollout", "seed"}
 
 
+def test_a_recipe_of_the_users_extends_one_of_ours_by_name(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: critic_grpo.yaml\nname: mine\n")
+    assert load_recipe(tmp_path / "mine.yaml").rollout.n == 8
+    (tmp_path / "loop.yaml").write_text("extends: loop.yaml\n")
+    with pytest.raises(ValueError, match="extends itself"):
+        load_recipe(tmp_path / "loop.yaml")
+
+
 def test_a_recipe_that_is_not_yaml_is_explained(tmp_path):
     (tmp_path / "bad.yaml").write_text("a: [1")
     with pytest.raises(ValueError, match="is not YAML"):
