@@ -14,13 +14,13 @@ learning: $(READY)        ## the demo with three seeds; fails unless all three h
 	$(BIN)/interleave learning recipes/shapes_grpo.yaml --seeds 0,1,2
 
 test: $(READY) check      ## what CI runs
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow --durations=8
 
 check: $(READY)           ## format, lint, types and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -q -m "not slow"
 
 format: $(READY)
 	$(BIN)/ruff format .
