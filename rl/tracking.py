@@ -67,6 +67,7 @@ class Log:
         self._row["seconds/step"] = self._seconds[-1]
         self._write(self._row)
         self._show(self._row)
+        self._row = {}
 
     def groups(self, groups: Sequence[Group]) -> None:
         """Log rollouts: their metrics, and every sample to the ledger."""

@@ -11,7 +11,7 @@ from actors.store import Store
 from rewards.compose import WeightedSum
 from rl.evaluation import Evaluator, compare
 from rl.report import write_report
-from rl.tracking import Log
+from rl.tracking import Log, read_metrics
 from rollout.single_step import SingleStep
 from rollout.types import SamplingParams
 from tests.fakes import FakeJudge, FakeSampler, make_task
@@ -46,8 +46,12 @@ def test_the_page_shows_table_curves_and_examples(tmp_path):
     for number in (1, 2):
         with log.step(number):
             log.groups(evaluation.groups)
+    log.metrics({"generator/calls": 7.0})
     log.evaluation(evaluation, "after", step=2)
     log.close()
+    after = read_metrics(tmp_path / "run")[-1]
+    assert after["generator/calls"] == 7.0  # what was logged between the steps ...
+    assert "rollout/samples" not in after  # ... without the last step's own
     (tmp_path / "run" / "recipe.yaml").write_text("name: fake")
     (tmp_path / "run" / "versions.json").write_text(json.dumps({"python": "3.11"}))
 
