@@ -121,13 +121,13 @@ async def _train_between_evaluations(plan: Plan, actors: Stack, log: Log, done: 
     evaluator = Evaluator(
         recipe.evaluation, plan.heldout, actors.workers.roll_out, weights, recipe.rollout.max_failure_share
     )
+    stream = RolloutStream(recipe, plan.training, actors.workers.roll_out, first_step=done + 1)
     saved = Path(recipe.run_dir) / "evaluation_before.json"
     if saved.exists():
         before = Evaluation.load(saved)
     else:
         before = await evaluator(recipe.evaluation.num_tasks)
         log.evaluation(before, "before", step=0)
-    stream = RolloutStream(recipe, plan.training, actors.workers.roll_out, first_step=done + 1)
     await train(
         recipe,
         actors.policy,

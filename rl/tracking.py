@@ -92,7 +92,8 @@ class Log:
             self._row = {}
         self._mark = time.monotonic() if phase == "before" else self._mark
         shown = "  ".join(f"{name} {value:.3f}" for name, value in evaluation.figures().items())
-        self._console.print(f"[bold]evaluation {phase}[/] ({len(evaluation.rows)} answers)  {shown}")
+        lost = f", {evaluation.num_failed} lost" if evaluation.num_failed else ""
+        self._console.print(f"[bold]evaluation {phase}[/] ({len(evaluation.rows)} answers{lost})  {shown}")
 
     def warn(self, text: str) -> None:
         self._console.print(f"[yellow]step {self._step}: {text}[/]")
