@@ -63,7 +63,7 @@ def _add(commands: argparse._SubParsersAction, name: str, run: Callable, text: s
 
 
 def _train(chosen: argparse.Namespace) -> int:
-    from rl.config import load_recipe
+    from rl.recipe_file import load_recipe
     from rl.stream import RolloutsFailed
     from rollout.roles import PublishError
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from rl.config import load_recipe
 from rl.evaluation import Change
+from rl.recipe_file import load_recipe
 
 # Smallest change, smallest lower end of the interval, for each figure.
 _BARS: dict[str, tuple[float, float]] = {

@@ -28,8 +28,9 @@ from data.records import load_tasks
 from rewards.compose import WeightedSum
 from rl import checkpoint
 from rl.advantages import check_names
-from rl.config import REPO, Recipe, differences, load_recipe, resolve_path, to_yaml
+from rl.config import REPO, Recipe, resolve_path
 from rl.evaluation import Change, Evaluation, Evaluator, compare
+from rl.recipe_file import differences, load_recipe, to_yaml
 from rl.report import table_rows, write_report
 from rl.stream import RolloutStream
 from rl.tracking import Log

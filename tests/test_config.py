@@ -2,7 +2,8 @@
 
 import pytest
 
-from rl.config import REPO, Recipe, differences, load_recipe, to_yaml
+from rl.config import REPO, Recipe
+from rl.recipe_file import differences, load_recipe, to_yaml
 
 FULL = REPO / "recipes" / "critic_grpo.yaml"
 

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from actors.ledger import read_ledger
-from rl.config import REPO, load_recipe
+from rl.config import REPO
+from rl.recipe_file import load_recipe
 from rl.run import prepare, run
 from rl.tracking import read_metrics
 
