@@ -84,7 +84,10 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> Plan:
     )
     _model(recipe.policy.model, "policy.model")
     _model(recipe.generator.model, "generator.model")
-    template = resolve_path(recipe.rollout.prompt).read_text(encoding="utf-8")
+    prompt = resolve_path(recipe.rollout.prompt)
+    if not prompt.is_file():
+        raise ValueError(f"rollout.prompt is {recipe.rollout.prompt}: there is no such file")
+    template = prompt.read_text(encoding="utf-8")
     render_messages(template, training[0])
     plan = Plan(recipe, training, heldout, template, WeightedSum(tuple(recipe.reward.terms)), is_resumed)
     _check_run_dir(recipe, is_resumed)

@@ -41,6 +41,22 @@ def trained(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("rollout.prompt=none.txt", "there is no such file"),
+        ("policy.model=/none", "policy.model is /none"),
+        ("algorithm.advantage=gropo", "algorithm.advantage is 'gropo'"),
+        ("data.train=none.jsonl", "none.jsonl does not exist"),
+        ("reward.terms.1.fn=rewards.none.f", "cannot import rewards.none"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(override, message):
+    """Slow: it imports everything that a run does."""
+    with pytest.raises(ValueError, match=message):
+        prepare(load_recipe(REPO / "recipes" / "shapes_grpo.yaml", [override]))
+
+
 def test_every_step_learned_and_was_published_verified(trained):
     """Slow: needs the real run of the fixture."""
     rows = [row for row in read_metrics(trained) if "policy/grad_norm" in row]
