@@ -26,10 +26,8 @@ def missed_bars(changes: dict[str, Change]) -> list[str]:
     for name, (smallest, lowest) in _BARS.items():
         change = changes[name]
         if not (change.difference >= smallest and change.low > lowest):  # a figure that is nan misses its bar
-            missed.append(
-                f"{name} changed by {change.difference:+.3f} ({change.low:+.3f} to {change.high:+.3f}); "
-                f"needed: at least {smallest:+.2f}, interval above {lowest:+.2f}"
-            )
+            least = "" if smallest == float("-inf") else f"at least {smallest:+.2f} and "
+            missed.append(f"{name} changed by {_cell(change)}; needed: {least}the interval above {lowest:+.2f}")
     return missed
 
 
