@@ -53,9 +53,8 @@ def read_ledger(folder: Path) -> Iterator[LedgerRow]:
     for number, rows in enumerate(attempts):
         later = [other[0]["first_step"] for other in attempts[number + 1 :] if other]
         limit = min(later, default=float("inf"))
-        is_superseded_after = bool(later)
         for row in rows[1:]:
-            if row["step"] < limit and not (is_superseded_after and row["phase"] == "after"):
+            if row["step"] < limit and not (later and row["phase"] == "after"):
                 yield row
 
 
