@@ -41,6 +41,8 @@ class RolloutConfig:
     groups_per_step: int = 16
     n: int = 8
     """Responses of one group."""
+    success_share: float | None = None
+    """Share of each step's tasks that are labelled successful; unset: as the records have it."""
     temperature: float = 1.0
     max_tokens: int = 512
     """Longest response."""
@@ -59,6 +61,8 @@ class RolloutConfig:
             raise ValueError(f"rollout.max_refills is {self.max_refills}; expected 0 or more")
         if not 0 <= self.max_failure_share < 1:
             raise ValueError(f"rollout.max_failure_share is {self.max_failure_share}; expected a share below 1")
+        if self.success_share is not None and not 0 <= self.success_share <= 1:
+            raise ValueError(f"rollout.success_share is {self.success_share}; expected a share from 0 to 1, or null")
         if self.regenerate not in list(Regenerate):
             known = ", ".join(Regenerate)
             raise ValueError(f"rollout.regenerate is {self.regenerate!r}; expected one of {known}")

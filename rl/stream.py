@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
-from rl.config import Recipe
+from rl.config import Recipe, RolloutConfig
 from rollout.seeds import seed_of
 from rollout.types import Group, Sample, Task
 
@@ -33,11 +33,9 @@ class RolloutStream:
     """
 
     def __init__(self, recipe: Recipe, tasks: Sequence[Task], roll_out: RollOut, *, first_step: int = 1):
-        if len(tasks) < recipe.rollout.groups_per_step:
-            size = recipe.rollout.groups_per_step
-            raise ValueError(f"{len(tasks)} training tasks are too few for rollout.groups_per_step={size}")
         self._recipe = recipe
         self._tasks = sorted(tasks, key=lambda task: task.id)
+        self._shares = _shares(self._tasks, recipe.rollout)
         self._roll_out = roll_out
         self._first_step = first_step
         self._pending: dict[int, asyncio.Task[list[Group]]] = {}
@@ -87,18 +85,41 @@ class RolloutStream:
         )
 
     def tasks_of(self, step: int) -> list[Task]:
-        """Return the tasks of a step, in epochs of fresh permutations; an epoch's remainder is left out."""
-        size = self._recipe.rollout.groups_per_step
-        epoch, index = divmod(step - 1, len(self._tasks) // size)
-        order = list(self._tasks)
-        random.Random(seed_of(self._recipe.seed, "epoch", epoch)).shuffle(order)
-        return sorted(order[index * size : (index + 1) * size], key=lambda task: task.id)
+        """Return the tasks of a step; each share of them runs through epochs of its own, in fresh permutations.
+
+        An epoch's remainder is left out, so that no step holds a task twice.
+        """
+        drawn: list[Task] = []
+        for name, tasks, size in self._shares:
+            epoch, index = divmod(step - 1, len(tasks) // size)
+            order = list(tasks)
+            random.Random(seed_of(self._recipe.seed, "epoch", name, epoch)).shuffle(order)
+            drawn += order[index * size : (index + 1) * size]
+        return sorted(drawn, key=lambda task: task.id)
 
     def _spares(self, step: int) -> list[Task]:
         own = {task.id for task in self.tasks_of(step)}
         spares = [task for task in self._tasks if task.id not in own]
         random.Random(seed_of(self._recipe.seed, "refill", step)).shuffle(spares)
         return spares
+
+
+def _shares(tasks: Sequence[Task], settings: RolloutConfig) -> list[tuple[str, list[Task], int]]:
+    """Return what a step draws from, and how many from each: all tasks, or those of either label."""
+    if settings.success_share is None:
+        shares = [("all", list(tasks), settings.groups_per_step)]
+    else:
+        num_successes = round(settings.success_share * settings.groups_per_step)
+        successes = [task for task in tasks if task.is_success]
+        failures = [task for task in tasks if not task.is_success]
+        shares = [
+            ("success", successes, num_successes),
+            ("failed", failures, settings.groups_per_step - num_successes),
+        ]
+    for name, drawn_from, size in shares:
+        if len(drawn_from) < size:
+            raise ValueError(f"{len(drawn_from)} training tasks ({name}) are too few: each step needs {size} of them")
+    return [share for share in shares if share[2] > 0]
 
 
 async def all_of(coroutines: Iterable[Coroutine[Any, Any, Group]]) -> list[Group]:
