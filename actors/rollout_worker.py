@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from actors.config import RolloutWorkersConfig
 from rollout.roles import Journey
 from rollout.single_step import lost_group
-from rollout.types import Group, Task
+from rollout.types import Group, GroupRequest
 
 MAX_DEATHS = 3
 """Workers that one group may see die before it is blamed."""
@@ -23,8 +23,8 @@ class _Worker:
     def __init__(self, journey: Journey):
         self._journey = journey
 
-    async def roll_out(self, task: Task, n: int, seed: int, edit_seeds: tuple[int, ...]) -> Group:
-        return await self._journey.roll_out(task, n, seed, edit_seeds=edit_seeds)
+    async def roll_out(self, request: GroupRequest) -> Group:
+        return await self._journey.roll_out(request)
 
     async def stats(self) -> dict[str, float]:
         return await self._journey.stats()
@@ -57,8 +57,8 @@ class RolloutWorkers:
         await asyncio.gather(*(_ask(slot.actor.stats) for slot in workers._slots))
         return workers
 
-    async def roll_out(self, task: Task, n: int, seed: int, *, edit_seeds: tuple[int, ...]) -> Group:
-        """Return the group of `task`, by the least loaded worker.
+    async def roll_out(self, request: GroupRequest) -> Group:
+        """Return a group, by the least loaded worker.
 
         Waits when every worker is full. Cancelling it cancels the remote work. What the journey raises is
         raised here. A task that kills `MAX_DEATHS` workers is given up: its samples are failed.
@@ -69,13 +69,13 @@ class RolloutWorkers:
                 actor = slot.actor
                 slot.num_groups += 1
                 try:
-                    return await _ask(actor.roll_out, task, n, seed, edit_seeds)
+                    return await _ask(actor.roll_out, request)
                 except RayActorError as error:
                     last = error
                     self._replace(slot, actor)
                 finally:
                     slot.num_groups -= 1
-        return lost_group(task, n, seed, f"{MAX_DEATHS} workers died with it, the last: {last}"[:500])
+        return lost_group(request, f"{MAX_DEATHS} workers died with it, the last: {last}"[:500])
 
     async def stats(self) -> dict[str, float]:
         """Return the journeys' stats, added up over the workers, and `rollout_workers/...`."""

@@ -13,16 +13,16 @@ def semantic_gain(evidence: Evidence) -> float:
     """Return ((semantics after - before) / 10 + 1) / 2, in [0, 1] (S of the released code)."""
     if evidence.critique is None:
         return 0.0
-    after = evidence.scores.semantics if evidence.scores else evidence.task.scores.semantics
-    return ((after - evidence.task.scores.semantics) / _TOP_SCORE + 1) / 2
+    after = evidence.scores.semantics if evidence.scores else evidence.baseline.semantics
+    return ((after - evidence.baseline.semantics) / _TOP_SCORE + 1) / 2
 
 
 def quality_gain(evidence: Evidence) -> float:
     """Return ((quality after - before) / 10 + 1) / 2, in [0, 1] (Q of the released code)."""
     if evidence.critique is None:
         return 0.0
-    after = evidence.scores.quality if evidence.scores else evidence.task.scores.quality
-    return ((after - evidence.task.scores.quality) / _TOP_SCORE + 1) / 2
+    after = evidence.scores.quality if evidence.scores else evidence.baseline.quality
+    return ((after - evidence.baseline.quality) / _TOP_SCORE + 1) / 2
 
 
 def mean_gain(evidence: Evidence) -> float:
@@ -32,5 +32,5 @@ def mean_gain(evidence: Evidence) -> float:
     """
     if evidence.critique is None:
         return -1.0
-    after = evidence.scores.mean if evidence.scores else evidence.task.scores.mean
-    return (after - evidence.task.scores.mean) / _TOP_SCORE
+    after = evidence.scores.mean if evidence.scores else evidence.baseline.mean
+    return (after - evidence.baseline.mean) / _TOP_SCORE

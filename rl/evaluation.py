@@ -11,9 +11,10 @@ import numpy as np
 
 from rewards.compose import weighted_mean
 from rl.config import EvaluationConfig
-from rl.stream import RollOut, all_of, check_failures
+from rl.stream import RollOut, check_failures
+from rollout.concurrency import all_of
 from rollout.seeds import seed_of
-from rollout.types import Group, Sample, Scores, Task
+from rollout.types import Group, GroupRequest, Phase, Sample, Scores, Task
 
 _NUM_RESAMPLES = 4000
 
@@ -141,19 +142,19 @@ class Evaluator:
     max_failure_share: float = 0.5
     """Share of failed samples that makes an evaluation void."""
 
-    async def __call__(self, num_tasks: int) -> Evaluation:
-        """Evaluate on the first `num_tasks` tasks (0: all)."""
+    async def __call__(self, num_tasks: int, phase: Phase = Phase.DURING, step: int = 0) -> Evaluation:
+        """Evaluate on the first `num_tasks` tasks (0: all); `phase` and `step` are for the ledger."""
         chosen = self.tasks[: num_tasks or None]
-        groups = await all_of(self._group(task) for task in chosen)
+        groups = await all_of(self._group(task, phase, step) for task in chosen)
         check_failures(groups, self.max_failure_share, "evaluation")
         samples = [(group.task, sample) for group in groups for sample in group.samples]
         rows = tuple(self._row(task, sample) for task, sample in samples if sample.is_valid)
         return Evaluation(rows, tuple(groups), num_failed=len(samples) - len(rows))
 
-    async def _group(self, task: Task) -> Group:
+    async def _group(self, task: Task, phase: Phase, step: int) -> Group:
         n, seed = self.settings.num_seeds, self.settings.seed
         edit_seeds = tuple(seed_of(seed, "edit", task.id, i) for i in range(n))
-        return await self.roll_out(task, n, seed_of(seed, "sample"), edit_seeds=edit_seeds)
+        return await self.roll_out(GroupRequest(task, n, seed_of(seed, "sample"), edit_seeds, phase, step))
 
     def _is_fixed(self, scores: Scores) -> bool:
         return scores.semantics >= self.settings.fixed_semantics and scores.quality >= self.settings.fixed_quality
@@ -165,7 +166,7 @@ class Evaluator:
         is_failed_task = not task.is_success
         gain = fixed = float("nan")
         if is_failed_task:
-            gain = scores.semantics - task.scores.semantics if scores else 0.0
+            gain = scores.semantics - sample.evidence.baseline.semantics if scores else 0.0
             fixed = float(scores is not None and self._is_fixed(scores))
         return EvaluationRow(
             task_id=task.id,

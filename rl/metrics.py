@@ -38,7 +38,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     )
     for kind, count in Counter(e.parse_error for e in evidences if e.parse_error).items():
         metrics[f"format_errors/{kind}"] = float(count)
-    gains = [e.scores.semantics - e.task.scores.semantics for e in evidences if e.scores is not None]
+    gains = [e.scores.semantics - e.baseline.semantics for e in evidences if e.scores is not None]
     if gains:
         metrics["critique/semantic_gain"] = fmean(gains)
     lengths = [len(evidence.response.token_ids) for evidence in evidences]

@@ -38,7 +38,7 @@ from rl.train import train
 from rollout.critic import render_messages
 from rollout.seeds import seed_of
 from rollout.single_step import Regenerate, SingleStep
-from rollout.types import SamplingParams, Task
+from rollout.types import Phase, SamplingParams, Task
 
 _MAY_CHANGE = {"num_steps", "save_every", "num_cpus", "ray_address", "workers", "tracking"}
 """Top-level keys that a resumed run may set anew: none changes what is learned from a step."""
@@ -130,19 +130,19 @@ async def _train_between_evaluations(plan: Plan, actors: Stack, log: Log, done: 
     if saved.exists():
         before = Evaluation.load(saved)
     else:
-        before = await evaluator(recipe.evaluation.num_tasks)
-        log.evaluation(before, "before", step=0)
+        before = await evaluator(recipe.evaluation.num_tasks, Phase.BEFORE)
+        log.evaluation(before, Phase.BEFORE, step=0)
     await train(
         recipe,
         actors.policy,
         actors.samplers,
         stream,
-        lambda step: evaluator(recipe.evaluation.num_tasks_during),
+        lambda step: evaluator(recipe.evaluation.num_tasks_during, Phase.DURING, step),
         log,
     )
-    after = await evaluator(recipe.evaluation.num_tasks)
+    after = await evaluator(recipe.evaluation.num_tasks, Phase.AFTER, recipe.num_steps)
     log.metrics(await actors.workers.stats())
-    log.evaluation(after, "after", step=recipe.num_steps)
+    log.evaluation(after, Phase.AFTER, step=recipe.num_steps)
     return compare(before, after)
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
 
 from rl.config import Recipe, RolloutConfig
+from rollout.concurrency import all_of
 from rollout.seeds import seed_of
-from rollout.types import Group, Sample, Task
+from rollout.types import Group, GroupRequest, Sample, Task
 
-
-class RollOut(Protocol):
-    """Makes one group: `SingleStep.roll_out`, in this process or in the rollout workers."""
-
-    def __call__(self, task: Task, n: int, seed: int, *, edit_seeds: tuple[int, ...]) -> Coroutine[Any, Any, Group]: ...
+RollOut = Callable[[GroupRequest], Coroutine[Any, Any, Group]]
+"""Makes one group: `SingleStep.roll_out`, in this process or in the rollout workers."""
 
 
 class RolloutsFailed(RuntimeError):
@@ -80,9 +78,9 @@ class RolloutStream:
     async def _group(self, step: int, task: Task) -> Group:
         seed = self._recipe.seed
         # One generation seed a task: the prompts of a group are compared, not the generator's luck.
-        return await self._roll_out(
-            task, self._recipe.rollout.n, seed_of(seed, "sample", step), edit_seeds=(seed_of(seed, "edit", task.id),)
-        )
+        edit_seeds = (seed_of(seed, "edit", task.id),)
+        n = self._recipe.rollout.n
+        return await self._roll_out(GroupRequest(task, n, seed_of(seed, "sample", step), edit_seeds, step=step))
 
     def tasks_of(self, step: int) -> list[Task]:
         """Return the tasks of a step; each share of them runs through epochs of its own, in fresh permutations.
@@ -120,16 +118,6 @@ def _shares(tasks: Sequence[Task], settings: RolloutConfig) -> list[tuple[str, l
         if len(drawn_from) < size:
             raise ValueError(f"{len(drawn_from)} training tasks ({name}) are too few: each step needs {size} of them")
     return [share for share in shares if share[2] > 0]
-
-
-async def all_of(coroutines: Iterable[Coroutine[Any, Any, Group]]) -> list[Group]:
-    """Await all, in their order; the first error cancels the others and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as running:
-            tasks = [running.create_task(coroutine) for coroutine in coroutines]
-    except* Exception as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def failure_share(groups: Sequence[Group]) -> float:

@@ -19,7 +19,7 @@ from rl.config import Recipe
 from rl.evaluation import Evaluation
 from rl.metrics import group_metrics
 from rl.pictures import strips
-from rollout.types import Group
+from rollout.types import Group, Phase
 
 _COLUMNS = (
     ("reward", "reward/mean", "{:6.3f}"),
@@ -77,20 +77,20 @@ class Log:
     def metrics(self, metrics: Mapping[str, float]) -> None:
         self._row.update(metrics)
 
-    def evaluation(self, evaluation: Evaluation, phase: str = "during", step: int | None = None) -> None:
+    def evaluation(self, evaluation: Evaluation, phase: Phase = Phase.DURING, step: int | None = None) -> None:
         """Log an evaluation; before and after training it stands by itself, outside a step."""
         step = self._step if step is None else step
         self._ledger.write(phase, step, evaluation.groups)
         self._log_pictures(evaluation.groups, step)
         figures = {f"eval/{name}": value for name, value in evaluation.figures().items()}
         figures["eval/failed_samples"] = float(evaluation.num_failed)
-        if phase == "during":
+        if phase is Phase.DURING:
             self.metrics(figures)
         else:
             evaluation.save(self._folder / f"evaluation_{phase}.json")
             self._write({**self._row, **{f"{key}_{phase}": value for key, value in figures.items()}}, step)
             self._row = {}
-        self._mark = time.monotonic() if phase == "before" else self._mark
+        self._mark = time.monotonic() if phase is Phase.BEFORE else self._mark
         shown = "  ".join(f"{name} {value:.3f}" for name, value in evaluation.figures().items())
         lost = f", {evaluation.num_failed} lost" if evaluation.num_failed else ""
         self._console.print(f"[bold]evaluation {phase}[/] ({len(evaluation.rows)} answers{lost})  {shown}")

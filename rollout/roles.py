@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rollout.types import (
     Batch,
+    CompareRequest,
     EditRequest,
     Group,
+    GroupRequest,
     ImageRef,
     Response,
     SampleRequest,
     ScoreRequest,
     Scores,
-    Task,
 )
 
 
@@ -45,6 +46,10 @@ class Judge(Protocol):
         """Return the scores. Raises `JudgeError` when none can be had."""
         ...
 
+    async def compare(self, request: CompareRequest) -> tuple[Scores, Scores]:
+        """Return the scores of the old and the new attempt, from one look at both. Raises `JudgeError`."""
+        ...
+
     async def stats(self) -> dict[str, float]:
         """Return counts of this process since its start, keyed `judge/...`."""
         ...
@@ -53,8 +58,8 @@ class Judge(Protocol):
 class Journey(Protocol):
     """Carries a task to its group (`rollout.single_step.SingleStep`)."""
 
-    async def roll_out(self, task: Task, n: int, seed: int, *, edit_seeds: tuple[int, ...]) -> Group:
-        """Return the group of `n` samples of `task`."""
+    async def roll_out(self, request: GroupRequest) -> Group:
+        """Return the group; failed samples are in it, with their stage and error."""
         ...
 
     async def stats(self) -> dict[str, float]:
@@ -68,6 +73,18 @@ class GeneratorError(RuntimeError):
 
 class JudgeError(RuntimeError):
     """The judge gave no usable scores, after its retries."""
+
+
+class Observer(Protocol):
+    """Gathers further evidence that a reward asks for: a second judge, an aesthetic score, OCR."""
+
+    async def observe(self, request: ScoreRequest) -> Any:
+        """Return what there is to see, JSON-able or `Scores`. Raises `JudgeError`."""
+        ...
+
+
+class BudgetSpent(RuntimeError):
+    """The run has paid what its recipe allows: no failure of a sample, but the end of the run."""
 
 
 class Policy(Protocol):

@@ -6,28 +6,31 @@ being sampled. This is the only place where an exception becomes a status.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from rollout.concurrency import all_of
 from rollout.critic import CritiqueError, parse_critique, render_messages
-from rollout.roles import Generator, Judge, Sampler
+from rollout.roles import BudgetSpent, Generator, Judge, Observer, Sampler
 from rollout.seeds import seed_of
 from rollout.types import (
+    CompareRequest,
     Critique,
     EditRequest,
     Evidence,
     Failure,
     Group,
+    GroupRequest,
     Response,
     Reward,
     Sample,
     SampleRequest,
     SamplingParams,
     ScoreRequest,
+    Scores,
     Stage,
     Task,
 )
@@ -50,6 +53,17 @@ class Regenerate(StrEnum):
         return True
 
 
+class Baseline(StrEnum):
+    """What a regenerated image is compared with."""
+
+    RECORD = "record"
+    """The recorded attempt's scores, as the data set has them."""
+    JUDGE = "judge"
+    """The recorded attempt, scored now by the same judge in a call of its own (paid for once a task)."""
+    SIDE_BY_SIDE = "side_by_side"
+    """Both images, scored in one call that sees them side by side."""
+
+
 @dataclass(frozen=True)
 class SingleStep:
     """Carries a task to a group. Picklable when its roles are."""
@@ -57,26 +71,28 @@ class SingleStep:
     sampler: Sampler
     generator: Generator
     judge: Judge
-    reward: Callable[[Evidence], Reward]
+    reward: Callable[[Evidence], Reward | Awaitable[Reward]]
     template: str
     """Text of the critic's prompt file."""
     params: SamplingParams
     regenerate: Regenerate = Regenerate.BY_LABEL
+    baseline: Baseline = Baseline.RECORD
+    observers: Mapping[str, Observer] = field(default_factory=dict)
+    """What else the reward looks at, gathered beside the judge."""
 
-    async def roll_out(self, task: Task, n: int, seed: int, *, edit_seeds: tuple[int, ...]) -> Group:
-        """Return the group of `n` samples of a task; failed ones are in it, with their stage and error.
+    async def roll_out(self, request: GroupRequest) -> Group:
+        """Return the group of a task; failed samples are in it, with their stage and error.
 
-        `seed` draws the responses. Response i is tried out with `edit_seeds[i % len(edit_seeds)]`: one
-        seed makes the prompts of a group comparable, several average over the generator's luck.
+        Raises `BudgetSpent`, which ends the run, and nothing else.
         """
-        samples = [self._sample(task, i, seed_of(seed, task.id, i), edit_seeds[i % len(edit_seeds)]) for i in range(n)]
-        return Group(task, tuple(await asyncio.gather(*samples)))
+        return Group(request.task, tuple(await all_of(self._sample(request, i) for i in range(request.n))))
 
     async def stats(self) -> dict[str, float]:
         """Return what generator and judge counted in this process."""
         return await self.generator.stats() | await self.judge.stats()
 
-    async def _sample(self, task: Task, index: int, seed: int, edit_seed: int) -> Sample:
+    async def _sample(self, request: GroupRequest, index: int) -> Sample:
+        task, seed = request.task, seed_of(request.seed, request.task.id, index)
         journey = _Journey()
         evidence = reward = failure = None
         try:
@@ -85,14 +101,15 @@ class SingleStep:
             evidence = _read(task, response)
             if evidence.critique is not None and self.regenerate.applies(task, evidence.critique):
                 async with journey.at(Stage.GENERATE):
+                    edit_seed = request.edit_seeds[index % len(request.edit_seeds)]
                     edit = EditRequest(task.before, evidence.critique.refine_prompt, edit_seed)
                     evidence = replace(evidence, image=await self.generator.edit(edit))
                 async with journey.at(Stage.JUDGE):
-                    assert evidence.image is not None
-                    look = ScoreRequest(task.before, evidence.image, task.instruction)
-                    evidence = replace(evidence, scores=await self.judge.score(look))
+                    evidence = await self._judged(evidence)
             async with journey.at(Stage.REWARD):
-                reward = self.reward(evidence)
+                reward = await _reward(self.reward, evidence)
+        except BudgetSpent:
+            raise
         except Exception as error:
             failure = Failure(journey.stage, f"{type(error).__name__}: {error}"[:500])
         return Sample(task.id, index, seed, evidence, reward, failure, journey.seconds)
@@ -100,11 +117,36 @@ class SingleStep:
     def _request(self, task: Task, seed: int) -> SampleRequest:
         return SampleRequest(render_messages(self.template, task), (task.before, task.after), self.params, seed)
 
+    async def _judged(self, evidence: Evidence) -> Evidence:
+        """Return the evidence with everything that somebody has to look at the image for, all at once."""
+        assert evidence.image is not None
+        task = evidence.task
+        look = ScoreRequest(task.before, evidence.image, task.instruction)
+        observed = [observer.observe(look) for observer in self.observers.values()]
+        (rejudged, scores), *seen = await all_of([self._scores(task, look), *observed])
+        extra = dict(zip(self.observers, seen, strict=True))
+        return replace(evidence, scores=scores, rejudged=rejudged, extra=extra)
 
-def lost_group(task: Task, n: int, seed: int, error: str) -> Group:
+    async def _scores(self, task: Task, look: ScoreRequest) -> tuple[Scores | None, Scores]:
+        """Return the judge's scores of the recorded attempt, where they are asked for, and of the new one."""
+        if self.baseline is Baseline.SIDE_BY_SIDE:
+            return await self.judge.compare(CompareRequest(task.before, task.after, look.after, task.instruction))
+        if self.baseline is Baseline.JUDGE:
+            old, new = await all_of(map(self.judge.score, (replace(look, after=task.after), look)))
+            return old, new
+        return None, await self.judge.score(look)
+
+
+def lost_group(request: GroupRequest, error: str) -> Group:
     """Return the group of a task that nobody could carry: every sample failed."""
-    failure = Failure(Stage.WORKER, error)
-    return Group(task, tuple(Sample(task.id, i, seed_of(seed, task.id, i), None, None, failure) for i in range(n)))
+    task, failure = request.task, Failure(Stage.WORKER, error)
+    seeds = [seed_of(request.seed, task.id, i) for i in range(request.n)]
+    return Group(task, tuple(Sample(task.id, i, seed, None, None, failure) for i, seed in enumerate(seeds)))
+
+
+async def _reward(function: Callable[[Evidence], Reward | Awaitable[Reward]], evidence: Evidence) -> Reward:
+    reward = function(evidence)
+    return reward if isinstance(reward, Reward) else await reward
 
 
 class _Journey:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 ImageRef = str
 """Where an image is: `sha256:<hex digest>` (in the store) or a file path (a data set's own image)."""
@@ -21,6 +22,8 @@ class Scores:
     semantics: float
     quality: float
     reason: str = ""
+    spread: float = 0.0
+    """Standard deviation of `mean` over repeats, or over an ensemble's members; 0 for a single answer."""
 
     @property
     def mean(self) -> float:
@@ -112,6 +115,15 @@ class Evidence:
     """The regenerated image; None when the rule did not ask for one."""
     scores: Scores | None = None
     """The judge's scores of `image`; a reward sees both or neither."""
+    rejudged: Scores | None = None
+    """The same judge's scores of the recorded attempt, where the recipe asks for them."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What the reward's terms asked for beside the judge, by the names of the recipe's `evidence`."""
+
+    @property
+    def baseline(self) -> Scores:
+        """Scores of the recorded attempt: the judge's of now where there are any, else the record's."""
+        return self.rejudged or self.task.scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +163,31 @@ class Group:
         return [sample.reward.total for sample in self.samples if sample.reward is not None]
 
 
+class Phase(StrEnum):
+    """What a group was rolled out for."""
+
+    TRAIN = "train"
+    BEFORE = "before"
+    DURING = "during"
+    AFTER = "after"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRequest:
+    """Ask for the group of a task. Response i is tried out with `edit_seeds[i % len(edit_seeds)]`.
+
+    One generation seed makes the prompts of a group comparable, several average over the generator's luck.
+    """
+
+    task: Task
+    n: int
+    seed: int
+    """Draws the responses."""
+    edit_seeds: tuple[int, ...]
+    phase: Phase = Phase.TRAIN
+    step: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How responses are drawn. `temperature=0` is greedy."""
@@ -186,6 +223,18 @@ class ScoreRequest:
 
     before: ImageRef | None
     after: ImageRef
+    instruction: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompareRequest:
+    """One call of a judge that sees two attempts side by side."""
+
+    before: ImageRef | None
+    old: ImageRef
+    """The recorded attempt."""
+    new: ImageRef
+    """The regenerated one."""
     instruction: str
 
 

@@ -10,6 +10,7 @@ from rollout.critic import format_critique
 from rollout.roles import GeneratorError, JudgeError
 from rollout.types import (
     Batch,
+    CompareRequest,
     Critique,
     EditRequest,
     ImageRef,
@@ -118,7 +119,15 @@ class FakeJudge:
         self.requests.append(request)
         if self.failing:
             raise JudgeError("no JSON in the answer")
-        score = 9.0 if request.after == f"image of {GOOD}" else 3.0
+        return self._look(request.after)
+
+    async def compare(self, request: CompareRequest) -> tuple[Scores, Scores]:
+        if self.failing:
+            raise JudgeError("no JSON in the answer")
+        return self._look(request.old), self._look(request.new)
+
+    def _look(self, image: ImageRef) -> Scores:
+        score = 9.0 if image == f"image of {GOOD}" else 3.0
         return Scores(score, score)
 
     async def stats(self) -> dict[str, float]:

@@ -10,7 +10,7 @@ import pytest
 from actors.cluster import ray_cluster
 from actors.config import RolloutWorkersConfig
 from actors.rollout_worker import MAX_DEATHS, RolloutWorkers
-from rollout.types import Group, Reward, Sample, Scores, Stage, Task
+from rollout.types import Group, GroupRequest, Reward, Sample, Scores, Stage, Task
 
 
 class FakeJourney:
@@ -20,7 +20,8 @@ class FakeJourney:
         self.folder = Path(folder)
         self.num_groups = 0
 
-    async def roll_out(self, task, n, seed, *, edit_seeds):
+    async def roll_out(self, request):
+        task, seed = request.task, request.seed
         self.num_groups += 1
         note = self.folder / f"{task.id}.{os.getpid()}.{time.monotonic_ns()}"
         note.touch()
@@ -35,9 +36,8 @@ class FakeJourney:
             (self.folder / f"{task.id}-cancelled").touch()
             raise
         reward = Reward({}, float(seed))
-        return Group(
-            task, tuple(Sample(task.id, i, seed, None, reward, None, {"edit_seed": edit_seeds[0]}) for i in range(n))
-        )
+        note = {"edit_seed": request.edit_seeds[0]}
+        return Group(task, tuple(Sample(task.id, i, seed, None, reward, None, note) for i in range(request.n)))
 
     async def stats(self):
         return {"fake/groups": float(self.num_groups)}
@@ -79,7 +79,7 @@ def test_workers_carry_groups_through_load_cancellation_and_death(tmp_path, monk
 
     async def carries_groups_and_spreads_them(workers):
         groups = await asyncio.gather(
-            *(workers.roll_out(task(f"t{i}", "sleep 0.2"), 3, i, edit_seeds=(5,)) for i in range(8))
+            *(workers.roll_out(GroupRequest(task(f"t{i}", "sleep 0.2"), 3, i, (5,))) for i in range(8))
         )
         assert [group.task.id for group in groups] == [f"t{i}" for i in range(8)]
         assert [group.rewards for group in groups] == [[float(i)] * 3 for i in range(8)]
@@ -90,7 +90,8 @@ def test_workers_carry_groups_through_load_cancellation_and_death(tmp_path, monk
 
     async def bounds_the_groups_in_flight(workers):
         waiting = [
-            asyncio.create_task(workers.roll_out(task(f"b{i}", "sleep 60"), 1, 0, edit_seeds=(5,))) for i in range(10)
+            asyncio.create_task(workers.roll_out(GroupRequest(task(f"b{i}", "sleep 60"), 1, 0, (5,))))
+            for i in range(10)
         ]
         await until(lambda: len(list(tmp_path.glob("b*.*"))) == 8)
         await asyncio.sleep(0.3)
@@ -101,27 +102,27 @@ def test_workers_carry_groups_through_load_cancellation_and_death(tmp_path, monk
 
     async def cancels_the_remote_work(workers):
         await until(lambda: len(list(tmp_path.glob("b*-cancelled"))) == 8)
-        assert (await workers.roll_out(task("after"), 1, 0, edit_seeds=(5,))).rewards == [0.0]
+        assert (await workers.roll_out(GroupRequest(task("after"), 1, 0, (5,)))).rewards == [0.0]
 
     async def raises_what_the_journey_raises(workers):
         with pytest.raises(LookupError, match="nothing there"):
-            await workers.roll_out(task("r", "raise nothing there"), 1, 0, edit_seeds=(5,))
+            await workers.roll_out(GroupRequest(task("r", "raise nothing there"), 1, 0, (5,)))
 
     async def carries_over_the_groups_of_a_dead_worker(workers):
         bystanders = [
-            asyncio.create_task(workers.roll_out(task(f"s{i}", "sleep 2"), 2, i, edit_seeds=(5,))) for i in range(4)
+            asyncio.create_task(workers.roll_out(GroupRequest(task(f"s{i}", "sleep 2"), 2, i, (5,)))) for i in range(4)
         ]
         await until(lambda: len(list(tmp_path.glob("s*.*"))) == 4)
-        killer = await workers.roll_out(task("k", "die 1"), 2, 9, edit_seeds=(5,))
+        killer = await workers.roll_out(GroupRequest(task("k", "die 1"), 2, 9, (5,)))
         assert killer.rewards == [9.0, 9.0]
         assert [(await one).rewards for one in bystanders] == [[float(i)] * 2 for i in range(4)]
         assert len(pids(tmp_path, "k")) == 2
         assert (await workers.stats())["rollout_workers/deaths"] == 1
 
     async def gives_up_a_group_that_kills_every_worker(workers):
-        [lost] = (await workers.roll_out(task("deadly", "die 99"), 1, 0, edit_seeds=(5,))).samples
+        [lost] = (await workers.roll_out(GroupRequest(task("deadly", "die 99"), 1, 0, (5,)))).samples
         assert lost.failure.stage is Stage.WORKER
         assert lost.failure.error.startswith(f"{MAX_DEATHS} workers died with it")
-        assert (await workers.roll_out(task("next"), 1, 3, edit_seeds=(5,))).rewards == [3.0]
+        assert (await workers.roll_out(GroupRequest(task("next"), 1, 3, (5,)))).rewards == [3.0]
 
     asyncio.run(scenario())

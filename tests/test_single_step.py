@@ -1,13 +1,15 @@
 """One sample's journey on fakes: what is paid for, and what a failure becomes."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from rewards.compose import TermConfig, WeightedSum
-from rollout.single_step import Regenerate, SingleStep
-from rollout.types import SamplingParams, Stage
-from tests.fakes import FakeGenerator, FakeJudge, FakeSampler, make_task
+from rollout.roles import BudgetSpent, JudgeError
+from rollout.single_step import Baseline, Regenerate, SingleStep
+from rollout.types import GroupRequest, SamplingParams, Stage
+from tests.fakes import GOOD, PHRASINGS, FakeGenerator, FakeJudge, FakeSampler, make_task
 
 REWARD = WeightedSum(
     [TermConfig("rewards.format.is_parsed", 0.5, "format"), TermConfig("rewards.stepwise.semantic_gain")]
@@ -28,7 +30,7 @@ def journey(sampler=None, generator=None, judge=None, reward=REWARD, regenerate=
 
 
 def roll_out(step: SingleStep, task=None, n=8):
-    return asyncio.run(step.roll_out(task or make_task(1), n, 0, edit_seeds=(7,)))
+    return asyncio.run(step.roll_out(GroupRequest(task or make_task(1), n, 0, (7,))))
 
 
 def test_every_sample_is_rewarded_and_shares_the_generation_seed():
@@ -109,7 +111,41 @@ def test_generation_starts_while_siblings_are_still_being_sampled():
 
     async def both():
         global_step = journey(SlowSampler(), Telling())
-        return await asyncio.wait_for(global_step.roll_out(make_task(1), 4, 0, edit_seeds=(7,)), timeout=5)
+        return await asyncio.wait_for(global_step.roll_out(GroupRequest(make_task(1), 4, 0, (7,))), timeout=5)
 
     generated = asyncio.Event()
     assert len(asyncio.run(both()).rewards) == 4
+
+
+@pytest.mark.parametrize(
+    ("rule", "num_looks"), [(Baseline.RECORD, 8), (Baseline.JUDGE, 16), (Baseline.SIDE_BY_SIDE, 0)]
+)
+def test_the_baseline_is_the_records_or_the_judges_of_now(rule, num_looks):
+    judge = FakeJudge()
+    group = roll_out(replace(journey(judge=judge), baseline=rule))
+    assert len(judge.requests) == num_looks
+    for sample in group.samples:
+        assert sample.evidence.baseline.semantics == (2.0 if rule is Baseline.RECORD else 3.0)
+        assert sample.evidence.scores is not None
+
+
+def test_further_evidence_is_gathered_beside_the_judge_and_its_failure_is_the_samples():
+    class Reader:
+        async def observe(self, request):
+            if GOOD in request.after:
+                raise JudgeError("no text in it")
+            return {"text": request.after}
+
+    group = roll_out(replace(journey(), observers={"ocr": Reader()}), n=16)
+    seen = [sample.evidence.extra for sample in group.valid]
+    assert {"ocr": {"text": f"image of {PHRASINGS[0]}"}} in seen
+    assert {sample.failure.stage for sample in group.samples if sample.failure} == {Stage.JUDGE}
+
+
+def test_a_spent_budget_is_no_failure_of_a_sample():
+    class Broke(FakeJudge):
+        async def score(self, request):
+            raise BudgetSpent("1000 of 1000 calls")
+
+    with pytest.raises(BudgetSpent, match="1000 of 1000"):
+        roll_out(journey(judge=Broke()))

@@ -53,7 +53,7 @@ async def run(recipe, policy, sampler=None, generator=None, first_step=1):
     )
     log = Log(recipe, resumed_after=first_step - 1, console=Console(quiet=True))
     try:
-        await train(recipe, policy, sampler, stream, lambda step: evaluator(0), log)
+        await train(recipe, policy, sampler, stream, lambda step: evaluator(0, step=step), log)
     finally:
         log.close()
 
