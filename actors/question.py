@@ -1,0 +1,34 @@
+"""One question to a vision-language judge: text with images in, one answer of a stated form out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rollout.types import ImageRef
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A rendered text with an `<image>` mark for each image, in order."""
+
+    text: str
+    images: tuple[ImageRef, ...]
+    form: str = "rubric"
+    """How the answer is read: a name in `rewards.rubric.FORMS`."""
+    size: int = 2
+    """How many values the answer has to hold."""
+    repeat: int = 0
+    """Which of several independent answers to the same question; part of the cache key."""
+
+
+class Asker(Protocol):
+    """Gets each distinct question answered once, whoever asks, however often."""
+
+    async def ask(self, question: Question) -> dict[str, Any]:
+        """Return the answer as its form reads it, JSON-able. Raises `CallError` or `BudgetSpent`."""
+        ...
+
+    async def stats(self) -> dict[str, float]:
+        """Return the bill since the run's start, keyed `judge/...`."""
+        ...
