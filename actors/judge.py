@@ -16,7 +16,7 @@ from actors.paid_call import PaidCalls
 from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.retry import CallError, RetryPolicy
 from actors.store import Store
-from rewards.rubric import RubricAnswer, combine, render_semantics
+from rewards.rubric import combine, render_semantics
 from rollout.roles import JudgeError
 from rollout.types import ScoreRequest, Scores
 
@@ -83,11 +83,9 @@ class Judge:
         semantics, quality = map(_raise, answers)
         return combine(semantics, quality)
 
-    async def _ask(self, question: Question) -> RubricAnswer:
+    async def _ask(self, question: Question) -> dict[str, Any]:
         depends_on = self._depends_on(*question.images) | {"question": question.text}
-        answer = await self._calls.get(depends_on, partial(self.pool.call, question))
-        first, second = answer["scores"]
-        return RubricAnswer((first, second), answer["reasoning"])
+        return await self._calls.get(depends_on, partial(self.pool.call, question))
 
     def _depends_on(self, *images: str | None) -> dict[str, Any]:
         return {
@@ -104,7 +102,7 @@ class Judge:
         self.__post_init__()
 
 
-def _raise(answer: RubricAnswer | BaseException) -> RubricAnswer:
+def _raise(answer: dict[str, Any] | BaseException) -> dict[str, Any]:
     if isinstance(answer, BaseException):
         raise answer
     return answer

@@ -6,14 +6,14 @@ import asyncio
 import base64
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from actors.config import JudgeConfig
 from actors.retry import Fault
 from actors.store import Store
-from rewards.rubric import IMAGE_MARK, RubricError, parse_answer
+from rewards.rubric import IMAGE_MARK, RubricError, parse_scores
 from rollout.types import ImageRef
 
 DEFAULT_CALL = {"temperature": 0.0, "max_tokens": 1024}
@@ -72,7 +72,7 @@ class OpenAIReplica:
             completion = await self._client.chat.completions.create(
                 model=self._model, messages=messages, **self._arguments
             )
-            return asdict(parse_answer(_text_of(completion)))
+            return parse_scores(_text_of(completion))
         except FileNotFoundError as error:
             return Fault("no_image", str(error), is_retryable=False)
         except RubricError as error:

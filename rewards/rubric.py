@@ -2,101 +2,85 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rewards.checklist import parse_checklist, parse_questions
+from rewards.strict_json import MAX_SCORE, MIN_SCORE, RubricError, check_list, check_score, check_text, read_object
+from rewards.template import IMAGE_MARK, check_template, fill
 from rollout.types import Scores
 
-IMAGE_MARK = "<image>"
+__all__ = ["FORMS", "IMAGE_MARK", "NUM_SCORES", "Form", "RubricError"]
+
 NUM_SCORES = 2
-MIN_SCORE, MAX_SCORE = 0.0, 10.0
 EDITED = "The image before: <image>\nThe image after the instruction was carried out: <image>"
 DRAWN = "There is no image before: this one was drawn from the instruction alone: <image>"
-
-_FENCE = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
-_KEYS = {"reasoning", "score"}
-
-
-class RubricError(ValueError):
-    """The judge's answer gives no scores; `kind` is a short stable name to count by."""
-
-    def __init__(self, kind: str, detail: str):
-        super().__init__(f"{kind}: {detail}")
-        self.kind = kind
+EDITED_PAIR = "The image before: <image>\nThe first image after: <image>\nThe second image after: <image>"
+DRAWN_PAIR = (
+    "There is no image before: both were drawn from the instruction alone.\n"
+    "The first image: <image>\nThe second image: <image>"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class RubricAnswer:
-    """One rubric's two scores, each in [0, 10]."""
+class Form:
+    """One shape of answer; `size` says how many values it has to hold."""
 
-    scores: tuple[float, float]
-    reasoning: str
+    parse: Callable[[str, int], dict[str, Any]]
+    """Read an answer's text; raises `RubricError`, and nothing else."""
+    schema: Callable[[int], dict[str, Any]]
+    """JSON schema for servers with structured output; within what OpenAI's strict mode knows."""
 
 
-def render_semantics(template: str, instruction: str, *, has_before: bool) -> str:
-    """Return the semantics question with an `<image>` mark for each image, before and after or after alone.
+def describe_images(*, has_before: bool, is_pair: bool = False) -> str:
+    """Return the words around the images, with an `<image>` mark for each, in order."""
+    if is_pair:
+        return EDITED_PAIR if has_before else DRAWN_PAIR
+    return EDITED if has_before else DRAWN
+
+
+def render_semantics(template: str, instruction: str, *, has_before: bool, is_pair: bool = False) -> str:
+    """Return the semantics question with an `<image>` mark for each image: before (if any), then what came after.
 
     >>> render_semantics("{images} Asked: {instruction}", "a red box", has_before=False)
     'There is no image before: this one was drawn from the instruction alone: <image> Asked: a red box'
     """
-    for mark in ("{images}", "{instruction}"):
-        if template.count(mark) != 1:
-            raise ValueError(f"a semantics rubric needs {mark} once, found {template.count(mark)}")
-    # An instruction may hold braces or even an image mark: it is put in last and its marks are taken out.
-    asked = instruction.replace(IMAGE_MARK, "")
-    return template.replace("{images}", EDITED if has_before else DRAWN).replace("{instruction}", asked)
+    check_template(template, ("images", "instruction"), "a semantics rubric")
+    images = describe_images(has_before=has_before, is_pair=is_pair)
+    return fill(template, {"images": images, "instruction": instruction})
 
 
-def parse_answer(text: str) -> RubricAnswer:
-    """Read `{"reasoning": str, "score": [a, b]}`, bare or in one json fence; raise `RubricError` for all else.
+def parse_scores(text: str, size: int = NUM_SCORES) -> dict[str, Any]:
+    """Read `{"reasoning": str, "score": [a, b]}`.
 
-    Never guesses: a number found somewhere in prose would be a reward made of noise.
-
-    >>> parse_answer('{"reasoning": "the box is blue", "score": [3, 8.5]}')
-    RubricAnswer(scores=(3.0, 8.5), reasoning='the box is blue')
+    >>> parse_scores('{"reasoning": "the box is blue", "score": [3, 8.5]}')
+    {'scores': [3.0, 8.5], 'reasoning': 'the box is blue'}
     """
-    body = text.strip()
-    if (fenced := _FENCE.match(body)) is not None:
-        body = fenced.group(1)
-    try:
-        answer = json.loads(body, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as error:
-        raise RubricError("unreadable", f"{str(error)[:200]} in {body[:200]!r}") from None
-    if not isinstance(answer, dict) or set(answer) != _KEYS:
-        raise RubricError("shape", f"expected an object with {sorted(_KEYS)}, got {body[:200]!r}")
-    scores = answer["score"]
-    if not isinstance(scores, list) or len(scores) != NUM_SCORES:
-        raise RubricError("shape", f"expected {NUM_SCORES} scores, got {str(scores)[:200]}")
-    if not isinstance(answer["reasoning"], str):
-        raise RubricError("shape", f"reasoning is a {type(answer['reasoning']).__name__}, expected a string")
-    first, second = (check_score(score) for score in scores)
-    return RubricAnswer((first, second), answer["reasoning"].strip())
+    answer = read_object(text, {"reasoning", "score"})
+    scores = _check_scores(answer["score"], "score", size)
+    return {"scores": scores, "reasoning": check_text(answer["reasoning"], "reasoning")}
 
 
-def check_score(score: Any) -> float:
-    """Return a score as a float; raise `RubricError` unless it is a finite number in [0, 10].
+def parse_pair(text: str, size: int = NUM_SCORES) -> dict[str, Any]:
+    """Read `{"reasoning": str, "first": [a, b], "second": [a, b]}`.
 
-    >>> check_score(7)
-    7.0
+    >>> parse_pair('{"reasoning": "the second is right", "first": [3, 8], "second": [9, 8]}')
+    {'first': [3.0, 8.0], 'second': [9.0, 8.0], 'reasoning': 'the second is right'}
     """
-    if isinstance(score, bool) or not isinstance(score, (int, float)):
-        raise RubricError("not_number", f"a score is {score!r}, expected a number from 0 to 10")
-    if not math.isfinite(score) or not MIN_SCORE <= score <= MAX_SCORE:
-        raise RubricError("range", f"a score is {score!r}, expected a number from 0 to 10")
-    return float(score)
+    answer = read_object(text, {"reasoning", "first", "second"})
+    first, second = (_check_scores(answer[name], name, size) for name in ("first", "second"))
+    return {"first": first, "second": second, "reasoning": check_text(answer["reasoning"], "reasoning")}
 
 
-def combine(semantics: RubricAnswer, quality: RubricAnswer) -> Scores:
+def combine(semantics: Mapping[str, Any], quality: Mapping[str, Any]) -> Scores:
     """Return the smaller score of each rubric (VIEScore, eq. 2: one broken aspect breaks the image).
 
-    >>> combine(RubricAnswer((3.0, 8.0), "blue"), RubricAnswer((9.0, 7.0), "clean"))
-    Scores(semantics=3.0, quality=7.0, reason='blue | clean')
+    >>> combine({"scores": [3.0, 8.0], "reasoning": "blue"}, {"scores": [9.0, 7.0], "reasoning": "clean"})
+    Scores(semantics=3.0, quality=7.0, reason='blue | clean', spread=0.0)
     """
-    reason = f"{semantics.reasoning} | {quality.reasoning}"
-    return Scores(min(semantics.scores), min(quality.scores), reason)
+    reason = f"{semantics['reasoning']} | {quality['reasoning']}"
+    return Scores(min(semantics["scores"]), min(quality["scores"]), reason)
 
 
 def check_scores(scores: Any) -> Scores:
@@ -106,8 +90,36 @@ def check_scores(scores: Any) -> Scores:
     return Scores(check_score(scores.semantics), check_score(scores.quality), str(scores.reason))
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ValueError(f"duplicate keys in {keys[:5]}")
-    return dict(pairs)
+def _check_scores(value: Any, name: str, size: int) -> list[float]:
+    return [check_score(score) for score in check_list(value, name, size, size)]
+
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_SCORE: dict[str, Any] = {"type": "number", "minimum": MIN_SCORE, "maximum": MAX_SCORE}
+_YES_OR_NO: dict[str, Any] = {"type": "string", "enum": ["yes", "no"]}
+
+
+def _list(item: dict[str, Any], fewest: int, most: int) -> dict[str, Any]:
+    return {"type": "array", "items": item, "minItems": fewest, "maxItems": most}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    # Reasons come before scores: a model that scores first explains a number that it has not thought about.
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+FORMS: dict[str, Form] = {
+    "rubric": Form(parse_scores, lambda size: _object(reasoning=_TEXT, score=_list(_SCORE, size, size))),
+    "pair": Form(
+        parse_pair,
+        lambda size: _object(reasoning=_TEXT, first=_list(_SCORE, size, size), second=_list(_SCORE, size, size)),
+    ),
+    "checklist": Form(parse_checklist, lambda size: _object(reasoning=_TEXT, answers=_list(_YES_OR_NO, size, size))),
+    "questions": Form(parse_questions, lambda size: _object(questions=_list(_TEXT, 1, size))),
+}
+"""How a question's answer is read, by the name that the question gives (`actors.question.Question.form`)."""

@@ -1,0 +1,51 @@
+"""Prompt files: a version line, and `{fields}` that a user's text may not add to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+IMAGE_MARK = "<image>"
+
+_VERSION = re.compile(r"\A#[ \t]*version:[ \t]*(\S+)[ \t]*\n+")
+_FIELD = re.compile(r"\{(\w+)\}")
+
+
+def split_version(text: str) -> tuple[str, str]:
+    """Return a prompt file's version ('' where it states none) and the prompt without that line.
+
+    >>> split_version("# version: 2\\nJudge it.")
+    ('2', 'Judge it.')
+    """
+    found = _VERSION.match(text)
+    return (found.group(1), text[found.end() :].strip()) if found else ("", text.strip())
+
+
+def check_template(template: str, fields: tuple[str, ...], name: str) -> None:
+    """Raise ValueError unless every field is there exactly once."""
+    for field in fields:
+        if (count := template.count(f"{{{field}}}")) != 1:
+            raise ValueError(f"{name} needs {{{field}}} once, found {count}")
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Put values into the fields of the same names, all at once: a value with braces adds no field.
+
+    Image marks count the images of a question, so they are taken out of every value but `images`.
+
+    >>> fill("{images}: {instruction}", {"images": "<image>", "instruction": "draw {images} <image>!"})
+    '<image>: draw {images} !'
+    """
+    values = {name: value if name == "images" else without_image_marks(value) for name, value in values.items()}
+    return _FIELD.sub(lambda found: values.get(found.group(1), found.group()), template)
+
+
+def without_image_marks(text: str) -> str:
+    """Take image marks out until none is left, also none that the taking made.
+
+    >>> without_image_marks("a <ima<image>ge> b")
+    'a  b'
+    """
+    while IMAGE_MARK in text:
+        text = text.replace(IMAGE_MARK, "")
+    return text
