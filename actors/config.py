@@ -155,6 +155,32 @@ class GeneratorConfig:
 
 
 @dataclass(frozen=True)
+class EndpointConfig:
+    """One way to a judge's model: a server and a key. A judge's endpoints are equals: any may answer any call."""
+
+    base_url: str | None = None
+    """None is OpenAI's own."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key."""
+    model: str = ""
+    """What the judge's model is called there; empty: as the judge says."""
+    max_concurrency: int = 0
+    """Requests in flight; 0: as the judge says."""
+    requests_per_minute: float = 0.0
+    """0: no limit."""
+    tokens_per_minute: float = 0.0
+    """Input and output together; 0: no limit."""
+    usd_per_million_input_tokens: float = 0.0
+    usd_per_million_output_tokens: float = 0.0
+
+    def __post_init__(self) -> None:
+        limits = (self.max_concurrency, self.requests_per_minute, self.tokens_per_minute)
+        prices = (self.usd_per_million_input_tokens, self.usd_per_million_output_tokens)
+        if min(*limits, *prices) < 0:
+            raise ValueError(f"an endpoint of the judge has a limit or price below 0: {limits}, {prices}")
+
+
+@dataclass(frozen=True)
 class JudgeConfig:
     """Who scores images: an embedded scorer or an OpenAI-compatible endpoint."""
 
@@ -168,6 +194,16 @@ class JudgeConfig:
     """openai: None is the official endpoint."""
     api_key_env: str = "OPENAI_API_KEY"
     """openai: environment variable that holds the key."""
+    endpoints: list[EndpointConfig] = field(default_factory=list)
+    """openai: several servers or keys, shared by load, one standing in for another; empty: the two keys above."""
+    structured_output: bool = True
+    """openai: send the answer's JSON schema; an endpoint that refuses it is asked without. Parsing is strict anyhow."""
+    hedge_after_s: float = 0.0
+    """openai: send a straggler a second time after so long, the first answer wins; 0: never."""
+    budget_calls: int = 0
+    """Requests that the run may send, resumed or not; 0: no limit."""
+    budget_usd: float = 0.0
+    """US dollars by the endpoints' prices; calls in flight may end beyond it; 0: no limit."""
     semantics_rubric: str = "recipes/prompts/judge_semantics.txt"
     quality_rubric: str = "recipes/prompts/judge_quality.txt"
     call: dict[str, Any] = field(default_factory=dict)
@@ -177,14 +213,19 @@ class JudgeConfig:
     cpus_per_replica: float = 0.1
     """Ray's logical CPUs."""
     max_concurrency: int = 32
-    """Calls in flight in one replica."""
+    """Calls in flight in one replica, or (openai) at one endpoint."""
     timeout_s: float = 120.0
-    """Deadline of one call, its retries included."""
+    """Deadline of one call, its retries included; waiting for a free place does not count."""
     num_attempts: int = 4
 
     def __post_init__(self) -> None:
         if self.kind not in ("embedded", "openai"):
             raise ValueError(f"judge.kind={self.kind!r}: use embedded (with judge.scorer) or openai (with judge.model)")
+        if min(self.hedge_after_s, self.budget_calls, self.budget_usd) < 0:
+            raise ValueError(
+                f"judge: hedge_after_s={self.hedge_after_s}, budget_calls={self.budget_calls}, "
+                f"budget_usd={self.budget_usd}: each 0 (none) or more"
+            )
         if min(self.max_concurrency, self.num_attempts) < 1 or self.num_replicas < 0 or self.timeout_s <= 0:
             raise ValueError(
                 f"judge: max_concurrency={self.max_concurrency}, num_attempts={self.num_attempts} (each 1 or more), "
