@@ -1,19 +1,21 @@
 """An append-only log of JSON rows: one file for each writer, no lock, a row committed once it is synced.
 
-    <folder>/<kind>-<host>-<pid>-<random>.log    "<crc32> <json>" a line
+    <folder>/<kind>-<number>-<host>-<pid>-<random>.log    "<crc32> <json>" a line
 
 A kill can tear a writer's last lines at most; readers skip what its checksum does not confirm. A writer
-that comes back opens a new file, so a torn end is never written over.
+that comes back opens a new file, with the next number, so a torn end is never written over and what was
+written later is read later.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,44 +26,123 @@ class AppendLog:
     """Appends rows of one kind; blocks until they are on disk. One writer, one object."""
 
     def __init__(self, folder: Path, kind: str):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"{kind}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.log"
-        self._file = self.path.open("xb")
-        _sync_folder(folder)
+        self._folder, self._kind = folder, kind
+        self._is_broken = False
+        self._open()
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Commit rows, all with one sync."""
-        self._file.write(b"".join(map(_line, rows)))
-        self._file.flush()
+        """Commit rows, all with one sync. Raises OSError when they are not on disk; the next go to a new file."""
+        self.append_lines(b"".join(map(_line, rows)))
+
+    def append_lines(self, lines: bytes) -> None:
+        """Commit rows that are lines already."""
+        data = memoryview(lines)
+        if self._is_broken:
+            self.close()
+            self._open()
+        self._is_broken = True
+        while data:
+            data = data[self._file.write(data) :]
         os.fsync(self._file.fileno())
+        self._is_broken = False
 
     def close(self) -> None:
         self._file.close()
 
+    def _open(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        number = 1 + max(map(_number, log_paths(self._folder, self._kind)), default=0)
+        name = f"{self._kind}-{number:06d}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.log"
+        self.path = self._folder / name
+        self._file = self.path.open("xb", buffering=0)  # unbuffered: a failed write leaves nothing to be written later
+        sync_folder(self._folder)
+
+
+class GroupCommit:
+    """Commits the rows of concurrent callers together: one sync for all that wait, in a thread."""
+
+    def __init__(self, log: AppendLog):
+        self._log = log
+        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def append(self, rows: Sequence[Row]) -> None:
+        """Return once the rows are on disk. Raises OSError when they are not."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((b"".join(map(_line, rows)), done))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        await done
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            error: OSError | None = None
+            try:
+                await asyncio.to_thread(self._log.append_lines, b"".join(lines for lines, _ in batch))
+            except OSError as caught:
+                error = caught
+            for _, done in batch:
+                if not done.cancelled():
+                    done.set_result(None) if error is None else done.set_exception(error)
+
+
+def log_paths(folder: Path, kind: str) -> list[Path]:
+    """Return the logs of a kind in the order in which they were opened."""
+    return sorted(folder.glob(f"{kind}-*.log"))
+
 
 def read_log(folder: Path, kind: str) -> Iterator[Row]:
-    """Yield the committed rows of a kind, file by file in the order of their names."""
-    for path in sorted(folder.glob(f"{kind}-*.log")):
-        with path.open("rb") as lines:
-            for line in lines:
-                checksum, _, text = line.rstrip(b"\n").partition(b" ")
-                if line.endswith(b"\n") and checksum == _checksum(text):
-                    yield json.loads(text)
+    """Yield the committed rows of a kind in the order in which they were written."""
+    for path in log_paths(folder, kind):
+        for _, row in read_rows(path):
+            yield row
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield the committed rows of one log, each with the offset of its line in bytes."""
+    offset = 0
+    with path.open("rb") as lines:
+        for line in lines:
+            row = parse_line(line)
+            if row is not None:
+                yield offset, row
+            offset += len(line)
+
+
+def parse_line(line: bytes) -> Row | None:
+    """Return the row of a line; None for one that is torn or damaged."""
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    return json.loads(text) if line.endswith(b"\n") and checksum == _checksum(text) else None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; a no-op where the file system cannot sync a folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some network file systems refuse it and need none
+    finally:
+        os.close(handle)
+
+
+def _number(path: Path) -> int:
+    """Return the number of a log; 0 where its name has none."""
+    part = path.name.removesuffix(".log").split("-")[1]
+    return int(part) if part.isdigit() else 0
 
 
 def _line(row: Row) -> bytes:
-    text = json.dumps(row, ensure_ascii=False).encode()
+    # Half a surrogate pair is valid in a policy's JSON: it must not stop the run here.
+    text = json.dumps(row, ensure_ascii=False, default=_plain).encode("utf-8", "surrogatepass")
     return _checksum(text) + b" " + text + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold: numpy's scalars and arrays as Python's, anything else by its name."""
+    return value.tolist() if hasattr(value, "tolist") else repr(value)
 
 
 def _checksum(text: bytes) -> bytes:
     return b"%08x" % zlib.crc32(text)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name durable too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

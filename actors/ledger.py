@@ -1,95 +1,131 @@
 """The ledger of a run: one row for each sample, with everything that it cost and earned.
 
-    <run>/ledger/attempt-000.jsonl    "<crc32> <json>" a line; a row is committed once it is synced
+    <run>/ledger/attempts-*.log    a row for each start of the run: its number and its first step
+    <run>/ledger/samples-*.log     a row for each sample, committed before its group is handed over
 
-Each start of a run writes a file of its own, so no two processes share one. A resumed run repeats the
-steps after its checkpoint and evaluates again at the end: what it repeats is superseded, not doubled.
+A row is `rollout.rows.row_of` with `attempt`, `phase`, `step`, `edit_seed` (of its generation), and the
+contents of its task's images, `before_digest` and `after_digest`: hex digests, '' for no image, null for one
+that cannot be read.
+
+A resumed run repeats the steps after its checkpoint and evaluates again at the end: what it repeats is
+superseded, not doubled. A writer that died may have committed what it did not confirm, so rows are sent
+again: of rows with equal (phase, step, task_id, index) the one committed last counts.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+import asyncio
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from rollout.types import Group, Sample, Task
+from actors.append_log import AppendLog, GroupCommit, log_paths, parse_line, read_log, read_rows
+from actors.store import Store
+from rollout.rows import row_of
+from rollout.types import Group, GroupRequest, ImageRef, Phase
 
 LedgerRow = dict[str, Any]
+_Key = tuple[str, int, str, int]
 
 
+class Appender(Protocol):
+    """Commits rows: `GroupCommit` in this process, `RemoteAppender` through the run's one writer."""
+
+    async def append(self, rows: Sequence[LedgerRow]) -> None:
+        """Return once the rows are on disk."""
+        ...
+
+
+@dataclass(frozen=True)
 class Ledger:
-    """Appends rows; `first_step` is the first step that this attempt will do."""
+    """What an attempt writes to. Picklable when its appender is."""
 
-    def __init__(self, folder: Path, *, first_step: int = 1):
-        folder.mkdir(parents=True, exist_ok=True)
-        number = len(list(folder.glob("attempt-*.jsonl")))
-        self._file = (folder / f"attempt-{number:03d}.jsonl").open("x", encoding="utf-8")
-        self._append([{"first_step": first_step}])
+    folder: Path
+    appender: Appender
+    store: Store | None = None
+    """Knows the contents of the tasks' images."""
+    attempt: int = 0
+    """Which start of the run this is, from 0."""
 
-    def write(self, phase: str, step: int, groups: Iterable[Group]) -> None:
-        """Commit the samples of a phase (train, before, during, after) and step."""
-        self._append(
-            {"phase": phase, "step": step, **_row(group.task, sample)} for group in groups for sample in group.samples
-        )
+    @classmethod
+    def open(cls, folder: Path, *, first_step: int = 1, store: Store | None = None) -> Ledger:
+        """Return the ledger of a new attempt, written by this process."""
+        ledger = cls(folder, GroupCommit(AppendLog(folder, "samples")), store, next_attempt(folder))
+        ledger.begin(first_step)
+        return ledger
 
-    def _append(self, rows: Iterable[LedgerRow]) -> None:
-        for row in rows:
-            text = json.dumps(row, ensure_ascii=False)
-            self._file.write(f"{zlib.crc32(text.encode()):08x} {text}\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+    def begin(self, first_step: int) -> None:
+        """Commit the attempt: what earlier ones did from `first_step` on is superseded."""
+        log = AppendLog(self.folder, "attempts")
+        row = {"attempt": self.attempt, "first_step": first_step, "host": socket.gethostname(), "started": time.time()}
+        log.append([row])
+        log.close()
 
-    def close(self) -> None:
-        self._file.close()
+    async def record(self, request: GroupRequest, group: Group) -> None:
+        """Commit the samples of a group. Raises OSError when they cannot be written."""
+        await self.appender.append(await asyncio.to_thread(self._rows, request, group))
+
+    def _rows(self, request: GroupRequest, group: Group) -> list[LedgerRow]:
+        task = group.task
+        common = {
+            "attempt": self.attempt,
+            "phase": request.phase.value,
+            "step": request.step,
+            "before_digest": self._digest(task.before),
+            "after_digest": self._digest(task.after),
+        }
+        seeds = request.edit_seeds
+        return [
+            common | {"edit_seed": seeds[sample.index % len(seeds)]} | row_of(task, sample) for sample in group.samples
+        ]
+
+    def _digest(self, ref: ImageRef | None) -> str | None:
+        if self.store is None:
+            return None
+        try:
+            return self.store.digest(ref)
+        except OSError:
+            return None
+
+
+def next_attempt(folder: Path) -> int:
+    """Return the number of the attempt that starts now."""
+    return 1 + max((row["attempt"] for row in read_log(folder, "attempts")), default=-1)
 
 
 def read_ledger(folder: Path) -> Iterator[LedgerRow]:
-    """Yield the committed rows that no later attempt supersedes; a torn last line is skipped."""
-    attempts = [list(_rows(path)) for path in sorted(folder.glob("attempt-*.jsonl"))]
-    for number, rows in enumerate(attempts):
-        later = [other[0]["first_step"] for other in attempts[number + 1 :] if other]
-        limit = min(later, default=float("inf"))
-        for row in rows[1:]:
-            if row["step"] < limit and not (later and row["phase"] == "after"):
+    """Yield the committed rows that no later one supersedes, in the order in which they were committed.
+
+    Reads the logs twice, a row at a time: it holds a key for each sample, never the rows.
+    """
+    attempts = {row["attempt"]: row["first_step"] for row in read_log(folder, "attempts")}
+    places = sorted(_places(log_paths(folder, "samples"), attempts).values())
+    for path, offsets in groupby(places, key=itemgetter(0)):
+        with path.open("rb") as lines:
+            for _, offset in offsets:
+                lines.seek(offset)
+                row = parse_line(lines.readline())
+                assert row is not None, f"{path} changed while it was read"
                 yield row
 
 
-def _rows(path: Path) -> Iterator[LedgerRow]:
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            checksum, _, text = line.rstrip("\n").partition(" ")
-            if checksum == f"{zlib.crc32(text.encode()):08x}":
-                yield json.loads(text)
+def _places(paths: Sequence[Path], attempts: dict[int, int]) -> dict[_Key, tuple[Path, int]]:
+    """Return where the rows that count are: the log and the offset in it."""
+    limits = {attempt: _limit(attempts, attempt) for attempt in attempts}
+    places: dict[_Key, tuple[Path, int]] = {}
+    for path in paths:
+        for offset, row in read_rows(path):
+            limit = limits.get(row["attempt"], float("inf"))
+            if row["step"] < limit and not (limit < float("inf") and row["phase"] == Phase.AFTER):
+                places[row["phase"], row["step"], row["task_id"], row["index"]] = path, offset
+    return places
 
 
-def _row(task: Task, sample: Sample) -> LedgerRow:
-    evidence = sample.evidence
-    row: LedgerRow = {
-        "task_id": task.id,
-        "index": sample.index,
-        "seed": sample.seed,
-        "instruction": task.instruction,
-        "prompt": task.prompt,
-        "before": task.before,
-        "after": task.after,
-        "is_success": task.is_success,
-        "baseline": asdict(task.scores),
-        "failure": sample.failure and asdict(sample.failure),
-        "reward": sample.reward and {"terms": dict(sample.reward.terms), "total": sample.reward.total},
-        "seconds": dict(sample.seconds),
-    }
-    if evidence is not None:
-        row |= {
-            "response": evidence.response.text,
-            "num_tokens": len(evidence.response.token_ids),
-            "policy_version": evidence.response.policy_version,
-            "critique": evidence.critique and asdict(evidence.critique),
-            "parse_error": evidence.parse_error,
-            "image": evidence.image,
-            "scores": evidence.scores and asdict(evidence.scores),
-        }
-    return row
+def _limit(attempts: dict[int, int], attempt: int) -> float:
+    """Return the first step that a later attempt does again."""
+    return min((first for number, first in attempts.items() if number > attempt), default=float("inf"))

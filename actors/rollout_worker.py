@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.config import RolloutWorkersConfig
+from actors.ledger import Ledger
 from rollout.roles import Journey
 from rollout.single_step import lost_group
 from rollout.types import Group, GroupRequest
@@ -20,11 +21,15 @@ MAX_DEATHS = 3
 
 
 class _Worker:
-    def __init__(self, journey: Journey):
+    def __init__(self, journey: Journey, ledger: Ledger | None):
         self._journey = journey
+        self._ledger = ledger
 
     async def roll_out(self, request: GroupRequest) -> Group:
-        return await self._journey.roll_out(request)
+        group = await self._journey.roll_out(request)
+        if self._ledger is not None:  # before the reply: nobody learns from what is not on disk
+            await self._ledger.record(request, group)
+        return group
 
     async def stats(self) -> dict[str, float]:
         return await self._journey.stats()
@@ -39,21 +44,27 @@ class _Slot:
 class RolloutWorkers:
     """A fixed number of workers; a dead one is replaced and its groups are carried by another."""
 
-    def __init__(self, config: RolloutWorkersConfig, journey: Journey):
-        self._journey = ray.put(journey)
+    def __init__(self, config: RolloutWorkersConfig, journey: Journey, ledger: Ledger | None = None):
+        self._carried = ray.put(journey), ray.put(ledger)
+        self._ledger = ledger
         # A few calls beyond the groups, so that `stats` never waits behind them.
         self._make = ray.remote(_Worker).options(
             num_cpus=config.cpus_per_worker, max_concurrency=config.groups_per_worker + 4
         )
         self._groups_per_worker = config.groups_per_worker
-        self._slots = [_Slot(self._make.remote(self._journey)) for _ in range(config.num_workers)]
+        self._slots = [_Slot(self._make.remote(*self._carried)) for _ in range(config.num_workers)]
         self._places = asyncio.Semaphore(config.num_workers * config.groups_per_worker)
         self._num_deaths = 0
 
     @classmethod
-    async def start(cls, config: RolloutWorkersConfig, journey: Journey) -> RolloutWorkers:
-        """Start the workers and return once each has its journey. Ray must be initialized."""
-        workers = cls(config, journey)
+    async def start(
+        cls, config: RolloutWorkersConfig, journey: Journey, ledger: Ledger | None = None
+    ) -> RolloutWorkers:
+        """Start the workers and return once each has its journey. Ray must be initialized.
+
+        Every group is committed to the ledger before it is handed over.
+        """
+        workers = cls(config, journey, ledger)
         await asyncio.gather(*(_ask(slot.actor.stats) for slot in workers._slots))
         return workers
 
@@ -75,7 +86,10 @@ class RolloutWorkers:
                     self._replace(slot, actor)
                 finally:
                     slot.num_groups -= 1
-        return lost_group(request, f"{MAX_DEATHS} workers died with it, the last: {last}"[:500])
+        lost = lost_group(request, f"{MAX_DEATHS} workers died with it, the last: {last}"[:500])
+        if self._ledger is not None:
+            await self._ledger.record(request, lost)
+        return lost
 
     async def stats(self) -> dict[str, float]:
         """Return the journeys' stats, added up over the workers, and `rollout_workers/...`."""
@@ -96,7 +110,7 @@ class RolloutWorkers:
         if slot.actor is dead:
             self._num_deaths += 1
             ray.kill(dead)  # it may only be out of reach
-            slot.actor = self._make.remote(self._journey)
+            slot.actor = self._make.remote(*self._carried)
 
 
 async def _ask(method: Any, *arguments: Any) -> Any:

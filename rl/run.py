@@ -20,6 +20,8 @@ from rich.table import Table
 from actors.cluster import ray_cluster
 from actors.generator import Generator
 from actors.judge import Judge
+from actors.ledger import Ledger
+from actors.ledger_writer import start_ledger
 from actors.policy import Policy
 from actors.rollout_worker import RolloutWorkers
 from actors.sampler import Samplers
@@ -54,6 +56,7 @@ class Stack:
     generator: Generator
     judge: Judge
     workers: RolloutWorkers
+    ledger: Ledger
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
     async with stack(plan) as actors:
         console.print(f"actors are up after {time.monotonic() - start:.0f} s")
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
+        await asyncio.to_thread(actors.ledger.begin, done + 1)
         log = Log(recipe, resumed_after=done, console=console)
         try:
             log.metrics(await actors.policy.publish(actors.samplers))
@@ -185,8 +189,9 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
             params=SamplingParams(recipe.rollout.temperature, recipe.rollout.max_tokens),
             regenerate=Regenerate(recipe.rollout.regenerate),
         )
-        workers = await RolloutWorkers.start(recipe.workers, journey)
-        yield Stack(policy, samplers, generator, judge, workers)
+        ledger = start_ledger(Path(recipe.run_dir) / "ledger", store=Store(store_root))
+        workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
+        yield Stack(policy, samplers, generator, judge, workers, ledger)
 
 
 def _model(name: str, key: str) -> str:

@@ -1,4 +1,4 @@
-"""One place where metrics are logged: metrics.jsonl, the ledger, W&B and the terminal."""
+"""One place where metrics are logged: metrics.jsonl, W&B and the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from actors.ledger import Ledger
 from actors.store import Store
 from rl.config import Recipe
 from rl.evaluation import Evaluation
@@ -47,7 +46,6 @@ class Log:
         self._path = self._folder / "metrics.jsonl"
         self._first_step = resumed_after + 1
         _drop_rows_after(self._path, resumed_after)
-        self._ledger = Ledger(self._folder / "ledger", first_step=self._first_step)
         self._wandb = _start_wandb(recipe, self._first_step) if recipe.tracking.wandb else None
         if self._wandb is not None and resumed_after:
             for row in read_metrics(self._folder):
@@ -70,9 +68,8 @@ class Log:
         self._row = {}
 
     def groups(self, groups: Sequence[Group]) -> None:
-        """Log rollouts: their metrics, and every sample to the ledger."""
+        """Log what a step's rollouts say."""
         self.metrics(group_metrics(groups))
-        self._ledger.write("train", self._step, groups)
 
     def metrics(self, metrics: Mapping[str, float]) -> None:
         self._row.update(metrics)
@@ -80,7 +77,6 @@ class Log:
     def evaluation(self, evaluation: Evaluation, phase: Phase = Phase.DURING, step: int | None = None) -> None:
         """Log an evaluation; before and after training it stands by itself, outside a step."""
         step = self._step if step is None else step
-        self._ledger.write(phase, step, evaluation.groups)
         self._log_pictures(evaluation.groups, step)
         figures = {f"eval/{name}": value for name, value in evaluation.figures().items()}
         figures["eval/failed_samples"] = float(evaluation.num_failed)
@@ -102,7 +98,6 @@ class Log:
         self._console.print(text)
 
     def close(self) -> None:
-        self._ledger.close()
         if self._wandb is not None:
             self._wandb.finish()
 

@@ -7,15 +7,16 @@ from dataclasses import replace
 from PIL import Image
 from rich.console import Console
 
+from actors.ledger import Ledger
 from actors.store import Store
 from rewards.compose import WeightedSum
 from rl.evaluation import Evaluator, compare
 from rl.report import write_report
 from rl.tracking import Log, read_metrics
 from rollout.single_step import SingleStep
-from rollout.types import SamplingParams
+from rollout.types import Phase, SamplingParams
 from tests.fakes import FakeJudge, FakeSampler, make_task
-from tests.test_train import TERMS, make_recipe
+from tests.test_train import TERMS, make_recipe, recorded
 
 
 class Painter:
@@ -39,8 +40,10 @@ def test_the_page_shows_table_curves_and_examples(tmp_path):
         FakeSampler(), Painter(store), FakeJudge(), WeightedSum(TERMS), "<image><image>", SamplingParams()
     )
     recipe = make_recipe(tmp_path / "run")
-    evaluator = Evaluator(recipe.evaluation, tasks, step.roll_out, {"semantic_gain": 0.5})
-    evaluation = asyncio.run(evaluator(0))
+    roll_out = recorded(step.roll_out, Ledger.open(tmp_path / "run" / "ledger", store=store))
+    evaluator = Evaluator(recipe.evaluation, tasks, roll_out, {"semantic_gain": 0.5})
+    evaluation = asyncio.run(evaluator(0, Phase.BEFORE))
+    asyncio.run(evaluator(0, Phase.AFTER, 2))
     log = Log(recipe, console=Console(quiet=True))
     log.evaluation(evaluation, "before", step=0)
     for number in (1, 2):

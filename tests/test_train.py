@@ -5,12 +5,13 @@ import asyncio
 import inspect
 import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from actors.config import LossConfig
-from actors.ledger import read_ledger
+from actors.ledger import Ledger, read_ledger
 from rewards.compose import TermConfig, WeightedSum
 from rl import checkpoint
 from rl.config import AlgorithmConfig, EvaluationConfig, Recipe, RewardConfig, RolloutConfig, TrackingConfig
@@ -41,16 +42,26 @@ def make_recipe(folder, **changes) -> Recipe:
     return replace(recipe, **changes)
 
 
+def recorded(roll_out, ledger):
+    """Commit each group before it is handed over, as the rollout workers do."""
+
+    async def and_record(request):
+        group = await roll_out(request)
+        await ledger.record(request, group)
+        return group
+
+    return and_record
+
+
 async def run(recipe, policy, sampler=None, generator=None, first_step=1):
     sampler = sampler or FakeSampler()
     step = SingleStep(
         sampler, generator or FakeGenerator(), FakeJudge(), WeightedSum(TERMS), "<image><image>", SamplingParams()
     )
     await policy.publish(sampler)
-    stream = RolloutStream(recipe, [make_task(i) for i in range(12)], step.roll_out, first_step=first_step)
-    evaluator = Evaluator(
-        recipe.evaluation, [make_task(i) for i in range(100, 105)], step.roll_out, {"semantic_gain": 0.5}
-    )
+    roll_out = recorded(step.roll_out, Ledger.open(Path(recipe.run_dir) / "ledger", first_step=first_step))
+    stream = RolloutStream(recipe, [make_task(i) for i in range(12)], roll_out, first_step=first_step)
+    evaluator = Evaluator(recipe.evaluation, [make_task(i) for i in range(100, 105)], roll_out, {"semantic_gain": 0.5})
     log = Log(recipe, resumed_after=first_step - 1, console=Console(quiet=True))
     try:
         await train(recipe, policy, sampler, stream, lambda step: evaluator(0, step=step), log)
