@@ -14,6 +14,8 @@ _ANSWER = re.compile(r"\A\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*\Z",
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _FIELD = re.compile(r"\{(instruction|prompt)\}")
 _KEYS = {"previous_step_success": bool, "refine_prompt": str}
+ERROR_KINDS = ("repeated_tags", "tags", "json", "not_object", "keys", "type", "empty_prompt", "unicode")
+"""All that `CritiqueError.kind` may be."""
 
 
 class CritiqueError(ValueError):
@@ -86,7 +88,17 @@ def parse_critique(text: str) -> Critique:
             raise CritiqueError("type", f"{key} is a {type(answer[key]).__name__}, expected {kind.__name__}")
     if not answer["refine_prompt"].strip():
         raise CritiqueError("empty_prompt", "refine_prompt is empty")
+    if not _is_unicode(answer["refine_prompt"]) or not _is_unicode(thought):
+        raise CritiqueError("unicode", "half a character (a lone surrogate), which nobody can encode")
     return Critique(answer["previous_step_success"], answer["refine_prompt"].strip(), thought.strip())
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
