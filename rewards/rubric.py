@@ -29,8 +29,16 @@ class Form:
 
     parse: Callable[[str, int], dict[str, Any]]
     """Read an answer's text; raises `RubricError`, and nothing else."""
-    schema: Callable[[int], dict[str, Any]]
-    """JSON schema for servers with structured output; within what OpenAI's strict mode knows."""
+    shape: Callable[[int, dict[str, Any]], dict[str, Any]]
+    """The answer's JSON schema, from its size and the schema of a text."""
+
+    def schema(self, size: int, *, max_chars: int = 0) -> dict[str, Any]:
+        """Return the JSON schema for servers with structured output.
+
+        `max_chars` bounds each text, so that a small model cannot ramble until its tokens are spent: vLLM and
+        SGLang know it, OpenAI's strict mode refuses it (0: no bound).
+        """
+        return self.shape(size, {"type": "string", "maxLength": max_chars} if max_chars else {"type": "string"})
 
 
 def describe_images(*, has_before: bool, is_pair: bool = False) -> str:
@@ -46,7 +54,7 @@ def render_semantics(template: str, instruction: str, *, has_before: bool, is_pa
     >>> render_semantics("{images} Asked: {instruction}", "a red box", has_before=False)
     'There is no image before: this one was drawn from the instruction alone: <image> Asked: a red box'
     """
-    check_template(template, ("images", "instruction"), "a semantics rubric")
+    check_template(template, ("images", "instruction"), num_images=0, name="a semantics rubric")
     images = describe_images(has_before=has_before, is_pair=is_pair)
     return fill(template, {"images": images, "instruction": instruction})
 
@@ -94,7 +102,6 @@ def _check_scores(value: Any, name: str, size: int) -> list[float]:
     return [check_score(score) for score in check_list(value, name, size, size)]
 
 
-_TEXT: dict[str, Any] = {"type": "string"}
 _SCORE: dict[str, Any] = {"type": "number", "minimum": MIN_SCORE, "maximum": MAX_SCORE}
 _YES_OR_NO: dict[str, Any] = {"type": "string", "enum": ["yes", "no"]}
 
@@ -113,13 +120,26 @@ def _object(**properties: Any) -> dict[str, Any]:
     }
 
 
+def _rubric_shape(size: int, text: dict[str, Any]) -> dict[str, Any]:
+    return _object(reasoning=text, score=_list(_SCORE, size, size))
+
+
+def _pair_shape(size: int, text: dict[str, Any]) -> dict[str, Any]:
+    return _object(reasoning=text, first=_list(_SCORE, size, size), second=_list(_SCORE, size, size))
+
+
+def _checklist_shape(size: int, text: dict[str, Any]) -> dict[str, Any]:
+    return _object(reasoning=text, answers=_list(_YES_OR_NO, size, size))
+
+
+def _questions_shape(size: int, text: dict[str, Any]) -> dict[str, Any]:
+    return _object(questions=_list(text, 1, size))
+
+
 FORMS: dict[str, Form] = {
-    "rubric": Form(parse_scores, lambda size: _object(reasoning=_TEXT, score=_list(_SCORE, size, size))),
-    "pair": Form(
-        parse_pair,
-        lambda size: _object(reasoning=_TEXT, first=_list(_SCORE, size, size), second=_list(_SCORE, size, size)),
-    ),
-    "checklist": Form(parse_checklist, lambda size: _object(reasoning=_TEXT, answers=_list(_YES_OR_NO, size, size))),
-    "questions": Form(parse_questions, lambda size: _object(questions=_list(_TEXT, 1, size))),
+    "rubric": Form(parse_scores, _rubric_shape),
+    "pair": Form(parse_pair, _pair_shape),
+    "checklist": Form(parse_checklist, _checklist_shape),
+    "questions": Form(parse_questions, _questions_shape),
 }
 """How a question's answer is read, by the name that the question gives (`actors.question.Question.form`)."""

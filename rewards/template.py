@@ -21,11 +21,13 @@ def split_version(text: str) -> tuple[str, str]:
     return (found.group(1), text[found.end() :].strip()) if found else ("", text.strip())
 
 
-def check_template(template: str, fields: tuple[str, ...], name: str) -> None:
-    """Raise ValueError unless every field is there exactly once."""
+def check_template(template: str, fields: tuple[str, ...], *, num_images: int, name: str) -> None:
+    """Raise ValueError unless every field is there exactly once, and each image has its mark."""
     for field in fields:
         if (count := template.count(f"{{{field}}}")) != 1:
             raise ValueError(f"{name} needs {{{field}}} once, found {count}")
+    if (count := template.count(IMAGE_MARK)) != num_images:
+        raise ValueError(f"{name} needs {num_images} {IMAGE_MARK} marks, found {count}")
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:

@@ -1,0 +1,59 @@
+"""Several judges as one: mean, median or minimum of each dimension, with their disagreement."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from rewards.agreement import over_members
+from rollout.roles import BudgetSpent, Judge, JudgeError
+from rollout.types import CompareRequest, ScoreRequest, Scores
+
+Verdict = TypeVar("Verdict")
+
+
+@dataclass(frozen=True)
+class EnsembleJudge:
+    """Satisfies `rollout.roles.Judge`. What a member answered is kept even where another one fails."""
+
+    members: Mapping[str, Judge]
+    """By the names that stand in a score's reason."""
+    combine: str
+    """mean, median or min (`rewards.agreement.COMBINATIONS`)."""
+    min_members: int
+    """Fewest members that have to answer; fewer fail the sample."""
+    counts: Counter[str] = field(default_factory=Counter)
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        """Return the combined scores; their spread is over members. Raises `JudgeError`, `BudgetSpent`."""
+        looks = await self._gather({name: member.score(request) for name, member in self.members.items()})
+        return over_members(looks, self.combine)
+
+    async def compare(self, request: CompareRequest) -> tuple[Scores, Scores]:
+        """Return the combined scores of the old and the new attempt; a member tells of both or of neither."""
+        looks = await self._gather({name: member.compare(request) for name, member in self.members.items()})
+        old, new = ({name: look[side] for name, look in looks.items()} for side in (0, 1))
+        return over_members(old, self.combine), over_members(new, self.combine)
+
+    async def stats(self) -> dict[str, float]:
+        """Return the members' bills, added up, and how often one of them failed; keyed `judge/...`."""
+        total: Counter[str] = Counter(self.counts)
+        for member in self.members.values():
+            total.update(await member.stats())
+        return dict(total)
+
+    async def _gather(self, calls: Mapping[str, Awaitable[Verdict]]) -> dict[str, Verdict]:
+        """Return what the members said, or raise when too few said anything."""
+        answers = dict(zip(calls, await asyncio.gather(*calls.values(), return_exceptions=True), strict=True))
+        errors = {name: answer for name, answer in answers.items() if isinstance(answer, BaseException)}
+        for error in sorted(errors.values(), key=lambda error: not isinstance(error, BudgetSpent)):
+            if not isinstance(error, JudgeError):
+                raise error
+        self.counts.update({f"judge/member_failures/{name}": 1 for name in errors})
+        if len(answers) - len(errors) < self.min_members:
+            detail = "; ".join(f"{name}: {error}" for name, error in errors.items())
+            raise JudgeError(f"{len(errors)} of {len(answers)} members failed: {detail}")
+        return {name: answer for name, answer in answers.items() if not isinstance(answer, BaseException)}

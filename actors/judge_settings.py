@@ -1,0 +1,93 @@
+"""What of a judge's settings fits together (`actors.config.JudgeConfig`), and the members of an ensemble."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from rewards.agreement import COMBINATIONS
+
+if TYPE_CHECKING:
+    from actors.config import JudgeConfig
+
+_ASKS = ("openai", "vllm")
+_PER_MEMBER = ("repeats", "rubric", "budget_calls", "budget_usd")
+
+
+def check_rubric(config: JudgeConfig) -> None:
+    """Raise ValueError unless the rubric and its repeats suit the kind of judge."""
+    if config.rubric not in ("scores", "checklist"):
+        raise ValueError(f"judge.rubric={config.rubric!r}: use scores or checklist")
+    if min(config.repeats, config.max_questions) < 1 or config.max_reasoning_chars < 0:
+        raise ValueError(
+            f"judge: repeats={config.repeats}, max_questions={config.max_questions} (each 1 or more), "
+            f"max_reasoning_chars={config.max_reasoning_chars} (0 or more)"
+        )
+    if config.kind == "embedded" and (config.rubric == "checklist" or config.repeats > 1):
+        raise ValueError(
+            "judge.rubric=checklist and judge.repeats are for judges that are asked (openai, vllm): an embedded "
+            "scorer gives the same scores each time"
+        )
+    if config.kind in _ASKS and config.repeats > 1:
+        temperature = config.call.get("temperature", 0)
+        if temperature is not None and temperature <= 0:
+            raise ValueError(
+                f"judge.repeats={config.repeats} at temperature {temperature} would be the same answer paid for "
+                f"{config.repeats} times: set judge.call.temperature, to 0.7 for example"
+            )
+
+
+def check_members(config: JudgeConfig) -> None:
+    """Raise ValueError unless an ensemble's members are judges, and its rule is about as many as there are."""
+    if config.kind != "ensemble":
+        if config.members:
+            raise ValueError(f"judge.members are given, but judge.kind={config.kind!r}: make it ensemble")
+        return
+    if len(config.members) < 2:
+        raise ValueError(f"judge.members has {len(config.members)} judges; an ensemble needs at least 2")
+    if config.combine not in COMBINATIONS:
+        raise ValueError(f"judge.combine={config.combine!r}: use {', '.join(COMBINATIONS)}")
+    if not 0 <= config.min_members <= len(config.members):
+        raise ValueError(
+            f"judge.min_members={config.min_members}: expected 0 (all) or 1 to {len(config.members)}, the members"
+        )
+    defaults = {field.name: field.default for field in fields(config)}
+    changed = [name for name in _PER_MEMBER if getattr(config, name) != defaults[name]]
+    if changed:
+        raise ValueError(f"judge.{changed[0]} is a member's own in an ensemble: set it in judge.members")
+    member_configs(config)
+
+
+def member_configs(config: JudgeConfig) -> list[JudgeConfig]:
+    """Return an ensemble's members as checked settings. Raises ValueError with the member's place."""
+    return [_member(number, dict(settings)) for number, settings in enumerate(config.members)]
+
+
+def _member(number: int, settings: dict[str, Any]) -> JudgeConfig:
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+    from actors.config import JudgeConfig
+
+    where = f"judge.members.{number}"
+    known = [field.name for field in fields(JudgeConfig)]
+    for name in settings:
+        if name not in known:
+            nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise ValueError(f"{where}: unknown key {name}{hint}")
+    schema = OmegaConf.structured(JudgeConfig)
+    nodes = [schema]
+    while nodes:  # OmegaConf makes frozen dataclasses read-only, each node by itself
+        node = nodes.pop()
+        OmegaConf.set_readonly(node, False)
+        nodes += [value for _, value in node.items_ex(resolve=False) if isinstance(value, DictConfig)]
+    try:
+        member = OmegaConf.to_object(OmegaConf.merge(schema, settings))
+    except ConfigKeyError as error:
+        raise ValueError(f"{where}: unknown key {error.full_key}") from None
+    except (OmegaConfBaseException, ValueError) as error:
+        raise ValueError(f"{where}: {str(error).splitlines()[0]}") from None
+    assert isinstance(member, JudgeConfig)
+    return member

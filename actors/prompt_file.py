@@ -1,0 +1,40 @@
+"""Prompt files of judges: found by their path, checked, and named by version and content."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from rewards.template import check_template, split_version
+
+_REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt file's text, without its version line."""
+
+    name: str
+    version: str
+    text: str
+
+    @property
+    def label(self) -> str:
+        """Name, stated version and digest: what a ledger has to say to tell two wordings apart."""
+        digest = hashlib.sha256(self.text.encode()).hexdigest()[:8]
+        return f"{self.name}@{self.version or 'unversioned'}:{digest}"
+
+
+def read_prompt(path: str, *, fields: tuple[str, ...] = (), num_images: int = 0) -> Prompt:
+    """Read a prompt file; a relative path is looked for here and in the repository.
+
+    It must hold every field once and as many image marks as stated. Raises ValueError with what is missing.
+    """
+    for folder in (Path.cwd(), _REPOSITORY):
+        file = folder / path
+        if file.is_file():
+            version, text = split_version(file.read_text(encoding="utf-8"))
+            check_template(text, fields, num_images=num_images, name=str(path))
+            return Prompt(file.stem, version, text)
+    raise ValueError(f"no prompt file {path} in {Path.cwd()} or {_REPOSITORY}")
