@@ -13,12 +13,16 @@ from typing import Any
 from PIL import Image
 
 from actors.batcher import Batcher
+from actors.bill import Books
 from actors.config import GeneratorConfig
 from actors.model_digest import model_digest
+from actors.owner import Owner
 from actors.paid_call import PaidCalls
 from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.retry import CallError, Fault, RetryPolicy
+from actors.service import Pooled
 from actors.store import Store
+from rollout.concurrency import all_of
 from rollout.roles import GeneratorError
 from rollout.types import EditRequest, ImageRef
 
@@ -125,23 +129,26 @@ class GeneratorReplica:
 
 @dataclass
 class Generator:
-    """Satisfies `rollout.roles.Generator`. Picklable; each process keeps its own flights and counts."""
+    """Satisfies `rollout.roles.Generator`. Picklable; one owner makes each edit once, whichever process asks."""
 
     config: GeneratorConfig
     store_root: str
-    pool: Pool
+    owner: Owner
     model: str
     """Digest of the loaded model: two models never share a cached image."""
 
-    def __post_init__(self) -> None:
-        self._store = Store(self.store_root)
-        policy = RetryPolicy(self.config.timeout_s, self.config.num_attempts)
-        limit = max(1, self.config.num_replicas) * self.config.max_batch_size * BATCHES_QUEUED
-        self._calls = PaidCalls(self._store, policy, limit=limit, is_usable=self._has_image)
-
     @classmethod
-    async def start(cls, config: GeneratorConfig, store_root: Path | str, service: str = "generator") -> Generator:
-        """Deploy the pool and return its handle once every replica has made an image."""
+    async def start(
+        cls,
+        config: GeneratorConfig,
+        store_root: Path | str,
+        service: str = "generator",
+        ledger_folder: Path | str | None = None,
+    ) -> Generator:
+        """Deploy the pool `service` and return its handle once every replica has made an image.
+
+        The ledger, if there is one, gets a row for each edit.
+        """
         root = str(Path(store_root).absolute())
         pool = await deploy(
             pool_name(service, root),
@@ -150,12 +157,15 @@ class Generator:
             max_ongoing=config.max_batch_size * BATCHES_QUEUED,
             actor_options=replica_options(config.cpus_per_replica, config.gpus_per_replica, config.num_threads),
         )
-        return cls(config, root, pool, await pool.describe())
+        ledger = None if ledger_folder is None else str(Path(ledger_folder).absolute())
+        make = partial(make_calls, config, root, pool, ledger)
+        owner, model = await all_of([Owner.start(make, is_local=config.num_replicas == 0), pool.describe()])
+        return cls(config, root, owner, model)
 
     async def edit(self, request: EditRequest) -> ImageRef:
         """Return the new image, committed to the store. Raises `GeneratorError`."""
         try:
-            answer = await self._calls.get(self._depends_on(request), partial(self._pay, request))
+            answer = await self.owner.get(self._depends_on(request), request)
         except CallError as error:
             raise GeneratorError(str(error)) from error
         except FileNotFoundError as error:
@@ -163,14 +173,8 @@ class Generator:
         return answer["image"]
 
     async def stats(self) -> dict[str, float]:
-        """Return counts of this process since its start, keyed `generator/...`; seconds are sums."""
-        return self._calls.stats("generator")
-
-    async def _pay(self, request: EditRequest) -> dict[str, Any]:
-        answer = await self.pool.call(request)
-        for name in ("queue_seconds", "run_seconds"):
-            self._calls.counts[name] += answer[name]
-        return answer
+        """Return the owner's counts since the run's start, keyed `generator/...`; seconds are sums."""
+        return await self.owner.stats()
 
     def _depends_on(self, request: EditRequest) -> dict[str, Any]:
         config = self.config
@@ -181,20 +185,28 @@ class Generator:
             "dtype": config.dtype,
             "size": [config.height, config.width],
             "call": dict(config.call),
-            "before": self._store.digest(request.image),
+            "before": Store(self.store_root).digest(request.image),
             "prompt": request.prompt,
             "seed": request.seed,
         }
 
-    def _has_image(self, answer: dict[str, Any]) -> bool:
-        return self._store.image_path(answer["image"]).exists()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"config": self.config, "store_root": self.store_root, "pool": self.pool, "model": self.model}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.__post_init__()
+def make_calls(
+    config: GeneratorConfig, store_root: str, pool: Pool, ledger_folder: str | None, is_continued: bool
+) -> PaidCalls:
+    """Return the paid calls of a generator; an edit whose image is gone is made again."""
+    store = Store(store_root)
+    return PaidCalls(
+        store,
+        RetryPolicy(config.timeout_s, config.num_attempts),
+        Pooled(
+            pool.call,
+            max(1, config.num_replicas) * config.max_batch_size * BATCHES_QUEUED,
+            counted=("queue_seconds", "run_seconds"),
+        ),
+        Books("generator", ledger_folder, is_continued=is_continued),
+        is_usable=lambda answer: store.image_path(answer["image"]).exists(),
+    )
 
 
 def _local_folder(model: str) -> str:

@@ -1,100 +1,219 @@
-"""Pay for an answer once: a cache on disk, one flight for equal requests, retries, and a count of it all."""
+"""Pay for an answer once: a cache on disk, one flight for equal requests, retries, hedging, and the bill of it all."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from actors.retry import Fault, RetryPolicy, retry
+from actors.bill import ANSWER, Books, Counts
+from actors.retry import CallError, RetryPolicy, fault_of, retry
+from actors.service import Service
 from actors.store import Store, call_key
+from rollout.roles import BudgetSpent
 
 
 @dataclass(slots=True)
-class _Flight:
-    task: asyncio.Task
+class _Call:
+    """One flight: a distinct request on its way to an answer."""
+
+    key: str
+    payload: Any
+    bill: Counts = field(default_factory=lambda: defaultdict(float))
+    endpoint: str = ""
+    """Where the last request of it went, or the one that was answered."""
     num_waiters: int = 0
+    is_paying: bool = False
+    """A request was sent, and the outcome is not on disk yet."""
+    is_answered: bool = False
+    """From here on it goes to the end, whether somebody waits or not: the answer has to reach the disk."""
+    saved_usd: float = 0.0
+    """What one further waiter saves."""
 
 
 class PaidCalls:
-    """Calls to one paid service from one process (and one event loop).
-
-    Answers are JSON-able. `limit` bounds the calls in flight; waiting for a place does not count
-    against the deadline. `is_usable` may reject a cached answer whose image is gone.
-    """
+    """Calls to one paid service, from one event loop. See `actors.owner` for one that all processes share."""
 
     def __init__(
         self,
         store: Store,
         policy: RetryPolicy,
+        service: Service,
+        books: Books,
         *,
-        limit: int,
         is_usable: Callable[[Any], bool] = lambda answer: True,
+        hedge_after_s: float = 0.0,
     ):
+        """`is_usable` may reject a cached answer whose image is gone."""
         self._store = store
         self._policy = policy
-        self._places = asyncio.Semaphore(limit)
+        self._service = service
+        self._books = books
         self._is_usable = is_usable
-        self._flights: dict[str, _Flight] = {}
-        self.counts: defaultdict[str, float] = defaultdict(float)
+        self._hedge_after_s = hedge_after_s
+        self._flights: dict[str, tuple[_Call, asyncio.Task[Any]]] = {}
+        self._num_paying = 0
+        self._quiet = asyncio.Event()
+        self._since, self._busy_s = time.monotonic(), 0.0
 
-    async def get(self, request: Mapping[str, Any], pay: Callable[[], Awaitable[Any]]) -> Any:
-        """Return the answer to `request`: from the cache, from an equal call in flight, or by `pay()`.
+    async def get(self, request: Mapping[str, Any], payload: Any) -> Any:
+        """Return the answer to `request`: from the cache, from an equal call in flight, or by paying for it.
 
-        `request` names everything that the answer depends on. Raises `CallError`. A cancelled waiter
-        leaves the call to the others; the last one takes it along.
+        `request` names everything that the answer depends on; `payload` is what the service is sent. Raises
+        `CallError` and `BudgetSpent`. A cancelled waiter leaves the call to the others; the last one takes
+        it along.
         """
         key = call_key(**request)
-        self.counts["calls"] += 1
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight(asyncio.create_task(self._fly(key, request, pay)))
-            flight.task.add_done_callback(lambda task: self._forget(key, task))
-        else:
-            self.counts["shared"] += 1
-        flight.num_waiters += 1
+        counts = self._books.counts
+        counts["calls"] += 1
+        is_shared = key in self._flights
+        counts["shared"] += is_shared
+        if not is_shared:
+            call = _Call(key, payload)
+            task = asyncio.create_task(self._fly(call, request))
+            self._flights[key] = call, task
+            task.add_done_callback(lambda task: self._forget(key, task))
+        call, task = self._flights[key]
+        call.num_waiters += 1
         try:
-            return await asyncio.shield(flight.task)
+            answer = await asyncio.shield(task)
         finally:
-            flight.num_waiters -= 1
-            if flight.num_waiters == 0 and not flight.task.done():
-                self._forget(key, flight.task)
-                flight.task.cancel()
-
-    async def _fly(self, key: str, request: Mapping[str, Any], pay: Callable[[], Awaitable[Any]]) -> Any:
-        # The cache is read inside the flight: a call that lands meanwhile is either cached or shared.
-        cached = await asyncio.to_thread(self._store.get_call, key)
-        if cached is not None and self._is_usable(cached["answer"]):
-            self.counts["hits"] += 1
-            return cached["answer"]
-        began = time.monotonic()
-        async with self._places:
-            started = time.monotonic()
-            self.counts["wait_seconds"] += started - began
-            try:
-                answer = await retry(lambda: self._attempt(pay), self._policy, self._count_fault)
-            except Exception:
-                self.counts["failures"] += 1
-                raise
-            finally:
-                self.counts["seconds"] += time.monotonic() - started
-        await asyncio.to_thread(self._store.put_call, key, {"request": dict(request), "answer": answer})
+            call.num_waiters -= 1
+            if call.num_waiters == 0 and not task.done() and not call.is_answered:
+                self._forget(key, task)
+                task.cancel()
+        if is_shared:
+            self._count_saved(call.saved_usd)
         return answer
 
-    async def _attempt(self, pay: Callable[[], Awaitable[Any]]) -> Any:
-        self.counts["attempts"] += 1
-        return await pay()
+    def stats(self) -> dict[str, float]:
+        """Return the books' stats and the share of places that were busy since this process began."""
+        elapsed = max(time.monotonic() - self._since, 1e-9)
+        busy = {f"{self._books.service}/busy_share": self._busy_s / elapsed / self._service.num_places}
+        return self._books.stats() | busy
 
-    def _count_fault(self, fault: Fault) -> None:
-        self.counts[f"faults/{fault.kind}"] += 1
+    def _count_saved(self, usd: float) -> None:
+        self._books.counts["saved_calls"] += 1
+        self._books.counts["saved_usd"] += usd
 
-    def _forget(self, key: str, task: asyncio.Task) -> None:
-        if key in self._flights and self._flights[key].task is task:
+    def _forget(self, key: str, task: asyncio.Task[Any]) -> None:
+        if key in self._flights and self._flights[key][1] is task:
             del self._flights[key]
 
-    def stats(self, area: str) -> dict[str, float]:
-        """Return counts since the start, keyed `area/name`; they add up over processes."""
-        return {f"{area}/{name}": count for name, count in sorted(self.counts.items())}
+    async def _fly(self, call: _Call, request: Mapping[str, Any]) -> Any:
+        # The cache is read inside the flight: a call that lands meanwhile is either cached or shared.
+        cached = await asyncio.to_thread(self._store.get_call, call.key)
+        if cached is not None and self._is_usable(cached["answer"]):
+            self._books.counts["hits"] += 1
+            call.saved_usd = cached.get("usd", 0.0)
+            self._count_saved(call.saved_usd)
+            return cached["answer"]
+        try:
+            answer = await retry(partial(self._attempt, call), self._policy, partial(self._place, call))
+            call.is_answered = True
+            self._books.counts["answers"] += 1
+            call.saved_usd = call.bill["usd"]
+            await self._books.close(call.key, call.endpoint, ANSWER, call.bill)
+            entry = {"request": dict(request), "answer": answer, "usd": call.saved_usd}
+            await asyncio.to_thread(self._store.put_call, call.key, entry)
+            return answer
+        except CallError as error:
+            self._books.counts["failures"] += 1
+            await self._books.close(call.key, call.endpoint, error.fault.kind, call.bill)
+            raise
+        finally:
+            self._is_paying(call, False)
+
+    @asynccontextmanager
+    async def _place(self, call: _Call) -> AsyncIterator[Any]:
+        """Hold a place of the service. Raises `BudgetSpent`."""
+        began = time.monotonic()
+        place = await self._service.take()
+        try:
+            self._count(call, "wait_seconds", time.monotonic() - began)
+            why_spent = self._books.why_spent()
+            if why_spent is None:
+                yield place
+        finally:
+            self._service.give_back(place)
+        if why_spent is not None:
+            await self._drain(call)
+            raise BudgetSpent(why_spent)
+
+    async def _drain(self, call: _Call) -> None:
+        """Wait until every call that was paid for has its answer on disk: then the run may end."""
+        self._is_paying(call, False)
+        while self._num_paying:
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    async def _attempt(self, call: _Call, place: Any, limit_s: float) -> Any:
+        """Return the answer to one request, or the first one to two. Raises `CallError`."""
+        self._is_paying(call, True)
+        requests = [self._send(call, place, limit_s)]
+        try:
+            if self._hedge_after_s:
+                done, _ = await asyncio.wait(requests, timeout=self._hedge_after_s)
+                if not done:
+                    requests += self._hedge(call, place, limit_s - self._hedge_after_s)
+            fault = None
+            for request in asyncio.as_completed(requests):
+                try:
+                    return await request
+                except CallError as error:
+                    fault = error
+            assert fault is not None
+            raise fault
+        finally:
+            for request in requests:
+                request.cancel()
+            await asyncio.gather(*requests, return_exceptions=True)
+
+    def _hedge(self, call: _Call, place: Any, limit_s: float) -> list[asyncio.Task[Any]]:
+        """Send a second request where there is room for it."""
+        if self._books.why_spent() is not None or (spare := self._service.take_spare(place)) is None:
+            return []
+        self._count(call, "hedges", 1)
+        request = self._send(call, spare, limit_s)
+        request.add_done_callback(lambda _: self._service.give_back(spare))
+        return [request]
+
+    def _send(self, call: _Call, place: Any, limit_s: float) -> asyncio.Task[Any]:
+        # Counted before it starts, so that a budget of calls is never exceeded.
+        self._count(call, "attempts", 1)
+        request = asyncio.create_task(self._request(call, place, limit_s))
+        request.add_done_callback(lambda task: self._count(call, "cancelled", task.cancelled()))
+        return request
+
+    async def _request(self, call: _Call, place: Any, limit_s: float) -> Any:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(limit_s):
+                answer = await self._service.pay(call.payload, place, partial(self._count, call))
+        except Exception as error:
+            fault = self._service.blame(place, fault_of(error))
+            self._count(call, f"faults/{fault.kind}", 1)
+            call.endpoint = str(place)
+            raise CallError(fault) from error
+        finally:
+            seconds = time.monotonic() - began
+            self._busy_s += seconds
+            self._count(call, "seconds", seconds)
+        self._books.latencies.append(seconds)
+        call.endpoint = str(place)
+        return answer
+
+    def _count(self, call: _Call, name: str, amount: float) -> None:
+        call.bill[name] += amount
+        self._books.counts[name] += amount
+
+    def _is_paying(self, call: _Call, value: bool) -> None:
+        self._num_paying += value - call.is_paying
+        call.is_paying = value
+        if self._num_paying == 0:
+            self._quiet.set()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
+from rollout.roles import BudgetSpent
+
 Answer = TypeVar("Answer")
+Place = TypeVar("Place")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +54,39 @@ class RetryPolicy:
 
 
 async def retry(
-    attempt: Callable[[], Awaitable[Answer]],
+    attempt: Callable[[Place, float], Awaitable[Answer]],
     policy: RetryPolicy,
-    on_fault: Callable[[Fault], None] = lambda fault: None,
+    place: Callable[[], AbstractAsyncContextManager[Place]],
 ) -> Answer:
-    """Return the first answer of `attempt`. Raises `CallError` with the last fault.
+    """Return the first answer of `attempt(place, limit_s)`. Raises `CallError` with the last fault.
 
-    An attempt gets half of the time that is left (the last one all of it), so that one that hangs
-    leaves room for another.
+    A place is held for an attempt, not between attempts, and waiting for one does not count against the
+    deadline: a queue of our own making is no reason to give up. An attempt gets half of the time that is
+    left (the last one all of it), so that one that hangs leaves room for another.
     """
     clock = asyncio.get_running_loop().time
-    began = clock()
-    num_tries, num_counted = 0, 0
+    num_tries, num_counted, spent_s = 0, 0, 0.0
     while True:
-        left_s = began + policy.timeout_s - clock()
+        left_s = policy.timeout_s - spent_s
         is_last = num_counted + 1 >= policy.num_attempts
-        try:
-            async with asyncio.timeout(left_s if is_last else left_s / 2):
-                return await attempt()
-        except Exception as error:
-            fault, cause = fault_of(error), error
-        on_fault(fault)
+        async with place() as here:
+            began = clock()
+            try:
+                return await attempt(here, left_s if is_last else left_s / 2)
+            except BudgetSpent:
+                raise
+            except Exception as error:
+                fault, cause = fault_of(error), error
+            spent_s += clock() - began
         num_tries += 1
         num_counted += fault.is_counted
         wait_s = _wait_s(fault, num_tries, policy)
-        spent_s = clock() - began
         is_over = num_counted >= policy.num_attempts or spent_s + wait_s >= policy.timeout_s
         if not fault.is_retryable or is_over:
             history = f"{fault.error} [attempts: {num_tries}, {spent_s:.1f} of {policy.timeout_s:g} s]"
             raise CallError(replace(fault, error=history)) from cause
         await asyncio.sleep(wait_s)
+        spent_s += wait_s
 
 
 def fault_of(error: Exception) -> Fault:

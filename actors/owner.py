@@ -1,0 +1,119 @@
+"""One owner of a run's calls to a paid service, whichever process asks: one cache, one bill, one budget.
+
+Equal requests of all rollout workers meet here and share one call; limits, hedges and budget hold for the
+run and not for each process. One owner serves all keys of a service: a run makes tens of calls a second at
+most, and an owner hands on hundreds (a hop takes about a millisecond). Split by key when that is not enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.paid_call import PaidCalls
+from actors.retry import CallError, Fault
+
+MAX_CALLERS = 4096
+"""Requests that wait in an owner at a time; further ones wait in Ray."""
+PATIENCE_S = 120.0
+"""How long a dead owner may take to come back before its callers give up."""
+SETTLED_S = 10.0
+"""An owner that was lost only after so long had been alive."""
+
+Make = Callable[[bool], PaidCalls]
+"""Makes the calls; the argument says whether they are those of the whole run and take up its bill."""
+
+
+class _Owner:
+    def __init__(self, make: Make):
+        self._calls = make(True)
+
+    async def get(self, request: Mapping[str, Any], payload: Any) -> Any:
+        return await self._calls.get(request, payload)
+
+    async def stats(self) -> dict[str, float]:
+        return self._calls.stats()
+
+
+class Owner:
+    """A handle on the owner. Picklable.
+
+    Without an actor, the calls are made lazily in each process: cache on disk alone in common, and limits,
+    budget and bill for each process by itself. For tools, tests and what costs nothing.
+    """
+
+    def __init__(self, make: Make, actor: Any = None):
+        self._make = make
+        self._actor = actor
+        self._local: PaidCalls | None = None
+
+    @classmethod
+    async def start(cls, make: Make, *, is_local: bool = False) -> Owner:
+        """Start the actor on the driver's node and return once it has read its bill. Ray must be initialized."""
+        if is_local:
+            return cls(make)
+        if not ray.is_initialized():
+            raise ValueError("Ray is not running: call ray.init() first, or set num_replicas=0 to do without it")
+        # No logical CPU: it waits for others nearly all of the time, and has to find room on a full node too.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": MAX_CALLERS, "scheduling_strategy": here}
+        actor = ray.remote(_Owner).options(**options).remote(make)
+        await _ask(actor.stats)
+        return cls(make, actor)
+
+    async def get(self, request: Mapping[str, Any], payload: Any) -> Any:
+        """Return the answer to a request (`PaidCalls.get`). Raises `CallError` and `BudgetSpent`.
+
+        When the owner dies, Ray starts another one and it is asked again; what was answered is in the cache.
+        """
+        if self._actor is None:
+            return await self._calls().get(request, payload)
+        actor = self._actor
+        return await _insist(lambda: _ask(actor.get, dict(request), payload))
+
+    async def stats(self) -> dict[str, float]:
+        """Return the owner's stats, the same for every process; without an actor those of this process."""
+        if self._actor is None:
+            return self._calls().stats()
+        actor = self._actor
+        return await _insist(lambda: _ask(actor.stats))
+
+    def _calls(self) -> PaidCalls:
+        if self._local is None:
+            self._local = self._make(False)
+        return self._local
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_local": None}
+
+
+async def _insist(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask until the owner is alive."""
+    clock = asyncio.get_running_loop().time
+    alive_at = clock()
+    while True:
+        asked_at = clock()
+        try:
+            return await ask()
+        except RayActorError as error:
+            if clock() - asked_at > SETTLED_S:
+                alive_at = clock()
+            elif clock() - alive_at > PATIENCE_S:
+                raise CallError(Fault("owner_lost", " ".join(str(error).split())[-300:])) from error
+        await asyncio.sleep(0.2)
+
+
+async def _ask(method: Any, *arguments: Any) -> Any:
+    reference = method.remote(*arguments)
+    try:
+        return await reference
+    except asyncio.CancelledError:
+        ray.cancel(reference)
+        raise
+    except RayTaskError as error:
+        raise error.cause from error
