@@ -140,6 +140,10 @@ class Recipe:
     run_dir: str = "runs/${name}"
     store: str = "runs/store"
     """Images and paid-for answers, shared by runs."""
+    store_is_shared: bool = True
+    """All nodes see the same folder; false: each node has its own, and an image that it misses is sent by another."""
+    store_limit_gib: float = 0.0
+    """Least recently used images and answers go above this size, in GiB; never those of a running run. 0: no limit."""
     seed: int = 0
     num_steps: int = 100
     max_staleness: int = 0
@@ -164,6 +168,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _positive(self, "", "num_steps")
+        if self.store_limit_gib < 0:
+            raise ValueError(f"store_limit_gib is {self.store_limit_gib}; expected 0 (no limit) or more")
         if self.max_staleness < 0:
             raise ValueError(f"max_staleness is {self.max_staleness}; expected 0 (on-policy) or more")
         if not self.reward.terms:

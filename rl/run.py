@@ -26,6 +26,7 @@ from actors.policy import Policy
 from actors.rollout_worker import RolloutWorkers
 from actors.sampler import Samplers
 from actors.store import Store
+from actors.store_server import attended_store
 from data.records import load_tasks
 from rewards.compose import WeightedSum
 from rl import checkpoint
@@ -42,7 +43,16 @@ from rollout.seeds import seed_of
 from rollout.single_step import Regenerate, SingleStep
 from rollout.types import Phase, SamplingParams, Task
 
-_MAY_CHANGE = {"num_steps", "save_every", "num_cpus", "ray_address", "workers", "tracking"}
+_MAY_CHANGE = {
+    "num_steps",
+    "save_every",
+    "num_cpus",
+    "ray_address",
+    "workers",
+    "tracking",
+    "store_is_shared",
+    "store_limit_gib",
+}
 """Top-level keys that a resumed run may set anew: none changes what is learned from a step."""
 _PACKAGES = ("torch", "transformers", "verl", "ray", "diffusers", "wandb", "omegaconf")
 
@@ -117,7 +127,8 @@ async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
         finally:
             log.close()
         await actors.policy.export(run_dir / "export")
-    report = write_report(run_dir, Store(Path(recipe.store).resolve()), changes)
+        # While the actors live: without a shared file system some of its images are still on other nodes.
+        report = await asyncio.to_thread(write_report, run_dir, Store(Path(recipe.store).resolve()), changes)
     _print_closing(console, recipe, changes, time.monotonic() - start)
     console.print(f"report  {report}\nexport  {run_dir / 'export'}")
     return Outcome(run_dir, changes)
@@ -158,7 +169,8 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
     # Runs on one cluster may share a store, but never their pools.
     run_id = f"{seed_of(Path(recipe.run_dir).resolve()):08x}"
     model = _model(recipe.policy.model, "policy.model")
-    async with ray_cluster(recipe.ray_address, recipe.num_cpus):
+    attended = attended_store(store_root, is_shared=recipe.store_is_shared, limit_gib=recipe.store_limit_gib)
+    async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
         started: Any = await asyncio.gather(
             Policy.start(
                 replace(recipe.policy, model=model),

@@ -2,6 +2,7 @@
 
 import hashlib
 import multiprocessing
+import os
 import pickle
 
 import pytest
@@ -94,3 +95,30 @@ def test_many_processes_may_write_the_same_things(tmp_path):
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 80
     assert not [path for path in files if path.name.startswith(".")]
+
+
+def test_whether_an_image_is_there_can_be_asked(tmp_path):
+    store = Store(tmp_path)
+    ref = store.put_image(picture("red"))
+    assert store.has_image(ref)
+    assert not store.has_image("sha256:0123")
+    assert not store.has_image(str(tmp_path / "none.png"))
+
+
+def test_a_png_is_committed_as_it_is(tmp_path):
+    there, here = Store(tmp_path / "there"), Store(tmp_path / "here")
+    ref = there.put_image(picture("red"))
+    assert here.put_png(there.png_bytes(ref)) == ref
+    assert here.png_bytes(ref) == there.png_bytes(ref)
+
+
+def test_somebody_elses_store_can_be_read(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    ref = store.put_image(picture("red"))
+    os.utime(store.image_path(ref), (0, 0))
+
+    def forbid(*_):
+        raise PermissionError("not the owner")
+
+    monkeypatch.setattr(store_module.os, "utime", forbid)
+    assert store.get_image(ref).getpixel((0, 0)) == (255, 0, 0)
