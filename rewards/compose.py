@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
+import asyncio
+import inspect
 import math
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
 
+from rewards.functions import FunctionError, is_own, load_function, name_of
 from rollout.types import Evidence, Reward
 
-RewardFunction = Callable[[Evidence], float]
+RewardFunction = Callable[[Evidence], Any]
+"""Returns a float, or a coroutine of one where it is `async def`."""
+
+
+class RewardError(ValueError):
+    """A term gave no number; `kind` is a short stable name to count by: import, raised, not_number, hung or died."""
+
+    def __init__(self, kind: str, fn: str, detail: str):
+        super().__init__(f"reward term {fn}: {detail}")
+        self.kind, self.fn, self.detail = kind, fn, detail
+
+    def __reduce__(self) -> tuple:
+        return RewardError, (self.kind, self.fn, self.detail)
 
 
 @dataclass(frozen=True)
@@ -17,14 +34,18 @@ class TermConfig:
     """One term of a reward."""
 
     fn: str = "???"
-    """Import path of a function of the evidence: `package.module.function`."""
+    """A function of the evidence: `package.module.function`, or in a file: `./my_rewards.py:function`."""
     weight: float = 1.0
     name: str = ""
     """Name in metrics and ledger; empty: the function's own name."""
+    timeout_s: float = 10.0
+    """A function that is not ours is killed when it takes longer, and its sample fails."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.weight):
             raise ValueError(f"reward term {self.fn}: weight is {self.weight}, expected a finite number")
+        if not self.timeout_s > 0:
+            raise ValueError(f"reward term {self.fn}: timeout_s is {self.timeout_s}, expected more than 0")
 
     @property
     def is_format(self) -> bool:
@@ -32,37 +53,83 @@ class TermConfig:
         return self.fn == "rewards.format.is_parsed"
 
     @property
+    def is_own(self) -> bool:
+        """Whether the function is one of this repository's, which is trusted not to hang."""
+        return is_own(self.fn)
+
+    @property
     def key(self) -> str:
-        return self.name or self.fn.rpartition(".")[2]
+        return self.name or name_of(self.fn)
 
 
 @dataclass(frozen=True)
 class WeightedSum:
-    """Callable evidence -> `Reward`; picklable, since it names its functions by import path."""
+    """Callable evidence -> `Reward`, in this process; picklable, since it names its functions by import path.
+
+    `actors.reward_runner.RewardRunner` is its twin for functions that may hang.
+    """
 
     terms: Sequence[TermConfig]
     _functions: dict[str, RewardFunction] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        keys = [term.key for term in self.terms]
-        if len(set(keys)) != len(keys):
-            raise ValueError(f"reward terms need distinct names, found {keys}; set `name` on one of them")
+        check_names(self.terms)
         for term in self.terms:
             self._functions[term.key] = import_function(term.fn)
 
     def __call__(self, evidence: Evidence) -> Reward:
-        """Return the terms and their weighted sum. Raises ValueError naming a term that is not a finite number."""
-        values: dict[str, float] = {}
-        for term in self.terms:
-            value = self._functions[term.key](evidence)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ValueError(f"reward term {term.fn} returned {value!r}, expected a finite number")
-            values[term.key] = float(value)
+        """Return the terms and their weighted sum. Raises `RewardError` naming a term that gives no finite number."""
+        values = {term.key: self._value(term, evidence) for term in self.terms}
         return Reward(values, weighted_total(values, self.weights))
+
+    def __reduce__(self) -> tuple:
+        return WeightedSum, (self.terms,)
 
     @property
     def weights(self) -> dict[str, float]:
         return {term.key: term.weight for term in self.terms}
+
+    def _value(self, term: TermConfig, evidence: Evidence) -> float:
+        function = self._functions[term.key]
+        try:
+            value = function(evidence)
+            if inspect.iscoroutine(value) and inspect.iscoroutinefunction(function):
+                value = asyncio.run(value)
+        except Exception as error:
+            raise RewardError("raised", term.fn, raised(error)) from error
+        return checked(value, term.fn)
+
+
+def check_names(terms: Sequence[TermConfig]) -> None:
+    """Raise ValueError where two terms have one name."""
+    keys = [term.key for term in terms]
+    if len(set(keys)) != len(keys):
+        raise ValueError(f"reward terms need distinct names, found {keys}; set `name` on one of them")
+
+
+def checked(value: Any, fn: str) -> float:
+    """Return what a term gave as a float. Raises `RewardError` for anything but a finite number.
+
+    >>> checked(1, "f")
+    1.0
+    """
+    if inspect.iscoroutine(value):
+        value.close()  # it would complain that nobody awaited it
+        raise RewardError("not_number", fn, "returned a coroutine; declare the function with `async def`")
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise RewardError("not_number", fn, f"returned {repr(value)[:200]}, expected a finite number")
+    return number
+
+
+def raised(error: BaseException) -> str:
+    """Say what a function raised, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"raised {type(error).__name__}: {str(error)[:300]}{place}"
 
 
 def weighted_total(terms: Mapping[str, float], weights: Mapping[str, float]) -> float:
@@ -84,16 +151,9 @@ def weighted_mean(terms: Mapping[str, float], weights: Mapping[str, float]) -> f
 
 
 def import_function(path: str) -> RewardFunction:
-    """Return the function at an import path. Raises ValueError that says which part is missing."""
-    module_name, _, name = path.rpartition(".")
-    if not module_name:
-        raise ValueError(f"reward function {path!r}: expected an import path like rewards.stepwise.semantic_gain")
+    """Return the function at an import path or in a file. Raises `RewardError` that says what is wrong with it."""
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ValueError(f"reward function {path!r}: cannot import {module_name} ({error})") from error
-    try:
-        return getattr(module, name)
-    except AttributeError:
-        known = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
-        raise ValueError(f"reward function {path!r}: {module_name} has no {name}, only {known}") from None
+        return load_function(path)
+    except Exception as error:
+        detail = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
+        raise RewardError("import", path, detail) from error

@@ -3,38 +3,70 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from verl.trainer.ppo import core_algos
 
-from rollout.types import Group
+from rollout.types import Group, Reward
 
+BY_TERM = "gdpo"
+"""The estimator that compares each term of the reward by itself; all others see the total alone."""
 _OFFERED = ("token_level_rewards", "response_mask", "index", "norm_adv_by_std_in_grpo")
 """What an estimator of verl may ask us for, by its names."""
 
 
-def advantages(groups: Sequence[Group], estimator: str, *, normalise_by_std: bool = True) -> list[list[float]]:
+def advantages(
+    groups: Sequence[Group],
+    estimator: str,
+    *,
+    normalise_by_std: bool = True,
+    weights: Mapping[str, float] | None = None,
+) -> list[list[float]]:
     """Return one list per valid sample, in order of groups and samples, with one advantage per response token.
 
     Failed samples are in neither the baseline nor the result. The reward stands on the last token, as
-    verl's outcome estimators expect. `check_names` says which estimators there are.
+    verl's outcome estimators expect. `weights` are those of the reward's terms, which gdpo needs.
+    `check_names` says which estimators there are.
     """
     samples = [(index, sample) for index, group in enumerate(groups) for sample in group.valid]
     lengths = [len(sample.evidence.response.token_ids) for _, sample in samples if sample.evidence]
+    given = [sample.reward for _, sample in samples if sample.reward is not None]
     rewards = torch.zeros(len(samples), max(lengths))
     mask = torch.zeros_like(rewards)
-    for row, ((_, sample), length) in enumerate(zip(samples, lengths, strict=True)):
-        assert sample.reward is not None
-        rewards[row, length - 1] = sample.reward.total
+    for row, (reward, length) in enumerate(zip(given, lengths, strict=True)):
+        rewards[row, length - 1] = reward.total
         mask[row, :length] = 1
     index = np.array([index for index, _ in samples])
     offered = dict(zip(_OFFERED, (rewards, mask, index, normalise_by_std), strict=True))
+    if estimator == BY_TERM:
+        assert weights is not None
+        offered |= _by_term(given, index, mask, weights)
     function = core_algos.ADV_ESTIMATOR_REGISTRY[estimator]
     wanted = inspect.signature(function).parameters
     values, _ = function(**{name: value for name, value in offered.items() if name in wanted})
     return [values[row, :length].tolist() for row, length in enumerate(lengths)]
+
+
+def _by_term(
+    rewards: Sequence[Reward], index: np.ndarray, mask: torch.Tensor, weights: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return what verl's GDPO reads: a column of values for each term, the weights, and where a response ends."""
+    columns = {}
+    for name in weights:
+        values = np.array([reward.terms[name] for reward in rewards])
+        for group in np.unique(index):
+            # Each starts from its group's least: equal values are then exactly equal in float32 too, where
+            # the difference that rounding leaves would be divided by its own deviation.
+            values[index == group] -= values[index == group].min()
+        columns[name] = values
+    return {
+        "config": {"gdpo_reward_keys": list(weights), "gdpo_reward_weights": list(weights.values())},
+        "non_tensor_batch": columns,
+        "batch": {"prompts": mask[:, :0], "attention_mask": mask.long()},
+    }
 
 
 def check_names(estimator: str, policy_loss: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.config import (
+    EvidenceConfig,
     GeneratorConfig,
     JudgeConfig,
     LossConfig,
@@ -15,7 +16,7 @@ from actors.config import (
     SamplerConfig,
 )
 from rewards.compose import TermConfig
-from rollout.single_step import Regenerate
+from rollout.single_step import Baseline, Regenerate
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -48,10 +49,14 @@ class RolloutConfig:
     """Longest response."""
     regenerate: str = "by_label"
     """Which critiques are tried out: by_label, by_verdict or always (`rollout.single_step.Regenerate`)."""
+    baseline: str = "record"
+    """What a regenerated image is compared with: record, judge or side_by_side (`rollout.single_step.Baseline`)."""
     min_valid: int = 0
     """Fewest valid samples of a group that is learned from; 0: half of n, at least 2."""
     max_refills: int = 4
-    """Further groups a step may draw in place of those with too few valid samples."""
+    """Further groups a step may draw in place of those with too few valid samples (or, if wished, no variance)."""
+    refill_zero_variance: bool = False
+    """Also replace groups whose rewards are all equal: dynamic sampling (DAPO, arXiv 2503.14476, 3.2), bounded."""
     max_failure_share: float = 0.5
     """Share of failed samples in one step that stops the run."""
 
@@ -66,6 +71,9 @@ class RolloutConfig:
         if self.regenerate not in list(Regenerate):
             known = ", ".join(Regenerate)
             raise ValueError(f"rollout.regenerate is {self.regenerate!r}; expected one of {known}")
+        if self.baseline not in list(Baseline):
+            known = ", ".join(Baseline)
+            raise ValueError(f"rollout.baseline is {self.baseline!r}; expected one of {known}")
         if self.n < 2:
             raise ValueError(f"rollout.n is {self.n}; GRPO compares within a group, so it needs at least 2")
         if self.min_valid == 1 or self.min_valid > self.n:
@@ -93,7 +101,13 @@ class AlgorithmConfig:
     """Divide a group's advantages by its standard deviation."""
     filter_zero_variance: bool = True
     """Leave groups out whose rewards are all equal: they teach nothing and would only dilute the mean."""
+    overlong: str = "keep"
+    """keep, or mask: a truncated answer counts in its group's baseline, but nothing is learned from its tokens."""
     loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        if self.overlong not in ("keep", "mask"):
+            raise ValueError(f"algorithm.overlong is {self.overlong!r}; expected keep or mask")
 
 
 @dataclass(frozen=True)
@@ -162,6 +176,8 @@ class Recipe:
     samplers: SamplerConfig = field(default_factory=SamplerConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
+    evidence: dict[str, EvidenceConfig] = field(default_factory=dict)
+    """What else is gathered for the reward's terms that need it, by name."""
     workers: RolloutWorkersConfig = field(default_factory=RolloutWorkersConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -176,6 +192,14 @@ class Recipe:
             raise ValueError("the recipe has no reward; add `reward: released` or a list of terms")
         if sum(term.weight for term in self.reward.terms if not term.is_format) <= 0:
             raise ValueError("the reward's terms beside the format weigh nothing; evaluation needs one that does")
+        if self.rollout.refill_zero_variance and not self.algorithm.filter_zero_variance:
+            raise ValueError(
+                "rollout.refill_zero_variance replaces the groups that algorithm.filter_zero_variance leaves out; "
+                "set both to true, or the first to false"
+            )
+        for name, evidence in self.evidence.items():
+            if bool(evidence.fn) == (evidence.judge is not None):
+                raise ValueError(f"evidence.{name}: give either fn (a function) or judge (a second judge)")
         if self.max_staleness > 0 and self.algorithm.loss.rollout_correction is None:
             raise ValueError(
                 f"max_staleness is {self.max_staleness}, so samples are older than the policy: set "

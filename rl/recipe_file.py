@@ -1,35 +1,46 @@
-"""Recipe files: a YAML that may extend another, with overrides from the command line."""
+"""Recipe files: a YAML that may extend another and name a reward set, with overrides from the command line."""
 
 from __future__ import annotations
 
-import difflib
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
-from yaml import YAMLError
 
-from rewards.compose import TermConfig
-from rl.config import REPO, Recipe
+from actors.config import EvidenceConfig, JudgeConfig
+from rewards.functions import anchored
+from rl.config import Recipe
+from rl.recipe_layers import layers_of, nearest, with_content, with_set
+
+_COMMAND_LINE = "command line"
 
 
 def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe with what it extends, apply `key=value` overrides and check it.
 
+    What is said later wins: extended recipe < reward set < the file that names the set < `reward=...` of
+    the command line < its other overrides.
     Raises ValueError that says which key is wrong, what was given and what would be right.
     """
-    tree = _read(Path(path))
-    try:
-        _override(tree, overrides or [])
-        recipe = OmegaConf.to_object(OmegaConf.merge(_schema(), tree))
-    except ConfigKeyError as error:
-        raise ValueError(_unknown_key(error, path)) from None
-    except MissingMandatoryValue as error:
-        raise ValueError(f"{path}: {error.full_key} is not set") from None
-    except OmegaConfBaseException as error:
-        raise ValueError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from None
+    given = [_pair(override) for override in overrides or []]
+    layers = layers_of(Path(path))
+    for key, value in given:
+        if key == "reward" and isinstance(value, str):
+            layers = with_set(layers, value, _COMMAND_LINE, Path.cwd())
+    tree = OmegaConf.create({})
+    for layer in layers:
+        with _explained(layer.where):
+            OmegaConf.merge(_schema(layer.content), layer.content)
+            tree.merge_with(layer.content)
+    for key, value in given:
+        _override(tree, key, value)
+    with _explained(str(path)):
+        recipe = OmegaConf.to_object(OmegaConf.merge(_schema(tree), tree))
     assert isinstance(recipe, Recipe)
     return recipe
 
@@ -44,82 +55,65 @@ def to_yaml(recipe: Recipe) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True)
 
 
-def _read(path: Path) -> DictConfig:
-    if not path.exists():
-        raise ValueError(f"recipe {path} does not exist; recipes are in {REPO / 'recipes'}")
-    try:
-        loaded = OmegaConf.load(path)
-    except YAMLError as error:
-        raise ValueError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(loaded, DictConfig):
-        raise ValueError(f"recipe {path}: expected a mapping of settings, found a {type(loaded).__name__}")
-    parent = loaded.pop("extends", None)
-    tree = _read(_parent(path, str(parent))) if parent else OmegaConf.create({})
-    _put(tree, loaded, where=str(path))
-    return tree
+def _pair(override: str) -> tuple[str, object]:
+    key, is_pair, text = override.partition("=")
+    if not is_pair or not key:
+        raise ValueError(f"override {override!r}: expected key=value, like rollout.n=8")
+    return key, OmegaConf.select(OmegaConf.from_dotlist([f"it={text}"]), "it")
 
 
-def _parent(path: Path, name: str) -> Path:
-    """Return the recipe that `path` extends: beside it, or one of ours."""
-    beside, ours = path.parent / name, REPO / "recipes" / name
-    if path.resolve() == beside.resolve():
-        raise ValueError(f"recipe {path} extends itself")
-    return beside if beside.exists() or not ours.exists() else ours
-
-
-def _put(tree: DictConfig, changes: DictConfig, *, where: str) -> None:
-    """Merge `changes` into `tree`; `reward` may be the name of a set or a list of terms."""
-    if changes.get("reward") is not None:
-        changes["reward"] = _reward(changes["reward"], where)
-    try:
-        tree.merge_with(changes)
-    except (OmegaConfBaseException, TypeError) as error:
-        raise ValueError(f"{where}: {str(error).splitlines()[0]}") from None
-
-
-def _reward(reward: Any, where: str) -> Any:
-    if isinstance(reward, ListConfig):
-        return {"terms": reward}
-    if not isinstance(reward, str):
-        return reward
-    path = REPO / "recipes" / "reward" / f"{reward}.yaml"
-    if not path.exists():
-        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
-        raise ValueError(f"{where}: reward set {reward!r} is unknown; known are {', '.join(known)}")
-    return OmegaConf.load(path)
-
-
-def _override(tree: DictConfig, overrides: list[str]) -> None:
-    """Set `key=value`s from the command line; a key may go into a list (`reward.terms.0.weight=0.9`)."""
-    for override in overrides:
-        key, is_pair, _ = override.partition("=")
-        if not is_pair or not key:
-            raise ValueError(f"override {override!r}: expected key=value, like rollout.n=8")
-        value = OmegaConf.select(OmegaConf.from_dotlist([f"it={override.partition('=')[2]}"]), "it")
-        if key == "reward":
-            value = _reward(value, "command line")
+def _override(tree: DictConfig, key: str, value: object) -> None:
+    """Set one key from the command line; it may go into a list (`reward.terms.0.weight=0.9`)."""
+    if key == "reward":
+        if isinstance(value, str):
+            return
+        (layer,) = with_content([], OmegaConf.create({"reward": value}), _COMMAND_LINE, Path.cwd())
+        value = layer.content["reward"]
+    elif key.endswith(".fn") and isinstance(value, str):
+        value = anchored(value, Path.cwd())
+    with _explained(_COMMAND_LINE):
         OmegaConf.update(tree, key, value, force_add=True)
 
 
-def _schema() -> DictConfig:
-    """Return the empty recipe, writable: OmegaConf makes frozen dataclasses read-only, each node by itself."""
-    schema = OmegaConf.structured(Recipe)
-    nodes = [schema]
-    while nodes:
-        node = nodes.pop()
-        OmegaConf.set_readonly(node, False)
-        nodes += [value for _, value in node.items_ex(resolve=False) if isinstance(value, DictConfig)]
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Turn OmegaConf's errors into one line that names the file, the key and the nearest right one."""
+    try:
+        yield
+    except ConfigKeyError as error:
+        known = [field.name for field in fields(error.object_type)] if error.object_type else []
+        hint = nearest(str(error.full_key).rpartition(".")[2], known)
+        raise ValueError(f"{where}: unknown key {error.full_key}{hint}") from None
+    except MissingMandatoryValue as error:
+        raise ValueError(f"{where}: {error.full_key} is not set") from None
+    except (OmegaConfBaseException, TypeError) as error:
+        key = getattr(error, "full_key", None)
+        raise ValueError(f"{where}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from None
+
+
+def _schema(content: DictConfig) -> DictConfig:
+    """Return the empty recipe, with a place for each evidence that `content` names."""
+    evidence = content.get("evidence")
+    if not isinstance(evidence, DictConfig):
+        return _empty()
+    schema = copy.deepcopy(_empty())
+    for name, given in evidence.items_ex(resolve=False):
+        has_judge = isinstance(given, DictConfig) and isinstance(given.get("judge"), DictConfig)
+        schema.evidence[name] = EvidenceConfig(judge=JudgeConfig() if has_judge else None)
+        _make_writable(schema.evidence[name])
     return schema
 
 
-def _unknown_key(error: ConfigKeyError, path: Path | str) -> str:
-    key = str(error.full_key)
-    parent, _, last = key.rpartition(".")
-    node = _schema()
-    section = OmegaConf.select(node, parent) if parent else node
-    siblings = list(section)
-    if not parent:  # an item of a list: OmegaConf names it without its place
-        siblings += [item.name for item in fields(TermConfig)]
-    nearest = difflib.get_close_matches(last, siblings, n=1, cutoff=0.4)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    return f"{path}: unknown key {key}{hint}"
+@cache
+def _empty() -> DictConfig:
+    schema = OmegaConf.structured(Recipe)
+    _make_writable(schema)
+    return schema
+
+
+def _make_writable(node: DictConfig) -> None:
+    """Undo what OmegaConf does to frozen dataclasses: each is read-only by itself."""
+    OmegaConf.set_readonly(node, False)
+    for _, value in node.items_ex(resolve=False):
+        if isinstance(value, DictConfig) and not value._is_none():
+            _make_writable(value)

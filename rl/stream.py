@@ -6,8 +6,10 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from itertools import zip_longest
 from typing import Any
 
+from rl.batch import is_enough, teaches
 from rl.config import Recipe, RolloutConfig
 from rollout.concurrency import all_of
 from rollout.seeds import seed_of
@@ -34,6 +36,7 @@ class RolloutStream:
         self._recipe = recipe
         self._tasks = sorted(tasks, key=lambda task: task.id)
         self._shares = _shares(self._tasks, recipe.rollout)
+        self._ids = {name: {task.id for task in tasks} for name, tasks, _ in self._shares}
         self._roll_out = roll_out
         self._first_step = first_step
         self._pending: dict[int, asyncio.Task[list[Group]]] = {}
@@ -64,12 +67,33 @@ class RolloutStream:
             self._pending[step] = asyncio.create_task(self._step(step), name=f"rollouts of step {step}")
 
     async def _step(self, step: int) -> list[Group]:
+        """Return a step's groups: as many as asked for, then those that replace some of them."""
         settings = self._recipe.rollout
         groups = await self._groups(step, self.tasks_of(step))
-        if failure_share(groups) <= settings.max_failure_share:  # else the run stops: no use in paying for more
-            num_missing = sum(len(group.valid) < settings.fewest_valid for group in groups)
-            groups += await self._groups(step, self._spares(step)[: min(num_missing, settings.max_refills)])
+        spares = self._spares(step)
+        num_first = len(groups)
+        # A step with too many failures stops the run: no use in paying for more.
+        while failure_share(groups) <= settings.max_failure_share:
+            chosen = self._refills(groups, spares)[: settings.max_refills - len(groups) + num_first]
+            if not chosen:
+                break
+            groups += await self._groups(step, chosen)
         return groups
+
+    def _refills(self, groups: Sequence[Group], spares: dict[str, list[Task]]) -> list[Task]:
+        """Take a task from the spares for each group that is missing, of the same share; the shares take turns."""
+        taken: list[list[Task]] = []
+        for name, _, size in self._shares:
+            num_missing = size - sum(group.task.id in self._ids[name] and self._counts(group) for group in groups)
+            taken.append(spares[name][:num_missing])
+            del spares[name][:num_missing]
+        return [task for turn in zip_longest(*taken) for task in turn if task is not None]
+
+    def _counts(self, group: Group) -> bool:
+        """Whether a group needs no replacement."""
+        if not is_enough(group, self._recipe):
+            return False
+        return teaches(group, self._recipe) or not self._recipe.rollout.refill_zero_variance
 
     async def _groups(self, step: int, tasks: Sequence[Task]) -> list[Group]:
         """Roll out in parallel; the order is the tasks', not that of arrival."""
@@ -95,10 +119,14 @@ class RolloutStream:
             drawn += order[index * size : (index + 1) * size]
         return sorted(drawn, key=lambda task: task.id)
 
-    def _spares(self, step: int) -> list[Task]:
+    def _spares(self, step: int) -> dict[str, list[Task]]:
+        """Return what refills are taken from, in order, for each share: its other tasks, shuffled by seed and step."""
         own = {task.id for task in self.tasks_of(step)}
-        spares = [task for task in self._tasks if task.id not in own]
-        random.Random(seed_of(self._recipe.seed, "refill", step)).shuffle(spares)
+        spares = {}
+        for name, tasks, _ in self._shares:
+            order = [task for task in tasks if task.id not in own]
+            random.Random(seed_of(self._recipe.seed, "refill", name, step)).shuffle(order)
+            spares[name] = order
         return spares
 
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 from rich.console import Console
 
 from actors.store import Store
+from rl.batch import batch_metrics
 from rl.config import Recipe
 from rl.evaluation import Evaluation
 from rl.metrics import group_metrics
@@ -69,7 +70,7 @@ class Log:
 
     def groups(self, groups: Sequence[Group]) -> None:
         """Log what a step's rollouts say."""
-        self.metrics(group_metrics(groups))
+        self.metrics({**group_metrics(groups), **batch_metrics(groups, self._recipe)})
 
     def metrics(self, metrics: Mapping[str, float]) -> None:
         self._row.update(metrics)

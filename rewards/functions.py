@@ -1,0 +1,112 @@
+"""Functions that a recipe names: by import path (`my_rewards.brevity`) or in a file (`./my_rewards.py:brevity`)."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_FILE_MARK = ".py:"
+_OWN_PACKAGE = "rewards."
+
+
+class FunctionError(ValueError):
+    """A recipe names a function that is not there, or that is of no use where it is named."""
+
+
+def is_own(path: str) -> bool:
+    """Whether a function is one of this package, which is trusted not to hang.
+
+    >>> is_own("rewards.format.is_parsed"), is_own("rewards.py:f"), is_own("my_rewards.brevity")
+    (True, False, False)
+    """
+    return path.startswith(_OWN_PACKAGE) and _FILE_MARK not in path
+
+
+def name_of(path: str) -> str:
+    """Return a function's own name.
+
+    >>> name_of("my_rewards.brevity"), name_of("./my_rewards.py:brevity")
+    ('brevity', 'brevity')
+    """
+    return path.rpartition(":" if _FILE_MARK in path else ".")[2]
+
+
+def anchored(path: str, folder: Path) -> str:
+    """Return the path with a file made absolute where it lies in `folder`; else as it is given."""
+    file, mark, name = path.rpartition(":")
+    if _FILE_MARK not in path or not (folder / file).is_file():
+        return path
+    return f"{(folder / file).resolve()}{mark}{name}"
+
+
+def load_function(path: str) -> Callable[..., Any]:
+    """Return the function at an import path or in a file. Raises `FunctionError` that says which part is missing.
+
+    Whatever the module itself raises while it is imported comes out as it is.
+    """
+    module, name = load_module(_module_part(path)), name_of(path)
+    function = getattr(module, name, None)
+    if function is None:
+        raise FunctionError(f"{module_label(module)} has no {name}, only {_public(module)}")
+    if not callable(function):
+        raise FunctionError(f"{name} is a {type(function).__name__}, expected a function")
+    return function
+
+
+def load_module(path: str) -> ModuleType:
+    """Import a module by its dotted name, or a file by its path (`x.py`). Raises `FunctionError` if there is none."""
+    if path.endswith(".py"):
+        return _load_file(Path(path))
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name and (path == error.name or path.startswith(f"{error.name}.")):
+            raise FunctionError(f"cannot import {path} ({error}); functions are imported from {sys.path[0]}") from None
+        raise
+
+
+def _load_file(file: Path) -> ModuleType:
+    file = file.expanduser().resolve()
+    if not file.is_file():
+        raise FunctionError(f"there is no file {file}")
+    name = f"{file.stem}_{zlib.crc32(str(file).encode()):08x}"  # two files may share a stem, or a library's name
+    if name in sys.modules:
+        return sys.modules[name]
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))  # it may import its neighbours
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def module_label(module: ModuleType) -> str:
+    """Return the name that a user knows a module by."""
+    return module.__name__ if module.__spec__ and "." in module.__name__ else str(module.__file__ or module.__name__)
+
+
+def _module_part(path: str) -> str:
+    is_file = _FILE_MARK in path
+    module = path.rpartition(":" if is_file else ".")[0]
+    if not module or (not is_file and (module.startswith(".") or "/" in module)):
+        raise FunctionError(
+            "expected an import path like rewards.stepwise.semantic_gain, or a file like ./my_rewards.py:brevity"
+        )
+    return module
+
+
+def _public(module: ModuleType) -> list[str]:
+    return sorted(name for name, value in vars(module).items() if callable(value) and not name.startswith("_"))

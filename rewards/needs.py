@@ -1,0 +1,39 @@
+"""Rewards that look at more than the judge's scores say so, and the rollout gathers it (`evidence` of a recipe)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from rewards.functions import FunctionError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def needs(*names: str) -> Callable[[Function], Function]:
+    """Declare what a reward looks at in `evidence.extra`, by the names of the recipe's `evidence`.
+
+    It is there whenever an image was regenerated; a sample without one has no `extra`, as it has no `scores`.
+
+    >>> @needs("aesthetic")
+    ... def beauty(evidence):
+    ...     return evidence.extra.get("aesthetic", 0.0)
+    >>> beauty.needs
+    ('aesthetic',)
+    """
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"needs{names!r}: give the names of the evidence, like needs('aesthetic')")
+
+    def declare(function: Function) -> Function:
+        function.needs = names  # type: ignore[attr-defined]
+        return function
+
+    return declare
+
+
+def needs_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return what a function declares to need. Raises `FunctionError` for a declaration that is no tuple of names."""
+    wanted = getattr(function, "needs", ())
+    if isinstance(wanted, str) or not all(isinstance(name, str) for name in wanted):
+        raise FunctionError(f"its needs are {wanted!r}, expected names like ('aesthetic',)")
+    return tuple(wanted)

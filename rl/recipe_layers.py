@@ -1,0 +1,133 @@
+"""A recipe file as layers, the lowest first: what it extends, its reward set, what it says itself.
+
+    critic_grpo.yaml  <  recipes/reward/gdpo.yaml  <  my_recipe.yaml (extends the first, names the second)
+
+A reward set is a part of a recipe: `terms` and whatever else belongs to them. It lies under the file that
+names it, so the file's own keys win; a set that is chosen later takes the earlier one's place, with all
+that it had set.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from yaml import YAMLError
+
+from rewards.functions import anchored
+from rl.config import REPO
+
+_RECIPES = REPO / "recipes"
+_SETS = _RECIPES / "reward"
+_SECTIONS = ("algorithm", "rollout", "judge", "evidence")
+"""What a reward set may hold beside its terms."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Some of a recipe's keys, and who sets them."""
+
+    where: str
+    content: DictConfig
+    is_set: bool = False
+
+
+def layers_of(path: Path) -> list[Layer]:
+    """Return the layers of a recipe file. Raises ValueError that names the file that is wrong."""
+    layers: list[Layer] = []
+    for file, content in _chain(path, _RECIPES, "recipe"):
+        layers = with_content(layers, content, str(file), file.parent)
+    return layers
+
+
+def with_content(layers: list[Layer], content: DictConfig, where: str, folder: Path) -> list[Layer]:
+    """Put a file's content on top, over the reward set that it names; relative paths start at `folder`."""
+    reward = content.get("reward")
+    if isinstance(reward, str):
+        del content["reward"]
+        layers = with_set(layers, reward, where, folder)
+    elif isinstance(reward, ListConfig):
+        content["reward"] = {"terms": reward}
+    _anchor(content, folder)
+    return [*layers, Layer(where, content)]
+
+
+def with_set(layers: list[Layer], name: str, where: str, folder: Path) -> list[Layer]:
+    """Put the reward set of this name, or in this file, on top; the set that was there goes."""
+    chosen = [layer for layer in layers if not layer.is_set]
+    for file, content in _chain(_set_path(name, where, folder), _SETS, "reward set"):
+        chosen.append(Layer(str(file), _as_recipe(content, file), is_set=True))
+    if not any(OmegaConf.select(layer.content, "reward.terms") for layer in chosen if layer.is_set):
+        raise ValueError(f"reward set {name} has no terms; add `terms:`, a list of {{fn, weight}}")
+    return chosen
+
+
+def _chain(path: Path, ours: Path, kind: str, heirs: tuple[Path, ...] = ()) -> Iterable[tuple[Path, DictConfig]]:
+    """Yield a file after the files that it extends, each with its content."""
+    if not path.is_file():
+        raise ValueError(f"{kind} {path} does not exist; ours are in {ours}")
+    if path.resolve() in heirs:
+        raise ValueError(f"{kind} {path} extends itself")
+    try:
+        content = OmegaConf.load(path)
+    except YAMLError as error:
+        raise ValueError(f"{kind} {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, DictConfig):
+        raise ValueError(f"{kind} {path}: expected a mapping of settings, found a {type(content).__name__}")
+    parent = content.pop("extends", None)
+    if parent is not None:
+        beside = path.parent / str(parent)
+        is_ours = not beside.exists() and (ours / str(parent)).exists()
+        yield from _chain(ours / str(parent) if is_ours else beside, ours, kind, (*heirs, path.resolve()))
+    yield path, content
+
+
+def _set_path(name: str, where: str, folder: Path) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        beside = folder / name
+        return beside if beside.exists() else Path(name).expanduser()
+    path = _SETS / f"{name}.yaml"
+    if not path.exists():
+        known = sorted(file.stem for file in _SETS.glob("*.yaml"))
+        raise ValueError(
+            f"{where}: reward set {name!r} is unknown; known are {', '.join(known)}{nearest(name, known)} "
+            "(a set of your own is named by its file: reward=./mine.yaml)"
+        )
+    return path
+
+
+def _as_recipe(content: DictConfig, file: Path) -> DictConfig:
+    for key in map(str, content):
+        if key not in ("terms", *_SECTIONS):
+            allowed = ("terms", *_SECTIONS)
+            raise ValueError(
+                f"{file}: a reward set may hold {', '.join(allowed)}, not {key}{nearest(key, allowed)}"
+            )
+    if "terms" in content:
+        content["reward"] = {"terms": content.pop("terms")}
+    _anchor(content, file.parent)
+    return content
+
+
+def _anchor(content: DictConfig, folder: Path) -> None:
+    """Make the files of functions absolute, so that they are found wherever the run goes on."""
+    terms = OmegaConf.select(content, "reward.terms")
+    evidence = content.get("evidence")
+    named: list[Any] = [*(terms or []), *(evidence.values() if isinstance(evidence, DictConfig) else [])]
+    for item in named:
+        if isinstance(item, DictConfig) and isinstance(item.get("fn"), str):
+            item["fn"] = anchored(item["fn"], folder)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint at the known name that is most like this one, if one is.
+
+    >>> nearest("weigth", ["fn", "weight"]), nearest("x", ["fn"])
+    ('; did you mean weight?', '')
+    """
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f"; did you mean {found[0]}?" if found else ""
