@@ -205,7 +205,7 @@ def make_calls(
             counted=("queue_seconds", "run_seconds"),
         ),
         Books("generator", ledger_folder, is_continued=is_continued),
-        is_usable=lambda answer: store.image_path(answer["image"]).exists(),
+        is_usable=lambda answer: store.has_image(answer["image"]),
     )
 
 

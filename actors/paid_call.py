@@ -108,7 +108,7 @@ class PaidCalls:
     async def _fly(self, call: _Call, request: Mapping[str, Any]) -> Any:
         # The cache is read inside the flight: a call that lands meanwhile is either cached or shared.
         cached = await asyncio.to_thread(self._store.get_call, call.key)
-        if cached is not None and self._is_usable(cached["answer"]):
+        if cached is not None and await asyncio.to_thread(self._is_usable, cached["answer"]):
             self._books.counts["hits"] += 1
             call.saved_usd = cached.get("usd", 0.0)
             self._count_saved(call.saved_usd)
