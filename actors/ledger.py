@@ -29,6 +29,7 @@ from actors.store import Store
 from rollout.rows import row_of
 from rollout.types import Group, GroupRequest, ImageRef, Phase
 
+SAMPLES, ATTEMPTS = "samples", "attempts"
 LedgerRow = dict[str, Any]
 _Key = tuple[str, int, str, int]
 
@@ -55,13 +56,13 @@ class Ledger:
     @classmethod
     def open(cls, folder: Path, *, first_step: int = 1, store: Store | None = None) -> Ledger:
         """Return the ledger of a new attempt, written by this process."""
-        ledger = cls(folder, GroupCommit(AppendLog(folder, "samples")), store, next_attempt(folder))
+        ledger = cls(folder, GroupCommit(AppendLog(folder, SAMPLES)), store, next_attempt(folder))
         ledger.begin(first_step)
         return ledger
 
     def begin(self, first_step: int) -> None:
         """Commit the attempt: what earlier ones did from `first_step` on is superseded."""
-        log = AppendLog(self.folder, "attempts")
+        log = AppendLog(self.folder, ATTEMPTS)
         row = {"attempt": self.attempt, "first_step": first_step, "host": socket.gethostname(), "started": time.time()}
         log.append([row])
         log.close()
@@ -95,7 +96,7 @@ class Ledger:
 
 def next_attempt(folder: Path) -> int:
     """Return the number of the attempt that starts now."""
-    return 1 + max((row["attempt"] for row in read_log(folder, "attempts")), default=-1)
+    return 1 + max((row["attempt"] for row in read_log(folder, ATTEMPTS)), default=-1)
 
 
 def read_ledger(folder: Path) -> Iterator[LedgerRow]:
@@ -103,8 +104,8 @@ def read_ledger(folder: Path) -> Iterator[LedgerRow]:
 
     Reads the logs twice, a row at a time: it holds a key for each sample, never the rows.
     """
-    attempts = {row["attempt"]: row["first_step"] for row in read_log(folder, "attempts")}
-    places = sorted(_places(log_paths(folder, "samples"), attempts).values())
+    attempts = {row["attempt"]: row["first_step"] for row in read_log(folder, ATTEMPTS)}
+    places = sorted(_places(log_paths(folder, SAMPLES), attempts).values())
     for path, offsets in groupby(places, key=itemgetter(0)):
         with path.open("rb") as lines:
             for _, offset in offsets:

@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.append_log import AppendLog, GroupCommit
-from actors.ledger import Ledger, LedgerRow, next_attempt
+from actors.ledger import SAMPLES, Ledger, LedgerRow, next_attempt
 from actors.store import Store
 
 PATIENCE_S = 120.0
@@ -63,4 +63,4 @@ def start_ledger(folder: Path, *, store: Store | None = None) -> Ledger:
         num_cpus=0, max_restarts=-1, max_concurrency=_MAX_CONCURRENCY, scheduling_strategy=here
     )
     folder = folder.resolve()  # actors do not share the driver's working directory
-    return Ledger(folder, RemoteAppender(make.remote(str(folder), "samples")), store, next_attempt(folder))
+    return Ledger(folder, RemoteAppender(make.remote(str(folder), SAMPLES)), store, next_attempt(folder))

@@ -114,16 +114,20 @@ def clean(root: Path, *, min_age_s: float = 60.0) -> int:
     """Remove what writers left behind that were killed on this host, or long ago on any; return how many."""
     num_removed = 0
     for entry in _entries(root):
-        writer = writer_of(entry.name)
-        if writer is None:
-            continue
         with suppress(FileNotFoundError):  # it was renamed, or somebody else was faster
-            age = time.time() - entry.stat().st_mtime
-            is_dead = writer[0] == socket.gethostname() and not _is_alive(writer[1])
-            if age > _STALE_S or (is_dead and age >= min_age_s):
+            if writer_of(entry.name) and is_left_behind(entry.name, entry.stat().st_mtime, min_age_s=min_age_s):
                 os.unlink(entry.path)
                 num_removed += 1
     return num_removed
+
+
+def is_left_behind(name: str, modified: float, *, min_age_s: float = 60.0) -> bool:
+    """Whether a file is a temporary one that nobody will finish."""
+    writer, age = writer_of(name), time.time() - modified
+    if writer is None:
+        return False
+    host, pid = writer
+    return age > _STALE_S or (age >= min_age_s and host == socket.gethostname() and not _is_alive(pid))
 
 
 def _remove(path: Path, unused_since: float) -> bool:

@@ -47,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     learning.add_argument("overrides", nargs="*", help="key=value")
     learning.add_argument("--seeds", type=_numbers, default=[0, 1, 2], help="default: 0,1,2")
     learning.add_argument("--out", type=Path, help="folder of the runs; default: runs/learning-<now>")
+    ledger = _add(commands, "ledger", _ledger, "write a run's ledger as Parquet, for pandas and datasets")
+    ledger.add_argument("run", type=Path, help="the run's folder")
     shapes = commands.add_parser("shapes", help="the embedded shapes world").add_subparsers(metavar="", required=True)
     build = _add(shapes, "build", _shapes_build, "rebuild generator, critic and tasks from a seed")
     build.add_argument("--out", type=Path, default=Path("runs/shapes"), help="default: runs/shapes")
@@ -90,6 +92,15 @@ def _learning(chosen: argparse.Namespace) -> int:
 
     folder = chosen.out or Path("runs") / f"learning-{datetime.now():%Y%m%d-%H%M%S}"
     return learn(chosen.recipe, chosen.overrides, chosen.seeds, folder)
+
+
+def _ledger(chosen: argparse.Namespace) -> int:
+    from actors.ledger_table import compact
+
+    folder = chosen.run / "ledger"
+    for table, num_rows in compact(folder).items():
+        print(f"{num_rows:>9,} {table}  {folder / table}.parquet")
+    return 0
 
 
 def _shapes_build(chosen: argparse.Namespace) -> int:

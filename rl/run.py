@@ -21,6 +21,7 @@ from actors.cluster import ray_cluster
 from actors.generator import Generator
 from actors.judge import Judge
 from actors.ledger import Ledger
+from actors.ledger_table import compact
 from actors.ledger_writer import start_ledger
 from actors.policy import Policy
 from actors.rollout_worker import RolloutWorkers
@@ -126,6 +127,7 @@ async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
             changes = await _train_between_evaluations(plan, actors, log, done)
         finally:
             log.close()
+            await asyncio.to_thread(compact, run_dir / "ledger")
         await actors.policy.export(run_dir / "export")
         # While the actors live: without a shared file system some of its images are still on other nodes.
         report = await asyncio.to_thread(write_report, run_dir, Store(Path(recipe.store).resolve()), changes)
