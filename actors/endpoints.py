@@ -116,11 +116,15 @@ class Endpoints:
         async with self._turn:
             while (endpoint := self._free(self._usable())) is None:
                 self._changed.clear()
-                wait_s = min(endpoint.wait_s(self._clock()) for endpoint in self._usable())
+                wait_s = self.wait_s()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(None if wait_s == math.inf else wait_s):
                         await self._changed.wait()
             return self._occupy(endpoint)
+
+    def wait_s(self) -> float:
+        """Return in how many seconds there is a slot; infinity: not before a request ends."""
+        return min(endpoint.wait_s(self._clock()) for endpoint in self._usable())
 
     def take_spare(self, beside: Slot) -> Slot | None:
         """Return a slot that is free now, at another endpoint where one is; None: requests are queueing already."""

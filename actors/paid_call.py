@@ -49,7 +49,7 @@ class PaidCalls:
         is_usable: Callable[[Any], bool] = lambda answer: True,
         hedge_after_s: float = 0.0,
     ):
-        """`is_usable` may reject a cached answer whose image is gone."""
+        """`is_usable` may reject a cached answer whose image is gone; it is called in a thread."""
         self._store = store
         self._policy = policy
         self._service = service
@@ -107,8 +107,8 @@ class PaidCalls:
 
     async def _fly(self, call: _Call, request: Mapping[str, Any]) -> Any:
         # The cache is read inside the flight: a call that lands meanwhile is either cached or shared.
-        cached = await asyncio.to_thread(self._store.get_call, call.key)
-        if cached is not None and await asyncio.to_thread(self._is_usable, cached["answer"]):
+        cached = await asyncio.to_thread(self._cached, call.key)
+        if cached is not None:
             self._books.counts["hits"] += 1
             call.saved_usd = cached.get("usd", 0.0)
             self._count_saved(call.saved_usd)
@@ -127,7 +127,11 @@ class PaidCalls:
             await self._books.close(call.key, call.endpoint, error.fault.kind, call.bill)
             raise
         finally:
-            self._is_paying(call, False)
+            self._mark_paying(call, False)
+
+    def _cached(self, key: str) -> dict[str, Any] | None:
+        cached = self._store.get_call(key)
+        return cached if cached is not None and self._is_usable(cached["answer"]) else None
 
     @asynccontextmanager
     async def _place(self, call: _Call) -> AsyncIterator[Any]:
@@ -147,14 +151,14 @@ class PaidCalls:
 
     async def _drain(self, call: _Call) -> None:
         """Wait until every call that was paid for has its answer on disk: then the run may end."""
-        self._is_paying(call, False)
+        self._mark_paying(call, False)
         while self._num_paying:
             self._quiet.clear()
             await self._quiet.wait()
 
     async def _attempt(self, call: _Call, place: Any, limit_s: float) -> Any:
         """Return the answer to one request, or the first one to two. Raises `CallError`."""
-        self._is_paying(call, True)
+        self._mark_paying(call, True)
         requests = [self._send(call, place, limit_s)]
         try:
             if self._hedge_after_s:
@@ -209,11 +213,13 @@ class PaidCalls:
         return answer
 
     def _count(self, call: _Call, name: str, amount: float) -> None:
+        if not amount:
+            return
         call.bill[name] += amount
         self._books.counts[name] += amount
 
-    def _is_paying(self, call: _Call, value: bool) -> None:
-        self._num_paying += value - call.is_paying
-        call.is_paying = value
+    def _mark_paying(self, call: _Call, is_paying: bool) -> None:
+        self._num_paying += is_paying - call.is_paying
+        call.is_paying = is_paying
         if self._num_paying == 0:
             self._quiet.set()

@@ -1,102 +1,83 @@
-"""Retries under a deadline, one flight for equal requests, and a cache that outlives the process."""
+"""One flight for equal requests, a cache that outlives the process, hedges, a budget, and an exact bill."""
 
 import asyncio
 
-import pytest
-
+from actors.bill import Books, Budget
 from actors.paid_call import PaidCalls
-from actors.retry import CallError, Fault, RetryPolicy, retry
+from actors.retry import CallError, Fault, RetryPolicy
+from actors.service import Pooled
 from actors.store import Store
+from rollout.roles import BudgetSpent
 
 QUICK = RetryPolicy(timeout_s=2.0, num_attempts=3, first_wait_s=0.001, max_wait_s=0.01)
+PRICE = 0.25
 
 
-class Service:
-    """Answers after its faults are used up; None hangs."""
+class Service(Pooled):
+    """Answers after its faults are used up; None hangs. Any place is beside any other."""
 
-    def __init__(self, *faults, wait_s=0.0):
+    def __init__(self, *faults, wait_s=0.0, num_places=4):
+        super().__init__(None, num_places)
         self.faults = list(faults)
         self.wait_s = wait_s
-        self.num_calls = 0
-        self.num_done = 0
+        self.num_calls = self.num_done = self.num_busy = self.most_busy = 0
 
-    async def __call__(self):
+    def take_spare(self, beside):
+        if self._free.locked():
+            return None
+        self._free._value -= 1
+        return "spare"
+
+    async def pay(self, payload, place, count):
         self.num_calls += 1
-        await asyncio.sleep(self.wait_s)
-        if self.faults:
-            fault = self.faults.pop(0)
-            if fault is None:
-                await asyncio.sleep(60)
+        self.num_busy += 1
+        self.most_busy = max(self.most_busy, self.num_busy)
+        fault = self.faults.pop(0) if self.faults else ""
+        try:
+            await asyncio.sleep(60 if fault is None else self.wait_s)
+        finally:
+            self.num_busy -= 1
+        if fault:
             raise fault if isinstance(fault, Exception) else CallError(fault)
+        count("usd", PRICE)
         self.num_done += 1
         return {"n": self.num_done}
 
 
-def failing(policy, *faults):
-    service = Service(*faults)
-    with pytest.raises(CallError) as caught:
-        asyncio.run(retry(service, policy))
-    return service, caught.value
+def calls_of(folder, service, *, policy=QUICK, budget=None, ledger=None, **options):
+    return PaidCalls(Store(folder), policy, service, Books("judge", ledger, budget=budget), **options)
 
 
-def test_passing_trouble_is_tried_again():
-    service = Service(Fault("server_error", "HTTP 500"), OSError("reset"))
-    seen = []
-    assert asyncio.run(retry(service, QUICK, seen.append)) == {"n": 1}
-    assert [fault.kind for fault in seen] == ["server_error", "OSError"]
+def ask(calls, *prompts):
+    return asyncio.gather(*(calls.get({"prompt": prompt}, prompt) for prompt in prompts), return_exceptions=True)
 
 
-def test_it_gives_up_after_the_last_attempt_and_says_why():
-    service, error = failing(QUICK, *[Fault("rate_limit", "HTTP 429")] * 9)
-    assert service.num_calls == 3
-    assert error.fault.kind == "rate_limit"
-    assert "attempts: 3" in str(error)
+def play(folder, service, *prompts, **options):
+    """Return the answers or errors of prompts asked all at once, and the stats."""
 
+    async def scenario():
+        calls = calls_of(folder, service, **options)
+        return list(await ask(calls, *prompts)), calls.stats()
 
-def test_a_hopeless_fault_is_not_tried_again():
-    service, _ = failing(QUICK, Fault("unauthorized", "HTTP 401", is_retryable=False))
-    assert service.num_calls == 1
-
-
-def test_a_replica_that_dies_does_not_use_up_an_attempt():
-    lost = Fault("replica_lost", "died", is_counted=False)
-    assert asyncio.run(retry(Service(*[lost] * 8), QUICK)) == {"n": 1}
-
-
-def test_an_attempt_that_hangs_leaves_time_for_another():
-    policy = RetryPolicy(timeout_s=0.2, num_attempts=3, first_wait_s=0.001)
-    service = Service(None)
-    assert asyncio.run(retry(service, policy)) == {"n": 1}
-    assert service.num_calls == 2
-
-
-def test_the_deadline_holds_when_everything_hangs():
-    policy = RetryPolicy(timeout_s=0.1, num_attempts=99, first_wait_s=0.001)
-    _, error = failing(policy, *[None] * 99)
-    assert error.fault.kind == "timeout"
-
-
-def test_a_wish_to_wait_is_honoured_and_one_beyond_the_deadline_ends_it():
-    async def timed():
-        start = asyncio.get_running_loop().time()
-        await retry(Service(Fault("rate_limit", "", retry_after_s=0.15)), QUICK)
-        return asyncio.get_running_loop().time() - start
-
-    assert asyncio.run(timed()) >= 0.15
-    service, _ = failing(QUICK, Fault("rate_limit", "", retry_after_s=30.0))
-    assert service.num_calls == 1
+    return asyncio.run(scenario())
 
 
 def test_an_answer_is_paid_for_once_and_kept(tmp_path):
     async def twice(service):
-        calls = PaidCalls(Store(tmp_path), QUICK, limit=4)
-        answers = [await calls.get({"prompt": "a"}, service) for _ in range(2)]
-        return answers, calls.stats("judge")
+        calls = calls_of(tmp_path, service)
+        return [await calls.get({"prompt": "a"}, "a") for _ in range(2)], calls.stats()
 
     service = Service()
     answers, stats = asyncio.run(twice(service))
     assert answers == [{"n": 1}, {"n": 1}]
-    assert (stats["judge/calls"], stats["judge/hits"], stats["judge/attempts"]) == (2, 1, 1)
+    assert {name: stats[f"judge/{name}"] for name in ("calls", "hits", "attempts", "answers", "usd")} == {
+        "calls": 2,
+        "hits": 1,
+        "attempts": 1,
+        "answers": 1,
+        "usd": PRICE,
+    }
+    assert (stats["judge/saved_calls"], stats["judge/saved_usd"]) == (1, PRICE)
     asyncio.run(twice(service))
     assert service.num_calls == 1
     kept = next((tmp_path / "calls").rglob("*.json")).read_text()
@@ -104,22 +85,17 @@ def test_an_answer_is_paid_for_once_and_kept(tmp_path):
 
 
 def test_equal_requests_in_flight_share_one_call(tmp_path):
-    async def many(service):
-        calls = PaidCalls(Store(tmp_path), QUICK, limit=4)
-        answers = await asyncio.gather(*(calls.get({"prompt": i % 2}, service) for i in range(20)))
-        return answers, calls.stats("judge")
-
     service = Service(wait_s=0.02)
-    answers, stats = asyncio.run(many(service))
+    answers, stats = play(tmp_path, service, *"ab" * 10)
     assert service.num_calls == 2
     assert len(answers) == 20
-    assert stats["judge/shared"] == 18
+    assert (stats["judge/shared"], stats["judge/saved_usd"]) == (18, 18 * PRICE)
 
 
 def test_one_waiters_cancellation_leaves_the_call_to_the_others(tmp_path):
     async def scenario(service):
-        calls = PaidCalls(Store(tmp_path), QUICK, limit=4)
-        waiters = [asyncio.create_task(calls.get({"prompt": "a"}, service)) for _ in range(3)]
+        calls = calls_of(tmp_path, service)
+        waiters = [asyncio.create_task(calls.get({"prompt": "a"}, "a")) for _ in range(3)]
         await asyncio.sleep(0.02)
         waiters[0].cancel()
         return await asyncio.gather(*waiters, return_exceptions=True)
@@ -133,55 +109,167 @@ def test_one_waiters_cancellation_leaves_the_call_to_the_others(tmp_path):
 
 def test_the_last_waiter_takes_the_call_along_and_the_next_one_starts_anew(tmp_path):
     async def scenario(service):
-        calls = PaidCalls(Store(tmp_path), QUICK, limit=1)
-        waiters = [asyncio.create_task(calls.get({"prompt": "a"}, service)) for _ in range(2)]
+        calls = calls_of(tmp_path, service)
+        waiters = [asyncio.create_task(calls.get({"prompt": "a"}, "a")) for _ in range(2)]
         await asyncio.sleep(0.05)
         for waiter in waiters:
             waiter.cancel()
         await asyncio.wait(waiters)
-        return await calls.get({"prompt": "a"}, service)
+        return await calls.get({"prompt": "a"}, "a"), calls.stats()
 
-    service = Service(wait_s=0.2)
-    assert asyncio.run(scenario(service)) == {"n": 1}
+    service = Service(wait_s=0.2, num_places=1)
+    answer, stats = asyncio.run(scenario(service))
+    assert answer == {"n": 1}
     assert (service.num_calls, service.num_done) == (2, 1)
+    assert (stats["judge/attempts"], stats["judge/cancelled"], stats["judge/answers"]) == (2, 1, 1)
+
+
+def test_an_answer_that_arrived_is_kept_though_nobody_waits_any_more(tmp_path):
+    class SlowDisk(Store):
+        def put_call(self, key, call):
+            arrived.set()
+            leave.wait(5)
+            super().put_call(key, call)
+
+    import threading
+
+    arrived, leave = threading.Event(), threading.Event()
+
+    async def scenario(service):
+        calls = PaidCalls(SlowDisk(tmp_path), QUICK, service, Books("judge"))
+        waiter = asyncio.create_task(calls.get({"prompt": "a"}, "a"))
+        await asyncio.to_thread(arrived.wait, 5)
+        waiter.cancel()
+        await asyncio.wait([waiter])
+        leave.set()
+        return await calls.get({"prompt": "a"}, "a")
+
+    service = Service()
+    assert asyncio.run(scenario(service)) == {"n": 1}
+    assert service.num_calls == 1
 
 
 def test_a_failure_reaches_every_waiter_and_is_not_kept(tmp_path):
-    async def scenario(service):
-        calls = PaidCalls(Store(tmp_path), QUICK, limit=4)
-        waiters = [calls.get({"prompt": "a"}, service) for _ in range(3)]
-        failures = await asyncio.gather(*waiters, return_exceptions=True)
-        return failures, await calls.get({"prompt": "a"}, service), calls.stats("judge")
-
-    failures, answer, stats = asyncio.run(scenario(Service(Fault("refusal", "no", is_retryable=False))))
+    service = Service(Fault("refusal", "no", is_retryable=False))
+    failures, stats = play(tmp_path, service, "a", "a", "a")
     assert [type(failure) for failure in failures] == [CallError] * 3
-    assert answer == {"n": 1}
     assert (stats["judge/failures"], stats["judge/faults/refusal"]) == (1, 1)
+    answers, _ = play(tmp_path, service, "a")
+    assert answers == [{"n": 1}]
 
 
-def test_calls_in_flight_are_bounded(tmp_path):
-    flying, most = 0, 0
-
-    async def pay():
-        nonlocal flying, most
-        flying += 1
-        most = max(most, flying)
-        await asyncio.sleep(0.005)
-        flying -= 1
-        return {}
-
-    async def many():
-        calls = PaidCalls(Store(tmp_path), QUICK, limit=3)
-        await asyncio.gather(*(calls.get({"prompt": i}, pay) for i in range(20)))
-
-    asyncio.run(many())
-    assert most == 3
+def test_calls_in_flight_are_bounded_by_the_places(tmp_path):
+    service = Service(wait_s=0.005, num_places=3)
+    play(tmp_path, service, *range(20))
+    assert service.most_busy == 3
 
 
 def test_a_cached_answer_that_is_of_no_use_is_paid_for_again(tmp_path):
-    async def twice():
-        calls = PaidCalls(Store(tmp_path), QUICK, limit=3, is_usable=lambda answer: answer["n"] > 1)
-        return [await calls.get({"prompt": "a"}, service) for _ in range(3)]
+    async def thrice():
+        calls = calls_of(tmp_path, Service(), is_usable=lambda answer: answer["n"] > 1)
+        return [await calls.get({"prompt": "a"}, "a") for _ in range(3)]
 
-    service = Service()
-    assert asyncio.run(twice()) == [{"n": 1}, {"n": 2}, {"n": 2}]
+    assert asyncio.run(thrice()) == [{"n": 1}, {"n": 2}, {"n": 2}]
+
+
+def test_every_attempt_is_an_answer_a_fault_or_cancelled(tmp_path):
+    faults = [Fault("server_error", ""), OSError("reset"), Fault("range", ""), Fault("refusal", "", is_retryable=False)]
+    _, stats = play(tmp_path, Service(*faults, num_places=1), *"abc")
+    outcomes = {name.removeprefix("judge/"): n for name, n in stats.items() if "faults/" in name or "answers" in name}
+    assert outcomes == {
+        "answers": 2,
+        "faults/server_error": 1,
+        "faults/OSError": 1,
+        "faults/range": 1,
+        "faults/refusal": 1,
+    }
+    assert stats["judge/attempts"] == sum(outcomes.values())
+
+
+def test_an_attempt_that_hangs_leaves_time_for_another(tmp_path):
+    policy = RetryPolicy(timeout_s=0.2, num_attempts=3, first_wait_s=0.001)
+    answers, stats = play(tmp_path, Service(None), "a", policy=policy)
+    assert answers == [{"n": 1}]
+    assert stats["judge/faults/timeout"] == 1
+
+
+def test_the_deadline_holds_when_everything_hangs(tmp_path):
+    policy = RetryPolicy(timeout_s=0.1, num_attempts=99, first_wait_s=0.001)
+    (error,), stats = play(tmp_path, Service(*[None] * 99), "a", policy=policy)
+    assert error.fault.kind == "timeout"
+    assert stats["judge/attempts"] == stats["judge/faults/timeout"]
+
+
+def test_a_straggler_is_asked_a_second_time_and_the_first_answer_wins(tmp_path):
+    service = Service(None)
+    answers, stats = play(tmp_path, service, "a", hedge_after_s=0.03)
+    assert answers == [{"n": 1}]
+    assert (stats["judge/attempts"], stats["judge/hedges"], stats["judge/cancelled"]) == (2, 1, 1)
+    assert service.num_busy == 0
+    assert not service._free.locked()
+
+
+def test_who_answers_soon_is_asked_once(tmp_path):
+    _, stats = play(tmp_path, Service(), *"abc", hedge_after_s=0.5)
+    assert (stats["judge/attempts"], stats.get("judge/hedges", 0)) == (3, 0)
+
+
+def test_a_hedge_may_fail_or_win_and_both_faults_count(tmp_path):
+    slow = Service(None, Fault("range", ""), wait_s=0.0)
+    policy = RetryPolicy(timeout_s=0.3, num_attempts=2, first_wait_s=0.001)
+    answers, stats = play(tmp_path, slow, "a", policy=policy, hedge_after_s=0.03)
+    assert answers == [{"n": 1}]
+    assert (stats["judge/faults/range"], stats["judge/faults/timeout"], stats["judge/attempts"]) == (1, 1, 3)
+
+
+def test_nobody_is_hedged_where_there_is_no_room(tmp_path):
+    policy = RetryPolicy(timeout_s=0.2, num_attempts=2, first_wait_s=0.001)
+    _, stats = play(tmp_path, Service(None, num_places=1), "a", policy=policy, hedge_after_s=0.02)
+    assert "judge/hedges" not in stats
+
+
+def test_a_budget_of_calls_is_never_exceeded_and_what_was_paid_for_is_kept(tmp_path):
+    service = Service(wait_s=0.02, num_places=8)
+    results, stats = play(tmp_path, service, *range(50), budget=Budget(calls=20), ledger=tmp_path / "ledger")
+    answered = [result for result in results if isinstance(result, dict)]
+    refused = [result for result in results if isinstance(result, BudgetSpent)]
+    assert (len(answered), len(refused), service.num_calls) == (20, 30, 20)
+    assert str(refused[0]) == (
+        "the budget of judge is spent: 20 of 20 calls are made; raise its budget_calls and go on with --resume"
+    )
+    assert len(list((tmp_path / "calls").rglob("*.json"))) == 20
+    assert stats["judge/attempts"] == 20
+
+
+def test_retries_and_hedges_are_of_the_budget_too(tmp_path):
+    results, stats = play(tmp_path, Service(*[Fault("range", "")] * 9, num_places=1), *range(3), budget=Budget(calls=4))
+    assert sum(isinstance(result, BudgetSpent) for result in results) == 3
+    assert stats["judge/attempts"] == 4
+    hung = Service(None)
+    policy = RetryPolicy(timeout_s=0.1, num_attempts=2, first_wait_s=0.001)
+    results, stats = play(tmp_path, hung, "x", policy=policy, budget=Budget(calls=1), hedge_after_s=0.01)
+    assert (hung.num_calls, type(results[0])) == (1, BudgetSpent)
+
+
+def test_a_spent_budget_is_said_once_all_that_was_paid_for_is_on_disk(tmp_path):
+    async def scenario():
+        calls = calls_of(tmp_path, Service(wait_s=0.1), budget=Budget(calls=2))
+        waiters = [asyncio.create_task(calls.get({"prompt": i}, i)) for i in range(3)]
+        done, _ = await asyncio.wait(waiters, return_when=asyncio.FIRST_EXCEPTION)
+        assert any(isinstance(waiter.exception(), BudgetSpent) for waiter in done)
+        return len(list((tmp_path / "calls").rglob("*.json")))
+
+    assert asyncio.run(scenario()) == 2
+
+
+def test_money_is_a_budget_too_and_cached_answers_cost_none(tmp_path):
+    results, stats = play(tmp_path, Service(num_places=1), *range(9), budget=Budget(usd=1.0))
+    assert sum(isinstance(result, dict) for result in results) == 4
+    assert stats["judge/usd"] == 1.0
+    results, _ = play(tmp_path, Service(), *range(9), budget=Budget(usd=1.25), ledger=tmp_path / "ledger")
+    assert all(isinstance(result, dict) for result in results)
+
+
+def test_what_reached_no_server_uses_up_no_budget(tmp_path):
+    results, _ = play(tmp_path, Service(Fault("unreachable", ""), num_places=1), "a", "b", budget=Budget(calls=2))
+    assert [type(result) for result in results] == [dict, dict]

@@ -1,0 +1,62 @@
+"""Books that outlive their process: counts are the sums of the ledger's rows."""
+
+import asyncio
+from collections import defaultdict
+
+import pytest
+
+from actors.append_log import read_log
+from actors.bill import ANSWER, KIND, Books, Budget
+
+
+def closed(books, key, outcome=ANSWER, **bill):
+    """Count a call on the books and close it."""
+    for name, amount in bill.items():
+        books.counts[name.replace("__", "/")] += amount
+    asyncio.run(books.close(key, "here", outcome, defaultdict(float, bill)))
+
+
+def test_who_comes_after_goes_on_counting(tmp_path):
+    first = Books("judge", tmp_path)
+    first.counts["calls"] += 3
+    closed(first, "k1", attempts=2, usd=0.5, faults__range=1)
+    first.counts["calls"] += 2  # a cached answer writes no row: it is told with the next one
+    closed(first, "k2", "range", attempts=4)
+    closed(Books("generator", tmp_path), "k3", attempts=7)
+    second = Books("judge", tmp_path)
+    assert dict(second.counts) == {"calls": 5, "attempts": 6, "usd": 0.5, "faults/range": 1}
+    closed(second, "k4", attempts=1)
+    assert Books("judge", tmp_path).counts["attempts"] == 7
+
+
+def test_a_row_tells_what_its_call_cost(tmp_path):
+    closed(Books("judge", tmp_path), "k1", "refusal", attempts=2, tokens_in=30)
+    [row] = read_log(tmp_path, KIND)
+    assert (row["service"], row["key"], row["endpoint"], row["outcome"]) == ("judge", "k1", "here", "refusal")
+    assert row["bill"] == {"attempts": 2, "tokens_in": 30}
+
+
+def test_who_counts_for_a_process_alone_takes_nothing_up(tmp_path):
+    closed(Books("judge", tmp_path), "k1", attempts=2)
+    alone = Books("judge", tmp_path, is_continued=False)
+    closed(alone, "k2", attempts=1)
+    assert alone.counts["attempts"] == 1
+    assert Books("judge", tmp_path).counts["attempts"] == 3
+
+
+def test_a_spent_budget_stays_spent_until_it_is_raised(tmp_path):
+    closed(Books("judge", tmp_path), "k1", attempts=10, usd=2.0)
+    for budget, sentence in (
+        (Budget(calls=10), "10 of 10 calls are made; raise its budget_calls"),
+        (Budget(usd=2.0), "2.00 of 2.00 US dollars are paid; raise its budget_usd"),
+    ):
+        assert sentence in Books("judge", tmp_path, budget=budget).why_spent()
+    assert Books("judge", tmp_path, budget=Budget(11, 2.01)).why_spent() is None
+    assert Books("judge", tmp_path).why_spent() is None
+
+
+def test_latencies_are_percentiles_of_the_last_answers():
+    books = Books("judge")
+    books.latencies.extend(i / 100 for i in range(101))
+    stats = books.stats()
+    assert (stats["judge/latency_p50_s"], stats["judge/latency_p95_s"]) == pytest.approx((0.5, 0.95))
