@@ -92,6 +92,10 @@ class Engine:
         """Return the version of the weights, as stamped after the last load."""
         return self._loop.version
 
+    async def stats(self) -> dict[str, float]:
+        """Return counts since the engine's start: seconds at work, tokens drawn."""
+        return {"seconds": self._loop.busy_s, "tokens": float(self._loop.num_tokens)}
+
     def reset_caches(self, engine: Any) -> None:
         """Forget keys, values and image features. Running requests start over with the tokens they have."""
         # First, so that running requests give back what they hold in the encoder's cache.

@@ -9,6 +9,7 @@ import itertools
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -44,6 +45,10 @@ class EngineLoop:
     def __init__(self, build: Callable[[], Any]):
         """`build` makes the LLMEngine; it is called inside the thread and its failure reaches `ready`."""
         self.version = 0
+        self.busy_s = 0.0
+        """Seconds spent in the engine's steps: without requests there are none."""
+        self.num_tokens = 0
+        """Tokens drawn."""
         self.ready: Future[None] = Future()
         self.error: BaseException | None = None
         self._build = build
@@ -112,7 +117,10 @@ class EngineLoop:
                 is_idle = self._is_paused or not engine.has_unfinished_requests()
                 self._run_commands(engine, is_idle)
                 if not self._is_paused and engine.has_unfinished_requests():
-                    for output in engine.step():
+                    began = time.monotonic()
+                    outputs = engine.step()
+                    self.busy_s += time.monotonic() - began
+                    for output in outputs:
                         self._deliver(output)
         except BaseException as error:  # the thread's last act: whoever waits has to hear of it
             _log.exception("the vLLM engine died")
@@ -142,6 +150,7 @@ class EngineLoop:
         if generation.version is None and piece.token_ids:
             generation.version = self.version
         generation.token_ids += piece.token_ids
+        self.num_tokens += len(piece.token_ids)
         generation.logprobs += [
             entry[token].logprob for token, entry in zip(piece.token_ids, piece.logprobs or [], strict=True)
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,15 @@ class Samplers:
     async def each(self, method: str, *args: Any) -> list[Any]:
         """Call a method of all engines at once and return the answers in their order."""
         return list(await asyncio.gather(*[getattr(engine, method).remote(*args) for engine in self.engines]))
+
+    async def stats(self) -> dict[str, float]:
+        """Return the engines' counts since their start, added up and keyed `samplers/...`."""
+        answers = await asyncio.gather(*[engine.stats.remote() for engine in self.engines], return_exceptions=True)
+        total: Counter[str] = Counter()
+        for answer in answers:
+            if isinstance(answer, dict):  # an engine that restarts just now counts from 0 again
+                total.update(answer)
+        return {f"samplers/{name}": count for name, count in total.items()}
 
     async def shutdown(self) -> None:
         """End the engines."""

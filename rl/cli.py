@@ -65,6 +65,7 @@ def _add(commands: argparse._SubParsersAction, name: str, run: Callable, text: s
 
 
 def _train(chosen: argparse.Namespace) -> int:
+    from rl.alerts import Collapsed
     from rl.recipe_file import load_recipe
     from rl.stream import RolloutsFailed
     from rollout.roles import PublishError
@@ -75,7 +76,7 @@ def _train(chosen: argparse.Namespace) -> int:
     plan = prepare(recipe, is_resumed=chosen.resume)
     try:
         asyncio.run(run(plan))
-    except (RolloutsFailed, PublishError) as error:
+    except (RolloutsFailed, PublishError, Collapsed) as error:
         print(f"interleave: the run stopped: {error}", file=sys.stderr)
         return 1
     except ValueError as error:

@@ -16,9 +16,12 @@ from actors.config import (
     SamplerConfig,
 )
 from rewards.compose import TermConfig
+from rl.alerts import AlertConfig, check_names
 from rollout.single_step import Baseline, Regenerate
 
 REPO = Path(__file__).resolve().parent.parent
+BACKENDS = ("wandb", "tensorboard")
+"""Trackers (`rl/trackers.py`)."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,19 @@ class EvaluationConfig:
 class TrackingConfig:
     """Where metrics go, beside the run folder's metrics.jsonl."""
 
-    wandb: bool = True
-    """Weights & Biases; offline (in the run folder) unless WANDB_API_KEY is set."""
+    backends: list[str] = field(default_factory=lambda: ["wandb"])
+    """wandb (offline, in the run folder, unless WANDB_API_KEY is set) and tensorboard; [] for plain files alone."""
     project: str = "interleave"
+    """W&B's project."""
+    alerts: AlertConfig = field(default_factory=AlertConfig)
+    """When to say that a run collapses."""
+    stop_on: list[str] = field(default_factory=list)
+    """Names of alerts that also save a checkpoint and stop the run."""
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.backends) - set(BACKENDS)):
+            raise ValueError(f"tracking.backends has {', '.join(unknown)}; known are {', '.join(BACKENDS)}")
+        check_names(self.stop_on)
 
 
 @dataclass(frozen=True)

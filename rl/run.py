@@ -34,6 +34,7 @@ from rl import checkpoint
 from rl.advantages import check_names
 from rl.config import REPO, Recipe, resolve_path
 from rl.evaluation import Change, Evaluation, Evaluator, compare
+from rl.loop_watch import watch_loop
 from rl.recipe_file import differences, load_recipe, to_yaml
 from rl.report import table_rows, write_report
 from rl.stream import RolloutStream
@@ -68,6 +69,10 @@ class Stack:
     judge: Judge
     workers: RolloutWorkers
     ledger: Ledger
+
+    async def stats(self) -> dict[str, float]:
+        """Return what the services have counted since the start, keyed `service/name`."""
+        return await self.workers.stats() | await self.samplers.stats()
 
 
 @dataclass(frozen=True)
@@ -117,22 +122,23 @@ async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
     console.print(
         f"[bold]{recipe.name}[/]  {len(plan.training)} tasks, {len(plan.heldout)} held out; starting the actors ..."
     )
-    async with stack(plan) as actors:
+    async with stack(plan) as actors, watch_loop() as watch:
         console.print(f"actors are up after {time.monotonic() - start:.0f} s")
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
         await asyncio.to_thread(actors.ledger.begin, done + 1)
-        log = Log(recipe, resumed_after=done, console=console)
+        log = await Log.start(recipe, resumed_after=done, console=console, stats=actors.stats, watch=watch)
         try:
             log.metrics(await actors.policy.publish(actors.samplers))
             changes = await _train_between_evaluations(plan, actors, log, done)
         finally:
-            log.close()
+            await log.close()
             await asyncio.to_thread(compact, run_dir / "ledger")
         await actors.policy.export(run_dir / "export")
         # While the actors live: without a shared file system some of its images are still on other nodes.
         report = await asyncio.to_thread(write_report, run_dir, Store(Path(recipe.store).resolve()), changes)
     _print_closing(console, recipe, changes, time.monotonic() - start)
     console.print(f"report  {report}\nexport  {run_dir / 'export'}")
+    console.print(f"loop    {watch}")
     return Outcome(run_dir, changes)
 
 
@@ -148,7 +154,7 @@ async def _train_between_evaluations(plan: Plan, actors: Stack, log: Log, done: 
         before = Evaluation.load(saved)
     else:
         before = await evaluator(recipe.evaluation.num_tasks, Phase.BEFORE)
-        log.evaluation(before, Phase.BEFORE, step=0)
+        await log.evaluation(before, Phase.BEFORE, step=0)
     await train(
         recipe,
         actors.policy,
@@ -158,9 +164,8 @@ async def _train_between_evaluations(plan: Plan, actors: Stack, log: Log, done: 
         log,
     )
     after = await evaluator(recipe.evaluation.num_tasks, Phase.AFTER, recipe.num_steps)
-    log.metrics(await actors.workers.stats())
-    log.evaluation(after, Phase.AFTER, step=recipe.num_steps)
-    return compare(before, after)
+    await log.evaluation(after, Phase.AFTER, step=recipe.num_steps)
+    return await asyncio.to_thread(compare, before, after)
 
 
 @asynccontextmanager

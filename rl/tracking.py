@@ -1,94 +1,135 @@
-"""One place where metrics are logged: metrics.jsonl, W&B and the terminal."""
+"""One place where metrics are logged: metrics.jsonl, the trackers and the terminal."""
 
 from __future__ import annotations
 
-import json
-import os
+import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from statistics import fmean
-from typing import Any, cast
+from typing import Any
 
 from rich.console import Console
 
 from actors.store import Store
+from rl.alerts import Alerts
 from rl.batch import batch_metrics
 from rl.config import Recipe
 from rl.evaluation import Evaluation
+from rl.loop_watch import LoopWatch
 from rl.metrics import group_metrics
+from rl.metrics_file import append_metrics, drop_metrics_after, read_metrics
 from rl.pictures import strips
+from rl.service_metrics import idle_shares, step_metrics, throughput
+from rl.step_table import StepTable
+from rl.trackers import Tracker, start_trackers
 from rollout.types import Group, Phase
 
-_COLUMNS = (
-    ("reward", "reward/mean", "{:6.3f}"),
-    ("sem. gain", "critique/semantic_gain", "{:+9.2f}"),
-    ("verdict", "critique/verdict_accuracy", "{:7.0%}"),
-    ("parsed", "critique/parse_rate", "{:6.0%}"),
-    ("varied", "rollout/variance_share", "{:6.0%}"),
-    ("failed", "rollout/failure_share", "{:6.0%}"),
-    ("entropy", "policy/entropy", "{:7.3f}"),
-    ("grad", "policy/grad_norm", "{:6.2f}"),
-    ("gap", "publish/max_logprob_gap", "{:7.0e}"),
-)
-_HEADER_EVERY = 20
+__all__ = ["Log", "Stats", "read_metrics"]
+
+Stats = Callable[[], Awaitable[Mapping[str, float]]]
+"""Returns what the services have counted so far, keyed `service/name`."""
+
 _NUM_PICTURES = 8
 
 
 class Log:
-    """Collects a step's metrics and writes them together when the step ends."""
+    """Collects a step's metrics and writes them together when the step ends.
 
-    def __init__(self, recipe: Recipe, *, resumed_after: int = 0, console: Console | None = None):
+    Files and trackers have a thread of their own: the loop has rollouts to look after.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        resumed_after: int = 0,
+        console: Console | None = None,
+        stats: Stats | None = None,
+        watch: LoopWatch | None = None,
+    ):
+        """Prepare a log; `start` makes one that may be used."""
+        self.collapse: str | None = None
+        """Why the run is to stop, by the recipe's `tracking.stop_on`."""
         self._recipe = recipe
         self._folder = Path(recipe.run_dir)
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._console = console or Console(highlight=False, soft_wrap=True)
-        self._path = self._folder / "metrics.jsonl"
-        self._first_step = resumed_after + 1
-        _drop_rows_after(self._path, resumed_after)
-        self._wandb = _start_wandb(recipe, self._first_step) if recipe.tracking.wandb else None
-        if self._wandb is not None and resumed_after:
-            for row in read_metrics(self._folder):
-                self._wandb.log(row)
+        self._table = StepTable(self._console, recipe.num_steps)
+        self._stats, self._watch = stats, watch
+        self._alerts = Alerts(recipe.tracking.alerts)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracking")
+        self._trackers: list[Tracker] = []
+        self._counts: Mapping[str, float] = {}
         self._step = resumed_after
         self._row: dict[str, float] = {}
         self._mark = time.monotonic()
         self._seconds: list[float] = []
 
-    @contextmanager
-    def step(self, step: int) -> Iterator[None]:
-        """Collect the metrics of one step; write them when it ends without an error."""
-        self._step, self._row = step, {"seconds/waiting_for_rollouts": time.monotonic() - self._mark}
-        yield
-        self._seconds.append(time.monotonic() - self._mark)
-        self._mark = time.monotonic()
-        self._row["seconds/step"] = self._seconds[-1]
-        self._write(self._row)
-        self._show(self._row)
-        self._row = {}
+    @classmethod
+    async def start(cls, recipe: Recipe, **options: Any) -> Log:
+        """Open files and trackers; the options are those of the class. A resumed run goes on where it was saved."""
+        log = cls(recipe, **options)
+        kept = await log._in_thread(log._open)
+        for row in kept:
+            log._alerts.observe(row)
+        await log._services()  # what was counted before is no step's
+        return log
 
-    def groups(self, groups: Sequence[Group]) -> None:
-        """Log what a step's rollouts say."""
-        self.metrics({**group_metrics(groups), **batch_metrics(groups, self._recipe)})
+    @asynccontextmanager
+    async def step(self, step: int) -> AsyncIterator[None]:
+        """Collect the metrics of one step; write them when it ends without an error."""
+        waited = time.monotonic() - self._mark - self._row.get("seconds/saving", 0.0)
+        self._step = step
+        self._row["seconds/waiting_for_rollouts"] = waited
+        yield
+        seconds = time.monotonic() - self._mark
+        self._mark = time.monotonic()
+        self._seconds.append(seconds)
+        self._row["seconds/step"] = seconds
+        self._row |= await self._services()
+        self._row |= idle_shares(self._row, seconds, self._recipe)
+        self._row |= throughput(self._row, seconds - self._row.get("seconds/evaluation", 0.0), self._recipe)
+        self._watch_loop()
+        await self._alert()
+        row, self._row = self._row, {}
+        await self._in_thread(self._write, row, step)
+        self._table.show(step, row, fmean(self._seconds) * (self._recipe.num_steps - step))
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Log how long something took, as `seconds/name`; what is outside of steps counts to the next one."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            key = f"seconds/{name}"
+            self._row[key] = self._row.get(key, 0.0) + time.monotonic() - began
+
+    def groups(self, groups: Sequence[Group], version: int = 0) -> None:
+        """Log what a step's rollouts say; `version` is the policy's that will learn from them."""
+        self.metrics({**group_metrics(groups, version), **batch_metrics(groups, self._recipe)})
 
     def metrics(self, metrics: Mapping[str, float]) -> None:
         self._row.update(metrics)
 
-    def evaluation(self, evaluation: Evaluation, phase: Phase = Phase.DURING, step: int | None = None) -> None:
+    async def evaluation(self, evaluation: Evaluation, phase: Phase = Phase.DURING, step: int | None = None) -> None:
         """Log an evaluation; before and after training it stands by itself, outside a step."""
         step = self._step if step is None else step
-        self._log_pictures(evaluation.groups, step)
-        figures = {f"eval/{name}": value for name, value in evaluation.figures().items()}
-        figures["eval/failed_samples"] = float(evaluation.num_failed)
+        figures = evaluation.figures()
+        values = {f"eval/{name}": value for name, value in figures.items()}
+        values["eval/failed_samples"] = float(evaluation.num_failed)
+        await self._in_thread(self._show_pictures, evaluation.groups, step)
         if phase is Phase.DURING:
-            self.metrics(figures)
+            self.metrics(values)
         else:
-            evaluation.save(self._folder / f"evaluation_{phase}.json")
-            self._write({**self._row, **{f"{key}_{phase}": value for key, value in figures.items()}}, step)
-            self._row = {}
-        self._mark = time.monotonic() if phase is Phase.BEFORE else self._mark
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in evaluation.figures().items())
+            self._row |= {f"{key}_{phase}": value for key, value in values.items()} | await self._services()
+            row, self._row = self._row, {}
+            await self._in_thread(evaluation.save, self._folder / f"evaluation_{phase}.json")
+            await self._in_thread(self._write, row, step)
+            self._mark = time.monotonic()
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
         lost = f", {evaluation.num_failed} lost" if evaluation.num_failed else ""
         self._console.print(f"[bold]evaluation {phase}[/] ({len(evaluation.rows)} answers{lost})  {shown}")
 
@@ -98,78 +139,50 @@ class Log:
     def say(self, text: str) -> None:
         self._console.print(text)
 
-    def close(self) -> None:
-        if self._wandb is not None:
-            self._wandb.finish()
+    async def close(self) -> None:
+        for tracker in self._trackers:
+            await self._in_thread(tracker.close)
+        self._thread.shutdown()
 
-    def _log_pictures(self, groups: Sequence[Group], step: int) -> None:
-        if self._wandb is None:
+    async def _services(self) -> dict[str, float]:
+        if self._stats is None:
+            return {}
+        before, self._counts = self._counts, await self._stats()
+        return step_metrics(before, self._counts)
+
+    def _watch_loop(self) -> None:
+        if self._watch is None:
             return
-        import wandb
+        metrics, slow = self._watch.take()
+        self._row |= metrics
+        if slow:
+            self.warn(f"the loop was held up by a callback that computes: {slow[0]}")
 
-        store = Store(Path(self._recipe.store).resolve())
-        pictures = [wandb.Image(image, caption=caption) for image, caption in strips(groups, store, _NUM_PICTURES)]
-        self._wandb.log({"step": step, "before | rejected | regenerated": pictures})
+    async def _alert(self) -> None:
+        for alert in self._alerts.observe(self._row):
+            self.warn(f"alert {alert.text}")
+            for tracker in self._trackers:
+                await self._in_thread(tracker.alert, f"{self._recipe.name}: {alert.name}", alert.text, self._step)
+            if alert.name in self._recipe.tracking.stop_on:
+                self.collapse = self.collapse or alert.text
+        self._row |= self._alerts.flags()
 
-    def _write(self, row: Mapping[str, float], step: int | None = None) -> None:
-        step = self._step if step is None else step
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **row}) + "\n")
-        if self._wandb is not None:
-            self._wandb.log({"step": step, **row})
+    def _open(self) -> list[dict[str, Any]]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        kept = drop_metrics_after(self._folder, self._step)
+        self._trackers = start_trackers(self._recipe, self._step + 1, kept)
+        return kept
 
-    def _show(self, row: Mapping[str, float]) -> None:
-        if (self._step - self._first_step) % _HEADER_EVERY == 0:
-            titles = "  ".join(title.rjust(len(form.format(0.0))) for title, _, form in _COLUMNS)
-            self._console.print(f"[bold]{'step':>9}  {titles}    left[/]")
-        cells = "  ".join(
-            form.format(row[key]) if key in row else "-".rjust(len(form.format(0.0))) for _, key, form in _COLUMNS
-        )
-        left = fmean(self._seconds) * (self._recipe.num_steps - self._step)
-        self._console.print(f"{self._step:>4}/{self._recipe.num_steps:<4}  {cells}  {_minutes(left):>6}")
+    def _write(self, row: Mapping[str, float], step: int) -> None:
+        append_metrics(self._folder, {"step": step, **row})
+        for tracker in self._trackers:
+            tracker.log(row, step)
 
+    def _show_pictures(self, groups: Sequence[Group], step: int) -> None:
+        if self._trackers:
+            pictures = list(strips(groups, Store(Path(self._recipe.store).resolve()), _NUM_PICTURES))
+            for tracker in self._trackers:
+                tracker.images("before | rejected | regenerated", pictures, step)
 
-def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """Return the rows of a run's metrics.jsonl."""
-    path = run_dir / "metrics.jsonl"
-    return list(_readable(path)) if path.exists() else []
-
-
-def _readable(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a file whose last line a kill may have torn."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):
-            yield json.loads(line)
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-
-def _drop_rows_after(path: Path, step: int) -> None:
-    """Drop what a resumed run will log again."""
-    if not path.exists():
-        return
-    kept = [row for row in _readable(path) if row["step"] <= step and "eval/reward_after" not in row]
-    temporary = path.with_suffix(".writing")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def _start_wandb(recipe: Recipe, first_step: int) -> Any:
-    """Start a W&B run. A resumed run gets one of its own with the kept rows, so that no step is charted twice."""
-    import wandb
-    from omegaconf import OmegaConf
-
-    is_online = bool(os.environ.get("WANDB_API_KEY")) and os.environ.get("WANDB_MODE") != "offline"
-    run = wandb.init(
-        project=recipe.tracking.project,
-        name=recipe.name if first_step == 1 else f"{recipe.name} from step {first_step}",
-        group=recipe.name,
-        dir=recipe.run_dir,
-        mode="online" if is_online else "offline",
-        config=cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(recipe))),
-        settings=wandb.Settings(silent=True, console="off"),
-    )
-    run.define_metric("*", step_metric="step")
-    return run
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)

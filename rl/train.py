@@ -5,9 +5,11 @@ tasks -> RolloutStream -> groups -> advantages -> Policy.update -> Policy.publis
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from rl import checkpoint
+from rl.alerts import Collapsed
 from rl.batch import learnable, make_batch
 from rl.config import Recipe
 from rl.evaluation import Evaluation
@@ -27,17 +29,23 @@ async def train(
     """Teach the critic by GRPO: roll out groups, compare within each group, update, publish."""
     async with stream:
         async for step, groups in stream:  # sampled at most max_staleness updates ago
-            with log.step(step):
-                log.groups(groups)
+            async with log.step(step):
+                log.groups(groups, policy.version)
                 check_failures(groups, recipe.rollout.max_failure_share, f"step {step}")
-                batch = make_batch(learnable(groups, recipe), recipe)
+                batch = await asyncio.to_thread(make_batch, learnable(groups, recipe), recipe)
                 if batch is None:
                     log.warn("no group has reward variance; nothing to learn from this step")
                 else:
-                    log.metrics(await policy.update(batch))
-                    log.metrics(await policy.publish(samplers))
+                    with log.timed("update"):
+                        log.metrics(await policy.update(batch))
+                    with log.timed("publish"):
+                        log.metrics(await policy.publish(samplers))
                 stream.advance(step)
                 if recipe.evaluates_at(step):
-                    log.evaluation(await evaluate(step))
-            if recipe.saves_at(step):
-                await checkpoint.save(recipe, policy, step)
+                    with log.timed("evaluation"):
+                        await log.evaluation(await evaluate(step))
+            if recipe.saves_at(step) or log.collapse:
+                with log.timed("saving"):
+                    await checkpoint.save(recipe, policy, step)
+            if log.collapse:
+                raise Collapsed(log.collapse)

@@ -10,7 +10,7 @@ from rich.console import Console
 from actors.ledger import Ledger
 from actors.store import Store
 from rewards.compose import WeightedSum
-from rl.evaluation import Evaluator, compare
+from rl.evaluation import Evaluation, Evaluator, compare
 from rl.report import write_report
 from rl.tracking import Log, read_metrics
 from rollout.single_step import SingleStep
@@ -42,16 +42,21 @@ def test_the_page_shows_table_curves_and_examples(tmp_path):
     recipe = make_recipe(tmp_path / "run")
     roll_out = recorded(step.roll_out, Ledger.open(tmp_path / "run" / "ledger", store=store))
     evaluator = Evaluator(recipe.evaluation, tasks, roll_out, {"semantic_gain": 0.5})
-    evaluation = asyncio.run(evaluator(0, Phase.BEFORE))
-    asyncio.run(evaluator(0, Phase.AFTER, 2))
-    log = Log(recipe, console=Console(quiet=True))
-    log.evaluation(evaluation, "before", step=0)
-    for number in (1, 2):
-        with log.step(number):
-            log.groups(evaluation.groups)
-    log.metrics({"generator/calls": 7.0})
-    log.evaluation(evaluation, "after", step=2)
-    log.close()
+
+    async def follow() -> Evaluation:
+        evaluation = await evaluator(0, Phase.BEFORE)
+        await evaluator(0, Phase.AFTER, 2)
+        log = await Log.start(recipe, console=Console(quiet=True))
+        await log.evaluation(evaluation, Phase.BEFORE, step=0)
+        for number in (1, 2):
+            async with log.step(number):
+                log.groups(evaluation.groups)
+        log.metrics({"generator/calls": 7.0})
+        await log.evaluation(evaluation, Phase.AFTER, step=2)
+        await log.close()
+        return evaluation
+
+    evaluation = asyncio.run(follow())
     after = read_metrics(tmp_path / "run")[-1]
     assert after["generator/calls"] == 7.0  # what was logged between the steps ...
     assert "rollout/samples" not in after  # ... without the last step's own

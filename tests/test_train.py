@@ -36,7 +36,7 @@ def make_recipe(folder, **changes) -> Recipe:
         num_steps=20,
         rollout=RolloutConfig(groups_per_step=4, n=8),
         reward=RewardConfig(TERMS),
-        tracking=TrackingConfig(wandb=False),
+        tracking=TrackingConfig(backends=[]),
         evaluation=EvaluationConfig(num_tasks=0, num_seeds=2),
     )
     return replace(recipe, **changes)
@@ -62,11 +62,11 @@ async def run(recipe, policy, sampler=None, generator=None, first_step=1):
     roll_out = recorded(step.roll_out, Ledger.open(Path(recipe.run_dir) / "ledger", first_step=first_step))
     stream = RolloutStream(recipe, [make_task(i) for i in range(12)], roll_out, first_step=first_step)
     evaluator = Evaluator(recipe.evaluation, [make_task(i) for i in range(100, 105)], roll_out, {"semantic_gain": 0.5})
-    log = Log(recipe, resumed_after=first_step - 1, console=Console(quiet=True))
+    log = await Log.start(recipe, resumed_after=first_step - 1, console=Console(quiet=True), stats=step.stats)
     try:
         await train(recipe, policy, sampler, stream, lambda step: evaluator(0, step=step), log)
     finally:
-        log.close()
+        await log.close()
 
 
 @pytest.mark.parametrize("max_staleness", [0, 2])

@@ -1,0 +1,43 @@
+"""A run's metrics.jsonl: one row a step, whatever else follows the run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+_NAME = "metrics.jsonl"
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the rows of a run's metrics.jsonl."""
+    path = run_dir / _NAME
+    return list(_readable(path)) if path.exists() else []
+
+
+def append_metrics(run_dir: Path, row: Mapping[str, Any]) -> None:
+    """Add a row."""
+    with (run_dir / _NAME).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def drop_metrics_after(run_dir: Path, step: int) -> list[dict[str, Any]]:
+    """Drop what a resumed run will log again and return the rows that stay."""
+    path = run_dir / _NAME
+    if not path.exists():
+        return []
+    kept = [row for row in _readable(path) if row["step"] <= step and "eval/reward_after" not in row]
+    temporary = path.with_suffix(".writing")
+    temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    os.replace(temporary, path)
+    return kept
+
+
+def _readable(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file whose last line a kill may have torn."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):
+            yield json.loads(line)

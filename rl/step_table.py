@@ -1,0 +1,43 @@
+"""The terminal's table: one line a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+
+_COLUMNS = (
+    ("reward", "reward/mean", "{:6.3f}"),
+    ("sem. gain", "critique/semantic_gain", "{:+9.2f}"),
+    ("verdict", "critique/verdict_accuracy", "{:7.0%}"),
+    ("parsed", "critique/parse_rate", "{:6.0%}"),
+    ("alike", "rollout/zero_variance_share", "{:5.0%}"),
+    ("failed", "rollout/failure_share", "{:6.0%}"),
+    ("entropy", "policy/entropy", "{:7.3f}"),
+    ("grad", "policy/grad_norm", "{:6.2f}"),
+    ("gap", "publish/max_logprob_gap", "{:7.0e}"),
+)
+_HEADER_EVERY = 20
+
+
+class StepTable:
+    """Prints the header now and then, and a line for each step."""
+
+    def __init__(self, console: Console, num_steps: int):
+        self._console = console
+        self._num_steps = num_steps
+        self._num_lines = 0
+
+    def show(self, step: int, row: Mapping[str, float], seconds_left: float) -> None:
+        if self._num_lines % _HEADER_EVERY == 0:
+            titles = "  ".join(title.rjust(len(form.format(0.0))) for title, _, form in _COLUMNS)
+            self._console.print(f"[bold]{'step':>9}  {titles}    left[/]")
+        self._num_lines += 1
+        cells = "  ".join(
+            form.format(row[key]) if key in row else "-".rjust(len(form.format(0.0))) for _, key, form in _COLUMNS
+        )
+        self._console.print(f"{step:>4}/{self._num_steps:<4}  {cells}  {_minutes(seconds_left):>6}")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
