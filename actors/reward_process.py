@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.reward_child import LENGTH, late
@@ -58,23 +58,30 @@ def start(term: TermConfig) -> Started:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
+    started = Started(process, ours, Traits(False))
     try:
-        ours.settimeout(START_TIMEOUT_S)
-        with ours.makefile("rb") as stream:
-            hello = json.loads(stream.read(*LENGTH.unpack(stream.read(LENGTH.size))))
-        ours.settimeout(None)
-        if "error" in hello:
-            raise RewardError(hello["kind"], term.fn, hello["error"])
-    except BaseException as error:
-        Started(process, ours, Traits(False)).close()
-        if isinstance(error, TimeoutError):
-            raise RewardError("import", term.fn, f"not imported within {START_TIMEOUT_S:g} s") from None
-        if isinstance(error, OSError | ValueError) and not isinstance(error, RewardError):
-            raise RewardError(
-                "import", term.fn, f"its process ended while importing it ({process.returncode})"
-            ) from None
-        raise
-    return Started(process, ours, Traits(hello["is_async"], tuple(hello["needs"])))
+        hello = _hello(ours)
+    except TimeoutError:
+        started.close()
+        raise RewardError("import", term.fn, f"not imported within {START_TIMEOUT_S:g} s") from None
+    if hello is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)
+        hello = {"kind": "import", "error": f"its process ended while importing it ({_cause(process.returncode)})"}
+    if "error" in hello:
+        started.close()
+        raise RewardError(hello["kind"], term.fn, hello["error"])
+    return replace(started, traits=Traits(hello["is_async"], tuple(hello["needs"])))
+
+
+def _hello(channel: socket.socket) -> dict[str, Any] | None:
+    """Return the process's first message; None when it ended without one."""
+    channel.settimeout(START_TIMEOUT_S)
+    with channel.makefile("rb") as stream:
+        head = stream.read(LENGTH.size)
+        hello = json.loads(stream.read(*LENGTH.unpack(head))) if len(head) == LENGTH.size else None
+    channel.settimeout(None)
+    return hello
 
 
 class _Gone(Exception):

@@ -18,22 +18,25 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.cluster import ray_cluster
+from actors.config import EvidenceConfig
 from actors.generator import Generator
-from actors.judge import Judge
+from actors.judge import describe_judge, start_judge
 from actors.ledger import Ledger
 from actors.ledger_table import compact
 from actors.ledger_writer import start_ledger
+from actors.observer import start_observers
 from actors.policy import Policy
+from actors.reward_runner import RewardRunner
 from actors.rollout_worker import RolloutWorkers
 from actors.sampler import Samplers
 from actors.store import Store
 from actors.store_server import attended_store
 from data.records import load_tasks
-from rewards.compose import WeightedSum
 from rl import checkpoint
 from rl.advantages import check_names
 from rl.config import REPO, Recipe, resolve_path
 from rl.evaluation import Change, Evaluation, Evaluator, compare
+from rl.evidence import idle_evidence, needed_evidence
 from rl.loop_watch import watch_loop
 from rl.recipe_file import differences, load_recipe, to_yaml
 from rl.report import table_rows, write_report
@@ -41,8 +44,9 @@ from rl.stream import RolloutStream
 from rl.tracking import Log
 from rl.train import train
 from rollout.critic import render_messages
+from rollout.roles import Judge
 from rollout.seeds import seed_of
-from rollout.single_step import Regenerate, SingleStep
+from rollout.single_step import Baseline, Regenerate, SingleStep
 from rollout.types import Phase, SamplingParams, Task
 
 _MAY_CHANGE = {
@@ -83,7 +87,9 @@ class Plan:
     training: list[Task]
     heldout: list[Task]
     template: str
-    reward: WeightedSum
+    reward: RewardRunner
+    evidence: dict[str, EvidenceConfig]
+    """What the reward needs beside the judge's scores."""
     is_resumed: bool
 
 
@@ -103,14 +109,16 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> Plan:
     )
     _model(recipe.policy.model, "policy.model")
     _model(recipe.generator.model, "generator.model")
+    describe_judge(recipe.judge)
     prompt = resolve_path(recipe.rollout.prompt)
     if not prompt.is_file():
         raise ValueError(f"rollout.prompt is {recipe.rollout.prompt}: there is no such file")
     template = prompt.read_text(encoding="utf-8")
     render_messages(template, training[0])
-    plan = Plan(recipe, training, heldout, template, WeightedSum(tuple(recipe.reward.terms)), is_resumed)
     _check_run_dir(recipe, is_resumed)
-    return plan
+    reward = RewardRunner(recipe.reward.terms)
+    evidence = needed_evidence(recipe, reward.check())
+    return Plan(recipe, training, heldout, template, reward, evidence, is_resumed)
 
 
 async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
@@ -122,6 +130,8 @@ async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
     console.print(
         f"[bold]{recipe.name}[/]  {len(plan.training)} tasks, {len(plan.heldout)} held out; starting the actors ..."
     )
+    if idle := idle_evidence(recipe, plan.evidence):
+        console.print(f"[yellow]{idle}[/]")
     async with stack(plan) as actors, watch_loop() as watch:
         console.print(f"actors are up after {time.monotonic() - start:.0f} s")
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
@@ -192,13 +202,14 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
                 store_root,
                 f"generator-{run_id}",
             ),
-            Judge.start(recipe.judge, store_root, f"judge-{run_id}"),
+            start_judge(recipe.judge, store_root, f"judge-{run_id}", Path(recipe.run_dir) / "ledger"),
+            start_observers(plan.evidence, store_root, f"evidence-{run_id}", Path(recipe.run_dir) / "ledger"),
             return_exceptions=True,  # else the others would go on starting while Ray is shut down
         )
         for error in started:
             if isinstance(error, BaseException):
                 raise error
-        policy, samplers, generator, judge = started
+        policy, samplers, generator, judge, observers = started
         journey = SingleStep(
             sampler=samplers,
             generator=generator,
@@ -207,6 +218,8 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
             template=plan.template,
             params=SamplingParams(recipe.rollout.temperature, recipe.rollout.max_tokens),
             regenerate=Regenerate(recipe.rollout.regenerate),
+            baseline=Baseline(recipe.rollout.baseline),
+            observers=observers,
         )
         ledger = start_ledger(Path(recipe.run_dir) / "ledger", store=Store(store_root))
         workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
@@ -243,8 +256,8 @@ def _explain(run_dir: Path, recipe: Recipe) -> None:
     """Write what the run can be explained by: resolved recipe, versions, commit."""
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
-    versions = {package: version(package) for package in _PACKAGES}
-    versions |= {"python": platform.python_version(), "commit": _commit()}
+    versions: dict[str, Any] = {package: version(package) for package in _PACKAGES}
+    versions |= {"python": platform.python_version(), "commit": _commit(), "judge": describe_judge(recipe.judge)}
     (run_dir / "versions.json").write_text(json.dumps(versions, indent=1))
 
 

@@ -82,6 +82,10 @@ class Observer(Protocol):
         """Return what there is to see, JSON-able or `Scores`. Raises `JudgeError`."""
         ...
 
+    async def stats(self) -> dict[str, float]:
+        """Return counts of this process since its start, keyed `evidence/...`."""
+        ...
+
 
 class BudgetSpent(RuntimeError):
     """The run has paid what its recipe allows: no failure of a sample, but the end of the run."""

@@ -88,8 +88,11 @@ class SingleStep:
         return Group(request.task, tuple(await all_of(self._sample(request, i) for i in range(request.n))))
 
     async def stats(self) -> dict[str, float]:
-        """Return what generator and judge counted in this process."""
-        return await self.generator.stats() | await self.judge.stats()
+        """Return what generator, judge and observers counted in this process."""
+        others = (self.generator, self.judge, *self.observers.values())
+        return {
+            key: count for counts in await all_of(other.stats() for other in others) for key, count in counts.items()
+        }
 
     async def _sample(self, request: GroupRequest, index: int) -> Sample:
         task, seed = request.task, seed_of(request.seed, request.task.id, index)

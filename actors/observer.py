@@ -1,0 +1,189 @@
+"""What rewards look at beside the judge's scores, each thing seen once: by a function, or by a second judge."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from actors.bill import Books
+from actors.config import EvidenceConfig
+from actors.judge import describe_judge, start_judge
+from actors.owner import Owner
+from actors.paid_call import PaidCalls
+from actors.pool import Pool, deploy, pool_name, replica_options
+from actors.retry import CallError, Fault, RetryPolicy
+from actors.service import Pooled
+from actors.store import Store
+from rewards.compose import raised
+from rewards.functions import FunctionError, load_function
+from rollout.concurrency import all_of
+from rollout.roles import Judge, JudgeError, Observer
+from rollout.types import ScoreRequest, Scores
+
+Look = Callable[[Image.Image | None, Image.Image, str], Any]
+"""`look(before, after, instruction)`; must give equal answers, that JSON can hold, for equal arguments."""
+_NUM_ARGUMENTS = 3
+
+
+async def start_observers(
+    evidence: Mapping[str, EvidenceConfig], store_root: Path | str, service: str, ledger_folder: Path | str | None
+) -> dict[str, Observer]:
+    """Start who gathers each piece of evidence, by its name. Raises ValueError for one that cannot work."""
+    for name, config in evidence.items():
+        check_evidence(name, config)
+    starting = [
+        _start(name, config, store_root, f"{service}-{name}", ledger_folder) for name, config in evidence.items()
+    ]
+    return dict(zip(evidence, await all_of(starting), strict=True))
+
+
+def check_evidence(name: str, config: EvidenceConfig) -> None:
+    """Raise ValueError where a function or a judge's prompt is missing."""
+    if config.judge is not None:
+        describe_judge(config.judge)
+        return
+    try:
+        _load(config.fn)
+    except Exception as error:
+        detail = error if isinstance(error, FunctionError) else f"its module {raised(error)}"
+        raise ValueError(f"evidence.{name}.fn {config.fn}: {detail}") from error
+
+
+async def _start(
+    name: str, config: EvidenceConfig, store_root: Path | str, service: str, ledger_folder: Path | str | None
+) -> Observer:
+    area = f"evidence/{name}"
+    if config.judge is not None:
+        return JudgeObserver(await start_judge(config.judge, store_root, service, ledger_folder, area=area))
+    root = str(Path(store_root).absolute())
+    pool = await deploy(
+        pool_name(service, root),
+        partial(LookingReplica, config.fn, root),
+        num_replicas=config.num_replicas,
+        max_ongoing=config.max_concurrency,
+        actor_options=replica_options(config.cpus_per_replica, config.gpus_per_replica, 1),
+    )
+    ledger = None if ledger_folder is None else str(Path(ledger_folder).absolute())
+    make = partial(_make_calls, config, root, pool, area, ledger)
+    return FunctionObserver(_identity(config.fn), root, await Owner.start(make, is_local=config.num_replicas == 0))
+
+
+def _make_calls(
+    config: EvidenceConfig, store_root: str, pool: Pool, area: str, ledger_folder: str | None, is_continued: bool
+) -> PaidCalls:
+    return PaidCalls(
+        Store(store_root),
+        RetryPolicy(config.timeout_s, num_attempts=1),
+        Pooled(pool.call, max(1, config.num_replicas) * config.max_concurrency),
+        Books(area, ledger_folder, is_continued=is_continued),
+    )
+
+
+@dataclass(frozen=True)
+class JudgeObserver:
+    """A second judge: the evidence is its scores."""
+
+    judge: Judge
+
+    async def observe(self, request: ScoreRequest) -> Scores:
+        """Return the scores. Raises `JudgeError`, `BudgetSpent`."""
+        return await self.judge.score(request)
+
+    async def stats(self) -> dict[str, float]:
+        """Return the judge's bill, keyed `evidence/<name>/...`."""
+        return await self.judge.stats()
+
+
+@dataclass(frozen=True)
+class FunctionObserver:
+    """A function of the pictures: the evidence is what it returns. Each look is done once, whoever asks."""
+
+    identity: str
+    """The function with a digest of its module's source; part of every cache key."""
+    store_root: str
+    owner: Owner
+
+    async def observe(self, request: ScoreRequest) -> Any:
+        """Return what the function saw. Raises `JudgeError` when it fails, or an image is gone."""
+        store = Store(self.store_root)
+        try:
+            depends_on = {
+                "service": "evidence",
+                "function": self.identity,
+                "images": [store.digest(image) for image in (request.before, request.after)],
+                "instruction": request.instruction,
+            }
+            return await self.owner.get(depends_on, request)
+        except CallError as error:
+            raise JudgeError(f"evidence {self.identity.partition('@')[0]}: {error}") from error
+        except FileNotFoundError as error:
+            raise JudgeError(f"no_image: {error}") from error
+
+    async def stats(self) -> dict[str, float]:
+        """Return counts since the run's start, keyed `evidence/<name>/...`; seconds are sums."""
+        return await self.owner.stats()
+
+
+class LookingReplica:
+    """Runs the function in threads, so that reading images and looking at them overlap."""
+
+    def __init__(self, fn: str, store_root: str):
+        self._fn = fn
+        self._look = _load(fn)
+        self._store = Store(store_root)
+
+    async def __call__(self, request: ScoreRequest) -> Any:
+        """Return the function's answer as JSON has it, or a `Fault` that says why there is none."""
+        try:
+            return await asyncio.to_thread(self._answer, request)
+        except FileNotFoundError as error:
+            return Fault("no_image", str(error), is_retryable=False)
+        except Exception as error:
+            # A function of its arguments fails again for the same ones.
+            return Fault(type(error).__name__, raised(error), is_retryable=False)
+
+    def check_health(self) -> None:
+        """A function has nothing to lose."""
+
+    def _answer(self, request: ScoreRequest) -> Any:
+        before = None if request.before is None else self._store.get_image(request.before)
+        answer = self._look(before, self._store.get_image(request.after), request.instruction)
+        # There and back, so that an answer from the cache is the same as a fresh one.
+        return json.loads(json.dumps(answer, default=_plain, allow_nan=False))
+
+
+def _load(fn: str) -> Look:
+    function = load_function(fn)
+    try:
+        inspect.signature(function).bind(*range(_NUM_ARGUMENTS))
+    except TypeError:
+        raise FunctionError(f"takes {inspect.signature(function)}; it is given (before, after, instruction)") from None
+    if inspect.iscoroutinefunction(function):
+        raise FunctionError("is async; it is run in threads, so write a plain function")
+    return function
+
+
+def _plain(value: Any) -> Any:
+    """Turn arrays and tensors into lists and numbers."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"the answer holds a {type(value).__name__}, which JSON cannot")
+
+
+def _identity(fn: str) -> str:
+    """Return the function's path with a digest of its module's source.
+
+    What the module imports is not in it: after a change there, start with a new store.
+    """
+    function = load_function(fn)
+    source = inspect.getsource(inspect.getmodule(function) or function)
+    return f"{fn}@{hashlib.sha256(source.encode()).hexdigest()[:16]}"
