@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from actors.prompt_file import Prompt
+from actors.config import JudgeConfig
+from actors.prompt_file import Prompt, read_prompt
 from actors.question import Asker, Question
 from actors.rubric_judge import ask_all, repeated
 from rewards.agreement import over_repeats
@@ -22,6 +23,15 @@ class ChecklistPrompts:
     questions: Prompt
     answers: Prompt
     quality: Prompt
+
+    @classmethod
+    def read(cls, config: JudgeConfig) -> ChecklistPrompts:
+        """Read a judge's prompt files. Raises ValueError with what is wrong in which."""
+        return cls(
+            questions=read_prompt(config.questions_prompt, fields=("instruction", "count")),
+            answers=read_prompt(config.answers_prompt, fields=("images", "instruction", "questions")),
+            quality=read_prompt(config.quality_rubric, num_images=1),
+        )
 
 
 @dataclass(frozen=True)

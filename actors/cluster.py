@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import ray
 
-from actors import pool
+from actors import local_vlm, pool
 
 _QUIET = {"GRPC_VERBOSITY": "ERROR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -48,6 +48,7 @@ def _start(address: str, num_cpus: int, folder: str | None) -> None:
 
 def _stop(folder: str | None) -> None:
     pool.shutdown()
+    local_vlm.shutdown()
     ray.shutdown()
     if folder:
         shutil.rmtree(folder, ignore_errors=True)

@@ -166,6 +166,8 @@ class EndpointConfig:
     """Environment variable that holds the key."""
     model: str = ""
     """What the judge's model is called there; empty: as the judge says."""
+    has_proxy: bool = True
+    """Go through the proxy that the environment names, if it does; false for a server in the own network."""
     max_concurrency: int = 0
     """Requests in flight; 0: as the judge says."""
     requests_per_minute: float = 0.0

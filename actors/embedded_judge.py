@@ -7,18 +7,98 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from actors.retry import Fault
+from actors.bill import Books
+from actors.config import JudgeConfig
+from actors.owner import Owner
+from actors.paid_call import PaidCalls
+from actors.pool import Pool, deploy, pool_name, replica_options
+from actors.retry import CallError, Fault, RetryPolicy
+from actors.service import Pooled
 from actors.store import Store
 from rewards.rubric import RubricError, check_scores
-from rollout.types import ScoreRequest, Scores
+from rollout.concurrency import all_of
+from rollout.roles import JudgeError
+from rollout.types import CompareRequest, ScoreRequest, Scores
 
 Scorer = Callable[[Image.Image | None, Image.Image, str], Scores]
 """`score(before, after, instruction)`; must give equal scores for equal arguments."""
+
+
+@dataclass(frozen=True)
+class EmbeddedJudge:
+    """Satisfies `rollout.roles.Judge`. Picklable; each look is done once, whichever process asks."""
+
+    identity: str
+    """The scorer with a digest of its source; part of every cache key."""
+    store_root: str
+    owner: Owner
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        """Return the scores. Raises `JudgeError` when the scorer fails, or an image is gone."""
+        store = Store(self.store_root)
+        try:
+            depends_on = {
+                "service": "judge",
+                "judge": self.identity,
+                "images": [store.digest(image) for image in (request.before, request.after)],
+                "instruction": request.instruction,
+            }
+            return Scores(**await self.owner.get(depends_on, request))
+        except CallError as error:
+            raise JudgeError(str(error)) from error
+        except FileNotFoundError as error:
+            raise JudgeError(f"no_image: {error}") from error
+
+    async def compare(self, request: CompareRequest) -> tuple[Scores, Scores]:
+        """Return the scores of the old and the new attempt, each looked at by itself. Raises `JudgeError`."""
+        looks = (ScoreRequest(request.before, image, request.instruction) for image in (request.old, request.new))
+        old, new = await all_of(map(self.score, looks))
+        return old, new
+
+    async def stats(self) -> dict[str, float]:
+        """Return counts since the run's start, keyed `area/...`; seconds are sums."""
+        return await self.owner.stats()
+
+
+async def start_embedded_judge(
+    config: JudgeConfig,
+    store_root: Path | str,
+    service: str = "judge",
+    ledger_folder: Path | str | None = None,
+    *,
+    area: str = "judge",
+) -> EmbeddedJudge:
+    """Deploy the pool `service` and return its judge. Raises ValueError for a scorer that cannot be imported."""
+    root = str(Path(store_root).absolute())
+    identity = scorer_identity(config.scorer)
+    pool = await deploy(
+        pool_name(service, root),
+        partial(EmbeddedReplica, config.scorer, root),
+        num_replicas=config.num_replicas,
+        max_ongoing=config.max_concurrency,
+        actor_options=replica_options(config.cpus_per_replica, 0, 1),
+    )
+    ledger = None if ledger_folder is None else str(Path(ledger_folder).absolute())
+    make = partial(_make_calls, config, root, pool, area, ledger)
+    return EmbeddedJudge(identity, root, await Owner.start(make, is_local=config.num_replicas == 0))
+
+
+def _make_calls(
+    config: JudgeConfig, store_root: str, pool: Pool, area: str, ledger_folder: str | None, is_continued: bool
+) -> PaidCalls:
+    return PaidCalls(
+        Store(store_root),
+        RetryPolicy(config.timeout_s, config.num_attempts),
+        Pooled(pool.call, max(1, config.num_replicas) * config.max_concurrency),
+        Books(area, ledger_folder, is_continued=is_continued),
+    )
 
 
 class EmbeddedReplica:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rewards.agreement import over_members
@@ -25,7 +25,8 @@ class EnsembleJudge:
     """mean, median or min (`rewards.agreement.COMBINATIONS`)."""
     min_members: int
     """Fewest members that have to answer; fewer fail the sample."""
-    counts: Counter[str] = field(default_factory=Counter)
+    area: str = "judge"
+    """First part of the metrics' names; a member's begin with `area/name`."""
 
     async def score(self, request: ScoreRequest) -> Scores:
         """Return the combined scores; their spread is over members. Raises `JudgeError`, `BudgetSpent`."""
@@ -39,11 +40,14 @@ class EnsembleJudge:
         return over_members(old, self.combine), over_members(new, self.combine)
 
     async def stats(self) -> dict[str, float]:
-        """Return the members' bills, added up, and how often one of them failed; keyed `judge/...`."""
-        total: Counter[str] = Counter(self.counts)
-        for member in self.members.values():
-            total.update(await member.stats())
-        return dict(total)
+        """Return each member's bill and their sum, keyed `judge/<member>/...` and `judge/...`."""
+        total: Counter[str] = Counter()
+        bills: dict[str, float] = {}
+        for name, member in self.members.items():
+            bill = await member.stats()
+            bills |= bill
+            total.update({key: amount for key, amount in _named(bill, f"{self.area}/{name}/").items() if _adds_up(key)})
+        return bills | {f"{self.area}/{key}": amount for key, amount in total.items()}
 
     async def _gather(self, calls: Mapping[str, Awaitable[Verdict]]) -> dict[str, Verdict]:
         """Return what the members said, or raise when too few said anything."""
@@ -52,8 +56,16 @@ class EnsembleJudge:
         for error in sorted(errors.values(), key=lambda error: not isinstance(error, BudgetSpent)):
             if not isinstance(error, JudgeError):
                 raise error
-        self.counts.update({f"judge/member_failures/{name}": 1 for name in errors})
         if len(answers) - len(errors) < self.min_members:
             detail = "; ".join(f"{name}: {error}" for name, error in errors.items())
             raise JudgeError(f"{len(errors)} of {len(answers)} members failed: {detail}")
         return {name: answer for name, answer in answers.items() if not isinstance(answer, BaseException)}
+
+
+def _named(bill: Mapping[str, float], prefix: str) -> dict[str, float]:
+    return {key.removeprefix(prefix): amount for key, amount in bill.items() if key.startswith(prefix)}
+
+
+def _adds_up(key: str) -> bool:
+    """Say whether a number of the bill is a sum: not a share, not a percentile."""
+    return not key.endswith(("_share", "_p50_s", "_p95_s"))

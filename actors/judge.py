@@ -1,131 +1,86 @@
-"""The `Judge` that pays once a score, over an embedded scorer or an OpenAI-compatible endpoint."""
+"""The judge that a recipe asks for, whatever its kind: one entrance."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from actors.checklist_judge import ChecklistJudge, ChecklistPrompts
 from actors.config import JudgeConfig
-from actors.embedded_judge import EmbeddedReplica, scorer_identity
-from actors.openai_judge import OpenAIReplica, Question, Secret, read_key
-from actors.paid_call import PaidCalls
-from actors.pool import Pool, deploy, pool_name, replica_options
-from actors.retry import CallError, RetryPolicy
-from actors.store import Store
-from rewards.rubric import combine, render_semantics
-from rollout.roles import JudgeError
-from rollout.types import ScoreRequest, Scores
-
-_REPOSITORY = Path(__file__).resolve().parents[1]
+from actors.embedded_judge import scorer_identity, start_embedded_judge
+from actors.ensemble_judge import EnsembleJudge
+from actors.judge_settings import member_configs
+from actors.local_vlm import LocalJudge, model_of, start_servers
+from actors.openai_asker import start_asker
+from actors.rubric_judge import RubricJudge, RubricPrompts
+from rollout.concurrency import all_of
+from rollout.roles import Judge
 
 
-@dataclass
-class Judge:
-    """Satisfies `rollout.roles.Judge`. Picklable; each process keeps its own flights and counts."""
+async def start_judge(
+    config: JudgeConfig,
+    store_root: Path | str,
+    service: str = "judge",
+    ledger_folder: Path | str | None = None,
+    *,
+    area: str = "judge",
+) -> Judge:
+    """Start what a judge needs and return it. Raises ValueError for one that cannot work.
 
-    config: JudgeConfig
-    store_root: str
-    pool: Pool
-    identity: str
-    """The judge as far as its answers depend on it; part of every cache key."""
-    rubrics: dict[str, str] = field(default_factory=dict)
-    """openai: the texts of the rubric files, `semantics` and `quality`."""
-
-    def __post_init__(self) -> None:
-        self._store = Store(self.store_root)
-        policy = RetryPolicy(self.config.timeout_s, self.config.num_attempts)
-        limit = max(1, self.config.num_replicas) * self.config.max_concurrency
-        self._calls = PaidCalls(self._store, policy, limit=limit)
-
-    @classmethod
-    async def start(cls, config: JudgeConfig, store_root: Path | str, service: str = "judge") -> Judge:
-        """Deploy the pool and return its handle. Raises ValueError for a judge that cannot work."""
-        root = str(Path(store_root).absolute())
-        make, identity, rubrics = _plan(config, root)
-        pool = await deploy(
-            pool_name(service, root),
-            make,
-            num_replicas=config.num_replicas,
-            max_ongoing=config.max_concurrency,
-            actor_options=replica_options(config.cpus_per_replica, 0, 1),
-        )
-        return cls(config, root, pool, identity, rubrics)
-
-    async def score(self, request: ScoreRequest) -> Scores:
-        """Return the scores. Raises `JudgeError` when none can be had."""
-        try:
-            if self.config.kind == "embedded":
-                return await self._score_embedded(request)
-            return await self._score_openai(request)
-        except CallError as error:
-            raise JudgeError(str(error)) from error
-        except FileNotFoundError as error:
-            raise JudgeError(f"no_image: {error}") from error
-
-    async def stats(self) -> dict[str, float]:
-        """Return counts of this process since its start, keyed `judge/...`; seconds are sums."""
-        return self._calls.stats("judge")
-
-    async def _score_embedded(self, request: ScoreRequest) -> Scores:
-        depends_on = self._depends_on(request.before, request.after) | {"instruction": request.instruction}
-        return Scores(**await self._calls.get(depends_on, partial(self.pool.call, request)))
-
-    async def _score_openai(self, request: ScoreRequest) -> Scores:
-        # Two calls, cached apart and both awaited: when one fails, the other is not paid for again.
-        images = (request.after,) if request.before is None else (request.before, request.after)
-        asked = render_semantics(self.rubrics["semantics"], request.instruction, has_before=request.before is not None)
-        questions = Question(asked, images), Question(self.rubrics["quality"], (request.after,))
-        answers = await asyncio.gather(*map(self._ask, questions), return_exceptions=True)
-        semantics, quality = map(_raise, answers)
-        return combine(semantics, quality)
-
-    async def _ask(self, question: Question) -> dict[str, Any]:
-        depends_on = self._depends_on(*question.images) | {"question": question.text}
-        return await self._calls.get(depends_on, partial(self.pool.call, question))
-
-    def _depends_on(self, *images: str | None) -> dict[str, Any]:
-        return {
-            "service": "judge",
-            "judge": self.identity,
-            "images": [self._store.digest(image) for image in images],
-        }
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("config", "store_root", "pool", "identity", "rubrics")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.__post_init__()
-
-
-def _raise(answer: dict[str, Any] | BaseException) -> dict[str, Any]:
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
-
-
-def _plan(config: JudgeConfig, root: str) -> tuple[Callable[[], Any], str, dict[str, str]]:
-    """Return how to make a replica, the judge's identity and its rubrics; fail here rather than there."""
+    `service` names its actors: different for each run on a cluster. `area` is the first part of its metrics'
+    names, and its name in the ledger, which gets a row for each call (a local model's log lies beside it).
+    What is started ends with the cluster (`actors.cluster`).
+    """
+    describe_judge(config)  # a prompt file or scorer that is missing is said before anything is started
+    if config.kind == "ensemble":
+        return await _start_ensemble(config, store_root, service, ledger_folder, area)
     if config.kind == "embedded":
-        return partial(EmbeddedReplica, config.scorer, root), scorer_identity(config.scorer), {}
-    if not config.model:
-        raise ValueError("judge.model is empty: name the model at the endpoint")
-    rubrics = {
-        "semantics": read_rubric(config.semantics_rubric),
-        "quality": read_rubric(config.quality_rubric),
-    }
-    render_semantics(rubrics["semantics"], "", has_before=False)
-    make = partial(OpenAIReplica, config, Secret(read_key(config)), root)
-    return make, f"{config.model} at {config.base_url} with {sorted(config.call.items())}", rubrics
+        return await start_embedded_judge(config, store_root, service, ledger_folder, area=area)
+    if config.kind == "openai":
+        return await _start_asking(config, store_root, ledger_folder, area)
+    logs = Path(ledger_folder or store_root).absolute().parent
+    servers, asked = await start_servers(config, logs, name=service)
+    return LocalJudge(await _start_asking(asked, store_root, ledger_folder, area), servers)
 
 
-def read_rubric(path: str) -> str:
-    """Read a rubric file; a relative path is looked for here and in the repository."""
-    for folder in (Path.cwd(), _REPOSITORY):
-        if (folder / path).is_file():
-            return (folder / path).read_text().strip()
-    raise ValueError(f"no rubric file {path} in {Path.cwd()} or {_REPOSITORY}")
+def describe_judge(config: JudgeConfig) -> dict[str, str]:
+    """Return what a judge's scores depend on: its model or function, and its prompts by version and digest.
+
+    Raises ValueError where a file or function is missing.
+    """
+    if config.kind == "ensemble":
+        members = zip(member_names(config), member_configs(config), strict=True)
+        return {f"{name}.{key}": what for name, member in members for key, what in describe_judge(member).items()}
+    if config.kind == "embedded":
+        return {"scorer": scorer_identity(config.scorer)}
+    prompts: Any = ChecklistPrompts.read(config) if config.rubric == "checklist" else RubricPrompts.read(config)
+    model = model_of(config)[1] if config.kind == "vllm" else config.model
+    return {"model": model} | {field.name: getattr(prompts, field.name).label for field in fields(prompts)}
+
+
+def member_names(config: JudgeConfig) -> list[str]:
+    """Return a short name for each member of an ensemble: its model or scorer, numbered."""
+    names = [Path(member.model or member.scorer or member.kind).name for member in member_configs(config)]
+    return [f"{number}-{name}" for number, name in enumerate(names)]
+
+
+async def _start_ensemble(
+    config: JudgeConfig, store_root: Path | str, service: str, ledger_folder: Path | str | None, area: str
+) -> EnsembleJudge:
+    names = member_names(config)
+    starting = [
+        start_judge(member, store_root, f"{service}-{number}", ledger_folder, area=f"{area}/{name}")
+        for number, (name, member) in enumerate(zip(names, member_configs(config), strict=True))
+    ]
+    members = dict(zip(names, await all_of(starting), strict=True))
+    return EnsembleJudge(members, config.combine, config.min_members or len(members), area)
+
+
+async def _start_asking(
+    config: JudgeConfig, store_root: Path | str, ledger_folder: Path | str | None, area: str
+) -> Judge:
+    asker = await start_asker(config, store_root, area, ledger_folder)
+    if config.rubric == "checklist":
+        return ChecklistJudge(asker, ChecklistPrompts.read(config), config.max_questions, config.repeats)
+    return RubricJudge(asker, RubricPrompts.read(config), config.repeats)

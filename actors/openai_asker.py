@@ -142,18 +142,25 @@ class OpenAIService(Endpoints):
     """Sends a question to an endpoint; each answer is read strictly or is a fault."""
 
     def __init__(self, config: JudgeConfig, keys: Sequence[Secret], store_root: str):
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         endpoints = []
         for settings, key in zip(endpoints_of(config), keys, strict=True):
             # The client's own retries are off: they would hide from our count and our deadline.
-            client = AsyncOpenAI(api_key=key.value, base_url=settings.base_url, max_retries=0, timeout=config.timeout_s)
+            client = AsyncOpenAI(
+                api_key=key.value,
+                base_url=settings.base_url,
+                max_retries=0,
+                timeout=config.timeout_s,
+                http_client=None if settings.has_proxy else DefaultAsyncHttpxClient(trust_env=False),
+            )
             name = f"{urlsplit(str(client.base_url)).netloc} with {settings.api_key_env}"
             endpoints.append(Endpoint(name, settings, settings.max_concurrency, client, config.structured_output))
         super().__init__(endpoints)
         self._store = Store(store_root)
         self._arguments = _arguments(config)
         self._is_structured = config.structured_output
+        self._max_chars = config.max_reasoning_chars
 
     async def pay(self, payload: Question, place: Slot, count: Count) -> dict[str, Any]:
         """Return the answer. Raises `CallError` with what went wrong."""
@@ -164,7 +171,7 @@ class OpenAIService(Endpoints):
             completion = await endpoint.connection.chat.completions.create(
                 model=endpoint.config.model,
                 messages=[{"role": "user", "content": content}],
-                **{**(_response_format(payload) if has_schema else {}), **self._arguments},
+                **{**(self._response_format(payload) if has_schema else {}), **self._arguments},
             )
             self._settle(place, completion, count)
             answer = FORMS[payload.form].parse(_text_of(completion), payload.size)
@@ -180,6 +187,11 @@ class OpenAIService(Endpoints):
         """Ask an endpoint that refuses a request with a schema without one; when that is no better, it was not that."""
         endpoint.is_structured = self._is_structured and not had_schema
         return Fault("unstructured", fault.error, is_counted=False) if had_schema else fault
+
+    def _response_format(self, question: Question) -> dict[str, Any]:
+        schema = FORMS[question.form].schema(question.size, max_chars=self._max_chars)
+        json_schema = {"name": question.form, "strict": True, "schema": schema}
+        return {"response_format": {"type": "json_schema", "json_schema": json_schema}}
 
     def _settle(self, place: Slot, completion: Any, count: Count) -> None:
         """Put on the bill what the server counted, whatever the answer is worth."""
@@ -208,11 +220,6 @@ def _content(store: Store, question: Question) -> list[dict[str, Any]]:
         if piece.strip():
             parts.append({"type": "text", "text": piece})
     return parts
-
-
-def _response_format(question: Question) -> dict[str, Any]:
-    schema = {"name": question.form, "strict": True, "schema": FORMS[question.form].schema(question.size)}
-    return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
 def _text_of(completion: Any) -> str:

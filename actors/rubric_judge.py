@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.prompt_file import Prompt
+from actors.config import JudgeConfig
+from actors.prompt_file import Prompt, read_prompt
 from actors.question import Asker, Question
 from actors.retry import CallError
 from rewards.agreement import over_repeats
@@ -25,6 +26,17 @@ class RubricPrompts:
     quality: Prompt
     semantics_pair: Prompt
     quality_pair: Prompt
+
+    @classmethod
+    def read(cls, config: JudgeConfig) -> RubricPrompts:
+        """Read a judge's prompt files. Raises ValueError with what is wrong in which."""
+        fields = ("images", "instruction")
+        return cls(
+            semantics=read_prompt(config.semantics_rubric, fields=fields),
+            quality=read_prompt(config.quality_rubric, num_images=1),
+            semantics_pair=read_prompt(config.semantics_pair_rubric, fields=fields),
+            quality_pair=read_prompt(config.quality_pair_rubric, num_images=2),
+        )
 
 
 @dataclass(frozen=True)

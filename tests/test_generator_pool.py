@@ -13,7 +13,7 @@ from PIL import Image
 from actors.cluster import ray_cluster
 from actors.config import GeneratorConfig, JudgeConfig
 from actors.generator import Generator, GeneratorReplica
-from actors.judge import Judge
+from actors.judge import start_judge
 from actors.pool import pool_name
 from actors.store import Store
 from rollout.types import EditRequest, ScoreRequest, Scores
@@ -77,7 +77,7 @@ def test_a_pool_answers_everything_while_a_replica_is_killed(model, tmp_path, mo
         async with ray_cluster("", 8):
             generator, judge = await asyncio.gather(
                 Generator.start(settings(model, num_replicas=2), tmp_path),
-                Judge.start(JudgeConfig(scorer=f"{__name__}.greyness"), tmp_path),
+                start_judge(JudgeConfig(scorer=f"{__name__}.greyness"), tmp_path),
             )
             pids = _replica_pids(pool_name("generator", str(tmp_path)))
             first = await generator.edit(EditRequest(None, "a white wall", 0))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from actors.config import JudgeConfig
-from actors.judge import Judge
+from actors.judge import start_judge
 from actors.store import Store
 from rollout.roles import JudgeError
 from rollout.types import ScoreRequest, Scores
@@ -38,7 +38,7 @@ def too_generous(before, after, instruction):
 
 def start(tmp_path, scorer):
     name = scorer if isinstance(scorer, str) else f"{__name__}.{scorer.__name__}"
-    return Judge.start(JudgeConfig(scorer=name, num_replicas=0), tmp_path)
+    return start_judge(JudgeConfig(scorer=name, num_replicas=0), tmp_path)
 
 
 def score(tmp_path, scorer, *instructions):

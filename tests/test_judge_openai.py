@@ -8,10 +8,10 @@ import time
 import pytest
 from PIL import Image
 
-from actors import openai_judge
+from actors import http_faults
 from actors.config import JudgeConfig
-from actors.judge import Judge
-from actors.openai_judge import Secret
+from actors.judge import start_judge
+from actors.openai_asker import Secret
 from actors.store import Store
 from rollout.roles import JudgeError
 from rollout.types import ScoreRequest, Scores
@@ -74,7 +74,7 @@ def judge(endpoint, store, **changes):
         "num_replicas": 0,
         "timeout_s": 20.0,
     }
-    return Judge.start(JudgeConfig(**settings | changes), store.root)
+    return start_judge(JudgeConfig(**settings | changes), store.root)
 
 
 @pytest.fixture(autouse=True)
@@ -255,7 +255,7 @@ def test_a_missing_key_is_said_at_the_start(store, monkeypatch):
     monkeypatch.delenv("TEST_JUDGE_KEY")
     config = JudgeConfig(kind="openai", model="m", api_key_env="TEST_JUDGE_KEY", num_replicas=0)
     with pytest.raises(ValueError, match="TEST_JUDGE_KEY"):
-        asyncio.run(Judge.start(config, store.root))
+        asyncio.run(start_judge(config, store.root))
 
 
 def test_a_key_shows_nowhere():
@@ -267,4 +267,4 @@ def test_a_key_shows_nowhere():
     [("2", 2.0), ("-3", 0.0), ("soon", None), ("", None), ("Fri, 31 Dec 1999 23:59:59 GMT", 0.0)],
 )
 def test_retry_after_headers(header, seconds):
-    assert openai_judge.retry_after_s(header) == seconds
+    assert http_faults.retry_after_s(header) == seconds

@@ -1,0 +1,144 @@
+"""Several judges as one: hand-computed combinations, members that fail, and what it may be made of."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from actors.config import JudgeConfig, ServerConfig
+from actors.ensemble_judge import EnsembleJudge
+from actors.judge import describe_judge, member_names
+from rollout.roles import BudgetSpent, JudgeError
+from rollout.types import CompareRequest, ScoreRequest, Scores
+
+LOOK = ScoreRequest(None, "after", "a red box")
+
+
+@dataclass
+class Member:
+    """Says what it is told to."""
+
+    scores: Scores
+    error: Exception | None = None
+    bill: dict = field(default_factory=dict)
+
+    async def score(self, request):
+        if self.error is not None:
+            raise self.error
+        return self.scores
+
+    async def compare(self, request):
+        return Scores(0.0, 0.0), await self.score(request)
+
+    async def stats(self):
+        return self.bill
+
+
+def ensemble(*members, combine="mean", min_members=0):
+    named = dict(zip("abc", members, strict=False))
+    return EnsembleJudge(named, combine, min_members or len(named))
+
+
+THREE = (Member(Scores(2.0, 9.0, "no box")), Member(Scores(7.0, 6.0, "a box")), Member(Scores(9.0, 9.0, "red")))
+
+
+@pytest.mark.parametrize(
+    ("combine", "semantics", "quality"), [("mean", 6.0, 8.0), ("median", 7.0, 9.0), ("min", 2.0, 6.0)]
+)
+def test_each_dimension_is_combined_by_itself(combine, semantics, quality):
+    scores = asyncio.run(ensemble(*THREE, combine=combine).score(LOOK))
+    assert (scores.semantics, scores.quality) == (semantics, quality)
+    # the members' means are 5.5, 6.5 and 9, with mean 7 and squared distances 2.25, 0.25 and 4
+    assert scores.spread == pytest.approx((6.5 / 3) ** 0.5)
+    assert scores.reason == "a: no box || b: a box || c: red"
+
+
+def test_a_comparison_combines_the_old_and_the_new_apart():
+    old, new = asyncio.run(ensemble(*THREE).compare(CompareRequest(None, "old", "new", "a red box")))
+    assert (old.semantics, old.quality, old.spread) == (0.0, 0.0, 0.0)
+    assert (new.semantics, new.quality) == (6.0, 8.0)
+
+
+def test_a_member_that_fails_fails_the_sample_and_is_named():
+    members = (THREE[0], Member(THREE[1].scores, JudgeError("timeout: no answer")), THREE[2])
+    with pytest.raises(JudgeError, match="1 of 3 members failed: b: timeout: no answer"):
+        asyncio.run(ensemble(*members).score(LOOK))
+
+
+def test_enough_members_are_enough():
+    members = (THREE[0], Member(THREE[1].scores, JudgeError("down")), THREE[2])
+    scores = asyncio.run(ensemble(*members, min_members=2).score(LOOK))
+    assert (scores.semantics, scores.quality, scores.spread) == (5.5, 9.0, 1.75)
+    with pytest.raises(JudgeError, match="1 of 3"):
+        asyncio.run(ensemble(*members, min_members=3).score(LOOK))
+
+
+@pytest.mark.parametrize("error", [BudgetSpent("spent"), ZeroDivisionError("a bug of ours")])
+def test_what_is_no_failure_of_a_judge_passes_through(error):
+    members = (Member(THREE[0].scores, JudgeError("down")), Member(THREE[1].scores, error), THREE[2])
+    with pytest.raises(type(error)):
+        asyncio.run(ensemble(*members, min_members=1).score(LOOK))
+
+
+def test_the_bill_is_the_sum_of_the_members():
+    bills = [{f"judge/{name}/usd": 1.5, f"judge/{name}/latency_p50_s": 2.0} for name in "ab"]
+    members = [Member(Scores(1, 1), bill=bill) for bill in bills]
+    stats = asyncio.run(ensemble(*members).stats())
+    assert stats == bills[0] | bills[1] | {"judge/usd": 3.0}
+
+
+OPENAI = {"kind": "openai", "model": "gpt-4.1"}
+EMBEDDED = {"scorer": "recipes.shapes.judge.score"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "oracle"}, "use embedded"),
+        ({"rubric": "stars"}, "use scores or checklist"),
+        ({"repeats": 0}, "each 1 or more"),
+        ({"repeats": 2}, "embedded scorer gives the same"),
+        ({"rubric": "checklist"}, "embedded scorer gives the same"),
+        (OPENAI | {"repeats": 3}, r"set judge\.call\.temperature"),
+        (OPENAI | {"repeats": 3, "call": {"temperature": 0.0}}, r"set judge\.call\.temperature"),
+        (OPENAI | {"members": [EMBEDDED, EMBEDDED]}, "make it ensemble"),
+        ({"kind": "ensemble"}, "has 0 judges"),
+        ({"kind": "ensemble", "members": [EMBEDDED]}, "at least 2"),
+        ({"kind": "ensemble", "members": [EMBEDDED] * 2, "combine": "max"}, "use mean, median, min"),
+        ({"kind": "ensemble", "members": [EMBEDDED] * 2, "min_members": 3}, "1 to 2"),
+        ({"kind": "ensemble", "members": [EMBEDDED] * 2, "budget_usd": 5.0}, r"budget_usd is a member's own"),
+        (
+            {"kind": "ensemble", "members": [EMBEDDED, {"modle": "m"}]},
+            r"members\.1: unknown key modle; did you mean model",
+        ),
+        ({"kind": "ensemble", "members": [EMBEDDED, OPENAI | {"repeats": 2}]}, r"members\.1: .*temperature"),
+        (
+            {"kind": "ensemble", "members": [OPENAI | {"endpoints": [{"url": "x"}]}, EMBEDDED]},
+            r"members\.0: unknown key url",
+        ),
+        ({"kind": "ensemble", "members": [EMBEDDED, {"repeats": "many"}]}, r"members\.1: Value 'many'"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_explained(settings, message):
+    with pytest.raises(ValueError, match=message):
+        JudgeConfig(**settings)
+
+
+@pytest.mark.parametrize("changes", [{"gpus": 1.5}, {"gpus": -1}, {"port": 70_000}, {"max_model_len": 0}])
+def test_servers_that_cannot_be_are_refused(changes):
+    with pytest.raises(ValueError, match=r"judge\.server"):
+        ServerConfig(**changes)
+
+
+def test_repeats_need_a_temperature_or_the_servers_own():
+    for temperature in (0.7, None):
+        assert JudgeConfig(**OPENAI, repeats=3, call={"temperature": temperature}).repeats == 3
+
+
+def test_members_are_named_and_described():
+    config = JudgeConfig(kind="ensemble", members=[OPENAI, EMBEDDED, {"kind": "openai", "model": "owner/vlm"}])
+    assert member_names(config) == ["0-gpt-4.1", "1-recipes.shapes.judge.score", "2-vlm"]
+    described = describe_judge(config)
+    assert described["0-gpt-4.1.model"] == "gpt-4.1"
+    assert described["0-gpt-4.1.semantics"].startswith("judge_semantics@1:")
+    assert described["1-recipes.shapes.judge.score.scorer"].startswith("recipes.shapes.judge.score@")
