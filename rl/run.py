@@ -45,7 +45,6 @@ from rl.tracking import Log
 from rl.train import train
 from rollout.critic import render_messages
 from rollout.roles import Judge
-from rollout.roles import Judge
 from rollout.seeds import seed_of
 from rollout.single_step import Baseline, Regenerate, SingleStep
 from rollout.types import Phase, SamplingParams, Task
