@@ -46,6 +46,7 @@ class Books:
         self, service: str, folder: Path | str | None = None, *, budget: Budget | None = None, is_continued: bool = True
     ):
         self.service = service
+        self.is_continued = is_continued
         self.counts: Counts = defaultdict(float)
         self.latencies: deque[float] = deque(maxlen=NUM_LATENCIES)
         self._budget = budget or Budget()
@@ -93,9 +94,12 @@ class Books:
         return f"the budget of {self.service} is spent: {what}; raise its {key} and go on with --resume"
 
     def stats(self) -> dict[str, float]:
-        """Return the counts keyed `service/name`; seconds are sums, latencies those of the last answers."""
+        """Return the counts keyed `service/name`: all add up over processes, but latencies, which one alone tells.
+
+        Seconds are sums; latencies are those of the last answers.
+        """
         stats = {name: amount for name, amount in self.counts.items() if amount}
-        if len(self.latencies) > 1:
+        if self.is_continued and len(self.latencies) > 1:
             percentiles = quantiles(self.latencies, n=20, method="inclusive")
             stats |= {"latency_p50_s": percentiles[9], "latency_p95_s": percentiles[18]}
         return {f"{self.service}/{name}": amount for name, amount in sorted(stats.items())}

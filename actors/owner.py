@@ -79,7 +79,7 @@ class Owner:
     async def stats(self) -> dict[str, float]:
         """Return the owner's stats, the same for every process; without an actor those of this process."""
         if self._actor is None:
-            return self._calls().stats()
+            return {} if self._local is None else self._local.stats()
         actor = self._actor
         return await _insist(lambda: _ask(actor.stats))
 

@@ -92,10 +92,14 @@ class PaidCalls:
         return answer
 
     def stats(self) -> dict[str, float]:
-        """Return the books' stats and the share of places that were busy since this process began."""
-        elapsed = max(time.monotonic() - self._since, 1e-9)
-        busy = {f"{self._books.service}/busy_share": self._busy_s / elapsed / self._service.num_places}
-        return self._books.stats() | busy
+        """Return the books' stats; where these are the run's only ones, with its places and their busy share."""
+        stats = self._books.stats()
+        if self._books.is_continued:
+            elapsed = max(time.monotonic() - self._since, 1e-9)
+            places = self._service.num_places
+            gauges = {"places": float(places), "busy_share": self._busy_s / elapsed / places}
+            stats |= {f"{self._books.service}/{name}": value for name, value in gauges.items()}
+        return stats
 
     def _count_saved(self, usd: float) -> None:
         self._books.counts["saved_calls"] += 1
