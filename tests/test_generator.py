@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from actors.config import GeneratorConfig
-from actors.generator import MAX_BAD_BATCHES, Generator, GeneratorReplica
+from actors.generator import MAX_BAD_BATCHES, Generator, GeneratorReplica, make_calls
 from actors.model_digest import model_digest
+from actors.owner import Owner
 from actors.pool import Pool
 from actors.store import Store
 from rollout.roles import GeneratorError
@@ -38,15 +39,17 @@ def settings(**changes):
     )
 
 
-def make(tmp_path, **changes):
-    config = settings(**changes)
-    return Generator(config, str(tmp_path), Pool(partial(Painter, config, str(tmp_path))), "painter-1")
+def make(tmp_path, replica=Painter, **changes):
+    config, root = settings(**changes), str(tmp_path)
+    pool = Pool(partial(replica, config, root))
+    return Generator(config, root, Owner(partial(make_calls, config, root, pool, None)), "painter-1")
 
 
 def run(generator, *requests):
     async def scenario():
         refs = await asyncio.gather(*map(generator.edit, requests), return_exceptions=True)
-        return refs, await generator.stats(), await generator.pool._replica()
+        pool = generator.owner._make.args[2]
+        return refs, await generator.stats(), await pool._replica()
 
     return asyncio.run(scenario())
 
@@ -118,9 +121,7 @@ def test_a_pipeline_that_edits_nothing_says_so(tmp_path):
             return super()._load()[0], frozenset({"prompt"})
 
     before = Store(tmp_path).put_image(Image.new("RGB", (8, 8)))
-    config = settings()
-    generator = Generator(config, str(tmp_path), Pool(partial(OnlyText, config, str(tmp_path))), "painter-1")
-    (error, ref), _, _ = run(generator, EditRequest(before, "abc", 7), EditRequest(None, "abc", 7))
+    (error, ref), _, _ = run(make(tmp_path, OnlyText), EditRequest(before, "abc", 7), EditRequest(None, "abc", 7))
     assert "edits no images" in str(error)
     assert ref.startswith("sha256:")
 
