@@ -13,7 +13,8 @@ import threading
 from importlib.metadata import version
 
 
-def _die_with_owner() -> None:
+def die_with_owner() -> None:
+    """Wait until standard input closes, then kill the process group."""
     while os.read(0, 1024):
         pass
     os.killpg(0, signal.SIGKILL)
@@ -31,7 +32,7 @@ if __name__ in ("__main__", "__mp_main__") and version("torch").endswith("+cpu")
     _adapt_to_cpu()
 
 if __name__ == "__main__":
-    threading.Thread(target=_die_with_owner, daemon=True).start()
+    threading.Thread(target=die_with_owner, daemon=True).start()
     from vllm.entrypoints.launchers.api_server.entry import main
 
     sys.argv[0] = "vllm"
