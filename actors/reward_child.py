@@ -3,7 +3,8 @@
     in    pickle of (id, evidence)
     out   json: first {"is_async", "needs"} or {"kind", "error"}, then {"id", "value"} or {"id", "kind", "error"}
 
-Each message stands behind its length, 4 bytes. Nothing heavy is imported here, so that a killed child is
+A module in a function's place (`my_rewards.*`) is answered once, by the names of its rewards. Each message
+stands behind its length, 4 bytes. Nothing heavy is imported here, so that a killed child is
 back within half a second.
 """
 
@@ -20,10 +21,12 @@ import sys
 from typing import Any
 
 from rewards.compose import RewardError, RewardFunction, checked, import_function, raised
-from rewards.functions import FunctionError
-from rewards.traits import Traits, traits_of
+from rewards.functions import FunctionError, load_module
+from rewards.traits import reward_names, traits_of
 
 LENGTH = struct.Struct(">I")
+EVERY = ".*"
+"""Behind a module's or file's name: all of its rewards."""
 
 
 def main(handle: int, fn: str, timeout_s: float, parent: int) -> None:
@@ -32,8 +35,14 @@ def main(handle: int, fn: str, timeout_s: float, parent: int) -> None:
     os.dup2(2, 1)  # what a function prints is no answer
     channel = socket.socket(fileno=handle)
     try:
+        if fn.endswith(EVERY):
+            channel.sendall(_framed({"names": reward_names(load_module(fn.removesuffix(EVERY)))}))
+            return
         function = import_function(fn)
-        traits = _traits(function, fn)
+        traits = traits_of(function)
+    except FunctionError as error:
+        channel.sendall(_framed({"kind": "import", "error": str(error)}))
+        return
     except RewardError as error:
         channel.sendall(_framed({"kind": error.kind, "error": error.detail}))
         return
@@ -45,13 +54,6 @@ def main(handle: int, fn: str, timeout_s: float, parent: int) -> None:
         asyncio.run(_answer_many(channel, function, fn, timeout_s))
     else:
         _answer_in_turn(channel, function, fn)
-
-
-def _traits(function: RewardFunction, fn: str) -> Traits:
-    try:
-        return traits_of(function)
-    except FunctionError as error:
-        raise RewardError("import", fn, str(error)) from error
 
 
 def _answer_in_turn(channel: socket.socket, function: RewardFunction, fn: str) -> None:

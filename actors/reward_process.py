@@ -11,10 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from actors.reward_child import LENGTH, late
+from actors.reward_child import EVERY, LENGTH, late
 from rewards.compose import RewardError, TermConfig
 from rewards.traits import Traits
 from rollout.types import Evidence
@@ -27,11 +27,16 @@ _GRACE_S = 1.0
 
 @dataclass(frozen=True)
 class Started:
-    """A process that has imported its function and waits for evidence."""
+    """A process that has imported what it was told to."""
 
     process: subprocess.Popen
     channel: socket.socket
-    traits: Traits
+    hello: dict[str, Any]
+    """Its first message (`actors.reward_child`)."""
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.hello["is_async"], tuple(self.hello["needs"]))
 
     def kill(self) -> None:
         """End it with whatever it started; it may have gone already."""
@@ -58,20 +63,26 @@ def start(term: TermConfig) -> Started:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-    started = Started(process, ours, Traits(False))
     try:
         hello = _hello(ours)
     except TimeoutError:
-        started.close()
-        raise RewardError("import", term.fn, f"not imported within {START_TIMEOUT_S:g} s") from None
+        hello = {"kind": "import", "error": f"not imported within {START_TIMEOUT_S:g} s"}
     if hello is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_S)
         hello = {"kind": "import", "error": f"its process ended while importing it ({_cause(process.returncode)})"}
+    started = Started(process, ours, hello)
     if "error" in hello:
         started.close()
         raise RewardError(hello["kind"], term.fn, hello["error"])
-    return replace(started, traits=Traits(hello["is_async"], tuple(hello["needs"])))
+    return started
+
+
+def reward_names_in(module: str) -> list[str]:
+    """Return the names of a module's or file's rewards; imports it in a process of its own. Raises `RewardError`."""
+    started = start(TermConfig(module + EVERY))
+    started.close()
+    return started.hello["names"]
 
 
 def _hello(channel: socket.socket) -> dict[str, Any] | None:
@@ -95,6 +106,10 @@ class RewardProcess:
         self.term = term
         self._starting: asyncio.Task[_Line] | None = None
         self._exchanges: set[asyncio.Task[float]] = set()
+
+    async def start(self) -> Traits:
+        """Start the process, unless it runs, and return what its function is. Raises `RewardError`."""
+        return (await self._line()).traits
 
     async def __call__(self, evidence: Evidence) -> float:
         """Return the function's number. Raises `RewardError`; a cancelled caller leaves the process as it is."""
@@ -142,6 +157,7 @@ class _Line:
 
     def __init__(self, term: TermConfig, started: Started, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         self._term, self._started, self._writer = term, started, writer
+        self.traits = started.traits
         self.is_gone = False
         self._num_asked = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}

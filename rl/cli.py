@@ -47,8 +47,24 @@ def _parser() -> argparse.ArgumentParser:
     learning.add_argument("overrides", nargs="*", help="key=value")
     learning.add_argument("--seeds", type=_numbers, default=[0, 1, 2], help="default: 0,1,2")
     learning.add_argument("--out", type=Path, help="folder of the runs; default: runs/learning-<now>")
+    rescore = _add(commands, "rescore", _rescore, "compute a run's rewards again from its ledger, without a model")
+    rescore.add_argument("run", type=Path, help="the run's folder")
+    rescore.add_argument("overrides", nargs="*", help="key=value, like reward=paper; none: the run's own recipe")
+    inspect = _add(commands, "inspect", _inspect, "write a page to sort and filter a run's samples with their images")
+    inspect.add_argument("run", type=Path, help="the run's folder")
+    inspect.add_argument("overrides", nargs="*", help="key=value, like store=/elsewhere for a run that was moved")
+    inspect.add_argument("--phase", default="", help="train, before, during or after; default: all")
+    inspect.add_argument("--out", type=Path, help="the page; default: inspect.html in the run's folder")
+    inspect.add_argument("--limit", type=int, default=2000, help="most samples to show, 0: all; default: 2000")
     ledger = _add(commands, "ledger", _ledger, "write a run's ledger as Parquet, for pandas and datasets")
     ledger.add_argument("run", type=Path, help="the run's folder")
+    rewards = commands.add_parser("reward", help="rewards of your own").add_subparsers(metavar="", required=True)
+    trial = _add(rewards, "test", _reward_test, "try rewards on gold and broken samples, or on a run's ledger")
+    trial.add_argument("target", help="FILE.py, FILE.py:function, module or module.function; all rewards of a file")
+    trial.add_argument("--ledger", type=Path, metavar="RUN", help="the folder of a run whose samples to use")
+    trial.add_argument("--limit", type=int, default=500, help="most samples of a ledger; default: 500")
+    trial.add_argument("--timeout", type=float, default=10.0, help="seconds a call may take; default: 10")
+    trial.add_argument("--extra", default="", help="""JSON of gold samples' further evidence: '{"aesthetic": 0.7}'""")
     shapes = commands.add_parser("shapes", help="the embedded shapes world").add_subparsers(metavar="", required=True)
     build = _add(shapes, "build", _shapes_build, "rebuild generator, critic and tasks from a seed")
     build.add_argument("--out", type=Path, default=Path("runs/shapes"), help="default: runs/shapes")
@@ -95,6 +111,26 @@ def _learning(chosen: argparse.Namespace) -> int:
     return learn(chosen.recipe, chosen.overrides, chosen.seeds, folder)
 
 
+def _rescore(chosen: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from rl.rescore import rescore
+    from rl.rescored_report import show
+
+    result = asyncio.run(rescore(chosen.run, chosen.overrides))
+    show(result, Console(highlight=False, soft_wrap=True))
+    return 0 if result.is_good else 1
+
+
+def _inspect(chosen: argparse.Namespace) -> int:
+    from rl.inspect_page import write_page
+
+    page = write_page(chosen.run, phase=chosen.phase, out=chosen.out, limit=chosen.limit, overrides=chosen.overrides)
+    missing = f", {page.num_missing:,} of {page.num_images:,} images missing" if page.num_missing else ""
+    print(f"{page.num_shown:,} of {page.num_samples:,} samples{missing}\npage  {page.path}")
+    return 0
+
+
 def _ledger(chosen: argparse.Namespace) -> int:
     from actors.ledger_table import compact
 
@@ -102,6 +138,14 @@ def _ledger(chosen: argparse.Namespace) -> int:
     for table, num_rows in compact(folder).items():
         print(f"{num_rows:>9,} {table}  {folder / table}.parquet")
     return 0
+
+
+def _reward_test(chosen: argparse.Namespace) -> int:
+    from rl.reward_trial_report import try_rewards
+
+    return try_rewards(
+        chosen.target, ledger=chosen.ledger, limit=chosen.limit, timeout_s=chosen.timeout, extra=chosen.extra
+    )
 
 
 def _shapes_build(chosen: argparse.Namespace) -> int:

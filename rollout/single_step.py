@@ -89,10 +89,9 @@ class SingleStep:
 
     async def stats(self) -> dict[str, float]:
         """Return what generator, judge and observers counted in this process."""
-        others = (self.generator, self.judge, *self.observers.values())
-        return {
-            key: count for counts in await all_of(other.stats() for other in others) for key, count in counts.items()
-        }
+        others: list[Generator | Judge | Observer] = [self.generator, self.judge, *self.observers.values()]
+        counts = await all_of(other.stats() for other in others)
+        return {name: count for one in counts for name, count in one.items()}
 
     async def _sample(self, request: GroupRequest, index: int) -> Sample:
         task, seed = request.task, seed_of(request.seed, request.task.id, index)
