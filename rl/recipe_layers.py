@@ -104,9 +104,7 @@ def _as_recipe(content: DictConfig, file: Path) -> DictConfig:
     for key in map(str, content):
         if key not in ("terms", *_SECTIONS):
             allowed = ("terms", *_SECTIONS)
-            raise ValueError(
-                f"{file}: a reward set may hold {', '.join(allowed)}, not {key}{nearest(key, allowed)}"
-            )
+            raise ValueError(f"{file}: a reward set may hold {', '.join(allowed)}, not {key}{nearest(key, allowed)}")
     if "terms" in content:
         content["reward"] = {"terms": content.pop("terms")}
     _anchor(content, file.parent)

@@ -1,7 +1,6 @@
 """Rewards that are not ours: run where they can be killed, blamed by name, and of no harm to others."""
 
 import asyncio
-import os
 import pickle
 import re
 import subprocess
@@ -127,10 +126,16 @@ def test_a_hanging_function_dies_with_whoever_asked_it(tmp_path):
         time.sleep(0.05)
     parent.kill()
     parent.wait()
-    child = f"/proc/{note.read_text()}/stat"
-    while os.path.exists(child) and Path(child).read_text().split()[2] != "Z":
+    while not is_dead(int(note.read_text())):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def is_dead(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_traits_are_known_before_the_first_call():
