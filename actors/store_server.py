@@ -77,7 +77,8 @@ def start_server(
     root: Path | str, name: str, *, served: Path | str | None = None, limit_gib: float = 0.0, node: str = ""
 ) -> Any:
     """Start a server for whoever misses an image of `root`; what it has is under `served` (the same path)."""
-    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": 16}
+    # Asked again by Ray when it was killed: it only reads.
+    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 16}
     if node:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
     make = ray.remote(StoreServer).options(name=_prefix(root) + name, namespace=_NAMESPACE, **options)
