@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -32,6 +32,8 @@ from rollout.types import Group, GroupRequest, ImageRef, Phase
 SAMPLES, ATTEMPTS = "samples", "attempts"
 LedgerRow = dict[str, Any]
 _Key = tuple[str, int, str, int]
+_Place = tuple[Path, int]
+"""A log and the offset of a line in it."""
 
 
 class Appender(Protocol):
@@ -104,8 +106,24 @@ def read_ledger(folder: Path) -> Iterator[LedgerRow]:
 
     Reads the logs twice, a row at a time: it holds a key for each sample, never the rows.
     """
-    attempts = {row["attempt"]: row["first_step"] for row in read_log(folder, ATTEMPTS)}
-    places = sorted(_places(log_paths(folder, SAMPLES), attempts).values())
+    yield from _rows_at(sorted(_places(folder).values()))
+
+
+def read_steps(folder: Path, phase: Phase | None = None) -> Iterator[list[LedgerRow]]:
+    """Yield what `read_ledger` does one phase and step at a time, or the steps of one phase alone.
+
+    Rollouts that run ahead commit the rows of several steps side by side, so a step is picked from where
+    its rows stand; steps come in the order of their first.
+    """
+    steps: dict[tuple[str, int], list[_Place]] = {}
+    for (name, step, *_), place in sorted(_places(folder).items(), key=itemgetter(1)):
+        if phase is None or name == phase:
+            steps.setdefault((name, step), []).append(place)
+    for places in steps.values():
+        yield list(_rows_at(places))
+
+
+def _rows_at(places: Iterable[_Place]) -> Iterator[LedgerRow]:
     for path, offsets in groupby(places, key=itemgetter(0)):
         with path.open("rb") as lines:
             for _, offset in offsets:
@@ -115,11 +133,12 @@ def read_ledger(folder: Path) -> Iterator[LedgerRow]:
                 yield row
 
 
-def _places(paths: Sequence[Path], attempts: dict[int, int]) -> dict[_Key, tuple[Path, int]]:
-    """Return where the rows that count are: the log and the offset in it."""
+def _places(folder: Path) -> dict[_Key, _Place]:
+    """Return where the rows that count are."""
+    attempts = {row["attempt"]: row["first_step"] for row in read_log(folder, ATTEMPTS)}
     limits = {attempt: _limit(attempts, attempt) for attempt in attempts}
-    places: dict[_Key, tuple[Path, int]] = {}
-    for path in paths:
+    places: dict[_Key, _Place] = {}
+    for path in log_paths(folder, SAMPLES):
         for offset, row in read_rows(path):
             limit = limits.get(row["attempt"], float("inf"))
             if row["step"] < limit and not (limit < float("inf") and row["phase"] == Phase.AFTER):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from PIL import Image
 
 from actors.append_log import AppendLog, GroupCommit
-from actors.ledger import Ledger, read_ledger
+from actors.ledger import Ledger, read_ledger, read_steps
 from actors.store import Store
 from rollout.types import Critique, GroupRequest, Phase, Reward, Sample, Scores
 from tests.test_batch import make_group
@@ -98,3 +98,13 @@ def test_a_torn_last_row_is_not_a_row(tmp_path):
     (path,) = tmp_path.glob("samples-*")
     path.write_bytes(path.read_bytes()[:-20])
     assert steps(tmp_path) == [1]
+
+
+def test_steps_are_picked_from_rows_that_stand_mixed(tmp_path):
+    write(tmp_path, 1, [1, 2, 1])  # the third write repeats the first
+    write(tmp_path, 3, [4, 3, 5])
+    write(tmp_path, 6, [3], phase=Phase.DURING)
+    found = [[(row["phase"], row["step"], row["index"]) for row in rows] for rows in read_steps(tmp_path)]
+    places = [("train", 2), ("train", 1), ("train", 4), ("train", 3), ("train", 5), ("during", 3)]
+    assert found == [[(*place, 0), (*place, 1)] for place in places]
+    assert [rows[0]["step"] for rows in read_steps(tmp_path, Phase.DURING)] == [3]

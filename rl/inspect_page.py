@@ -1,0 +1,195 @@
+"""A run's samples as one HTML page to sort, filter and look at: `interleave inspect RUN`.
+
+The page holds the samples as JSON and draws a few at a time by `inspect_page.js`; it asks no network.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from actors.ledger import LedgerRow
+from actors.store import Store
+from rl.batch import has_variance
+from rl.config import Recipe, resolve_path
+from rl.run_folder import advantages_of, groups_of, phase_of, recipe_of, steps_of
+from rl.thumbnails import Thumbnails
+from rollout.seeds import seed_of
+from rollout.types import Group, Phase
+
+DEFAULT_LIMIT = 2000
+_KEPT = (
+    *("phase", "step", "attempt", "index", "policy_version", "num_tokens", "is_truncated", "critique"),
+    *("parse_error", "scores", "rejudged", "extra", "failure", "seconds"),
+)
+"""What a sample's card shows of its row as it is."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A group that the page shows."""
+
+    rows: Sequence[LedgerRow]
+    advantages: dict[int, float]
+    """By the sample's index; empty where nobody learned from the group."""
+    is_flat: bool
+    """Its rewards do not differ."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What was written."""
+
+    path: Path
+    num_shown: int
+    num_samples: int
+    num_missing: int
+    """Images that are gone."""
+    num_images: int
+
+
+def write_page(
+    run_dir: Path,
+    *,
+    phase: str = "",
+    out: Path | None = None,
+    limit: int = DEFAULT_LIMIT,
+    overrides: Sequence[str] = (),
+) -> Page:
+    """Write the page of a run's samples, of all phases or of one; of more than `limit` (0: none) an even choice.
+
+    Raises ValueError for a folder that holds no run or no such samples, and for an unknown phase.
+    """
+    if limit < 0:
+        raise ValueError(f"--limit is {limit}; expected 0 (all) or more")
+    only = phase_of(phase) if phase else None
+    recipe = recipe_of(run_dir, overrides)
+    groups, num_samples = choose(_groups(run_dir, recipe, only), limit)
+    out = out or run_dir / "inspect.html"
+    thumbnails = Thumbnails(Store(resolve_path(recipe.store)))
+    data = _data(groups, thumbnails)
+    data["images"] = thumbnails.make(out.parent / f"{out.stem}_images")
+    num_shown = len(data["samples"])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(
+        _render(run_dir.resolve().name, _about(groups, num_shown, num_samples, recipe), data), encoding="utf-8"
+    )
+    num_missing = sum(image.source is None for image in data["images"])
+    return Page(out, num_shown, num_samples, num_missing, len(data["images"]))
+
+
+def choose(groups: Iterator[Shown], limit: int) -> tuple[list[Shown], int]:
+    """Return whole groups of `limit` samples at most (0: all), in their order, and the number of all samples.
+
+    The choice is even over the run and the same each time: groups with the lowest hash stay.
+    """
+    kept: list[tuple[int, int, Shown]] = []
+    num_samples = num_kept = 0
+    for place, group in enumerate(groups):
+        num_samples += len(group.rows)
+        num_kept += len(group.rows)
+        first = group.rows[0]
+        heapq.heappush(kept, (-seed_of(first["phase"], first["step"], first["task_id"]), place, group))
+        while limit and num_kept > limit and len(kept) > 1:
+            num_kept -= len(heapq.heappop(kept)[2].rows)
+    return [group for _, _, group in sorted(kept, key=lambda item: item[1])], num_samples
+
+
+def _groups(run_dir: Path, recipe: Recipe, phase: Phase | None) -> Iterator[Shown]:
+    for rows in steps_of(run_dir, phase):
+        groups = groups_of(rows)
+        is_learned = rows[0]["phase"] == Phase.TRAIN
+        advantages = advantages_of(groups, recipe) if is_learned else {}
+        by_sample = {(row["task_id"], row["index"]): row for row in rows}
+        for group in groups:
+            keys = [(sample.task_id, sample.index) for sample in group.samples]
+            of_group = {key[1]: advantages[key] for key in keys if key in advantages}
+            yield Shown([by_sample[key] for key in keys], of_group, _is_flat(group))
+
+
+def _is_flat(group: Group) -> bool:
+    return len(group.rewards) > 1 and not has_variance(group)
+
+
+def _data(groups: Sequence[Shown], thumbnails: Thumbnails) -> dict[str, Any]:
+    tasks: list[dict[str, Any]] = []
+    samples = []
+    for group in groups:
+        tasks.append(_task(group.rows[0], thumbnails))
+        for row in group.rows:
+            samples.append(_sample(row, thumbnails) | {"task": len(tasks) - 1, "is_flat": group.is_flat})
+            samples[-1]["advantage"] = group.advantages.get(row["index"])
+    return {"tasks": tasks, "samples": samples}
+
+
+def _task(row: LedgerRow, thumbnails: Thumbnails) -> dict[str, Any]:
+    return {
+        "id": row["task_id"],
+        "instruction": row["instruction"],
+        "prompt": row["prompt"],
+        "before": thumbnails.place(row["before"]),
+        "after": thumbnails.place(row["after"]),
+        "is_success": row["is_success"],
+        "scores": row["baseline"],
+    }
+
+
+def _sample(row: LedgerRow, thumbnails: Thumbnails) -> dict[str, Any]:
+    reward = row["reward"] or {"terms": None, "total": None}
+    return {
+        **{name: row.get(name) for name in _KEPT},
+        **reward,
+        "status": status_of(row),
+        "response": None if row.get("critique") else row.get("response"),  # a parsed one is shown by its parts
+        "image": thumbnails.place(row.get("image")),
+    }
+
+
+def status_of(row: LedgerRow) -> str:
+    """Return failed (nobody's answer), unparsable (the policy's fault) or ok."""
+    if row["failure"]:
+        return "failed"
+    return "ok" if row.get("critique") else "unparsable"
+
+
+def _about(groups: Sequence[Shown], num_shown: int, num_samples: int, recipe: Recipe) -> str:
+    shown = f"{num_shown:,} samples of {len(groups):,} groups"
+    if num_shown < num_samples:
+        shown += f", an even choice of all {num_samples:,} (--limit 0 shows every one)"
+    terms = " + ".join(f"{term.weight:g} {term.key}" for term in recipe.reward.terms)
+    return f"{shown}. Reward: {terms}. Advantages are those of training steps."
+
+
+def _render(name: str, about: str, data: dict[str, Any]) -> str:
+    folder = Path(__file__).parent
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True)
+    script = (folder / "inspect_page.js").read_text(encoding="utf-8")
+    return environment.get_template("inspect_page.html.j2").render(
+        name=name, about=about, data=as_script_data(data), script=script
+    )
+
+
+def as_script_data(data: Any) -> str:
+    """Return JSON that may stand inside a <script> element, whatever its strings say: ASCII, without < > &.
+
+    >>> as_script_data({"response": "</script>"})
+    '{"response":"\\\\u003c/script\\\\u003e"}'
+    """
+    text = json.dumps(_finite(data), separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with null for numbers that a browser's JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,167 @@
+"""A run's rewards and advantages computed again from its ledger: no model, no Ray, nothing paid for.
+
+    ledger ─▶ one step's groups ─▶ rewards ─▶ advantages ─▶ <run>/rescored/<name>.parquet
+                                      └──────────┴────────▶ what changed
+
+One step is in memory at a time, since estimators may compare across a step's groups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from actors.ledger import LedgerRow
+from actors.reward_runner import RewardRunner
+from rewards.traits import Traits
+from rl.advantages import check_names
+from rl.config import Recipe
+from rl.recipe_file import differences
+from rl.rescored_table import RescoredTable
+from rl.reward_change import GroupChanges, RescoredStep, SampleChanges
+from rl.run_folder import advantages_of, groups_of, recipe_of, steps_of
+from rollout.concurrency import all_of
+from rollout.types import Evidence, Failure, Group, Phase, Reward, Sample, Stage
+
+RewardOf = Callable[[Evidence], Reward | Awaitable[Reward]]
+
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What rescoring came to."""
+
+    path: Path
+    is_own: bool
+    """The reward is the run's own: every sample must earn what it earned."""
+    is_same_algorithm: bool
+    """Advantages are made of rewards as they were."""
+    ignored: Sequence[str] = ()
+    """Settings that were asked for and changed nothing."""
+    samples: SampleChanges = field(default_factory=SampleChanges)
+    """Of all phases."""
+    groups: GroupChanges = field(default_factory=GroupChanges)
+    """Of the training steps: nobody learns from the others."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether there are rewards at all and, under the run's own recipe, the very same ones."""
+        is_same = self.samples.num_identical == self.samples.num_rewarded_before
+        return self.samples.num_rewarded > 0 and (is_same or not self.is_own)
+
+
+async def rescore(run_dir: Path, overrides: Sequence[str] = ()) -> Rescored:
+    """Compute a run's rewards again under its recipe with `overrides`, and write them as Parquet.
+
+    Raises ValueError for a folder that holds no run or no samples, and for a recipe that is wrong or asks
+    for evidence that the run did not gather.
+    """
+    own, other = recipe_of(run_dir), recipe_of(run_dir, overrides)
+    check_names(other.algorithm.advantage, other.algorithm.loss.policy_loss)
+    result = Rescored(
+        run_dir / "rescored" / f"{name_of(overrides)}.parquet",
+        is_own=own.reward == other.reward,
+        is_same_algorithm=own.algorithm == other.algorithm,
+        ignored=ignored_of(own, other),
+    )
+    reward = RewardRunner(other.reward.terms)
+    _check_evidence(await asyncio.to_thread(reward.check), own)
+    try:
+        with _one_thread(), RescoredTable(result.path, _terms(own), _terms(other)) as table:
+            for rows in steps_of(run_dir):
+                await _rescore_step(rows, (own, other), reward, result, table)
+    finally:
+        reward.close()
+    return result
+
+
+async def _rescore_step(
+    rows: Sequence[LedgerRow], recipes: tuple[Recipe, Recipe], reward: RewardOf, result: Rescored, table: RescoredTable
+) -> None:
+    phase, step, (own, other) = rows[0]["phase"], rows[0]["step"], recipes
+    old = groups_of(rows)
+    new = await all_of(_rewarded(group, reward) for group in old)
+    is_learned = phase == Phase.TRAIN
+    advantages = (advantages_of(old, own), advantages_of(new, other)) if is_learned else ({}, {})
+    rescored = RescoredStep(phase, step, old, new, *advantages)
+    result.samples.add(rescored)
+    if is_learned:
+        result.groups.add(rescored)
+    table.write(rescored)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: a step's tensors are so small that a second one only waits for the first."""
+    import torch  # late: `actors` has to be imported before it
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def ignored_of(own: Recipe, other: Recipe) -> list[str]:
+    """Return the settings that differ and that a ledger cannot follow: what was rolled out stays as it was."""
+    ignored = differences(own, other) - {"reward", "algorithm", "rollout"}
+    for name in (setting.name for setting in fields(own.rollout)):
+        if name != "min_valid" and getattr(own.rollout, name) != getattr(other.rollout, name):
+            ignored.add(f"rollout.{name}")
+    return sorted(ignored)
+
+
+def _check_evidence(traits: Mapping[str, Traits], own: Recipe) -> None:
+    for name, trait in traits.items():
+        missing = [wanted for wanted in trait.needs if wanted not in own.evidence]
+        if missing:
+            gathered = ", ".join(own.evidence) or "none"
+            raise ValueError(
+                f"reward term {name} needs the evidence {', '.join(missing)}, which this run did not gather "
+                f"(it gathered {gathered}); a ledger can only be rescored with what is in it"
+            )
+
+
+def name_of(overrides: Sequence[str]) -> str:
+    """Return a file's name for what was asked.
+
+    >>> name_of([]), name_of(["reward=paper"]), name_of(["reward=my/terms.yaml", "algorithm.normalise_by_std=false"])
+    ('own', 'paper', 'terms,algorithm.normalise_by_std=false')
+    """
+    parts = [Path(part.removeprefix("reward=")).stem if part.startswith("reward=") else part for part in overrides]
+    name = re.sub(r"[^\w.,=+-]+", "_", ",".join(parts)) or "own"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(repr(list(overrides)).encode()).hexdigest()[:8]}"
+
+
+def _terms(recipe: Recipe) -> list[str]:
+    return [term.key for term in recipe.reward.terms]
+
+
+async def _rewarded(group: Group, reward: RewardOf) -> Group:
+    return replace(group, samples=tuple(await all_of(_earned(sample, reward) for sample in group.samples)))
+
+
+async def _earned(sample: Sample, reward: RewardOf) -> Sample:
+    """Return the sample with its reward computed anew.
+
+    One whose evidence was never complete stays failed where it failed; one that failed at the reward gets
+    another chance; and one whose new reward raises fails there, as it would in training.
+    """
+    if sample.evidence is None or (sample.failure is not None and sample.failure.stage is not Stage.REWARD):
+        return sample
+    try:
+        earned = reward(sample.evidence)
+        earned = earned if isinstance(earned, Reward) else await earned
+    except Exception as error:
+        failure = Failure(Stage.REWARD, f"{type(error).__name__}: {error}"[:500])
+        return replace(sample, reward=None, failure=failure)
+    return replace(sample, reward=earned, failure=None)

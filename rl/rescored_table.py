@@ -1,0 +1,92 @@
+"""Old and new rewards and advantages of each sample, as Parquet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+from pyarrow import parquet
+
+from rl.reward_change import RescoredStep
+from rl.run_folder import SampleKey
+from rollout.types import Reward, Sample
+
+_ROWS_PER_WRITE = 20_000
+
+
+class RescoredTable:
+    """Writes steps to a temporary file that takes its name when the block ends without an error.
+
+    Columns: phase, step, task_id, index, seed; old_<term>, old_total, old_advantage and the same of new;
+    error (why the sample has no new reward). Where there is no reward or no advantage, the cell is null.
+    """
+
+    def __init__(self, path: Path, old_terms: Sequence[str], new_terms: Sequence[str]):
+        self._path, self._temporary = path, path.with_suffix(".writing")
+        self._terms = {"old": [*old_terms, "total"], "new": [*new_terms, "total"]}
+        self._schema = pyarrow.schema(
+            [
+                ("phase", pyarrow.string()),
+                ("step", pyarrow.int64()),
+                ("task_id", pyarrow.string()),
+                ("index", pyarrow.int64()),
+                ("seed", pyarrow.int64()),
+                *((f"old_{name}", pyarrow.float64()) for name in (*self._terms["old"], "advantage")),
+                *((f"new_{name}", pyarrow.float64()) for name in (*self._terms["new"], "advantage")),
+                ("error", pyarrow.string()),
+            ]
+        )
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> RescoredTable:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = parquet.ParquetWriter(self._temporary, self._schema)
+        return self
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        if failed is None:
+            self._flush()
+        self._writer.close()
+        if failed is None:
+            os.replace(self._temporary, self._path)
+        else:
+            self._temporary.unlink()
+
+    def write(self, step: RescoredStep) -> None:
+        """Append one step's samples."""
+        self._rows += self._table_rows(step)
+        if len(self._rows) >= _ROWS_PER_WRITE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_table(pyarrow.Table.from_pylist(self._rows, self._schema))
+        self._rows = []
+
+    def _table_rows(self, step: RescoredStep) -> Iterator[dict[str, Any]]:
+        for old, new in step.samples():
+            key: SampleKey = old.task_id, old.index
+            yield {
+                "phase": step.phase,
+                "step": step.step,
+                "task_id": old.task_id,
+                "index": old.index,
+                "seed": old.seed,
+                **self._cells("old", old.reward),
+                **self._cells("new", new.reward),
+                "old_advantage": step.old_advantages.get(key),
+                "new_advantage": step.new_advantages.get(key),
+                "error": _error(new),
+            }
+
+    def _cells(self, which: str, reward: Reward | None) -> dict[str, float]:
+        if reward is None:
+            return {}
+        values = {**reward.terms, "total": reward.total}
+        return {f"{which}_{name}": values[name] for name in self._terms[which] if name in values}
+
+
+def _error(sample: Sample) -> str | None:
+    return None if sample.failure is None else f"{sample.failure.stage}: {sample.failure.error}"

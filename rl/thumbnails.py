@@ -1,0 +1,93 @@
+"""Small copies of a run's images for a page: inside it while they are few, beside it when they are many."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from PIL import Image
+
+from actors.store import Store
+from rollout.types import ImageRef
+
+LARGEST_PAGE = 16 * 2**20
+"""Bytes of thumbnails up to which a page holds them itself."""
+_SIDE = 320
+"""Longest side of a thumbnail, in pixels: twice what a card shows."""
+_LOSSLESS_SIDE = 128
+"""Images up to this side are kept as they are."""
+_NUM_THREADS = 4
+
+
+class Thumbnail(NamedTuple):
+    """What the page knows of an image."""
+
+    source: str | None
+    """A data URL, or a path relative to the page; None: the image is gone or cannot be read."""
+    ref: ImageRef
+
+
+class Thumbnails:
+    """Numbers the images that a page asks for, and makes their thumbnails once, at the end."""
+
+    def __init__(self, store: Store):
+        self._store = store
+        self._places: dict[ImageRef, int] = {}
+
+    def place(self, ref: ImageRef | None) -> int | None:
+        """Return the number of an image in the list that `make` returns."""
+        return None if ref is None else self._places.setdefault(ref, len(self._places))
+
+    def make(self, folder: Path, *, largest_page: int = LARGEST_PAGE) -> list[Thumbnail]:
+        """Return the thumbnails in order; where they are more than `largest_page` bytes, all go to `folder`."""
+        sources: list[str | None] = []
+        held: dict[int, bytes] | None = {}
+        num_bytes = 0
+        with ThreadPoolExecutor(_NUM_THREADS) as threads:  # Pillow decodes outside the interpreter's lock
+            for data in threads.map(self._small, self._places):
+                sources.append(None)
+                if data is None:
+                    continue
+                if held is None:
+                    sources[-1] = _beside(folder, data)
+                    continue
+                held[len(sources) - 1] = data
+                num_bytes += len(data)
+                if num_bytes > largest_page:
+                    for place, early in held.items():
+                        sources[place] = _beside(folder, early)
+                    held = None
+        for place, data in (held or {}).items():
+            sources[place] = f"data:{_kind(data)};base64,{base64.b64encode(data).decode()}"
+        return [Thumbnail(source, ref) for source, ref in zip(sources, self._places, strict=True)]
+
+    def _small(self, ref: ImageRef) -> bytes | None:
+        """Return an image as PNG where it is small, else a smaller copy of it as WebP; None where there is none."""
+        try:
+            image = self._store.get_image(ref)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return None  # deleted, torn or no image at all: the page says so in its place
+        buffer = io.BytesIO()
+        if max(image.size) <= _LOSSLESS_SIDE:
+            image.save(buffer, format="PNG")
+        else:
+            image.thumbnail((_SIDE, _SIDE))
+            image.save(buffer, format="WEBP", quality=82)
+        return buffer.getvalue()
+
+
+def _kind(data: bytes) -> str:
+    return "image/png" if data.startswith(b"\x89PNG") else "image/webp"
+
+
+def _beside(folder: Path, data: bytes) -> str:
+    """Write a thumbnail under its content's name and return its path from the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{hashlib.sha256(data).hexdigest()[:24]}.{_kind(data).removeprefix('image/')}"
+    path.write_bytes(data)
+    return quote(f"{folder.name}/{path.name}")
