@@ -115,7 +115,7 @@ class EmbeddedReplica:
         except FileNotFoundError as error:
             return Fault("no_image", str(error), is_retryable=False)
         except RubricError as error:
-            return Fault(error.kind, str(error), is_retryable=False)
+            return Fault(error.kind, error.detail, is_retryable=False)
         except Exception as error:
             # A function of its arguments fails again for the same ones.
             return Fault(type(error).__name__, str(error)[:500], is_retryable=False)

@@ -18,7 +18,7 @@ def fault_of_http(error: Exception) -> Fault:
     import openai
 
     if isinstance(error, RubricError):
-        return Fault(error.kind, str(error))
+        return Fault(error.kind, error.detail)
     if isinstance(error, FileNotFoundError):
         return Fault("no_image", str(error), is_retryable=False)
     if isinstance(error, openai.APITimeoutError):

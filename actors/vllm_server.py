@@ -154,6 +154,8 @@ def command_line(model: str, config: ServerConfig, *, host: str, port: int) -> l
         "max_model_len": config.max_model_len,
         # Two attempts side by side, and the image before them.
         "limit_mm_per_prompt": {"image": 3, "video": 0},
+        # Where a form allows white space, a small model may write nothing else.
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         "seed": 0,
         "disable_uvicorn_access_log": True,
     }

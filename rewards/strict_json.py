@@ -18,9 +18,10 @@ class RubricError(ValueError):
     def __init__(self, kind: str, detail: str):
         super().__init__(f"{kind}: {detail}")
         self.kind = kind
+        self.detail = detail
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RubricError, (self.kind, str(self).removeprefix(f"{self.kind}: "))
+        return RubricError, (self.kind, self.detail)
 
 
 def read_object(text: str, keys: Collection[str]) -> dict[str, Any]:
@@ -35,7 +36,8 @@ def read_object(text: str, keys: Collection[str]) -> dict[str, Any]:
     if (fenced := _FENCE.match(body)) is not None:
         body = fenced.group(1)
     try:
-        answer = json.loads(body, object_pairs_hook=_unique_keys)
+        # A raw line break inside a string is all that is forgiven: it changes no value, and judges write it often.
+        answer = json.loads(body, object_pairs_hook=_unique_keys, strict=False)
     except (ValueError, RecursionError) as error:
         raise RubricError("unreadable", f"{str(error)[:200]} in {body[:200]!r}") from None
     if not isinstance(answer, dict) or set(answer) != set(keys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from actors.question import Question
@@ -35,25 +36,29 @@ def is_about_quality(question: Question) -> bool:
     return "how well the picture is made" in question.text or "how well each is made" in question.text
 
 
-def by_image(semantics: dict[str, float], quality: float = 8.0) -> Reply:
-    """Return a reply that scores images by their names, and answers check-lists by the same numbers.
+@dataclass(frozen=True)
+class ByImage:
+    """Scores images by their names, and answers check-lists by the same numbers.
 
     The questions of a check-list are "is it 1?" to "is it 4?"; an image of semantics 5 gets yes twice.
     """
 
-    def reply(question: Question) -> dict[str, Any]:
+    semantics: dict[str, float]
+    quality: float = 8.0
+
+    def __call__(self, question: Question) -> dict[str, Any]:
         if question.form == "questions":
             return {"questions": [f"is it {number}?" for number in range(1, min(question.size, 4) + 1)]}
         if question.form == "checklist":
-            num_yes = semantics[question.images[-1]] / 10 * question.size
+            num_yes = self.semantics[question.images[-1]] / 10 * question.size
             return {"answers": [number < num_yes for number in range(question.size)], "reasoning": "counted"}
         if question.form == "pair":
-            first, second = (quality if is_about_quality(question) else semantics[i] for i in question.images[-2:])
+            first, second = (self._score(question, image) for image in question.images[-2:])
             return {"first": [first, 10.0], "second": [second, 10.0], "reasoning": "side by side"}
-        score = quality if is_about_quality(question) else semantics[question.images[-1]]
-        return {"scores": [10.0, score], "reasoning": "seen"}
+        return {"scores": [10.0, self._score(question, question.images[-1])], "reasoning": "seen"}
 
-    return reply
+    def _score(self, question: Question, image: str) -> float:
+        return self.quality if is_about_quality(question) else self.semantics[image]
 
 
 def failing(question: Question) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from actors.checklist_judge import ChecklistJudge, ChecklistPrompts
 from actors.config import JudgeConfig
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
-from tests.fake_asker import FakeAsker, broke, by_image, failing, is_about_quality
+from tests.fake_asker import ByImage, FakeAsker, broke, failing, is_about_quality
 
 PROMPTS = ChecklistPrompts.read(JudgeConfig())
 
@@ -25,13 +25,13 @@ def ask_all(it, *requests):
 
 
 def test_semantics_is_ten_times_the_share_of_yes_and_quality_the_rubrics():
-    [scores] = ask_all(judge(by_image({"after": 7.5}, quality=6.0)), ScoreRequest("before", "after", "add a box"))
+    [scores] = ask_all(judge(ByImage({"after": 7.5}, quality=6.0)), ScoreRequest("before", "after", "add a box"))
     assert scores == Scores(7.5, 6.0, "no: is it 4? (counted) | seen")
 
 
 def test_the_questions_are_made_once_for_all_samples_of_an_instruction():
     images = {f"after-{number}": 5.0 for number in range(16)}
-    it = judge(by_image(images))
+    it = judge(ByImage(images))
     ask_all(it, *(ScoreRequest("before", image, "add a box") for image in images))
     ask_all(it, ScoreRequest("before", "after-0", "add another box"))
     made = [question for question in it.asker.paid if question.form == "questions"]
@@ -43,7 +43,7 @@ def test_the_questions_are_made_once_for_all_samples_of_an_instruction():
 
 
 def test_a_bound_on_the_questions_is_asked_for():
-    it = judge(by_image({"after": 10.0}), max_questions=3)
+    it = judge(ByImage({"after": 10.0}), max_questions=3)
     [scores] = ask_all(it, ScoreRequest(None, "after", "a box"))
     assert (scores.semantics, scores.reason) == (10.0, "all answered yes (counted) | seen")
     asked = {question.form: question for question in it.asker.asked}
@@ -75,7 +75,7 @@ def test_repeats_answer_the_same_questions_again():
 
 
 def test_a_comparison_looks_at_each_with_the_same_questions():
-    it = judge(by_image({"old": 2.5, "new": 7.5}))
+    it = judge(ByImage({"old": 2.5, "new": 7.5}))
     old, new = asyncio.run(it.compare(CompareRequest("before", "old", "new", "add a box")))
     assert (old.semantics, new.semantics) == (2.5, 7.5)
     assert sum(question.form == "questions" for question in it.asker.paid) == 1
@@ -84,7 +84,7 @@ def test_a_comparison_looks_at_each_with_the_same_questions():
 @pytest.mark.parametrize("form", ["questions", "checklist", "rubric"])
 @pytest.mark.parametrize(("trouble", "error"), [(failing, JudgeError), (broke, BudgetSpent)])
 def test_trouble_with_any_question_gives_no_scores(form, trouble, error):
-    good = by_image({"after": 5.0})
+    good = ByImage({"after": 5.0})
     it = judge(lambda question: trouble(question) if question.form == form else good(question))
     with pytest.raises(error):
         ask_all(it, ScoreRequest(None, "after", "a box"))

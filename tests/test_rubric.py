@@ -41,6 +41,11 @@ def test_reads_json_bare_or_in_one_fence(form, wrapped):
     assert FORMS[form].parse(wrapped % json.dumps(RIGHT[form]), 2) == READ[form]
 
 
+def test_a_raw_line_break_in_the_reasoning_is_forgiven():
+    answer = parse_scores('{"reasoning": "one\ntwo\tthree", "score": [7, 8]}')
+    assert answer == {"reasoning": "one\ntwo\tthree", "scores": [7.0, 8.0]}
+
+
 @forms
 @pytest.mark.parametrize(
     ("broken", "kind"),

@@ -11,7 +11,7 @@ from actors.prompt_file import Prompt
 from actors.rubric_judge import RubricJudge, RubricPrompts, is_swapped
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
-from tests.fake_asker import FakeAsker, broke, by_image, failing, is_about_quality
+from tests.fake_asker import ByImage, FakeAsker, broke, failing, is_about_quality
 
 PROMPTS = RubricPrompts.read(JudgeConfig())
 EDITED = ScoreRequest("before", "after", "add a red box")
@@ -23,14 +23,14 @@ def judge(reply, repeats=1):
 
 
 def test_two_questions_of_which_the_smaller_scores_count():
-    it = judge(by_image({"after": 4.0}, quality=7.0))
+    it = judge(ByImage({"after": 4.0}, quality=7.0))
     assert asyncio.run(it.score(EDITED)) == Scores(4.0, 7.0, "seen | seen")
     assert sorted(question.images for question in it.asker.asked) == [("after",), ("before", "after")]
     assert sum("add a red box" in question.text for question in it.asker.asked) == 1
 
 
 def test_a_drawn_image_has_none_before():
-    it = judge(by_image({"after": 4.0}))
+    it = judge(ByImage({"after": 4.0}))
     asyncio.run(it.score(ScoreRequest(None, "after", "a red box")))
     assert [question.images for question in it.asker.asked] == [("after",), ("after",)]
     assert "There is no image before" in it.asker.asked[0].text
@@ -53,11 +53,11 @@ def test_repeats_are_asked_apart_averaged_and_their_spread_told():
 
 
 def test_one_answer_has_no_spread():
-    assert asyncio.run(judge(by_image({"after": 4.0})).score(EDITED)).spread == 0.0
+    assert asyncio.run(judge(ByImage({"after": 4.0})).score(EDITED)).spread == 0.0
 
 
 def test_a_comparison_shows_both_in_one_question_for_each_rubric():
-    it = judge(by_image({"old": 3.0, "new": 9.0}))
+    it = judge(ByImage({"old": 3.0, "new": 9.0}))
     old, new = asyncio.run(it.compare(PAIR))
     assert (old.semantics, new.semantics) == (3.0, 9.0)
     assert (old.quality, new.quality) == (8.0, 8.0)
@@ -66,7 +66,7 @@ def test_a_comparison_shows_both_in_one_question_for_each_rubric():
 
 
 def test_a_drawn_comparison_shows_two_images():
-    it = judge(by_image({"old": 3.0, "new": 9.0}))
+    it = judge(ByImage({"old": 3.0, "new": 9.0}))
     old, new = asyncio.run(it.compare(CompareRequest(None, "old", "new", "a red box")))
     assert (old.semantics, new.semantics) == (3.0, 9.0)
     assert [len(question.images) for question in it.asker.asked] == [2, 2]
@@ -74,7 +74,7 @@ def test_a_drawn_comparison_shows_two_images():
 
 @pytest.mark.parametrize("instruction", ["a red box", "a blue box", "a green box", "a circle"])
 def test_the_places_change_with_each_repeat_and_are_undone(instruction):
-    it = judge(by_image({"old": 3.0, "new": 9.0}), repeats=4)
+    it = judge(ByImage({"old": 3.0, "new": 9.0}), repeats=4)
     old, new = asyncio.run(it.compare(CompareRequest("before", "old", "new", instruction)))
     assert (old.semantics, new.semantics, old.spread, new.spread) == (3.0, 9.0, 0.0, 0.0)
     orders = {question.repeat: question.images[-2:] for question in it.asker.asked}
