@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -146,15 +147,18 @@ class Evaluator:
         """Evaluate on the first `num_tasks` tasks (0: all); `phase` and `step` are for the ledger."""
         chosen = self.tasks[: num_tasks or None]
         groups = await all_of(self._group(task, phase, step) for task in chosen)
-        check_failures(groups, self.max_failure_share, "evaluation")
-        samples = [(group.task, sample) for group in groups for sample in group.samples]
-        rows = tuple(self._row(task, sample) for task, sample in samples if sample.is_valid)
-        return Evaluation(rows, tuple(groups), num_failed=len(samples) - len(rows))
+        return await asyncio.to_thread(self._evaluate, groups)
 
     async def _group(self, task: Task, phase: Phase, step: int) -> Group:
         n, seed = self.settings.num_seeds, self.settings.seed
         edit_seeds = tuple(seed_of(seed, "edit", task.id, i) for i in range(n))
         return await self.roll_out(GroupRequest(task, n, seed_of(seed, "sample"), edit_seeds, phase, step))
+
+    def _evaluate(self, groups: Sequence[Group]) -> Evaluation:
+        check_failures(groups, self.max_failure_share, "evaluation")
+        samples = [(group.task, sample) for group in groups for sample in group.samples]
+        rows = tuple(self._row(task, sample) for task, sample in samples if sample.is_valid)
+        return Evaluation(rows, tuple(groups), num_failed=len(samples) - len(rows))
 
     def _is_fixed(self, scores: Scores) -> bool:
         return scores.semantics >= self.settings.fixed_semantics and scores.quality >= self.settings.fixed_quality

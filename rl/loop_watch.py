@@ -81,13 +81,14 @@ async def watch_loop() -> AsyncIterator[LoopWatch]:
     """
     watch, loop = LoopWatch(), asyncio.get_running_loop()
     await asyncio.to_thread(_freeze)
-    original = asyncio.Handle._run  # type: ignore[attr-defined]
+    handles: Any = asyncio.Handle
+    original = handles._run
     # asyncio has no hook for this; its debug mode counts waiting, too.
-    asyncio.Handle._run = _watched(original, loop, watch)  # type: ignore[attr-defined]
+    handles._run = _watched(original, loop, watch)
     try:
         yield watch
     finally:
-        asyncio.Handle._run = original  # type: ignore[attr-defined]
+        handles._run = original
         gc.unfreeze()
 
 

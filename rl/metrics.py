@@ -120,9 +120,9 @@ def _seconds(samples: Sequence[Sample]) -> Metrics:
         for stage, seconds in sample.seconds.items():
             by_stage.setdefault(stage, []).append(seconds)
     metrics: Metrics = {}
-    for stage, seconds in by_stage.items():
-        p50, p95 = np.percentile(seconds, [50, 95])
-        metrics[f"seconds/{stage}"] = fmean(seconds)
+    for stage, values in by_stage.items():
+        p50, p95 = np.percentile(values, [50, 95])
+        metrics[f"seconds/{stage}"] = fmean(values)
         metrics |= {f"seconds/{stage}_p50": float(p50), f"seconds/{stage}_p95": float(p95)}
     return metrics
 

@@ -1,4 +1,8 @@
-"""What samplers, generator and judge did in one step: differences of counts that only grow, and rates of them."""
+"""What samplers, generator and judge did during a step: differences of counts that only grow, and rates of them.
+
+A step lasts from the end of the one before to its own end. What rollouts of a later step, or an evaluation, did in
+that time is in its counts.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +68,7 @@ def idle_shares(metrics: Mapping[str, float], seconds: float, recipe: Recipe) ->
 
 def throughput(metrics: Mapping[str, float], seconds: float, recipe: Recipe) -> Metrics:
     """Return samples and response tokens a second, over all and for each device, keyed `throughput/...`."""
-    rates = {}
+    rates: Metrics = {}
     for name in ("samples", "tokens"):
         rate = metrics.get(f"rollout/{name}", 0.0) / seconds
         rates |= {f"throughput/{name}_per_s": rate, f"throughput/{name}_per_s_per_device": rate / num_devices(recipe)}

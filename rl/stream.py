@@ -69,8 +69,9 @@ class RolloutStream:
     async def _step(self, step: int) -> list[Group]:
         """Return a step's groups: as many as asked for, then those that replace some of them."""
         settings = self._recipe.rollout
-        groups = await self._groups(step, self.tasks_of(step))
-        spares = self._spares(step)
+        # In threads: shuffling the tasks of a large data set would hold up the loop.
+        groups = await self._groups(step, await asyncio.to_thread(self.tasks_of, step))
+        spares = await asyncio.to_thread(self._spares, step)
         num_first = len(groups)
         # A step with too many failures stops the run: no use in paying for more.
         while failure_share(groups) <= settings.max_failure_share:

@@ -25,6 +25,7 @@ from rl.pictures import strips
 from rl.service_metrics import idle_shares, step_metrics, throughput
 from rl.step_table import StepTable
 from rl.trackers import Tracker, start_trackers
+from rollout.roles import BudgetSpent
 from rollout.types import Group, Phase
 
 __all__ = ["Log", "Stats", "read_metrics"]
@@ -79,11 +80,15 @@ class Log:
 
     @asynccontextmanager
     async def step(self, step: int) -> AsyncIterator[None]:
-        """Collect the metrics of one step; write them when it ends without an error."""
+        """Collect the metrics of one step; write them when it ends without an error, or short of an evaluation."""
         waited = time.monotonic() - self._mark - self._row.get("seconds/saving", 0.0)
         self._step = step
         self._row["seconds/waiting_for_rollouts"] = waited
-        yield
+        spent: BudgetSpent | None = None
+        try:
+            yield
+        except BudgetSpent as error:  # the step was learned from; only its evaluation could not be paid for
+            spent = error
         seconds = time.monotonic() - self._mark
         self._mark = time.monotonic()
         self._seconds.append(seconds)
@@ -96,6 +101,8 @@ class Log:
         row, self._row = self._row, {}
         await self._in_thread(self._write, row, step)
         self._table.show(step, row, fmean(self._seconds) * (self._recipe.num_steps - step))
+        if spent is not None:
+            raise spent
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -107,9 +114,10 @@ class Log:
             key = f"seconds/{name}"
             self._row[key] = self._row.get(key, 0.0) + time.monotonic() - began
 
-    def groups(self, groups: Sequence[Group], version: int = 0) -> None:
+    async def groups(self, groups: Sequence[Group], version: int = 0) -> None:
         """Log what a step's rollouts say; `version` is the policy's that will learn from them."""
-        self.metrics({**group_metrics(groups, version), **batch_metrics(groups, self._recipe)})
+        self.metrics(await asyncio.to_thread(group_metrics, groups, version))
+        self.metrics(await asyncio.to_thread(batch_metrics, groups, self._recipe))
 
     def metrics(self, metrics: Mapping[str, float]) -> None:
         self._row.update(metrics)
@@ -117,7 +125,7 @@ class Log:
     async def evaluation(self, evaluation: Evaluation, phase: Phase = Phase.DURING, step: int | None = None) -> None:
         """Log an evaluation; before and after training it stands by itself, outside a step."""
         step = self._step if step is None else step
-        figures = evaluation.figures()
+        figures = await asyncio.to_thread(evaluation.figures)
         values = {f"eval/{name}": value for name, value in figures.items()}
         values["eval/failed_samples"] = float(evaluation.num_failed)
         await self._in_thread(self._show_pictures, evaluation.groups, step)
@@ -125,6 +133,7 @@ class Log:
             self.metrics(values)
         else:
             self._row |= {f"{key}_{phase}": value for key, value in values.items()} | await self._services()
+            self._watch_loop()
             row, self._row = self._row, {}
             await self._in_thread(evaluation.save, self._folder / f"evaluation_{phase}.json")
             await self._in_thread(self._write, row, step)

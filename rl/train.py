@@ -30,7 +30,7 @@ async def train(
     async with stream:
         async for step, groups in stream:  # sampled at most max_staleness updates ago
             async with log.step(step):
-                log.groups(groups, policy.version)
+                await log.groups(groups, policy.version)
                 check_failures(groups, recipe.rollout.max_failure_share, f"step {step}")
                 batch = await asyncio.to_thread(make_batch, learnable(groups, recipe), recipe)
                 if batch is None:

@@ -1,0 +1,74 @@
+"""The driver's loop at full size, on fakes: no callback computes for long while a run trains and evaluates."""
+
+import asyncio
+from collections import deque
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from actors.config import LossConfig
+from rewards.compose import WeightedSum
+from rl import evaluation
+from rl.config import AlgorithmConfig, EvaluationConfig, RolloutConfig
+from rl.loop_watch import LIMIT_S, LoopWatch, watch_loop
+from rl.run import train_between_evaluations
+from rl.tracking import Log, read_metrics
+from rollout.single_step import SingleStep
+from rollout.types import SamplingParams
+from tests.fakes import FakeGenerator, FakeJudge, FakePolicy, FakeSampler, make_task
+from tests.test_train import TERMS, make_recipe
+
+NUM_GROUPS, NUM_SAMPLES, NUM_TRAINING, NUM_HELDOUT = 64, 8, 13_000, 448
+NUM_PROMPT_TOKENS, NUM_TOKENS = 1024, 512
+
+
+class WordySampler(FakeSampler):
+    """Answers as long as a real critic's."""
+
+    async def sample(self, request):
+        response = await super().sample(request)
+        tokens = response.token_ids + (99,) * (NUM_TOKENS - len(response.token_ids))
+        prompt, logprobs = (1,) * NUM_PROMPT_TOKENS, (-0.5,) * NUM_TOKENS
+        return replace(response, prompt_token_ids=prompt, token_ids=tokens, logprobs=logprobs)
+
+
+async def follow(recipe, policy) -> LoopWatch:
+    """Do what `rl.run` does between the actors' start and their stop, rollouts included."""
+    sampler, generator, judge = WordySampler(), FakeGenerator(failing=0.02), FakeJudge()
+    for fake in (sampler, generator, judge):
+        fake.requests = deque(maxlen=1)  # a real one forgets what it has answered
+    step = SingleStep(sampler, generator, judge, WeightedSum(TERMS), "<image><image>", SamplingParams())
+    plan = SimpleNamespace(
+        recipe=recipe,
+        training=[make_task(i, is_success=i % 4 == 0) for i in range(NUM_TRAINING)],
+        heldout=[make_task(i, is_success=i % 4 == 0) for i in range(NUM_HELDOUT)],
+    )
+    actors = SimpleNamespace(policy=policy, samplers=sampler, workers=step)
+    async with watch_loop() as watch:
+        log = await Log.start(recipe, console=Console(quiet=True), stats=step.stats, watch=watch)
+        await train_between_evaluations(plan, actors, log, 0)
+        await log.close()
+    return watch
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "_NUM_RESAMPLES", 400)  # still far too much for the loop
+    return make_recipe(
+        tmp_path,
+        num_steps=2,
+        max_staleness=1,
+        algorithm=AlgorithmConfig(loss=LossConfig(rollout_correction="token")),
+        rollout=RolloutConfig(groups_per_step=NUM_GROUPS, n=NUM_SAMPLES),
+        evaluation=EvaluationConfig(num_tasks=0, num_tasks_during=64, every=1, num_seeds=2),
+    )
+
+
+def test_no_callback_computes_for_long(recipe, tmp_path):
+    watch = asyncio.run(follow(recipe, FakePolicy()))
+    assert watch.max_ms < LIMIT_S * 1e3, "\n".join(map(str, watch.slowest()))
+    rows = read_metrics(tmp_path)
+    assert [row["step"] for row in rows] == [0, 1, 2, 2]
+    assert 0 < max(row["driver/max_callback_ms"] for row in rows) <= watch.max_ms
