@@ -50,7 +50,7 @@ def test_the_page_shows_table_curves_and_examples(tmp_path):
         await log.evaluation(evaluation, Phase.BEFORE, step=0)
         for number in (1, 2):
             async with log.step(number):
-                log.groups(evaluation.groups)
+                await log.groups(evaluation.groups)
         log.metrics({"generator/calls": 7.0})
         await log.evaluation(evaluation, Phase.AFTER, step=2)
         await log.close()
