@@ -34,6 +34,12 @@ async def save(recipe: Recipe, policy: Policy, step: int) -> Path:
     return final
 
 
+async def save_once(recipe: Recipe, policy: Policy, step: int) -> None:
+    """Write the checkpoint of the last consumed step, unless it is there or nothing was learned yet."""
+    if step > 0 and not (folder_of(recipe) / f"step_{step:06d}" / "state.json").exists():
+        await save(recipe, policy, step)
+
+
 async def resume(recipe: Recipe, policy: Policy) -> int:
     """Load the newest checkpoint into the policy and return its step; 0 when there is none."""
     pointer = folder_of(recipe) / "latest"

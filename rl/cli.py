@@ -12,7 +12,9 @@ from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; bad input ends with one line on stderr and exit code 2."""
+    """Run one command; bad input ends with one line on stderr and exit code 2, a spent budget with 3."""
+    from rollout.roles import BudgetSpent
+
     parser = _parser()
     chosen, left = parser.parse_known_args(arguments)
     # Options and overrides may stand in any order.
@@ -30,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"interleave: {error}", file=sys.stderr)
         return 2
+    except BudgetSpent as error:
+        print(f"interleave: the run stopped, and all of it is saved: {error}", file=sys.stderr)
+        return 3
     except KeyboardInterrupt:
         print("interleave: interrupted; go on with the same command and --resume", file=sys.stderr)
         return 130

@@ -32,9 +32,9 @@ _NUM_EXAMPLES = 12
 
 
 def table_rows(changes: Mapping[str, Change]) -> list[list[str]]:
-    """Return the closing table: figure, before, after, change, 95 % interval, as text."""
+    """Return the closing table: figure, before, after, change, 95 % interval, as text; empty without changes."""
     rows = []
-    for name, (title, form, scale) in NAMES.items():
+    for name, (title, form, scale) in NAMES.items() if changes else ():
         change = changes[name]
         before, after = form.format(change.before * scale), form.format(change.after * scale)
         signed = form.replace(":", ":+").replace("++", "+")

@@ -38,28 +38,18 @@ from rl.config import REPO, Recipe, resolve_path
 from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.evidence import idle_evidence, needed_evidence
 from rl.loop_watch import watch_loop
-from rl.recipe_file import differences, load_recipe, to_yaml
+from rl.recipe_file import load_recipe, to_yaml
 from rl.report import table_rows, write_report
+from rl.resume import forbidden_changes
 from rl.stream import RolloutStream
 from rl.tracking import Log
 from rl.train import train
 from rollout.critic import render_messages
-from rollout.roles import Judge
+from rollout.roles import BudgetSpent
 from rollout.seeds import seed_of
 from rollout.single_step import Baseline, Regenerate, SingleStep
 from rollout.types import Phase, SamplingParams, Task
 
-_MAY_CHANGE = {
-    "num_steps",
-    "save_every",
-    "num_cpus",
-    "ray_address",
-    "workers",
-    "tracking",
-    "store_is_shared",
-    "store_limit_gib",
-}
-"""Top-level keys that a resumed run may set anew: none changes what is learned from a step."""
 _PACKAGES = ("torch", "transformers", "verl", "ray", "diffusers", "wandb", "omegaconf")
 
 
@@ -69,14 +59,15 @@ class Stack:
 
     policy: Policy
     samplers: Samplers
-    generator: Generator
-    judge: Judge
+    journey: SingleStep
     workers: RolloutWorkers
     ledger: Ledger
 
     async def stats(self) -> dict[str, float]:
         """Return what the services have counted since the start, keyed `service/name`."""
-        return await self.workers.stats() | await self.samplers.stats()
+        counts = await self.workers.stats() | await self.samplers.stats()
+        # An owner counts for all workers: added up over them, its counts would be there once for each.
+        return counts | await self.journey.stats()
 
 
 @dataclass(frozen=True)
@@ -140,6 +131,11 @@ async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
         try:
             log.metrics(await actors.policy.publish(actors.samplers))
             changes = await train_between_evaluations(plan, actors, log, done)
+        except BudgetSpent:
+            # What there is: a checkpoint of the last step that was learned from, and no export of half a run.
+            report = await asyncio.to_thread(write_report, run_dir, Store(Path(recipe.store).resolve()), {})
+            console.print(f"report  {report}")
+            raise
         finally:
             await log.close()
             await asyncio.to_thread(compact, run_dir / "ledger")
@@ -166,14 +162,18 @@ async def train_between_evaluations(plan: Plan, actors: Stack, log: Log, done: i
         before = await evaluator(recipe.evaluation.num_tasks, Phase.BEFORE)
         await log.evaluation(before, Phase.BEFORE, step=0)
         before = replace(before, groups=())  # they are in the ledger; what lives long, the garbage collector walks
-    await train(
-        recipe,
-        actors.policy,
-        actors.samplers,
-        stream,
-        lambda step: evaluator(recipe.evaluation.num_tasks_during, Phase.DURING, step),
-        log,
-    )
+    try:
+        await train(
+            recipe,
+            actors.policy,
+            actors.samplers,
+            stream,
+            lambda step: evaluator(recipe.evaluation.num_tasks_during, Phase.DURING, step),
+            log,
+        )
+    except BudgetSpent:
+        await checkpoint.save_once(recipe, actors.policy, stream.consumed)
+        raise
     after = await evaluator(recipe.evaluation.num_tasks, Phase.AFTER, recipe.num_steps)
     await log.evaluation(after, Phase.AFTER, step=recipe.num_steps)
     return await asyncio.to_thread(compare, before, after)
@@ -202,6 +202,7 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
                 replace(recipe.generator, model=_model(recipe.generator.model, "generator.model")),
                 store_root,
                 f"generator-{run_id}",
+                Path(recipe.run_dir) / "ledger",
             ),
             start_judge(recipe.judge, store_root, f"judge-{run_id}", Path(recipe.run_dir) / "ledger"),
             start_observers(plan.evidence, store_root, f"evidence-{run_id}", Path(recipe.run_dir) / "ledger"),
@@ -224,7 +225,7 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
         )
         ledger = start_ledger(Path(recipe.run_dir) / "ledger", store=Store(store_root))
         workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
-        yield Stack(policy, samplers, generator, judge, workers, ledger)
+        yield Stack(policy, samplers, journey, workers, ledger)
 
 
 def _model(name: str, key: str) -> str:
@@ -246,11 +247,8 @@ def _check_run_dir(recipe: Recipe, is_resumed: bool) -> None:
         return
     if not saved.exists():
         raise ValueError(f"{run_dir} holds no run to resume")
-    changed = differences(load_recipe(saved), recipe) - _MAY_CHANGE
-    if changed:
-        raise ValueError(
-            f"{run_dir} was started with another {', '.join(sorted(changed))}; resume with the same recipe"
-        )
+    if changed := forbidden_changes(load_recipe(saved), recipe):
+        raise ValueError(f"{run_dir} was started with another {', '.join(changed)}; resume with the same recipe")
 
 
 def _explain(run_dir: Path, recipe: Recipe) -> None:

@@ -39,6 +39,8 @@ class RolloutStream:
         self._ids = {name: {task.id for task in tasks} for name, tasks, _ in self._shares}
         self._roll_out = roll_out
         self._first_step = first_step
+        self.consumed = first_step - 1
+        """The last step that was learned from."""
         self._pending: dict[int, asyncio.Task[list[Group]]] = {}
 
     async def __aenter__(self) -> RolloutStream:
@@ -60,6 +62,7 @@ class RolloutStream:
 
     def advance(self, step: int) -> None:
         """Say that `step` is consumed: its update is done and published."""
+        self.consumed = step
         self._start(step + 1 + self._recipe.max_staleness)
 
     def _start(self, step: int) -> None:

@@ -34,7 +34,7 @@ def trained(tmp_path_factory):
     recipe = REPO / "recipes" / "shapes_grpo.yaml"
     console = Console(quiet=True)
     asyncio.run(run(prepare(load_recipe(recipe, [*overrides, "num_steps=2"])), console=console))
-    with pytest.raises(ValueError, match="was started with another rollout; resume with the same recipe"):
+    with pytest.raises(ValueError, match="was started with another rollout.n; resume with the same recipe"):
         prepare(load_recipe(recipe, [*overrides, "rollout.n=8"]), is_resumed=True)
     plan = prepare(load_recipe(recipe, [*overrides, "num_steps=3"]), is_resumed=True)
     asyncio.run(run(plan, console=console))

@@ -1,0 +1,70 @@
+"""What a resumed run may be given anew: nothing that changes what is learned from a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rl.config import Recipe
+
+MAY_CHANGE = frozenset(
+    {
+        "num_steps",
+        "save_every",
+        "num_cpus",
+        "ray_address",
+        "workers",
+        "tracking",
+        "store_is_shared",
+        "store_limit_gib",
+    }
+)
+"""Top-level keys."""
+SERVICE_MAY_CHANGE = frozenset(
+    {
+        "base_url",
+        "api_key_env",
+        "endpoints",
+        "structured_output",
+        "hedge_after_s",
+        "budget_calls",
+        "budget_usd",
+        "num_replicas",
+        "cpus_per_replica",
+        "gpus_per_replica",
+        "max_concurrency",
+        "timeout_s",
+        "num_attempts",
+        "server",
+    }
+)
+"""Keys of generator, judge (an ensemble's members too) and evidence: who is asked, how fast, and for how much."""
+_SERVICES = ("generator", "judge", "evidence")
+
+
+def forbidden_changes(saved: Recipe, recipe: Recipe) -> list[str]:
+    """Return the keys, dotted, in which a recipe differs from the one that its run was started with."""
+    return sorted(key for key in _differing(asdict(saved), asdict(recipe)) if not may_change(key))
+
+
+def may_change(key: str) -> bool:
+    """Say whether a resumed run may set a key anew.
+
+    >>> may_change("judge.members.1.budget_usd"), may_change("judge.model"), may_change("rollout.n")
+    (True, False, False)
+    """
+    section, *rest = key.split(".")
+    return section in MAY_CHANGE or (section in _SERVICES and not SERVICE_MAY_CHANGE.isdisjoint(rest))
+
+
+def _differing(one: Any, other: Any, key: str = "") -> Iterator[str]:
+    """Yield the dotted keys in which two trees differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in one.keys() | other.keys():
+            yield from _differing(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for place, (first, second) in enumerate(zip(one, other, strict=True)):
+            yield from _differing(first, second, f"{key}.{place}")
+    elif one != other:
+        yield key
