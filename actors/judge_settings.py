@@ -1,4 +1,4 @@
-"""What of a judge's settings fits together (`actors.config.JudgeConfig`), and the members of an ensemble."""
+"""What of a judge's settings fits together (`actors.judge_config.JudgeConfig`), and the members of an ensemble."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rewards.agreement import COMBINATIONS
 
 if TYPE_CHECKING:
-    from actors.config import JudgeConfig
+    from actors.judge_config import JudgeConfig
 
 _ASKS = ("openai", "vllm")
 _PER_MEMBER = ("repeats", "rubric", "budget_calls", "budget_usd")
@@ -68,7 +68,7 @@ def _member(number: int, settings: dict[str, Any]) -> JudgeConfig:
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-    from actors.config import JudgeConfig
+    from actors.judge_config import JudgeConfig
 
     where = f"judge.members.{number}"
     known = [field.name for field in fields(JudgeConfig)]
