@@ -24,6 +24,7 @@ setup(
         "tensordict",
         "safetensors",
         "wandb",
+        "tensorboard",
         "omegaconf",
         "openai",
         "numpy",

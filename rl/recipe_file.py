@@ -59,6 +59,8 @@ def _pair(override: str) -> tuple[str, object]:
     key, is_pair, text = override.partition("=")
     if not is_pair or not key:
         raise ValueError(f"override {override!r}: expected key=value, like rollout.n=8")
+    if "${" in text:  # resolved within the recipe: run_dir=runs/${name}-2
+        return key, text
     return key, OmegaConf.select(OmegaConf.from_dotlist([f"it={text}"]), "it")
 
 
