@@ -57,7 +57,10 @@ def with_content(layers: list[Layer], content: DictConfig, where: str, folder: P
 
 
 def with_set(layers: list[Layer], name: str, where: str, folder: Path) -> list[Layer]:
-    """Put the reward set of this name, or in this file, on top; the set that was there goes."""
+    """Put the reward set of this name, or in this file, on top; the set that was there goes.
+
+    A run's resolved recipe names no set any more, so what its set had set stays.
+    """
     chosen = [layer for layer in layers if not layer.is_set]
     for file, content in _chain(_set_path(name, where, folder), _SETS, "reward set"):
         chosen.append(Layer(str(file), _as_recipe(content, file), is_set=True))

@@ -74,6 +74,8 @@ def test_the_resolved_recipe_loads_again_with_its_evidence(folder):
     (folder / "resolved.yaml").write_text(to_yaml(recipe))
     assert load_recipe(folder / "resolved.yaml") == recipe
     assert recipe.evidence["second"].judge.model == "x"
+    other = load_recipe(folder / "resolved.yaml", ["reward=dr_grpo"])
+    assert (other.algorithm.advantage, other.algorithm.normalise_by_std) == ("grpo", False)
     assert load_recipe(folder / "resolved.yaml", ["reward=paper"]).reward == load_recipe(FULL, ["reward=paper"]).reward
 
 

@@ -81,6 +81,7 @@ def test_the_papers_ablations_by_hand(case, no_step, no_accuracy):
 
 def test_dr_grpo_divides_by_neither_deviation_nor_length():
     recipe = load_recipe(REPO / "recipes" / "critic_grpo.yaml", ["reward=dr_grpo", "rollout.max_tokens=77"])
+    assert recipe.algorithm.advantage == "grpo"
     assert recipe.algorithm.normalise_by_std is False
     assert (recipe.algorithm.loss.aggregation, recipe.algorithm.loss.scale_factor) == ("seq-mean-token-sum-norm", 77)
     assert recipe.reward == recipe_with("released").reward
