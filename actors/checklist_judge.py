@@ -46,22 +46,12 @@ class ChecklistJudge:
 
     async def score(self, request: ScoreRequest) -> Scores:
         """Return the scores; the reason lists the questions answered no. Raises `JudgeError`, `BudgetSpent`."""
+        # One wait more, but only for the first picture of an instruction: then the questions are known.
+        [made] = await ask_all(self.asker, [self._ask_for_questions(request.instruction)])
+        asked = self._ask_for_answers(request, made["questions"])
         quality = Question(self.prompts.quality.text, (request.after,))
-        # Both at once: the quality does not wait for the questions.
-        [questions], quality_answers = await all_of(
-            [
-                ask_all(self.asker, [self._ask_for_questions(request.instruction)]),
-                ask_all(self.asker, repeated([quality], self.repeats)),
-            ]
-        )
-        asked = self._ask_for_answers(request, questions["questions"])
-        answers = await ask_all(self.asker, repeated([asked], self.repeats))
-        return over_repeats(
-            [
-                _look(questions["questions"], answer, quality)
-                for answer, quality in zip(answers, quality_answers, strict=True)
-            ]
-        )
+        answers = await ask_all(self.asker, repeated([asked, quality], self.repeats))
+        return over_repeats([_look(made["questions"], *pair) for pair in zip(answers[::2], answers[1::2], strict=True)])
 
     async def compare(self, request: CompareRequest) -> tuple[Scores, Scores]:
         """Return the scores of the old and the new attempt, each looked at by itself with the same questions."""

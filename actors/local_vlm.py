@@ -18,7 +18,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors.config import EndpointConfig, JudgeConfig, ServerConfig
 from actors.model_digest import model_digest
-from actors.vllm_server import MODEL_NAME, VllmServer
+from actors.vllm_server import MODEL_NAME, ServerError, VllmServer
 from rollout.concurrency import all_of
 from rollout.roles import Judge, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
@@ -28,6 +28,8 @@ KEY_ENV = "INTERLEAVE_JUDGE_KEY"
 MAX_REASONING_CHARS = 2000
 """Unless the recipe says another: a small model that rambles would spend all its tokens before the scores."""
 
+PLACING_S = 120.0
+"""How long Ray may take to find a node for a server, beyond the server's own start."""
 _STOP_S = 30.0
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _running: list[Server] = []
@@ -112,7 +114,15 @@ async def start_servers(
         make = partial(VllmServer, model, settings, log=log, api_key=key)
         servers.append(Server(here=make()) if config.num_replicas == 0 else Server(actor=_place(make, settings)))
         _running.append(servers[-1])
-    urls = await all_of(server.ask("wait_until_ready") for server in servers)
+    try:
+        # A server settles by itself within its time; what is beyond it was waiting for a node.
+        async with asyncio.timeout(config.server.start_timeout_s + PLACING_S):
+            urls = await all_of(server.ask("wait_until_ready") for server in servers)
+    except TimeoutError:
+        raise ServerError(
+            f"no node had {config.server.gpus:g} GPUs and {config.server.cpus:g} CPUs free for the judge: "
+            "others of the run hold them"
+        ) from None
     asked = replace(
         config,
         kind="openai",
@@ -153,6 +163,9 @@ class _ServerActor:
 def _place(make: Callable[..., VllmServer], config: ServerConfig) -> Any:
     if not ray.is_initialized():
         raise ValueError("Ray is not running: call ray.init() first, or set num_replicas=0 to do without it")
+    has = ray.cluster_resources().get("GPU", 0.0)
+    if config.gpus > has:
+        raise ValueError(f"judge.server.gpus is {config.gpus:g}, but the cluster has {has:g} GPUs in all")
     options = {"num_cpus": config.cpus, "num_gpus": config.gpus, "max_concurrency": 16}
     return ray.remote(_ServerActor).options(**options).remote(make)
 

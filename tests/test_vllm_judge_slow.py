@@ -5,6 +5,7 @@ import os
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -45,6 +46,8 @@ def test_a_local_model_judges_two_pictures_and_leaves_no_process_behind(tmp_path
 
     async def scenario():
         async with ray_cluster("", 4):
+            with pytest.raises(ValueError, match=r"judge\.server\.gpus is 4096, but the cluster has"):
+                await start_judge(replace(config, server=ServerConfig(gpus=4096)), store.root)
             began = time.monotonic()
             judge = await start_judge(config, store.root, "judge-test", tmp_path / "run" / "ledger")
             print(f"the server was up after {time.monotonic() - began:.0f} s")
