@@ -23,7 +23,10 @@ def strips(groups: Sequence[Group], store: Store, limit: int) -> Iterator[tuple[
         assert evidence is not None
         assert evidence.critique is not None
         assert evidence.scores is not None
-        images = load_images(store, (group.task.before, group.task.after, evidence.image))
+        try:
+            images = load_images(store, (group.task.before, group.task.after, evidence.image))
+        except FileNotFoundError:  # a store that is kept to a size may have let go of it
+            continue
         caption = (
             f"{group.task.instruction} -> {evidence.critique.refine_prompt} "
             f"(semantics {group.task.scores.semantics:.1f} -> {evidence.scores.semantics:.1f})"
