@@ -36,7 +36,7 @@ def test_a_recipe_extends_another_and_the_resolved_one_loads_again(tmp_path):
         ("rollout.n=many", "rollout.n: Value 'many'"),
         ("rollout.n=1", "needs at least 2"),
         ("rollout.regenerate=never", "expected one of by_label, by_verdict, always"),
-        ("reward=unknown", "known are dr_grpo, gdpo, "),
+        ("reward=unknown", "known are checklist, dr_grpo, gdpo, "),
         ("evaluation.fixed_quality=11", r"expected a judge's score in \(0, 10\]"),
         ("max_staleness=-1", "max_staleness is -1"),
         ("max_staleness=1", "set algorithm.loss.rollout_correction"),
