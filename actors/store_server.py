@@ -49,13 +49,15 @@ class StoreServer:
 
 
 @asynccontextmanager
-async def attended_store(root: Path | str, *, is_shared: bool, limit_gib: float) -> AsyncIterator[None]:
+async def attended_store(
+    root: Path | str, *, is_shared: bool, limit_gib: float, run_start: float
+) -> AsyncIterator[None]:
     """Keep a run's store within its limit and, unless all nodes share it, serve each node's to the others.
 
     Nodes that join the cluster later have no server. Ray must be initialized unless the store is shared.
     """
     if is_shared:
-        keeper = StoreKeeper(Path(root), limit_gib, time.time())
+        keeper = StoreKeeper(Path(root), limit_gib, run_start)
         await asyncio.to_thread(keeper.start)
         try:
             yield
@@ -64,7 +66,8 @@ async def attended_store(root: Path | str, *, is_shared: bool, limit_gib: float)
         return
     run = uuid.uuid4().hex[:8]
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-    servers = [start_server(root, f"{run}:{node}", limit_gib=limit_gib, node=node) for node in nodes]
+    keep = limit_gib, run_start
+    servers = [start_server(root, f"{run}:{node}", keep=keep, node=node) for node in nodes]
     try:
         await asyncio.gather(*(server.has.remote("") for server in servers))
         yield
@@ -74,15 +77,23 @@ async def attended_store(root: Path | str, *, is_shared: bool, limit_gib: float)
 
 
 def start_server(
-    root: Path | str, name: str, *, served: Path | str | None = None, limit_gib: float = 0.0, node: str = ""
+    root: Path | str,
+    name: str,
+    *,
+    served: Path | str | None = None,
+    keep: tuple[float, float] = (0.0, 0.0),
+    node: str = "",
 ) -> Any:
-    """Start a server for whoever misses an image of `root`; what it has is under `served` (the same path)."""
+    """Start a server for whoever misses an image of `root`; what it has is under `served` (the same path).
+
+    `keep` is the store's limit in GiB (0: none) and the time when the run began.
+    """
     # Asked again by Ray when it was killed: it only reads.
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 16}
     if node:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
     make = ray.remote(StoreServer).options(name=_prefix(root) + name, namespace=_NAMESPACE, **options)
-    return make.remote(str(Path(served or root).absolute()), limit_gib, time.time())
+    return make.remote(str(Path(served or root).absolute()), *keep)
 
 
 def is_with_a_peer(root: Path, digest: str) -> bool:

@@ -168,7 +168,10 @@ class Recipe:
     store: str = "runs/store"
     """Images and paid-for answers, shared by runs."""
     store_is_shared: bool = True
-    """All nodes see the same folder; false: each node has its own, and an image that it misses is sent by another."""
+    """All nodes see the same folder; false: each node has its own, and an image that it misses is sent by another.
+
+    The images of data sets are no part of it: they have to be at the same paths on every node.
+    """
     store_limit_gib: float = 0.0
     """Least recently used images and answers go above this size, in GiB; never those of a running run. 0: no limit."""
     seed: int = 0

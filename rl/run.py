@@ -21,7 +21,7 @@ from actors.cluster import ray_cluster
 from actors.config import EvidenceConfig
 from actors.generator import Generator
 from actors.judge import describe_judge, start_judge
-from actors.ledger import Ledger
+from actors.ledger import Ledger, began
 from actors.ledger_table import compact
 from actors.ledger_writer import start_ledger
 from actors.observer import start_observers
@@ -187,7 +187,11 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
     # Runs on one cluster may share a store, but never their pools.
     run_id = f"{seed_of(Path(recipe.run_dir).resolve()):08x}"
     model = _model(recipe.policy.model, "policy.model")
-    attended = attended_store(store_root, is_shared=recipe.store_is_shared, limit_gib=recipe.store_limit_gib)
+    # What an earlier attempt at this run wrote or used belongs to it, too.
+    run_start = began(Path(recipe.run_dir) / "ledger")
+    attended = attended_store(
+        store_root, is_shared=recipe.store_is_shared, limit_gib=recipe.store_limit_gib, run_start=run_start
+    )
     async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
         started: Any = await asyncio.gather(
             Policy.start(

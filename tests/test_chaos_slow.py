@@ -5,7 +5,7 @@ import pytest
 from actors.store import Store, temporary_name
 from benchmarks.chaos import Found, check_store, noise, run
 
-NUM_KILLS = 20
+NUM_KILLS = 16
 
 
 @pytest.mark.slow

@@ -3,12 +3,15 @@
 import asyncio
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from actors.cluster import ray_cluster
 from actors.config import RolloutWorkersConfig
+from actors.ledger import read_ledger
+from actors.ledger_writer import start_ledger
 from actors.rollout_worker import MAX_DEATHS, RolloutWorkers
 from rollout.types import Group, GroupRequest, Reward, Sample, Scores, Stage, Task
 
@@ -66,8 +69,10 @@ def test_workers_carry_groups_through_load_cancellation_and_death(tmp_path, monk
 
     async def scenario():
         async with ray_cluster("", 4):
+            ledger = start_ledger(tmp_path / "ledger")
+            ledger.begin(1)
             workers = await RolloutWorkers.start(
-                RolloutWorkersConfig(num_workers=2, groups_per_worker=4), FakeJourney(tmp_path)
+                RolloutWorkersConfig(num_workers=2, groups_per_worker=4), FakeJourney(tmp_path), ledger
             )
             await carries_groups_and_spreads_them(workers)
             await bounds_the_groups_in_flight(workers)
@@ -76,6 +81,7 @@ def test_workers_carry_groups_through_load_cancellation_and_death(tmp_path, monk
             await carries_over_the_groups_of_a_dead_worker(workers)
             await gives_up_a_group_that_kills_every_worker(workers)
             await workers.stop()
+            commits_each_group_once()
 
     async def carries_groups_and_spreads_them(workers):
         groups = await asyncio.gather(
@@ -124,5 +130,12 @@ def test_workers_carry_groups_through_load_cancellation_and_death(tmp_path, monk
         assert lost.failure.stage is Stage.WORKER
         assert lost.failure.error.startswith(f"{MAX_DEATHS} workers died with it")
         assert (await workers.roll_out(GroupRequest(task("next"), 1, 3, (5,)))).rewards == [3.0]
+
+    def commits_each_group_once():
+        rows = list(read_ledger(tmp_path / "ledger"))
+        handed_over = {f"t{i}": 3 for i in range(8)} | {f"s{i}": 2 for i in range(4)}
+        handed_over |= {"after": 1, "k": 2, "deadly": 1, "next": 1}
+        assert Counter(row["task_id"] for row in rows) == handed_over
+        assert [row["failure"]["stage"] for row in rows if row["failure"]] == ["worker"]
 
     asyncio.run(scenario())
