@@ -12,7 +12,7 @@ from actors.embedded_judge import scorer_identity, start_embedded_judge
 from actors.ensemble_judge import EnsembleJudge
 from actors.judge_settings import member_configs
 from actors.local_vlm import LocalJudge, model_of, start_servers
-from actors.openai_asker import start_asker
+from actors.openai_asker import check_asker, start_asker
 from actors.rubric_judge import RubricJudge, RubricPrompts
 from rollout.concurrency import all_of
 from rollout.roles import Judge
@@ -32,7 +32,7 @@ async def start_judge(
     names, and its name in the ledger, which gets a row for each call (a local model's log lies beside it).
     What is started ends with the cluster (`actors.cluster`).
     """
-    describe_judge(config)  # a prompt file or scorer that is missing is said before anything is started
+    check_judge(config)
     if config.kind == "ensemble":
         return await _start_ensemble(config, store_root, service, ledger_folder, area)
     if config.kind == "embedded":
@@ -42,6 +42,16 @@ async def start_judge(
     logs = Path(ledger_folder or store_root).absolute().parent
     servers, asked = await start_servers(config, logs, name=service)
     return LocalJudge(await _start_asking(asked, store_root, ledger_folder, area), servers)
+
+
+def check_judge(config: JudgeConfig) -> None:
+    """Raise ValueError for what a judge lacks: a prompt file, a scorer, a model, a key. Starts nothing."""
+    describe_judge(config)
+    for asked in member_configs(config) if config.kind == "ensemble" else [config]:
+        if asked.kind == "openai":
+            check_asker(asked)
+        elif asked.kind == "ensemble":
+            check_judge(asked)
 
 
 def describe_judge(config: JudgeConfig) -> dict[str, str]:

@@ -85,13 +85,19 @@ async def start_asker(
     `service` names the judge in metrics and in the ledger, where its calls are written if there is one.
     `config.num_replicas=0` does without Ray: each process by itself.
     """
-    if not config.model:
-        raise ValueError("judge.model is empty: name the model at the endpoint")
+    check_asker(config)
     root = str(Path(store_root).absolute())
     ledger = None if ledger_folder is None else str(Path(ledger_folder).absolute())
     make = partial(_make_calls, config, read_keys(config), root, service, ledger)
     owner = await Owner.start(make, is_local=config.num_replicas == 0)
     return OpenAIAsker(f"{config.model} with {sorted(_arguments(config).items())}", root, owner)
+
+
+def check_asker(config: JudgeConfig) -> None:
+    """Raise ValueError for a judge without a model or a key."""
+    if not config.model:
+        raise ValueError("judge.model is empty: name the model at the endpoint")
+    read_keys(config)
 
 
 def endpoints_of(config: JudgeConfig) -> list[EndpointConfig]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from actors.append_log import read_log
 from actors.config import JudgeConfig
-from actors.judge import start_judge
+from actors.judge import check_judge, start_judge
 from actors.store import Store
 from rollout.types import CompareRequest, ScoreRequest
 
@@ -142,9 +142,16 @@ def test_a_bound_on_texts_is_sent_only_where_it_is_wished(tmp_path, images):
         ({"kind": "openai", "model": "m", "api_key_env": "NO_SUCH_KEY", "num_replicas": 0}, "NO_SUCH_KEY"),
         ({"kind": "vllm", "model": "/no/folder", "num_replicas": 0}, r"judge\.model is '/no/folder'"),
         ({"kind": "openai", "model": "m", "rubric": "checklist", "answers_prompt": "no.txt"}, "no prompt file no.txt"),
+        (
+            {"kind": "ensemble", "members": [EMBEDDED, {"kind": "openai", "model": "m", "api_key_env": "NO_KEY"}]},
+            "NO_KEY",
+        ),
         ({"kind": "ensemble", "members": [EMBEDDED, {"scorer": "no.such"}]}, r"judge\.scorer no\.such"),
     ],
 )
 def test_a_judge_that_cannot_work_is_said_at_the_start(tmp_path, settings, message):
+    config = JudgeConfig(**settings)
     with pytest.raises(ValueError, match=message):
-        asyncio.run(start_judge(JudgeConfig(**settings), tmp_path))
+        check_judge(config)
+    with pytest.raises(ValueError, match=message):
+        asyncio.run(start_judge(config, tmp_path))
