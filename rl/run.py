@@ -20,7 +20,7 @@ from rich.table import Table
 from actors.cluster import ray_cluster
 from actors.config import EvidenceConfig
 from actors.generator import Generator
-from actors.judge import describe_judge, start_judge
+from actors.judge import check_judge, describe_judge, start_judge
 from actors.ledger import Ledger, began
 from actors.ledger_table import compact
 from actors.ledger_writer import start_ledger
@@ -100,7 +100,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> Plan:
     )
     _model(recipe.policy.model, "policy.model")
     _model(recipe.generator.model, "generator.model")
-    describe_judge(recipe.judge)
+    check_judge(recipe.judge)
     prompt = resolve_path(recipe.rollout.prompt)
     if not prompt.is_file():
         raise ValueError(f"rollout.prompt is {recipe.rollout.prompt}: there is no such file")
