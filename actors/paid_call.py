@@ -161,40 +161,45 @@ class PaidCalls:
             await self._quiet.wait()
 
     async def _attempt(self, call: _Call, place: Any, limit_s: float) -> Any:
-        """Return the answer to one request, or the first one to two. Raises `CallError`."""
+        """Return the first answer to a request and to those sent after it when it is late. Raises `CallError`."""
         self._mark_paying(call, True)
-        requests = [self._send(call, place, limit_s)]
+        ends_at = time.monotonic() + limit_s
+        first = self._send(call, place, ends_at)
+        running = {first}
+        hedges_left = self._policy.num_attempts - 1 if self._hedge_after_s else 0
         try:
-            if self._hedge_after_s:
-                done, _ = await asyncio.wait(requests, timeout=self._hedge_after_s)
-                if not done:
-                    requests += self._hedge(call, place, limit_s - self._hedge_after_s)
-            fault = None
-            for request in asyncio.as_completed(requests):
-                try:
-                    return await request
-                except CallError as error:
-                    fault = error
-            assert fault is not None
-            raise fault
+            while True:
+                wait_s = self._hedge_after_s if hedges_left else None
+                done, running = await asyncio.wait(running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+                for request in done:
+                    try:
+                        return request.result()
+                    except CallError as error:
+                        # A straggler is not waited for once all who were sent after it have failed.
+                        is_over = not running or (first in running and not hedges_left)
+                        if is_over or not error.fault.is_retryable:
+                            raise
+                if not done and len(running) == 1 and (hedge := self._hedge(call, place, ends_at)) is not None:
+                    running.add(hedge)
+                    hedges_left -= 1
         finally:
-            for request in requests:
+            for request in running:
                 request.cancel()
-            await asyncio.gather(*requests, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
 
-    def _hedge(self, call: _Call, place: Any, limit_s: float) -> list[asyncio.Task[Any]]:
-        """Send a second request where there is room for it."""
+    def _hedge(self, call: _Call, place: Any, ends_at: float) -> asyncio.Task[Any] | None:
+        """Send one more request if there is room for it."""
         if self._books.why_spent() is not None or (spare := self._service.take_spare(place)) is None:
-            return []
+            return None
         self._count(call, "hedges", 1)
-        request = self._send(call, spare, limit_s)
+        request = self._send(call, spare, ends_at)
         request.add_done_callback(lambda _: self._service.give_back(spare))
-        return [request]
+        return request
 
-    def _send(self, call: _Call, place: Any, limit_s: float) -> asyncio.Task[Any]:
+    def _send(self, call: _Call, place: Any, ends_at: float) -> asyncio.Task[Any]:
         # Counted before it starts, so that a budget of calls is never exceeded.
         self._count(call, "attempts", 1)
-        request = asyncio.create_task(self._request(call, place, limit_s))
+        request = asyncio.create_task(self._request(call, place, ends_at - time.monotonic()))
         request.add_done_callback(lambda task: self._count(call, "cancelled", task.cancelled()))
         return request
 

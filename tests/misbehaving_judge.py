@@ -100,6 +100,10 @@ class MisbehavingJudge:
         self._thread.join()
         self._loop.close()
 
+    def seen(self) -> int:
+        """Return how many requests came."""
+        return len(self.record)
+
     def served(self) -> Counter[str]:
         """Return how often each behaviour was shown."""
         return Counter(asked.behaviour for asked in self.record)
@@ -164,7 +168,7 @@ class MisbehavingJudge:
             case _:
                 await asyncio.sleep(self.latency_s)
                 return self._completion(asked)
-        raise ConnectionResetError
+        return web.Response()  # goes nowhere
 
     def _completion(self, asked: Asked) -> web.Response:
         good = json.dumps({"reasoning": "seen", "score": scores_of(*asked.question)})

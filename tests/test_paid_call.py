@@ -214,12 +214,29 @@ def test_who_answers_soon_is_asked_once(tmp_path):
     assert (stats["judge/attempts"], stats.get("judge/hedges", 0)) == (3, 0)
 
 
-def test_a_hedge_may_fail_or_win_and_both_faults_count(tmp_path):
-    slow = Service(None, Fault("range", ""), wait_s=0.0)
-    policy = RetryPolicy(timeout_s=0.3, num_attempts=2, first_wait_s=0.001)
-    answers, stats = play(tmp_path, slow, "a", policy=policy, hedge_after_s=0.03)
+def test_a_hedge_that_fails_is_followed_by_another_one(tmp_path):
+    policy = RetryPolicy(timeout_s=60.0, num_attempts=3, first_wait_s=0.001)
+    answers, stats = play(tmp_path, Service(None, Fault("range", "")), "a", policy=policy, hedge_after_s=0.03)
     assert answers == [{"n": 1}]
-    assert (stats["judge/faults/range"], stats["judge/faults/timeout"], stats["judge/attempts"]) == (1, 1, 3)
+    assert (stats["judge/faults/range"], stats["judge/hedges"], stats["judge/cancelled"]) == (1, 2, 1)
+
+
+def test_a_straggler_is_given_up_with_the_last_hedge(tmp_path):
+    policy = RetryPolicy(timeout_s=60.0, num_attempts=2, first_wait_s=0.001)
+    answers, stats = play(tmp_path, Service(None, Fault("range", "")), "a", policy=policy, hedge_after_s=0.03)
+    assert answers == [{"n": 1}]
+    assert (stats["judge/faults/range"], stats["judge/attempts"], stats["judge/cancelled"]) == (1, 3, 1)
+
+
+def test_a_fault_of_the_first_leaves_the_race_to_its_hedge(tmp_path):
+    class Late(Service):
+        async def pay(self, payload, place, count):
+            self.wait_s = 0.3 if self.num_calls == 0 else 0.15
+            return await super().pay(payload, place, count)
+
+    answers, stats = play(tmp_path, Late(Fault("server_error", "")), "a", hedge_after_s=0.2)
+    assert answers == [{"n": 1}]
+    assert (stats["judge/faults/server_error"], stats["judge/attempts"]) == (1, 2)
 
 
 def test_nobody_is_hedged_where_there_is_no_room(tmp_path):
