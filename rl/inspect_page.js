@@ -5,11 +5,13 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const PER_PAGE = 20;
 const byId = (id) => document.getElementById(id);
 
-// Control characters and direction marks would hide or turn what stands around them: they are shown by name.
+// Control characters, direction marks and halves of characters would hide or turn what stands around them: they
+// are shown by name.
+const INVISIBLE = new RegExp(
+  "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]" +
+  "|[\\ud800-\\udbff](?![\\udc00-\\udfff])|(?<![\\ud800-\\udbff])[\\udc00-\\udfff]", "g");
 const visible = (text) =>
-  String(text)
-    .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
-      (c) => `⟨U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+  String(text).replace(INVISIBLE, (c) => `⟨U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 
 function make(tag, classes, ...children) {
   const element = document.createElement(tag);
@@ -35,7 +37,7 @@ const SAMPLES = DATA.samples.map((sample, place) => {
     sample.critique && sample.critique.refine_prompt, sample.critique && sample.critique.thought,
     sample.scores && sample.scores.reason, baseline.reason, sample.extra && JSON.stringify(sample.extra)];
   return {
-    ...sample, place, of: task, baseline, why,
+    ...sample, place, of: task, baseline, why: visible(why),
     key: `${sample.phase} ${sample.step} ${task.id}`,
     verdict: sample.critique ? sample.critique.is_success : null,
     gain: sample.scores ? mean(sample.scores) - mean(baseline) : null,
@@ -57,11 +59,11 @@ const SORTS = [
   ["quality", "quality, new", (s) => s.scores && s.scores.quality],
   ["baseline", "judge's mean, old", (s) => mean(s.baseline)],
   ["spread", "judge's spread", (s) => s.spread],
-  ...names("terms").map((name) => [`term.${name}`, `term ${name}`, (s) => s.terms && s.terms[name]]),
+  ...names("terms").map((name) => [visible(`term.${name}`), `term ${name}`, (s) => s.terms && s.terms[name]]),
   ["tokens", "tokens", (s) => s.num_tokens],
   ["version", "policy version", (s) => s.policy_version],
   ["seconds", "seconds", (s) => s.total_seconds],
-  ...names("seconds").map((name) => [`seconds.${name}`, `seconds of ${name}`, (s) => s.seconds[name]]),
+  ...names("seconds").map((name) => [visible(`seconds.${name}`), `seconds of ${name}`, (s) => s.seconds[name]]),
 ];
 
 const isAgainst = (s) => s.verdict != null && s.verdict !== s.of.is_success;

@@ -87,12 +87,13 @@ async def _rescore_step(
     phase, step, (own, other) = rows[0]["phase"], rows[0]["step"], recipes
     old = groups_of(rows)
     new = await all_of(_rewarded(group, reward) for group in old)
-    is_learned = phase == Phase.TRAIN
-    advantages = (advantages_of(old, own), advantages_of(new, other)) if is_learned else ({}, {})
-    rescored = RescoredStep(phase, step, old, new, *advantages)
-    result.samples.add(rescored)
-    if is_learned:
+    rescored = RescoredStep(phase, step, old, new)
+    if phase == Phase.TRAIN:
+        before = advantages_of(old, own)
+        after = before if own == other and old == new else advantages_of(new, other)
+        rescored = replace(rescored, old_advantages=before, new_advantages=after)
         result.groups.add(rescored)
+    result.samples.add(rescored)
     table.write(rescored)
 
 

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rl.rescore import Rescored
+from rl.reward_change import printable
 
 _NUM_ERRORS = 5
 
@@ -23,12 +24,12 @@ def show(result: Rescored, console: Console) -> None:
     if num_failed:
         console.print(f"[yellow]{num_failed:,} samples fail at this reward[/]:")
         for error, count in samples.errors.most_common(_NUM_ERRORS):
-            console.print(f"  {count:,} x {escape(error)}")
+            console.print(f"  {count:,} x {escape(printable(error))}")
     if result.is_own:
         same, count = samples.num_identical, samples.num_rewarded_before
         console.print(f"{same:,} of {count:,} rewards bit-identical")
         if same < count:
-            console.print(f"[red]the first that is not[/]: {escape(samples.first_difference)}")
+            console.print(f"[red]the first that is not[/]: {escape(printable(samples.first_difference))}")
     if samples.num_rewarded == 0:
         console.print("[red]no sample has a reward[/]")
     console.print(f"written  {escape(str(result.path))}")

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
-from rl.reward_change import RescoredStep
+from rl.reward_change import RescoredStep, printable
 from rl.run_folder import SampleKey
 from rollout.types import Reward, Sample
 
@@ -89,4 +89,4 @@ class RescoredTable:
 
 
 def _error(sample: Sample) -> str | None:
-    return None if sample.failure is None else f"{sample.failure.stage}: {sample.failure.error}"
+    return None if sample.failure is None else printable(f"{sample.failure.stage}: {sample.failure.error}")

@@ -178,6 +178,15 @@ def difference_of(old: Reward, new: Sample) -> str:
     return ""
 
 
+def printable(text: str) -> str:
+    r"""Return a text that a terminal and Parquet take: errors quote what a policy said, with whatever is in it.
+
+    >>> printable("gelb \x1b[31m, half a pair \ud83d, 黄")
+    'gelb \\x1b[31m, half a pair \\ud83d, 黄'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _with_total(reward: Reward) -> dict[str, float]:
     return {**reward.terms, "total": reward.total}
 
