@@ -148,3 +148,15 @@ def test_an_engine_that_does_not_start_says_why():
 
     with pytest.raises(SamplerUnavailable, match="no such model"):
         EngineLoop(build).ready.result(WAIT_S)
+
+
+def test_seconds_at_work_and_tokens_are_counted(engine, loop):
+    engine.go.clear()
+    answer = ask(loop, 3)
+    threading.Timer(0.05, engine.go.set).start()
+    answer.result(WAIT_S)
+    assert loop.num_tokens == 3
+    busy = loop.busy_s
+    assert busy >= 0.05
+    loop.run(lambda engine: None).result(WAIT_S)
+    assert loop.busy_s == busy, "an engine without requests does not work"

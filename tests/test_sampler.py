@@ -79,3 +79,25 @@ def test_a_copy_routes_for_itself():
     copy = pickle.loads(pickle.dumps(samplers))
     assert copy.engines == samplers.engines
     assert copy._load == [0]
+
+
+def test_engines_counts_add_up_and_a_dead_one_is_left_out():
+    class Stats:
+        """What `engine.stats` of an actor handle looks like."""
+
+        def __init__(self, answer):
+            self.stats = self
+            self.answer = answer
+
+        async def remote(self):
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return self.answer
+
+    samplers = CountingSamplers(3)
+    samplers.engines = (
+        Stats({"seconds": 1.0, "tokens": 5.0}),
+        Stats(ActorDiedError()),
+        Stats({"seconds": 2.0, "tokens": 6.0}),
+    )
+    assert asyncio.run(samplers.stats()) == {"samplers/seconds": 3.0, "samplers/tokens": 11.0}
