@@ -31,6 +31,8 @@ setup(
         "scipy",
         "pandas",
         "pyarrow",
+        "datasets",
+        "xxhash",
         "pillow",
         "rich",
         "jinja2",

@@ -1,90 +1,131 @@
-"""RL records: one recorded attempt a line, checked on load with file, line and field in the error."""
+"""RL records: one recorded attempt each, checked on load with file, line and field in the error.
+
+`{"origin_prompt", "rewritten_prompt", "origin_image_path", "edited_image_path", "evaluation": {"success",
+"semantics", "quality"}}` and, if wished, `id` and `version`. An `origin_image_path` of null says that the step
+began with nothing: the critic sees a white canvas. A `rewritten_prompt` that is empty (or absent) says that the
+original one was used.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
+from data.errors import RecordError, shown, type_error
+from data.images import ImagePlaces, ImageRules
+from data.readers import open_records
 from rollout.types import Scores, Task
 
+VERSION = 1
+"""Of all record schemas; a record without `version` has this one."""
+MAX_SCORE = 10
 
-class RecordError(ValueError):
-    """A record is not what the schema says; the message names file, line and field."""
 
+def load_tasks(path: Path, image_prefix: str = "", *, rules: ImageRules | None = None) -> list[Task]:
+    """Read a whole file of RL records, of any format that `data.readers` knows; `data.table` reads them one by one.
 
-def load_tasks(path: Path, image_prefix: str = "") -> list[Task]:
-    """Read a JSONL file of RL records.
-
-    Fields: `origin_prompt`, `rewritten_prompt` (may be empty: the original was used), `origin_image_path`
-    (null: text-to-image), `edited_image_path`, `evaluation: {success, semantics, quality}`, and
-    optionally `id`. Relative image paths are read from `image_prefix` or the file's own folder.
+    Relative image paths start at `image_prefix`, or where `rules` say. Raises `RecordError` at the first bad record.
     """
-    if not path.exists():
-        raise RecordError(f"{path} does not exist")
-    root = Path(image_prefix) if image_prefix else path.parent
-    tasks: list[Task] = []
-    seen: set[str] = set()
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            task = _task(line, where=f"{path}:{number}", default_id=f"{path.stem}-{number}", root=root)
-            if task.id in seen:
-                raise RecordError(f"{path}:{number}: id {task.id!r} appears twice")
-            seen.add(task.id)
-            tasks.append(task)
+    records = open_records(path)
+    places = ImagePlaces(path.parent, rules or ImageRules(folder=Path(image_prefix) if image_prefix else None))
+    tasks: dict[str, Task] = {}
+    for record in records:
+        if record.error is not None:
+            raise record.error
+        try:
+            task = read_task(record.value, places, default_id=f"{path.stem}-{record.number}")
+            if task.id in tasks:
+                raise RecordError("duplicate_id", f"id {task.id!r} appears twice")
+        except RecordError as error:
+            raise error.at(records.where(record.number)) from None
+        tasks[task.id] = task
     if not tasks:
-        raise RecordError(f"{path} holds no record")
-    return tasks
+        raise RecordError("file", f"{path} holds no record")
+    return list(tasks.values())
 
 
-def _task(line: str, *, where: str, default_id: str, root: Path) -> Task:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise RecordError(f"{where}: not JSON ({error})") from None
-    if not isinstance(record, dict):
-        raise RecordError(f"{where}: expected an object, found a {type(record).__name__}")
-    evaluation = _field(record, "evaluation", dict, where)
+def read_task(record: Any, places: ImagePlaces, *, default_id: str) -> Task:
+    """Return the task that a record is; raise `RecordError`, without its place, for anything else."""
+    check_object(record)
+    evaluation = required(record, "evaluation", dict, "an object")
+    instruction = text_of(record, "origin_prompt")
+    if not instruction.strip():
+        raise RecordError("empty", "field origin_prompt is empty")
     before = record.get("origin_image_path")
+    after = places.find(required(record, "edited_image_path", str, "str"), "edited_image_path")
+    if after is None:
+        raise RecordError("canvas", "field edited_image_path is the white canvas, expected the image that was made")
+    is_success = evaluation.get("success")
+    if not isinstance(is_success, bool):
+        required(evaluation, "success", bool, "bool", inside="evaluation: ")
     return Task(
-        id=str(record.get("id", default_id)),
-        instruction=_field(record, "origin_prompt", str, where),
-        prompt=_field(record, "rewritten_prompt", str, where),
-        before=None if before is None else _image(record, "origin_image_path", root, where),
-        after=_image(record, "edited_image_path", root, where),
-        is_success=_field(evaluation, "success", bool, f"{where}: evaluation"),
-        scores=Scores(
-            _score(evaluation, "semantics", f"{where}: evaluation"),
-            _score(evaluation, "quality", f"{where}: evaluation"),
-        ),
+        id=id_of(record, default_id),
+        instruction=instruction,
+        prompt="" if record.get("rewritten_prompt") is None else text_of(record, "rewritten_prompt"),
+        before=None if before is None else places.find(before, "origin_image_path"),
+        after=after,
+        is_success=is_success,
+        scores=Scores(_score(evaluation, "semantics"), _score(evaluation, "quality")),
     )
 
 
-def _field(record: dict[str, Any], name: str, kind: type, where: str) -> Any:
+def check_object(record: Any) -> None:
+    """Raise `RecordError` unless a record is an object of a version that is known."""
+    if not isinstance(record, dict):
+        raise RecordError("not_object", f"expected an object, found a {type(record).__name__}")
+    version = record.get("version")
+    if version is not None and (version != VERSION or isinstance(version, bool)):
+        raise RecordError("version", f"field version is {shown(version)}; this reader knows version {VERSION}")
+
+
+def required(record: dict[str, Any], name: str, kind: type, expected: str, *, inside: str = "") -> Any:
+    """Return a field of the right type."""
     if name not in record:
-        raise RecordError(f"{where}: field {name} is missing")
-    if not isinstance(record[name], kind):
-        raise RecordError(f"{where}: field {name} is a {type(record[name]).__name__}, expected {kind.__name__}")
-    return record[name]
+        raise RecordError("missing", f"{inside}field {name} is missing")
+    value = record[name]
+    if not isinstance(value, kind):
+        raise RecordError("type", f"{inside}{type_error(name, value, expected).text}")
+    return value
 
 
-def _score(record: dict[str, Any], name: str, where: str) -> float:
-    value = record.get(name)
+def text_of(record: dict[str, Any], name: str) -> str:
+    """Return a text that can be encoded."""
+    text = required(record, name, str, "str")
+    check_unicode(text, name)
+    return text
+
+
+def check_unicode(text: str, field: str) -> None:
+    """Raise `RecordError` for half a character, which no tokenizer takes."""
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RecordError("unicode", f"field {field} holds half a character (a lone surrogate)") from None
+
+
+def id_of(record: dict[str, Any], default: str) -> str:
+    """Return a record's own id, a text or a whole number, or else `default`."""
+    value = record.get("id")
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise type_error("id", value, "str or int")
+    if value == "":
+        raise RecordError("empty", "field id is empty")
+    check_unicode(str(value), "id")
+    return str(value)
+
+
+def _score(evaluation: dict[str, Any], name: str) -> float:
+    value = evaluation.get(name)
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
         or not math.isfinite(value)
-        or not 0 <= value <= 10
+        or not 0 <= value <= MAX_SCORE
     ):
-        raise RecordError(f"{where}: field {name} is {value!r}, expected a number from 0 to 10")
+        raise RecordError("score", f"evaluation: field {name} is {shown(value)}, expected a number from 0 to 10")
     return float(value)
-
-
-def _image(record: dict[str, Any], name: str, root: Path, where: str) -> str:
-    path = root / _field(record, name, str, where)
-    if not path.exists():
-        raise RecordError(f"{where}: field {name}: there is no image at {path}")
-    return str(path.resolve())

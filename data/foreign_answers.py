@@ -1,0 +1,70 @@
+"""Answers that another system's files teach: Python literals where the contract says JSON.
+
+The public system shows its models the answer as a Python dictionary (single quotes, True, None) and repairs
+what comes back. Such an answer is read as the literal it is and written again as the contract has it, so that
+what is taught is what is parsed. Nothing else is forgiven.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+
+from rollout.critic import CritiqueError, parse_critique
+from rollout.plan import Mode, Plan, PlanError, parse_plan
+from rollout.types import Critique
+
+_BODY = re.compile(r"(.*<answer>)(.*)(</answer>\s*)\Z", re.DOTALL)
+_LONGEST = 200_000
+"""Characters of the longest literal that is read."""
+
+
+def read_critique(text: str) -> tuple[Critique, str]:
+    """Return a critique and the text that says it by the contract. Raises `CritiqueError`.
+
+    >>> read_critique("<think>a</think><answer>{'previous_step_success': True, 'refine_prompt': 'x'}</answer>")[1]
+    '<think>a</think><answer>{"previous_step_success": true, "refine_prompt": "x"}</answer>'
+    """
+    try:
+        return parse_critique(text), text
+    except CritiqueError as error:
+        rewritten = _as_json(text) if error.kind == "json" else None
+        if rewritten is None:
+            raise
+    return parse_critique(rewritten), rewritten
+
+
+def read_plan(text: str, mode: Mode) -> tuple[Plan, str]:
+    """Return a plan and the text that says it by the contract. Raises `PlanError`."""
+    try:
+        return parse_plan(text, mode), text
+    except PlanError as error:
+        rewritten = _as_json(text) if error.kind == "json" else None
+        if rewritten is None:
+            raise
+    return parse_plan(rewritten, mode), rewritten
+
+
+def _as_json(text: str) -> str | None:
+    """Return `text` with its answer as JSON; None when the answer is no Python literal."""
+    match = _BODY.match(text)
+    if match is None or len(match[2]) > _LONGEST:
+        return None
+    try:
+        tree = ast.parse(match[2].strip(), mode="eval")
+        if _has_a_key_twice(tree):
+            return None
+        answer = json.dumps(ast.literal_eval(tree), ensure_ascii=False)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return f"{match[1]}{answer}{match[3]}"
+
+
+def _has_a_key_twice(tree: ast.AST) -> bool:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
+            if len(set(keys)) != len(keys):
+                return True
+    return False
