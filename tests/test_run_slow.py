@@ -64,7 +64,7 @@ def test_every_step_learned_and_was_published_verified(trained):
     assert all(row["policy/grad_norm"] > 0 for row in rows)
     assert all(row["publish/max_logprob_gap"] < 1e-3 for row in rows)
     assert all(row["rollout/failure_share"] == 0 for row in rows)
-    assert all(0 < row[f"idle/{part}"] < 1 for row in rows for part in ("policy", "samplers", "generator", "judge"))
+    assert all(0 <= row[f"idle/{part}"] <= 1 for row in rows for part in ("policy", "samplers", "generator", "judge"))
 
 
 def test_the_drivers_loop_was_never_held_up(trained):

@@ -143,6 +143,44 @@ def test_a_callback_that_computes_is_said_with_its_name(tmp_path):
     assert read_metrics(tmp_path)[0]["driver/max_callback_ms"] >= 60
 
 
+class Recorder:
+    """A tracker that remembers what it is told."""
+
+    def __init__(self):
+        self.told: list[tuple] = []
+
+    def log(self, row, step):
+        self.told.append(("log", step, row["policy/entropy"]))
+
+    def images(self, key, pictures, step):
+        self.told.append(("images", step, len(list(pictures))))
+
+    def alert(self, title, text, step):
+        self.told.append(("alert", step, title))
+
+    def close(self):
+        self.told.append(("close",))
+
+
+def test_trackers_hear_of_rows_alerts_and_the_end(tmp_path, monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setattr("rl.tracking.start_trackers", lambda recipe, first_step, kept: [recorder])
+
+    async def follow() -> None:
+        log = await Log.start(with_alerts(tmp_path, entropy_below=Limit(0.1, 1)), console=QUIET)
+        for step, entropy in ((1, 0.0), (2, 0.5)):
+            async with log.step(step):
+                log.metrics({"policy/entropy": entropy})
+        with pytest.raises(RuntimeError, match="broke"):
+            async with log.step(3):
+                raise RuntimeError("broke")
+        await log.close()
+
+    asyncio.run(follow())
+    assert recorder.told == [("alert", 1, "fake: entropy_below"), ("log", 1, 0.0), ("log", 2, 0.5), ("close",)]
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2], "a step that broke has no row"
+
+
 # ---- files and trackers -------------------------------------------------------------------------------------------
 
 
