@@ -67,7 +67,7 @@ async def rescore(run_dir: Path, overrides: Sequence[str] = ()) -> Rescored:
     result = Rescored(
         run_dir / "rescored" / f"{name_of(overrides)}.parquet",
         is_own=own.reward == other.reward,
-        is_same_algorithm=own.algorithm == other.algorithm,
+        is_same_algorithm=(own.algorithm, own.rollout) == (other.algorithm, other.rollout),
         ignored=ignored_of(own, other),
     )
     reward = RewardRunner(other.reward.terms)
@@ -136,11 +136,16 @@ def name_of(overrides: Sequence[str]) -> str:
     >>> name_of([]), name_of(["reward=paper"]), name_of(["reward=my/terms.yaml", "algorithm.normalise_by_std=false"])
     ('own', 'paper', 'terms,algorithm.normalise_by_std=false')
     """
-    parts = [Path(part.removeprefix("reward=")).stem if part.startswith("reward=") else part for part in overrides]
-    name = re.sub(r"[^\w.,=+-]+", "_", ",".join(parts)) or "own"
+    name = re.sub(r"[^\w.,=+-]+", "_", ",".join(map(_short, overrides))) or "own"
     if len(name) <= _LONGEST_NAME:
         return name
     return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(repr(list(overrides)).encode()).hexdigest()[:8]}"
+
+
+def _short(override: str) -> str:
+    key, _, value = override.partition("=")
+    is_set = key == "reward" and not value.startswith(("[", "{"))  # a name or a file, not the terms themselves
+    return Path(value).stem if is_set else override
 
 
 def _terms(recipe: Recipe) -> list[str]:
