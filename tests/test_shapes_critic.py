@@ -8,7 +8,7 @@ pytest.importorskip("actors")
 
 from recipes.shapes.sft import critic_messages, ideal_answer, make_drawn_attempt
 from recipes.shapes.tokenizer import IMAGE_PAD, make_tokenizer
-from recipes.shapes.world import WORDS, parse
+from recipes.shapes.world import WORDS, parse, say_randomly
 from rollout.critic import parse_critique
 
 
@@ -46,8 +46,9 @@ def test_the_ideal_answer_judges_rightly_and_says_the_wish(seed):
 def test_refined_prompts_use_all_words_alike():
     rng = random.Random(0)
     counts = dict.fromkeys(WORDS["red"], 0)
-    for _ in range(4000):
-        for word in parse_critique(ideal_answer(make_drawn_attempt(rng), rng)).refine_prompt.split():
+    attempts = [make_drawn_attempt(rng) for _ in range(100)]
+    for attempt in attempts * 40:
+        for word in say_randomly(attempt.wishes, rng).split():
             if word in counts:
                 counts[word] += 1
     share = [count / sum(counts.values()) for count in counts.values()]
