@@ -145,7 +145,7 @@ class GeneratorConfig:
     batch_wait_s: float = 0.005
     """How long a batch that is not full waits for more."""
     timeout_s: float = 300.0
-    """Deadline of one edit: the queue of the pool and all retries included."""
+    """Deadline of one edit, its retries included; waiting for a free place does not count."""
     num_attempts: int = 3
     call: dict[str, Any] = field(default_factory=dict)
     """Further keyword arguments of the pipeline's call: num_inference_steps, guidance_scale, ..."""

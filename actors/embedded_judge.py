@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from actors.bill import Books
+from actors.bill import Books, Budget
 from actors.config import JudgeConfig
 from actors.owner import Owner
 from actors.paid_call import PaidCalls
@@ -97,7 +97,7 @@ def _make_calls(
         Store(store_root),
         RetryPolicy(config.timeout_s, config.num_attempts),
         Pooled(pool.call, max(1, config.num_replicas) * config.max_concurrency),
-        Books(area, ledger_folder, is_continued=is_continued),
+        Books(area, ledger_folder, budget=Budget(config.budget_calls), is_continued=is_continued),
     )
 
 

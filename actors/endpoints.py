@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.config import EndpointConfig
@@ -18,7 +18,10 @@ TROUBLES = frozenset({"rate_limit", "server_error", "connection", "unreachable",
 REFUSALS = frozenset({"unauthorized", "forbidden", "not_found", "no_quota"})
 """Faults of an endpoint that only its owner can mend: a key, an account, a model's name."""
 FIRST_COOLING_S, LAST_COOLING_S = 0.5, 30.0
-"""An endpoint in trouble is left alone so long; doubled with each fault in a row."""
+"""An endpoint in trouble is left alone so long; doubled with each fault in a row.
+
+One that wishes for more is taken to refuse: nobody waits for it, and alone it is asked, so that calls fail soon.
+"""
 REFUSED_S = 60.0
 """An endpoint that refuses is left alone so long while there is another one."""
 FIRST_GUESS = 2000.0
@@ -78,6 +81,9 @@ class Endpoint:
     def __post_init__(self) -> None:
         self.requests = TokenBucket(self.config.requests_per_minute, now=0.0)
         self.tokens = TokenBucket(self.config.tokens_per_minute, now=0.0)
+
+    def is_well(self, now: float) -> bool:
+        return max(self.cool_until, self.refused_until) <= now
 
     def wait_s(self, now: float) -> float:
         """Return in how many seconds a request may be sent; infinity: not before another one ends."""
@@ -152,25 +158,29 @@ class Endpoints:
             endpoint.cool_until = -math.inf
 
     def blame(self, slot: Slot, fault: Fault) -> Fault:
-        """Leave an endpoint in trouble alone for a while; what it refuses, another one may do.
+        """Leave an endpoint in trouble alone for a while; where another one is well, it is asked at once instead.
 
         A single endpoint is left alone from the second fault in a row on: one lost answer among many good
         ones is no reason to hold up the others.
         """
         endpoint, now = slot.endpoint, self._clock()
-        if fault.kind in REFUSALS:
-            endpoint.refused_until = now + REFUSED_S
-            if any(other.refused_until <= now for other in self._endpoints):
-                return Fault(fault.kind, fault.error, is_counted=False)
-        elif fault.kind in TROUBLES:
+        wish_s = fault.retry_after_s
+        if fault.kind not in TROUBLES | REFUSALS:
+            if fault.kind != "no_image":
+                self.praise(slot)
+            return fault
+        if fault.kind in REFUSALS or (wish_s or 0.0) > LAST_COOLING_S:
+            endpoint.refused_until = now + (wish_s or REFUSED_S)
+        else:
             endpoint.num_faults += 1
             if len(self._endpoints) > 1 or endpoint.num_faults > 1:
                 cooling_s = min(LAST_COOLING_S, FIRST_COOLING_S * 2 ** (endpoint.num_faults - 1))
-                endpoint.cool_until = max(endpoint.cool_until, now + (fault.retry_after_s or cooling_s))
-                endpoint.is_cooling_wished = fault.retry_after_s is not None
-        elif fault.kind != "no_image":
-            self.praise(slot)
-        return fault
+                endpoint.cool_until = max(endpoint.cool_until, now + (wish_s or cooling_s))
+                endpoint.is_cooling_wished = wish_s is not None
+        if not any(other.is_well(now) for other in self._endpoints if other is not endpoint):
+            return fault
+        is_counted = fault.is_counted and fault.kind not in REFUSALS
+        return replace(fault, is_retryable=True, is_counted=is_counted, retry_after_s=None)
 
     def _usable(self) -> list[Endpoint]:
         """Return the endpoints that do not refuse; all of them when each one does."""

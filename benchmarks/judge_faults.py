@@ -298,7 +298,7 @@ def show(outcomes: dict[str, Outcome], console: Console) -> None:
         table.add_row(title, *map(cell, outcomes.values()))
     for kind in sorted({kind for one in outcomes.values() for kind in one.faults}):
         cells = (f"{one.count(f'faults/{kind}')} of {one.faults[kind]}" for one in outcomes.values())
-        table.add_row(f"fault {kind}, ours of the server's", *cells)
+        table.add_row(f"{kind}: ours of its", *cells)
     console.print(table)
     for name, outcome in outcomes.items():
         for breach in outcome.breaches[:10]:

@@ -152,8 +152,8 @@ def test_another_endpoint_stands_in_until_the_one_in_trouble_has_cooled(wished_s
         clock = Clock()
         endpoints, _ = make(clock, {}, {}, max_concurrency=9)
         slot = await endpoints.take()
-        fault = Fault("rate_limit", "", retry_after_s=wished_s)
-        assert endpoints.blame(slot, fault) is fault
+        moved = endpoints.blame(slot, Fault("rate_limit", "", retry_after_s=wished_s))
+        assert moved == Fault("rate_limit", "")  # the other one may be asked at once
         meanwhile = [str(await endpoints.take()) for _ in range(5)]
         clock.now += (wished_s or FIRST_COOLING_S) - 0.01
         before = str(await endpoints.take())
@@ -177,6 +177,23 @@ def test_when_all_cool_the_first_one_to_be_ready_is_waited_for():
     began, second, taken, now = asyncio.run(scenario())
     assert taken == second
     assert now - began == pytest.approx(4.0, abs=0.05)
+
+
+def test_nobody_waits_for_an_endpoint_that_wants_an_hour():
+    async def scenario():
+        clock = Clock()
+        endpoints, _ = make(clock, {}, {})
+        hour = Fault("rate_limit", "", retry_after_s=3600.0)
+        first, second = await endpoints.take(), await endpoints.take()
+        moved, kept = endpoints.blame(first, hour), endpoints.blame(second, hour)
+        asked_at_once = await take_now(endpoints)
+        endpoints.praise(second)
+        return moved, kept, asked_at_once, str(second), str(await take_now(endpoints))
+
+    moved, kept, asked_at_once, second, later = asyncio.run(scenario())
+    assert (moved.retry_after_s, kept.retry_after_s) == (None, 3600.0)
+    assert asked_at_once is not None
+    assert later == second
 
 
 def test_a_single_endpoint_is_left_alone_only_after_two_faults_in_a_row():
