@@ -31,7 +31,8 @@ class BadRecords:
         self.examples: dict[str, list[str]] = {}
         """Of each kind, the first few messages."""
 
-    def __len__(self) -> int:
+    @property
+    def num(self) -> int:
         return self.counts.total()
 
     def add(self, error: RecordError) -> None:
@@ -49,7 +50,7 @@ class BadRecords:
             return "no bad records"
         kinds = self.counts.most_common()
         shares = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
-        return f"{len(self):,} bad records left out ({shares}), for example {self.examples[kinds[0][0]][0]}"
+        return f"{self.num:,} bad records left out ({shares}), for example {self.examples[kinds[0][0]][0]}"
 
 
 def good_records(records: Records, parse: Callable[[Raw], T], bad: BadRecords) -> Iterator[tuple[Raw, T]]:

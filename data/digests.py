@@ -70,6 +70,15 @@ class DigestLog:
         if len(self._buffer) >= _BUFFER:
             self._flush()
 
+    def extend(self, digests: NDArray[np.uint64], numbers: NDArray[np.integer]) -> None:
+        """Add many rows at once."""
+        self._flush()
+        rows = np.empty(len(digests), _ROW)
+        rows["digest"], rows["number"] = digests, numbers
+        with self._path.open("ab") as file:
+            rows.tofile(file)
+        self._num_rows += len(rows)
+
     def repeats(self, num_examples: int = 3) -> Repeats:
         """Count the digests that stand more than once."""
         num_distinct = num_later = most = 0

@@ -54,8 +54,8 @@ def scan_lines(records: JsonLines, out: BinaryIO, ids: DigestLog, *, has_labels:
         rows["label"] = lines.labels() if has_labels else -1
         kept = np.ones(len(ends), bool)
         kept[lines.blank] = False
-        for place, digest in lines.ids():
-            ids.add(digest, number + place + 1)
+        digests, places = lines.ids()
+        ids.extend(digests, places + number + 1)
         out.write(rows[kept].tobytes())
         number += len(ends)
 
@@ -90,21 +90,23 @@ class _Lines:
             labels[place] = self._parsed_label(place)
         return labels
 
-    def ids(self) -> Iterator[tuple[int, int]]:
-        """Yield (place, digest) for each line that has an id of its own."""
+    def ids(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Return digests of the ids that lines have of their own, and the places of those lines.
+
+        The digest is this process's own hash: the log that takes it lives no longer.
+        """
         matches = [(match.start(), match[1] or match[2]) for match in _ID.finditer(self._block)]
-        if not matches:
-            return
-        places = self._places(np.array([start for start, _ in matches]))
-        counts = np.bincount(places)
-        for place, (_, text) in zip(places.tolist(), matches, strict=True):
-            if counts[place] == 1 and text:
-                yield place, _id_digest(text)
-            elif counts[place]:
-                counts[place] = 0  # several matches, one record
-                own = self._of_record(place, lambda record: id_of(record, ""))
-                if own:
-                    yield place, _id_digest(own.encode())
+        places = self._places(np.array([start for start, _ in matches], np.int64))
+        digests = np.array([hash(text) for _, text in matches], np.int64)
+        is_settled = np.array([bool(text) for _, text in matches], bool)
+        is_settled &= np.bincount(places, minlength=1)[places] == 1
+        parsed = {}
+        for place in np.unique(places[~is_settled]).tolist():
+            own = self._of_record(place, lambda record: id_of(record, ""))
+            if own:
+                parsed[place] = hash(own.encode())
+        digests = np.r_[digests[is_settled], np.array(list(parsed.values()), np.int64)]
+        return digests.view(np.uint64), np.r_[places[is_settled], np.array(list(parsed), np.int64)]
 
     def _places(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.searchsorted(self._ends, offsets)
@@ -143,11 +145,6 @@ def check_ids(records: JsonLines, ids: DigestLog) -> None:
             f"the id of line {first} appears again ({repeats.num_later:,} such)",
             where=records.where(later),
         )
-
-
-def _id_digest(text: bytes) -> int:
-    """Return 64 bits of an id: this process's own hash is enough, for the log lives no longer."""
-    return hash(text) & (2**64 - 1)
 
 
 def _blocks(path: Path) -> Iterator[tuple[bytes, int]]:

@@ -140,4 +140,4 @@ def _read_all(
         bad.counts["duplicate_id"] += len(repeated) - _MOST_LISTED
     rows = rows[~np.isin(rows["number"], repeated)]
     out.write(rows.tobytes())
-    return {"left_out": bad.summary()} if len(bad) else {}
+    return {"left_out": bad.summary()} if bad.num else {}

@@ -190,7 +190,7 @@ def test_a_folder_must_be_a_saved_dataset(tmp_path):
         (tmp_path / split).mkdir()
         (tmp_path / split / "dataset_info.json").write_text("{}")
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["test", "train"]}')
-    with pytest.raises(RecordError, match="holds the splits test, train; name one, like .*/test"):
+    with pytest.raises(RecordError, match=r"holds the splits test, train; name one, like .*/test"):
         open_records(tmp_path)
 
 

@@ -19,11 +19,11 @@ def root(tmp_path):
 
 
 def found(places, path):
+    """Return where a path leads, or the kind of the error, which names the field."""
     try:
         return places.find(path, "images[0]")
     except RecordError as error:
-        assert "field images[0]" in str(error)
-        return error.kind
+        return error.kind if "field images[0]" in str(error) else str(error)
 
 
 def test_a_relative_path_starts_at_the_files_folder_or_at_the_root(root):

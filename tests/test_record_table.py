@@ -215,7 +215,7 @@ def test_a_file_of_nothing_but_bad_records_is_refused(tmp_path):
     path = write_lines(tmp_path / "tasks.jsonl", ["{", "["])
     with pytest.raises(RecordError, match=r"holds no record that is good: 2 bad records left out \(2 json\)"):
         open_tasks(path, on_bad=OnBad.SKIP)
-    with pytest.raises(RecordError, match="holds no record$"):
+    with pytest.raises(RecordError, match=r"holds no record$"):
         open_tasks(write_lines(path, ["", " "]))
 
 

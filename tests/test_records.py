@@ -71,7 +71,7 @@ def test_a_broken_record_is_located(write, record, message):
 
 
 def test_an_id_twice_is_refused(write):
-    with pytest.raises(RecordError, match="tasks.jsonl:2: id 'a' appears twice"):
+    with pytest.raises(RecordError, match=r"tasks.jsonl:2: id 'a' appears twice"):
         load_tasks(write({**GOOD, "id": "a"}, {**GOOD, "id": "a"}))
 
 
@@ -88,7 +88,7 @@ def test_a_file_may_be_a_json_array(tmp_path, write):
     path.write_text(json.dumps([GOOD, rl_record(1, is_success=True)], indent=4))
     assert [task.is_success for task in load_tasks(path)] == [False, True]
     path.write_text(json.dumps([GOOD, {}]))
-    with pytest.raises(RecordError, match="tasks.json: record 2: field evaluation is missing"):
+    with pytest.raises(RecordError, match=r"tasks.json: record 2: field evaluation is missing"):
         load_tasks(path)
 
 

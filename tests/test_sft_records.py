@@ -58,7 +58,8 @@ def test_images_as_hugging_face_datasets_hold_them(places, tmp_path):
 
 def test_a_python_literal_is_taught_as_json(places):
     """The public system's prompts show the answer as a Python dictionary, so its files answer so."""
-    text = "<think>\nI look\n</think>\n\n<answer>\n{'previous_step_success': False, 'refine_prompt': \"a dog's red box\"}\n</answer>"
+    answer = {"previous_step_success": False, "refine_prompt": "a dog's red box"}
+    text = f"<think>\nI look\n</think>\n\n<answer>\n{answer}\n</answer>"
     record = critic(answered(critic_record(), text), places)
     assert record.is_rewritten
     assert parse_critique(record.messages[-1].content) == record.answer

@@ -1,0 +1,40 @@
+"""The prompt that a record comes from: what a held-out split goes by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from data.digests import digest_of
+from data.sft_records import SftRecord
+from rollout.types import Task
+
+
+def prompt_digest(prompt: str) -> int:
+    """Return the digest of a prompt; case and spacing make no other prompt of it.
+
+    >>> prompt_digest("A red  box") == prompt_digest("a red box\\n") != prompt_digest("a red fox")
+    True
+    """
+    return digest_of(" ".join(prompt.split()).casefold())
+
+
+def prompt_of(record: Task | SftRecord) -> str:
+    """Return a checked record's source prompt."""
+    return record.instruction if isinstance(record, Task) else record.source_prompt
+
+
+def prompt_in(value: Any) -> str | None:
+    """Return the source prompt of a record that is not checked otherwise; None when it shows none.
+
+    >>> prompt_in({"messages": [{"role": "user", "content": "a box"}, {"role": "assistant", "content": "x"}]})
+    'a box'
+    """
+    if not isinstance(value, dict):
+        return None
+    for name in ("origin_prompt", "source_prompt"):
+        if isinstance(value.get(name), str):
+            return value[name]
+    messages = value.get("messages")
+    turns = [turn for turn in messages if isinstance(turn, dict)] if isinstance(messages, list) else []
+    asked = [str(turn.get("content")) for turn in turns if turn.get("role") == "user"]
+    return "\n".join(asked) if asked else None

@@ -1,0 +1,140 @@
+"""`interleave data split`: hold records out by their source prompt, so that no prompt is on both sides."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.bad_records import BadRecords
+from data.digests import digest_of
+from data.errors import RecordError, shown
+from data.prompts import prompt_digest, prompt_in
+from data.readers import open_records
+
+SIDES = ("train", "heldout")
+
+
+@dataclass(frozen=True)
+class SplitRules:
+    """How a file is split."""
+
+    share: float
+    """Of the prompts that are held out, between 0 and 1."""
+    seed: int = 0
+    by: str = ""
+    """The field that holds the prompt; empty: origin_prompt, source_prompt, or else the user's messages."""
+    pattern: str = ""
+    """A regular expression whose first group is the prompt within that text; empty: all of it is."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"--heldout is {self.share}; expected a share between 0 and 1, like 0.1")
+        try:
+            groups = re.compile(self.pattern).groups if self.pattern else 1
+        except re.error as error:
+            raise ValueError(f"--pattern is no regular expression ({error})") from None
+        if groups < 1:
+            raise ValueError("--pattern needs a group (in parentheses) that holds the prompt")
+
+
+@dataclass(frozen=True)
+class Split:
+    """What was written."""
+
+    paths: dict[str, Path]
+    num_records: dict[str, int]
+    bad: BadRecords
+    """Records that show no prompt, or cannot be read."""
+
+
+def split(path: Path, rules: SplitRules, *, out: Path | None = None, bad: BadRecords | None = None) -> Split:
+    """Write `<name>_train.jsonl` and `<name>_heldout.jsonl` into `out` (else beside the file).
+
+    Which side a prompt is on depends on its digest and the seed alone: files split alike agree about it. Records
+    stay as they are, but relative image paths are made to start at `out`. Raises ValueError for an empty side.
+    """
+    bad = bad or BadRecords()
+    records = open_records(path)
+    out = out or path.parent
+    out.mkdir(parents=True, exist_ok=True)
+    paths = {side: out / f"{path.stem}_{side}.jsonl" for side in SIDES}
+    for taken in paths.values():
+        if taken.exists():
+            raise ValueError(f"{taken} exists; name another folder by --out, or remove it")
+    moved = _Moved(path.parent, out)
+    num_records = dict.fromkeys(SIDES, 0)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".split-") as folder:
+        files = {side: (Path(folder) / side).open("w", encoding="utf-8") for side in SIDES}
+        try:
+            for raw in records:
+                try:
+                    if raw.error is not None:
+                        raise raw.error
+                    side = side_of(prompt_by(raw.value, rules), rules)
+                except RecordError as error:
+                    bad.add(error if error.where else error.at(records.where(raw.number)))
+                    continue
+                files[side].write(json.dumps(moved(raw.value)) + "\n")
+                num_records[side] += 1
+        finally:
+            for file in files.values():
+                file.close()
+        for side, count in num_records.items():
+            if count == 0:
+                raise ValueError(f"{path}: no record is on the {side} side; choose another --heldout or --seed")
+        for side in SIDES:
+            (Path(folder) / side).replace(paths[side])
+    return Split(paths, num_records, bad)
+
+
+def prompt_by(value: Any, rules: SplitRules) -> str:
+    """Return the prompt that a record goes by. Raises `RecordError` when it shows none."""
+    text = value.get(rules.by) if rules.by and isinstance(value, dict) else None if rules.by else prompt_in(value)
+    if not isinstance(text, str) or not text.strip():
+        field = rules.by or "origin_prompt, source_prompt or messages"
+        raise RecordError("missing", f"field {field} holds no prompt to split by")
+    if not rules.pattern:
+        return text
+    match = re.search(rules.pattern, text, re.DOTALL)
+    if match is None or not match[1]:
+        raise RecordError("missing", f"--pattern finds no prompt in {shown(text)}")
+    return match[1]
+
+
+def side_of(prompt: str, rules: SplitRules) -> str:
+    """Return the side that a prompt is on.
+
+    >>> side_of("a red box", SplitRules(0.5)) == side_of("A  red box", SplitRules(0.5))
+    True
+    """
+    place = digest_of("split", str(rules.seed), str(prompt_digest(prompt))) / 2**64
+    return "heldout" if place < rules.share else "train"
+
+
+class _Moved:
+    """Makes a record's relative image paths start at another folder."""
+
+    def __init__(self, old: Path, new: Path):
+        is_same = old.resolve() == new.resolve()
+        self._way = "" if is_same else os.path.relpath(old.resolve(), new.resolve())
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        if not self._way:
+            return record
+        named: dict[str, Any] = {
+            name: self._path(record[name]) for name in ("origin_image_path", "edited_image_path") if name in record
+        }
+        images = record.get("images")
+        if isinstance(images, list):
+            named["images"] = [self._path(image) for image in images]
+        return {**record, **named}
+
+    def _path(self, image: Any) -> Any:
+        if not isinstance(image, str) or os.path.isabs(image):
+            return image
+        return os.path.join(self._way, image)

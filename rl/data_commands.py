@@ -1,0 +1,118 @@
+"""The commands `interleave data check|show|split`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_data_commands(commands: argparse._SubParsersAction) -> None:
+    """Add the commands to the command line's parser; what they need is imported when they run."""
+    data = commands.add_parser("data", help="files of records").add_subparsers(metavar="", required=True)
+    check = _add(data, "check", _check, "count and check records; exit code 1 when one is bad")
+    _add_file(check)
+    check.add_argument("--deep", action="store_true", help="decode every image, look for near-duplicates, count tokens")
+    check.add_argument("--limit", type=int, default=0, help="records to read, 0: all; default: 0")
+    check.add_argument("--against", type=Path, help="another file, which should have no prompt in common with this one")
+    check.add_argument("--model", default="", help="with --deep: count tokens as this model's tokenizer does")
+    check.add_argument(
+        "--prompt", type=Path, help="with --model: the critic's prompt file, default: recipes/prompts/critic.txt"
+    )
+    check.add_argument(
+        "--max-pixels", type=int, default=0, help="with --deep: a larger image is bad; default: 33,554,432"
+    )
+    show = _add(data, "show", _show, "write a page to look at records with their images")
+    _add_file(show)
+    show.add_argument("--out", type=Path, help="the page; default: beside the file")
+    show.add_argument("--limit", type=int, default=50, help="records to show, 0: all; default: 50")
+    show.add_argument("--seed", type=int, default=0, help="draws them")
+    split = _add(data, "split", _split, "hold records out by source prompt, so that no prompt is on both sides")
+    split.add_argument("file", type=Path, help="JSONL, JSON or Parquet, or a folder of Hugging Face `datasets`")
+    split.add_argument("--heldout", type=float, required=True, help="share of the prompts, like 0.1")
+    split.add_argument(
+        "--by", default="", help="field of the prompt; default: origin_prompt, source_prompt or the user's words"
+    )
+    split.add_argument(
+        "--pattern", default="", help="regular expression whose first group is the prompt within that field"
+    )
+    split.add_argument("--seed", type=int, default=0)
+    split.add_argument("--out", type=Path, help="folder; default: the file's")
+    split.add_argument(
+        "--on-bad", choices=["raise", "skip"], default="raise", help="records without a prompt; default: raise"
+    )
+
+
+def _add(commands: argparse._SubParsersAction, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="JSONL, JSON or Parquet, or a folder of Hugging Face `datasets`")
+    parser.add_argument("--kind", choices=["auto", "rl", "critic_sft", "planner_sft"], default="auto")
+    parser.add_argument("--image-root", type=Path, help="where relative image paths start; none may lead out of it")
+    parser.add_argument(
+        "--prefix", action="append", default=[], metavar="OLD=NEW", help="read paths from OLD as if from NEW"
+    )
+    parser.add_argument(
+        "--white-canvas", default="", help="a path with this end stands for a white canvas, like white.png"
+    )
+
+
+def _rules(chosen: argparse.Namespace) -> Any:
+    from data.images import ImageRules, parse_prefixes
+
+    if chosen.image_root is not None and not chosen.image_root.is_dir():
+        raise ValueError(f"--image-root {chosen.image_root}: there is no such folder")
+    return ImageRules(root=chosen.image_root, prefixes=parse_prefixes(chosen.prefix), white_canvas=chosen.white_canvas)
+
+
+def _kind(chosen: argparse.Namespace) -> Any:
+    from data.sft_records import Kind
+
+    return None if chosen.kind == "auto" else Kind(chosen.kind)
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from data.check import CheckRules, check
+    from data.check_report import show
+    from data.deep_check import MAX_PIXELS, DeepRules
+    from data.progress import progress_bar
+
+    if not chosen.deep and (chosen.model or chosen.max_pixels or chosen.prompt):
+        raise ValueError("--model, --prompt and --max-pixels belong to --deep; add it")
+    if chosen.limit < 0 or chosen.max_pixels < 0:
+        raise ValueError("--limit and --max-pixels are 0 or more")
+    deep = DeepRules(chosen.model, chosen.prompt, chosen.max_pixels or MAX_PIXELS) if chosen.deep else None
+    rules = CheckRules(_kind(chosen), _rules(chosen), chosen.limit, chosen.against, deep)
+    with progress_bar(Console(stderr=True)) as progress:
+        summary = check(chosen.file, rules, progress)
+    show(summary, Console(highlight=False, soft_wrap=True))
+    return 0 if summary.is_good else 1
+
+
+def _show(chosen: argparse.Namespace) -> int:
+    from data.show import write_page
+
+    page = write_page(
+        chosen.file, out=chosen.out, limit=chosen.limit, seed=chosen.seed, kind=_kind(chosen), rules=_rules(chosen)
+    )
+    print(f"page  {page}")
+    return 0
+
+
+def _split(chosen: argparse.Namespace) -> int:
+    from data.bad_records import BadRecords, OnBad
+    from data.split import SplitRules, split
+
+    rules = SplitRules(chosen.heldout, chosen.seed, chosen.by, chosen.pattern)
+    done = split(chosen.file, rules, out=chosen.out, bad=BadRecords(OnBad(chosen.on_bad)))
+    for side, path in done.paths.items():
+        print(f"{side:8} {done.num_records[side]:>10,} records  {path}")
+    if done.bad.num:
+        print(done.bad.summary())
+    return 0
