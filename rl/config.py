@@ -15,6 +15,8 @@ from actors.config import (
     RolloutWorkersConfig,
     SamplerConfig,
 )
+from data.bad_records import OnBad
+from data.images import ImageRules, parse_prefixes
 from rewards.compose import TermConfig
 from rl.alerts import AlertConfig, check_names
 from rollout.single_step import Baseline, Regenerate
@@ -26,14 +28,37 @@ BACKENDS = ("wandb", "tensorboard")
 
 @dataclass(frozen=True)
 class DataConfig:
-    """RL records: one JSON object a line (see data/records.py)."""
+    """RL records, of any format (see data/records.py and data/readers.py)."""
 
     train: str = "???"
     """Path of the training records."""
     heldout: str = "???"
     """Path of the held-out records."""
     image_prefix: str = ""
-    """Put before relative image paths; empty: relative to the records' own folder."""
+    """Put before relative image paths; empty: relative to `image_root`, or else to the records' own folder."""
+    image_root: str = ""
+    """No image may lie outside this folder; empty: anywhere."""
+    prefixes: list[str] = field(default_factory=list)
+    """old=new: a path that starts with the folder `old` is read as if it started with `new`."""
+    white_canvas: str = ""
+    """An image path with this end stands for a white canvas (the public system's: white.png); empty: none does."""
+    on_bad: str = "raise"
+    """What a bad record does: raise (a large file's: when it is drawn), or skip (all are checked at the start)."""
+
+    def __post_init__(self) -> None:
+        if self.on_bad not in list(OnBad):
+            raise ValueError(f"data.on_bad is {self.on_bad!r}; expected {' or '.join(OnBad)}")
+        parse_prefixes(self.prefixes)
+
+    @property
+    def image_rules(self) -> ImageRules:
+        """How image paths are read."""
+        return ImageRules(
+            folder=resolve_path(self.image_prefix) if self.image_prefix else None,
+            root=resolve_path(self.image_root) if self.image_root else None,
+            prefixes=parse_prefixes(self.prefixes),
+            white_canvas=self.white_canvas,
+        )
 
 
 @dataclass(frozen=True)

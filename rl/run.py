@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -42,6 +42,7 @@ from rl.recipe_file import load_recipe, to_yaml
 from rl.report import table_rows, write_report
 from rl.resume import forbidden_changes
 from rl.stream import RolloutStream
+from rl.tasks import read_tasks
 from rl.tracking import Log
 from rl.train import train
 from rollout.critic import render_messages
@@ -75,8 +76,8 @@ class Plan:
     """A recipe, checked, with all that can be read before anything starts."""
 
     recipe: Recipe
-    training: list[Task]
-    heldout: list[Task]
+    training: Sequence[Task]
+    heldout: Sequence[Task]
     template: str
     reward: RewardRunner
     evidence: dict[str, EvidenceConfig]
@@ -95,9 +96,7 @@ class Outcome:
 def prepare(recipe: Recipe, *, is_resumed: bool = False) -> Plan:
     """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
     check_names(recipe.algorithm.advantage, recipe.algorithm.loss.policy_loss)
-    training, heldout = (
-        load_tasks(resolve_path(p), recipe.data.image_prefix) for p in (recipe.data.train, recipe.data.heldout)
-    )
+    training, heldout = (read_tasks(path, recipe.data) for path in (recipe.data.train, recipe.data.heldout))
     _model(recipe.policy.model, "policy.model")
     _model(recipe.generator.model, "generator.model")
     check_judge(recipe.judge)
