@@ -15,13 +15,14 @@ from rl.config import REPO
 from rl.recipe_file import load_recipe
 from rl.run import prepare, run
 from rl.tracking import read_metrics
+from rollout.roles import BudgetSpent
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Train two steps, then resume for a third. Slow: it starts every actor of a real run, twice."""
+    """Train two steps until the budget is spent, then resume for a third. Slow: it starts every actor twice."""
     folder = tmp_path_factory.mktemp("run")
     overrides = [
         f"run_dir={folder}/run",
@@ -29,14 +30,19 @@ def trained(tmp_path_factory):
         "rollout.groups_per_step=4",
         "rollout.n=4",
         "evaluation.num_tasks=8",
+        "num_steps=3",
         "save_every=1",
     ]
     recipe = REPO / "recipes" / "shapes_grpo.yaml"
     console = Console(quiet=True)
-    asyncio.run(run(prepare(load_recipe(recipe, [*overrides, "num_steps=2"])), console=console))
-    with pytest.raises(ValueError, match="was started with another rollout.n; resume with the same recipe"):
+    # 16 looks before and 8 a step: the budget ends in step 3.
+    with pytest.raises(BudgetSpent, match="33 of 33 calls"):
+        asyncio.run(run(prepare(load_recipe(recipe, [*overrides, "judge.budget_calls=33"])), console=console))
+    assert "stopped before its last evaluation" in (folder / "run" / "report.html").read_text()
+    assert not (folder / "run" / "export").exists()
+    with pytest.raises(ValueError, match=r"was started with another rollout\.n; resume with the same recipe"):
         prepare(load_recipe(recipe, [*overrides, "rollout.n=8"]), is_resumed=True)
-    plan = prepare(load_recipe(recipe, [*overrides, "num_steps=3"]), is_resumed=True)
+    plan = prepare(load_recipe(recipe, [*overrides, "judge.budget_calls=1000"]), is_resumed=True)
     asyncio.run(run(plan, console=console))
     return folder / "run"
 
