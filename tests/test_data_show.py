@@ -103,14 +103,14 @@ def test_bad_records_are_shown_with_what_is_wrong(tmp_path):
 def test_records_are_drawn_by_the_seed_with_equal_chances(tmp_path):
     path = write_lines(tmp_path / "a.jsonl", [rl_record(number) for number in range(10)])
     counts = [0] * 11
-    for seed in range(2000):
+    for seed in range(600):
         chosen, num_records = choose(open_records(path), 3, seed)
         numbers = [raw.number for raw in chosen]
         assert numbers == sorted(set(numbers))
         assert (len(numbers), num_records) == (3, 10)
         for number in numbers:
             counts[number] += 1
-    assert all(500 < count < 700 for count in counts[1:]), counts
+    assert all(120 < count < 240 for count in counts[1:]), counts
     assert [raw.number for raw in choose(open_records(path), 0, 0)[0]] == list(range(1, 11))
     assert choose(open_records(path), 3, 5) == choose(open_records(path), 3, 5)
 
