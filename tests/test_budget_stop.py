@@ -8,7 +8,7 @@ from rich.console import Console
 
 from actors.store import Store
 from rewards.compose import WeightedSum
-from rl import checkpoint, cli
+from rl import checkpoint, cli, evaluation
 from rl.config import EvaluationConfig
 from rl.report import write_report
 from rl.run import train_between_evaluations
@@ -18,6 +18,11 @@ from rollout.single_step import SingleStep
 from rollout.types import SamplingParams
 from tests.fakes import FakeGenerator, FakeJudge, FakePolicy, FakeSampler, make_task
 from tests.test_train import TERMS, make_recipe
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    monkeypatch.setattr(evaluation, "_NUM_RESAMPLES", 10)  # intervals are not what is tested here
 
 
 class PaidJudge(FakeJudge):
@@ -64,8 +69,8 @@ def saved_step(recipe):
 @pytest.mark.parametrize("every", [0, 2])
 def test_the_last_step_that_was_learned_from_is_saved_and_gone_on_from(tmp_path, every):
     def recipe(name):
-        evaluation = EvaluationConfig(num_tasks=0, num_tasks_during=0, every=every, num_seeds=2)
-        return make_recipe(tmp_path / name, num_steps=8, evaluation=evaluation)
+        settings = EvaluationConfig(num_tasks=0, num_tasks_during=0, every=every, num_seeds=2)
+        return make_recipe(tmp_path / name, num_steps=8, evaluation=settings)
 
     whole = FakePolicy()
     asyncio.run(follow(recipe("whole"), whole, 10**6))

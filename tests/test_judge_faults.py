@@ -9,7 +9,7 @@ from tests.misbehaving_judge import TROUBLES, MisbehavingJudge
 
 # Deadlines are far away: on a busy machine a good answer must not come too late.
 LOAD = Load(
-    num_samples=48,
+    num_samples=32,
     images_per_s=1000.0,
     latency_s=0.01,
     retry_after_s=0.05,
