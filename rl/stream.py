@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from rl.batch import is_enough, teaches
-from rl.config import Recipe, RolloutConfig
+from rl.config import Recipe
+from rl.draw import Draw
 from rollout.concurrency import all_of
 from rollout.seeds import seed_of
 from rollout.types import Group, GroupRequest, Sample, Task
@@ -34,9 +34,7 @@ class RolloutStream:
 
     def __init__(self, recipe: Recipe, tasks: Sequence[Task], roll_out: RollOut, *, first_step: int = 1):
         self._recipe = recipe
-        self._tasks = sorted(tasks, key=lambda task: task.id)
-        self._shares = _shares(self._tasks, recipe.rollout)
-        self._ids = {name: {task.id for task in tasks} for name, tasks, _ in self._shares}
+        self._draw = Draw(tasks, recipe.rollout, recipe.seed)
         self._roll_out = roll_out
         self._first_step = first_step
         self.consumed = first_step - 1
@@ -72,26 +70,26 @@ class RolloutStream:
     async def _step(self, step: int) -> list[Group]:
         """Return a step's groups: as many as asked for, then those that replace some of them."""
         settings = self._recipe.rollout
-        # In threads: shuffling the tasks of a large data set would hold up the loop.
-        groups = await self._groups(step, await asyncio.to_thread(self.tasks_of, step))
-        spares = await asyncio.to_thread(self._spares, step)
+        # In threads: shuffling the positions of a large data set would hold up the loop.
+        groups = await self._groups(step, await asyncio.to_thread(self._draw.tasks_of, step))
+        spares = await asyncio.to_thread(self._draw.spares, step)
         num_first = len(groups)
         # A step with too many failures stops the run: no use in paying for more.
         while failure_share(groups) <= settings.max_failure_share:
             chosen = self._refills(groups, spares)[: settings.max_refills - len(groups) + num_first]
             if not chosen:
                 break
-            groups += await self._groups(step, chosen)
+            groups += await self._groups(step, [self._draw.task(position) for position in chosen])
         return groups
 
-    def _refills(self, groups: Sequence[Group], spares: dict[str, list[Task]]) -> list[Task]:
-        """Take a task from the spares for each group that is missing, of the same share; the shares take turns."""
-        taken: list[list[Task]] = []
-        for name, _, size in self._shares:
-            num_missing = size - sum(group.task.id in self._ids[name] and self._counts(group) for group in groups)
-            taken.append(spares[name][:num_missing])
-            del spares[name][:num_missing]
-        return [task for turn in zip_longest(*taken) for task in turn if task is not None]
+    def _refills(self, groups: Sequence[Group], spares: dict[str, list[int]]) -> list[int]:
+        """Take a position from the spares for each group that is missing, of the same share; the shares take turns."""
+        taken: list[list[int]] = []
+        for share in self._draw.shares:
+            num_missing = share.size - sum(share.holds(group.task) and self._counts(group) for group in groups)
+            taken.append(spares[share.name][:num_missing])
+            del spares[share.name][:num_missing]
+        return [position for turn in zip_longest(*taken) for position in turn if position is not None]
 
     def _counts(self, group: Group) -> bool:
         """Whether a group needs no replacement."""
@@ -109,47 +107,6 @@ class RolloutStream:
         edit_seeds = (seed_of(seed, "edit", task.id),)
         n = self._recipe.rollout.n
         return await self._roll_out(GroupRequest(task, n, seed_of(seed, "sample", step), edit_seeds, step=step))
-
-    def tasks_of(self, step: int) -> list[Task]:
-        """Return the tasks of a step; each share of them runs through epochs of its own, in fresh permutations.
-
-        An epoch's remainder is left out, so that no step holds a task twice.
-        """
-        drawn: list[Task] = []
-        for name, tasks, size in self._shares:
-            epoch, index = divmod(step - 1, len(tasks) // size)
-            order = list(tasks)
-            random.Random(seed_of(self._recipe.seed, "epoch", name, epoch)).shuffle(order)
-            drawn += order[index * size : (index + 1) * size]
-        return sorted(drawn, key=lambda task: task.id)
-
-    def _spares(self, step: int) -> dict[str, list[Task]]:
-        """Return what refills are taken from, in order, for each share: its other tasks, shuffled by seed and step."""
-        own = {task.id for task in self.tasks_of(step)}
-        spares = {}
-        for name, tasks, _ in self._shares:
-            order = [task for task in tasks if task.id not in own]
-            random.Random(seed_of(self._recipe.seed, "refill", name, step)).shuffle(order)
-            spares[name] = order
-        return spares
-
-
-def _shares(tasks: Sequence[Task], settings: RolloutConfig) -> list[tuple[str, list[Task], int]]:
-    """Return what a step draws from, and how many from each: all tasks, or those of either label."""
-    if settings.success_share is None:
-        shares = [("all", list(tasks), settings.groups_per_step)]
-    else:
-        num_successes = round(settings.success_share * settings.groups_per_step)
-        successes = [task for task in tasks if task.is_success]
-        failures = [task for task in tasks if not task.is_success]
-        shares = [
-            ("success", successes, num_successes),
-            ("failed", failures, settings.groups_per_step - num_successes),
-        ]
-    for name, drawn_from, size in shares:
-        if len(drawn_from) < size:
-            raise ValueError(f"{len(drawn_from)} training tasks ({name}) are too few: each step needs {size} of them")
-    return [share for share in shares if share[2] > 0]
 
 
 def failure_share(groups: Sequence[Group]) -> float:

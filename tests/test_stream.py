@@ -6,15 +6,15 @@ import random
 import pytest
 
 from rl.config import Recipe, RewardConfig, RolloutConfig
+from rl.draw import Draw
 from rl.stream import RolloutStream
 from rollout.types import Evidence, Failure, Group, Response, Reward, Sample, Stage
 from tests.fakes import make_task
 from tests.test_train import TERMS
 
 
-def make_stream(tasks, **rollout) -> RolloutStream:
-    recipe = Recipe(name="fake", reward=RewardConfig(TERMS), rollout=RolloutConfig(**rollout))
-    return RolloutStream(recipe, tasks, None)
+def draw(tasks, **rollout) -> Draw:
+    return Draw(tasks, RolloutConfig(**rollout), seed=0)
 
 
 def many_tasks(num_successes: int, num_failures: int) -> list:
@@ -22,14 +22,14 @@ def many_tasks(num_successes: int, num_failures: int) -> list:
 
 
 def test_an_epoch_shows_each_task_once():
-    stream = make_stream(many_tasks(3, 9), groups_per_step=4)
-    drawn = [task.id for step in (1, 2, 3) for task in stream.tasks_of(step)]
+    drawn_from = draw(many_tasks(3, 9), groups_per_step=4)
+    drawn = [task.id for step in (1, 2, 3) for task in drawn_from.tasks_of(step)]
     assert len(set(drawn)) == 12
 
 
 def test_labels_are_drawn_in_the_asked_shares_from_epochs_of_their_own():
-    stream = make_stream(many_tasks(4, 12), groups_per_step=5, success_share=0.4)
-    steps = [stream.tasks_of(step) for step in range(1, 5)]
+    drawn_from = draw(many_tasks(4, 12), groups_per_step=5, success_share=0.4)
+    steps = [drawn_from.tasks_of(step) for step in range(1, 5)]
     assert all(sum(task.is_success for task in tasks) == 2 for tasks in steps)
     successes = [task.id for tasks in steps for task in tasks if task.is_success]
     failures = [task.id for tasks in steps for task in tasks if not task.is_success]
@@ -38,14 +38,39 @@ def test_labels_are_drawn_in_the_asked_shares_from_epochs_of_their_own():
 
 
 def test_a_share_of_one_label_alone_is_allowed():
-    tasks = make_stream(many_tasks(3, 9), groups_per_step=4, success_share=0.0).tasks_of(1)
+    tasks = draw(many_tasks(3, 9), groups_per_step=4, success_share=0.0).tasks_of(1)
     assert not any(task.is_success for task in tasks)
 
 
 @pytest.mark.parametrize(("share", "label"), [(0.6, "success"), (0.0, "failed")])
 def test_too_few_tasks_of_a_label_are_said_before_anything_starts(share, label):
     with pytest.raises(ValueError, match=rf"training tasks \({label}\) are too few"):
-        make_stream(many_tasks(2, 3), groups_per_step=5, success_share=share)
+        draw(many_tasks(2, 3), groups_per_step=5, success_share=share)
+
+
+class Table(list):
+    """Many tasks, of which each one that is read is noted."""
+
+    def __init__(self, tasks):
+        super().__init__(tasks)
+        self.labels = [task.is_success for task in tasks]
+        self.read = []
+
+    def __getitem__(self, position):
+        self.read.append(position)
+        return super().__getitem__(position)
+
+    def __iter__(self):
+        raise AssertionError("a large data set is not to be read through")
+
+
+def test_no_task_is_read_before_its_step():
+    table = Table(many_tasks(400, 600))
+    drawn_from = draw(table, groups_per_step=10, success_share=0.4)
+    assert table.read == []
+    assert [task.is_success for task in drawn_from.tasks_of(7)].count(True) == 4
+    drawn_from.spares(7)
+    assert len(table.read) == 10
 
 
 class Dealer:
