@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.judge_settings import check_members, check_rubric
+from actors.judge_settings import check_budget, check_members, check_rubric
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,6 @@ class JudgeConfig:
     """ensemble: judges, each with the keys of this section."""
     combine: str = "mean"
     """ensemble: mean, median or min of the members' scores, for each dimension."""
-    min_members: int = 0
-    """ensemble: fewest members that have to answer; 0: all."""
     server: ServerConfig = field(default_factory=ServerConfig)
     """vllm: the servers, num_replicas of them."""
     scorer: str = ""
@@ -95,16 +93,19 @@ class JudgeConfig:
     """openai: None is the official endpoint."""
     api_key_env: str = "OPENAI_API_KEY"
     """openai: environment variable that holds the key."""
+    usd_per_million_input_tokens: float = 0.0
+    """openai: what base_url charges; endpoints have prices of their own."""
+    usd_per_million_output_tokens: float = 0.0
     endpoints: list[EndpointConfig] = field(default_factory=list)
-    """openai: several servers or keys, shared by load, one standing in for another; empty: the two keys above."""
+    """openai: several servers or keys, shared by load, one standing in for another; empty: the keys beside base_url."""
     structured_output: bool = True
     """openai: send the answer's JSON schema; an endpoint that refuses it is asked without. Parsing is strict anyhow."""
     hedge_after_s: float = 0.0
     """openai: send a straggler a second time after so long, the first answer wins; 0: never."""
     budget_calls: int = 0
-    """Requests that the run may send, resumed or not; 0: no limit."""
+    """Requests that the run may send, resumed or not; 0: no limit. Needs an owner: num_replicas above 0."""
     budget_usd: float = 0.0
-    """US dollars by the endpoints' prices; calls in flight may end beyond it; 0: no limit."""
+    """openai: US dollars by the prices, which every endpoint needs; calls in flight may end beyond it; 0: no limit."""
     max_reasoning_chars: int = 0
     """Bound on a text in the answer's JSON schema, where the server knows such bounds (vllm, SGLang); 0: none."""
     semantics_rubric: str = "recipes/prompts/judge_semantics.txt"
@@ -135,11 +136,9 @@ class JudgeConfig:
             )
         check_rubric(self)
         check_members(self)
-        if min(self.hedge_after_s, self.budget_calls, self.budget_usd) < 0:
-            raise ValueError(
-                f"judge: hedge_after_s={self.hedge_after_s}, budget_calls={self.budget_calls}, "
-                f"budget_usd={self.budget_usd}: each 0 (none) or more"
-            )
+        check_budget(self)
+        if self.hedge_after_s < 0:
+            raise ValueError(f"judge.hedge_after_s={self.hedge_after_s}: expected seconds, or 0 for never")
         if min(self.max_concurrency, self.num_attempts) < 1 or self.num_replicas < 0 or self.timeout_s <= 0:
             raise ValueError(
                 f"judge: max_concurrency={self.max_concurrency}, num_attempts={self.num_attempts} (each 1 or more), "

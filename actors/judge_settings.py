@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from actors.judge_config import JudgeConfig
 
 _ASKS = ("openai", "vllm")
-_PER_MEMBER = ("repeats", "rubric", "budget_calls", "budget_usd")
+_PRICES = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
+_PER_MEMBER = ("repeats", "rubric", "budget_calls", "budget_usd", *_PRICES)
 
 
 def check_rubric(config: JudgeConfig) -> None:
@@ -38,6 +39,38 @@ def check_rubric(config: JudgeConfig) -> None:
             )
 
 
+def check_budget(config: JudgeConfig) -> None:
+    """Raise ValueError for a budget or a price that would do nothing."""
+    prices = {name: getattr(config, name) for name in _PRICES}
+    if min(config.budget_calls, config.budget_usd, *prices.values()) < 0:
+        raise ValueError(
+            f"judge: budget_calls={config.budget_calls}, budget_usd={config.budget_usd} and prices {prices}: "
+            "each 0 (none) or more"
+        )
+    if config.kind == "ensemble":  # check_members says whose they are
+        return
+    if any(prices.values()) and (config.kind != "openai" or config.endpoints):
+        raise ValueError(
+            "judge.usd_per_million_... are the prices of judge.kind=openai at its base_url; endpoints have their own: "
+            "set them in judge.endpoints"
+        )
+    if (config.budget_calls or config.budget_usd) and config.num_replicas == 0:
+        raise ValueError(
+            "a judge's budget holds for the run only where one process counts for all: set judge.num_replicas to 1 "
+            "or more"
+        )
+    if config.budget_usd and config.kind != "openai":
+        raise ValueError(f"judge.kind={config.kind!r} costs no US dollars: give it budget_calls, not budget_usd")
+    sellers = config.endpoints or [config]
+    free = [number for number, one in enumerate(sellers) if not any(getattr(one, name) for name in _PRICES)]
+    if config.budget_usd and free:
+        where = f"judge.endpoints.{free[0]}" if config.endpoints else "judge"
+        raise ValueError(
+            f"judge.budget_usd={config.budget_usd:g} needs the price of every endpoint: set "
+            f"{where}.{_PRICES[0]} and {where}.{_PRICES[1]}"
+        )
+
+
 def check_members(config: JudgeConfig) -> None:
     """Raise ValueError unless an ensemble's members are judges, and its rule is about as many as there are."""
     if config.kind != "ensemble":
@@ -48,10 +81,6 @@ def check_members(config: JudgeConfig) -> None:
         raise ValueError(f"judge.members has {len(config.members)} judges; an ensemble needs at least 2")
     if config.combine not in COMBINATIONS:
         raise ValueError(f"judge.combine={config.combine!r}: use {', '.join(COMBINATIONS)}")
-    if not 0 <= config.min_members <= len(config.members):
-        raise ValueError(
-            f"judge.min_members={config.min_members}: expected 0 (all) or 1 to {len(config.members)}, the members"
-        )
     defaults = {field.name: field.default for field in fields(config)}
     changed = [name for name in _PER_MEMBER if getattr(config, name) != defaults[name]]
     if changed:

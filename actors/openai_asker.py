@@ -102,13 +102,19 @@ def check_asker(config: JudgeConfig) -> None:
 
 def endpoints_of(config: JudgeConfig) -> list[EndpointConfig]:
     """Return a judge's endpoints, each with model and concurrency filled in."""
+    only = EndpointConfig(
+        config.base_url,
+        config.api_key_env,
+        usd_per_million_input_tokens=config.usd_per_million_input_tokens,
+        usd_per_million_output_tokens=config.usd_per_million_output_tokens,
+    )
     return [
         replace(
             endpoint,
             model=endpoint.model or config.model,
             max_concurrency=endpoint.max_concurrency or config.max_concurrency,
         )
-        for endpoint in config.endpoints or [EndpointConfig(config.base_url, config.api_key_env)]
+        for endpoint in config.endpoints or [only]
     ]
 
 

@@ -30,6 +30,8 @@ SERVICE_MAY_CHANGE = frozenset(
         "hedge_after_s",
         "budget_calls",
         "budget_usd",
+        "usd_per_million_input_tokens",
+        "usd_per_million_output_tokens",
         "num_replicas",
         "cpus_per_replica",
         "gpus_per_replica",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from actors.config import JudgeConfig, ServerConfig
+from actors.config import EndpointConfig, JudgeConfig, ServerConfig
 from actors.ensemble_judge import EnsembleJudge
 from actors.judge import describe_judge, member_names
 from rollout.roles import BudgetSpent, JudgeError
@@ -89,6 +89,7 @@ def test_the_bill_is_the_sum_of_the_members():
 
 OPENAI = {"kind": "openai", "model": "gpt-4.1"}
 EMBEDDED = {"scorer": "recipes.shapes.judge.score"}
+PRICE = {"usd_per_million_output_tokens": 8.0}
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,19 @@ EMBEDDED = {"scorer": "recipes.shapes.judge.score"}
         ({"kind": "ensemble", "members": [EMBEDDED] * 2, "combine": "max"}, "use mean, median, min"),
         ({"kind": "ensemble", "members": [EMBEDDED] * 2, "min_members": 3}, "1 to 2"),
         ({"kind": "ensemble", "members": [EMBEDDED] * 2, "budget_usd": 5.0}, r"budget_usd is a member's own"),
+        ({"budget_calls": 5, "num_replicas": 0}, r"set judge\.num_replicas to 1"),
+        (OPENAI | {"budget_calls": -1}, "each 0"),
+        (OPENAI | {"budget_calls": 5, "num_replicas": 0}, r"set judge\.num_replicas to 1"),
+        ({"budget_usd": 5.0}, "give it budget_calls, not budget_usd"),
+        (OPENAI | {"kind": "vllm", "budget_usd": 5.0}, "give it budget_calls, not budget_usd"),
+        (OPENAI | {"budget_usd": 5.0}, r"set judge\.usd_per_million_input_tokens"),
+        (
+            OPENAI | {"budget_usd": 5.0, "endpoints": [EndpointConfig(**PRICE), EndpointConfig()]},
+            r"judge\.endpoints\.1\.usd_per_million_input_tokens",
+        ),
+        (OPENAI | {"endpoints": [EndpointConfig()]} | PRICE, r"set them in judge\.endpoints"),
+        (EMBEDDED | PRICE, "prices of judge.kind=openai"),
+        ({"kind": "ensemble", "members": [OPENAI | {"budget_usd": 5.0}, EMBEDDED]}, r"members\.0: judge\.budget_usd"),
         (
             {"kind": "ensemble", "members": [EMBEDDED, {"modle": "m"}]},
             r"members\.1: unknown key modle; did you mean model",
@@ -133,6 +147,12 @@ def test_servers_that_cannot_be_are_refused(changes):
 def test_repeats_need_a_temperature_or_the_servers_own():
     for temperature in (0.7, None):
         assert JudgeConfig(**OPENAI, repeats=3, call={"temperature": temperature}).repeats == 3
+
+
+def test_a_budget_that_can_hold_is_taken():
+    for budget in ({"budget_calls": 5}, {"budget_usd": 5.0} | PRICE):
+        assert JudgeConfig(**OPENAI, **budget).num_replicas == 1
+    assert JudgeConfig(**OPENAI, budget_usd=5.0, endpoints=[EndpointConfig(**PRICE)]).budget_usd == 5.0
 
 
 def test_members_are_named_and_described():

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import pickle
 import time
+from functools import partial
 
 import pytest
 from PIL import Image
@@ -11,7 +12,8 @@ from PIL import Image
 from actors.append_log import read_log
 from actors.config import EndpointConfig, JudgeConfig
 from actors.http_faults import retry_after_s
-from actors.openai_asker import Secret, start_asker
+from actors.openai_asker import OpenAIAsker, Secret, _make_calls, read_keys, start_asker
+from actors.owner import Owner
 from actors.question import Question
 from actors.retry import CallError
 from actors.store import Store
@@ -58,10 +60,17 @@ def look(*images, text="How good is it?"):
 
 
 def play(folder, config, *questions, ledger=None):
-    """Ask all questions at once; return the answers or errors, and the bill."""
+    """Ask all questions at once; return the answers or errors, and the bill.
+
+    With replicas it asks as the run's one owner does, but in this process.
+    """
+
+    def alone():
+        make = partial(_make_calls, config, read_keys(config), str(folder), "judge", ledger)
+        return OpenAIAsker(config.model, str(folder), Owner(make))
 
     async def scenario():
-        asker = await start_asker(config, folder, ledger_folder=ledger)
+        asker = await start_asker(config, folder, ledger_folder=ledger) if not config.num_replicas else alone()
         answers = await asyncio.gather(*map(asker.ask, questions), return_exceptions=True)
         return answers, await asker.stats()
 
@@ -146,7 +155,7 @@ def test_a_silent_endpoint_is_given_up_at_the_deadline(tmp_path, images):
 def test_a_server_that_is_not_there_uses_up_no_budget(tmp_path, images):
     with MisbehavingJudge() as judge:
         gone = endpoint(judge)
-    (error,), bill = play(tmp_path, settings(gone, num_attempts=2, budget_calls=1), look(images[0]))
+    (error,), bill = play(tmp_path, settings(gone, num_attempts=2, budget_calls=1, num_replicas=1), look(images[0]))
     assert error.fault.kind == "unreachable"
     assert bill["judge/faults/unreachable"] == 2
 
@@ -255,9 +264,27 @@ def test_the_bill_is_what_the_server_counted_times_the_price(tmp_path, images):
     assert "sk-" not in str(rows)
 
 
+def test_the_price_beside_the_base_url_is_its_endpoints(tmp_path, images):
+    with MisbehavingJudge() as judge:
+        config = settings(
+            base_url=judge.url,
+            api_key_env="KEY_A",
+            usd_per_million_input_tokens=2.0,
+            usd_per_million_output_tokens=10.0,
+            budget_usd=0.004,
+            max_concurrency=1,
+            num_replicas=1,
+        )
+        answers, bill = play(tmp_path, config, *map(look, images[:9]))
+    (tokens_in, tokens_out), paid = judge.tokens, bill["judge/usd"]
+    assert paid == pytest.approx(tokens_in * 2e-6 + tokens_out * 1e-5)
+    assert 0.004 <= paid < 0.0055  # the one that was in flight ends beyond it
+    assert isinstance(answers[-1], BudgetSpent)
+
+
 def test_a_budget_holds_to_the_call(tmp_path, images):
     with MisbehavingJudge(latency_s=0.01) as judge:
-        answers, _ = play(tmp_path, settings(endpoint(judge), budget_calls=7), *map(look, images[:20]))
+        answers, _ = play(tmp_path, settings(endpoint(judge), budget_calls=7, num_replicas=1), *map(look, images[:20]))
     assert len(judge.record) == 7
     assert sum(isinstance(answer, BudgetSpent) for answer in answers) == 13
 

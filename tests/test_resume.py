@@ -15,11 +15,16 @@ def changed(tmp_path, **changes):
 
 
 def test_who_is_asked_and_for_how_much_may_change(tmp_path):
-    endpoints = [EndpointConfig("http://other/v1", "OTHER_KEY"), EndpointConfig()]
+    endpoints = [
+        EndpointConfig("http://other/v1", "OTHER_KEY", usd_per_million_input_tokens=2.0),
+        EndpointConfig(usd_per_million_input_tokens=3.0),
+    ]
     judge = replace(JUDGE, endpoints=endpoints, budget_calls=5, budget_usd=2.0, max_concurrency=3, timeout_s=9.0)
     assert changed(tmp_path, judge=judge, generator=GeneratorConfig(num_replicas=3)) == []
     again = replace(judge, endpoints=[replace(endpoints[0], requests_per_minute=60), endpoints[1]])
     assert forbidden_changes(make_recipe(tmp_path, judge=judge), make_recipe(tmp_path, judge=again)) == []
+    dearer = replace(JUDGE, usd_per_million_input_tokens=2.0, usd_per_million_output_tokens=8.0)
+    assert changed(tmp_path, judge=dearer) == []
     assert changed(tmp_path, num_steps=99, tracking=TrackingConfig(project="other")) == []
 
 
