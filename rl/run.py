@@ -41,7 +41,7 @@ from rl.loop_watch import watch_loop
 from rl.recipe_file import load_recipe, to_yaml
 from rl.report import table_rows, write_report
 from rl.resume import forbidden_changes
-from rl.stream import RolloutStream
+from rl.stream import RolloutsFailed, RolloutStream
 from rl.tasks import read_tasks
 from rl.tracking import Log
 from rl.train import train
@@ -130,7 +130,7 @@ async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
         try:
             log.metrics(await actors.policy.publish(actors.samplers))
             changes = await train_between_evaluations(plan, actors, log, done)
-        except BudgetSpent:
+        except (BudgetSpent, RolloutsFailed):
             # What there is: a checkpoint of the last step that was learned from, and no export of half a run.
             report = await asyncio.to_thread(write_report, run_dir, Store(Path(recipe.store).resolve()), {})
             console.print(f"report  {report}")
@@ -170,7 +170,7 @@ async def train_between_evaluations(plan: Plan, actors: Stack, log: Log, done: i
             lambda step: evaluator(recipe.evaluation.num_tasks_during, Phase.DURING, step),
             log,
         )
-    except BudgetSpent:
+    except (BudgetSpent, RolloutsFailed):
         await checkpoint.save_once(recipe, actors.policy, stream.consumed)
         raise
     after = await evaluator(recipe.evaluation.num_tasks, Phase.AFTER, recipe.num_steps)

@@ -125,5 +125,6 @@ def check_failures(groups: Sequence[Group], limit: float, where: str) -> None:
     example = next(failure.error for failure in failed if failure.stage == stage)
     raise RolloutsFailed(
         f"{where}: {len(failed)} of {len(samples)} samples failed, more than the recipe's "
-        f"max_failure_share={limit}; {count} at {stage.value}, for example: {example}"
+        f"max_failure_share={limit}; {count} at {stage.value}, for example: {example}; once that is mended, go on "
+        "with the same command and --resume"
     )

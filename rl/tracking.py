@@ -24,6 +24,7 @@ from rl.metrics_file import append_metrics, drop_metrics_after, read_metrics
 from rl.pictures import strips
 from rl.service_metrics import idle_shares, step_metrics, throughput
 from rl.step_table import StepTable
+from rl.stream import RolloutsFailed
 from rl.trackers import Tracker, start_trackers
 from rollout.roles import BudgetSpent
 from rollout.types import Group, Phase
@@ -41,6 +42,9 @@ class Log:
 
     Files and trackers have a thread of their own: the loop has rollouts to look after.
     """
+
+    stops = (BudgetSpent, RolloutsFailed)
+    """Errors that end a run in good order: the step's metrics are written all the same."""
 
     def __init__(
         self,
@@ -80,15 +84,15 @@ class Log:
 
     @asynccontextmanager
     async def step(self, step: int) -> AsyncIterator[None]:
-        """Collect the metrics of one step; write them when it ends without an error, or short of an evaluation."""
+        """Collect the metrics of one step; write them when it ends without an error, or by what `stops` a run."""
         waited = time.monotonic() - self._mark - self._row.get("seconds/saving", 0.0)
         self._step = step
         self._row["seconds/waiting_for_rollouts"] = waited
-        spent: BudgetSpent | None = None
+        stopped: Exception | None = None
         try:
             yield
-        except BudgetSpent as error:  # the step was learned from; only its evaluation could not be paid for
-            spent = error
+        except self.stops as error:  # what the step came to until then is what tells why
+            stopped = error
         seconds = time.monotonic() - self._mark
         self._mark = time.monotonic()
         self._seconds.append(seconds)
@@ -101,8 +105,8 @@ class Log:
         row, self._row = self._row, {}
         await self._in_thread(self._write, row, step)
         self._table.show(step, row, fmean(self._seconds) * (self._recipe.num_steps - step))
-        if spent is not None:
-            raise spent
+        if stopped is not None:
+            raise stopped
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
