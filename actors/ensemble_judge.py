@@ -17,14 +17,16 @@ Verdict = TypeVar("Verdict")
 
 @dataclass(frozen=True)
 class EnsembleJudge:
-    """Satisfies `rollout.roles.Judge`. What a member answered is kept even where another one fails."""
+    """Satisfies `rollout.roles.Judge`: all members answer, or there is no score.
+
+    With whoever happens to answer, samples of one group would stand before different juries, and a failure
+    would move their scores. What a member answered is kept (paid for once) even where another one fails.
+    """
 
     members: Mapping[str, Judge]
     """By the names that stand in a score's reason."""
     combine: str
     """mean, median or min (`rewards.agreement.COMBINATIONS`)."""
-    min_members: int
-    """Fewest members that have to answer; fewer fail the sample."""
     area: str = "judge"
     """First part of the metrics' names; a member's begin with `area/name`."""
 
@@ -50,13 +52,13 @@ class EnsembleJudge:
         return bills | {f"{self.area}/{key}": amount for key, amount in total.items()}
 
     async def _gather(self, calls: Mapping[str, Awaitable[Verdict]]) -> dict[str, Verdict]:
-        """Return what the members said, or raise when too few said anything."""
+        """Return what every member said; raise when one said nothing."""
         answers = dict(zip(calls, await asyncio.gather(*calls.values(), return_exceptions=True), strict=True))
         errors = {name: answer for name, answer in answers.items() if isinstance(answer, BaseException)}
         for error in sorted(errors.values(), key=lambda error: not isinstance(error, BudgetSpent)):
             if not isinstance(error, JudgeError):
                 raise error
-        if len(answers) - len(errors) < self.min_members:
+        if errors:
             detail = "; ".join(f"{name}: {error}" for name, error in errors.items())
             raise JudgeError(f"{len(errors)} of {len(answers)} members failed: {detail}")
         return {name: answer for name, answer in answers.items() if not isinstance(answer, BaseException)}

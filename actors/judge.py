@@ -84,7 +84,7 @@ async def _start_ensemble(
         for number, (name, member) in enumerate(zip(names, member_configs(config), strict=True))
     ]
     members = dict(zip(names, await all_of(starting), strict=True))
-    return EnsembleJudge(members, config.combine, config.min_members or len(members), area)
+    return EnsembleJudge(members, config.combine, area)
 
 
 async def _start_asking(

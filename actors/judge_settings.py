@@ -16,6 +16,13 @@ _PRICES = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
 _PER_MEMBER = ("repeats", "rubric", "budget_calls", "budget_usd", *_PRICES)
 
 
+GONE = {
+    "min_members": "every member of an ensemble has to answer, or the sample fails: samples of one group would be "
+    "scored by different judges else, and a failure would move their scores; leave the key out"
+}
+"""Keys that a judge's section had once, and why it has them no more."""
+
+
 def check_rubric(config: JudgeConfig) -> None:
     """Raise ValueError unless the rubric and its repeats suit the kind of judge."""
     if config.rubric not in ("scores", "checklist"):
@@ -72,7 +79,7 @@ def check_budget(config: JudgeConfig) -> None:
 
 
 def check_members(config: JudgeConfig) -> None:
-    """Raise ValueError unless an ensemble's members are judges, and its rule is about as many as there are."""
+    """Raise ValueError unless an ensemble's members are judges that fit together."""
     if config.kind != "ensemble":
         if config.members:
             raise ValueError(f"judge.members are given, but judge.kind={config.kind!r}: make it ensemble")
@@ -102,6 +109,8 @@ def _member(number: int, settings: dict[str, Any]) -> JudgeConfig:
     where = f"judge.members.{number}"
     known = [field.name for field in fields(JudgeConfig)]
     for name in settings:
+        if name in GONE:
+            raise ValueError(f"{where}: {name} is no setting any more: {GONE[name]}")
         if name not in known:
             nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from actors.config import EvidenceConfig, JudgeConfig
+from actors.judge_settings import GONE
 from rewards.functions import anchored
 from rl.config import Recipe
 from rl.recipe_layers import layers_of, nearest, with_content, with_set
@@ -84,7 +85,10 @@ def _explained(where: str) -> Iterator[None]:
         yield
     except ConfigKeyError as error:
         known = [field.name for field in fields(error.object_type)] if error.object_type else []
-        hint = nearest(str(error.full_key).rpartition(".")[2], known)
+        name = str(error.full_key).rpartition(".")[2]
+        if error.object_type is JudgeConfig and name in GONE:
+            raise ValueError(f"{where}: {error.full_key} is no setting any more: {GONE[name]}") from None
+        hint = nearest(name, known)
         raise ValueError(f"{where}: unknown key {error.full_key}{hint}") from None
     except MissingMandatoryValue as error:
         raise ValueError(f"{where}: {error.full_key} is not set") from None

@@ -8,6 +8,8 @@ import pytest
 from actors.config import EndpointConfig, JudgeConfig, ServerConfig
 from actors.ensemble_judge import EnsembleJudge
 from actors.judge import describe_judge, member_names
+from rl.config import REPO
+from rl.recipe_file import load_recipe
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
 
@@ -34,9 +36,8 @@ class Member:
         return self.bill
 
 
-def ensemble(*members, combine="mean", min_members=0):
-    named = dict(zip("abc", members, strict=False))
-    return EnsembleJudge(named, combine, min_members or len(named))
+def ensemble(*members, combine="mean"):
+    return EnsembleJudge(dict(zip("abc", members, strict=False)), combine)
 
 
 THREE = (Member(Scores(2.0, 9.0, "no box")), Member(Scores(7.0, 6.0, "a box")), Member(Scores(9.0, 9.0, "red")))
@@ -65,19 +66,17 @@ def test_a_member_that_fails_fails_the_sample_and_is_named():
         asyncio.run(ensemble(*members).score(LOOK))
 
 
-def test_enough_members_are_enough():
-    members = (THREE[0], Member(THREE[1].scores, JudgeError("down")), THREE[2])
-    scores = asyncio.run(ensemble(*members, min_members=2).score(LOOK))
-    assert (scores.semantics, scores.quality, scores.spread) == (5.5, 9.0, 1.75)
-    with pytest.raises(JudgeError, match="1 of 3"):
-        asyncio.run(ensemble(*members, min_members=3).score(LOOK))
+@pytest.mark.parametrize("members", ["{min_members: 1}", "{members: [{min_members: 1}, {}]}"])
+def test_no_recipe_may_score_by_those_who_happen_to_answer(members):
+    with pytest.raises(ValueError, match=r"min_members is no setting any more: every member .* has to answer"):
+        load_recipe(REPO / "recipes" / "critic_grpo.yaml", [f"judge={members}", "judge.kind=ensemble"])
 
 
 @pytest.mark.parametrize("error", [BudgetSpent("spent"), ZeroDivisionError("a bug of ours")])
 def test_what_is_no_failure_of_a_judge_passes_through(error):
     members = (Member(THREE[0].scores, JudgeError("down")), Member(THREE[1].scores, error), THREE[2])
     with pytest.raises(type(error)):
-        asyncio.run(ensemble(*members, min_members=1).score(LOOK))
+        asyncio.run(ensemble(*members).score(LOOK))
 
 
 def test_the_bill_is_the_sum_of_the_members():
@@ -106,7 +105,6 @@ PRICE = {"usd_per_million_output_tokens": 8.0}
         ({"kind": "ensemble"}, "has 0 judges"),
         ({"kind": "ensemble", "members": [EMBEDDED]}, "at least 2"),
         ({"kind": "ensemble", "members": [EMBEDDED] * 2, "combine": "max"}, "use mean, median, min"),
-        ({"kind": "ensemble", "members": [EMBEDDED] * 2, "min_members": 3}, "1 to 2"),
         ({"kind": "ensemble", "members": [EMBEDDED] * 2, "budget_usd": 5.0}, r"budget_usd is a member's own"),
         ({"budget_calls": 5, "num_replicas": 0}, r"set judge\.num_replicas to 1"),
         (OPENAI | {"budget_calls": -1}, "each 0"),
