@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
@@ -20,9 +20,10 @@ from actors.policy_worker import PolicySetup, PolicyWorker
 from actors.publish import publish
 from actors.sampler import Samplers
 from rollout.roles import Sampler
-from rollout.types import Batch, Row
+from rollout.types import Batch, Lesson, Row
 
 _STATE = "policy.json"
+_T = TypeVar("_T")
 
 
 class Policy:
@@ -60,7 +61,7 @@ class Policy:
         self._check(batch.rows)
         config, loss = self._setup.config, self._setup.loss
         split = split_rows(batch.rows, loss.num_mini_batches, config.num_ranks)
-        work: list[list[MiniBatch]] = [[] for _ in range(config.num_ranks)]
+        work: list[list[MiniBatch[Row]]] = [[] for _ in range(config.num_ranks)]
         for shares in split:
             num_rows = sum(index is not None for share in shares for index in share)
             for rank, share in enumerate(shares):
@@ -69,6 +70,28 @@ class Policy:
         self.version += 1
         metrics["policy/tokens"] = float(batch.num_tokens)
         return metrics
+
+    async def fit(self, lessons: Sequence[Lesson]) -> dict[str, float]:
+        """Do one optimizer step of SFT: the mean loss over the taught tokens of all lessons."""
+        if not any(lesson.num_taught for lesson in lessons):
+            raise ValueError("SFT needs at least one lesson with an answer")
+        self._check_length(lessons)
+        num_ranks = self._setup.config.num_ranks
+        [shares] = split_rows(lessons, 1, num_ranks)
+        work = [MiniBatch(tuple(_pick(lessons, share)), len(lessons)) for share in shares]
+        metrics = (await self._call("fit", work))[0]
+        self.version += 1
+        metrics["sft/tokens"] = float(sum(lesson.num_taught for lesson in lessons))
+        return metrics
+
+    async def losses(self, lessons: Sequence[Lesson]) -> list[float]:
+        """Return, for each lesson, the negative log-likelihood of its answers (nats, summed over tokens)."""
+        if not lessons:
+            return []
+        self._check_length(lessons)
+        [shares] = split_rows(lessons, 1, self._setup.config.num_ranks)
+        answers = await self._call("losses", [_pick(lessons, share) for share in shares])
+        return _in_order(shares, answers, len(lessons))
 
     async def logprobs(self, rows: Sequence[Row], temperature: float | None = None) -> list[list[float]]:
         """Return, for each row, one log-probability a response token under the present weights."""
@@ -79,12 +102,7 @@ class Policy:
         [shares] = split_rows(rows, 1, config.num_ranks)
         temperatures = [self._temperature if temperature is None else temperature] * config.num_ranks
         answers = await self._call("logprobs", [_pick(rows, share) for share in shares], temperatures)
-        by_index = {
-            index: values
-            for share, answer in zip(shares, answers, strict=True)
-            for index, values in zip(share, answer, strict=True)
-        }
-        return [by_index[index] for index in range(len(rows))]
+        return _in_order(shares, answers, len(rows))
 
     async def publish(self, samplers: Sampler) -> dict[str, float]:
         """Hand the weights to the samplers and verify it. Raises `PublishError`; returns `publish/...`."""
@@ -140,14 +158,27 @@ class Policy:
             sizes = len(row.token_ids), len(row.advantages), len(row.rollout_logprobs)
             if not sizes[0] or len(set(sizes)) > 1:
                 raise ValueError(f"row {index} has {sizes} tokens, advantages, log-probabilities: want as many of each")
+        self._check_length(rows)
+
+    def _check_length(self, rows: Sequence[Row | Lesson]) -> None:
         limit = self._setup.config.max_tokens_per_micro_batch
         longest = max(num_tokens(row) for row in rows)
         if longest > limit:
             raise ValueError(f"a row has {longest} tokens; raise policy.max_tokens_per_micro_batch from {limit}")
 
 
-def _pick(rows: Sequence[Row], share: Sequence[int | None]) -> list[Row | None]:
+def _pick(rows: Sequence[_T], share: Sequence[int | None]) -> list[_T | None]:
     return [None if index is None else rows[index] for index in share]
+
+
+def _in_order(shares: Sequence[Sequence[int | None]], answers: Sequence[Sequence[_T]], num_rows: int) -> list[_T]:
+    """Return what the ranks answered for their shares, by row."""
+    by_index = {
+        index: value
+        for share, answer in zip(shares, answers, strict=True)
+        for index, value in zip(share, answer, strict=True)
+    }
+    return [by_index[index] for index in range(num_rows)]
 
 
 def _start_group(setup: PolicySetup) -> RayWorkerGroup:

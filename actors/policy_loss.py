@@ -76,6 +76,18 @@ class PolicyLoss:
         return weights.batch["rollout_is_weights"]
 
 
+def lesson_loss(
+    model_output: dict[str, torch.Tensor], data: TensorDict, dp_group: Any = None
+) -> tuple[torch.Tensor, dict[str, Metric]]:
+    """Return the scaled negative log-likelihood: summed over micro-batches and averaged over ranks, a token mean."""
+    logprobs = no_padding_2_padding(model_output["log_probs"], data)
+    mask = data.select("response_mask").to_padded_tensor()["response_mask"]
+    # `where` and not a product: what is not taught may be -inf.
+    taught = torch.where(mask.bool(), logprobs, torch.zeros_like(logprobs))
+    loss = -taught.sum() * (data["dp_size"] / data["batch_num_tokens"])
+    return loss, {"loss": Metric(AggregationType.SUM, loss)}
+
+
 @torch.no_grad()
 def _token_metrics(model_output: dict[str, torch.Tensor], data: TensorDict, loss: LossConfig) -> dict[str, Metric]:
     """Return token means over the whole mini-batch: sums over micro-batches, averaged over ranks by verl."""

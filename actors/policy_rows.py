@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from tensordict import TensorDict
@@ -13,24 +13,26 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.seqlen_balancing import get_seqlen_balanced_partitions
 
 from actors.store import Store, load_images
-from rollout.types import ImageRef, Row
+from rollout.types import ImageRef, Lesson, Row
 
 MaybeRow = Row | None
 """None is a padding row: one prompt and one response token that are in no loss and no denominator."""
+MaybeLesson = Lesson | None
 
 _IMAGE_CACHE = 256
+T = TypeVar("T", Row, Lesson)
 
 
 @dataclass(frozen=True)
-class MiniBatch:
+class MiniBatch(Generic[T]):
     """One rank's share of the rows of one optimizer step."""
 
-    rows: tuple[MaybeRow, ...]
+    rows: tuple[T | None, ...]
     num_rows: int
     """Real rows of this optimizer step on all ranks: the denominator of a sequence-mean loss."""
 
 
-def split_rows(rows: Sequence[Row], num_mini_batches: int, num_ranks: int) -> list[list[list[int | None]]]:
+def split_rows(rows: Sequence[Row | Lesson], num_mini_batches: int, num_ranks: int) -> list[list[list[int | None]]]:
     """Deal rows out: `split[mini_batch][rank]` is a list of row indices, None for a padding row.
 
     Mini-batches are contiguous, so that the rows of a group stay together; their sizes differ by at most one.
@@ -54,7 +56,7 @@ def split_rows(rows: Sequence[Row], num_mini_batches: int, num_ranks: int) -> li
     return split
 
 
-def num_tokens(row: Row) -> int:
+def num_tokens(row: Row | Lesson) -> int:
     """Return prompt and response tokens together."""
     return len(row.prompt_token_ids) + len(row.token_ids)
 
@@ -66,6 +68,7 @@ class RowTensors:
         self._processor = processor
         self._store = store
         self._padding = Row((), (pad_token_id,), (pad_token_id,), (0.0,), (0.0,))
+        self._padding_lesson = Lesson((), (pad_token_id,), (pad_token_id,), (False,))
         self._images: OrderedDict[tuple[ImageRef | None, ...], dict[str, torch.Tensor]] = OrderedDict()
 
     def build(self, rows: Sequence[MaybeRow], temperature: float) -> TensorDict:
@@ -74,36 +77,60 @@ class RowTensors:
         Raises ValueError when a prompt's image placeholders do not fit its images.
         """
         filled = [self._padding if row is None else row for row in rows]
-        ids = [torch.tensor(row.prompt_token_ids + row.token_ids) for row in filled]
         images = [self._load(row.images) for row in filled]
-        mask = [
-            torch.full((len(row.token_ids),), float(given is not None)) for row, given in zip(filled, rows, strict=True)
-        ]
+        masks = [[given is not None] * len(row.token_ids) for row, given in zip(filled, rows, strict=True)]
+        batch = self._sequences(filled, images, masks)
+        batch["advantages"] = _jagged([torch.tensor(row.advantages) for row in filled])
+        batch["rollout_log_probs"] = _jagged([torch.tensor(row.rollout_logprobs) for row in filled])
+        tu.assign_non_tensor(batch, temperature=temperature)
+        return batch
+
+    def build_lessons(self, lessons: Sequence[MaybeLesson]) -> TensorDict:
+        """Return the same for lessons: the mask is on what is taught. Their images come once an epoch: none is kept."""
+        filled = [self._padding_lesson if lesson is None else lesson for lesson in lessons]
+        images = [self._preprocess(lesson.images) for lesson in filled]
+        batch = self._sequences(filled, images, [lesson.is_taught for lesson in filled])
+        tu.assign_non_tensor(batch, temperature=1.0)
+        return batch
+
+    def _sequences(
+        self,
+        rows: Sequence[Row | Lesson],
+        images: list[dict[str, torch.Tensor]],
+        masks: Sequence[Sequence[bool]],
+    ) -> TensorDict:
+        """Return tokens, positions and images; `masks` say for each response token whether it is learned from."""
+        ids = [torch.tensor(row.prompt_token_ids + row.token_ids) for row in rows]
+        mask = [torch.tensor(values, dtype=torch.float32) for values in masks]
         tensors = {
             "input_ids": _jagged(ids),
             "position_ids": _jagged([self._positions(*pair) for pair in zip(ids, images, strict=True)]),
-            "prompts": _jagged([torch.tensor(row.prompt_token_ids) for row in filled]),
-            "responses": _jagged([torch.tensor(row.token_ids) for row in filled]),
+            "prompts": _jagged([torch.tensor(row.prompt_token_ids) for row in rows]),
+            "responses": _jagged([torch.tensor(row.token_ids) for row in rows]),
             "response_mask": _jagged(mask),
             "loss_mask": _jagged(mask),
-            "advantages": _jagged([torch.tensor(row.advantages) for row in filled]),
-            "rollout_log_probs": _jagged([torch.tensor(row.rollout_logprobs) for row in filled]),
         }
-        batch = TensorDict(tensors, batch_size=[len(filled)])
-        tu.assign_non_tensor(batch, multi_modal_inputs=images, temperature=temperature)
+        batch = TensorDict(tensors, batch_size=[len(rows)])
+        tu.assign_non_tensor(batch, multi_modal_inputs=images)
         return batch
 
     def _load(self, refs: tuple[ImageRef | None, ...]) -> dict[str, torch.Tensor]:
-        """Return `pixel_values` (patches, features) and `image_grid_thw` (images, 3); empty without images."""
+        """Return what `_preprocess` does, kept for the next rows of the same task."""
         if not refs:
             return {}
         if refs not in self._images:
-            output = self._processor.image_processor(images=load_images(self._store, refs), return_tensors="pt")
-            self._images[refs] = {key: output[key] for key in ("pixel_values", "image_grid_thw")}
+            self._images[refs] = self._preprocess(refs)
             if len(self._images) > _IMAGE_CACHE:
                 self._images.popitem(last=False)
         self._images.move_to_end(refs)
         return self._images[refs]
+
+    def _preprocess(self, refs: tuple[ImageRef | None, ...]) -> dict[str, torch.Tensor]:
+        """Return `pixel_values` (patches, features) and `image_grid_thw` (images, 3); empty without images."""
+        if not refs:
+            return {}
+        output = self._processor.image_processor(images=load_images(self._store, refs), return_tensors="pt")
+        return {key: output[key] for key in ("pixel_values", "image_grid_thw")}
 
     def _positions(self, ids: torch.Tensor, images: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return (4, token): the plain position, then verl's (time, height, width) for the model's M-RoPE."""

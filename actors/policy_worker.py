@@ -24,10 +24,11 @@ from verl.workers.utils.padding import response_from_nested
 from actors import verl_cpu
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import LossConfig, PolicyConfig
-from actors.policy_loss import PolicyLoss
-from actors.policy_rows import MaybeRow, MiniBatch, RowTensors
+from actors.policy_loss import PolicyLoss, lesson_loss
+from actors.policy_rows import MaybeLesson, MaybeRow, MiniBatch, RowTensors
 from actors.publish import Manifest, push
 from actors.store import Store
+from rollout.types import Lesson, Row
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,13 @@ class PolicyWorker(TrainingWorker):
             super().__init__(_training_config(setup.config, setup.total_steps))
             self._setup = setup
             self._reference = self._build_reference() if setup.loss.kl_coef > 0 else None
-            self.set_loss_fn(PolicyLoss(setup.loss))
+            self._policy_loss = PolicyLoss(setup.loss)
             self.reset()
-        banned = banned_tokens(self.model_config.hf_config)
+        self._ban = Ban(banned_tokens(self.model_config.hf_config))
         for engine in filter(None, (self.engine, self._reference)):
-            _prepare(engine.module, banned, setup.config.freeze_vision)
+            engine.module.get_output_embeddings().register_forward_hook(self._ban)
+            if setup.config.freeze_vision:
+                engine.module.model.visual.requires_grad_(False)
         tokenizer = self.model_config.tokenizer
         self._rows = RowTensors(self.model_config.processor, Store(setup.store_root), tokenizer.pad_token_id)
 
@@ -68,10 +71,11 @@ class PolicyWorker(TrainingWorker):
         return sum(parameter.numel() for parameter in self.engine.module.parameters())
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
-    def update(self, batches: Sequence[MiniBatch], temperature: float) -> dict[str, float]:
+    def update(self, batches: Sequence[MiniBatch[Row]], temperature: float) -> dict[str, float]:
         """Do one optimizer step for each mini-batch and epoch; return metrics, equal on all ranks."""
         started = time.monotonic()
         loss = self._setup.loss
+        self.set_loss_fn(self._policy_loss)
         tensors = [self._rows.build(batch.rows, temperature) for batch in batches]
         steps = [(position, epoch) for epoch in range(loss.num_epochs) for position in range(len(batches))]
         for data in tensors:
@@ -95,6 +99,38 @@ class PolicyWorker(TrainingWorker):
                 collected.append(_reduce(tu.get(self.train_batch(data), "metrics")))
         metrics = _summarise(collected)
         return metrics | {"policy/lr": lr, "policy/seconds": time.monotonic() - started}
+
+    @register(dispatch_mode=Dispatch.DP_COMPUTE)
+    def fit(self, batch: MiniBatch[Lesson]) -> dict[str, float]:
+        """Do one optimizer step on lessons; return metrics, equal on all ranks."""
+        started = time.monotonic()
+        self.set_loss_fn(lesson_loss)
+        data = self._rows.build_lessons(batch.rows)
+        lr = self.engine.optimizer.param_groups[0]["lr"]
+        with self._ban.lifted(), self.engine.train_mode():
+            tu.assign_non_tensor(
+                data,
+                global_batch_size=batch.num_rows,
+                calculate_entropy=False,
+                disable_auto_offload=True,
+                update_lr_scheduler=True,
+            )
+            found = _reduce(tu.get(self.train_batch(data), "metrics"))
+        return {
+            "sft/loss": found["loss"],
+            "policy/grad_norm": found["grad_norm"],
+            "policy/lr": lr,
+            "policy/seconds": time.monotonic() - started,
+        }
+
+    @register(dispatch_mode=Dispatch.DP_COMPUTE)
+    def losses(self, lessons: Sequence[MaybeLesson]) -> list[float]:
+        """Return the negative log-likelihood of each lesson's answers; 0 for a padding row."""
+        data = self._rows.build_lessons(lessons)
+        with self._ban.lifted():
+            nested = self._logprobs(self.engine, data)
+        pairs = zip(nested.unbind(), data["response_mask"].unbind(), strict=True)
+        return [-values[mask.bool()].sum().item() for values, mask in pairs]
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
     def logprobs(self, rows: Sequence[MaybeRow], temperature: float) -> list[list[float]]:
@@ -162,17 +198,29 @@ class PolicyWorker(TrainingWorker):
         return engine
 
 
-def _prepare(module: torch.nn.Module, banned: list[int], is_vision_frozen: bool) -> None:
-    """Give the model the sampler's distribution and freeze what is not trained. Touches no parameter."""
-    index = torch.tensor(banned)
+class Ban:
+    """Takes banned tokens out of a model's distribution, as the sampler does; lifted for SFT.
 
-    # In place: a copy of all logits would be the largest tensor of the forward pass.
-    def forbid(_: torch.nn.Module, __: Any, logits: torch.Tensor) -> torch.Tensor:
-        return logits.index_fill_(-1, index.to(logits.device), BANNED_LOGIT)
+    A hook of the output layer. What SFT teaches holds none of them, so its loss is the plain cross-entropy.
+    """
 
-    module.get_output_embeddings().register_forward_hook(forbid)
-    if is_vision_frozen:
-        module.model.visual.requires_grad_(False)
+    def __init__(self, tokens: list[int]):
+        self._index = torch.tensor(tokens)
+        self._is_lifted = False
+
+    def __call__(self, _: torch.nn.Module, __: Any, logits: torch.Tensor) -> torch.Tensor | None:
+        if self._is_lifted:
+            return None
+        # In place: a copy of all logits would be the largest tensor of the forward pass.
+        return logits.index_fill_(-1, self._index.to(logits.device), BANNED_LOGIT)
+
+    @contextlib.contextmanager
+    def lifted(self) -> Iterator[None]:
+        self._is_lifted = True
+        try:
+            yield
+        finally:
+            self._is_lifted = False
 
 
 def _be_quiet() -> None:

@@ -49,6 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("recipe", type=Path, help="recipe YAML")
     train.add_argument("overrides", nargs="*", help="key=value, like rollout.n=4 reward=paper")
     train.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
+    sft = _add(commands, "sft", _sft, "cold-start a critic or a planner on records, and export its best weights")
+    sft.add_argument("recipe", type=Path, help="recipe YAML")
+    sft.add_argument("overrides", nargs="*", help="key=value, like batch_size=32 policy.lr=1e-5")
+    sft.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
     learning = _add(commands, "learning", _learning, "train with several seeds; fail unless every one learned")
     learning.add_argument("recipe", type=Path, help="recipe YAML")
     learning.add_argument("overrides", nargs="*", help="key=value")
@@ -77,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     build = _add(shapes, "build", _shapes_build, "rebuild generator, critic and tasks from a seed")
     build.add_argument("--out", type=Path, default=Path("runs/shapes"), help="default: runs/shapes")
     build.add_argument("--seed", type=int, default=0)
+    records = _add(shapes, "records", _shapes_records, "write what the critic's cold start begins with")
+    records.add_argument("--out", type=Path, default=Path("runs/shapes/critic_sft"), help="default: %(default)s")
+    records.add_argument("--seed", type=int, default=0)
+    records.add_argument("--attempts", type=int, default=8500, help="of the generator; default: 8500")
+    records.add_argument("--drawn", type=int, default=5700, help="pictures drawn instead; default: 5700")
     headroom = _add(shapes, "headroom", _shapes_headroom, "print how much there is to learn before RL")
     headroom.add_argument("--tasks", type=int, default=0, help="held-out tasks to use; default: all")
     return parser
@@ -101,6 +110,27 @@ def _train(chosen: argparse.Namespace) -> int:
     try:
         asyncio.run(run(plan))
     except (RolloutsFailed, PublishError, Collapsed) as error:
+        print(f"interleave: the run stopped: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        raise RuntimeError("the run broke") from error  # not the user's input any more: with its traceback
+    return 0
+
+
+def _sft(chosen: argparse.Namespace) -> int:
+    from rl.alerts import Collapsed
+    from rl.recipe_file import load_as
+    from rl.sft_config import SftRecipe
+    from rl.sft_lessons import LeftOut
+    from rollout.roles import PublishError
+
+    recipe = load_as(SftRecipe, chosen.recipe, chosen.overrides)
+    from rl.sft_run import prepare_sft, run_sft  # late: it imports torch, Ray and verl
+
+    plan = prepare_sft(recipe, is_resumed=chosen.resume)
+    try:
+        asyncio.run(run_sft(plan))
+    except (PublishError, Collapsed, LeftOut) as error:
         print(f"interleave: the run stopped: {error}", file=sys.stderr)
         return 1
     except ValueError as error:
@@ -160,6 +190,15 @@ def _shapes_build(chosen: argparse.Namespace) -> int:
     from recipes.shapes.build import build
 
     build(chosen.out, chosen.seed)
+    return 0
+
+
+def _shapes_records(chosen: argparse.Namespace) -> int:
+    from recipes.shapes.sft_records import make_records
+
+    counts = make_records(chosen.out, chosen.seed, num_attempts=chosen.attempts, num_drawn=chosen.drawn)
+    for split, count in counts.items():
+        print(f"{split:8} {count:>8,} records  {chosen.out / split}.jsonl")
     return 0
 
 

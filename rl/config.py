@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from actors.config import (
     EvidenceConfig,
@@ -182,6 +182,21 @@ class TrackingConfig:
         if unknown := sorted(set(self.backends) - set(BACKENDS)):
             raise ValueError(f"tracking.backends has {', '.join(unknown)}; known are {', '.join(BACKENDS)}")
         check_names(self.stop_on)
+
+
+class Run(Protocol):
+    """What recipes of every kind have: enough for checkpoints, trackers and a log."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def run_dir(self) -> str: ...
+    @property
+    def num_steps(self) -> int: ...
+    @property
+    def tracking(self) -> TrackingConfig: ...
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -15,14 +15,22 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 from actors.config import EvidenceConfig, JudgeConfig
 from actors.judge_settings import GONE
 from rewards.functions import anchored
-from rl.config import Recipe
+from rl.config import Recipe, Run
 from rl.recipe_layers import layers_of, nearest, with_content, with_set
 
 _COMMAND_LINE = "command line"
+R = TypeVar("R", bound=Run)
+_EMPTY: dict[str, DictConfig] = {}
+"""Schemas by the kind of recipe: each takes a while to make."""
 
 
 def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe with what it extends, apply `key=value` overrides and check it.
+    """Read a recipe of RL (`load_as`)."""
+    return load_as(Recipe, path, overrides)
+
+
+def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None) -> R:
+    """Read a recipe of some kind with what it extends, apply `key=value` overrides and check it.
 
     What is said later wins: extended recipe < reward set < the file that names the set < `reward=...` of
     the command line < its other overrides.
@@ -36,13 +44,13 @@ def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
     tree = OmegaConf.create({})
     for layer in layers:
         with _explained(layer.where):
-            OmegaConf.merge(_schema(layer.content), layer.content)
+            OmegaConf.merge(_schema(kind, layer.content), layer.content)
             tree.merge_with(layer.content)
     for key, value in given:
         _override(tree, key, value)
     with _explained(str(path)):
-        recipe = OmegaConf.to_object(OmegaConf.merge(_schema(tree), tree))
-    assert isinstance(recipe, Recipe)
+        recipe = OmegaConf.to_object(OmegaConf.merge(_schema(kind, tree), tree))
+    assert isinstance(recipe, kind)
     return recipe
 
 
@@ -51,7 +59,7 @@ def differences(one: Recipe, other: Recipe) -> set[str]:
     return {field.name for field in fields(Recipe) if getattr(one, field.name) != getattr(other, field.name)}
 
 
-def to_yaml(recipe: Recipe) -> str:
+def to_yaml(recipe: Run) -> str:
     """Return the resolved recipe as YAML."""
     return OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True)
 
@@ -97,12 +105,12 @@ def _explained(where: str) -> Iterator[None]:
         raise ValueError(f"{where}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from None
 
 
-def _schema(content: DictConfig) -> DictConfig:
+def _schema(kind: type[Run], content: DictConfig) -> DictConfig:
     """Return the empty recipe, with a place for each evidence that `content` names."""
     evidence = content.get("evidence")
-    if not isinstance(evidence, DictConfig):
-        return _empty()
-    schema = copy.deepcopy(_empty())
+    if kind is not Recipe or not isinstance(evidence, DictConfig):
+        return _empty(kind)
+    schema = copy.deepcopy(_empty(kind))
     for name, given in evidence.items_ex(resolve=False):
         has_judge = isinstance(given, DictConfig) and isinstance(given.get("judge"), DictConfig)
         schema.evidence[name] = EvidenceConfig(judge=JudgeConfig() if has_judge else None)
@@ -110,11 +118,12 @@ def _schema(content: DictConfig) -> DictConfig:
     return schema
 
 
-@cache
-def _empty() -> DictConfig:
-    schema = OmegaConf.structured(Recipe)
-    _make_writable(schema)
-    return schema
+def _empty(kind: type[Run]) -> DictConfig:
+    if kind.__name__ not in _EMPTY:
+        schema = OmegaConf.structured(kind)
+        _make_writable(schema)
+        _EMPTY[kind.__name__] = schema
+    return _EMPTY[kind.__name__]
 
 
 def _make_writable(node: DictConfig) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from rl.config import Recipe
+from rl.config import Run
 
 MAY_CHANGE = frozenset(
     {
@@ -45,7 +45,7 @@ SERVICE_MAY_CHANGE = frozenset(
 _SERVICES = ("generator", "judge", "evidence")
 
 
-def forbidden_changes(saved: Recipe, recipe: Recipe) -> list[str]:
+def forbidden_changes(saved: Run, recipe: Run) -> list[str]:
     """Return the keys, dotted, in which a recipe differs from the one that its run was started with."""
     return sorted(key for key in _differing(asdict(saved), asdict(recipe)) if not may_change(key))
 

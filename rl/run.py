@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import platform
-import subprocess
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +27,14 @@ from actors.rollout_worker import RolloutWorkers
 from actors.sampler import Samplers
 from actors.store import Store
 from actors.store_server import attended_store
-from data.records import load_tasks
 from rl import checkpoint
 from rl.advantages import check_names
-from rl.config import REPO, Recipe, resolve_path
+from rl.config import Recipe, resolve_path
 from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.evidence import idle_evidence, needed_evidence
 from rl.loop_watch import watch_loop
-from rl.recipe_file import load_recipe, to_yaml
 from rl.report import table_rows, write_report
-from rl.resume import forbidden_changes
+from rl.run_start import check_run_dir, explain, model_path
 from rl.stream import RolloutsFailed, RolloutStream
 from rl.tasks import read_tasks
 from rl.tracking import Log
@@ -50,8 +44,6 @@ from rollout.roles import BudgetSpent
 from rollout.seeds import seed_of
 from rollout.single_step import Baseline, Regenerate, SingleStep
 from rollout.types import Phase, SamplingParams, Task
-
-_PACKAGES = ("torch", "transformers", "verl", "ray", "diffusers", "wandb", "omegaconf")
 
 
 @dataclass(frozen=True)
@@ -97,15 +89,15 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> Plan:
     """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
     check_names(recipe.algorithm.advantage, recipe.algorithm.loss.policy_loss)
     training, heldout = (read_tasks(path, recipe.data) for path in (recipe.data.train, recipe.data.heldout))
-    _model(recipe.policy.model, "policy.model")
-    _model(recipe.generator.model, "generator.model")
+    model_path(recipe.policy.model, "policy.model")
+    model_path(recipe.generator.model, "generator.model")
     check_judge(recipe.judge)
     prompt = resolve_path(recipe.rollout.prompt)
     if not prompt.is_file():
         raise ValueError(f"rollout.prompt is {recipe.rollout.prompt}: there is no such file")
     template = prompt.read_text(encoding="utf-8")
     render_messages(template, training[0])
-    _check_run_dir(recipe, is_resumed)
+    check_run_dir(recipe, is_resumed)
     reward = RewardRunner(recipe.reward.terms)
     evidence = needed_evidence(recipe, reward.check())
     return Plan(recipe, training, heldout, template, reward, evidence, is_resumed)
@@ -115,7 +107,7 @@ async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
     """Train the critic of a recipe and show what it learned."""
     console = console or Console(highlight=False, soft_wrap=True)
     recipe, run_dir = plan.recipe, Path(plan.recipe.run_dir)
-    _explain(run_dir, recipe)
+    explain(recipe, {"judge": describe_judge(recipe.judge)})
     start = time.monotonic()
     console.print(
         f"[bold]{recipe.name}[/]  {len(plan.training)} tasks, {len(plan.heldout)} held out; starting the actors ..."
@@ -185,7 +177,7 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
     store_root = str(Path(recipe.store).resolve())
     # Runs on one cluster may share a store, but never their pools.
     run_id = f"{seed_of(Path(recipe.run_dir).resolve()):08x}"
-    model = _model(recipe.policy.model, "policy.model")
+    model = model_path(recipe.policy.model, "policy.model")
     # What an earlier attempt at this run wrote or used belongs to it, too.
     run_start = began(Path(recipe.run_dir) / "ledger")
     attended = attended_store(
@@ -202,7 +194,7 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
             ),
             Samplers.start(recipe.samplers, model, store_root=store_root),
             Generator.start(
-                replace(recipe.generator, model=_model(recipe.generator.model, "generator.model")),
+                replace(recipe.generator, model=model_path(recipe.generator.model, "generator.model")),
                 store_root,
                 f"generator-{run_id}",
                 Path(recipe.run_dir) / "ledger",
@@ -229,46 +221,6 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
         ledger = start_ledger(Path(recipe.run_dir) / "ledger", store=Store(store_root))
         workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
         yield Stack(policy, samplers, journey, workers, ledger)
-
-
-def _model(name: str, key: str) -> str:
-    """Return a model's folder where there is one, else its hub id as given."""
-    path = resolve_path(name)
-    if path.exists():
-        return str(path.resolve())
-    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
-        raise ValueError(f"{key} is {name}: there is no such folder, and a hub id looks like owner/name")
-    return name
-
-
-def _check_run_dir(recipe: Recipe, is_resumed: bool) -> None:
-    run_dir = Path(recipe.run_dir)
-    saved = run_dir / "recipe.yaml"
-    if (run_dir / "metrics.jsonl").exists() and not is_resumed:
-        raise ValueError(f"{run_dir} holds a run already; add --resume to go on with it, or run_dir=... for another")
-    if not is_resumed:
-        return
-    if not saved.exists():
-        raise ValueError(f"{run_dir} holds no run to resume")
-    if changed := forbidden_changes(load_recipe(saved), recipe):
-        raise ValueError(f"{run_dir} was started with another {', '.join(changed)}; resume with the same recipe")
-
-
-def _explain(run_dir: Path, recipe: Recipe) -> None:
-    """Write what the run can be explained by: resolved recipe, versions, commit."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
-    versions: dict[str, Any] = {package: version(package) for package in _PACKAGES}
-    versions |= {"python": platform.python_version(), "commit": _commit(), "judge": describe_judge(recipe.judge)}
-    (run_dir / "versions.json").write_text(json.dumps(versions, indent=1))
-
-
-def _commit() -> str:
-    """Return the checkout's commit, marked when files differ from it."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=REPO, capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip() or "not a git checkout"
 
 
 def _print_closing(console: Console, recipe: Recipe, changes: dict[str, Change], seconds: float) -> None:

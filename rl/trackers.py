@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 
 from PIL import Image
 
-from rl.config import BACKENDS, Recipe
+from rl.config import BACKENDS, Run
 
 Row = Mapping[str, Any]
 
@@ -43,7 +43,7 @@ class Wandb:
     A resumed run gets one of its own with the kept rows, so that no step is charted twice.
     """
 
-    def __init__(self, recipe: Recipe, first_step: int, kept: Sequence[Row]):
+    def __init__(self, recipe: Run, first_step: int, kept: Sequence[Row]):
         import wandb
         from omegaconf import OmegaConf
 
@@ -80,7 +80,7 @@ class Wandb:
 class Tensorboard:
     """Event files in the run's folder: `tensorboard --logdir runs`."""
 
-    def __init__(self, recipe: Recipe, first_step: int, kept: Sequence[Row]):
+    def __init__(self, recipe: Run, first_step: int, kept: Sequence[Row]):
         from torch.utils.tensorboard import SummaryWriter
 
         # Events of the steps that a resumed run does again are hidden; the kept rows are in the older files.
@@ -107,8 +107,8 @@ class Tensorboard:
         self._writer.close()
 
 
-def start_trackers(recipe: Recipe, first_step: int, kept: Sequence[Row]) -> list[Tracker]:
+def start_trackers(recipe: Run, first_step: int, kept: Sequence[Row]) -> list[Tracker]:
     """Start what the recipe's `tracking.backends` names; `kept` are the rows that a resumed run goes on from."""
-    makers: dict[str, Callable[[Recipe, int, Sequence[Row]], Tracker]] = {"wandb": Wandb, "tensorboard": Tensorboard}
+    makers: dict[str, Callable[[Run, int, Sequence[Row]], Tracker]] = {"wandb": Wandb, "tensorboard": Tensorboard}
     assert set(makers) == set(BACKENDS)
     return [makers[name](recipe, first_step, kept) for name in recipe.tracking.backends]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from rollout.types import (
     Group,
     GroupRequest,
     ImageRef,
+    Lesson,
     Response,
     SampleRequest,
     ScoreRequest,
@@ -99,6 +101,14 @@ class Policy(Protocol):
 
     async def update(self, batch: Batch) -> dict[str, float]:
         """Do the optimizer steps for one batch and return metrics keyed `policy/...`."""
+        ...
+
+    async def fit(self, lessons: Sequence[Lesson]) -> dict[str, float]:
+        """Do one optimizer step of SFT and return metrics keyed `sft/...` and `policy/...`."""
+        ...
+
+    async def losses(self, lessons: Sequence[Lesson]) -> list[float]:
+        """Return, for each lesson, the negative log-likelihood of its answers (nats, summed over tokens)."""
         ...
 
     async def publish(self, samplers: Sampler) -> dict[str, float]:

@@ -263,3 +263,21 @@ class Batch:
     def num_tokens(self) -> int:
         """Response tokens: the denominator of a token-mean loss."""
         return sum(len(row.token_ids) for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One conversation as tokens, whose answers are to be learned by heart (SFT)."""
+
+    images: tuple[ImageRef | None, ...]
+    prompt_token_ids: tuple[int, ...]
+    """All before the first answer, image placeholders expanded."""
+    token_ids: tuple[int, ...]
+    """The rest: answers, and in a conversation of several turns what is said in between."""
+    is_taught: tuple[bool, ...]
+    """One per token of `token_ids`: whether it belongs to an answer."""
+
+    @property
+    def num_taught(self) -> int:
+        """Tokens that the loss is a mean over."""
+        return sum(self.is_taught)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from rollout.critic import format_critique
@@ -14,6 +16,7 @@ from rollout.types import (
     Critique,
     EditRequest,
     ImageRef,
+    Lesson,
     Response,
     SampleRequest,
     ScoreRequest,
@@ -34,13 +37,14 @@ def make_task(number: int, *, is_success: bool = False) -> Task:
 
 
 class FakePolicy:
-    """A softmax over `PHRASINGS` that learns by plain policy gradient from the batch's advantages."""
+    """A softmax over `PHRASINGS` that learns by plain policy gradient, and from lessons by heart."""
 
     def __init__(self, lr: float = 1.0):
         self.version = 0
         self.logits = [0.0] * len(PHRASINGS)
         self.lr = lr
         self.batches: list[Batch] = []
+        self.lessons: list[list[Lesson]] = []
 
     def probabilities(self) -> list[float]:
         weights = [math.exp(logit) for logit in self.logits]
@@ -56,6 +60,20 @@ class FakePolicy:
         self.version += 1
         return {"policy/loss": 0.0}
 
+    async def fit(self, lessons: Sequence[Lesson]) -> dict[str, float]:
+        self.lessons.append(list(lessons))
+        loss = sum(await self.losses(lessons)) / len(lessons)
+        probabilities = self.probabilities()
+        for lesson in lessons:
+            for j, probability in enumerate(probabilities):
+                self.logits[j] += self.lr * ((j == lesson.token_ids[0]) - probability) / len(lessons)
+        self.version += 1
+        return {"sft/loss": loss, "sft/tokens": float(len(lessons)), "policy/grad_norm": 1.0, "policy/lr": self.lr}
+
+    async def losses(self, lessons: Sequence[Lesson]) -> list[float]:
+        probabilities = self.probabilities()
+        return [-math.log(probabilities[lesson.token_ids[0]]) for lesson in lessons]
+
     async def publish(self, samplers: FakeSampler) -> dict[str, float]:
         samplers.probabilities, samplers.version = self.probabilities(), self.version
         return {"publish/max_logprob_gap": 0.0}
@@ -69,6 +87,7 @@ class FakePolicy:
         self.version, self.logits = int(version), logits
 
     async def export(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
         await self.save(folder)
 
 

@@ -25,6 +25,8 @@ class Stack:
     model: Path
     start: Path
     """A checkpoint of `policy` before its first update."""
+    careful_start: Path
+    """One of `careful`."""
     store: Store
     images: list[str]
     policy: Any
@@ -92,10 +94,11 @@ def started_stack(folder: Path) -> Iterator[Stack]:
         runner.run(cluster.__aenter__())
         try:
             policy, careful, samplers = runner.run(_start_actors(model, store.root))
-            start = folder / "start"
+            start, careful_start = folder / "start", folder / "careful_start"
             runner.run(policy.save(start))
+            runner.run(careful.save(careful_start))
             processor = AutoProcessor.from_pretrained(model)
-            yield Stack(model, start, store, images, policy, careful, samplers, processor, runner)
+            yield Stack(model, start, careful_start, store, images, policy, careful, samplers, processor, runner)
         finally:
             runner.run(cluster.__aexit__(None, None, None))
 

@@ -3,14 +3,16 @@
 import pytest
 
 from rl.config import REPO, Recipe
-from rl.recipe_file import differences, load_recipe, to_yaml
+from rl.recipe_file import differences, load_as, load_recipe, to_yaml
+from rl.sft_config import SftRecipe
 
 FULL = REPO / "recipes" / "critic_grpo.yaml"
 
 
 def test_every_recipe_of_ours_loads():
     for path in (REPO / "recipes").glob("*.yaml"):
-        assert isinstance(load_recipe(path), Recipe)
+        kind = SftRecipe if path.stem.endswith("_sft") else Recipe
+        assert isinstance(load_as(kind, path), kind)
 
 
 def test_overrides_and_reward_sets():

@@ -10,7 +10,7 @@ from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
 
 from actors.config import LossConfig
-from actors.policy_loss import PolicyLoss
+from actors.policy_loss import PolicyLoss, lesson_loss
 from actors.policy_rows import split_rows
 from rollout.types import Row
 
@@ -108,3 +108,25 @@ def test_stale_responses_are_weighed_and_the_weight_is_cut_off():
     loss = PolicyLoss(LossConfig(rollout_correction="token"))
     value, _ = loss(model_output([[-0.5, 1.0]]), data)
     assert value.item() == pytest.approx(-(2.718281828**0.5 + 2.0) / 2, rel=1e-5)
+
+
+def test_a_lessons_loss_is_the_mean_over_what_is_taught():
+    whole = micro_batch([[0.0, 0.0, 0.0], [0.0]], None, [[1.0, 0.0, 1.0], [1.0]], total=3)
+    output = model_output([[-0.5, -9.0, -0.25], [-1.5]])
+    loss, metrics = lesson_loss(output, whole)
+    loss.backward()
+    assert loss.item() == pytest.approx((0.5 + 0.25 + 1.5) / 3)
+    assert metrics["loss"].aggregate() == pytest.approx(loss.item())
+    assert output["log_probs"].grad.values().tolist() == pytest.approx([-1 / 3, 0, -1 / 3, 0, -1 / 3, 0])
+
+
+def test_lessons_in_micro_batches_with_padding_add_up():
+    whole, _ = lesson_loss(
+        model_output([[-0.5, -2.0], [-1.5]]), micro_batch([[0.0] * 2, [0.0]], None, [[1.0, 1.0], [1.0]], total=3)
+    )
+    parts = torch.zeros(())
+    for logprobs in ([-0.5, -2.0], [-1.5]):
+        masks = [[1.0] * len(logprobs), [0.0]]
+        padded = micro_batch([[0.0] * len(logprobs), [0.0]], None, masks, total=3)
+        parts = parts + lesson_loss(model_output([logprobs, [-float("inf")]]), padded)[0]
+    assert parts.item() == pytest.approx(whole.item())

@@ -9,8 +9,10 @@ import pytest
 import ray
 
 from actors.banned_tokens import banned_tokens
+from actors.lessons import LessonMaker
 from rollout.roles import PublishError
-from rollout.types import Batch, Row
+from rollout.types import Batch, Row, SampleRequest, SamplingParams
+from tests.sft_in_plain_torch import plain_batch, plain_losses
 from tests.stack import LR, Stack, learn_from, started_stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -200,6 +202,50 @@ def test_a_killed_sampler_says_so_and_comes_back(stack: Stack):
         stack.run(stack.samplers.sample(stack.request(2)))
     stack.run(stack.policy.publish(stack.samplers))
     assert stack.run(stack.samplers.sample(stack.request(2))).policy_version == stack.policy.version
+
+
+@pytest.mark.parametrize("which", ["policy", "careful"])
+def test_sft_is_a_plain_loop_of_transformers_and_torch(stack: Stack, which: str):
+    """Slow: it needs verl's ranks. Two ranks, packed, all trained; one rank, padded, the vision tower frozen."""
+    is_careful = which == "careful"
+    policy = getattr(stack, which)
+    stack.run(policy.load(stack.careful_start if is_careful else stack.start))
+    maker = LessonMaker(stack.processor, stack.store)
+    batches = [conversations(stack, number) for number in range(6)]
+    losses = []
+    for batch in batches:
+        lessons = [maker.make(*conversation) for conversation in batch]
+        before = sum(stack.run(policy.losses(lessons))) / sum(lesson.num_taught for lesson in lessons)
+        losses.append(stack.run(policy.fit(lessons))["sft/loss"])
+        assert before == pytest.approx(losses[-1], abs=1e-5)
+    plain = [plain_batch(stack.processor, stack.store, batch) for batch in batches]
+    assert losses == pytest.approx(plain_losses(stack.model, plain, lr=LR, is_vision_frozen=is_careful), abs=1e-4)
+    assert losses[-1] < losses[0] - 0.1
+
+
+def test_a_lesson_asks_what_the_sampler_is_asked(stack: Stack):
+    """Slow: it needs vLLM. Its prompt is, token by token, what the engine makes of the same messages and images."""
+    maker = LessonMaker(stack.processor, stack.store)
+    for messages, images in conversations(stack, 0):
+        request = SampleRequest(tuple(messages[:-1]), images, SamplingParams(temperature=0.0, max_tokens=4), seed=0)
+        response = stack.run(stack.samplers.sample(request))
+        lesson = maker.make(messages, images)
+        before_answer = lesson.prompt_token_ids + lesson.token_ids
+        num_taught = len(maker.make([*messages[:1], *messages[-1:]], images).token_ids)
+        assert response.prompt_token_ids == before_answer[:-num_taught]
+
+
+def conversations(stack: Stack, number: int) -> list:
+    """Return two images a lesson, one lesson with a white canvas, one of several turns, one of words alone."""
+    found = []
+    for place in range(5):
+        request = stack.request(number + place)
+        images = (None, request.images[1]) if place == 1 else request.images
+        answer = "the left circle is red" + " and the square blue" * ((number + place) % 3)
+        found.append(([*request.messages, {"role": "assistant", "content": answer}], images))
+    found[2][0].extend([{"role": "user", "content": "why"}, {"role": "assistant", "content": f"so {number}"}])
+    words = [{"role": "user", "content": "say red"}, {"role": "assistant", "content": "red"}]
+    return [*found, (words, ())]
 
 
 async def sample_all(stack: Stack, requests):

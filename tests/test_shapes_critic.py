@@ -53,3 +53,19 @@ def test_refined_prompts_use_all_words_alike():
                 counts[word] += 1
     share = [count / sum(counts.values()) for count in counts.values()]
     assert all(0.2 < s < 0.3 for s in share)
+
+
+def test_the_cold_start_is_written_as_records_that_load(tmp_path):
+    from data.sft_records import Canvas, Kind
+    from data.table import open_sft
+    from recipes.shapes.sft_records import write_records
+
+    rng = random.Random(1)
+    attempts = [make_drawn_attempt(rng) for _ in range(60)]
+    counts = write_records(attempts, tmp_path, rng)
+    train, heldout = (open_sft(tmp_path / f"{split}.jsonl", Kind.CRITIC_SFT) for split in ("train", "heldout"))
+    assert counts == {"train": len(train), "heldout": len(heldout)}
+    assert sum(record.answer.is_success for record in train) * 2 == len(train) > len(attempts) / 2
+    assert not {record.source_prompt for record in train} & {record.source_prompt for record in heldout}
+    assert any(isinstance(record.images[0], Canvas) for record in train)
+    assert train[0].messages[0].content.startswith("before <image> after <image>\ninstruction: a")

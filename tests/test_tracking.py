@@ -164,7 +164,7 @@ class Recorder:
 
 def test_trackers_hear_of_rows_alerts_and_the_end(tmp_path, monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr("rl.tracking.start_trackers", lambda recipe, first_step, kept: [recorder])
+    monkeypatch.setattr("rl.step_log.start_trackers", lambda recipe, first_step, kept: [recorder])
 
     async def follow() -> None:
         log = await Log.start(with_alerts(tmp_path, entropy_below=Limit(0.1, 1)), console=QUIET)

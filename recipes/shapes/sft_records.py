@@ -1,0 +1,104 @@
+"""The critic's cold start as data: what `sft.py` teaches, as critic SFT records, and the model that it begins with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import actors  # noqa: F401  (first: makes torchvision importable beside a CPU build of torch)
+
+import torch  # isort: skip
+from PIL import Image
+
+from recipes.shapes import critic, generator
+from recipes.shapes.attempts import Attempt, make_attempts
+from recipes.shapes.sft import critic_messages, ideal_answer, make_drawn_attempt
+from recipes.shapes.world import Scene
+from rollout.critic import IMAGE_MARK
+
+CANVAS = {"canvas": "white"}
+
+
+def make_records(folder: Path, seed: int, *, num_attempts: int, num_drawn: int) -> dict[str, int]:
+    """Let the committed generator try, draw further attempts, and write all as `write_records` does."""
+    rng = random.Random(f"critic {seed}")
+    attempts = [make_drawn_attempt(rng) for _ in range(num_drawn)]
+    if num_attempts:
+        pipe = generator.load(Path(generator.__file__).parent / "weights" / "generator")
+        attempts += islice(make_attempts(pipe, f"sft-{seed}"), num_attempts)
+    counts = write_records(attempts, folder, rng)
+    write_untrained(folder / "untrained", seed)
+    return counts
+
+
+def write_records(attempts: Sequence[Attempt], folder: Path, rng: random.Random) -> dict[str, int]:
+    """Write `train.jsonl`, `heldout.jsonl` and their pictures; return how many records each has.
+
+    A step is held out as RL's tasks are, whatever words it is told in. For training, successes and failures come
+    in equal parts: most attempts fail, and "false" is not to be the safe guess. What is repeated for that is
+    answered in other words.
+    """
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    by_split = {split: [a for a in attempts if a.split == split] for split in ("train", "heldout")}
+    by_split["train"] = balanced(by_split["train"], rng)
+    for split, chosen in by_split.items():
+        with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
+            for number, attempt in enumerate(chosen):
+                record = {"id": f"{split}-{number:06d}", **record_of(attempt, folder, rng)}
+                file.write(json.dumps(record) + "\n")
+    return {split: len(chosen) for split, chosen in by_split.items()}
+
+
+def balanced(attempts: Sequence[Attempt], rng: random.Random) -> list[Attempt]:
+    """Return all attempts, shuffled, those of the rarer label repeated until the two are equally many."""
+    by_label: dict[bool, list[Attempt]] = {True: [], False: []}
+    for attempt in attempts:
+        by_label[attempt.is_success].append(attempt)
+    fewer, more = sorted(by_label.values(), key=len)
+    repeated = rng.choices(fewer, k=len(more) - len(fewer)) if fewer else []
+    chosen = [*attempts, *repeated]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def record_of(attempt: Attempt, folder: Path, rng: random.Random) -> dict[str, Any]:
+    """Return an attempt as a record, its pictures written to `folder`; `rng` draws the words of the answer."""
+    asked = [
+        {"role": message["role"], "content": "".join(_text(part) for part in message["content"])}
+        for message in critic_messages(attempt.instruction, attempt.prompt)
+    ]
+    before = CANVAS if attempt.before is None else _save(attempt.before, folder)
+    return {
+        "messages": [*asked, {"role": "assistant", "content": ideal_answer(attempt, rng)}],
+        "images": [before, _save(attempt.after, folder)],
+        "source_prompt": f"{_told(attempt.scene)} -> {_told(attempt.wishes)}",
+    }
+
+
+def write_untrained(folder: Path, seed: int) -> None:
+    """Write the model that the cold start begins with, in full precision, and its processor."""
+    torch.manual_seed(seed)
+    processor = critic.new_processor()
+    critic.new_model(processor).save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def _text(part: dict[str, str]) -> str:
+    return IMAGE_MARK if part["type"] == "image" else part["text"]
+
+
+def _told(scene: Scene) -> str:
+    return ", ".join(f"{thing} {place}" for place, thing in sorted(scene.items())) or "nothing"
+
+
+def _save(image: Image.Image, folder: Path) -> str:
+    """Write a picture under a name of its content, once, and return its path as a record has it."""
+    name = f"images/{hashlib.sha256(image.tobytes()).hexdigest()[:16]}.png"
+    if not (folder / name).exists():
+        image.save(folder / name)
+    return name

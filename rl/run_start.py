@@ -1,0 +1,59 @@
+"""What every run begins with: its models are there, its folder is free, and what it can be explained by is written."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rl.config import REPO, Run, resolve_path
+from rl.recipe_file import load_as, to_yaml
+from rl.resume import forbidden_changes
+
+_PACKAGES = ("torch", "transformers", "verl", "ray", "diffusers", "wandb", "omegaconf")
+
+
+def model_path(name: str, key: str) -> str:
+    """Return a model's folder where there is one, else its hub id as given. Raises ValueError."""
+    path = resolve_path(name)
+    if path.exists():
+        return str(path.resolve())
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise ValueError(f"{key} is {name}: there is no such folder, and a hub id looks like owner/name")
+    return name
+
+
+def check_run_dir(recipe: Run, is_resumed: bool) -> None:
+    """Raise ValueError when a run's folder is another run's, or holds none to resume."""
+    run_dir = Path(recipe.run_dir)
+    saved = run_dir / "recipe.yaml"
+    if (run_dir / "metrics.jsonl").exists() and not is_resumed:
+        raise ValueError(f"{run_dir} holds a run already; add --resume to go on with it, or run_dir=... for another")
+    if not is_resumed:
+        return
+    if not saved.exists():
+        raise ValueError(f"{run_dir} holds no run to resume")
+    if changed := forbidden_changes(load_as(type(recipe), saved), recipe):
+        raise ValueError(f"{run_dir} was started with another {', '.join(changed)}; resume with the same recipe")
+
+
+def explain(recipe: Run, more: Mapping[str, Any] | None = None) -> None:
+    """Write what the run can be explained by: resolved recipe, versions, commit, and `more`."""
+    run_dir = Path(recipe.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
+    versions: dict[str, Any] = {package: version(package) for package in _PACKAGES}
+    versions |= {"python": platform.python_version(), "commit": _commit(), **(more or {})}
+    (run_dir / "versions.json").write_text(json.dumps(versions, indent=1))
+
+
+def _commit() -> str:
+    """Return the checkout's commit, marked when files differ from it."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    return described.stdout.strip() or "not a git checkout"

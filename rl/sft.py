@@ -1,0 +1,46 @@
+"""The cold start's loop.
+
+records -> LessonStream -> lessons -> Policy.fit -> now and then: evaluation, best weights, checkpoint
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from rl import checkpoint
+from rl.alerts import Collapsed
+from rl.sft_best import Best
+from rl.sft_config import SftRecipe
+from rl.sft_evaluation import Figures
+from rl.sft_lessons import LessonStream
+from rl.sft_log import SftLog
+from rollout.roles import Policy
+
+
+async def teach(
+    recipe: SftRecipe,
+    policy: Policy,
+    lessons_by_step: LessonStream,
+    evaluate: Callable[[int], Awaitable[Figures]],
+    best: Best,
+    log: SftLog,
+) -> None:
+    """Teach a model to answer as its records do: an optimizer step for each batch of lessons."""
+    async for step, lessons, left_out in lessons_by_step:
+        async with log.step(step):
+            log.left_out(left_out)
+            if lessons:
+                with log.timed("update"):
+                    log.metrics(await policy.fit(lessons))
+            if recipe.evaluates_at(step):
+                with log.timed("evaluation"):
+                    figures = await evaluate(step)
+                log.evaluation(figures)
+                if best.is_beaten_by(figures):
+                    with log.timed("export"):
+                        await best.take(policy, step, figures)
+        if recipe.saves_at(step) or log.collapse:
+            with log.timed("saving"):
+                await checkpoint.save(recipe, policy, step)
+        if log.collapse:
+            raise Collapsed(log.collapse)

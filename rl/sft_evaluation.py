@@ -1,0 +1,147 @@
+"""What a model in SFT can do by now: the loss of held-out records, and what its greedy answers are worth."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+from actors.sampler import SamplerError
+from data.sft_records import Kind
+from rl.sft_config import SftRecipe
+from rl.sft_lessons import Conversation
+from rollout.concurrency import all_of
+from rollout.critic import CritiqueError, parse_critique
+from rollout.plan import Mode, Plan, PlanError, parse_plan
+from rollout.roles import Policy, Sampler
+from rollout.types import Critique, Lesson, Response, SampleRequest, SamplingParams
+
+Figures = dict[str, float]
+_IN_FLIGHT = 256
+_LESSONS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A greedy answer, measured."""
+
+    id: str
+    text: str
+    parse_error: str
+    """Empty: it parses."""
+    is_success: bool | None
+    """Critic: the true verdict."""
+    is_right: bool
+    """The verdict is right, or the plan has as many steps as the record's."""
+    is_truncated: bool
+
+
+class SftEvaluator:
+    """Measures the policy as it is."""
+
+    def __init__(
+        self,
+        recipe: SftRecipe,
+        policy: Policy,
+        samplers: Sampler | None,
+        *,
+        lessons: Sequence[Lesson],
+        questions: Sequence[Conversation],
+    ):
+        """`lessons` are for the loss; `questions` are answered by `samplers` (None: there are none)."""
+        self._recipe = recipe
+        self._policy = policy
+        self._samplers = samplers
+        self._lessons = lessons
+        self._questions = questions
+
+    async def __call__(self, step: int) -> Figures:
+        """Return figures keyed `eval/...`, and what the publish said; write the answers into the run's folder."""
+        figures = {"eval/loss": await self._loss()} if self._lessons else {}
+        if self._samplers is None or not self._questions:
+            return figures
+        figures |= await self._policy.publish(self._samplers)
+        limit = asyncio.Semaphore(_IN_FLIGHT)
+        found = await all_of([self._ask(question, limit) for question in self._questions])
+        answers = [answer for answer in found if answer is not None]
+        await asyncio.to_thread(_write, Path(self._recipe.run_dir) / f"answers_{step:06d}.jsonl", answers)
+        figures["eval/failed_answers"] = float(len(found) - len(answers))
+        return figures | answer_figures(answers, Kind(self._recipe.data.kind))
+
+    async def _loss(self) -> float:
+        """Return the mean over all held-out answers' tokens."""
+        total = 0.0
+        for start in range(0, len(self._lessons), _LESSONS_AT_ONCE):
+            total += sum(await self._policy.losses(self._lessons[start : start + _LESSONS_AT_ONCE]))
+        return total / sum(lesson.num_taught for lesson in self._lessons)
+
+    async def _ask(self, question: Conversation, limit: asyncio.Semaphore) -> Answer | None:
+        """Return the answer; None where the sampler could not give one."""
+        params = SamplingParams(temperature=0.0, max_tokens=self._recipe.evaluation.max_tokens)
+        request = SampleRequest(question.messages[:-1], question.images, params, seed=0)
+        assert self._samplers is not None
+        try:
+            async with limit:
+                response = await self._samplers.sample(request)
+        except SamplerError:
+            return None
+        return measure(question, response)
+
+
+def measure(question: Conversation, response: Response) -> Answer:
+    """Return what a response is worth as the answer to a record's question."""
+    true = question.record.answer
+    parse: Callable[[str], Critique | Plan] = parse_critique
+    if isinstance(true, Plan):
+        parse = partial(parse_plan, mode=Mode.GUIDANCE if question.images else Mode.NARRATIVE)
+    parse_error, is_right = "truncated" if response.is_truncated else "", False
+    if not parse_error:
+        try:
+            is_right = _agrees(parse(response.text), true)
+        except (CritiqueError, PlanError) as error:
+            parse_error = error.kind
+    is_success = true.is_success if isinstance(true, Critique) else None
+    return Answer(question.id, response.text, parse_error, is_success, is_right, response.is_truncated)
+
+
+def answer_figures(answers: Sequence[Answer], kind: Kind) -> Figures:
+    """Return `eval/...` of all answers; one that does not parse is wrong. Nothing of nothing."""
+    if not answers:
+        return {}
+    figures = {
+        "eval/parse_rate": fmean(not answer.parse_error for answer in answers),
+        "eval/truncated_share": fmean(answer.is_truncated for answer in answers),
+    }
+    for name, count in Counter(answer.parse_error for answer in answers if answer.parse_error).items():
+        figures[f"eval/format_errors/{name}"] = float(count)
+    accuracy = fmean(answer.is_right for answer in answers)
+    if kind is Kind.PLANNER_SFT:
+        return figures | {"eval/same_num_steps": accuracy}
+    by_label = [[a.is_right for a in answers if a.is_success is label] for label in (True, False)]
+    return figures | {
+        "eval/verdict_accuracy": accuracy,
+        "eval/verdict_balanced": fmean(fmean(rights) for rights in by_label if rights),
+    }
+
+
+def _agrees(said: Critique | Plan, true: Critique | Plan) -> bool:
+    if isinstance(said, Critique) and isinstance(true, Critique):
+        return said.is_success == true.is_success
+    assert isinstance(said, Plan)
+    assert isinstance(true, Plan)
+    return len(said.steps) == len(true.steps)
+
+
+def _write(path: Path, answers: Sequence[Answer]) -> None:
+    path.write_text(
+        "".join(
+            json.dumps({"id": a.id, "text": a.text, "parse_error": a.parse_error, "is_right": a.is_right}) + "\n"
+            for a in answers
+        ),
+        encoding="utf-8",
+    )

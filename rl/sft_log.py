@@ -1,0 +1,41 @@
+"""The log of an SFT run: metrics.jsonl, the trackers and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rl.sft_config import SftRecipe
+from rl.sft_evaluation import Figures
+from rl.step_log import StepLog
+from rl.step_table import SFT_COLUMNS
+
+
+class SftLog(StepLog[SftRecipe]):
+    """Collects a step's metrics and writes them together when the step ends."""
+
+    columns = SFT_COLUMNS
+    waits_for = "lessons"
+    _num_left_out = 0
+
+    def left_out(self, reasons: Sequence[str]) -> None:
+        """Count records that cannot be learned from; say why of the first."""
+        self.metrics({"sft/left_out": float(len(reasons))})
+        if reasons and not self._num_left_out:
+            self.warn(f"left out: {reasons[0]} (sft/left_out counts the others)")
+        self._num_left_out += len(reasons)
+
+    def evaluation(self, figures: Figures) -> None:
+        """Log an evaluation of this step."""
+        self.metrics(figures)
+        shown = "  ".join(
+            f"{name.removeprefix('eval/')} {value:.4g}" for name, value in figures.items() if name.startswith("eval/")
+        )
+        self.say(f"[bold]evaluation[/] after step {self._step}  {shown}")
+
+    def _rates(self, seconds: float) -> Mapping[str, float]:
+        busy = seconds - self._row.get("seconds/evaluation", 0.0) - self._row.get("seconds/export", 0.0)
+        rate = self._row.get("sft/tokens", 0.0) / busy
+        return {
+            "throughput/taught_tokens_per_s": rate,
+            "throughput/taught_tokens_per_s_per_rank": rate / self._recipe.policy.num_ranks,
+        }

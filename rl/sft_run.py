@@ -1,0 +1,171 @@
+"""One cold start from recipe to export: start the actors, teach, choose the best weights."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from actors.cluster import ray_cluster
+from actors.config import LossConfig
+from actors.lessons import LessonMaker, load_processor
+from actors.policy import Policy
+from actors.sampler import Samplers
+from actors.store import Store
+from actors.store_server import attended_store
+from data.bad_records import OnBad
+from data.sft_records import Kind, SftRecord
+from data.table import open_sft
+from rl import checkpoint
+from rl.config import resolve_path
+from rl.run_start import check_run_dir, explain, model_path
+from rl.sft import teach
+from rl.sft_best import Best
+from rl.sft_config import SftRecipe
+from rl.sft_evaluation import SftEvaluator
+from rl.sft_lessons import LeftOut, LessonStream, Order, conversation_of, lesson_of
+from rl.sft_log import SftLog
+from rollout.types import Lesson
+
+
+@dataclass(frozen=True)
+class SftPlan:
+    """A recipe, checked, with the records that it names."""
+
+    recipe: SftRecipe
+    """With its number of steps."""
+    training: Sequence[SftRecord]
+    heldout: Sequence[SftRecord]
+    is_resumed: bool
+
+
+@dataclass(frozen=True)
+class SftStack:
+    """Every actor of a run, started."""
+
+    policy: Policy
+    samplers: Samplers | None
+
+    async def stats(self) -> dict[str, float]:
+        return await self.samplers.stats() if self.samplers else {}
+
+
+def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False) -> SftPlan:
+    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
+    data = recipe.data
+    model_path(recipe.policy.model, "policy.model")
+    training, heldout = (
+        open_sft(resolve_path(path), Kind(data.kind), data.image_rules, on_bad=OnBad(data.on_bad))
+        for path in (data.train, data.heldout)
+    )
+    num_steps = recipe.num_steps or ceil(recipe.num_epochs * len(training) / recipe.batch_size)
+    policy = recipe.policy
+    if not policy.warmup_steps:
+        policy = replace(policy, warmup_steps=round(recipe.warmup_share * num_steps))
+    recipe = replace(recipe, num_steps=num_steps, policy=policy)
+    check_run_dir(recipe, is_resumed)
+    return SftPlan(recipe, training, heldout, is_resumed)
+
+
+async def run_sft(plan: SftPlan, *, console: Console | None = None) -> Path:
+    """Teach a model by a recipe and return the folder of its best weights, in Hugging Face format."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    recipe, start = plan.recipe, time.monotonic()
+    explain(recipe)
+    console.print(
+        f"[bold]{recipe.name}[/]  {len(plan.training):,} records, {len(plan.heldout):,} held out, "
+        f"{recipe.num_steps} steps of {recipe.batch_size}; starting the actors ..."
+    )
+    for table in (plan.training, plan.heldout):
+        if left_out := getattr(table, "left_out", ""):
+            console.print(left_out, markup=False)
+    async with sft_stack(recipe) as actors:
+        console.print(f"actors are up after {time.monotonic() - start:.0f} s")
+        done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
+        best = Best(recipe, resumed_after=done)
+        stream, evaluate = await asyncio.to_thread(_with_tokens, plan, actors, done)
+        log = await SftLog.start(recipe, resumed_after=done, console=console, stats=actors.stats)
+        try:
+            await teach(recipe, actors.policy, stream, evaluate, best, log)
+        finally:
+            await log.close()
+    chosen = f"by {recipe.evaluation.best} {best.value:.4g}" if recipe.evaluation.best else "the last ones"
+    console.print(f"after {(time.monotonic() - start) / 60:.1f} minutes: weights of step {best.step}, {chosen}")
+    console.print(f"export  {best.folder}")
+    return best.folder
+
+
+@asynccontextmanager
+async def sft_stack(recipe: SftRecipe) -> AsyncIterator[SftStack]:
+    """Start the policy and, where answers are measured, samplers; stop them on exit."""
+    store_root = str(Path(recipe.store).resolve())
+    model = model_path(recipe.policy.model, "policy.model")
+    attended = attended_store(store_root, is_shared=recipe.store_is_shared, limit_gib=0.0, run_start=time.time())
+    async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
+        starting: list[Any] = [
+            Policy.start(
+                replace(recipe.policy, model=model),
+                LossConfig(),
+                store_root=store_root,
+                total_steps=recipe.num_steps,
+                temperature=1.0,
+            )
+        ]
+        if recipe.evaluation.num_answers:
+            starting.append(Samplers.start(recipe.samplers, model, store_root=store_root))
+        # Else one would go on starting while Ray is shut down for the other's error.
+        started: Any = await asyncio.gather(*starting, return_exceptions=True)
+        for error in started:
+            if isinstance(error, BaseException):
+                raise error
+        policy, *samplers = started
+        yield SftStack(policy, samplers[0] if samplers else None)
+
+
+def _with_tokens(plan: SftPlan, actors: SftStack, done: int) -> tuple[LessonStream, SftEvaluator]:
+    """Return the lessons that are left to learn, and the evaluation of held-out ones."""
+    recipe = plan.recipe
+    store = Store(Path(recipe.store).resolve())
+    maker = LessonMaker(load_processor(model_path(recipe.policy.model, "policy.model")), store)
+
+    def make(record: SftRecord) -> Lesson:
+        conversation = conversation_of(record, store)
+        return maker.make(conversation.messages, conversation.images)
+
+    max_tokens, is_skipping = recipe.policy.max_tokens_per_micro_batch, recipe.data.on_bad == OnBad.SKIP
+    stream = LessonStream(
+        plan.training,
+        make,
+        Order(len(plan.training), recipe.batch_size, recipe.seed),
+        steps=range(done + 1, recipe.num_steps + 1),
+        max_tokens=max_tokens,
+        is_skipping=is_skipping,
+    )
+    settings = recipe.evaluation
+    heldout = heldout_places(len(plan.heldout), max(settings.num_losses or len(plan.heldout), settings.num_answers))
+    lessons: list[Lesson] = []
+    for place in heldout[: settings.num_losses or None]:
+        try:
+            lessons.append(lesson_of(plan.heldout[place], make, max_tokens))
+        except LeftOut:
+            if not is_skipping:
+                raise
+    questions = [conversation_of(plan.heldout[place], store) for place in heldout[: settings.num_answers]]
+    return stream, SftEvaluator(recipe, actors.policy, actors.samplers, lessons=lessons, questions=questions)
+
+
+def heldout_places(num_records: int, num_wanted: int) -> list[int]:
+    """Return places spread evenly over a file, the same in every run; all when fewer are there than wanted.
+
+    >>> heldout_places(10, 4), heldout_places(2, 4)
+    ([0, 2, 5, 7], [0, 1])
+    """
+    count = min(num_records, num_wanted)
+    return [index * num_records // count for index in range(count)]

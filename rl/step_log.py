@@ -1,0 +1,168 @@
+"""A run's log, whatever it teaches: the metrics of a step are collected, and written together when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Generic, Self, TypeVar
+
+from rich.console import Console
+
+from rl.alerts import Alerts
+from rl.config import Run
+from rl.loop_watch import LoopWatch
+from rl.metrics_file import append_metrics, drop_metrics_after
+from rl.service_metrics import step_metrics
+from rl.step_table import Column, StepTable
+from rl.trackers import Tracker, start_trackers
+from rollout.roles import BudgetSpent
+
+Stats = Callable[[], Awaitable[Mapping[str, float]]]
+"""Returns what the services have counted so far, keyed `service/name`."""
+
+R = TypeVar("R", bound=Run)
+
+
+class StepLog(Generic[R]):
+    """What the logs of all runs share. A kind of run says which columns it shows and which rates follow from a step.
+
+    Files and trackers have a thread of their own: the loop has other things to look after.
+    """
+
+    columns: tuple[Column, ...]
+    """Of the terminal's table."""
+    waits_for: str
+    """What a step begins with: `seconds/waiting_for_<this>`."""
+    stops: tuple[type[Exception], ...] = (BudgetSpent,)
+    """Errors that end a run in good order: the step's metrics are written all the same."""
+
+    def __init__(
+        self,
+        recipe: R,
+        *,
+        resumed_after: int = 0,
+        console: Console | None = None,
+        stats: Stats | None = None,
+        watch: LoopWatch | None = None,
+    ):
+        """Prepare a log; `start` makes one that may be used."""
+        self.collapse: str | None = None
+        """Why the run is to stop, by the recipe's `tracking.stop_on`."""
+        self._recipe = recipe
+        self._folder = Path(recipe.run_dir)
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._table = StepTable(self._console, recipe.num_steps, self.columns)
+        self._stats, self._watch = stats, watch
+        self._alerts = Alerts(recipe.tracking.alerts)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracking")
+        self._trackers: list[Tracker] = []
+        self._counts: Mapping[str, float] = {}
+        self._step = resumed_after
+        self._row: dict[str, float] = {}
+        self._mark = time.monotonic()
+        self._seconds: list[float] = []
+
+    @classmethod
+    async def start(cls, recipe: R, **options: Any) -> Self:
+        """Open files and trackers; the options are those of the class. A resumed run goes on where it was saved."""
+        log = cls(recipe, **options)
+        kept = await log._in_thread(log._open)
+        for row in kept:
+            log._alerts.observe(row)
+        await log._services()  # what was counted before is no step's
+        return log
+
+    @asynccontextmanager
+    async def step(self, step: int) -> AsyncIterator[None]:
+        """Collect the metrics of one step; write them when it ends without an error, or by what `stops` a run."""
+        waited = time.monotonic() - self._mark - self._row.get("seconds/saving", 0.0)
+        self._step = step
+        self._row[f"seconds/waiting_for_{self.waits_for}"] = waited
+        stopped: Exception | None = None
+        try:
+            yield
+        except self.stops as error:  # what the step came to until then is what tells why
+            stopped = error
+        seconds = time.monotonic() - self._mark
+        self._mark = time.monotonic()
+        self._seconds.append(seconds)
+        self._row["seconds/step"] = seconds
+        self._row |= await self._services()
+        self._row |= self._rates(seconds)
+        self._watch_loop()
+        await self._alert()
+        row, self._row = self._row, {}
+        await self._in_thread(self._write, row, step)
+        self._table.show(step, row, fmean(self._seconds) * (self._recipe.num_steps - step))
+        if stopped is not None:
+            raise stopped
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Log how long something took, as `seconds/name`; what is outside of steps counts to the next one."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            key = f"seconds/{name}"
+            self._row[key] = self._row.get(key, 0.0) + time.monotonic() - began
+
+    def metrics(self, metrics: Mapping[str, float]) -> None:
+        self._row.update(metrics)
+
+    def warn(self, text: str) -> None:
+        self._console.print(f"[yellow]step {self._step}: {text}[/]")
+
+    def say(self, text: str) -> None:
+        self._console.print(text)
+
+    async def close(self) -> None:
+        for tracker in self._trackers:
+            await self._in_thread(tracker.close)
+        self._thread.shutdown()
+
+    def _rates(self, seconds: float) -> Mapping[str, float]:
+        """Return what follows from the step's other metrics and its wall time, keyed `area/name`."""
+        raise NotImplementedError
+
+    async def _services(self) -> dict[str, float]:
+        if self._stats is None:
+            return {}
+        before, self._counts = self._counts, await self._stats()
+        return step_metrics(before, self._counts)
+
+    def _watch_loop(self) -> None:
+        if self._watch is None:
+            return
+        metrics, slow = self._watch.take()
+        self._row |= metrics
+        if slow:
+            self.warn(f"the loop was held up by a callback that computes: {slow[0]}")
+
+    async def _alert(self) -> None:
+        for alert in self._alerts.observe(self._row):
+            self.warn(f"alert {alert.text}")
+            for tracker in self._trackers:
+                await self._in_thread(tracker.alert, f"{self._recipe.name}: {alert.name}", alert.text, self._step)
+            if alert.name in self._recipe.tracking.stop_on:
+                self.collapse = self.collapse or alert.text
+        self._row |= self._alerts.flags()
+
+    def _open(self) -> list[dict[str, Any]]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        kept = drop_metrics_after(self._folder, self._step)
+        self._trackers = start_trackers(self._recipe, self._step + 1, kept)
+        return kept
+
+    def _write(self, row: Mapping[str, float], step: int) -> None:
+        append_metrics(self._folder, {"step": step, **row})
+        for tracker in self._trackers:
+            tracker.log(row, step)
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
