@@ -1,8 +1,8 @@
-"""How long `interleave rescore` takes: `python -m benchmarks.rescore_speed [--samples 100000]`.
+"""How long `interleave rescore` takes: `python -m benchmarks.rescore_speed [--samples 100000] [--limit-s 60]`.
 
 Writes a run folder with a synthetic ledger (16 groups of 8 a step, answers of about 200 tokens, one in
 twenty unparsable, one in fifty failed), rescores it under its own recipe and under another, and prints
-seconds and peak memory of each command, start-up included.
+seconds and peak memory of each command, start-up included. Ends with exit code 1 when one took longer than the limit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from actors.append_log import AppendLog
@@ -30,10 +30,13 @@ _NUM_TOKENS = 200
 _WORDS = ("the", "red", "box", "stands", "left", "of", "a", "tall", "blue", "lamp", "while", "its", "shadow", "falls")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=100_000)
-    num_samples = parser.parse_args().samples
+    parser.add_argument("--limit-s", type=float, default=60.0, help="wall time that each command may take")
+    chosen = parser.parse_args(arguments)
+    num_samples = chosen.samples
+    slow = []
     with tempfile.TemporaryDirectory(prefix="rescore-speed-") as folder:
         run = Path(folder) / "run"
         recipe = load_recipe(REPO / "recipes" / "shapes_grpo.yaml", [f"run_dir={run}"])
@@ -49,6 +52,10 @@ def main() -> None:
             shown = " ".join(["rescore", *overrides])
             cpu = _cpu_seconds() - before
             print(f"{shown}: {seconds:.1f} s ({cpu:.1f} s of CPU), peak {peak:.0f} MiB")
+            if seconds > chosen.limit_s:
+                slow.append(f"{shown} took {seconds:.1f} s: longer than the limit of {chosen.limit_s:g} s")
+    print("\n".join(slow) or f"each within {chosen.limit_s:g} s")
+    return 1 if slow else 0
 
 
 def _cpu_seconds() -> float:
@@ -113,4 +120,4 @@ def _text(rng: random.Random, num_words: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -66,7 +66,7 @@ def test_an_evaluation_that_fails_loses_nothing(tmp_path):
     recipe = make_recipe(
         tmp_path, num_steps=8, evaluation=EvaluationConfig(num_tasks=0, num_tasks_during=0, every=2, num_seeds=2)
     )
-    with pytest.raises(RolloutsFailed, match="evaluation: .*--resume"):
+    with pytest.raises(RolloutsFailed, match=r"evaluation: .*--resume"):
         asyncio.run(follow(recipe, FakePolicy(), LOOKS_BEFORE + 2 * LOOKS_A_STEP))
     assert saved_step(recipe) == 2
     assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 2]
