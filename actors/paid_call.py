@@ -7,15 +7,18 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from actors.bill import ANSWER, Books, Counts
-from actors.retry import CallError, RetryPolicy, fault_of, retry
+from actors.retry import CallError, Fault, RetryPolicy, fault_of, retry
 from actors.service import Service
 from actors.store import Store, call_key
 from rollout.roles import BudgetSpent
+
+FLUSH_S = 5.0
+"""Counts of calls that cost nothing reach the disk at least so often while there are any."""
 
 
 @dataclass(slots=True)
@@ -28,6 +31,8 @@ class _Call:
     endpoint: str = ""
     """Where the last request of it went, or the one that was answered."""
     num_waiters: int = 0
+    is_sent: bool = False
+    """A request is under way, to be paid for whether somebody waits or not: it goes to its end."""
     is_paying: bool = False
     """A request was sent, and the outcome is not on disk yet."""
     is_answered: bool = False
@@ -57,6 +62,7 @@ class PaidCalls:
         self._is_usable = is_usable
         self._hedge_after_s = hedge_after_s
         self._flights: dict[str, tuple[_Call, asyncio.Task[Any]]] = {}
+        self._is_closing = False
         self._num_paying = 0
         self._quiet = asyncio.Event()
         self._since, self._busy_s = time.monotonic(), 0.0
@@ -65,9 +71,12 @@ class PaidCalls:
         """Return the answer to `request`: from the cache, from an equal call in flight, or by paying for it.
 
         `request` names everything that the answer depends on; `payload` is what the service is sent. Raises
-        `CallError` and `BudgetSpent`. A cancelled waiter leaves the call to the others; the last one takes
-        it along.
+        `CallError` and `BudgetSpent`. A cancelled waiter leaves the call to the others. The last one takes it
+        along, unless a request is under way: that one goes to its end, its answer into the cache and its cost on
+        the bill, but it is neither hedged nor sent again.
         """
+        if self._is_closing:
+            raise CallError(Fault("closing", "the run is ending: no further call is made", is_retryable=False))
         key = call_key(**request)
         counts = self._books.counts
         counts["calls"] += 1
@@ -77,16 +86,15 @@ class PaidCalls:
             call = _Call(key, payload)
             task = asyncio.create_task(self._fly(call, request))
             self._flights[key] = call, task
-            task.add_done_callback(lambda task: self._forget(key, task))
+            task.add_done_callback(lambda task: self._land(call, task))
         call, task = self._flights[key]
         call.num_waiters += 1
         try:
             answer = await asyncio.shield(task)
         finally:
             call.num_waiters -= 1
-            if call.num_waiters == 0 and not task.done() and not call.is_answered:
-                self._forget(key, task)
-                task.cancel()
+            if call.num_waiters == 0:
+                self._leave(call, task)
         if is_shared:
             self._count_saved(call.saved_usd)
         return answer
@@ -101,13 +109,35 @@ class PaidCalls:
             stats |= {f"{self._books.service}/{name}": value for name, value in gauges.items()}
         return stats
 
+    async def close(self) -> None:
+        """Send nothing more; return once every request under way is over and all that was counted is on disk."""
+        self._is_closing = True
+        for call, task in list(self._flights.values()):
+            self._leave(call, task)
+        await self._settled()
+        await self._books.flush()
+
+    def _leave(self, call: _Call, task: asyncio.Task[Any]) -> None:
+        """Give up a call for which nothing is under way."""
+        if not (task.done() or call.is_sent or call.is_answered):
+            self._forget(call)
+            task.cancel()
+
+    def _is_wanted(self, call: _Call) -> bool:
+        return call.num_waiters > 0 and not self._is_closing
+
     def _count_saved(self, usd: float) -> None:
         self._books.counts["saved_calls"] += 1
         self._books.counts["saved_usd"] += usd
 
-    def _forget(self, key: str, task: asyncio.Task[Any]) -> None:
-        if key in self._flights and self._flights[key][1] is task:
-            del self._flights[key]
+    def _forget(self, call: _Call) -> None:
+        if call.key in self._flights and self._flights[call.key][0] is call:
+            del self._flights[call.key]
+
+    def _land(self, call: _Call, task: asyncio.Task[Any]) -> None:
+        self._forget(call)
+        if not task.cancelled():
+            task.exception()  # nobody may have waited to the end
 
     async def _fly(self, call: _Call, request: Mapping[str, Any]) -> Any:
         # The cache is read inside the flight: a call that lands meanwhile is either cached or shared.
@@ -116,6 +146,7 @@ class PaidCalls:
             self._books.counts["hits"] += 1
             call.saved_usd = cached.get("usd", 0.0)
             self._count_saved(call.saved_usd)
+            await self._books.flush(unless_within_s=FLUSH_S)
             return cached["answer"]
         try:
             answer = await retry(partial(self._attempt, call), self._policy, partial(self._place, call))
@@ -156,13 +187,28 @@ class PaidCalls:
     async def _drain(self, call: _Call) -> None:
         """Wait until every call that was paid for has its answer on disk: then the run may end."""
         self._mark_paying(call, False)
+        await self._settled()
+
+    async def _settled(self) -> None:
         while self._num_paying:
             self._quiet.clear()
             await self._quiet.wait()
 
     async def _attempt(self, call: _Call, place: Any, limit_s: float) -> Any:
-        """Return the first answer to a request and to those sent after it when it is late. Raises `CallError`."""
+        """Return an answer. Raises `CallError`, one that is not to be tried again where nobody waits any more."""
         self._mark_paying(call, True)
+        call.is_sent = True  # until the answer is known: nothing may come between it and the disk
+        try:
+            return await self._race(call, place, limit_s)
+        except CallError as error:
+            call.is_sent = False
+            if self._is_wanted(call):
+                raise
+            self._forget(call)  # who asks from now on gets a call of his own
+            raise CallError(replace(error.fault, is_retryable=False)) from error
+
+    async def _race(self, call: _Call, place: Any, limit_s: float) -> Any:
+        """Return the first answer to a request and to those sent after it when it is late. Raises `CallError`."""
         ends_at = time.monotonic() + limit_s
         first = self._send(call, place, ends_at)
         running = {first}
@@ -171,25 +217,28 @@ class PaidCalls:
             while True:
                 wait_s = self._hedge_after_s if hedges_left else None
                 done, running = await asyncio.wait(running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-                for request in done:
-                    try:
-                        return request.result()
-                    except CallError as error:
-                        # A straggler is not waited for once all who were sent after it have failed.
-                        is_over = not running or (first in running and not hedges_left)
-                        if is_over or not error.fault.is_retryable:
-                            raise
+                if answered := _answered(done):
+                    self._count(call, "cancelled", len(answered) - 1)  # it came at the same instant: too late
+                    return answered[0].result()
+                for error in filter(None, (request.exception() for request in done)):
+                    # A straggler is not waited for once all who were sent after it have failed.
+                    is_over = not running or (first in running and not hedges_left)
+                    if is_over or not fault_of(error).is_retryable:
+                        raise error
                 if not done and len(running) == 1 and (hedge := self._hedge(call, place, ends_at)) is not None:
                     running.add(hedge)
                     hedges_left -= 1
         finally:
+            self._count(call, "cancelled", len(_answered(running)))  # nobody waits for it any more
             for request in running:
                 request.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
     def _hedge(self, call: _Call, place: Any, ends_at: float) -> asyncio.Task[Any] | None:
         """Send one more request if there is room for it."""
-        if self._books.why_spent() is not None or (spare := self._service.take_spare(place)) is None:
+        if not self._is_wanted(call) or self._books.why_spent() is not None:
+            return None
+        if (spare := self._service.take_spare(place)) is None:
             return None
         self._count(call, "hedges", 1)
         request = self._send(call, spare, ends_at)
@@ -232,3 +281,7 @@ class PaidCalls:
         call.is_paying = is_paying
         if self._num_paying == 0:
             self._quiet.set()
+
+
+def _answered(requests: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
+    return [request for request in requests if request.done() and request.exception() is None]

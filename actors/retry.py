@@ -89,7 +89,7 @@ async def retry(
         spent_s += wait_s
 
 
-def fault_of(error: Exception) -> Fault:
+def fault_of(error: BaseException) -> Fault:
     """Return what an attempt's exception means for the next attempt."""
     if isinstance(error, CallError):
         return error.fault

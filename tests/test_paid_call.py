@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from actors.bill import Books, Budget
 from actors.paid_call import PaidCalls
 from actors.retry import CallError, Fault, RetryPolicy
@@ -9,7 +11,7 @@ from actors.service import Pooled
 from actors.store import Store
 from rollout.roles import BudgetSpent
 
-QUICK = RetryPolicy(timeout_s=2.0, num_attempts=3, first_wait_s=0.001, max_wait_s=0.01)
+QUICK = RetryPolicy(timeout_s=60.0, num_attempts=3, first_wait_s=0.001, max_wait_s=0.01)
 PRICE = 0.25
 
 
@@ -107,21 +109,73 @@ def test_one_waiters_cancellation_leaves_the_call_to_the_others(tmp_path):
     assert service.num_calls == 1
 
 
-def test_the_last_waiter_takes_the_call_along_and_the_next_one_starts_anew(tmp_path):
+async def abandoned(calls, prompt, *, after_s=0.05):
+    """Ask and leave."""
+    waiters = [asyncio.create_task(calls.get({"prompt": prompt}, prompt)) for _ in range(2)]
+    await asyncio.sleep(after_s)
+    for waiter in waiters:
+        waiter.cancel()
+    await asyncio.wait(waiters)
+
+
+def test_the_last_waiter_takes_a_call_along_that_was_not_sent_and_the_next_one_starts_anew(tmp_path):
     async def scenario(service):
         calls = calls_of(tmp_path, service)
-        waiters = [asyncio.create_task(calls.get({"prompt": "a"}, "a")) for _ in range(2)]
+        before = asyncio.create_task(calls.get({"prompt": "before"}, "before"))
         await asyncio.sleep(0.05)
-        for waiter in waiters:
-            waiter.cancel()
-        await asyncio.wait(waiters)
-        return await calls.get({"prompt": "a"}, "a"), calls.stats()
+        await abandoned(calls, "a")
+        await before
+        await calls.close()
+        num_calls = service.num_calls
+        return num_calls, await calls_of(tmp_path, service).get({"prompt": "a"}, "a")
 
-    service = Service(wait_s=0.2, num_places=1)
-    answer, stats = asyncio.run(scenario(service))
-    assert answer == {"n": 1}
-    assert (service.num_calls, service.num_done) == (2, 1)
-    assert (stats["judge/attempts"], stats["judge/cancelled"], stats["judge/answers"]) == (2, 1, 1)
+    assert asyncio.run(scenario(Service(wait_s=0.2, num_places=1))) == (1, {"n": 2})
+
+
+def test_what_was_sent_goes_to_its_end_and_whoever_asks_meanwhile_shares_it(tmp_path):
+    async def scenario(service):
+        calls = calls_of(tmp_path, service, ledger=tmp_path / "ledger")
+        await abandoned(calls, "a")
+        shared = await calls.get({"prompt": "a"}, "a")
+        await abandoned(calls, "b")
+        await calls.close()
+        return shared, calls.stats()
+
+    service = Service(wait_s=0.2)
+    shared, stats = asyncio.run(scenario(service))
+    assert (shared, service.num_calls, service.num_done) == ({"n": 1}, 2, 2)
+    assert (stats["judge/answers"], stats["judge/usd"], stats.get("judge/cancelled", 0)) == (2, 2 * PRICE, 0)
+    assert len(list((tmp_path / "calls").rglob("*.json"))) == 2
+    assert Books("judge", tmp_path / "ledger").counts["usd"] == 2 * PRICE
+
+
+def test_what_nobody_waits_for_is_neither_hedged_nor_sent_again(tmp_path):
+    async def scenario(service):
+        calls = calls_of(tmp_path, service, hedge_after_s=0.1)
+        await abandoned(calls, "a")
+        await calls.close()
+        return calls.stats()
+
+    service = Service(Fault("range", ""), wait_s=0.3)
+    stats = asyncio.run(scenario(service))
+    assert (service.num_calls, stats["judge/failures"], stats["judge/faults/range"]) == (1, 1, 1)
+    assert "judge/hedges" not in stats
+
+
+def test_after_the_end_nothing_is_sent_and_nothing_counted_is_lost(tmp_path):
+    async def scenario(service):
+        calls = calls_of(tmp_path, service, ledger=tmp_path / "ledger")
+        for _ in range(3):
+            await calls.get({"prompt": "a"}, "a")
+        await calls.close()
+        with pytest.raises(CallError, match="the run is ending"):
+            await calls.get({"prompt": "b"}, "b")
+
+    service = Service()
+    asyncio.run(scenario(service))
+    assert service.num_calls == 1
+    counts = Books("judge", tmp_path / "ledger").counts
+    assert (counts["calls"], counts["hits"], counts["saved_usd"]) == (3, 2, 2 * PRICE)
 
 
 def test_an_answer_that_arrived_is_kept_though_nobody_waits_any_more(tmp_path):
@@ -237,6 +291,22 @@ def test_a_fault_of_the_first_leaves_the_race_to_its_hedge(tmp_path):
     answers, stats = play(tmp_path, Late(Fault("server_error", "")), "a", hedge_after_s=0.2)
     assert answers == [{"n": 1}]
     assert (stats["judge/faults/server_error"], stats["judge/attempts"]) == (1, 2)
+
+
+def test_of_two_answers_at_the_same_instant_one_counts_as_cancelled(tmp_path):
+    class Twins(Service):
+        async def pay(self, payload, place, count):
+            self.num_calls += 1
+            if self.num_calls == 1:
+                self.second = asyncio.Event()
+                await self.second.wait()
+            else:
+                self.second.set()
+            return {"n": 1}
+
+    answers, stats = play(tmp_path, Twins(), "a", hedge_after_s=0.02)
+    assert answers == [{"n": 1}]
+    assert (stats["judge/attempts"], stats["judge/answers"], stats["judge/cancelled"]) == (2, 1, 1)
 
 
 def test_nobody_is_hedged_where_there_is_no_room(tmp_path):
