@@ -1,9 +1,11 @@
 """What a paid service has cost since the run's start, in counts that outlive the process, and its budget.
 
-    <run>/ledger/calls-*.log    a row for each call that was answered or finally failed
+    <run>/ledger/calls-*.log    a row for each call that was answered or finally failed, and of what cost nothing
 
 A row tells the call's own cost under `bill`, and under `counted` all that was counted since the row before
-it: the sums of `counted` are the counts, so that whoever comes after a kill goes on where the rows end.
+it: the sums of `counted` are the counts, so that whoever comes after a kill goes on where the rows end. Calls
+that cost nothing (cached, shared) are told by the next row, or by one of their own (`flush`): a kill loses
+the last seconds' at most.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ KIND = "calls"
 """The ledger's name for these rows."""
 ANSWER = "answer"
 """The outcome of a call that was answered; of any other, its fault's kind."""
+COUNTED = "counted"
+"""The outcome in a row of no call: it has counts alone, and an empty key and bill."""
 UNSENT = ("faults/unreachable", "faults/no_image")
 """Attempts that no server has seen: they use up no budget."""
 NUM_LATENCIES = 1000
@@ -55,7 +59,7 @@ class Books:
             if is_continued:
                 self._continue(Path(folder))
             self._log = GroupCommit(AppendLog(Path(folder), KIND))
-        self._written = dict(self.counts)
+        self._written, self._written_at = dict(self.counts), time.monotonic()
 
     def _continue(self, folder: Path) -> None:
         for row in read_log(folder, KIND):
@@ -63,12 +67,18 @@ class Books:
                 for name, amount in row["counted"].items():
                     self.counts[name] += amount
 
+    async def flush(self, *, unless_within_s: float = 0.0) -> None:
+        """Commit what was counted since the last row, unless that one is so young."""
+        is_due = self._log is not None and time.monotonic() - self._written_at >= unless_within_s
+        if is_due and any(amount != self._written.get(name, 0.0) for name, amount in self.counts.items()):
+            await self.close("", "", COUNTED, defaultdict(float))
+
     async def close(self, key: str, endpoint: str, outcome: str, bill: Counts) -> None:
         """Commit the row of a call that is over."""
         if self._log is None:
             return
         counted = {name: amount - self._written.get(name, 0.0) for name, amount in self.counts.items()}
-        self._written = dict(self.counts)
+        self._written, self._written_at = dict(self.counts), time.monotonic()
         row = {
             "service": self.service,
             "key": key,

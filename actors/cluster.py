@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import ray
 
-from actors import local_vlm, pool
+from actors import local_vlm, owner, pool
 
 _QUIET = {"GRPC_VERBOSITY": "ERROR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -47,6 +47,7 @@ def _start(address: str, num_cpus: int, folder: str | None) -> None:
 
 
 def _stop(folder: str | None) -> None:
+    owner.shutdown()  # while there still is who answers
     pool.shutdown()
     local_vlm.shutdown()
     ray.shutdown()

@@ -25,8 +25,23 @@ PATIENCE_S = 120.0
 SETTLED_S = 10.0
 """An owner that was lost only after so long had been alive."""
 
+CLOSING_S = 60.0
+"""How long requests under way at the end of a run may take: their answers are paid for anyhow."""
+
+_running: list[tuple[str, Any]] = []
+"""Owners that this process started, each with the node, so that those of a cluster that is gone are known."""
+
 Make = Callable[[bool], PaidCalls]
 """Makes the calls; the argument says whether they are those of the whole run and take up its bill."""
+
+
+def shutdown() -> None:
+    """Wait until the owners that this process started have saved what is under way. Blocks; Ray has to be up."""
+    here = ray.get_runtime_context().get_node_id()
+    closing = [actor.close.remote() for node, actor in _running if node == here]
+    _running.clear()
+    if closing:
+        ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)
 
 
 class _Owner:
@@ -38,6 +53,9 @@ class _Owner:
 
     async def stats(self) -> dict[str, float]:
         return self._calls.stats()
+
+    async def close(self) -> None:
+        await self._calls.close()
 
 
 class Owner:
@@ -60,10 +78,12 @@ class Owner:
         if not ray.is_initialized():
             raise ValueError("Ray is not running: call ray.init() first, or set num_replicas=0 to do without it")
         # No logical CPU: it waits for others nearly all of the time, and has to find room on a full node too.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        node = ray.get_runtime_context().get_node_id()
+        here = NodeAffinitySchedulingStrategy(node, soft=False)
         options = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": MAX_CALLERS, "scheduling_strategy": here}
         actor = ray.remote(_Owner).options(**options).remote(make)
         await _ask(actor.stats)
+        _running.append((node, actor))
         return cls(make, actor)
 
     async def get(self, request: Mapping[str, Any], payload: Any) -> Any:

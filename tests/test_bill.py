@@ -6,7 +6,7 @@ from collections import defaultdict
 import pytest
 
 from actors.append_log import read_log
-from actors.bill import ANSWER, KIND, Books, Budget
+from actors.bill import ANSWER, COUNTED, KIND, Books, Budget
 
 
 def closed(books, key, outcome=ANSWER, **bill):
@@ -27,6 +27,18 @@ def test_who_comes_after_goes_on_counting(tmp_path):
     assert dict(second.counts) == {"calls": 5, "attempts": 6, "usd": 0.5, "faults/range": 1}
     closed(second, "k4", attempts=1)
     assert Books("judge", tmp_path).counts["attempts"] == 7
+
+
+def test_what_cost_nothing_is_told_by_a_row_of_its_own_now_and_then(tmp_path):
+    first = Books("judge", tmp_path)
+    first.counts["hits"] += 3
+    asyncio.run(first.flush(unless_within_s=60))
+    assert Books("judge", tmp_path).counts["hits"] == 0
+    for _ in range(2):
+        asyncio.run(first.flush())
+    [row] = read_log(tmp_path, KIND)
+    assert (row["outcome"], row["bill"], row["counted"]) == (COUNTED, {}, {"hits": 3})
+    assert Books("judge", tmp_path).counts["hits"] == 3
 
 
 def test_a_row_tells_what_its_call_cost(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from actors.append_log import AppendLog, read_log
-from actors.bill import Books
+from actors.bill import ANSWER, Books
 from actors.config import JudgeConfig
 from actors.embedded_judge import start_embedded_judge
 from actors.ledger import Ledger
@@ -84,7 +84,9 @@ def test_what_was_paid_is_what_was_asked_once_each(made, capsys):
     assert recount(*made)
     said = capsys.readouterr().out
     images = [row["image"] for row in read_log(made[0] / "ledger", "samples") if row.get("image")]
-    num_paid = sum(row["service"] == "generator" for row in read_log(made[0] / "ledger", "calls"))
+    num_paid = sum(
+        (row["service"], row["outcome"]) == ("generator", ANSWER) for row in read_log(made[0] / "ledger", "calls")
+    )
     assert num_paid < len(images) / 2  # the same phrasings come back
     assert f"generator: {len(images)} images in {NUM_TASKS * NUM_STEPS * N} samples, {num_paid} distinct" in said
     assert f"of the distinct, {num_paid} were paid for by this run" in said
@@ -96,7 +98,7 @@ def test_what_was_paid_is_what_was_asked_once_each(made, capsys):
 
 def test_what_an_earlier_run_paid_for_is_told_apart(made, capsys):
     first, store = made
-    num_paid = len(list(read_log(first / "ledger", "calls")))
+    num_paid = sum(row["outcome"] == ANSWER for row in read_log(first / "ledger", "calls"))
     for number, num_lost in enumerate((0, 1)):
         for path in sorted((store / "calls").rglob("*.json"))[:num_lost]:
             path.unlink()
