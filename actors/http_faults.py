@@ -10,7 +10,14 @@ from actors.retry import Fault
 from rewards.rubric import RubricError
 
 RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
-KIND_BY_STATUS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 408: "timeout", 429: "rate_limit"}
+KIND_BY_STATUS = {
+    401: "unauthorized",
+    402: "no_quota",
+    403: "forbidden",
+    404: "not_found",
+    408: "timeout",
+    429: "rate_limit",
+}
 
 
 def fault_of_http(error: Exception) -> Fault:

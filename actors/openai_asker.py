@@ -177,9 +177,10 @@ class OpenAIService(Endpoints):
     async def pay(self, payload: Question, place: Slot, count: Count) -> dict[str, Any]:
         """Return the answer. Raises `CallError` with what went wrong."""
         endpoint = place.endpoint
-        has_schema = endpoint.is_structured
+        has_schema, is_sent = endpoint.is_structured, False
         try:
             content: Any = await asyncio.to_thread(_content, self._store, payload)
+            is_sent = True
             completion = await endpoint.connection.chat.completions.create(
                 model=endpoint.config.model,
                 messages=[{"role": "user", "content": content}],
@@ -189,9 +190,14 @@ class OpenAIService(Endpoints):
             answer = FORMS[payload.form].parse(_text_of(completion), payload.size)
         except Exception as error:
             fault = fault_of_http(error)
+            # It may have been answered and charged for; only the server knows.
+            count("unbilled", fault.kind in ("timeout", "connection"))
             if fault.kind == "bad_request":
                 fault = self._without_schema(endpoint, fault, has_schema)
             raise CallError(fault) from error
+        except asyncio.CancelledError:
+            count("unbilled", is_sent)
+            raise
         self.praise(place)
         return answer
 
@@ -210,6 +216,7 @@ class OpenAIService(Endpoints):
         usage, prices = getattr(completion, "usage", None), place.endpoint.config
         if usage is None:
             count("without_usage", 1)
+            place.used = place.reserved  # it has used some: the limit of a minute has to hold here too
             return
         tokens_in, tokens_out = usage.prompt_tokens or 0, usage.completion_tokens or 0
         place.used = float(tokens_in + tokens_out)

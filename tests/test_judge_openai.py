@@ -172,7 +172,9 @@ def test_after_the_last_attempt_the_error_names_the_trouble(store, request_):
     assert (len(asked), stats["judge/failures"]) == (4, 2)
 
 
-@pytest.mark.parametrize(("status", "kind"), [(401, "unauthorized"), (403, "forbidden"), (404, "not_found")])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, "unauthorized"), (402, "no_quota"), (403, "forbidden"), (404, "not_found")]
+)
 def test_what_waiting_cannot_mend_is_not_tried_again(store, request_, status, kind):
     result, asked, _ = play(store, request_, *[http(status, '{"error": {"message": "no such model"}}')] * 9)
     assert isinstance(result, JudgeError)

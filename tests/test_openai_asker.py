@@ -5,6 +5,7 @@ import base64
 import pickle
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -12,7 +13,7 @@ from PIL import Image
 from actors.append_log import read_log
 from actors.config import EndpointConfig, JudgeConfig
 from actors.http_faults import retry_after_s
-from actors.openai_asker import OpenAIAsker, Secret, _make_calls, read_keys, start_asker
+from actors.openai_asker import OpenAIAsker, OpenAIService, Secret, _make_calls, read_keys, start_asker
 from actors.owner import Owner
 from actors.question import Question
 from actors.retry import CallError
@@ -280,6 +281,21 @@ def test_the_price_beside_the_base_url_is_its_endpoints(tmp_path, images):
     assert paid == pytest.approx(tokens_in * 2e-6 + tokens_out * 1e-5)
     assert 0.004 <= paid < 0.0055  # the one that was in flight ends beyond it
     assert isinstance(answers[-1], BudgetSpent)
+
+
+def test_an_answer_without_usage_has_used_what_was_reserved_for_it(tmp_path):
+    service = OpenAIService(settings(EndpointConfig(tokens_per_minute=6000)), [Secret("any")], str(tmp_path))
+    slot = asyncio.run(service.take())
+    service._settle(slot, SimpleNamespace(usage=None), lambda name, amount: None)
+    service.give_back(slot)
+    assert service.wait_s() > 1
+
+
+def test_what_a_server_may_have_charged_for_without_saying_so_is_counted(tmp_path, images):
+    with MisbehavingJudge(lambda asked: "silence") as slow, MisbehavingJudge() as quick:
+        config = settings(endpoint(slow), endpoint(quick, "KEY_B"), hedge_after_s=0.1)
+        _, bill = play(tmp_path, config, *map(look, images[:4]))
+    assert bill["judge/unbilled"] == bill["judge/cancelled"] > 0
 
 
 def test_a_budget_holds_to_the_call(tmp_path, images):
