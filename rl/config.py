@@ -117,6 +117,8 @@ class RewardConfig:
     """Weighted terms; `recipes/reward/*.yaml` are named sets."""
 
     terms: list[TermConfig] = field(default_factory=list)
+    replaced: dict[str, Any] = field(default_factory=dict)
+    """Written by the reader: what a named set changed elsewhere, by key, as it would be without the set."""
 
 
 @dataclass(frozen=True)

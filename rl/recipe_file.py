@@ -16,7 +16,7 @@ from actors.config import EvidenceConfig, JudgeConfig
 from actors.judge_settings import GONE
 from rewards.functions import anchored
 from rl.config import Recipe, Run
-from rl.recipe_layers import layers_of, nearest, with_content, with_set
+from rl.recipe_layers import Layer, layers_of, nearest, replaced_by_set, with_content, with_set
 
 _COMMAND_LINE = "command line"
 R = TypeVar("R", bound=Run)
@@ -32,8 +32,8 @@ def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
 def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None) -> R:
     """Read a recipe of some kind with what it extends, apply `key=value` overrides and check it.
 
-    What is said later wins: extended recipe < reward set < the file that names the set < `reward=...` of
-    the command line < its other overrides.
+    What is said later wins: extended recipe < reward set < the file that names the set (which may not contradict
+    it) < `reward=...` of the command line < its other overrides.
     Raises ValueError that says which key is wrong, what was given and what would be right.
     """
     given = [_pair(override) for override in overrides or []]
@@ -49,9 +49,21 @@ def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None)
     for key, value in given:
         _override(tree, key, value)
     with _explained(str(path)):
+        _remember_set(kind, layers, tree)
         recipe = OmegaConf.to_object(OmegaConf.merge(_schema(kind, tree), tree))
     assert isinstance(recipe, kind)
     return recipe
+
+
+def _remember_set(kind: type[R], layers: list[Layer], tree: DictConfig) -> None:
+    """Write into the recipe what its reward set changed, so that another set can take its place."""
+    if not any(set(layer.content) - {"reward"} for layer in layers if layer.is_set):
+        return
+    whole = OmegaConf.merge(_schema(kind, tree), tree)
+    assert isinstance(whole, DictConfig)
+    replaced = replaced_by_set(layers, whole, _empty(kind))
+    if replaced:
+        OmegaConf.update(tree, "reward.replaced", replaced, merge=False, force_add=True)
 
 
 def differences(one: Recipe, other: Recipe) -> set[str]:

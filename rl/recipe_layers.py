@@ -3,14 +3,15 @@
     critic_grpo.yaml  <  recipes/reward/gdpo.yaml  <  my_recipe.yaml (extends the first, names the second)
 
 A reward set is a part of a recipe: `terms` and whatever else belongs to them. It lies under the file that
-names it, so the file's own keys win; a set that is chosen later takes the earlier one's place, with all
-that it had set.
+names it, which may say more but nothing else; a set that is chosen later takes the earlier one's place, with
+all that it had set. A run's resolved recipe remembers what that was (`RewardConfig.replaced`).
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def with_content(layers: list[Layer], content: DictConfig, where: str, folder: P
     if isinstance(reward, str):
         del content["reward"]
         layers = with_set(layers, reward, where, folder)
+        _check_agreement(content, _of_sets(layers), reward, where)
     elif isinstance(reward, ListConfig):
         content["reward"] = {"terms": reward}
     _anchor(content, folder)
@@ -57,16 +59,82 @@ def with_content(layers: list[Layer], content: DictConfig, where: str, folder: P
 
 
 def with_set(layers: list[Layer], name: str, where: str, folder: Path) -> list[Layer]:
-    """Put the reward set of this name, or in this file, on top; the set that was there goes.
-
-    A run's resolved recipe names no set any more, so what its set had set stays.
-    """
-    chosen = [layer for layer in layers if not layer.is_set]
+    """Put the reward set of this name, or in this file, on top; the set that was there goes."""
+    chosen = [_without_set(layer) for layer in layers if not layer.is_set]
     for file, content in _chain(_set_path(name, where, folder), _SETS, "reward set"):
         chosen.append(Layer(str(file), _as_recipe(content, file), is_set=True))
     if not any(OmegaConf.select(layer.content, "reward.terms") for layer in chosen if layer.is_set):
         raise ValueError(f"reward set {name} has no terms; add `terms:`, a list of {{fn, weight}}")
     return chosen
+
+
+def replaced_by_set(layers: list[Layer], recipe: DictConfig, defaults: DictConfig) -> dict[str, Any]:
+    """Return what the reward set changed in a whole recipe, by dotted key: what it would be without the set.
+
+    None stands for a key that would not be there. What another key overrode is none of the set's changes.
+    """
+    sets = _of_sets(layers)
+    beneath = OmegaConf.merge(*(layer.content for layer in layers if not layer.is_set))
+    with_sets = OmegaConf.merge(recipe, sets)
+    replaced = {}
+    for leaf, _ in _leaves(sets):
+        key = ".".join(leaf.split(".")[:2]) if leaf.startswith("evidence.") else leaf
+        said, without = OmegaConf.select(recipe, key), OmegaConf.select(beneath, key)
+        if without is None:
+            without = OmegaConf.select(defaults, key)
+        if said == OmegaConf.select(with_sets, key) and said != without:
+            is_tree = OmegaConf.is_config(without)
+            replaced[key] = OmegaConf.to_container(without, resolve=True) if is_tree else without
+    return replaced
+
+
+def _without_set(layer: Layer) -> Layer:
+    """Return a layer with what its resolved reward set had changed as it would be without it."""
+    replaced = OmegaConf.select(layer.content, "reward.replaced")
+    if not replaced:
+        return layer
+    content = copy.deepcopy(layer.content)
+    del content["reward"]["replaced"]
+    for key, value in replaced.items():
+        parent, _, name = key.rpartition(".")
+        if value is not None:
+            OmegaConf.update(content, key, value, merge=False, force_add=True)
+        elif OmegaConf.select(content, parent) is not None:
+            OmegaConf.select(content, parent).pop(name, None)
+    return Layer(layer.where, content)
+
+
+def _check_agreement(content: DictConfig, sets: DictConfig, name: str, where: str) -> None:
+    """Raise ValueError where a file itself says something else than the reward set that it names.
+
+    A key that the set computes (`${rollout.max_tokens}`) may be said otherwise.
+    """
+    own = dict(_leaves(content))
+    for key, theirs in _leaves(sets):
+        if key in own and own[key] != theirs and "${" not in str(theirs):
+            raise ValueError(
+                f"{where}: {key} is {own[key]}, but {theirs} in the reward set {name} that the same file names: leave "
+                f"{key} out to follow the set; to deviate from it, say {key} on the command line or in a recipe that "
+                "extends this one"
+            )
+
+
+def _of_sets(layers: list[Layer]) -> DictConfig:
+    """Return what the reward set says beside its terms."""
+    merged = OmegaConf.merge(*(layer.content for layer in layers if layer.is_set))
+    assert isinstance(merged, DictConfig)
+    merged.pop("reward", None)
+    return merged
+
+
+def _leaves(tree: DictConfig, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys with their values as they are written."""
+    for name, value in OmegaConf.to_container(tree, resolve=False).items():
+        path = f"{key}.{name}".lstrip(".")
+        if isinstance(value, dict):
+            yield from _leaves(OmegaConf.create(value), path)
+        else:
+            yield path, value
 
 
 def _chain(path: Path, ours: Path, kind: str, heirs: tuple[Path, ...] = ()) -> Iterable[tuple[Path, DictConfig]]:

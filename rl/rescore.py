@@ -20,7 +20,7 @@ from actors.ledger import LedgerRow
 from actors.reward_runner import RewardRunner
 from rewards.traits import Traits
 from rl.advantages import check_names
-from rl.config import Recipe
+from rl.config import AlgorithmConfig, Recipe
 from rl.recipe_file import differences
 from rl.rescored_table import RescoredTable
 from rl.reward_change import GroupChanges, RescoredStep, SampleChanges
@@ -42,6 +42,8 @@ class Rescored:
     """The reward is the run's own: every sample must earn what it earned."""
     is_same_algorithm: bool
     """Advantages are made of rewards as they were."""
+    estimators: tuple[str, str] = ("", "")
+    """How the run made advantages and the loss of its rewards, and how it would now."""
     ignored: Sequence[str] = ()
     """Settings that were asked for and changed nothing."""
     samples: SampleChanges = field(default_factory=SampleChanges)
@@ -66,8 +68,9 @@ async def rescore(run_dir: Path, overrides: Sequence[str] = ()) -> Rescored:
     check_names(other.algorithm.advantage, other.algorithm.loss.policy_loss)
     result = Rescored(
         run_dir / "rescored" / f"{name_of(overrides)}.parquet",
-        is_own=own.reward == other.reward,
+        is_own=own.reward.terms == other.reward.terms,
         is_same_algorithm=(own.algorithm, own.rollout) == (other.algorithm, other.rollout),
+        estimators=(estimator_of(own.algorithm), estimator_of(other.algorithm)),
         ignored=ignored_of(own, other),
     )
     reward = RewardRunner(other.reward.terms)
@@ -117,6 +120,16 @@ def ignored_of(own: Recipe, other: Recipe) -> list[str]:
         if name != "min_valid" and getattr(own.rollout, name) != getattr(other.rollout, name):
             ignored.add(f"rollout.{name}")
     return sorted(ignored)
+
+
+def estimator_of(algorithm: AlgorithmConfig) -> str:
+    """Return what becomes of rewards, in a few words.
+
+    >>> estimator_of(AlgorithmConfig("gdpo"))
+    'gdpo, by std, token-mean'
+    """
+    scale = "by std" if algorithm.normalise_by_std else "not by std"
+    return f"{algorithm.advantage}, {scale}, {algorithm.loss.aggregation}"
 
 
 def _check_evidence(traits: Mapping[str, Traits], own: Recipe) -> None:

@@ -44,6 +44,7 @@ def _means(result: Rescored) -> Table:
     for name in [*(name for name in names if name != "total"), "total"]:
         table.add_row(escape(name), *(_number(means.get(name)) for means in (samples.old_terms, samples.new_terms)))
     table.add_row("samples with a reward", f"{samples.num_rewarded_before:,}", f"{samples.num_rewarded:,}")
+    table.add_row("estimator", *map(escape, result.estimators))
     groups = result.groups
     if groups.num_groups:
         shares = (groups.num_flat_before, groups.num_flat)

@@ -30,10 +30,13 @@ def write(folder, name, text):
 
 
 def test_a_set_lies_over_what_is_extended_and_under_the_file_that_names_it(folder):
-    child = write(folder, "child.yaml", "reward: set.yaml\nalgorithm: {loss: {clip_low: 0.12}}\n")
-    recipe = load_recipe(child)
-    assert recipe.algorithm.advantage == "rloo", "the set over the extended recipe's grpo"
-    assert recipe.algorithm.loss.clip_low == 0.12, "the file over its set"
+    write(folder, "base.yaml", "algorithm: {advantage: opo}\n")
+    (folder / "child.yaml").write_text("extends: base.yaml\nreward: set.yaml\nalgorithm: {overlong: mask}\n")
+    (folder / "grandchild.yaml").write_text("extends: child.yaml\nalgorithm: {loss: {clip_low: 0.12}}\n")
+    recipe = load_recipe(folder / "grandchild.yaml")
+    assert recipe.algorithm.advantage == "rloo", "the set over the extended recipe's opo"
+    assert recipe.algorithm.overlong == "mask", "the file beside its set"
+    assert recipe.algorithm.loss.clip_low == 0.12, "who extends it over both"
     assert (recipe.algorithm.loss.entropy_coef, recipe.algorithm.loss.clip_high) == (0.01, 0.3), "the rest is kept"
     assert recipe.rollout.baseline == "judge"
 
@@ -52,6 +55,45 @@ def test_another_set_takes_the_place_of_the_first_with_all_that_it_had_set(folde
     assert load_recipe(child, ["reward=released"]) == load_recipe(FULL)
     (folder / "grandchild.yaml").write_text("extends: child.yaml\nreward: paper\n")
     assert load_recipe(folder / "grandchild.yaml") == load_recipe(FULL, ["reward=paper"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "reward: gdpo\nalgorithm: {advantage: grpo}",
+            r"mine\.yaml: algorithm\.advantage is grpo, but gdpo in the reward set gdpo .* leave algorithm",
+        ),
+        ("reward: dr_grpo\nalgorithm: {loss: {aggregation: token-mean}}", r"loss\.aggregation is token-mean, but seq-"),
+        ("reward: set.yaml\nevidence: {aesthetic: {fn: x.y}}", r"evidence\.aesthetic\.fn is x\.y, but"),
+    ],
+)
+def test_a_file_that_contradicts_the_set_it_names_is_refused(folder, text, message):
+    mine = write(folder, "mine.yaml", text)
+    with pytest.raises(ValueError, match=message):
+        load_recipe(mine)
+
+
+def test_what_a_file_repeats_or_a_set_computes_is_no_contradiction(folder):
+    text = "reward: dr_grpo\nalgorithm: {normalise_by_std: false, loss: {scale_factor: 700}}"
+    assert load_recipe(write(folder, "mine.yaml", text)).algorithm.loss.scale_factor == 700
+
+
+@pytest.mark.parametrize("name", ["gdpo", "dr_grpo", "checklist", "set.yaml"])
+def test_in_a_runs_resolved_recipe_another_set_takes_the_place_of_the_first_too(folder, name):
+    base = write(folder, "base.yaml", "algorithm: {loss: {clip_low: 0.15, entropy_coef: 0.02}}\n")
+    chosen = f"reward={folder}/set.yaml" if name == "set.yaml" else f"reward={name}"
+    resolved = folder / "resolved.yaml"
+    resolved.write_text(to_yaml(load_recipe(base, [chosen])))
+    for other in ("paper", "gdpo" if name == "dr_grpo" else "dr_grpo"):
+        assert load_recipe(resolved, [f"reward={other}"]) == load_recipe(base, [f"reward={other}"])
+
+
+def test_what_was_overridden_by_hand_stays_when_another_set_takes_the_place_of_the_first(folder):
+    resolved, chosen = folder / "resolved.yaml", f"reward={folder}/set.yaml"
+    resolved.write_text(to_yaml(load_recipe(FULL, [chosen, "algorithm.loss.clip_low=0.3", "algorithm.advantage=opo"])))
+    kept = load_recipe(resolved, ["reward=paper"]).algorithm
+    assert (kept.loss.clip_low, kept.advantage) == (0.3, "opo")
 
 
 def test_files_of_functions_are_found_from_anywhere(folder, monkeypatch):

@@ -145,6 +145,7 @@ def test_an_estimator_without_the_deviation_changes_advantages_alone(run, capsys
     printed = capsys.readouterr().out
     assert "rewards bit-identical" in printed
     assert "advantages with the other sign" in printed
+    assert "grpo, not by std" in printed
     table = pyarrow.parquet.read_table(run.folder / "rescored" / "algorithm.normalise_by_std=false.parquet").to_pandas()
     learned = table[table.new_advantage.notna()]
     means = learned.groupby(["step", "task_id"]).new_total.transform("mean")
