@@ -87,6 +87,11 @@ class Alerts:
         """Take in the metrics of one step and return the alerts that go off by it."""
         return [alert for watch in self._watches.values() if (alert := watch.observe(row)) is not None]
 
+    def rearm(self, names: Iterable[str]) -> None:
+        """Let alerts go off again, by values from now on alone; what they compare with, as the best reward, stays."""
+        for name in set(names) & self._watches.keys():
+            self._watches[name].rearm()
+
     def flags(self) -> dict[str, float]:
         """Return 1 for each alert that is on and 0 for the others, keyed `alerts/...`."""
         return {f"alerts/{name}": float(watch.is_on) for name, watch in self._watches.items()}
@@ -110,6 +115,10 @@ class _Watch:
         was_on, value = self.is_on, self._value()
         self.is_on = self._is_bad(value)
         return Alert(self._name, self._text(value)) if self.is_on and not was_on else None
+
+    def rearm(self) -> None:
+        self.is_on = False
+        self._values.clear()
 
     def _value(self) -> float:
         mean = fmean(self._values)

@@ -74,6 +74,7 @@ class StepLog(Generic[R]):
         kept = await log._in_thread(log._open)
         for row in kept:
             log._alerts.observe(row)
+        log._alerts.rearm(recipe.tracking.stop_on)  # a run that is still as bad stops again
         await log._services()  # what was counted before is no step's
         return log
 

@@ -80,3 +80,19 @@ def test_what_cannot_be_meant_is_refused():
         Limit(0.1, 0)
     with pytest.raises(ValueError, match="stop_on has entropy; the alerts are entropy_below"):
         check_names(["entropy"])
+
+
+def test_an_alert_that_is_on_goes_off_again_only_by_a_new_window_once_it_is_rearmed():
+    alerts = Alerts(AlertConfig(parse_rate_below=Limit(0.8, 2)))
+    bad = {"critique/parse_rate": 0.0}
+    assert [len(alerts.observe(bad)) for _ in range(3)] == [0, 1, 0]
+    alerts.rearm(["parse_rate_below", "grad_norm_above"])  # the second one is off altogether
+    assert alerts.flags()["alerts/parse_rate_below"] == 0.0
+    assert [len(alerts.observe(bad)) for _ in range(3)] == [0, 1, 0]
+
+
+def test_the_best_reward_is_known_after_rearming():
+    alerts = Alerts(AlertConfig(reward_drop=Limit(0.1, 1)))
+    alerts.observe({"reward/mean": 0.9})
+    alerts.rearm(["reward_drop"])
+    assert [alert.name for alert in alerts.observe({"reward/mean": 0.5})] == ["reward_drop"]
