@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -42,14 +41,18 @@ class EnsembleJudge:
         return over_members(old, self.combine), over_members(new, self.combine)
 
     async def stats(self) -> dict[str, float]:
-        """Return each member's bill and their sum, keyed `judge/<member>/...` and `judge/...`."""
-        total: Counter[str] = Counter()
+        """Return each member's bill, keyed `judge/<member>/...`, and that of all, keyed `judge/...`.
+
+        Counts and places add up. A look waits for every member: its latency is that of the slowest one. The busy
+        share is that of all places.
+        """
         bills: dict[str, float] = {}
+        named: list[dict[str, float]] = []
         for name, member in self.members.items():
             bill = await member.stats()
             bills |= bill
-            total.update({key: amount for key, amount in _named(bill, f"{self.area}/{name}/").items() if _adds_up(key)})
-        return bills | {f"{self.area}/{key}": amount for key, amount in total.items()}
+            named.append(_named(bill, f"{self.area}/{name}/"))
+        return bills | {f"{self.area}/{key}": amount for key, amount in _of_all(named).items()}
 
     async def _gather(self, calls: Mapping[str, Awaitable[Verdict]]) -> dict[str, Verdict]:
         """Return what every member said; raise when one said nothing."""
@@ -68,6 +71,20 @@ def _named(bill: Mapping[str, float], prefix: str) -> dict[str, float]:
     return {key.removeprefix(prefix): amount for key, amount in bill.items() if key.startswith(prefix)}
 
 
-def _adds_up(key: str) -> bool:
-    """Say whether a number of the bill is a sum: not a share, not a percentile."""
-    return not key.endswith(("_share", "_p50_s", "_p95_s"))
+def _of_all(bills: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return several members' bill as one; keys of members' own members stay with them.
+
+    >>> _of_all([{"usd": 1.0, "latency_p50_s": 2.0}, {"usd": 0.5, "latency_p50_s": 3.0, "0-gpt-4.1/usd": 0.5}])
+    {'usd': 1.5, 'latency_p50_s': 3.0}
+    """
+    total: dict[str, float] = {}
+    for bill in bills:
+        for key, amount in bill.items():
+            if "/" in key.removeprefix("faults/") or key.endswith("_share"):
+                continue
+            is_latency = key.startswith("latency_")
+            total[key] = max(total.get(key, 0.0), amount) if is_latency else total.get(key, 0.0) + amount
+    if places := total.get("places"):
+        busy = sum(bill["busy_share"] * bill["places"] for bill in bills if "busy_share" in bill)
+        total["busy_share"] = busy / places
+    return total

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from actors.config import EvidenceConfig, JudgeConfig
+from actors.judge_settings import member_configs
 from rl.config import Recipe
 
 Metrics = dict[str, float]
 
 GAUGES = ("latency_p50_s", "latency_p95_s", "busy_share", "places")
 """Names that tell a state; all others are counts since the run's start."""
+_CONTINUED = ("generator", "judge", "evidence")
+"""Areas whose counts outlive their owner's process, but for the last seconds'."""
 
 
 def step_metrics(before: Mapping[str, float], now: Mapping[str, float]) -> Metrics:
     """Return what was counted in between, keyed `service/name`, and so far, keyed `service_total/name`.
 
+    A service may be a member of another one: `judge/0-gpt-4.1/calls`, `judge/0-gpt-4.1_total/calls`.
     `service/hit_rate` is the share of calls that nobody had to pay: cached, or joined with an equal one in flight.
 
     >>> step_metrics({"judge/calls": 10.0}, {"judge/calls": 14.0, "judge/hits": 1.0, "judge/latency_p50_s": 0.5})
@@ -28,19 +33,30 @@ def step_metrics(before: Mapping[str, float], now: Mapping[str, float]) -> Metri
     """
     metrics: Metrics = {}
     for key, value in now.items():
-        service, _, name = key.partition("/")
+        service, name = _split(key)
         if name in GAUGES:
             metrics[key] = value
         else:
-            # Whoever counts anew after a restart has counted this since.
             earlier = before.get(key, 0.0)
-            metrics[key] = value - earlier if value >= earlier else value
+            # Whoever counts anew after a restart has counted this since; whoever reads his books lacks a little.
+            lost = 0.0 if key.partition("/")[0] in _CONTINUED else value
+            metrics[key] = value - earlier if value >= earlier else lost
             metrics[f"{service}_total/{name}"] = value
-    for service in {key.partition("/")[0] for key in now}:
+    for service in {_split(key)[0] for key in now}:
         if calls := metrics.get(f"{service}/calls", 0.0):
             unpaid = metrics.get(f"{service}/hits", 0.0) + metrics.get(f"{service}/shared", 0.0)
             metrics[f"{service}/hit_rate"] = unpaid / calls
     return metrics
+
+
+def _split(key: str) -> tuple[str, str]:
+    """Return the service and the name of what it counts.
+
+    >>> _split("evidence/look/calls"), _split("judge/faults/timeout")
+    (('evidence/look', 'calls'), ('judge', 'faults/timeout'))
+    """
+    service, _, name = key.rpartition("/")
+    return (service.removesuffix("/faults"), f"faults/{name}") if service.endswith("/faults") else (service, name)
 
 
 def idle_shares(metrics: Mapping[str, float], seconds: float, recipe: Recipe) -> Metrics:
@@ -85,5 +101,20 @@ def num_devices(recipe: Recipe) -> float:
         policy.num_ranks * policy.gpus_per_rank
         + samplers.num_samplers * samplers.gpus_per_sampler
         + generator.num_replicas * generator.gpus_per_replica
+        + _judge_gpus(recipe.judge)
+        + sum(map(_evidence_gpus, recipe.evidence.values()))
     )
     return gpus or policy.num_ranks + samplers.num_samplers + max(1, generator.num_replicas)
+
+
+def _judge_gpus(judge: JudgeConfig) -> float:
+    """Return the GPUs of the servers that a run starts for its judge, or for the members of one."""
+    if judge.kind == "ensemble":
+        return sum(map(_judge_gpus, member_configs(judge)))
+    return max(1, judge.num_replicas) * judge.server.gpus if judge.kind == "vllm" else 0.0
+
+
+def _evidence_gpus(evidence: EvidenceConfig) -> float:
+    if evidence.judge is not None:
+        return _judge_gpus(evidence.judge)
+    return evidence.num_replicas * evidence.gpus_per_replica

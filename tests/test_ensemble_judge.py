@@ -80,10 +80,19 @@ def test_what_is_no_failure_of_a_judge_passes_through(error):
 
 
 def test_the_bill_is_the_sum_of_the_members():
-    bills = [{f"judge/{name}/usd": 1.5, f"judge/{name}/latency_p50_s": 2.0} for name in "ab"]
+    one = {"usd": 1.5, "faults/timeout": 1.0, "latency_p50_s": 2.0, "places": 4.0, "busy_share": 0.5}
+    other = {"usd": 0.5, "latency_p50_s": 3.0, "latency_p95_s": 9.0, "places": 12.0, "busy_share": 0.1, "0-vlm/usd": 9}
+    bills = [{f"judge/{name}/{key}": n for key, n in bill.items()} for name, bill in {"a": one, "b": other}.items()]
     members = [Member(Scores(1, 1), bill=bill) for bill in bills]
     stats = asyncio.run(ensemble(*members).stats())
-    assert stats == bills[0] | bills[1] | {"judge/usd": 3.0}
+    assert stats == bills[0] | bills[1] | {
+        "judge/usd": 2.0,
+        "judge/faults/timeout": 1.0,
+        "judge/latency_p50_s": 3.0,
+        "judge/latency_p95_s": 9.0,
+        "judge/places": 16.0,
+        "judge/busy_share": pytest.approx((0.5 * 4 + 0.1 * 12) / 16),
+    }
 
 
 OPENAI = {"kind": "openai", "model": "gpt-4.1"}

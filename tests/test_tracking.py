@@ -3,13 +3,14 @@
 import asyncio
 import math
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
+from actors.config import EvidenceConfig, JudgeConfig, ServerConfig
 from rl import checkpoint
 from rl.alerts import AlertConfig, Collapsed, Limit
 from rl.config import EvaluationConfig, Recipe, RewardConfig, TrackingConfig
@@ -45,7 +46,23 @@ def test_counts_are_told_by_step_and_in_total():
 
 
 def test_a_service_that_counts_anew_has_counted_it_since():
-    assert step_metrics({"generator/calls": 100.0}, {"generator/calls": 3.0})["generator/calls"] == 3.0
+    assert step_metrics({"samplers/calls": 100.0}, {"samplers/calls": 3.0})["samplers/calls"] == 3.0
+
+
+@pytest.mark.parametrize("key", ["judge/calls", "judge/0-gpt-4.1/calls", "evidence/look/calls", "generator/calls"])
+def test_a_restarted_owner_that_lacks_the_last_counts_has_counted_nothing(key):
+    assert step_metrics({key: 100.0}, {key: 97.0})[key] == 0.0
+
+
+@pytest.mark.parametrize("service", ["judge/0-gpt-4.1", "evidence/look", "evidence/look/1-vlm"])
+def test_services_of_longer_names_have_states_totals_and_a_hit_rate(service):
+    states = {f"{service}/latency_p50_s": 0.5, f"{service}/busy_share": 0.2, f"{service}/places": 8.0}
+    before = {f"{service}/calls": 10.0, f"{service}/hits": 1.0} | states
+    now = {f"{service}/calls": 20.0, f"{service}/hits": 4.0, f"{service}/faults/timeout": 2.0} | states
+    metrics = step_metrics(before, now)
+    assert {key: metrics[key] for key in states} == states
+    assert (metrics[f"{service}/calls"], metrics[f"{service}/hit_rate"]) == (10.0, 0.3)
+    assert (metrics[f"{service}_total/calls"], metrics[f"{service}_total/faults/timeout"]) == (20.0, 2.0)
 
 
 def test_idle_shares_by_hand():
@@ -73,6 +90,12 @@ def test_throughput_is_for_each_device():
     on_gpus = replace(RECIPE, policy=policy, generator=generator)
     assert num_devices(on_gpus) == 5.0
     assert num_devices(RECIPE) == 2 + 1 + 1  # ranks, samplers, replicas
+    local = JudgeConfig(kind="vllm", model="owner/vlm", num_replicas=2, server=ServerConfig(gpus=2))
+    assert num_devices(replace(on_gpus, judge=local)) == 5.0 + 4
+    members = [asdict(local), {"scorer": "recipes.shapes.judge.score"}]
+    looks = {"vlm": EvidenceConfig(judge=local), "fn": EvidenceConfig("a.b", num_replicas=3, gpus_per_replica=0.5)}
+    judged = replace(on_gpus, judge=JudgeConfig(kind="ensemble", members=members), evidence=looks)
+    assert num_devices(judged) == 5.0 + 4 + 4 + 1.5
     metrics = {"rollout/samples": 100.0, "rollout/tokens": 5000.0, "policy/tokens": 4000.0, "policy/seconds": 2.0}
     rates = throughput(metrics, 10.0, on_gpus)
     assert rates["throughput/samples_per_s"] == 10.0
@@ -106,8 +129,9 @@ def test_an_alert_stops_the_run_with_a_checkpoint_and_the_run_can_go_on(tmp_path
     policy = FakePolicy()
     assert asyncio.run(checkpoint.resume(recipe, policy)) == 2
     assert [row["alerts/parse_rate_below"] for row in read_metrics(tmp_path)] == [0.0, 1.0]
-    asyncio.run(run(replace(recipe, num_steps=5), policy, FakeSampler(garbage=1.0), first_step=3))  # said once
-    assert [row["alerts/parse_rate_below"] for row in read_metrics(tmp_path)] == [0.0, 1.0, 1.0, 1.0, 1.0]
+    with pytest.raises(Collapsed):  # as bad as before, over a window of its own
+        asyncio.run(run(replace(recipe, num_steps=5), policy, FakeSampler(garbage=1.0), first_step=3))
+    assert [row["alerts/parse_rate_below"] for row in read_metrics(tmp_path)] == [0.0, 1.0, 0.0, 1.0]
 
 
 def test_an_alert_alone_stops_nothing_and_is_said_once(tmp_path):
