@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.append_log import AppendLog, GroupCommit
+from actors.calls import PATIENCE_S, ask, insist
 from actors.ledger import SAMPLES, Ledger, LedgerRow, next_attempt
 from actors.store import Store
 
-PATIENCE_S = 120.0
-"""How long a caller waits for a dead writer to come back."""
 _MAX_CONCURRENCY = 4096
 
 
@@ -40,20 +38,11 @@ class RemoteAppender:
 
     async def append(self, rows: Sequence[LedgerRow]) -> None:
         """Return once the rows are on disk. Raises OSError when they are not."""
-        deadline = time.monotonic() + PATIENCE_S
-        wait_s = 0.05
-        while True:
-            try:
-                return await self.actor.append.remote(rows)
-            except RayTaskError as error:
-                raise error.cause from error
-            except RayActorError as error:
-                if time.monotonic() > deadline:
-                    raise OSError(
-                        f"the ledger's writer did not come back within {PATIENCE_S:.0f} s: {error}"
-                    ) from error
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, 2.0)
+        try:
+            # A caller that is cancelled leaves the rows to be written: they tell of what was paid for.
+            await insist(lambda: asyncio.shield(ask(self.actor.append, rows)))
+        except RayActorError as error:
+            raise OSError(f"the ledger's writer did not come back within {PATIENCE_S:.0f} s: {error}") from error
 
 
 def start_ledger(folder: Path, *, store: Store | None = None) -> Ledger:

@@ -7,23 +7,19 @@ most, and an owner hands on hundreds (a hop takes about a millisecond). Split by
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.calls import ask, insist
 from actors.paid_call import PaidCalls
 from actors.retry import CallError, Fault
 
 MAX_CALLERS = 4096
 """Requests that wait in an owner at a time; further ones wait in Ray."""
-PATIENCE_S = 120.0
-"""How long a dead owner may take to come back before its callers give up."""
-SETTLED_S = 10.0
-"""An owner that was lost only after so long had been alive."""
 
 CLOSING_S = 60.0
 """How long requests under way at the end of a run may take: their answers are paid for anyhow."""
@@ -82,7 +78,7 @@ class Owner:
         here = NodeAffinitySchedulingStrategy(node, soft=False)
         options = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": MAX_CALLERS, "scheduling_strategy": here}
         actor = ray.remote(_Owner).options(**options).remote(make)
-        await _ask(actor.stats)
+        await ask(actor.stats)
         _running.append((node, actor))
         return cls(make, actor)
 
@@ -94,14 +90,20 @@ class Owner:
         if self._actor is None:
             return await self._calls().get(request, payload)
         actor = self._actor
-        return await _insist(lambda: _ask(actor.get, dict(request), payload))
+        return await self._insist(lambda: ask(actor.get, dict(request), payload))
 
     async def stats(self) -> dict[str, float]:
         """Return the owner's stats, the same for every process; without an actor those of this process."""
         if self._actor is None:
             return {} if self._local is None else self._local.stats()
         actor = self._actor
-        return await _insist(lambda: _ask(actor.stats))
+        return await self._insist(lambda: ask(actor.stats))
+
+    async def _insist(self, asking: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await insist(asking)
+        except RayActorError as error:
+            raise CallError(Fault("owner_lost", " ".join(str(error).split())[-300:])) from error
 
     def _calls(self) -> PaidCalls:
         if self._local is None:
@@ -110,30 +112,3 @@ class Owner:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_local": None}
-
-
-async def _insist(ask: Callable[[], Awaitable[Any]]) -> Any:
-    """Ask until the owner is alive."""
-    clock = asyncio.get_running_loop().time
-    alive_at = clock()
-    while True:
-        asked_at = clock()
-        try:
-            return await ask()
-        except RayActorError as error:
-            if clock() - asked_at > SETTLED_S:
-                alive_at = clock()
-            elif clock() - alive_at > PATIENCE_S:
-                raise CallError(Fault("owner_lost", " ".join(str(error).split())[-300:])) from error
-        await asyncio.sleep(0.2)
-
-
-async def _ask(method: Any, *arguments: Any) -> Any:
-    reference = method.remote(*arguments)
-    try:
-        return await reference
-    except asyncio.CancelledError:
-        ray.cancel(reference)
-        raise
-    except RayTaskError as error:
-        raise error.cause from error

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError
 
+from actors.calls import ask
 from actors.config import RolloutWorkersConfig
 from actors.ledger import Ledger
 from rollout.roles import Journey
@@ -65,7 +66,7 @@ class RolloutWorkers:
         Every group is committed to the ledger before it is handed over.
         """
         workers = cls(config, journey, ledger)
-        await asyncio.gather(*(_ask(slot.actor.stats) for slot in workers._slots))
+        await asyncio.gather(*(ask(slot.actor.stats) for slot in workers._slots))
         return workers
 
     async def roll_out(self, request: GroupRequest) -> Group:
@@ -80,7 +81,7 @@ class RolloutWorkers:
                 actor = slot.actor
                 slot.num_groups += 1
                 try:
-                    return await _ask(actor.roll_out, request)
+                    return await ask(actor.roll_out, request)
                 except RayActorError as error:
                     last = error
                     self._replace(slot, actor)
@@ -94,12 +95,16 @@ class RolloutWorkers:
     async def stats(self) -> dict[str, float]:
         """Return the journeys' stats, added up over the workers, and `rollout_workers/...`."""
         # A worker that is dead just now has nothing to tell; its counts are lost.
-        answers = await asyncio.gather(*(_ask(slot.actor.stats) for slot in self._slots), return_exceptions=True)
+        answers = await asyncio.gather(*(ask(slot.actor.stats) for slot in self._slots), return_exceptions=True)
         total: Counter[str] = Counter()
         for answer in answers:
             if isinstance(answer, dict):
                 total.update(answer)
-        return {**total, "rollout_workers/deaths": float(self._num_deaths)}
+        return {**total, **self.own_stats()}
+
+    def own_stats(self) -> dict[str, float]:
+        """Return `rollout_workers/...` alone, without asking a worker."""
+        return {"rollout_workers/deaths": float(self._num_deaths)}
 
     async def stop(self) -> None:
         """Kill the workers."""
@@ -111,14 +116,3 @@ class RolloutWorkers:
             self._num_deaths += 1
             ray.kill(dead)  # it may only be out of reach
             slot.actor = self._make.remote(*self._carried)
-
-
-async def _ask(method: Any, *arguments: Any) -> Any:
-    reference = method.remote(*arguments)
-    try:
-        return await reference
-    except asyncio.CancelledError:
-        ray.cancel(reference)
-        raise
-    except RayTaskError as error:
-        raise error.cause from error
