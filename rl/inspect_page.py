@@ -5,7 +5,6 @@ The page holds the samples as JSON and draws a few at a time by `inspect_page.js
 
 from __future__ import annotations
 
-import heapq
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -19,9 +18,9 @@ from actors.ledger import LedgerRow
 from actors.store import Store
 from rl.batch import has_variance
 from rl.config import Recipe, resolve_path
+from rl.inspect_choice import Shown, choose
 from rl.run_folder import advantages_of, groups_of, phase_of, recipe_of, steps_of
 from rl.thumbnails import Thumbnails
-from rollout.seeds import seed_of
 from rollout.types import Group, Phase
 
 DEFAULT_LIMIT = 2000
@@ -30,17 +29,6 @@ _KEPT = (
     *("parse_error", "scores", "rejudged", "extra", "failure", "seconds"),
 )
 """What a sample's card shows of its row as it is."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A group that the page shows."""
-
-    rows: Sequence[LedgerRow]
-    advantages: dict[int, float]
-    """By the sample's index; empty where nobody learned from the group."""
-    is_flat: bool
-    """Its rewards do not differ."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +51,7 @@ def write_page(
     limit: int = DEFAULT_LIMIT,
     overrides: Sequence[str] = (),
 ) -> Page:
-    """Write the page of a run's samples, of all phases or of one; of more than `limit` (0: none) an even choice.
+    """Write the page of a run's samples, of all phases or of one; of more than `limit` (0: none) a choice.
 
     Raises ValueError for a folder that holds no run or no such samples, and for an unknown phase.
     """
@@ -83,23 +71,6 @@ def write_page(
     )
     num_missing = sum(image.source is None for image in data["images"])
     return Page(out, num_shown, num_samples, num_missing, len(data["images"]))
-
-
-def choose(groups: Iterator[Shown], limit: int) -> tuple[list[Shown], int]:
-    """Return whole groups of `limit` samples at most (0: all), in their order, and the number of all samples.
-
-    The choice is even over the run and the same each time: groups with the lowest hash stay.
-    """
-    kept: list[tuple[int, int, Shown]] = []
-    num_samples = num_kept = 0
-    for place, group in enumerate(groups):
-        num_samples += len(group.rows)
-        num_kept += len(group.rows)
-        first = group.rows[0]
-        heapq.heappush(kept, (-seed_of(first["phase"], first["step"], first["task_id"]), place, group))
-        while limit and num_kept > limit and len(kept) > 1:
-            num_kept -= len(heapq.heappop(kept)[2].rows)
-    return [group for _, _, group in sorted(kept, key=lambda item: item[1])], num_samples
 
 
 def _groups(run_dir: Path, recipe: Recipe, phase: Phase | None) -> Iterator[Shown]:
@@ -162,7 +133,7 @@ def status_of(row: LedgerRow) -> str:
 def _about(groups: Sequence[Shown], num_shown: int, num_samples: int, recipe: Recipe) -> str:
     shown = f"{num_shown:,} samples of {len(groups):,} groups"
     if num_shown < num_samples:
-        shown += f", an even choice of all {num_samples:,} (--limit 0 shows every one)"
+        shown += f", those at the ends and an even choice of all {num_samples:,} (--limit 0 shows every one)"
     terms = " + ".join(f"{term.weight:g} {term.key}" for term in recipe.reward.terms)
     return f"{shown}. Reward: {terms}. Advantages are those of training steps."
 

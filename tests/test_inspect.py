@@ -12,7 +12,8 @@ from PIL import Image
 from actors.store import Store
 from rl.batch import learnable, make_batch
 from rl.cli import main
-from rl.inspect_page import Shown, choose, write_page
+from rl.inspect_choice import Shown, choose
+from rl.inspect_page import write_page
 from rl.thumbnails import Thumbnails
 from rollout.types import Evidence, Failure, Group, Response, Reward, Sample, Scores, Stage, Task
 from tests.finished_run import GROUPS, NUM_STEPS, N, add_rows, finished_run
@@ -151,6 +152,39 @@ def test_the_choice_is_of_whole_groups_in_order_and_the_same_each_time():
     assert choose(iter(groups), 402)[0] == chosen
     assert choose(iter(groups), 0) == (groups, 2000)
     assert choose(iter(groups), 1) == (choose(iter(groups), 4)[0], 2000)  # one group at least
+
+
+def told(step, number, **changes):
+    """Return a group of an ordinary run: rewards around the middle, small gains, a judge that is sure."""
+    plain = {"phase": "train", "step": step, "task_id": f"task-{number}", "failure": None, "rejudged": None}
+    level = 0.4 + number / 100
+    row = plain | {
+        "reward": {"total": level},
+        "scores": {"semantics": 5.0 + level, "quality": 5.0, "spread": 0.0},
+        "baseline": {"semantics": 5.0, "quality": 5.0, "spread": 0.0},
+    }
+    return Shown([row, row, row, row | changes], {}, False)
+
+
+def test_failures_and_extremes_of_a_long_run_are_always_shown():
+    wide = {"semantics": 5.5, "quality": 5.0, "spread": 4.0}
+    unusual = {
+        77: told(77, 2, failure={"stage": "judge", "error": "503"}, reward=None, scores=None),
+        311: told(311, 2, reward={"total": -1.0}),
+        312: told(312, 2, reward={"total": 1.0}),
+        640: told(640, 2, scores={"semantics": 10.0, "quality": 10.0, "spread": 0.0}),
+        641: told(641, 2, rejudged=wide),
+    }
+    groups = [unusual.get(step, told(step, 2)) if n == 2 else told(step, n) for step in range(1000) for n in range(5)]
+    chosen, num_samples = choose(iter(groups), 400)
+    assert num_samples == 20_000
+    assert len(chosen) == 100
+    assert [group for group in chosen if group in unusual.values()] == list(unusual.values())
+    lost = [told(step, 1, failure={"stage": "generate", "error": "no"}) for step in range(1000)]
+    outage, _ = choose(iter([*groups, *lost]), 400)
+    num_lost = sum(group.rows[-1]["failure"] is not None for group in outage)
+    assert 10 <= num_lost < 50  # an outage does not fill the page
+    assert [group for group in outage if group in list(unusual.values())[1:]] == list(unusual.values())[1:]
 
 
 def test_wrong_input_is_said_in_one_line(run, tmp_path, capsys):
