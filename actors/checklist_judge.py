@@ -12,7 +12,7 @@ from actors.rubric_judge import ask_all, repeated
 from rewards.agreement import over_repeats
 from rewards.checklist import failed_questions, render_checklist, render_questions, share_of_yes
 from rewards.rubric import combine, describe_images
-from rollout.concurrency import all_of
+from rollout.concurrency import all_settled
 from rollout.types import CompareRequest, ScoreRequest, Scores
 
 
@@ -54,9 +54,12 @@ class ChecklistJudge:
         return over_repeats([_look(made["questions"], *pair) for pair in zip(answers[::2], answers[1::2], strict=True)])
 
     async def compare(self, request: CompareRequest) -> tuple[Scores, Scores]:
-        """Return the scores of the old and the new attempt, each looked at by itself with the same questions."""
+        """Return the scores of the old and the new attempt, each looked at by itself with the same questions.
+
+        Side by side it sees nothing: these are two calls of `score` (`actors.judge.sees_both`).
+        """
         attempts = [ScoreRequest(request.before, image, request.instruction) for image in (request.old, request.new)]
-        old, new = await all_of(map(self.score, attempts))
+        old, new = await all_settled(map(self.score, attempts))
         return old, new
 
     async def stats(self) -> dict[str, float]:

@@ -57,7 +57,10 @@ class EmbeddedJudge:
             raise JudgeError(f"no_image: {error}") from error
 
     async def compare(self, request: CompareRequest) -> tuple[Scores, Scores]:
-        """Return the scores of the old and the new attempt, each looked at by itself. Raises `JudgeError`."""
+        """Return the scores of the old and the new attempt, each looked at by itself. Raises `JudgeError`.
+
+        Side by side it sees nothing: these are two calls of `score` (`actors.judge.sees_both`).
+        """
         looks = (ScoreRequest(request.before, image, request.instruction) for image in (request.old, request.new))
         old, new = await all_of(map(self.score, looks))
         return old, new

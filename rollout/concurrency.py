@@ -1,10 +1,12 @@
-"""Wait for many coroutines and let none outlive the others."""
+"""Wait for many coroutines: none outlives the others, or, where answers are paid for, none ends another."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
+
+from rollout.roles import BudgetSpent
 
 Result = TypeVar("Result")
 
@@ -17,3 +19,15 @@ async def all_of(coroutines: Iterable[Coroutine[Any, Any, Result]]) -> list[Resu
     except* Exception as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+async def all_settled(coroutines: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """Await all, in their order, also after an error: what is in flight is paid for, and kept once it is there.
+
+    The first error in that order is raised as it is, a `BudgetSpent` before any other. Cancelled itself, it cancels.
+    """
+    answers = await asyncio.gather(*coroutines, return_exceptions=True)
+    errors = [answer for answer in answers if isinstance(answer, BaseException)]
+    for error in sorted(errors, key=lambda error: not isinstance(error, BudgetSpent)):
+        raise error
+    return [answer for answer in answers if not isinstance(answer, BaseException)]

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
-from rollout.concurrency import all_of
+from rollout.concurrency import all_of, all_settled
 from rollout.critic import CritiqueError, parse_critique, render_messages
 from rollout.roles import BudgetSpent, Generator, Judge, Observer, Sampler
 from rollout.seeds import seed_of
@@ -34,6 +35,10 @@ from rollout.types import (
     Stage,
     Task,
 )
+
+
+class EvidenceError(Exception):
+    """A piece of evidence beside the judge's scores could not be gathered; says which, and why."""
 
 
 class Regenerate(StrEnum):
@@ -61,7 +66,10 @@ class Baseline(StrEnum):
     JUDGE = "judge"
     """The recorded attempt, scored now by the same judge in a call of its own (paid for once a task)."""
     SIDE_BY_SIDE = "side_by_side"
-    """Both images, scored in one call that sees them side by side."""
+    """Both images, scored in one call that sees them side by side: for judges that are asked by the rubric of scores.
+
+    A check-list, and a function, looks at one image at a time: for them it would be JUDGE by another name.
+    """
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,8 @@ class SingleStep:
         except BudgetSpent:
             raise
         except Exception as error:
-            failure = Failure(journey.stage, f"{type(error).__name__}: {error}"[:500])
+            stage = Stage.EVIDENCE if isinstance(error, EvidenceError) else journey.stage
+            failure = Failure(stage, f"{type(error).__name__}: {error}"[:500])
         return Sample(task.id, index, seed, evidence, reward, failure, journey.seconds)
 
     def _request(self, task: Task, seed: int) -> SampleRequest:
@@ -124,8 +133,8 @@ class SingleStep:
         assert evidence.image is not None
         task = evidence.task
         look = ScoreRequest(task.before, evidence.image, task.instruction)
-        observed = [observer.observe(look) for observer in self.observers.values()]
-        (rejudged, scores), *seen = await all_of([self._scores(task, look), *observed])
+        observed = [_observe(name, observer, look) for name, observer in self.observers.items()]
+        (rejudged, scores), *seen = await all_settled([self._scores(task, look), *observed])
         extra = dict(zip(self.observers, seen, strict=True))
         return replace(evidence, scores=scores, rejudged=rejudged, extra=extra)
 
@@ -134,7 +143,7 @@ class SingleStep:
         if self.baseline is Baseline.SIDE_BY_SIDE:
             return await self.judge.compare(CompareRequest(task.before, task.after, look.after, task.instruction))
         if self.baseline is Baseline.JUDGE:
-            old, new = await all_of(map(self.judge.score, (replace(look, after=task.after), look)))
+            old, new = await all_settled(map(self.judge.score, (replace(look, after=task.after), look)))
             return old, new
         return None, await self.judge.score(look)
 
@@ -144,6 +153,15 @@ def lost_group(request: GroupRequest, error: str) -> Group:
     task, failure = request.task, Failure(Stage.WORKER, error)
     seeds = [seed_of(request.seed, task.id, i) for i in range(request.n)]
     return Group(task, tuple(Sample(task.id, i, seed, None, None, failure) for i, seed in enumerate(seeds)))
+
+
+async def _observe(name: str, observer: Observer, look: ScoreRequest) -> Any:
+    try:
+        return await observer.observe(look)
+    except BudgetSpent:
+        raise
+    except Exception as error:
+        raise EvidenceError(f"{name}: {error}") from error
 
 
 async def _reward(function: Callable[[Evidence], Reward | Awaitable[Reward]], evidence: Evidence) -> Reward:

@@ -91,6 +91,8 @@ class Stage(StrEnum):
     SAMPLE = "sample"
     GENERATE = "generate"
     JUDGE = "judge"
+    EVIDENCE = "evidence"
+    """What a reward needs beside the judge's scores; the error names which."""
     REWARD = "reward"
 
 

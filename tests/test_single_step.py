@@ -8,7 +8,7 @@ import pytest
 from rewards.compose import TermConfig, WeightedSum
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.single_step import Baseline, Regenerate, SingleStep
-from rollout.types import GroupRequest, SamplingParams, Stage
+from rollout.types import Failure, GroupRequest, SamplingParams, Stage
 from tests.fakes import GOOD, PHRASINGS, FakeGenerator, FakeJudge, FakeSampler, make_task
 
 REWARD = WeightedSum(
@@ -139,7 +139,31 @@ def test_further_evidence_is_gathered_beside_the_judge_and_its_failure_is_the_sa
     group = roll_out(replace(journey(), observers={"ocr": Reader()}), n=16)
     seen = [sample.evidence.extra for sample in group.valid]
     assert {"ocr": {"text": f"image of {PHRASINGS[0]}"}} in seen
-    assert {sample.failure.stage for sample in group.samples if sample.failure} == {Stage.JUDGE}
+    failures = {sample.failure for sample in group.samples if sample.failure}
+    assert failures == {Failure(Stage.EVIDENCE, "EvidenceError: ocr: no text in it")}
+
+
+@pytest.mark.parametrize("error", [JudgeError("down"), BudgetSpent("spent")])
+def test_what_is_paid_for_and_in_flight_is_waited_for_when_something_beside_it_fails(error):
+    done = []
+
+    class Failing:
+        async def observe(self, request):
+            raise JudgeError("no text in it")
+
+    class Slow(FakeJudge):
+        async def score(self, request):
+            await asyncio.sleep(0.01)
+            done.append(request)
+            raise error
+
+    asked = replace(journey(judge=Slow()), baseline=Baseline.JUDGE, observers={"ocr": Failing()})
+    if isinstance(error, BudgetSpent):
+        with pytest.raises(BudgetSpent):
+            roll_out(asked, n=1)
+    else:
+        assert {sample.failure.stage for sample in roll_out(asked, n=1).samples if sample.failure} == {Stage.JUDGE}
+    assert len(done) == 2, "the recorded attempt and the new one"
 
 
 def test_a_spent_budget_is_no_failure_of_a_sample():
