@@ -16,6 +16,7 @@ from actors.openai_asker import check_asker, start_asker
 from actors.rubric_judge import RubricJudge, RubricPrompts
 from rollout.concurrency import all_of
 from rollout.roles import Judge
+from rollout.single_step import Baseline
 
 
 async def start_judge(
@@ -52,6 +53,23 @@ def check_judge(config: JudgeConfig) -> None:
             check_asker(asked)
         elif asked.kind == "ensemble":
             check_judge(asked)
+
+
+def sees_both(config: JudgeConfig) -> bool:
+    """Say whether a judge looks at two attempts side by side; others compare them in two calls of their own."""
+    if config.kind == "ensemble":
+        return all(map(sees_both, member_configs(config)))
+    return config.kind in ("openai", "vllm") and config.rubric == "scores"
+
+
+def check_baseline(baseline: Baseline, config: JudgeConfig) -> None:
+    """Raise ValueError where attempts are to be judged side by side by a judge that cannot."""
+    if baseline is Baseline.SIDE_BY_SIDE and not sees_both(config):
+        raise ValueError(
+            "rollout.baseline=side_by_side: this judge (an embedded scorer, a check-list, or an ensemble with one) "
+            "looks at one image at a time; use rollout.baseline=judge, or judges of kind openai or vllm with "
+            "rubric scores"
+        )
 
 
 def describe_judge(config: JudgeConfig) -> dict[str, str]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from actors.bill import Books
 from actors.config import EvidenceConfig
-from actors.judge import describe_judge, start_judge
+from actors.judge import check_judge, start_judge
 from actors.owner import Owner
 from actors.paid_call import PaidCalls
 from actors.pool import Pool, deploy, pool_name, replica_options
@@ -47,9 +47,12 @@ async def start_observers(
 
 
 def check_evidence(name: str, config: EvidenceConfig) -> None:
-    """Raise ValueError where a function or a judge's prompt is missing."""
+    """Raise ValueError where a function is missing, or what a judge needs: a prompt, a model, a key."""
     if config.judge is not None:
-        describe_judge(config.judge)
+        try:
+            check_judge(config.judge)
+        except ValueError as error:
+            raise ValueError(f"evidence.{name}: {error}") from error
         return
     try:
         _load(config.fn)

@@ -16,7 +16,7 @@ from rich.table import Table
 from actors.cluster import ray_cluster
 from actors.config import EvidenceConfig
 from actors.generator import Generator
-from actors.judge import check_judge, describe_judge, start_judge
+from actors.judge import check_baseline, check_judge, describe_judge, start_judge
 from actors.ledger import Ledger, began
 from actors.ledger_table import compact
 from actors.ledger_writer import start_ledger
@@ -92,6 +92,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> Plan:
     model_path(recipe.policy.model, "policy.model")
     model_path(recipe.generator.model, "generator.model")
     check_judge(recipe.judge)
+    check_baseline(Baseline(recipe.rollout.baseline), recipe.judge)
     prompt = resolve_path(recipe.rollout.prompt)
     if not prompt.is_file():
         raise ValueError(f"rollout.prompt is {recipe.rollout.prompt}: there is no such file")

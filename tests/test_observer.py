@@ -100,6 +100,17 @@ def test_a_function_that_cannot_be_used_is_said_before_anything_starts(fn, messa
         check_evidence("it", EvidenceConfig(fn=fn))
 
 
+def test_a_second_judge_without_its_key_is_said_before_anything_starts(monkeypatch):
+    monkeypatch.delenv("SECOND_KEY", raising=False)
+    settings = [
+        "reward=[{fn: tests.foreign_rewards.beauty, weight: 1}]",
+        "evidence.aesthetic.judge={kind: openai, model: gpt-4.1, api_key_env: SECOND_KEY}",
+    ]
+    chosen = load_recipe(REPO / "recipes" / "critic_grpo.yaml", settings)
+    with pytest.raises(ValueError, match=r"^evidence\.aesthetic: .*SECOND_KEY"):
+        needed_evidence(chosen, TRAITS)
+
+
 def recipe(**evidence):
     settings = [f"evidence.{name}.fn={__name__}.{fn}" for name, fn in evidence.items()]
     term = "{fn: tests.foreign_rewards.beauty, weight: 1}"

@@ -10,8 +10,9 @@ from PIL import Image
 
 from actors.append_log import read_log
 from actors.config import JudgeConfig
-from actors.judge import check_judge, start_judge
+from actors.judge import check_baseline, check_judge, start_judge
 from actors.store import Store
+from rollout.single_step import Baseline
 from rollout.types import CompareRequest, ScoreRequest
 
 BOUND = 60
@@ -155,3 +156,27 @@ def test_a_judge_that_cannot_work_is_said_at_the_start(tmp_path, settings, messa
         check_judge(config)
     with pytest.raises(ValueError, match=message):
         asyncio.run(start_judge(config, tmp_path))
+
+
+ASKED = {"kind": "openai", "model": "gpt-4.1"}
+SCORER = {"scorer": "recipes.shapes.judge.score"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_able"),
+    [
+        (ASKED, True),
+        (ASKED | {"rubric": "checklist"}, False),
+        (SCORER, False),
+        ({"kind": "ensemble", "members": [ASKED, ASKED]}, True),
+        ({"kind": "ensemble", "members": [ASKED, SCORER]}, False),
+    ],
+)
+def test_side_by_side_is_for_judges_that_see_both_attempts(settings, is_able):
+    config = JudgeConfig(**settings)
+    for baseline in Baseline:
+        if is_able or baseline is not Baseline.SIDE_BY_SIDE:
+            check_baseline(baseline, config)
+        else:
+            with pytest.raises(ValueError, match="looks at one image at a time"):
+                check_baseline(baseline, config)
