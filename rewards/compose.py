@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
 import traceback
@@ -13,6 +12,9 @@ from typing import Any
 
 from rewards.functions import FunctionError, is_own, load_function, name_of
 from rollout.types import Evidence, Reward
+
+_RESERVED = ("mean", "std", "group", "group_std", "total", "advantage")
+"""Names in `reward/...` and in the table of rescored samples; a term `group` would make a `group_std`."""
 
 RewardFunction = Callable[[Evidence], Any]
 """Returns a float, or a coroutine of one where it is `async def`."""
@@ -93,16 +95,20 @@ class WeightedSum:
         function = self._functions[term.key]
         try:
             value = function(evidence)
-            if inspect.iscoroutine(value) and inspect.iscoroutinefunction(function):
-                value = asyncio.run(value)
         except Exception as error:
             raise RewardError("raised", term.fn, raised(error)) from error
         return checked(value, term.fn)
 
 
 def check_names(terms: Sequence[TermConfig]) -> None:
-    """Raise ValueError where two terms have one name."""
+    """Raise ValueError where two terms have one name, or one has the name of a metric that is not its own."""
     keys = [term.key for term in terms]
+    for key in keys:
+        if key in _RESERVED or key.removesuffix("_std") in {*keys} - {key}:
+            raise ValueError(
+                f"a reward term cannot be called {key}: metrics and tables have that name already (taken are "
+                f"{', '.join(_RESERVED)}, and another term's name with _std); set another `name`"
+            )
     if len(set(keys)) != len(keys):
         raise ValueError(f"reward terms need distinct names, found {keys}; set `name` on one of them")
 
@@ -142,12 +148,16 @@ def weighted_total(terms: Mapping[str, float], weights: Mapping[str, float]) -> 
 
 
 def weighted_mean(terms: Mapping[str, float], weights: Mapping[str, float]) -> float:
-    """Return the mean of the terms that have a weight: in [0, 1] for terms in [0, 1].
+    """Return the mean of the terms that have a weight: in [0, 1] for terms in [0, 1] and weights above 0.
+
+    A term with a weight below 0 is a penalty: the sum is divided by what the weights amount to, whatever their sign.
 
     >>> round(weighted_mean({"format": 1, "accuracy": 1, "gain": 0.5}, {"accuracy": 0.1, "gain": 0.4}), 3)
     0.6
+    >>> weighted_mean({"gain": 0.5, "length": 1.0}, {"gain": 0.5, "length": -0.5})
+    -0.25
     """
-    return weighted_total({name: terms[name] for name in weights}, weights) / math.fsum(weights.values())
+    return weighted_total({name: terms[name] for name in weights}, weights) / math.fsum(map(abs, weights.values()))
 
 
 def import_function(path: str) -> RewardFunction:

@@ -117,7 +117,7 @@ class RewardConfig:
     """Weighted terms; `recipes/reward/*.yaml` are named sets."""
 
     terms: list[TermConfig] = field(default_factory=list)
-    replaced: dict[str, Any] = field(default_factory=dict)
+    replaced: dict[str, Any] = field(default_factory=dict, compare=False)
     """Written by the reader: what a named set changed elsewhere, by key, as it would be without the set."""
 
 
@@ -248,7 +248,7 @@ class Recipe:
             raise ValueError(f"max_staleness is {self.max_staleness}; expected 0 (on-policy) or more")
         if not self.reward.terms:
             raise ValueError("the recipe has no reward; add `reward: released` or a list of terms")
-        if sum(term.weight for term in self.reward.terms if not term.is_format) <= 0:
+        if not any(term.weight for term in self.reward.terms if not term.is_format):
             raise ValueError("the reward's terms beside the format weigh nothing; evaluation needs one that does")
         if self.rollout.refill_zero_variance and not self.algorithm.filter_zero_variance:
             raise ValueError(

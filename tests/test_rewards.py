@@ -151,8 +151,21 @@ def test_a_term_that_gives_no_number_is_named(name, kind, message):
     assert caught.match(message)
 
 
-def test_an_async_term_is_awaited():
-    assert WeightedSum([TermConfig("tests.test_rewards.patient_reward")])(evidence()).total == 0.25
+@pytest.mark.parametrize("name", ["mean", "std", "group", "group_std", "total", "advantage", "other_std"])
+def test_a_term_takes_no_name_that_metrics_and_tables_have_already(name):
+    terms = [TermConfig("rewards.format.is_parsed", name="other"), TermConfig("rewards.accuracy.is_right", name=name)]
+    with pytest.raises(ValueError, match=f"a reward term cannot be called {name}: .* set another `name`"):
+        WeightedSum(terms)
+
+
+def test_a_penalty_neither_turns_the_evaluation_round_nor_makes_it_infinite():
+    weights = {"gain": 0.5, "length": -0.5}
+    assert weighted_mean({"gain": 0.5, "length": 0.25}, weights) == 0.125
+    assert weighted_mean({"gain": 1.0, "length": 0.0}, {"gain": 0.25, "length": -0.75}) == 0.25
+    terms = "[{fn: rewards.stepwise.mean_gain, weight: 0.1}, {fn: a.b, weight: -0.3}]"
+    assert recipe_with(terms).reward.terms[1].weight == -0.3
+    with pytest.raises(ValueError, match="weigh nothing"):
+        recipe_with("[{fn: rewards.stepwise.mean_gain, weight: 0.0}]")
 
 
 @pytest.mark.parametrize("value", [True, np.bool_(1), "1", None, np.nan, 10**400, np.float32("inf"), np.ones(2)])
