@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from rewards.agreement import COMBINATIONS
 
 if TYPE_CHECKING:
-    from actors.judge_config import JudgeConfig
+    from actors.judge_config import EndpointConfig, JudgeConfig
 
 _ASKS = ("openai", "vllm")
 _PRICES = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
@@ -68,7 +69,7 @@ def check_budget(config: JudgeConfig) -> None:
         )
     if config.budget_usd and config.kind != "openai":
         raise ValueError(f"judge.kind={config.kind!r} costs no US dollars: give it budget_calls, not budget_usd")
-    sellers = config.endpoints or [config]
+    sellers: Sequence[EndpointConfig | JudgeConfig] = config.endpoints or [config]
     free = [number for number, one in enumerate(sellers) if not any(getattr(one, name) for name in _PRICES)]
     if config.budget_usd and free:
         where = f"judge.endpoints.{free[0]}" if config.endpoints else "judge"
