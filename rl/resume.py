@@ -38,7 +38,9 @@ SERVICE_MAY_CHANGE = frozenset(
         "max_concurrency",
         "timeout_s",
         "num_attempts",
-        "server",
+        "gpus",
+        "port",
+        "start_timeout_s",
     }
 )
 """Keys of generator, judge (an ensemble's members too) and evidence: who is asked, how fast, and for how much."""
@@ -47,17 +49,37 @@ _SERVICES = ("generator", "judge", "evidence")
 
 def forbidden_changes(saved: Run, recipe: Run) -> list[str]:
     """Return the keys, dotted, in which a recipe differs from the one that its run was started with."""
-    return sorted(key for key in _differing(asdict(saved), asdict(recipe)) if not may_change(key))
+    old, new = asdict(saved), asdict(recipe)
+    forbidden = {key for key in _differing(old, new) if not may_change(key)}
+    return sorted(forbidden | set(_other_models(old, new)))
 
 
 def may_change(key: str) -> bool:
     """Say whether a resumed run may set a key anew.
 
-    >>> may_change("judge.members.1.budget_usd"), may_change("judge.model"), may_change("rollout.n")
+    >>> may_change("judge.members.1.budget_usd"), may_change("judge.server.dtype"), may_change("rollout.n")
     (True, False, False)
     """
     section, *rest = key.split(".")
     return section in MAY_CHANGE or (section in _SERVICES and not SERVICE_MAY_CHANGE.isdisjoint(rest))
+
+
+def _other_models(old: Any, new: Any, key: str = "") -> Iterator[str]:
+    """Yield the keys of endpoints that know the model by a name that none had: an endpoint may come, no other model."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        if (old.get("endpoints") or new.get("endpoints")) and not _models(new) <= _models(old):
+            yield f"{key}.endpoints.model"
+        for name in (old.keys() & new.keys()) - {"endpoints"}:
+            yield from _other_models(old[name], new[name], f"{key}.{name}".lstrip("."))
+    elif isinstance(old, list) and isinstance(new, list):
+        for place, (first, second) in enumerate(zip(old, new, strict=False)):
+            yield from _other_models(first, second, f"{key}.{place}")
+
+
+def _models(settings: dict[str, Any]) -> set[str]:
+    """Return the names by which the endpoints of a judge know its model."""
+    own = settings.get("model") or ""
+    return {endpoint.get("model") or own for endpoint in settings.get("endpoints") or ()} or {own}
 
 
 def _differing(one: Any, other: Any, key: str = "") -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,8 @@ from rich.table import Table
 from actors.cluster import ray_cluster
 from actors.config import EvidenceConfig
 from actors.generator import Generator
-from actors.judge import check_baseline, check_judge, describe_judge, start_judge
+from actors.judge import check_baseline, check_judge, start_judge
+from actors.judge_settings import member_configs
 from actors.ledger import Ledger, began
 from actors.ledger_table import compact
 from actors.ledger_writer import start_ledger
@@ -33,6 +34,7 @@ from rl.config import Recipe, resolve_path
 from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.evidence import idle_evidence, needed_evidence
 from rl.loop_watch import watch_loop
+from rl.provenance import sources_of
 from rl.report import table_rows, write_report
 from rl.run_start import check_run_dir, explain, model_path
 from rl.stream import RolloutsFailed, RolloutStream
@@ -55,12 +57,14 @@ class Stack:
     journey: SingleStep
     workers: RolloutWorkers
     ledger: Ledger
+    has_counts_in_workers: bool = False
+    """A service is made in each worker (num_replicas: 0), and counted there."""
 
     async def stats(self) -> dict[str, float]:
         """Return what the services have counted since the start, keyed `service/name`."""
-        counts = await self.workers.stats() | await self.samplers.stats()
+        counts = await self.workers.stats() if self.has_counts_in_workers else self.workers.own_stats()
         # An owner counts for all workers: added up over them, its counts would be there once for each.
-        return counts | await self.journey.stats()
+        return counts | await self.samplers.stats() | await self.journey.stats()
 
 
 @dataclass(frozen=True)
@@ -98,9 +102,9 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> Plan:
         raise ValueError(f"rollout.prompt is {recipe.rollout.prompt}: there is no such file")
     template = prompt.read_text(encoding="utf-8")
     render_messages(template, training[0])
-    check_run_dir(recipe, is_resumed)
     reward = RewardRunner(recipe.reward.terms)
     evidence = needed_evidence(recipe, reward.check())
+    check_run_dir(recipe, is_resumed, sources_of(recipe))
     return Plan(recipe, training, heldout, template, reward, evidence, is_resumed)
 
 
@@ -108,7 +112,7 @@ async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
     """Train the critic of a recipe and show what it learned."""
     console = console or Console(highlight=False, soft_wrap=True)
     recipe, run_dir = plan.recipe, Path(plan.recipe.run_dir)
-    explain(recipe, {"judge": describe_judge(recipe.judge)})
+    explain(recipe, sources_of(recipe))
     start = time.monotonic()
     console.print(
         f"[bold]{recipe.name}[/]  {len(plan.training)} tasks, {len(plan.heldout)} held out; starting the actors ..."
@@ -221,7 +225,15 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
         )
         ledger = start_ledger(Path(recipe.run_dir) / "ledger", store=Store(store_root))
         workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
-        yield Stack(policy, samplers, journey, workers, ledger)
+        yield Stack(policy, samplers, journey, workers, ledger, has_local_service(recipe, plan.evidence))
+
+
+def has_local_service(recipe: Recipe, evidence: Mapping[str, EvidenceConfig]) -> bool:
+    """Say whether one of the services is made where it is asked, without an owner for the run."""
+    judges = [recipe.judge, *(config.judge for config in evidence.values() if config.judge is not None)]
+    asked = [member for judge in judges for member in (member_configs(judge) or [judge])]
+    functions = [config for config in evidence.values() if config.judge is None]
+    return any(service.num_replicas == 0 for service in [recipe.generator, *asked, *functions])
 
 
 def _print_closing(console: Console, recipe: Recipe, changes: dict[str, Change], seconds: float) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rl.config import REPO, Run, resolve_path
+from rl.provenance import changes
 from rl.recipe_file import load_as, to_yaml
 from rl.resume import forbidden_changes
 
@@ -27,8 +28,11 @@ def model_path(name: str, key: str) -> str:
     return name
 
 
-def check_run_dir(recipe: Run, is_resumed: bool) -> None:
-    """Raise ValueError when a run's folder is another run's, or holds none to resume."""
+def check_run_dir(recipe: Run, is_resumed: bool, sources: Mapping[str, Any] | None = None) -> None:
+    """Raise ValueError when a run's folder is another run's, or holds none to resume, or one of other sources.
+
+    `sources` are those of `rl.provenance`, where a run has some.
+    """
     run_dir = Path(recipe.run_dir)
     saved = run_dir / "recipe.yaml"
     if (run_dir / "metrics.jsonl").exists() and not is_resumed:
@@ -39,16 +43,24 @@ def check_run_dir(recipe: Run, is_resumed: bool) -> None:
         raise ValueError(f"{run_dir} holds no run to resume")
     if changed := forbidden_changes(load_as(type(recipe), saved), recipe):
         raise ValueError(f"{run_dir} was started with another {', '.join(changed)}; resume with the same recipe")
+    explained = run_dir / "versions.json"
+    if sources and explained.exists() and (new := list(changes(json.loads(explained.read_text()), sources))):
+        raise ValueError(f"{run_dir} cannot be resumed: {'; '.join(new)}; put it back as it was, or start another run")
 
 
 def explain(recipe: Run, more: Mapping[str, Any] | None = None) -> None:
-    """Write what the run can be explained by: resolved recipe, versions, commit, and `more`."""
+    """Write what the run can be explained by: resolved recipe, versions, commit, and `more`.
+
+    `versions.json` is that of the newest start; `versions-<number>.json` stay, one for each start of the run.
+    """
     run_dir = Path(recipe.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
     versions: dict[str, Any] = {package: version(package) for package in _PACKAGES}
     versions |= {"python": platform.python_version(), "commit": _commit(), **(more or {})}
-    (run_dir / "versions.json").write_text(json.dumps(versions, indent=1))
+    number = len(list(run_dir.glob("versions-*.json")))
+    for name in (f"versions-{number}.json", "versions.json"):
+        (run_dir / name).write_text(json.dumps(versions, indent=1))
 
 
 def _commit() -> str:
