@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib
 import inspect
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.retry import CallError, Fault, RetryPolicy
 from actors.service import Pooled
 from actors.store import Store
+from rewards.functions import FunctionError, anchored, load_function
 from rewards.rubric import RubricError, check_scores
 from rollout.concurrency import all_of
 from rollout.roles import JudgeError
@@ -80,6 +81,8 @@ async def start_embedded_judge(
 ) -> EmbeddedJudge:
     """Deploy the pool `service` and return its judge. Raises ValueError for a scorer that cannot be imported."""
     root = str(Path(store_root).absolute())
+    # Actors do not share the driver's working folder.
+    config = replace(config, scorer=anchored(config.scorer, Path.cwd()))
     identity = scorer_identity(config.scorer)
     pool = await deploy(
         pool_name(service, root),
@@ -132,20 +135,22 @@ class EmbeddedReplica:
 
 
 def load_scorer(path: str) -> Scorer:
-    """Import `package.module.function`. Raises ValueError that says what is missing."""
-    module, _, name = path.rpartition(".")
-    if not module:
-        raise ValueError(f"judge.scorer is {path!r}: give an import path like recipes.shapes.judge.score")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"judge.scorer {path} cannot be imported: {error}") from error
+    """Return the function that a recipe names. Raises ValueError that says what is missing."""
+    with _explained(path):
+        return load_function(path)
 
 
 def scorer_identity(path: str) -> str:
-    """Return the scorer's path with a digest of its module's source, for cache keys.
-
-    What the module imports is not in it: after a change there, start with a new store.
-    """
-    source = inspect.getsource(inspect.getmodule(load_scorer(path)) or load_scorer(path))
+    """Return the scorer's path with a digest of its module's source, for cache keys. Raises ValueError."""
+    with _explained(path):
+        function = load_function(path)
+    source = inspect.getsource(inspect.getmodule(function) or function)
     return f"{path}@{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (FunctionError, ImportError) as error:
+        raise ValueError(f"judge.scorer is {path!r}: {error}") from error

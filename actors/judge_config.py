@@ -86,7 +86,7 @@ class JudgeConfig:
     server: ServerConfig = field(default_factory=ServerConfig)
     """vllm: the servers, num_replicas of them."""
     scorer: str = ""
-    """embedded: import path of `score(before, after, instruction) -> Scores`."""
+    """embedded: `score(before, after, instruction) -> Scores`, by import path or in a file (`./mine.py:score`)."""
     model: str = ""
     """openai: model name at the endpoint; vllm: folder or hub id of a vision-language model."""
     base_url: str | None = None

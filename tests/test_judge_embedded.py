@@ -75,7 +75,26 @@ def test_a_scorer_that_fails_gives_no_scores_and_is_asked_once(tmp_path, scorer,
     assert len(seen) <= 1
 
 
-@pytest.mark.parametrize("path", ["", "reddest", "no.such.module", "actors.judge.no_such_function"])
+def test_a_scorer_may_be_in_a_file_of_the_working_folder(tmp_path, monkeypatch):
+    source = (
+        "from rollout.types import Scores\n\ndef by_size(before, after, text):\n    return Scores(after.width, 3)\n"
+    )
+    (tmp_path / "mine.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+
+    async def scenario():
+        judge = await start(tmp_path, "./mine.py:by_size")
+        image = Store(tmp_path).put_image(Image.new("RGB", (8, 4)))
+        return judge.identity, await judge.score(ScoreRequest(None, image, "a box"))
+
+    identity, scores = asyncio.run(scenario())
+    assert (scores.semantics, scores.quality) == (8, 3)
+    assert identity.startswith(f"{tmp_path}/mine.py:by_size@")
+
+
+@pytest.mark.parametrize(
+    "path", ["", "./no_such_file.py:score", "reddest", "no.such.module", "actors.judge.no_such_function"]
+)
 def test_a_scorer_that_cannot_be_imported_is_said_at_the_start(tmp_path, path):
     with pytest.raises(ValueError, match=r"judge\.scorer"):
         asyncio.run(start(tmp_path, path))
