@@ -173,9 +173,9 @@ class EvidenceConfig:
     cpus_per_replica: float = 0.1
     """Ray's logical CPUs."""
     max_concurrency: int = 8
-    """fn: calls in flight in one replica, each in a thread."""
+    """fn of ours: calls in flight in one replica, each in a thread. Another has a process, and one call at a time."""
     timeout_s: float = 120.0
-    """fn: deadline of one call."""
+    """fn: deadline of one call; a function that is not ours is killed then."""
 
     def __post_init__(self) -> None:
         if self.max_concurrency < 1 or self.num_replicas < 0 or self.timeout_s <= 0:

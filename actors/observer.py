@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import inspect
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,17 +18,16 @@ from actors.owner import Owner
 from actors.paid_call import PaidCalls
 from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.retry import CallError, Fault, RetryPolicy
+from actors.reward_child import LOOK
+from actors.reward_process import START_TIMEOUT_S, RewardProcess, start
 from actors.service import Pooled
 from actors.store import Store
-from rewards.compose import raised
-from rewards.functions import FunctionError, load_function
+from rewards.compose import RewardError, TermConfig, raised
+from rewards.functions import FunctionError
+from rewards.looks import as_json, identity_of, is_own_look, load_look
 from rollout.concurrency import all_of
 from rollout.roles import Judge, JudgeError, Observer
 from rollout.types import ScoreRequest, Scores
-
-Look = Callable[[Image.Image | None, Image.Image, str], Any]
-"""`look(before, after, instruction)`; must give equal answers, that JSON can hold, for equal arguments."""
-_NUM_ARGUMENTS = 3
 
 
 async def start_observers(
@@ -55,10 +51,9 @@ def check_evidence(name: str, config: EvidenceConfig) -> None:
             raise ValueError(f"evidence.{name}: {error}") from error
         return
     try:
-        _load(config.fn)
-    except Exception as error:
-        detail = error if isinstance(error, FunctionError) else f"its module {raised(error)}"
-        raise ValueError(f"evidence.{name}.fn {config.fn}: {detail}") from error
+        _identity(config.fn)
+    except RewardError as error:
+        raise ValueError(f"evidence.{name}.fn {config.fn}: {error.detail}") from error
 
 
 async def _start(
@@ -70,14 +65,15 @@ async def _start(
     root = str(Path(store_root).absolute())
     pool = await deploy(
         pool_name(service, root),
-        partial(LookingReplica, config.fn, root),
+        partial(LookingReplica, config.fn, root, config.timeout_s),
         num_replicas=config.num_replicas,
         max_ongoing=config.max_concurrency,
         actor_options=replica_options(config.cpus_per_replica, config.gpus_per_replica, 1),
     )
     ledger = None if ledger_folder is None else str(Path(ledger_folder).absolute())
     make = partial(_make_calls, config, root, pool, area, ledger)
-    return FunctionObserver(_identity(config.fn), root, await Owner.start(make, is_local=config.num_replicas == 0))
+    identity = await asyncio.to_thread(_identity, config.fn)
+    return FunctionObserver(identity, root, await Owner.start(make, is_local=config.num_replicas == 0))
 
 
 def _make_calls(
@@ -85,8 +81,9 @@ def _make_calls(
 ) -> PaidCalls:
     return PaidCalls(
         Store(store_root),
-        RetryPolicy(config.timeout_s, num_attempts=1),
-        Pooled(pool.call, max(1, config.num_replicas) * config.max_concurrency),
+        # A process of its own keeps the time by itself, from when it has the call.
+        RetryPolicy(config.timeout_s + (0 if is_own_look(config.fn) else START_TIMEOUT_S), num_attempts=1),
+        Pooled(pool.call, max(1, config.num_replicas) * (config.max_concurrency if is_own_look(config.fn) else 1)),
         Books(area, ledger_folder, is_continued=is_continued),
     )
 
@@ -137,19 +134,24 @@ class FunctionObserver:
 
 
 class LookingReplica:
-    """Runs the function in threads, so that reading images and looking at them overlap."""
+    """Runs a function of ours in threads; another in a process, one call at a time, killed when it hangs."""
 
-    def __init__(self, fn: str, store_root: str):
-        self._fn = fn
-        self._look = _load(fn)
+    def __init__(self, fn: str, store_root: str, timeout_s: float):
+        self._look = load_look(fn) if is_own_look(fn) else None
+        self._process = RewardProcess(TermConfig(fn, timeout_s=timeout_s), LOOK)
         self._store = Store(store_root)
 
     async def __call__(self, request: ScoreRequest) -> Any:
         """Return the function's answer as JSON has it, or a `Fault` that says why there is none."""
         try:
-            return await asyncio.to_thread(self._answer, request)
+            seen = await asyncio.to_thread(self._seen, request)
+            if self._look is None:
+                return await self._process(seen)
+            return await asyncio.to_thread(lambda look: as_json(look(*seen)), self._look)
         except FileNotFoundError as error:
             return Fault("no_image", str(error), is_retryable=False)
+        except RewardError as error:
+            return Fault(error.kind, error.detail, is_retryable=False)
         except Exception as error:
             # A function of its arguments fails again for the same ones.
             return Fault(type(error).__name__, raised(error), is_retryable=False)
@@ -157,36 +159,19 @@ class LookingReplica:
     def check_health(self) -> None:
         """A function has nothing to lose."""
 
-    def _answer(self, request: ScoreRequest) -> Any:
+    def _seen(self, request: ScoreRequest) -> tuple[Image.Image | None, Image.Image, str]:
         before = None if request.before is None else self._store.get_image(request.before)
-        answer = self._look(before, self._store.get_image(request.after), request.instruction)
-        # There and back, so that an answer from the cache is the same as a fresh one.
-        return json.loads(json.dumps(answer, default=_plain, allow_nan=False))
-
-
-def _load(fn: str) -> Look:
-    function = load_function(fn)
-    try:
-        inspect.signature(function).bind(*range(_NUM_ARGUMENTS))
-    except TypeError:
-        raise FunctionError(f"takes {inspect.signature(function)}; it is given (before, after, instruction)") from None
-    if inspect.iscoroutinefunction(function):
-        raise FunctionError("is async; it is run in threads, so write a plain function")
-    return function
-
-
-def _plain(value: Any) -> Any:
-    """Turn arrays and tensors into lists and numbers."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"the answer holds a {type(value).__name__}, which JSON cannot")
+        return before, self._store.get_image(request.after), request.instruction
 
 
 def _identity(fn: str) -> str:
-    """Return the function's path with a digest of its module's source.
-
-    What the module imports is not in it: after a change there, start with a new store.
-    """
-    function = load_function(fn)
-    source = inspect.getsource(inspect.getmodule(function) or function)
-    return f"{fn}@{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+    """Return the function with a digest of its source; one not ours is imported elsewhere. Raises `RewardError`."""
+    if not is_own_look(fn):
+        started = start(TermConfig(fn), LOOK)
+        started.close()
+        return started.hello["identity"]
+    try:
+        load_look(fn)
+        return identity_of(fn)
+    except FunctionError as error:
+        raise RewardError("import", fn, str(error)) from error

@@ -18,18 +18,22 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from rewards.compose import RewardError, RewardFunction, checked, import_function, raised
 from rewards.functions import FunctionError, load_module
+from rewards.looks import as_json, identity_of, load_look
 from rewards.traits import reward_names, traits_of
 
 LENGTH = struct.Struct(">I")
+REWARD, LOOK = "reward", "look"
+"""What the function is: of the evidence, to a number; or of images and a text, to evidence (`rewards.looks`)."""
 EVERY = ".*"
 """Behind a module's or file's name: all of its rewards."""
 
 
-def main(handle: int, fn: str, timeout_s: float, parent: int) -> None:
+def main(handle: int, fn: str, timeout_s: float, parent: int, kind: str) -> None:
     """Import the function, say what it is, and answer until the parent is gone."""
     _die_with(parent)
     os.dup2(2, 1)  # what a function prints is no answer
@@ -37,6 +41,11 @@ def main(handle: int, fn: str, timeout_s: float, parent: int) -> None:
     try:
         if fn.endswith(EVERY):
             channel.sendall(_framed({"names": reward_names(load_module(fn.removesuffix(EVERY)))}))
+            return
+        if kind == LOOK:
+            look = load_look(fn)
+            channel.sendall(_framed({"is_async": False, "needs": [], "identity": identity_of(fn)}))
+            _answer_in_turn(channel, lambda seen: as_json(look(*seen)))
             return
         function = import_function(fn)
         traits = traits_of(function)
@@ -53,15 +62,15 @@ def main(handle: int, fn: str, timeout_s: float, parent: int) -> None:
     if traits.is_async:
         asyncio.run(_answer_many(channel, function, fn, timeout_s))
     else:
-        _answer_in_turn(channel, function, fn)
+        _answer_in_turn(channel, lambda evidence: checked(function(evidence), fn))
 
 
-def _answer_in_turn(channel: socket.socket, function: RewardFunction, fn: str) -> None:
+def _answer_in_turn(channel: socket.socket, function: Callable[[Any], Any]) -> None:
     with channel.makefile("rb") as stream:
         while head := stream.read(LENGTH.size):
             number, evidence = pickle.loads(stream.read(*LENGTH.unpack(head)))
             try:
-                answer: dict[str, Any] = {"value": checked(function(evidence), fn)}
+                answer: dict[str, Any] = {"value": function(evidence)}
             except BaseException as error:
                 answer = _excuse(error)
             channel.sendall(_framed({"id": number, **answer}))
@@ -118,4 +127,4 @@ def _die_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
+    main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), sys.argv[5])

@@ -14,10 +14,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from actors.reward_child import EVERY, LENGTH, late
+from actors.reward_child import EVERY, LENGTH, REWARD, late
 from rewards.compose import RewardError, TermConfig
 from rewards.traits import Traits
-from rollout.types import Evidence
 
 START_TIMEOUT_S = 120.0
 """For importing the function's module, which may load a model."""
@@ -50,13 +49,13 @@ class Started:
         self.channel.close()
 
 
-def start(term: TermConfig) -> Started:
+def start(term: TermConfig, kind: str = REWARD) -> Started:
     """Start the process of a term; blocks until its module is imported. Raises `RewardError` when it cannot be."""
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "actors.reward_child", str(theirs.fileno()), term.fn, str(term.timeout_s)]
     with theirs:
         process = subprocess.Popen(
-            [*command, str(os.getpid())],
+            [*command, str(os.getpid()), kind],
             pass_fds=[theirs.fileno()],
             # It sees the modules that this process sees, in the same order.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
@@ -100,18 +99,18 @@ class _Gone(Exception):
 
 
 class RewardProcess:
-    """Awaitable evidence -> float by a term's function; for one event loop at a time, started at the first call."""
+    """Awaitable evidence -> float by a term (or images -> evidence by a look); for one event loop at a time."""
 
-    def __init__(self, term: TermConfig):
-        self.term = term
+    def __init__(self, term: TermConfig, kind: str = REWARD):
+        self.term, self.kind = term, kind
         self._starting: asyncio.Task[_Line] | None = None
-        self._exchanges: set[asyncio.Task[float]] = set()
+        self._exchanges: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> Traits:
         """Start the process, unless it runs, and return what its function is. Raises `RewardError`."""
         return (await self._line()).traits
 
-    async def __call__(self, evidence: Evidence) -> float:
+    async def __call__(self, evidence: Any) -> Any:
         """Return the function's number. Raises `RewardError`; a cancelled caller leaves the process as it is."""
         exchange = asyncio.create_task(self._exchange(evidence))
         self._exchanges.add(exchange)
@@ -123,7 +122,7 @@ class RewardProcess:
         if self._starting is not None and not _is_over(self._starting) and self._starting.done():
             self._starting.result().kill()
 
-    async def _exchange(self, evidence: Evidence) -> float:
+    async def _exchange(self, evidence: Any) -> Any:
         while True:
             line = await self._line()
             try:
@@ -133,10 +132,10 @@ class RewardProcess:
 
     async def _line(self) -> _Line:
         if self._starting is None or _is_over(self._starting):
-            self._starting = asyncio.create_task(_connect(self.term))
+            self._starting = asyncio.create_task(_connect(self.term, self.kind))
         return await asyncio.shield(self._starting)
 
-    def _done(self, exchange: asyncio.Task[float]) -> None:
+    def _done(self, exchange: asyncio.Task[Any]) -> None:
         self._exchanges.discard(exchange)
         if not exchange.cancelled():
             exchange.exception()  # a caller who was cancelled does not ask for it
@@ -146,8 +145,8 @@ def _is_over(starting: asyncio.Task[_Line]) -> bool:
     return starting.done() and (starting.cancelled() or starting.exception() is not None or starting.result().is_gone)
 
 
-async def _connect(term: TermConfig) -> _Line:
-    started = await asyncio.to_thread(start, term)
+async def _connect(term: TermConfig, kind: str) -> _Line:
+    started = await asyncio.to_thread(start, term, kind)
     reader, writer = await asyncio.open_connection(sock=started.channel)
     return _Line(term, started, reader, writer)
 
@@ -166,7 +165,7 @@ class _Line:
         self._patience_s = term.timeout_s + (_GRACE_S if started.traits.is_async else 0.0)
         self._listening = asyncio.create_task(self._listen(reader))
 
-    async def ask(self, evidence: Evidence) -> float:
+    async def ask(self, evidence: Any) -> Any:
         async with self._turn:
             if self.is_gone:
                 raise _Gone

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,33 +15,12 @@ from rl.recipe_file import load_recipe
 from rollout.roles import JudgeError
 from rollout.types import ScoreRequest, Scores
 
-seen = []
-
-
-def redness(before, after, instruction):
-    seen.append((before, instruction))
-    red, _, _ = after.getpixel((0, 0))
-    return {"red": np.float32(red / 255), "size": after.size}
-
-
-def broken(before, after, instruction):
-    raise ZeroDivisionError("by nought")
-
-
-def unwritable(before, after, instruction):
-    return {"picture": after}
-
 
 def fair(before, after, instruction):
     return Scores(5, 6, "so so")
 
 
-async def patient(before, after, instruction):
-    return 1.0
-
-
-def of_one(after):
-    return 1.0
+LOOKS = "tests.foreign_looks"
 
 
 def observe(tmp_path, config, *instructions):
@@ -53,21 +31,27 @@ def observe(tmp_path, config, *instructions):
         requests = [ScoreRequest(None, after, instruction) for instruction in instructions]
         return await asyncio.gather(*map(observers["it"].observe, requests)), await observers["it"].stats()
 
-    seen.clear()
     return asyncio.run(scenario())
 
 
-def by(function) -> EvidenceConfig:
-    return EvidenceConfig(fn=f"{__name__}.{function.__name__}", num_replicas=0)
+def by(function, **settings) -> EvidenceConfig:
+    return EvidenceConfig(fn=f"{LOOKS}.{function}", num_replicas=0, **settings)
 
 
 def test_a_function_sees_each_picture_once_and_its_answer_is_what_json_makes_of_it(tmp_path):
-    answers, stats = observe(tmp_path, by(redness), "a", "a", "b")
+    answers, stats = observe(tmp_path, by("redness"), "a", "a", "b")
     assert answers == [{"red": 1.0, "size": [8, 4]}] * 3
-    assert sorted(seen, key=str) == [(None, "a"), (None, "b")]
     assert stats["evidence/it/attempts"] == 2
-    assert observe(tmp_path, by(redness), "a")[0] == [{"red": 1.0, "size": [8, 4]}], "the same from the cache"
-    assert seen == []
+    again, stats = observe(tmp_path, by("redness"), "a")
+    assert (again, stats.get("evidence/it/attempts", 0)) == ([{"red": 1.0, "size": [8, 4]}], 0), (
+        "the same from the cache"
+    )
+
+
+def test_a_function_that_hangs_is_killed_and_the_next_picture_is_looked_at(tmp_path):
+    with pytest.raises(JudgeError, match=r"evidence tests\.foreign_looks\.stuck: hung: no answer within 0\.3 s"):
+        observe(tmp_path, by("stuck", timeout_s=0.3), "hang")
+    assert observe(tmp_path, by("stuck", timeout_s=5), "look")[0] == [1.0]
 
 
 def test_a_second_judge_gives_its_scores(tmp_path):
@@ -79,19 +63,19 @@ def test_a_second_judge_gives_its_scores(tmp_path):
 
 @pytest.mark.parametrize(
     ("function", "message"),
-    [(broken, "raised ZeroDivisionError: by nought"), (unwritable, "holds a Image, which JSON cannot")],
+    [("broken", "raised ZeroDivisionError: by nought"), ("unwritable", "holds a Image, which JSON cannot")],
 )
 def test_a_function_that_fails_gives_no_evidence(tmp_path, function, message):
-    with pytest.raises(JudgeError, match=rf"evidence {__name__}\.{function.__name__}: .*{message}"):
+    with pytest.raises(JudgeError, match=rf"evidence {LOOKS}\.{function}: .*{message}"):
         observe(tmp_path, by(function), "a")
 
 
 @pytest.mark.parametrize(
     ("fn", "message"),
     [
-        (f"{__name__}.nothing", "has no nothing"),
-        (f"{__name__}.of_one", r"takes \(after\); it is given \(before, after, instruction\)"),
-        (f"{__name__}.patient", "is async"),
+        (f"{LOOKS}.nothing", "has no nothing"),
+        (f"{LOOKS}.of_one", r"takes \(after\); it is given \(before, after, instruction\)"),
+        (f"{LOOKS}.patient", "is async"),
         ("./nowhere.py:f", "there is no file"),
     ],
 )
@@ -112,7 +96,7 @@ def test_a_second_judge_without_its_key_is_said_before_anything_starts(monkeypat
 
 
 def recipe(**evidence):
-    settings = [f"evidence.{name}.fn={__name__}.{fn}" for name, fn in evidence.items()]
+    settings = [f"evidence.{name}.fn={LOOKS}.{fn}" for name, fn in evidence.items()]
     term = "{fn: tests.foreign_rewards.beauty, weight: 1}"
     return load_recipe(REPO / "recipes" / "critic_grpo.yaml", [f"reward=[{term}]", *settings])
 
