@@ -103,6 +103,10 @@ class SftRecipe:
         if best in figures and not self.evaluation.num_answers:
             raise ValueError(f"evaluation.best is {best}, but evaluation.num_answers=0: set how many are answered")
 
+    @property
+    def num_warmup_steps(self) -> int:
+        return self.policy.warmup_steps or round(self.warmup_share * self.num_steps)
+
     def evaluates_at(self, step: int) -> bool:
         """Whether an evaluation is due after `step`, counted from 1."""
         every = self.evaluation.every

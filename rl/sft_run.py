@@ -66,10 +66,7 @@ def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False) -> SftPlan:
         for path in (data.train, data.heldout)
     )
     num_steps = recipe.num_steps or ceil(recipe.num_epochs * len(training) / recipe.batch_size)
-    policy = recipe.policy
-    if not policy.warmup_steps:
-        policy = replace(policy, warmup_steps=round(recipe.warmup_share * num_steps))
-    recipe = replace(recipe, num_steps=num_steps, policy=policy)
+    recipe = replace(recipe, num_steps=num_steps)
     check_run_dir(recipe, is_resumed)
     return SftPlan(recipe, training, heldout, is_resumed)
 
@@ -111,7 +108,7 @@ async def sft_stack(recipe: SftRecipe) -> AsyncIterator[SftStack]:
     async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
         starting: list[Any] = [
             Policy.start(
-                replace(recipe.policy, model=model),
+                replace(recipe.policy, model=model, warmup_steps=recipe.num_warmup_steps),
                 LossConfig(),
                 store_root=store_root,
                 total_steps=recipe.num_steps,

@@ -5,6 +5,7 @@ import pytest
 from rl.config import REPO
 from rl.recipe_file import load_as, to_yaml
 from rl.resume import forbidden_changes
+from rl.run_start import check_run_dir
 from rl.sft_config import SftRecipe
 
 FULL = REPO / "recipes" / "critic_sft.yaml"
@@ -52,7 +53,28 @@ def test_the_last_step_is_evaluated_and_saved():
     assert [step for step in range(1, 11) if recipe.saves_at(step)] == [10]
 
 
+def test_the_warm_up_is_a_share_or_a_number():
+    recipe = load_as(SftRecipe, FULL, ["num_steps=50"])
+    assert recipe.num_warmup_steps == 5
+    assert load_as(SftRecipe, FULL, ["num_steps=50", "policy.warmup_steps=8"]).num_warmup_steps == 8
+
+
 def test_a_resumed_run_may_not_learn_otherwise():
     recipe = load_as(SftRecipe, FULL)
     other = load_as(SftRecipe, FULL, ["batch_size=8", "policy.lr=1", "tracking.backends=[]", "save_every=1"])
     assert forbidden_changes(recipe, other) == ["batch_size", "policy.lr"]
+
+
+def test_a_run_is_resumed_by_its_own_recipe(tmp_path):
+    run_dir = f"run_dir={tmp_path}/run"
+    recipe = load_as(SftRecipe, FULL, [run_dir, "num_steps=5"])
+    with pytest.raises(ValueError, match="holds no run to resume"):
+        check_run_dir(recipe, True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text(to_yaml(recipe))
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    with pytest.raises(ValueError, match="holds a run already; add --resume"):
+        check_run_dir(recipe, False)
+    check_run_dir(load_as(SftRecipe, FULL, [run_dir, "num_steps=9"]), True)
+    with pytest.raises(ValueError, match="was started with another batch_size"):
+        check_run_dir(load_as(SftRecipe, FULL, [run_dir, "batch_size=9"]), True)
