@@ -129,7 +129,8 @@ def _of_sets(layers: list[Layer]) -> DictConfig:
 
 def _leaves(tree: DictConfig, key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield dotted keys with their values as they are written."""
-    for name, value in OmegaConf.to_container(tree, resolve=False).items():
+    content: Any = OmegaConf.to_container(tree, resolve=False)
+    for name, value in content.items():
         path = f"{key}.{name}".lstrip(".")
         if isinstance(value, dict):
             yield from _leaves(OmegaConf.create(value), path)

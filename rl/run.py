@@ -233,7 +233,8 @@ def has_local_service(recipe: Recipe, evidence: Mapping[str, EvidenceConfig]) ->
     judges = [recipe.judge, *(config.judge for config in evidence.values() if config.judge is not None)]
     asked = [member for judge in judges for member in (member_configs(judge) or [judge])]
     functions = [config for config in evidence.values() if config.judge is None]
-    return any(service.num_replicas == 0 for service in [recipe.generator, *asked, *functions])
+    num_replicas = [judge.num_replicas for judge in asked] + [config.num_replicas for config in functions]
+    return 0 in [recipe.generator.num_replicas, *num_replicas]
 
 
 def _print_closing(console: Console, recipe: Recipe, changes: dict[str, Change], seconds: float) -> None:
