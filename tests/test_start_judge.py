@@ -147,7 +147,7 @@ def test_a_bound_on_texts_is_sent_only_where_it_is_wished(tmp_path, images):
             {"kind": "ensemble", "members": [EMBEDDED, {"kind": "openai", "model": "m", "api_key_env": "NO_KEY"}]},
             "NO_KEY",
         ),
-        ({"kind": "ensemble", "members": [EMBEDDED, {"scorer": "no.such"}]}, r"judge\.scorer no\.such"),
+        ({"kind": "ensemble", "members": [EMBEDDED, {"scorer": "no.such"}]}, r"judge\.scorer is 'no\.such'"),
     ],
 )
 def test_a_judge_that_cannot_work_is_said_at_the_start(tmp_path, settings, message):
