@@ -7,6 +7,8 @@ import pytest
 from benchmarks.judge_faults import Load, judged, troubled
 from tests.misbehaving_judge import TROUBLES, MisbehavingJudge
 
+pytestmark = pytest.mark.slow  # a real HTTP server, and real waiting for it
+
 # Deadlines are far away: on a busy machine a good answer must not come too late.
 LOAD = Load(
     num_samples=32,

@@ -15,6 +15,8 @@ from rl.recipe_file import load_recipe
 from rollout.roles import JudgeError
 from rollout.types import ScoreRequest, Scores
 
+pytestmark = pytest.mark.slow  # real processes that hang for real seconds until they are killed
+
 
 def fair(before, after, instruction):
     return Scores(5, 6, "so so")

@@ -18,6 +18,8 @@ from rollout.single_step import SingleStep
 from rollout.types import Critique, Evidence, GroupRequest, Response, Reward, SamplingParams, Scores, Stage, Task
 from tests.fakes import FakeGenerator, FakeJudge, FakeSampler, make_task
 
+pytestmark = pytest.mark.slow  # real processes that hang for real seconds until they are killed
+
 HERE = "tests.foreign_rewards"
 OBEDIENT = f"{HERE}.obedient"
 

@@ -18,6 +18,8 @@ import random
 from rewards.needs import needs
 from rollout.types import Evidence
 
+pytestmark = pytest.mark.slow  # each reward runs in a process of its own
+
 LIMIT = 20
 
 

@@ -18,6 +18,8 @@ from actors.vllm_server import ServerError, VllmServer, command_line
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.types import CompareRequest, ScoreRequest
 
+pytestmark = pytest.mark.slow  # real processes that come, go and are killed
+
 LOOK = ScoreRequest(None, "after", "a red box")
 
 
