@@ -13,12 +13,12 @@ from rl.reward_trial import OWN_TERMS, functions_of, ledger_cases, try_reward
 from rollout.critic import CritiqueError, parse_critique
 from rollout.types import Failure, Group, GroupRequest, Reward, Sample, Stage
 
+pytestmark = pytest.mark.slow  # each reward runs in a process of its own
+
 MINE = """
 import random
 from rewards.needs import needs
 from rollout.types import Evidence
-
-pytestmark = pytest.mark.slow  # each reward runs in a process of its own
 
 LIMIT = 20
 
