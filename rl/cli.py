@@ -207,3 +207,7 @@ def _shapes_headroom(chosen: argparse.Namespace) -> int:
 
     headroom(num_tasks=chosen.tasks)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

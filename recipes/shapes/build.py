@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import random
+import subprocess
+import sys
 import time
 from itertools import islice
 from pathlib import Path
@@ -12,7 +14,7 @@ import actors  # noqa: F401  (first: makes torchvision importable beside a CPU b
 
 import torch  # isort: skip
 
-from recipes.shapes import critic, generator, sft, tasks, train_generator
+from recipes.shapes import critic, generator, sft, sft_records, tasks, train_generator
 from recipes.shapes.attempts import Attempt, make_attempts
 from recipes.shapes.captions import make_lessons
 from recipes.shapes.critic import PROMPT_FILE
@@ -22,9 +24,9 @@ AUTOENCODER_STEPS = 450
 DECODER_STEPS = 500
 FLOW_STEPS = 1800
 NUM_ATTEMPTS = 6000
-NUM_DRAWN = 4000
-CRITIC_STEPS = 620
-"""Stopped in time: a critic that judges without fault would leave RL little to teach."""
+NUM_DRAWN = 5700
+"""Of them, 4000 are of steps that are not held out."""
+SFT_RECIPE = Path(__file__).parent.parent / "shapes_critic_sft.yaml"
 
 
 def build(out_dir: Path, seed: int = 0) -> None:
@@ -34,6 +36,7 @@ def build(out_dir: Path, seed: int = 0) -> None:
         "weights/generator": build_generator,
         "tasks": build_tasks,
         "attempts": build_attempts,
+        "critic_sft": build_critic_records,
         "weights/critic": build_critic,
     }
     for name, stage in stages.items():
@@ -77,12 +80,29 @@ def build_attempts(out_dir: Path, folder: Path, seed: int) -> None:
     (folder / "attempts.pkl").write_bytes(pickle.dumps(list(islice(seen, NUM_ATTEMPTS))))
 
 
-def build_critic(out_dir: Path, folder: Path, seed: int) -> None:
-    """Cold-start the critic on the generator's attempts and on drawn ones."""
+def build_critic_records(out_dir: Path, folder: Path, seed: int) -> None:
+    """Write what the critic's cold start begins with: records of the generator's attempts and of drawn ones."""
     attempts: list[Attempt] = pickle.loads((out_dir / "attempts/attempts.pkl").read_bytes())
     rng = random.Random(f"critic {seed}")
     attempts += [sft.make_drawn_attempt(rng) for _ in range(NUM_DRAWN)]
-    processor = critic.new_processor()
-    model = critic.new_model(processor)
-    sft.teach(model, processor, sft.make_examples(processor, attempts, rng), num_steps=CRITIC_STEPS, seed=seed)
-    critic.save(model, processor, folder)
+    sft_records.write_records(attempts, folder, rng)
+    sft_records.write_untrained(folder / "untrained", seed)
+
+
+def build_critic(out_dir: Path, folder: Path, seed: int) -> None:
+    """Cold-start the critic by the command for it; an interrupted run goes on."""
+    records, run_dir = out_dir / "critic_sft", out_dir / "critic_run"
+    settings = {
+        "run_dir": run_dir,
+        "store": out_dir / "store",
+        "seed": seed,
+        "data.train": records / "train.jsonl",
+        "data.heldout": records / "heldout.jsonl",
+        "policy.model": records / "untrained",
+    }
+    command = [sys.executable, "-m", "rl.cli", "sft", str(SFT_RECIPE)]
+    command += [f"{key}={value}" for key, value in settings.items()]
+    if (run_dir / "metrics.jsonl").exists():
+        command.append("--resume")
+    subprocess.run(command, check=True)
+    critic.save(*critic.load(run_dir / "export"), folder)
