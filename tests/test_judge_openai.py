@@ -16,6 +16,8 @@ from actors.store import Store
 from rollout.roles import JudgeError
 from rollout.types import ScoreRequest, Scores
 
+pytestmark = pytest.mark.slow  # a real HTTP server, and real waiting for it
+
 
 def http(status, body, headers=()):
     head = [f"HTTP/1.1 {status} X", "Content-Type: application/json", f"Content-Length: {len(body)}", *headers]

@@ -7,6 +7,8 @@ import pytest
 
 from rl.loop_watch import LoopWatch, watch_loop
 
+pytestmark = pytest.mark.slow  # each watch first collects the garbage of all that the tests before it imported
+
 
 def burn(seconds: float) -> None:
     end = time.thread_time() + seconds

@@ -21,6 +21,8 @@ from actors.store import Store
 from rollout.roles import BudgetSpent
 from tests.misbehaving_judge import FAULT_OF, MisbehavingJudge, scores_of
 
+pytestmark = pytest.mark.slow  # a real HTTP server, and real waiting for it
+
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
