@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ class Teller:
 
     async def events(
         self, text: str, images: Sequence[Picture] = (), *, seed: int = 0, tries: int = 0
-    ) -> AsyncIterator[StoryEvent]:
+    ) -> AsyncGenerator[StoryEvent]:
         """Yield what happens while a story is told (`rollout.story`); the last event has all of it."""
         request = await self.request(text, images, seed=seed, tries=tries)
         async with aclosing(self.storyline.events(request)) as events:

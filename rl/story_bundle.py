@@ -1,9 +1,9 @@
 """A bundle: planner, critic, prompts and recipe in one folder, to be carried elsewhere and told stories with.
 
-    bundle/
-      recipe.yaml          its paths begin with `bundle:` where they lie in this folder
-      planner/  critic/    Hugging Face checkpoints (those that were hub ids stay hub ids)
-      planner.txt  critic.txt
+bundle/
+  recipe.yaml          its paths begin with `bundle:` where they lie in this folder
+  planner/  critic/    Hugging Face checkpoints (those that were hub ids stay hub ids)
+  planner.txt  critic.txt
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ def write_bundle(recipe: StoryRecipe, folder: Path, has_generator: bool = False)
     fn = _with_file(planner.fn, folder) if planner.kind == "function" else ""
     bundled = replace(
         recipe,
-        planner=replace(
-            planner, fn=fn, model=models.get("planner", ""), prompt=prompts.get("planner", planner.prompt)
-        ),
+        planner=replace(planner, fn=fn, model=models.get("planner", ""), prompt=prompts.get("planner", planner.prompt)),
         critic=replace(critic, model=models.get("critic", ""), prompt=prompts.get("critic", critic.prompt)),
         generator=replace(generator, model=models["generator"]),
     )

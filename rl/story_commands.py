@@ -13,7 +13,9 @@ from rl.story_config import StoryRecipe, load_story_recipe
 
 def add_story_commands(commands: argparse._SubParsersAction) -> None:
     """Add the commands to the command line's parser; what they need is imported when they run."""
-    generate = _add(commands, "generate", _generate, "tell a story: plan a request, draw its steps, criticise, try again")
+    generate = _add(
+        commands, "generate", _generate, "tell a story: plan a request, draw its steps, criticise, try again"
+    )
     generate.add_argument("request", help='what is asked for, like "How do I draw a cat, step by step?"')
     generate.add_argument("overrides", nargs="*", help="key=value, like critic.model=runs/mine/export")
     generate.add_argument("--recipe", type=Path, required=True, help="recipe YAML, or the folder of a bundle")
@@ -28,6 +30,23 @@ def add_story_commands(commands: argparse._SubParsersAction) -> None:
     export.add_argument("overrides", nargs="*", help="key=value, like critic.model=runs/mine/export")
     export.add_argument("--out", type=Path, required=True, help="a new folder")
     export.add_argument("--generator", action="store_true", help="put the generator in, too, where it is a folder")
+    evals = commands.add_parser("eval", help="benchmarks on trained agents").add_subparsers(metavar="", required=True)
+    stories = _add(evals, "stories", _eval_stories, "measure what planner and critics add to a generator")
+    stories.add_argument("recipe", type=Path, help="recipe YAML of stories, or the folder of a bundle")
+    stories.add_argument("overrides", nargs="*", help="key=value")
+    stories.add_argument(
+        "--critic",
+        action="append",
+        default=[],
+        metavar="NAME=MODEL",
+        help="a critic to measure, like rl=runs/mine/export; more than once; default: the recipe's",
+    )
+    stories.add_argument("--stories", type=Path, help="JSONL of id, request, instructions; default: the shapes world's")
+    stories.add_argument("--num", type=int, default=100, help="stories of the shapes world; default: 100")
+    stories.add_argument("--tries", type=_numbers, default=[1, 3, 5], help="default: 1,3,5")
+    stories.add_argument("--semantics", type=float, default=9.0, help="a step is satisfied from here; default: 9")
+    stories.add_argument("--quality", type=float, default=5.0, help="and from here; default: 5")
+    stories.add_argument("--out", type=Path, default=Path("runs/eval_stories.json"), help="default: %(default)s")
 
 
 def _add(commands: argparse._SubParsersAction, name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -59,7 +78,9 @@ async def _tell(recipe: StoryRecipe, chosen: argparse.Namespace) -> int:
 
     StoryRequest(chosen.request, tries=chosen.tries)  # a bad one is refused before anything starts
     prepare_story(recipe)
-    folder = StoryFolder(chosen.out or default_folder(chosen.request), Store(Path(recipe.store).resolve()), made_by(recipe))
+    folder = StoryFolder(
+        chosen.out or default_folder(chosen.request), Store(Path(recipe.store).resolve()), made_by(recipe)
+    )
     console = Console(highlight=False, soft_wrap=True)
     with console.status("starting the actors") as status:
         async with open_story(recipe) as teller:
@@ -80,3 +101,31 @@ def _export(chosen: argparse.Namespace) -> int:
     for line in write_bundle(load_story_recipe(chosen.recipe, chosen.overrides), chosen.out, chosen.generator):
         print(line)
     return 0
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _eval_stories(chosen: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from evals.stories import Bar, read_stories
+    from recipes.shapes.stories import eval_stories
+    from rl.story_eval import run_story_eval
+
+    recipe = load_story_recipe(chosen.recipe, chosen.overrides)
+    critics = dict(_named(text) for text in chosen.critic) or {"critic": recipe.critic.model}
+    if min(chosen.tries) < 1 or chosen.num < 1:
+        raise ValueError(f"--tries {chosen.tries} and --num {chosen.num}: expected 1 or more")
+    stories = read_stories(chosen.stories) if chosen.stories else eval_stories(chosen.num)
+    console, bar = Console(highlight=False, soft_wrap=True), Bar(chosen.semantics, chosen.quality)
+    asyncio.run(run_story_eval(recipe, stories, critics, tries=chosen.tries, bar=bar, out=chosen.out, console=console))
+    return 0
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, is_pair, model = text.partition("=")
+    if not is_pair or not name or not model:
+        raise ValueError(f"--critic {text}: expected NAME=MODEL, like rl=runs/mine/export")
+    return name, model

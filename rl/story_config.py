@@ -120,9 +120,7 @@ def _placed(path: str, folder: Path) -> str:
     return str(folder / path.removeprefix(BUNDLED)) if path.startswith(BUNDLED) else path
 
 
-def _check(
-    who: str, kind: str, kinds: tuple[str, ...], temperature: float, max_tokens: int, num_attempts: int
-) -> None:
+def _check(who: str, kind: str, kinds: tuple[str, ...], temperature: float, max_tokens: int, num_attempts: int) -> None:
     if kind not in kinds:
         raise ValueError(f"{who}.kind is {kind!r}; expected {' or '.join(kinds)}")
     if temperature < 0 or max_tokens < 1 or num_attempts < 1:

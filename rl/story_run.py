@@ -113,17 +113,17 @@ async def story_stack(plan: StoryPlan, more_critics: Sequence[str] = ()) -> Asyn
             if isinstance(error, BaseException):
                 raise error
         pool, planner, judge, *samplers = started
-        own, *more = [_critic(sampler, plan.critic, recipe.critic) for sampler in samplers] or [None]
+        made = [_critic(sampler, plan.critic, recipe.critic) for sampler in samplers]
         storyline = Storyline(
             planner=planner,
             generator=pool,
-            critic=own,
+            critic=made[0] if made else None,
             judge=judge if recipe.best_of == "judge" else None,
             tries=recipe.tries,
             num_plans=recipe.planner.num_attempts,
             num_references=recipe.num_references,
         )
-        yield StoryStack(Teller(storyline, Store(store_root)), judge, tuple(more))
+        yield StoryStack(Teller(storyline, Store(store_root)), judge, tuple(made[1:]))
 
 
 def _planner(config: PlannerConfig) -> FunctionPlanner | str:

@@ -35,9 +35,7 @@ class ModelPlanner:
 
     async def answer(self, request: StoryRequest, seed: int, attempt: int) -> Response:
         messages = render_request(self.template, request.text, len(request.images))
-        return await self.sampler.sample(
-            SampleRequest(messages, request.images, params_of(self.params, attempt), seed)
-        )
+        return await self.sampler.sample(SampleRequest(messages, request.images, params_of(self.params, attempt), seed))
 
 
 @dataclass(frozen=True)

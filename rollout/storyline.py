@@ -11,7 +11,7 @@ happens. Many stories may be told at once; they share what stands behind the rol
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -95,7 +95,7 @@ class Storyline:
                     story = event.story
         return story
 
-    async def events(self, request: StoryRequest) -> AsyncIterator[StoryEvent]:
+    async def events(self, request: StoryRequest) -> AsyncGenerator[StoryEvent]:
         """Yield what happens while a story is told; the last event has all of it. Closing it ends the work."""
         seeds = [seed_of(request.seed, request.text, "plan", attempt) for attempt in range(self.num_plans)]
         plan, answers = await ask_until_read(
@@ -128,7 +128,7 @@ class Storyline:
 
     async def _step(
         self, request: StoryRequest, planned: PlanStep, images: list[ImageRef]
-    ) -> AsyncIterator[TryStarted | Tried | StoryStep]:
+    ) -> AsyncGenerator[TryStarted | Tried | StoryStep]:
         """Yield the events of a step that makes an image, and at last the step itself."""
         before = images[-1] if images else None
         # The newest first: a generator that takes fewer than it is given drops the oldest.

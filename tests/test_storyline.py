@@ -17,7 +17,9 @@ from rollout.types import Critique, Response, SamplingParams, Scores
 from tests.fakes import FakeGenerator, FakeJudge
 
 CRITIC_PROMPT = "<image><image>{instruction}|{prompt}"
-CAT = Plan((PlanStep(1, "Head", "a head", "draw a head"), PlanStep(2, "Body", "a body", "draw a body", "Then the body.")))
+CAT = Plan(
+    (PlanStep(1, "Head", "a head", "draw a head"), PlanStep(2, "Body", "a body", "draw a body", "Then the body."))
+)
 WORDS = Plan((PlanStep(1, "Why", None, None, "Because."), PlanStep(2, "So", None, None, "Therefore.")))
 
 

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
 
-from recipes.shapes.world import PLACES, Scene, parse, random_scene, say_randomly
+from evals.stories import EvalStory
+from recipes.shapes.world import Scene, parse, random_scene, say_randomly
 from rollout.plan import Plan, PlanStep
 
 _START = re.compile(r"\A\s*(?:(?:please\s+)?(?:draw|go on with|add)\s+)?", re.IGNORECASE)
 _NEXT = re.compile(r"[,;.]?\s*\bthen\s+", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class ShapesStory:
-    """A request, and what each of its steps has to show."""
-
-    id: str
-    request: str
-    instructions: tuple[str, ...]
+NUM_STEPS = range(2, 9)
+"""How many steps a story for evaluation has."""
 
 
 def plan(request: str, num_images: int) -> Plan:
@@ -41,19 +36,20 @@ def plan(request: str, num_images: int) -> Plan:
     return Plan(tuple(steps), f"the request has {len(steps)} clauses, one a step")
 
 
-def random_story(name: str, num_steps: int, num_places: int = len(PLACES)) -> ShapesStory:
-    """Draw a story in uniformly random words; its name decides everything. No step asks for what is there already.
+def eval_stories(count: int) -> list[EvalStory]:
+    """Return as many stories of 2 to 8 steps, every length as often as any other."""
+    return [random_story(f"eval-{number:03d}", NUM_STEPS[number % len(NUM_STEPS)]) for number in range(count)]
 
-    `num_places` is at how many different places it draws at most.
-    """
+
+def random_story(name: str, num_steps: int) -> EvalStory:
+    """Draw a story in uniformly random words; its name decides everything. No step asks for what is there already."""
     rng = random.Random(f"story {name}")
-    places = rng.sample(list(PLACES), num_places)
     scene: Scene = {}
     instructions: list[str] = []
     while len(instructions) < num_steps:
         wish = random_scene(rng, 1)
         (place,) = wish
-        if place in places and scene.get(place) != wish[place]:
+        if scene.get(place) != wish[place]:
             scene |= wish
             instructions.append(say_randomly(wish, rng))
-    return ShapesStory(name, "Draw " + ", then ".join(instructions) + ".", tuple(instructions))
+    return EvalStory(name, "Draw " + ", then ".join(instructions) + ".", tuple(instructions))
