@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from actors.store import Store
 from rl.story_config import StoryRecipe
@@ -79,16 +78,3 @@ def _write(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(data)
     os.replace(temporary, path)
-
-
-def summary(data: Mapping[str, Any]) -> str:
-    """Return what became of a story in one line."""
-    steps = data["steps"]
-    images = sum(attempt["image"] is not None for step in steps for attempt in step["tries"])
-    counted = {status: sum(step["status"] == status for step in steps) for status in dict.fromkeys(_of(steps))}
-    parts = [f"{count} {status.replace('_', ' ')}" for status, count in counted.items()]
-    return f"{data['status']}: {len(steps)} steps ({', '.join(parts)}), {images} images"
-
-
-def _of(steps: list[dict[str, Any]]) -> list[str]:
-    return [step["status"] for step in steps]
