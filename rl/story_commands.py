@@ -43,6 +43,12 @@ def add_story_commands(commands: argparse._SubParsersAction) -> None:
     )
     stories.add_argument("--stories", type=Path, help="JSONL of id, request, instructions; default: the shapes world's")
     stories.add_argument("--num", type=int, default=100, help="stories of the shapes world; default: 100")
+    stories.add_argument(
+        "--form",
+        choices=["then", "show"],
+        default="then",
+        help="how they ask: Draw X, then Y; or Show in 2 steps: X and Y",
+    )
     stories.add_argument("--tries", type=_numbers, default=[1, 3, 5], help="default: 1,3,5")
     stories.add_argument("--semantics", type=float, default=9.0, help="a step is satisfied from here; default: 9")
     stories.add_argument("--quality", type=float, default=5.0, help="and from here; default: 5")
@@ -118,7 +124,7 @@ def _eval_stories(chosen: argparse.Namespace) -> int:
     critics = dict(_named(text) for text in chosen.critic) or {"critic": recipe.critic.model}
     if min(chosen.tries) < 1 or chosen.num < 1:
         raise ValueError(f"--tries {chosen.tries} and --num {chosen.num}: expected 1 or more")
-    stories = read_stories(chosen.stories) if chosen.stories else eval_stories(chosen.num)
+    stories = read_stories(chosen.stories) if chosen.stories else eval_stories(chosen.num, chosen.form)
     console, bar = Console(highlight=False, soft_wrap=True), Bar(chosen.semantics, chosen.quality)
     asyncio.run(run_story_eval(recipe, stories, critics, tries=chosen.tries, bar=bar, out=chosen.out, console=console))
     return 0

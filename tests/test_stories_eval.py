@@ -167,10 +167,11 @@ def test_a_bad_file_of_stories_is_explained(line, tmp_path):
         read_stories(tmp_path / "stories.jsonl")
 
 
-def test_stories_of_the_shapes_world_have_2_to_8_steps_and_its_planner_reads_them():
-    drawn = shapes.eval_stories(21)
+@pytest.mark.parametrize("form", ["then", "show"])
+def test_stories_of_the_shapes_world_have_2_to_8_steps_and_its_planner_reads_them(form):
+    drawn = shapes.eval_stories(21, form)
     assert sorted({len(story.instructions) for story in drawn}) == [2, 3, 4, 5, 6, 7, 8]
-    assert drawn == shapes.eval_stories(21)
+    assert drawn == shapes.eval_stories(21, form)
     for story in drawn:
         steps = shapes.plan(story.request, 0).steps
         assert tuple(step.instruction for step in steps) == story.instructions
@@ -180,9 +181,23 @@ def test_stories_of_the_shapes_world_have_2_to_8_steps_and_its_planner_reads_the
             scene |= parse(instruction)
 
 
-def test_the_shapes_planner_refuses_what_is_not_its_grammar():
-    with pytest.raises(ValueError, match="cannot read 'a cat'"):
-        shapes.plan("Draw a cat", 0)
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ("Draw a cat", "cannot read 'a cat'"),
+        ("Show in 3 steps: a red dot at the left", "3 steps of 1 things"),
+        ("Show in 1 steps: a red dot at the left and a red box at the left", "names the left twice"),
+    ],
+)
+def test_the_shapes_planner_refuses_what_is_not_its_grammar(request_, message):
+    with pytest.raises(ValueError, match=message):
+        shapes.plan(request_, 0)
+
+
+def test_things_are_spread_over_the_steps_evenly():
+    things = [f"a red dot at the {place}" for place in ("left", "right", "top")]
+    steps = shapes.plan(f"Show in 2 steps: {' and '.join(things)}", 0).steps
+    assert [step.prompt for step in steps] == [" and ".join(things[:2]), things[2]]
 
 
 def test_the_console_says_where_arms_tie(capsys):
