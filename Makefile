@@ -31,5 +31,5 @@ setup: $(READY)
 $(READY): setup.py requirements.lock
 	@echo "setting up $(VENV) for $(DEVICE) (a few minutes, once)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c requirements.lock -e ".[$(DEVICE),dev]"
+	$(BIN)/pip install --quiet --no-compile -c requirements.lock -e ".[$(DEVICE),dev]"
 	@touch $@

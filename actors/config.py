@@ -121,6 +121,11 @@ class SamplerConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.gpus_per_sampler <= 1:
             raise ValueError(f"samplers.gpus_per_sampler={self.gpus_per_sampler}: one engine runs on at most one GPU")
+        if self.gpus_per_sampler == 0 and self.max_num_batched_tokens < self.max_model_len:
+            raise ValueError(
+                f"samplers.max_num_batched_tokens={self.max_num_batched_tokens}: on CPU a prompt is read at once, so "
+                f"it has to be at least samplers.max_model_len={self.max_model_len}"
+            )
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ class Engine:
         prompt = await asyncio.to_thread(self._prompt, request)
         request_id, future = self._loop.generate(prompt, self._params(request.params, request.seed))
         try:
-            return _response(await asyncio.wrap_future(future))
+            return self._response(await asyncio.wrap_future(future))
         except asyncio.CancelledError:
             self._loop.abort(request_id)
             raise
@@ -146,8 +146,21 @@ class Engine:
             seed=seed % (1 << 63),
             logit_bias=self._banned,
             logprobs=0,
+            # Its text is wanted once, at the end; vLLM would look up words and log-probabilities' words at each token.
+            detokenize=False,
             # Deltas show when the first token was drawn, and so by which weights.
             output_kind=RequestOutputKind.DELTA,
+        )
+
+    def _response(self, generation: Generation) -> Response:
+        assert generation.version is not None, "a finished request has at least one token"
+        return Response(
+            prompt_token_ids=tuple(generation.prompt_token_ids),
+            token_ids=tuple(generation.token_ids),
+            text=self._processor.tokenizer.decode(generation.token_ids, skip_special_tokens=True),
+            logprobs=tuple(generation.logprobs),
+            policy_version=generation.version,
+            is_truncated=generation.is_truncated,
         )
 
     def _remember(self, request: SampleRequest) -> None:
@@ -182,6 +195,9 @@ def build_engine(config: SamplerConfig, model: str) -> Any:
     else:
         _adapt_vllm_to_cpu()
         memory = {"kv_cache_memory_bytes": int(config.kv_cache_gib * (1 << 30))}
+        # A prompt that is read in pieces draws a token for each, and vLLM takes those draws back from the request's
+        # random generator in a way that only CUDA's has: on CPU the engine dies of it.
+        memory["enable_chunked_prefill"] = False
     arguments = EngineArgs(
         model=model,
         dtype=config.dtype,
@@ -220,15 +236,3 @@ def _adapt_vllm_to_cpu() -> None:
 
 def _greedy(request: SampleRequest) -> SampleRequest:
     return replace(request, params=SamplingParams(temperature=0.0, max_tokens=_PROBE_TOKENS), seed=0)
-
-
-def _response(generation: Generation) -> Response:
-    assert generation.version is not None, "a finished request has at least one token"
-    return Response(
-        prompt_token_ids=tuple(generation.prompt_token_ids),
-        token_ids=tuple(generation.token_ids),
-        text=generation.text,
-        logprobs=tuple(generation.logprobs),
-        policy_version=generation.version,
-        is_truncated=generation.is_truncated,
-    )

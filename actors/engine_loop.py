@@ -33,7 +33,6 @@ class Generation:
     prompt_token_ids: list[int] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    text: str = ""
     version: int | None = None
     """The version that drew the first token."""
     is_truncated: bool = False
@@ -154,7 +153,6 @@ class EngineLoop:
         generation.logprobs += [
             entry[token].logprob for token, entry in zip(piece.token_ids, piece.logprobs or [], strict=True)
         ]
-        generation.text += piece.text
         if output.finished:
             del self._waiting[output.request_id]
             generation.is_truncated = piece.finish_reason == "length"

@@ -16,6 +16,7 @@ from tensordict import TensorDict
 from verl.single_controller.base.decorator import Dispatch, register
 from verl.trainer.config import CheckpointConfig
 from verl.utils import tensordict_utils as tu
+from verl.utils import torch_functional
 from verl.utils.metric import Metric
 from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig, TrainingWorkerConfig
 from verl.workers.engine_workers import TrainingWorker
@@ -28,6 +29,7 @@ from actors.policy_loss import PolicyLoss, lesson_loss
 from actors.policy_rows import MaybeLesson, MaybeRow, MiniBatch, RowTensors
 from actors.publish import Manifest, push
 from actors.store import Store
+from actors.token_logprobs import token_logprobs
 from rollout.types import Lesson, Row
 
 
@@ -48,6 +50,7 @@ class PolicyWorker(TrainingWorker):
         verl_cpu.install()
         verl_cpu.register_engine()
         verl_cpu.start_gloo()
+        torch_functional.logprobs_from_logits_v2 = token_logprobs
         _be_quiet()
         if setup.config.gpus_per_rank == 0:
             torch.set_num_threads(setup.config.num_threads)

@@ -57,6 +57,11 @@ def test_bad_input_is_explained(override, message):
         load_recipe(FULL, [override])
 
 
+def test_a_sampler_on_cpu_reads_every_prompt_at_once():
+    with pytest.raises(ValueError, match=r"at least samplers\.max_model_len=8192"):
+        load_recipe(FULL, ["samplers.gpus_per_sampler=0", "samplers.max_num_batched_tokens=4096"])
+
+
 def test_an_override_may_go_into_a_list_and_a_reward_may_be_one():
     assert load_recipe(FULL, ["reward.terms.1.weight=0.2"]).reward.terms[1].weight == 0.2
     recipe = load_recipe(FULL, ["reward=[{fn: rewards.stepwise.mean_gain, weight: 2}]"])

@@ -48,7 +48,6 @@ class FakeEngine:
             piece = SimpleNamespace(
                 token_ids=[done],
                 logprobs=[{done: SimpleNamespace(logprob=-float(done))}],
-                text=f"{done} ",
                 finish_reason="length" if is_finished and total > 5 else "stop",
             )
             outputs.append(
@@ -80,7 +79,7 @@ def test_a_request_is_answered_when_it_is_finished(engine: FakeEngine, loop: Eng
     assert short.result(WAIT_S).token_ids == [1, 2]
     answer = long.result(WAIT_S)
     assert answer.logprobs == [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]
-    assert (answer.text, answer.prompt_token_ids) == ("1 2 3 4 5 6 ", [7])
+    assert (answer.token_ids, answer.prompt_token_ids) == ([1, 2, 3, 4, 5, 6], [7])
     assert answer.is_truncated
     assert not short.result().is_truncated
 

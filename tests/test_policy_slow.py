@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,26 @@ def test_equal_requests_give_equal_responses(stack: Stack):
     crowd = stack.run(sample_all(stack, [stack.request(number) for number in range(8)]))
     assert crowd[1].token_ids == alone.token_ids
     assert len({response.token_ids for response in crowd}) > 4
+
+
+def test_a_burst_of_prompts_larger_than_a_batch(stack: Stack):
+    """Slow: it needs vLLM. On CPU a prompt is read at once: to read one in pieces kills the engine."""
+
+    def long_request(number: int) -> SampleRequest:
+        request = stack.request(number)
+        parts = [*request.messages[0]["content"], {"type": "text", "text": f" {number}" + " say why" * 40}]
+        return replace(request, messages=({"role": "user", "content": parts},))
+
+    async def burst():
+        await stack.samplers.each("begin_publish")  # nothing is read before all are there
+        tasks = [asyncio.create_task(stack.samplers.sample(long_request(number))) for number in range(40)]
+        await asyncio.sleep(1.0)
+        await stack.policy.publish(stack.samplers)
+        return await asyncio.gather(*tasks)
+
+    responses = stack.run(burst())
+    assert sum(len(response.prompt_token_ids) for response in responses) > stack.samplers.config.max_num_batched_tokens
+    assert all(response.token_ids for response in responses)
 
 
 def test_a_publish_in_mid_flight(stack: Stack):
