@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-PACKAGES = ["rl", "rollout", "rewards", "actors", "recipes", "data"]
+PACKAGES = ["rl", "rollout", "rewards", "actors", "recipes", "data", "evals"]
 
 setup(
     name="interleave-thinker",

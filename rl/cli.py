@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rl.data_commands import add_data_commands
+from rl.story_commands import add_story_commands
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     trial.add_argument("--limit", type=int, default=500, help="most samples of a ledger; default: 500")
     trial.add_argument("--timeout", type=float, default=10.0, help="seconds a call may take; default: 10")
     trial.add_argument("--extra", default="", help="""JSON of gold samples' further evidence: '{"aesthetic": 0.7}'""")
+    add_story_commands(commands)
     add_data_commands(commands)
     shapes = commands.add_parser("shapes", help="the embedded shapes world").add_subparsers(metavar="", required=True)
     build = _add(shapes, "build", _shapes_build, "rebuild generator, critic and tasks from a seed")

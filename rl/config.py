@@ -186,13 +186,18 @@ class TrackingConfig:
         check_names(self.stop_on)
 
 
-class Run(Protocol):
-    """What recipes of every kind have: enough for checkpoints, trackers and a log."""
+class Named(Protocol):
+    """What recipes of every kind have."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def name(self) -> str: ...
+
+
+class Run(Named, Protocol):
+    """What recipes of training have: enough for checkpoints, trackers and a log."""
+
     @property
     def run_dir(self) -> str: ...
     @property

@@ -187,7 +187,8 @@ def _anchor(content: DictConfig, folder: Path) -> None:
     """Make the files of functions absolute, so that they are found wherever the run goes on."""
     terms = OmegaConf.select(content, "reward.terms")
     evidence = content.get("evidence")
-    named: list[Any] = [*(terms or []), *(evidence.values() if isinstance(evidence, DictConfig) else [])]
+    of_evidence = evidence.values() if isinstance(evidence, DictConfig) else []
+    named: list[Any] = [*(terms or []), *of_evidence, content.get("planner")]
     for item in named:
         if isinstance(item, DictConfig) and isinstance(item.get("fn"), str):
             item["fn"] = anchored(item["fn"], folder)

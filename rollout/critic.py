@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Protocol
 
-from rollout.types import Critique, Task
+from rollout.types import Critique
 
 IMAGE_MARK = "<image>"
 NUM_IMAGES = 2
@@ -26,7 +27,21 @@ class CritiqueError(ValueError):
         self.kind = kind
 
 
-def render_messages(template: str, task: Task) -> tuple[dict, ...]:
+class Attempted(Protocol):
+    """What the critic is told about an attempt, beside its images: a `Task`, or a try of a story."""
+
+    @property
+    def instruction(self) -> str:
+        """What the step has to show."""
+        ...
+
+    @property
+    def prompt(self) -> str:
+        """What the generator was told; empty: the instruction."""
+        ...
+
+
+def render_messages(template: str, task: Attempted) -> tuple[dict, ...]:
     """Return the chat messages that ask for a critique of `task`.
 
     `template` is the text of a prompt file with two `<image>` marks (before, after) and the fields

@@ -217,6 +217,8 @@ class EditRequest:
     """The image to edit; None: text-to-image."""
     prompt: str
     seed: int
+    references: tuple[ImageRef, ...] = ()
+    """Further images to go by, for generators that take several."""
 
 
 @dataclass(frozen=True, slots=True)

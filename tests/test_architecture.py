@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
-PACKAGES = ("rl", "rollout", "rewards", "actors", "data", "recipes")
+PACKAGES = ("rl", "rollout", "rewards", "actors", "data", "evals", "recipes")
 HEAVY = {"torch", "ray", "vllm", "diffusers", "verl", "transformers"}
 
 # What each package may import of ours. `rewards` sees the words (rollout.types) and nothing else of rollout.
 ALLOWED = {
-    "rl": {"rl", "actors", "rollout", "rewards", "data", "recipes"},
+    "rl": {"rl", "actors", "rollout", "rewards", "data", "evals", "recipes"},
     "actors": {"actors", "rollout", "rewards"},
     "rollout": {"rollout"},
     "rewards": {"rewards", "rollout"},
     "data": {"data", "rollout", "actors"},
-    "recipes": {"recipes", "rollout", "actors", "data"},
+    "evals": {"evals", "rollout", "actors"},
+    "recipes": {"recipes", "rollout", "actors", "data", "evals"},
 }
 
 

@@ -5,13 +5,15 @@ import pytest
 from rl.config import REPO, Recipe
 from rl.recipe_file import differences, load_as, load_recipe, to_yaml
 from rl.sft_config import SftRecipe
+from rl.story_config import StoryRecipe
 
 FULL = REPO / "recipes" / "critic_grpo.yaml"
 
 
 def test_every_recipe_of_ours_loads():
+    kinds = {"grpo": Recipe, "sft": SftRecipe, "story": StoryRecipe}
     for path in (REPO / "recipes").glob("*.yaml"):
-        kind = SftRecipe if path.stem.endswith("_sft") else Recipe
+        kind = kinds[path.stem.split("_")[-1]]
         assert isinstance(load_as(kind, path), kind)
 
 

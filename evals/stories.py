@@ -1,0 +1,160 @@
+"""Do planner and critic make better stories? Satisfied steps, by the same stories, seeds and judge in each arm.
+
+    generator alone     each step is drawn from the raw request and "Step i of n"
+    planner             each step is drawn as the plan says, once
+    planner + critic    ... and again by the critic's prompt, up to so many tries
+
+A step is satisfied when the judge finds that its image carries out the true instruction on the image before it
+(the arm's own): the plan is no excuse. A step that a plan lacks is not satisfied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rollout.concurrency import all_of
+from rollout.plan import Plan, PlanStep
+from rollout.planner import FunctionPlanner
+from rollout.roles import Judge
+from rollout.story import Story, StoryRequest
+from rollout.storyline import Critic, Storyline
+from rollout.types import ScoreRequest, Scores
+
+ALONE = "generator alone"
+PLANNED = "planner"
+AT_ONCE = 16
+"""Stories told at a time."""
+
+
+@dataclass(frozen=True)
+class EvalStory:
+    """A request, and what each of its steps has to show."""
+
+    id: str
+    request: str
+    instructions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """From which scores, of 10, a step is satisfied."""
+
+    semantics: float = 7.0
+    quality: float = 7.0
+
+    def is_reached(self, scores: Scores) -> bool:
+        return scores.semantics >= self.semantics and scores.quality >= self.quality
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One step of one story in one arm."""
+
+    story: str
+    step: int
+    """From 1."""
+    is_satisfied: bool
+    status: str
+    """The step's (`rollout.story.StepStatus`), or `missing`: the plan lacks it."""
+    num_tries: int
+    scores: Scores | None
+    """None: there is no image."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of telling stories, and what came of it."""
+
+    name: str
+    tries: int
+    rows: tuple[StepRow, ...]
+
+    @property
+    def by_story(self) -> dict[str, list[bool]]:
+        trials: dict[str, list[bool]] = {}
+        for row in self.rows:
+            trials.setdefault(row.story, []).append(row.is_satisfied)
+        return trials
+
+    @property
+    def num_images(self) -> int:
+        return sum(row.num_tries for row in self.rows)
+
+
+def read_stories(path: Path) -> list[EvalStory]:
+    """Read stories, one JSON object a line: id, request, instructions. Raises ValueError that names the line."""
+    stories = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            instructions = entry["instructions"]
+            if not isinstance(instructions, list) or not instructions:
+                raise ValueError("instructions is no list of texts")
+            stories.append(EvalStory(str(entry["id"]), str(entry["request"]), tuple(map(str, instructions))))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}:{number}: expected id, request and instructions: {error!r}") from None
+    if len({story.id for story in stories}) != len(stories) or not stories:
+        raise ValueError(f"{path}: {len(stories)} stories; expected some, each with an id of its own")
+    return stories
+
+
+@dataclass(frozen=True)
+class StoryEval:
+    """Tells the same stories in several ways."""
+
+    storyline: Storyline
+    """Planner and generator; its critic and its judge have no part in it."""
+    judge: Judge
+    stories: Sequence[EvalStory]
+    bar: Bar = Bar()
+    seed: int = 0
+
+    async def generator_alone(self) -> Arm:
+        """Return the arm without agents: it is told how many steps there are, and nothing else."""
+        return await self._arm(ALONE, 1, lambda story: replace(self._bare(), planner=_raw(story)))
+
+    async def planner(self) -> Arm:
+        """Return the arm of the planner alone; with one try every critic's arm is this one: nothing it says is used."""
+        return await self._arm(PLANNED, 1, lambda story: self._bare())
+
+    async def with_critic(self, name: str, critic: Critic, tries: int) -> Arm:
+        """Return the arm of planner and critic, with at most so many tries a step."""
+        line = replace(self._bare(), critic=critic, tries=tries)
+        return await self._arm(f"{PLANNED} + {name}", tries, lambda story: line)
+
+    def _bare(self) -> Storyline:
+        return replace(self.storyline, critic=None, judge=None, tries=1)
+
+    async def _arm(self, name: str, tries: int, line_for: Callable[[EvalStory], Storyline]) -> Arm:
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def told(story: EvalStory) -> list[StepRow]:
+            async with room:
+                made = await line_for(story).tell(StoryRequest(story.request, seed=self.seed))
+                return await all_of(self._row(story, made, index) for index in range(len(story.instructions)))
+
+        rows = await all_of(told(story) for story in self.stories)
+        return Arm(name, tries, tuple(row for of_story in rows for row in of_story))
+
+    async def _row(self, story: EvalStory, made: Story, index: int) -> StepRow:
+        if index >= len(made.steps):
+            return StepRow(story.id, index + 1, False, "missing", 0, None)
+        step = made.steps[index]
+        scores = None
+        if step.image is not None:
+            # A judge that fails ends the evaluation: a step that nobody judged is neither right nor wrong.
+            scores = await self.judge.score(ScoreRequest(step.before, step.image, story.instructions[index]))
+        is_satisfied = scores is not None and self.bar.is_reached(scores)
+        return StepRow(story.id, index + 1, is_satisfied, str(step.status), len(step.tries), scores)
+
+
+def _raw(story: EvalStory) -> FunctionPlanner:
+    """Return the planner that only counts. The count comes first: a generator may cut a long prompt off."""
+    count = len(story.instructions)
+    prompts = [f"Step {number} of {count}: {story.request}" for number in range(1, count + 1)]
+    steps = tuple(PlanStep(number, f"Step {number}", prompt, prompt) for number, prompt in enumerate(prompts, 1))
+    return FunctionPlanner(lambda text, num_images: Plan(steps))

@@ -1,0 +1,73 @@
+"""Stories of the shapes world: requests of several steps, and the plan that a reader of the grammar makes of them.
+
+    Draw a red circle at the left, then a blue square at the top, then a green disc at the left.
+    Show in 3 steps: a red circle at the left and a blue square at the top and a green disc at the left
+
+One clause a step, or its things spread over the steps evenly, the first steps getting what is left over; a later
+one may set a place anew.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+
+import numpy as np
+
+from evals.stories import EvalStory
+from recipes.shapes.world import Scene, parse, random_scene, say_randomly
+from rollout.plan import Plan, PlanStep
+
+_START = re.compile(r"\A\s*(?:(?:please\s+)?(?:draw|go on with|add)\s+)?", re.IGNORECASE)
+_COUNTED = re.compile(r"\s*show in (\d+) steps?: (.+)", re.IGNORECASE | re.DOTALL)
+_NEXT = re.compile(r"[,;.]?\s*\bthen\s+", re.IGNORECASE)
+
+
+NUM_STEPS = range(2, 9)
+"""How many steps a story for evaluation has."""
+
+
+def plan(request: str, num_images: int) -> Plan:
+    """Read a request of the grammar and plan its clauses as they are said. Raises ValueError for any other.
+
+    >>> [step.prompt for step in plan("Draw a red dot at the left, then a blue box at the top.", 0).steps]
+    ['a red dot at the left', 'a blue box at the top']
+    """
+    steps = []
+    for number, clause in enumerate(_clauses(request.replace("<image>", "")), 1):
+        things = ", ".join(str(thing) for thing in parse(clause).values())
+        steps.append(PlanStep(number, things.capitalize(), clause, clause))
+    return Plan(tuple(steps), f"the request has {len(steps)} clauses, one a step")
+
+
+def _clauses(request: str) -> list[str]:
+    """Return what is asked for, by step."""
+    counted = _COUNTED.fullmatch(request)
+    if counted is None:
+        return [clause.strip(" .,;!") for clause in _NEXT.split(_START.sub("", request))]
+    num_steps, things = int(counted[1]), counted[2].split(" and ")
+    if not 1 <= num_steps <= len(things):
+        raise ValueError(f"{request!r} asks for {num_steps} steps of {len(things)} things")
+    return [" and ".join(part) for part in np.array_split(things, num_steps)]
+
+
+def eval_stories(count: int, form: str = "then") -> list[EvalStory]:
+    """Return as many stories of 2 to 8 steps, every length as often as any other; `form` is then or show."""
+    return [random_story(f"eval-{number:03d}", NUM_STEPS[number % len(NUM_STEPS)], form) for number in range(count)]
+
+
+def random_story(name: str, num_steps: int, form: str = "then") -> EvalStory:
+    """Draw a story in uniformly random words; its name decides everything. No step asks for what is there already."""
+    rng = random.Random(f"story {name}")
+    scene: Scene = {}
+    instructions: list[str] = []
+    while len(instructions) < num_steps:
+        wish = random_scene(rng, 1)
+        (place,) = wish
+        if scene.get(place) != wish[place]:
+            scene |= wish
+            instructions.append(say_randomly(wish, rng))
+    request = f"Draw {', then '.join(instructions)}."
+    if form == "show":
+        request = f"Show in {num_steps} steps: {' and '.join(instructions)}"
+    return EvalStory(name, request, tuple(instructions))

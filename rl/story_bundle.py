@@ -1,0 +1,71 @@
+"""A bundle: planner, critic, prompts and recipe in one folder, to be carried elsewhere and told stories with.
+
+bundle/
+  recipe.yaml          its paths begin with `bundle:` where they lie in this folder
+  planner/  critic/    Hugging Face checkpoints (those that were hub ids stay hub ids)
+  planner.txt  critic.txt
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from rl.config import resolve_path
+from rl.recipe_file import to_yaml
+from rl.run_start import model_path
+from rl.story_config import BUNDLE_RECIPE, BUNDLED, StoryRecipe
+
+_FILE_MARK = ".py:"
+
+
+def write_bundle(recipe: StoryRecipe, folder: Path, has_generator: bool = False) -> Iterator[str]:
+    """Write a bundle into a new folder; return a line for each part that says where it is. Raises ValueError.
+
+    `has_generator` puts the generator in, too, where it is a folder of its own.
+    """
+    planner, critic, generator = recipe.planner, recipe.critic, recipe.generator
+    models = {"generator": model_path(generator.model, "generator.model")}
+    if planner.kind == "model":
+        models["planner"] = model_path(planner.model, "planner.model")
+    if critic.kind == "model":
+        models["critic"] = model_path(critic.model, "critic.model")
+    prompts = {"planner": planner.prompt} if planner.kind == "model" else {}
+    prompts |= {"critic": critic.prompt} if critic.kind == "model" else {}
+    for who, prompt in prompts.items():
+        if not resolve_path(prompt).is_file():
+            raise ValueError(f"{who}.prompt is {prompt}: there is no such file")
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; give a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = {}
+    for who, model in models.items():
+        is_taken = Path(model).is_dir() and (who != "generator" or has_generator)
+        if is_taken:
+            shutil.copytree(model, folder / who)
+            models[who] = BUNDLED + who
+        lines[who] = str(folder / who) if is_taken else f"{model} (not in the bundle)"
+    for who, prompt in prompts.items():
+        shutil.copyfile(resolve_path(prompt), folder / f"{who}.txt")
+        prompts[who] = f"{BUNDLED}{who}.txt"
+    fn = _with_file(planner.fn, folder) if planner.kind == "function" else ""
+    bundled = replace(
+        recipe,
+        planner=replace(planner, fn=fn, model=models.get("planner", ""), prompt=prompts.get("planner", planner.prompt)),
+        critic=replace(critic, model=models.get("critic", ""), prompt=prompts.get("critic", critic.prompt)),
+        generator=replace(generator, model=models["generator"]),
+    )
+    (folder / BUNDLE_RECIPE).write_text(to_yaml(bundled), encoding="utf-8")
+    lines["recipe"] = str(folder / BUNDLE_RECIPE)
+    return (f"{who:10}{where}" for who, where in lines.items())
+
+
+def _with_file(fn: str, folder: Path) -> str:
+    """Return a function's path; a file of the user's own goes into the bundle."""
+    file, _, name = fn.rpartition(":")
+    if _FILE_MARK not in fn:
+        return fn
+    shutil.copyfile(file, folder / "planner.py")
+    return f"{BUNDLED}planner.py:{name}"

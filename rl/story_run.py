@@ -1,0 +1,165 @@
+"""Start what a story's recipe names, and tell stories with it: the Python API of `interleave generate`.
+
+    from rl.story_run import open_story
+
+    async with open_story("recipes/shapes_story.yaml") as teller:
+        story = await teller.tell("Draw a red circle at the left, then a blue square at the top.")
+        for step in story.steps:
+            print(step.status, step.plan.instruction)
+            teller.picture(step.image).save(f"{step.plan.number}.png")
+
+`teller.events(...)` yields what happens as it happens; many stories may be told at once, by `asyncio.gather`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from actors.cluster import ray_cluster
+from actors.config import SamplerConfig
+from actors.generator import Generator
+from actors.judge import check_judge, start_judge
+from actors.sampler import Samplers
+from actors.store import Store
+from actors.store_server import attended_store
+from actors.teller import Teller
+from rewards.functions import FunctionError, load_function
+from rl.config import resolve_path
+from rl.run_start import model_path
+from rl.story_config import CriticConfig, PlannerConfig, StoryRecipe, load_story_recipe
+from rollout.critic import render_messages
+from rollout.plan import render_request
+from rollout.planner import FunctionPlanner, ModelPlanner, Planner
+from rollout.roles import Judge, Sampler
+from rollout.storyline import Critic, Shown, Storyline
+from rollout.types import SamplingParams
+
+
+@dataclass(frozen=True)
+class StoryPlan:
+    """A recipe, checked, with all that can be read before anything starts."""
+
+    recipe: StoryRecipe
+    planner: FunctionPlanner | str
+    """The function, or the text of the model's prompt file."""
+    critic: str
+    """Text of the critic's prompt file; empty: no critic."""
+    has_judge: bool = False
+
+
+@dataclass(frozen=True)
+class StoryStack:
+    """Every actor of a storyteller, started."""
+
+    teller: Teller
+    judge: Judge | None
+    more_critics: tuple[Critic, ...] = ()
+    """Beside the recipe's own one."""
+
+
+def prepare_story(recipe: StoryRecipe, *, has_judge: bool = False) -> StoryPlan:
+    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError.
+
+    `has_judge` starts the judge even where the recipe does not choose by it.
+    """
+    model_path(recipe.generator.model, "generator.model")
+    has_judge = has_judge or recipe.best_of == "judge"
+    if has_judge:
+        check_judge(recipe.judge)
+    critic = ""
+    if recipe.critic.kind == "model":
+        model_path(recipe.critic.model, "critic.model")
+        critic = _template(recipe.critic.prompt, "critic.prompt")
+        render_messages(critic, Shown("", "", None, ""))
+    return StoryPlan(recipe, _planner(recipe.planner), critic, has_judge)
+
+
+@asynccontextmanager
+async def open_story(recipe: StoryRecipe | Path | str, overrides: Sequence[str] = ()) -> AsyncIterator[Teller]:
+    """Start a storyteller from a recipe, its file or a bundle's folder; stop it on exit. Raises ValueError."""
+    if not isinstance(recipe, StoryRecipe):
+        recipe = load_story_recipe(recipe, list(overrides))
+    async with story_stack(prepare_story(recipe)) as stack:
+        yield stack.teller
+
+
+@asynccontextmanager
+async def story_stack(plan: StoryPlan, more_critics: Sequence[str] = ()) -> AsyncIterator[StoryStack]:
+    """Start every actor of a recipe at once, with samplers for further critics' models; stop them on exit."""
+    recipe = plan.recipe
+    store_root = str(Path(recipe.store).resolve())
+    # Storytellers on one cluster may share a store, but never their pools.
+    run_id = uuid.uuid4().hex[:8]
+    attended = attended_store(store_root, is_shared=recipe.store_is_shared, limit_gib=0.0, run_start=time.time())
+    critics = [recipe.critic.model, *more_critics] if plan.critic else []
+    async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
+        generator = replace(recipe.generator, model=model_path(recipe.generator.model, "generator.model"))
+        starting: list[Awaitable[Any]] = [
+            Generator.start(generator, store_root, f"generator-{run_id}"),
+            _start_planner(plan, store_root),
+            _start_judge(plan, store_root, f"judge-{run_id}"),
+            *(_start_sampler(recipe.critic.samplers, model, "critic.model", store_root) for model in critics),
+        ]
+        # Else the others would go on starting while Ray is shut down for the error of one.
+        started: Any = await asyncio.gather(*starting, return_exceptions=True)
+        for error in started:
+            if isinstance(error, BaseException):
+                raise error
+        pool, planner, judge, *samplers = started
+        made = [_critic(sampler, plan.critic, recipe.critic) for sampler in samplers]
+        storyline = Storyline(
+            planner=planner,
+            generator=pool,
+            critic=made[0] if made else None,
+            judge=judge if recipe.best_of == "judge" else None,
+            tries=recipe.tries,
+            num_plans=recipe.planner.num_attempts,
+            num_references=recipe.num_references,
+        )
+        yield StoryStack(Teller(storyline, Store(store_root)), judge, tuple(made[1:]))
+
+
+def _planner(config: PlannerConfig) -> FunctionPlanner | str:
+    if config.kind == "function":
+        try:
+            return FunctionPlanner(load_function(config.fn))
+        except (FunctionError, ImportError) as error:
+            raise ValueError(f"planner.fn is {config.fn!r}: {error}") from error
+    model_path(config.model, "planner.model")
+    template = _template(config.prompt, "planner.prompt")
+    render_request(template, "a request")
+    return template
+
+
+async def _start_planner(plan: StoryPlan, store_root: str) -> Planner:
+    if isinstance(plan.planner, FunctionPlanner):
+        return plan.planner
+    config = plan.recipe.planner
+    sampler = await _start_sampler(config.samplers, config.model, "planner.model", store_root)
+    return ModelPlanner(sampler, plan.planner, SamplingParams(config.temperature, config.max_tokens))
+
+
+async def _start_judge(plan: StoryPlan, store_root: str, service: str) -> Judge | None:
+    return await start_judge(plan.recipe.judge, store_root, service) if plan.has_judge else None
+
+
+async def _start_sampler(config: SamplerConfig, model: str, key: str, store_root: str) -> Samplers:
+    return await Samplers.start(config, model_path(model, key), store_root=store_root)
+
+
+def _critic(sampler: Sampler, template: str, config: CriticConfig) -> Critic:
+    return Critic(sampler, template, SamplingParams(config.temperature, config.max_tokens), config.num_attempts)
+
+
+def _template(prompt: str, key: str) -> str:
+    path = resolve_path(prompt)
+    if not path.is_file():
+        raise ValueError(f"{key} is {prompt}: there is no such file")
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,91 @@
+"""A story as JSON: the one form of `story.json` and of what a service streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rollout.plan import PlanStep
+from rollout.story import Answer, Story, StoryStep, Try
+from rollout.types import ImageRef
+
+SCHEMA = "interleave.story/1"
+"""Name and version of the form; the number grows when a field changes its meaning or goes."""
+
+Named = Callable[[ImageRef], Any]
+"""How an image stands in the JSON: a file's name, its bytes as base64, or its reference as it is."""
+
+
+def story_as_json(story: Story, image: Named) -> dict[str, Any]:
+    """Return all that there is about a story."""
+    request = story.request
+    return {
+        "schema": SCHEMA,
+        "request": {
+            "text": request.text,
+            "images": [image(ref) for ref in request.images],
+            "seed": request.seed,
+            "tries": request.tries,
+            "mode": str(request.mode),
+        },
+        "status": str(story.status),
+        "error": story.error,
+        "plan": None if story.plan is None else plan_as_json(story),
+        "plan_answers": [_answer(answer) for answer in story.plan_answers],
+        "steps": [step_as_json(step, image) for step in story.steps],
+    }
+
+
+def plan_as_json(story: Story) -> dict[str, Any]:
+    """Return a story's plan."""
+    assert story.plan is not None
+    return {"thought": story.plan.thought, "steps": [_planned(step) for step in story.plan.steps]}
+
+
+def step_as_json(step: StoryStep, image: Named) -> dict[str, Any]:
+    """Return one step with all its tries; `chosen` counts them from 1."""
+    return {
+        **_planned(step.plan),
+        "status": str(step.status),
+        "image": _maybe(image, step.image),
+        "before": _maybe(image, step.before),
+        "references": [image(ref) for ref in step.references],
+        "chosen": step.chosen,
+        "tries": [try_as_json(attempt, image) for attempt in step.tries],
+    }
+
+
+def try_as_json(attempt: Try, image: Named) -> dict[str, Any]:
+    """Return one try: its image, its verdict, and every answer of the critic."""
+    critique, scores = attempt.critique, attempt.scores
+    return {
+        "number": attempt.number,
+        "prompt": attempt.prompt,
+        "seed": attempt.seed,
+        "image": _maybe(image, attempt.image),
+        "is_accepted": attempt.is_accepted,
+        "critique": critique
+        and {"success": critique.is_success, "thought": critique.thought, "refine_prompt": critique.refine_prompt},
+        "answers": [_answer(answer) for answer in attempt.answers],
+        "scores": scores and {"semantics": scores.semantics, "quality": scores.quality, "reason": scores.reason},
+        "error": attempt.error,
+        "seconds": {who: round(seconds, 3) for who, seconds in attempt.seconds.items()},
+    }
+
+
+def _planned(step: PlanStep) -> dict[str, Any]:
+    return {
+        "number": step.number,
+        "name": step.name,
+        "instruction": step.instruction,
+        "prompt": step.prompt,
+        "auxiliary_text": step.auxiliary_text,
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    return {"seed": answer.seed, "text": answer.text, "error": answer.error}
+
+
+def _maybe(image: Named, ref: ImageRef | None) -> Any:
+    return None if ref is None else image(ref)
