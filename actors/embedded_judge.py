@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,9 +19,9 @@ from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.retry import CallError, Fault, RetryPolicy
 from actors.service import Pooled
 from actors.store import Store
-from rewards.functions import FunctionError, anchored, load_function
+from rewards.functions import FunctionError, anchored, identity_of, load_function
 from rewards.rubric import RubricError, check_scores
-from rollout.concurrency import all_of
+from rollout.concurrency import all_settled
 from rollout.roles import JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
 
@@ -63,7 +60,7 @@ class EmbeddedJudge:
         Side by side it sees nothing: these are two calls of `score` (`actors.judge.sees_both`).
         """
         looks = (ScoreRequest(request.before, image, request.instruction) for image in (request.old, request.new))
-        old, new = await all_of(map(self.score, looks))
+        old, new = await all_settled(map(self.score, looks))
         return old, new
 
     async def stats(self) -> dict[str, float]:
@@ -79,11 +76,11 @@ async def start_embedded_judge(
     *,
     area: str = "judge",
 ) -> EmbeddedJudge:
-    """Deploy the pool `service` and return its judge. Raises ValueError for a scorer that cannot be imported."""
+    """Deploy the pool `service` and return its judge; `load_scorer` says beforehand whether there is one."""
     root = str(Path(store_root).absolute())
     # Actors do not share the driver's working folder.
     config = replace(config, scorer=anchored(config.scorer, Path.cwd()))
-    identity = scorer_identity(config.scorer)
+    identity = identity_of(config.scorer)
     pool = await deploy(
         pool_name(service, root),
         partial(EmbeddedReplica, config.scorer, root),
@@ -136,21 +133,7 @@ class EmbeddedReplica:
 
 def load_scorer(path: str) -> Scorer:
     """Return the function that a recipe names. Raises ValueError that says what is missing."""
-    with _explained(path):
-        return load_function(path)
-
-
-def scorer_identity(path: str) -> str:
-    """Return the scorer's path with a digest of its module's source, for cache keys. Raises ValueError."""
-    with _explained(path):
-        function = load_function(path)
-    source = inspect.getsource(inspect.getmodule(function) or function)
-    return f"{path}@{hashlib.sha256(source.encode()).hexdigest()[:16]}"
-
-
-@contextmanager
-def _explained(path: str) -> Iterator[None]:
     try:
-        yield
+        return load_function(path)
     except (FunctionError, ImportError) as error:
         raise ValueError(f"judge.scorer is {path!r}: {error}") from error

@@ -8,12 +8,13 @@ from typing import Any
 
 from actors.checklist_judge import ChecklistJudge, ChecklistPrompts
 from actors.config import JudgeConfig
-from actors.embedded_judge import scorer_identity, start_embedded_judge
+from actors.embedded_judge import load_scorer, start_embedded_judge
 from actors.ensemble_judge import EnsembleJudge
 from actors.judge_settings import member_configs
 from actors.local_vlm import LocalJudge, model_of, start_servers
 from actors.openai_asker import check_asker, start_asker
 from actors.rubric_judge import RubricJudge, RubricPrompts
+from rewards.functions import identity_of
 from rollout.concurrency import all_of
 from rollout.roles import Judge
 from rollout.single_step import Baseline
@@ -81,7 +82,8 @@ def describe_judge(config: JudgeConfig) -> dict[str, str]:
         members = zip(member_names(config), member_configs(config), strict=True)
         return {f"{name}.{key}": what for name, member in members for key, what in describe_judge(member).items()}
     if config.kind == "embedded":
-        return {"scorer": scorer_identity(config.scorer)}
+        load_scorer(config.scorer)
+        return {"scorer": identity_of(config.scorer)}
     prompts: Any = ChecklistPrompts.read(config) if config.rubric == "checklist" else RubricPrompts.read(config)
     model = model_of(config)[1] if config.kind == "vllm" else config.model
     return {"model": model} | {field.name: getattr(prompts, field.name).label for field in fields(prompts)}

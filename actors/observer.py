@@ -23,8 +23,8 @@ from actors.reward_process import START_TIMEOUT_S, RewardProcess, start
 from actors.service import Pooled
 from actors.store import Store
 from rewards.compose import RewardError, TermConfig, raised
-from rewards.functions import FunctionError
-from rewards.looks import as_json, identity_of, is_own_look, load_look
+from rewards.functions import FunctionError, identity_of
+from rewards.looks import as_json, is_own_look, load_look
 from rollout.concurrency import all_of
 from rollout.roles import Judge, JudgeError, Observer
 from rollout.types import ScoreRequest, Scores
@@ -166,12 +166,8 @@ class LookingReplica:
 
 def _identity(fn: str) -> str:
     """Return the function with a digest of its source; one not ours is imported elsewhere. Raises `RewardError`."""
-    if not is_own_look(fn):
-        started = start(TermConfig(fn), LOOK)
-        started.close()
-        return started.hello["identity"]
     try:
-        load_look(fn)
+        load_look(fn) if is_own_look(fn) else start(TermConfig(fn), LOOK).close()
         return identity_of(fn)
     except FunctionError as error:
         raise RewardError("import", fn, str(error)) from error

@@ -23,7 +23,7 @@ from typing import Any
 
 from rewards.compose import RewardError, RewardFunction, checked, import_function, raised
 from rewards.functions import FunctionError, load_module
-from rewards.looks import as_json, identity_of, load_look
+from rewards.looks import as_json, load_look
 from rewards.traits import reward_names, traits_of
 
 LENGTH = struct.Struct(">I")
@@ -44,7 +44,7 @@ def main(handle: int, fn: str, timeout_s: float, parent: int, kind: str) -> None
             return
         if kind == LOOK:
             look = load_look(fn)
-            channel.sendall(_framed({"is_async": False, "needs": [], "identity": identity_of(fn)}))
+            channel.sendall(_framed({"is_async": False, "needs": []}))
             _answer_in_turn(channel, lambda seen: as_json(look(*seen)))
             return
         function = import_function(fn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -59,6 +60,18 @@ def load_function(path: str) -> Callable[..., Any]:
     return function
 
 
+def identity_of(path: str) -> str:
+    """Return a function's path with a digest of the file that it names, which is read and not run.
+
+    What that file imports is not in it: after a change there, start with a new store. Raises `FunctionError`.
+    """
+    module = _module_part(path)
+    file = Path(module).expanduser() if module.endswith(".py") else _source(module)
+    if not file.is_file():
+        raise FunctionError(f"{path}: there is no file of {module}")
+    return f"{path}@{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+
+
 def load_module(path: str) -> ModuleType:
     """Import a module by its dotted name, or a file by its path (`x.py`). Raises `FunctionError` if there is none."""
     if path.endswith(".py"):
@@ -91,6 +104,15 @@ def _load_file(file: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _source(module: str) -> Path:
+    """Return the file of a module; one that is not there where it has none."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    return Path((spec and spec.origin) or f"{module}.py")
 
 
 def module_label(module: ModuleType) -> str:

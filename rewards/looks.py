@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 from collections.abc import Callable
@@ -44,16 +43,6 @@ def as_json(answer: Any) -> Any:
     {'size': [8, 4]}
     """
     return json.loads(json.dumps(answer, default=_plain, allow_nan=False))
-
-
-def identity_of(fn: str) -> str:
-    """Return the function's path with a digest of its module's source.
-
-    What the module imports is not in it: after a change there, start with a new store.
-    """
-    function = load_function(fn)
-    source = inspect.getsource(inspect.getmodule(function) or function)
-    return f"{fn}@{hashlib.sha256(source.encode()).hexdigest()[:16]}"
 
 
 def _plain(value: Any) -> Any:

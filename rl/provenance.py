@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from actors.judge import describe_judge
+from rewards.functions import identity_of
 from rl.config import Recipe, resolve_path
 
 Sources = dict[str, dict[str, str]]
@@ -22,12 +21,13 @@ def sources_of(recipe: Recipe) -> Sources:
     """
     evidence: dict[str, str] = {}
     for name, config in recipe.evidence.items():
-        seen = {"fn": _function(config.fn)} if config.judge is None else describe_judge(config.judge)
+        seen = {"fn": identity_of(config.fn)} if config.judge is None else describe_judge(config.judge)
         evidence |= {f"{name}.{key}": what for key, what in seen.items()}
+    prompt = resolve_path(recipe.rollout.prompt).read_bytes()
     return {
         "judge": describe_judge(recipe.judge),
-        "rollout": {"prompt": f"{recipe.rollout.prompt}@{_digest(resolve_path(recipe.rollout.prompt).read_bytes())}"},
-        "reward": {term.key: _function(term.fn) for term in recipe.reward.terms},
+        "rollout": {"prompt": f"{recipe.rollout.prompt}@{hashlib.sha256(prompt).hexdigest()[:16]}"},
+        "reward": {term.key: identity_of(term.fn) for term in recipe.reward.terms},
         "evidence": evidence,
     }
 
@@ -43,19 +43,3 @@ def changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 yield f"{section}.{name} was {old.get(name, 'not there')} and is {new.get(name, 'not there')}"
-
-
-def _function(path: str) -> str:
-    module, _, _ = path.rpartition(":" if ".py:" in path else ".")
-    if module.endswith(".py"):
-        file: str | None = str(Path(module).expanduser())
-    else:
-        spec = importlib.util.find_spec(module)
-        file = spec.origin if spec else None
-    if file is None or not Path(file).is_file():
-        raise ValueError(f"{path}: there is no file of {module}")
-    return f"{path}@{_digest(Path(file).read_bytes())}"
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 from PIL import Image
@@ -10,7 +11,7 @@ from actors.config import JudgeConfig
 from actors.judge import start_judge
 from actors.store import Store
 from rollout.roles import JudgeError
-from rollout.types import ScoreRequest, Scores
+from rollout.types import CompareRequest, ScoreRequest, Scores
 
 seen = []
 together = threading.Barrier(2, timeout=5)
@@ -30,6 +31,13 @@ def in_pairs(before, after, instruction):
 def broken(before, after, instruction):
     seen.append("broken")
     raise ZeroDivisionError("by nought")
+
+
+def red_is_broken(before, after, instruction):
+    if after.getpixel((0, 0)) == (255, 0, 0):
+        raise ZeroDivisionError("red")
+    time.sleep(0.05)
+    return Scores(5, 5)
 
 
 def too_generous(before, after, instruction):
@@ -90,6 +98,18 @@ def test_a_scorer_may_be_in_a_file_of_the_working_folder(tmp_path, monkeypatch):
     identity, scores = asyncio.run(scenario())
     assert (scores.semantics, scores.quality) == (8, 3)
     assert identity.startswith(f"{tmp_path}/mine.py:by_size@")
+
+
+def test_one_look_that_fails_does_not_end_the_other(tmp_path):
+    red, blue = (Store(tmp_path).put_image(Image.new("RGB", (8, 4), colour)) for colour in ("red", "blue"))
+
+    async def scenario():
+        judge = await start(tmp_path, red_is_broken)
+        with pytest.raises(JudgeError, match="red"):
+            await judge.compare(CompareRequest(None, red, blue, "a box"))
+        return await judge.stats()
+
+    assert asyncio.run(scenario())["judge/answers"] == 1
 
 
 @pytest.mark.parametrize(
