@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +20,7 @@ from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.retry import CallError, Fault, RetryPolicy
 from actors.service import Pooled
 from actors.store import Store
-from rewards.functions import FunctionError, anchored, load_function
+from rewards.functions import FunctionError, anchored, identity_of, load_function
 from rewards.rubric import RubricError, check_scores
 from rollout.concurrency import all_of
 from rollout.roles import JudgeError
@@ -143,9 +141,7 @@ def load_scorer(path: str) -> Scorer:
 def scorer_identity(path: str) -> str:
     """Return the scorer's path with a digest of its module's source, for cache keys. Raises ValueError."""
     with _explained(path):
-        function = load_function(path)
-    source = inspect.getsource(inspect.getmodule(function) or function)
-    return f"{path}@{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+        return identity_of(path)
 
 
 @contextmanager

@@ -20,6 +20,8 @@ class Question:
     """How many values the answer has to hold."""
     repeat: int = 0
     """Which of several independent answers to the same question; part of the cache key."""
+    system: str = ""
+    """A system message before the question; empty: none."""
 
 
 class Asker(Protocol):

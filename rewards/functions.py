@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import zlib
 from collections.abc import Callable
@@ -57,6 +59,13 @@ def load_function(path: str) -> Callable[..., Any]:
     if not callable(function):
         raise FunctionError(f"{name} is a {type(function).__name__}, expected a function")
     return function
+
+
+def identity_of(path: str) -> str:
+    """Return a function's path with a digest of its module's source, for cache keys. Raises `FunctionError`."""
+    function = load_function(path)
+    source = inspect.getsource(inspect.getmodule(function) or function)
+    return f"{path}@{hashlib.sha256(source.encode()).hexdigest()[:16]}"
 
 
 def load_module(path: str) -> ModuleType:
