@@ -22,7 +22,7 @@ from rollout.critic import NUM_IMAGES, format_critique, render_messages
 from rollout.messages import as_texts
 from rollout.plan import Plan, format_plan, render_request
 from rollout.trajectory import Attempt, Request
-from rollout.types import Critique, Scores, Task
+from rollout.types import Critique, ImageRef, Scores, Task
 from rollout.walk import TeacherError
 
 
@@ -87,14 +87,16 @@ class AskedTeacher:
 
     async def criticise(self, attempt: Attempt, seed: int, repeat: int = 0) -> str:
         """Return what the model answers to an attempt. Raises `TeacherError`, `BudgetSpent`."""
-        before = attempt.before or await asyncio.to_thread(self._canvas, attempt.after)
+        before = attempt.before
+        if before is None:
+            before = await asyncio.to_thread(self._canvas, attempt.after)
         return await self._ask(question_of(self.template, attempt), (before, attempt.after), repeat)
 
     async def stats(self) -> dict[str, float]:
         """Return the teacher's bill."""
         return await self.asker.stats()
 
-    def _canvas(self, like: str) -> str:
+    def _canvas(self, like: ImageRef) -> ImageRef:
         return self.store.put_image(white_canvas(*load_images(self.store, (like,))))
 
     async def _ask(self, messages: tuple[dict, ...], images: tuple[str, ...], repeat: int = 0) -> str:
@@ -146,6 +148,8 @@ def describe_teacher(config: TeacherConfig, role: str) -> dict[str, str]:
     """Return what a teacher's answers depend on, by content. Raises ValueError where a file or function is missing."""
     described = {"prompt": read_template(config, role).label}
     if not config.fn:
+        if not config.ask.model:
+            raise ValueError(f"the teacher {role} needs fn (a function) or ask.model (a model to ask)")
         name = model_of(config.ask)[1] if config.ask.kind == "vllm" else config.ask.model
         return {"model": name, "call": str(sorted(config.ask.call.items())), **described}
     try:

@@ -23,5 +23,3 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         if not self.fn and self.ask.kind not in ("openai", "vllm"):
             raise ValueError(f"a teacher's ask.kind is {self.ask.kind!r}; expected openai or vllm (or give fn)")
-        if not self.fn and not self.ask.model:
-            raise ValueError("a teacher needs fn (a function) or ask.model (a model to ask)")

@@ -11,9 +11,9 @@ class SplitConfig:
 
     heldout: float = 0.1
     """Share that is held out."""
-    key: str = ""
-    """Critic: `key(before, instruction)` names what a step is, whatever its words; sides go by that. Empty: all steps
-    of a request are on its side. The planner's sides always go by requests."""
+    side: str = ""
+    """Critic: `side(before, instruction)` of an image (or None) and a text says train or heldout, by what a step is
+    whatever its words. Empty: all steps of a request are on its side. The planner's sides always go by requests."""
     rl_share: float = 0.0
     """Critic: share of the requests whose steps are for RL alone, all others for SFT alone; 0: both use all."""
 
@@ -59,7 +59,7 @@ class CriticSetConfig(SetConfig):
     max_spread: float | None = None
     """Largest standard deviation of the judge's repeats; unset: any."""
     min_gain: float | None = None
-    """Of a failed attempt: least rise of the mean score with the teacher's prompt; unset: it may not have been tried."""
+    """Of a failed attempt: least rise of the mean score with the teacher's prompt; unset: none is asked for."""
     failed_share: float | None = None
     """Share of failed attempts, of either side; unset: as it comes."""
     per_request: int = 0

@@ -14,8 +14,8 @@ from rollout.seeds import seed_of
 from rollout.trajectory import Attempt, Request, Trajectory
 from rollout.types import ImageRef, Scores
 
-StepKey = Callable[[ImageRef | None, str], str]
-"""`key(before, instruction)` names what a step is."""
+SideOfStep = Callable[[ImageRef | None, str], str]
+"""`side(before, instruction)` says on which side a step is."""
 IsSuccess = Callable[[Scores], bool]
 
 
@@ -48,15 +48,15 @@ class Sides:
 
     split: SplitConfig
     seed: int
-    step_key: StepKey | None = None
+    of_step: SideOfStep | None = None
 
     def of_request(self, request: Request) -> str:
         return side_of(request.text, self._rules)
 
     def of_attempt(self, request: Request, attempt: Attempt) -> str:
-        if self.step_key is None:
+        if self.of_step is None:
             return self.of_request(request)
-        return side_of(self.step_key(attempt.before, attempt.instruction), self._rules)
+        return self.of_step(attempt.before, attempt.instruction)
 
     def is_for(self, request: Request, *, rl: bool) -> bool:
         """Say whether a request's attempts may be in the set of RL, or else of SFT."""

@@ -71,7 +71,7 @@ def _balanced(
             by_label[bool(candidate.is_success)].append(candidate)
         failed, solved = by_label[False], by_label[True]
         most = min(_limit(len(failed), failed_share), _limit(len(solved), 1 - failed_share), len(candidates))
-        num = min(wanted or most, most)
+        num = int(min(wanted or most, most))
         num_failed = min(round(failed_share * num), len(failed))
         chosen = failed[:num_failed] + solved[: num - num_failed]
     dropped["enough" if wanted and len(chosen) >= wanted else "balance"] += len(candidates) - len(chosen)

@@ -186,8 +186,8 @@ class TrackingConfig:
         check_names(self.stop_on)
 
 
-class Run(Protocol):
-    """What recipes of every kind have: enough for checkpoints, trackers and a log."""
+class Job(Protocol):
+    """What recipes of every kind have: a name and a folder."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -195,6 +195,11 @@ class Run(Protocol):
     def name(self) -> str: ...
     @property
     def run_dir(self) -> str: ...
+
+
+class Run(Job, Protocol):
+    """A job that takes steps: enough for checkpoints, trackers and a log."""
+
     @property
     def num_steps(self) -> int: ...
     @property

@@ -15,11 +15,11 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 from actors.config import EvidenceConfig, JudgeConfig
 from actors.judge_settings import GONE
 from rewards.functions import anchored
-from rl.config import Recipe, Run
+from rl.config import Job, Recipe
 from rl.recipe_layers import Layer, layers_of, nearest, replaced_by_set, with_content, with_set
 
 _COMMAND_LINE = "command line"
-R = TypeVar("R", bound=Run)
+R = TypeVar("R", bound=Job)
 _EMPTY: dict[str, DictConfig] = {}
 """Schemas by the kind of recipe: each takes a while to make."""
 
@@ -71,7 +71,7 @@ def differences(one: Recipe, other: Recipe) -> set[str]:
     return {field.name for field in fields(Recipe) if getattr(one, field.name) != getattr(other, field.name)}
 
 
-def to_yaml(recipe: Run) -> str:
+def to_yaml(recipe: Job) -> str:
     """Return the resolved recipe as YAML."""
     return OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True)
 
@@ -117,7 +117,7 @@ def _explained(where: str) -> Iterator[None]:
         raise ValueError(f"{where}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from None
 
 
-def _schema(kind: type[Run], content: DictConfig) -> DictConfig:
+def _schema(kind: type[Job], content: DictConfig) -> DictConfig:
     """Return the empty recipe, with a place for each evidence that `content` names."""
     evidence = content.get("evidence")
     if kind is not Recipe or not isinstance(evidence, DictConfig):
@@ -130,7 +130,7 @@ def _schema(kind: type[Run], content: DictConfig) -> DictConfig:
     return schema
 
 
-def _empty(kind: type[Run]) -> DictConfig:
+def _empty(kind: type[Job]) -> DictConfig:
     if kind.__name__ not in _EMPTY:
         schema = OmegaConf.structured(kind)
         _make_writable(schema)

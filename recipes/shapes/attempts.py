@@ -44,9 +44,14 @@ class Attempt:
     @property
     def split(self) -> str:
         """`train` or `heldout`, by what the step is, whatever words it is told in."""
-        step = f"{sorted(self.scene.items())} {sorted(self.wishes.items())}".encode()
-        share = int.from_bytes(hashlib.sha256(step).digest()[:4], "big") / 2**32
-        return "heldout" if share < HELDOUT_SHARE else "train"
+        return side_of_step(self.scene, self.wishes)
+
+
+def side_of_step(scene: Scene, wishes: Scene) -> str:
+    """Return the side that a step is on."""
+    step = f"{sorted(scene.items())} {sorted(wishes.items())}".encode()
+    share = int.from_bytes(hashlib.sha256(step).digest()[:4], "big") / 2**32
+    return "heldout" if share < HELDOUT_SHARE else "train"
 
 
 def seed_for(name: str, retry: int = 0) -> int:

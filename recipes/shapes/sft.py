@@ -59,13 +59,18 @@ def critic_messages(instruction: str, prompt: str) -> list[dict]:
 
 
 def ideal_answer(attempt: Attempt, rng: random.Random) -> str:
-    """Return what SFT teaches for `attempt`: place by place, then the verdict, then the wish in random words."""
-    wanted, seen = {**attempt.scene, **attempt.wishes}, read(attempt.after).sightings
+    """Return what SFT teaches for `attempt`."""
+    return format_critique(ideal_critique(attempt.scene, attempt.wishes, attempt.after, attempt.is_success, rng))
+
+
+def ideal_critique(scene: Scene, wishes: Scene, after: Image.Image, is_success: bool, rng: random.Random) -> Critique:
+    """Return the critique that looks place by place, then gives the verdict, then the wish in random words."""
+    wanted, seen = {**scene, **wishes}, read(after).sightings
     lines = []
     for place in PLACES:
         wish, sight = str(wanted.get(place, "nothing")), str(seen.get(place, "nothing"))
         lines.append(f"{place} {wish} sees {sight} {'true' if wish == sight else 'false'}")
-    return format_critique(Critique(attempt.is_success, say_randomly(attempt.wishes, rng), ", ".join(lines)))
+    return Critique(is_success, say_randomly(wishes, rng), ", ".join(lines))
 
 
 def canvas(image: Image.Image | None) -> Image.Image:

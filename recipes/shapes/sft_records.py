@@ -80,10 +80,10 @@ def record_of(attempt: Attempt, folder: Path, rng: random.Random) -> dict[str, A
     }
 
 
-def write_untrained(folder: Path, seed: int) -> None:
-    """Write the model that the cold start begins with, in full precision, and its processor."""
+def write_untrained(folder: Path, seed: int, texts: tuple[str, ...] = ()) -> None:
+    """Write the model that the cold start begins with, in full precision, and its processor (`texts` as there)."""
     torch.manual_seed(seed)
-    processor = critic.new_processor()
+    processor = critic.new_processor(texts)
     critic.new_model(processor).save_pretrained(folder)
     processor.save_pretrained(folder)
 
