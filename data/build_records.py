@@ -67,7 +67,7 @@ def rl_record(trajectory: Trajectory, place: int, keep: Keep, *, is_success: boo
 
 
 def sequence_record(trajectory: Trajectory, keep: Keep) -> dict[str, Any]:
-    """Return a trajectory as a sequence of texts and images, for models that make both.
+    """Return a complete trajectory as a sequence of texts and images, for models that make both.
 
     `input` is the request as it was made, `output` what it came to: of each step its texts, and the image that was
     accepted. Parts are `{"type": "text", "text"}` or `{"type": "image", "image": path}`.
@@ -78,11 +78,9 @@ def sequence_record(trajectory: Trajectory, keep: Keep) -> dict[str, Any]:
     for step in plan.steps:
         texts = [step.instruction, step.auxiliary_text]
         output.extend({"type": "text", "text": text} for text in texts if text)
-        if step.number in trajectory.accepted:
+        if not step.is_text_only:
             image = trajectory.attempts[trajectory.accepted[step.number]].after
             output.append({"type": "image", "image": keep(image)})
-        elif not step.is_text_only:
-            break  # the trajectory ended here
     asked = as_texts(render_request("{request}", request.text, len(request.images)))[-1]["content"]
     return {
         "id": request.id,

@@ -44,7 +44,7 @@ class SetConfig:
 
 @dataclass(frozen=True)
 class PlannerSetConfig(SetConfig):
-    """SFT of the planner, and the sequences: a record for each request."""
+    """SFT of the planner: a record for each request."""
 
     is_complete: bool = False
     """Only plans whose every step was accepted."""

@@ -23,7 +23,6 @@ from data.candidates import (
     attempt_candidate,
     plan_candidate,
     why_no_plan,
-    why_no_sequence,
     why_no_sft,
     why_no_task,
 )
@@ -44,7 +43,7 @@ class Rules:
     planner_sft: PlannerSetConfig
     critic_sft: CriticSetConfig
     critic_rl: RlSetConfig
-    sequences: PlannerSetConfig
+    sequences: SetConfig
     sides: Sides
     is_success: IsSuccess
     planner_template: str
@@ -161,7 +160,7 @@ def _sets(rules: Rules) -> list[_Set]:
         yield why_no_plan(trajectory, rules.planner_sft) or plan_candidate(trajectory, number, rules.sides)
 
     def sequences(trajectory: Trajectory, number: int) -> Iterator[Candidate | str]:
-        yield why_no_sequence(trajectory, rules.sequences) or plan_candidate(trajectory, number, rules.sides)
+        yield plan_candidate(trajectory, number, rules.sides) if trajectory.is_complete else "not_complete"
 
     def attempts(
         why: Callable[[Trajectory, int, Any, IsSuccess], str],

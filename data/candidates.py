@@ -75,14 +75,6 @@ def why_no_plan(trajectory: Trajectory, rules: PlannerSetConfig) -> str:
     return "not_complete" if rules.is_complete and not trajectory.is_complete else ""
 
 
-def why_no_sequence(trajectory: Trajectory, rules: PlannerSetConfig) -> str:
-    """Return the name of the rule that a trajectory does not meet as a sequence of texts and images."""
-    if why := why_no_plan(trajectory, rules):
-        return why
-    assert trajectory.plan is not None
-    return "" if trajectory.accepted or trajectory.plan.is_text_only else "no_image"
-
-
 def why_no_sft(trajectory: Trajectory, place: int, rules: CriticSetConfig, is_success: IsSuccess) -> str:
     """Return the name of the rule that an attempt does not meet as a lesson of the critic's; empty: it meets all."""
     attempt = trajectory.attempts[place]

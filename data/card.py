@@ -11,7 +11,6 @@ from typing import Any
 REASONS = {
     "no_plan": "the planner gave no plan that could be read",
     "not_complete": "a step was not accepted within its tries",
-    "no_image": "no step was accepted, so there is no image",
     "no_critique": "the teacher gave no critique that could be read",
     "disagreement": "teacher and scores disagree about success",
     "judge_unsure": "the judge's repeats are too far apart",

@@ -8,7 +8,7 @@ from actors.config import GeneratorConfig, JudgeConfig
 from actors.judge_settings import member_configs
 from actors.teacher_config import TeacherConfig
 from data.bad_records import OnBad
-from data.build_rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SplitConfig
+from data.build_rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
 from rl.resume import SERVICE_MAY_CHANGE
 from rollout.walk import Success, WalkRules
 
@@ -61,8 +61,8 @@ class BuildRecipe:
     planner_sft: PlannerSetConfig = field(default_factory=PlannerSetConfig)
     critic_sft: CriticSetConfig = field(default_factory=CriticSetConfig)
     critic_rl: RlSetConfig = field(default_factory=RlSetConfig)
-    sequences: PlannerSetConfig = field(default_factory=PlannerSetConfig)
-    """Trajectories as sequences of texts and images, for models that make both."""
+    sequences: SetConfig = field(default_factory=SetConfig)
+    """Complete trajectories as sequences of texts and images, for models that make both."""
 
     def __post_init__(self) -> None:
         if self.on_bad not in list(OnBad):

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from recipes.shapes.attempts import side_of_step
 from recipes.shapes.judge import is_success, read, score
 from recipes.shapes.requests import read_question, read_wanted
-from recipes.shapes.sft import ideal_critique
-from recipes.shapes.world import Scene, parse, say, say_randomly
+from recipes.shapes.world import PLACES, Scene, parse, say, say_randomly, side_of_step
 from rollout.plan import Plan, PlanStep
 from rollout.types import Critique
 
@@ -43,6 +41,16 @@ def critique(before: Image.Image | None, after: Image.Image, instruction: str, p
     scene, wishes = _scene(before), parse(instruction)
     verdict = is_success(score(before, after, instruction))
     return ideal_critique(scene, wishes, after, verdict, random.Random(f"critique {seed}"))
+
+
+def ideal_critique(scene: Scene, wishes: Scene, after: Image.Image, is_success: bool, rng: random.Random) -> Critique:
+    """Return the critique that looks place by place, then gives the verdict, then the wish in random words."""
+    wanted, seen = {**scene, **wishes}, read(after).sightings
+    lines = []
+    for place in PLACES:
+        wish, sight = str(wanted.get(place, "nothing")), str(seen.get(place, "nothing"))
+        lines.append(f"{place} {wish} sees {sight} {'true' if wish == sight else 'false'}")
+    return Critique(is_success, say_randomly(wishes, rng), ", ".join(lines))
 
 
 def side(before: Image.Image | None, instruction: str) -> str:
