@@ -13,7 +13,7 @@ from PIL import Image
 from actors.local_vlm import model_of, start_servers
 from actors.openai_asker import OpenAIAsker, check_asker, start_asker
 from actors.prompt_file import Prompt, read_prompt
-from actors.question import Question
+from actors.question import TEXT, Question
 from actors.retry import CallError
 from actors.store import Store, load_images, white_canvas
 from actors.teacher_config import TeacherConfig
@@ -102,7 +102,7 @@ class AskedTeacher:
     async def _ask(self, messages: tuple[dict, ...], images: tuple[str, ...], repeat: int = 0) -> str:
         *system, user = as_texts(messages)
         said = system[0]["content"] if system else ""
-        question = Question(user["content"], images, form="text", size=1, repeat=repeat, system=said)
+        question = Question(user["content"], images, form=TEXT, size=1, repeat=repeat, system=said)
         try:
             return (await self.asker.ask(question))["text"]
         except CallError as error:

@@ -29,17 +29,15 @@ class Form:
 
     parse: Callable[[str, int], dict[str, Any]]
     """Read an answer's text; raises `RubricError`, and nothing else."""
-    shape: Callable[[int, dict[str, Any]], dict[str, Any]] | None
-    """The answer's JSON schema, from its size and the schema of a text; None: it is no JSON."""
+    shape: Callable[[int, dict[str, Any]], dict[str, Any]]
+    """The answer's JSON schema, from its size and the schema of a text."""
 
-    def schema(self, size: int, *, max_chars: int = 0) -> dict[str, Any] | None:
-        """Return the JSON schema for servers with structured output, if the form has one.
+    def schema(self, size: int, *, max_chars: int = 0) -> dict[str, Any]:
+        """Return the JSON schema for servers with structured output.
 
         `max_chars` bounds each text, so that a small model cannot ramble until its tokens are spent: vLLM and
         SGLang know it, OpenAI's strict mode refuses it (0: no bound).
         """
-        if self.shape is None:
-            return None
         return self.shape(size, {"type": "string", "maxLength": max_chars} if max_chars else {"type": "string"})
 
 
@@ -81,11 +79,6 @@ def parse_pair(text: str, size: int = NUM_SCORES) -> dict[str, Any]:
     answer = read_object(text, {"reasoning", "first", "second"})
     first, second = (_check_scores(answer[name], name, size) for name in ("first", "second"))
     return {"first": first, "second": second, "reasoning": check_text(answer["reasoning"], "reasoning")}
-
-
-def keep_text(text: str, size: int = 1) -> dict[str, Any]:
-    """Return an answer as it is: whoever asked reads it (a teacher's plan or critique)."""
-    return {"text": text}
 
 
 def combine(semantics: Mapping[str, Any], quality: Mapping[str, Any]) -> Scores:
@@ -148,6 +141,5 @@ FORMS: dict[str, Form] = {
     "pair": Form(parse_pair, _pair_shape),
     "checklist": Form(parse_checklist, _checklist_shape),
     "questions": Form(parse_questions, _questions_shape),
-    "text": Form(keep_text, None),
 }
 """How a question's answer is read, by the name that the question gives (`actors.question.Question.form`)."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rl.build_config import BuildRecipe
 from rl.config import REPO, Recipe
 from rl.recipe_file import differences, load_as, load_recipe, to_yaml
 from rl.sft_config import SftRecipe
@@ -11,7 +12,9 @@ FULL = REPO / "recipes" / "critic_grpo.yaml"
 
 def test_every_recipe_of_ours_loads():
     for path in (REPO / "recipes").glob("*.yaml"):
-        kind = SftRecipe if path.stem.endswith("_sft") else Recipe
+        kind: type = SftRecipe if path.stem.endswith("_sft") else Recipe
+        if path.stem.startswith("build_"):
+            kind = BuildRecipe
         assert isinstance(load_as(kind, path), kind)
 
 

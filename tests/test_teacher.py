@@ -10,7 +10,6 @@ from PIL import Image
 from actors.store import Store
 from actors.teacher import AskedTeacher, FunctionTeacher, check_teacher, describe_teacher, read_template
 from actors.teacher_config import TeacherConfig
-from rewards.rubric import FORMS
 from rollout.critic import parse_critique
 from rollout.plan import Plan, PlanStep, parse_plan
 from rollout.trajectory import Attempt, Request
@@ -78,11 +77,6 @@ def test_a_model_is_asked_what_its_records_will_ask(tmp_path):
 def test_a_model_that_does_not_answer_is_a_teachers_error(tmp_path):
     with pytest.raises(TeacherError, match="timeout: no answer in time"):
         asyncio.run(AskedTeacher(FakeAsker(failing), "{request}", Store(tmp_path)).plan(Request("r", "a box"), 0))
-
-
-def test_a_text_answer_is_kept_as_it_is_and_has_no_schema():
-    assert FORMS["text"].parse("<answer>{</answer>", 1) == {"text": "<answer>{</answer>"}
-    assert FORMS["text"].schema(1) is None
 
 
 def test_what_a_teacher_lacks_is_said_before_it_is_started(monkeypatch):
