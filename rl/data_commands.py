@@ -48,6 +48,7 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
     )
     build.add_argument("recipe", type=Path, help="recipe YAML")
     build.add_argument("overrides", nargs="*", help="key=value, like requests.limit=100 critic_rl.num_train=500")
+    build.add_argument("--resume", action="store_true", help="need not be said: a build always goes on")
 
 
 def _add(commands: argparse._SubParsersAction, name: str, run: Any, text: str) -> argparse.ArgumentParser:

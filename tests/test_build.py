@@ -63,6 +63,7 @@ def run(monkeypatch, build: Build, **roles):
             return None
 
     monkeypatch.setattr(build_module, "walking", Walking)
+    monkeypatch.setattr(build_module, "explain", lambda recipe, sources: build.out.mkdir(parents=True, exist_ok=True))
     return asyncio.run(run_build(build, lambda what, share, num: None))
 
 
