@@ -152,7 +152,9 @@ def kill_build(
         if dice.random() < 0.25:
             _wait(process, time.monotonic() + dice.uniform(0, seconds / 3), lambda: False)
         else:
-            goal = progress_of(folder) + dice.uniform(0.2, 1.6) * (num_bytes - progress_of(folder)) / (kills - number)
+            # The work left is shared among the kills left, so that none comes when all is done.
+            left = max(0, num_bytes - progress_of(folder)) / (kills - number + 1)
+            goal = progress_of(folder) + dice.uniform(0.2, 1.4) * left
             _wait(process, float("inf"), lambda goal=goal: progress_of(folder) >= goal)
             time.sleep(dice.uniform(0, 0.3))
         has_ended = process.poll() is not None
