@@ -22,7 +22,7 @@ from actors.endpoints import Endpoint, Endpoints, Slot
 from actors.http_faults import fault_of_http
 from actors.owner import Owner
 from actors.paid_call import PaidCalls
-from actors.question import Question
+from actors.question import TEXT, Question
 from actors.retry import CallError, Fault, RetryPolicy
 from actors.service import Count
 from actors.store import Store
@@ -70,6 +70,8 @@ class OpenAIAsker:
             "size": question.size,
             "repeat": question.repeat,
         }
+        if question.system:
+            depends_on["system"] = question.system
         return await self.owner.get(depends_on, question)
 
     async def stats(self) -> dict[str, float]:
@@ -177,17 +179,17 @@ class OpenAIService(Endpoints):
     async def pay(self, payload: Question, place: Slot, count: Count) -> dict[str, Any]:
         """Return the answer. Raises `CallError` with what went wrong."""
         endpoint = place.endpoint
-        has_schema, is_sent = endpoint.is_structured, False
+        has_schema, is_sent = endpoint.is_structured and payload.form != TEXT, False
         try:
             content: Any = await asyncio.to_thread(_content, self._store, payload)
             is_sent = True
             completion = await endpoint.connection.chat.completions.create(
                 model=endpoint.config.model,
-                messages=[{"role": "user", "content": content}],
+                messages=[*_system(payload), {"role": "user", "content": content}],
                 **{**(self._response_format(payload) if has_schema else {}), **self._arguments},
             )
             self._settle(place, completion, count)
-            answer = FORMS[payload.form].parse(_text_of(completion), payload.size)
+            answer = _read(_text_of(completion), payload)
         except Exception as error:
             fault = fault_of_http(error)
             # It may have been answered and charged for; only the server knows.
@@ -224,6 +226,14 @@ class OpenAIService(Endpoints):
         count("tokens_out", tokens_out)
         usd = tokens_in * prices.usd_per_million_input_tokens + tokens_out * prices.usd_per_million_output_tokens
         count("usd", usd / 1e6)
+
+
+def _read(text: str, question: Question) -> dict[str, Any]:
+    return {"text": text} if question.form == TEXT else FORMS[question.form].parse(text, question.size)
+
+
+def _system(question: Question) -> list[dict[str, Any]]:
+    return [{"role": "system", "content": question.system}] if question.system else []
 
 
 def _content(store: Store, question: Question) -> list[dict[str, Any]]:

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 from rollout.types import ImageRef
 
+TEXT = "text"
+"""The form of an answer that is kept as it is: whoever asked reads it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -15,11 +18,13 @@ class Question:
     text: str
     images: tuple[ImageRef, ...]
     form: str = "rubric"
-    """How the answer is read: a name in `rewards.rubric.FORMS`."""
+    """How the answer is read: a name in `rewards.rubric.FORMS`, or `TEXT`."""
     size: int = 2
     """How many values the answer has to hold."""
     repeat: int = 0
     """Which of several independent answers to the same question; part of the cache key."""
+    system: str = ""
+    """A system message before the question; empty: none."""
 
 
 class Asker(Protocol):

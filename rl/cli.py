@@ -80,9 +80,14 @@ def _parser() -> argparse.ArgumentParser:
     add_story_commands(commands)
     add_data_commands(commands)
     shapes = commands.add_parser("shapes", help="the embedded shapes world").add_subparsers(metavar="", required=True)
-    build = _add(shapes, "build", _shapes_build, "rebuild generator, critic and tasks from a seed")
+    build = _add(shapes, "build", _shapes_build, "rebuild generator, data, tasks, critic and planner from a seed")
     build.add_argument("--out", type=Path, default=Path("runs/shapes"), help="default: runs/shapes")
     build.add_argument("--seed", type=int, default=0)
+    build.add_argument("--scale", type=float, default=1.0, help="share of all counts; 0.01 rehearses the chain")
+    requests = _add(shapes, "requests", _shapes_requests, "write what `data build recipes/build_shapes.yaml` is asked")
+    requests.add_argument("--out", type=Path, default=Path("runs/shapes/requests"), help="default: %(default)s")
+    requests.add_argument("--seed", type=int, default=0)
+    requests.add_argument("--count", type=int, default=2800, help="default: 2800")
     records = _add(shapes, "records", _shapes_records, "write what the critic's cold start begins with")
     records.add_argument("--out", type=Path, default=Path("runs/shapes/critic_sft"), help="default: %(default)s")
     records.add_argument("--seed", type=int, default=0)
@@ -191,7 +196,14 @@ def _reward_test(chosen: argparse.Namespace) -> int:
 def _shapes_build(chosen: argparse.Namespace) -> int:
     from recipes.shapes.build import build
 
-    build(chosen.out, chosen.seed)
+    build(chosen.out, chosen.seed, chosen.scale)
+    return 0
+
+
+def _shapes_requests(chosen: argparse.Namespace) -> int:
+    from recipes.shapes.requests import write_requests
+
+    print(write_requests(chosen.out, chosen.seed, chosen.count))
     return 0
 
 

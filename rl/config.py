@@ -195,11 +195,16 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
-class Run(Named, Protocol):
-    """What recipes of training have: enough for checkpoints, trackers and a log."""
+class Job(Named, Protocol):
+    """A recipe whose work has a folder of its own."""
 
     @property
     def run_dir(self) -> str: ...
+
+
+class Run(Job, Protocol):
+    """A job that takes steps: enough for checkpoints, trackers and a log."""
+
     @property
     def num_steps(self) -> int: ...
     @property

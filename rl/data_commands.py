@@ -1,8 +1,10 @@
-"""The commands `interleave data check|show|split`."""
+"""The commands `interleave data check|show|split|build`."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,12 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
     split.add_argument(
         "--on-bad", choices=["raise", "skip"], default="raise", help="records without a prompt; default: raise"
     )
+    build = _add(
+        data, "build", _build, "build planner SFT, critic SFT and critic RL sets; goes on where it was stopped"
+    )
+    build.add_argument("recipe", type=Path, help="recipe YAML")
+    build.add_argument("overrides", nargs="*", help="key=value, like requests.limit=100 critic_rl.num_train=500")
+    build.add_argument("--resume", action="store_true", help="need not be said: a build always goes on")
 
 
 def _add(commands: argparse._SubParsersAction, name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -115,4 +123,32 @@ def _split(chosen: argparse.Namespace) -> int:
         print(f"{side:8} {done.num_records[side]:>10,} records  {path}")
     if done.bad.num:
         print(done.bad.summary())
+    return 0
+
+
+def _build(chosen: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from data.progress import progress_bar
+    from rl.build_config import BuildRecipe
+    from rl.recipe_file import load_as
+
+    recipe = load_as(BuildRecipe, chosen.recipe, chosen.overrides)
+    from rl.build import BuildStopped, prepare_build, run_build  # late: it imports Ray
+
+    build = prepare_build(recipe)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        with progress_bar(Console(stderr=True)) as progress:
+            cards = asyncio.run(run_build(build, progress))
+    except BuildStopped as error:
+        print(f"interleave: the build stopped: {error}", file=sys.stderr)
+        return 1
+    for name, count in cards[0].stages.items() if cards else ():
+        console.print(f"{count:>9,} {name}")
+    for card in cards:
+        sides = ", ".join(f"{counts['records']:,} {side}" for side, counts in card.records.items())
+        console.print(f"{card.set:12} {sides}; {sum(card.dropped.values()):,} dropped  {build.out / card.set}/card.md")
+    for kind, count in cards[0].bad.items() if cards else ():
+        console.print(f"{count:>9,} bad: {kind}, for example {cards[0].bad_examples[kind][0]}", markup=False)
     return 0

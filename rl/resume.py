@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from rl.config import Run
+from rl.config import Job
 
 MAY_CHANGE = frozenset(
     {
@@ -47,13 +47,6 @@ SERVICE_MAY_CHANGE = frozenset(
 _SERVICES = ("generator", "judge", "evidence")
 
 
-def forbidden_changes(saved: Run, recipe: Run) -> list[str]:
-    """Return the keys, dotted, in which a recipe differs from the one that its run was started with."""
-    old, new = asdict(saved), asdict(recipe)
-    forbidden = {key for key in _differing(old, new) if not may_change(key)}
-    return sorted(forbidden | set(_other_models(old, new)))
-
-
 def may_change(key: str) -> bool:
     """Say whether a resumed run may set a key anew.
 
@@ -62,6 +55,13 @@ def may_change(key: str) -> bool:
     """
     section, *rest = key.split(".")
     return section in MAY_CHANGE or (section in _SERVICES and not SERVICE_MAY_CHANGE.isdisjoint(rest))
+
+
+def forbidden_changes(saved: Job, recipe: Job, allows: Callable[[str], bool] = may_change) -> list[str]:
+    """Return the keys, dotted, in which a recipe differs from the one that its job was started with."""
+    old, new = asdict(saved), asdict(recipe)
+    forbidden = {key for key in _differing(old, new) if not allows(key)}
+    return sorted(forbidden | set(_other_models(old, new)))
 
 
 def _other_models(old: Any, new: Any, key: str = "") -> Iterator[str]:

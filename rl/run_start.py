@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from rl.config import REPO, Run, resolve_path
+from rl.config import REPO, Job, Run, resolve_path
 from rl.provenance import changes
 from rl.recipe_file import load_as, to_yaml
 from rl.resume import forbidden_changes
@@ -48,19 +48,26 @@ def check_run_dir(recipe: Run, is_resumed: bool, sources: Mapping[str, Any] | No
         raise ValueError(f"{run_dir} cannot be resumed: {'; '.join(new)}; put it back as it was, or start another run")
 
 
-def explain(recipe: Run, more: Mapping[str, Any] | None = None) -> None:
+def explain(recipe: Job, more: Mapping[str, Any] | None = None) -> None:
     """Write what the run can be explained by: resolved recipe, versions, commit, and `more`.
 
     `versions.json` is that of the newest start; `versions-<number>.json` stay, one for each start of the run.
     """
     run_dir = Path(recipe.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
     versions: dict[str, Any] = {package: version(package) for package in _PACKAGES}
     versions |= {"python": platform.python_version(), "commit": _commit(), **(more or {})}
     number = len(list(run_dir.glob("versions-*.json")))
     for name in (f"versions-{number}.json", "versions.json"):
-        (run_dir / name).write_text(json.dumps(versions, indent=1))
+        _write(run_dir / name, json.dumps(versions, indent=1))
+    _write(run_dir / "recipe.yaml", to_yaml(recipe))  # last: by it a job is known to have begun
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all: a job that is killed here has to go on later."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
 
 
 def _commit() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +13,10 @@ from PIL import Image
 
 from recipes.shapes.generator import CALL
 from recipes.shapes.judge import is_success, score
-from recipes.shapes.world import Scene, draw, random_offsets, random_scene, say_randomly
+from recipes.shapes.world import Scene, draw, random_offsets, random_scene, say_randomly, side_of_step
 from rollout.types import Scores
 
 BATCH = 8
-HELDOUT_SHARE = 0.3
-"""Of all steps; no task for training and no SFT example is about one of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +41,7 @@ class Attempt:
     @property
     def split(self) -> str:
         """`train` or `heldout`, by what the step is, whatever words it is told in."""
-        step = f"{sorted(self.scene.items())} {sorted(self.wishes.items())}".encode()
-        share = int.from_bytes(hashlib.sha256(step).digest()[:4], "big") / 2**32
-        return "heldout" if share < HELDOUT_SHARE else "train"
+        return side_of_step(self.scene, self.wishes)
 
 
 def seed_for(name: str, retry: int = 0) -> int:

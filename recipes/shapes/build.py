@@ -1,12 +1,14 @@
-"""Build the shapes world from one seed: autoencoder, generator, tasks, critic. Stages that exist are kept."""
+"""Build the shapes world from one seed: autoencoder, generator, data, tasks, critic, planner. What exists is kept."""
 
 from __future__ import annotations
 
 import pickle
 import random
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import actors  # noqa: F401  (first: makes torchvision importable beside a CPU b
 
 import torch  # isort: skip
 
-from recipes.shapes import critic, generator, sft, sft_records, tasks, train_generator
+from recipes.shapes import critic, generator, planner, requests, sft, sft_records, train_generator
 from recipes.shapes.attempts import Attempt, make_attempts
 from recipes.shapes.captions import make_lessons
 from recipes.shapes.critic import PROMPT_FILE
@@ -23,21 +25,42 @@ NUM_LESSONS = 20_000
 AUTOENCODER_STEPS = 450
 DECODER_STEPS = 500
 FLOW_STEPS = 1800
+SFT_STEPS = 620
+NUM_REQUESTS = 2800
+NUM_TASKS = {"train": 1024, "heldout": 448}
 NUM_ATTEMPTS = 6000
 NUM_DRAWN = 5700
 """Of them, 4000 are of steps that are not held out."""
-SFT_RECIPE = Path(__file__).parent.parent / "shapes_critic_sft.yaml"
+_RECIPES = Path(__file__).parent.parent
 
 
-def build(out_dir: Path, seed: int = 0) -> None:
+@dataclass(frozen=True)
+class Building:
+    """A world on its way."""
+
+    out_dir: Path
+    seed: int = 0
+    scale: float = 1.0
+    """Share of all counts; well below 1 rehearses the chain and makes nothing of use."""
+
+    def scaled(self, count: int) -> int:
+        return max(2, round(self.scale * count))
+
+
+def build(out_dir: Path, seed: int = 0, scale: float = 1.0) -> None:
     """Build every part of the world that `out_dir` lacks, in order; a part that is there is kept."""
+    world = Building(out_dir, seed, scale)
     stages = {
         "autoencoder": build_autoencoder,
         "weights/generator": build_generator,
+        "requests": build_requests,
+        "data": build_data,
         "tasks": build_tasks,
         "attempts": build_attempts,
         "critic_sft": build_critic_records,
         "weights/critic": build_critic,
+        "planner_untrained": build_untrained_planner,
+        "weights/planner": build_planner,
     }
     for name, stage in stages.items():
         if (out_dir / name).exists():
@@ -47,62 +70,104 @@ def build(out_dir: Path, seed: int = 0) -> None:
         torch.manual_seed(seed)
         unfinished = out_dir / f"{name}.unfinished"
         unfinished.mkdir(parents=True, exist_ok=True)
-        stage(out_dir, unfinished, seed)
+        stage(world, unfinished)
         unfinished.rename(out_dir / name)
         print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
 
 
-def build_autoencoder(out_dir: Path, folder: Path, seed: int) -> None:
+def build_autoencoder(world: Building, folder: Path) -> None:
     """Train a new pipeline's autoencoder; the pipeline goes to `folder` in full precision."""
     pipe = generator.new_pipeline((PROMPT_FILE.read_text(encoding="utf-8"),))
-    lessons = make_lessons(NUM_LESSONS, seed)
-    train_generator.train_autoencoder(pipe, lessons, AUTOENCODER_STEPS, seed)
-    train_generator.polish_decoder(pipe, lessons, DECODER_STEPS, seed)
+    lessons = make_lessons(world.scaled(NUM_LESSONS), world.seed)
+    train_generator.train_autoencoder(pipe, lessons, world.scaled(AUTOENCODER_STEPS), world.seed)
+    train_generator.polish_decoder(pipe, lessons, world.scaled(DECODER_STEPS), world.seed)
     pipe.save_pretrained(folder)
 
 
-def build_generator(out_dir: Path, folder: Path, seed: int) -> None:
+def build_generator(world: Building, folder: Path) -> None:
     """Train the flow on the trained autoencoder's latents."""
-    pipe = generator.load(out_dir / "autoencoder")
-    train_generator.train_flow(pipe, make_lessons(NUM_LESSONS, seed), FLOW_STEPS, seed)
+    pipe = generator.load(world.out_dir / "autoencoder")
+    lessons = make_lessons(world.scaled(NUM_LESSONS), world.seed)
+    train_generator.train_flow(pipe, lessons, world.scaled(FLOW_STEPS), world.seed)
     generator.save(pipe, folder)
 
 
-def build_tasks(out_dir: Path, folder: Path, seed: int) -> None:
-    """Let the generator try, and keep what makes a task."""
-    tasks.make_tasks(generator.load(out_dir / "weights/generator"), folder, seed)
+def build_requests(world: Building, folder: Path) -> None:
+    """Write what is asked of the planner."""
+    requests.write_requests(folder, world.seed, world.scaled(NUM_REQUESTS))
 
 
-def build_attempts(out_dir: Path, folder: Path, seed: int) -> None:
+def build_data(world: Building, folder: Path) -> None:
+    """Build the sets of planner and critic by the command for it; an interrupted build goes on."""
+    settings = {
+        "run_dir": folder,
+        "store": world.out_dir / "store",
+        "seed": world.seed,
+        "requests.file": world.out_dir / "requests/requests.jsonl",
+        "generator.model": world.out_dir / "weights/generator",
+        **{f"critic_rl.num_{side}": world.scaled(count) for side, count in NUM_TASKS.items()},
+    }
+    _run(["data", "build", _RECIPES / "build_shapes.yaml"], settings)
+
+
+def build_tasks(world: Building, folder: Path) -> None:
+    """Take RL's tasks from the data."""
+    shutil.copytree(world.out_dir / "data/critic_rl", folder, dirs_exist_ok=True)
+
+
+def build_attempts(world: Building, folder: Path) -> None:
     """Let the generator try what no held-out task is about; SFT learns from it."""
-    pipe = generator.load(out_dir / "weights/generator")
-    seen = (attempt for attempt in make_attempts(pipe, f"sft-{seed}") if attempt.split == "train")
-    (folder / "attempts.pkl").write_bytes(pickle.dumps(list(islice(seen, NUM_ATTEMPTS))))
+    pipe = generator.load(world.out_dir / "weights/generator")
+    seen = (attempt for attempt in make_attempts(pipe, f"sft-{world.seed}") if attempt.split == "train")
+    attempts = list(islice(seen, world.scaled(NUM_ATTEMPTS)))
+    (folder / "attempts.pkl").write_bytes(pickle.dumps(attempts))
 
 
-def build_critic_records(out_dir: Path, folder: Path, seed: int) -> None:
-    """Write what the critic's cold start begins with: records of the generator's attempts and of drawn ones."""
-    attempts: list[Attempt] = pickle.loads((out_dir / "attempts/attempts.pkl").read_bytes())
-    rng = random.Random(f"critic {seed}")
-    attempts += [sft.make_drawn_attempt(rng) for _ in range(NUM_DRAWN)]
+def build_critic_records(world: Building, folder: Path) -> None:
+    """Write what the critic's cold start begins with: the data's attempts, further ones, and drawn ones."""
+    attempts: list[Attempt] = pickle.loads((world.out_dir / "attempts/attempts.pkl").read_bytes())
+    attempts += sft_records.built_attempts(world.out_dir / "data/critic_sft")
+    rng = random.Random(f"critic {world.seed}")
+    attempts += [sft.make_drawn_attempt(rng) for _ in range(world.scaled(NUM_DRAWN))]
     sft_records.write_records(attempts, folder, rng)
-    sft_records.write_untrained(folder / "untrained", seed)
+    sft_records.write_untrained(folder / "untrained", world.seed)
 
 
-def build_critic(out_dir: Path, folder: Path, seed: int) -> None:
-    """Cold-start the critic by the command for it; an interrupted run goes on."""
-    records, run_dir = out_dir / "critic_sft", out_dir / "critic_run"
+def build_critic(world: Building, folder: Path) -> None:
+    """Cold-start the critic."""
+    records = world.out_dir / "critic_sft"
+    _cold_start(world, folder, "critic", records, records / "untrained")
+
+
+def build_untrained_planner(world: Building, folder: Path) -> None:
+    """Write what the planner's cold start begins with."""
+    planner.write_untrained_planner(folder, world.seed)
+
+
+def build_planner(world: Building, folder: Path) -> None:
+    """Cold-start the planner."""
+    _cold_start(world, folder, "planner", world.out_dir / "data/planner_sft", world.out_dir / "planner_untrained")
+
+
+def _cold_start(world: Building, folder: Path, role: str, records: Path, untrained: Path) -> None:
+    """Teach a model by the command for it; an interrupted run goes on."""
+    run_dir = world.out_dir / f"{role}_run"
+    recipe = _RECIPES / f"shapes_{role}_sft.yaml"
     settings = {
         "run_dir": run_dir,
-        "store": out_dir / "store",
-        "seed": seed,
+        "store": world.out_dir / "store",
+        "seed": world.seed,
         "data.train": records / "train.jsonl",
         "data.heldout": records / "heldout.jsonl",
-        "policy.model": records / "untrained",
+        "policy.model": untrained,
     }
-    command = [sys.executable, "-m", "rl.cli", "sft", str(SFT_RECIPE)]
-    command += [f"{key}={value}" for key, value in settings.items()]
-    if (run_dir / "metrics.jsonl").exists():
-        command.append("--resume")
-    subprocess.run(command, check=True)
+    if world.scale < 1:
+        settings["num_steps"] = world.scaled(SFT_STEPS)
+        settings["evaluation.every"] = 0
+    _run(["sft", recipe], settings, *(["--resume"] if (run_dir / "metrics.jsonl").exists() else []))
     critic.save(*critic.load(run_dir / "export"), folder)
+
+
+def _run(command: list[str | Path], settings: dict[str, object], *options: str) -> None:
+    arguments = [*map(str, command), *(f"{key}={value}" for key, value in settings.items()), *options]
+    subprocess.run([sys.executable, "-m", "rl.cli", *arguments], check=True)

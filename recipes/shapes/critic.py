@@ -19,9 +19,9 @@ MERGE = 2
 _WIDTH = 128
 
 
-def new_processor() -> Qwen3VLProcessor:
-    """Return the processor; an image of the world keeps its size."""
-    tokenizer = make_tokenizer((PROMPT_FILE.read_text(encoding="utf-8"),))
+def new_processor(texts: tuple[str, ...] = ()) -> Qwen3VLProcessor:
+    """Return the processor; an image of the world keeps its size. The words of `texts` are tokens of their own."""
+    tokenizer = make_tokenizer((PROMPT_FILE.read_text(encoding="utf-8"), *texts))
     size = {"shortest_edge": SIZE * SIZE, "longest_edge": SIZE * SIZE}
     shape = {"patch_size": PATCH, "temporal_patch_size": 2, "merge_size": MERGE}
     normal = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}

@@ -8,7 +8,8 @@ from PIL import Image
 
 from recipes.shapes.attempts import Attempt
 from recipes.shapes.critic import PROMPT_FILE
-from recipes.shapes.judge import read, score
+from recipes.shapes.judge import score
+from recipes.shapes.teacher import ideal_critique
 from recipes.shapes.world import (
     COLOURS,
     PLACES,
@@ -22,7 +23,7 @@ from recipes.shapes.world import (
     say_randomly,
 )
 from rollout.critic import format_critique, render_messages
-from rollout.types import Critique, Scores, Task
+from rollout.types import Scores, Task
 
 
 def make_drawn_attempt(rng: random.Random) -> Attempt:
@@ -59,13 +60,8 @@ def critic_messages(instruction: str, prompt: str) -> list[dict]:
 
 
 def ideal_answer(attempt: Attempt, rng: random.Random) -> str:
-    """Return what SFT teaches for `attempt`: place by place, then the verdict, then the wish in random words."""
-    wanted, seen = {**attempt.scene, **attempt.wishes}, read(attempt.after).sightings
-    lines = []
-    for place in PLACES:
-        wish, sight = str(wanted.get(place, "nothing")), str(seen.get(place, "nothing"))
-        lines.append(f"{place} {wish} sees {sight} {'true' if wish == sight else 'false'}")
-    return format_critique(Critique(attempt.is_success, say_randomly(attempt.wishes, rng), ", ".join(lines)))
+    """Return what SFT teaches for `attempt`."""
+    return format_critique(ideal_critique(attempt.scene, attempt.wishes, attempt.after, attempt.is_success, rng))
 
 
 def canvas(image: Image.Image | None) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,13 +16,18 @@ import actors  # noqa: F401  (first: makes torchvision importable beside a CPU b
 import torch  # isort: skip
 from PIL import Image
 
+from data.sft_records import Kind
+from data.table import open_sft
 from recipes.shapes import critic, generator
 from recipes.shapes.attempts import Attempt, make_attempts
+from recipes.shapes.judge import read, score
 from recipes.shapes.sft import critic_messages, ideal_answer, make_drawn_attempt
-from recipes.shapes.world import Scene
+from recipes.shapes.world import Scene, parse
 from rollout.critic import IMAGE_MARK
 
 CANVAS = {"canvas": "white"}
+_ASKED = re.compile(r"instruction: (.*)\nprompt: (.*)")
+"""What `critic_prompt.txt` asks about."""
 
 
 def make_records(folder: Path, seed: int, *, num_attempts: int, num_drawn: int) -> dict[str, int]:
@@ -54,6 +60,21 @@ def write_records(attempts: Sequence[Attempt], folder: Path, rng: random.Random)
     return {split: len(chosen) for split, chosen in by_split.items()}
 
 
+def built_attempts(folder: Path) -> list[Attempt]:
+    """Return the attempts of a critic SFT set that `interleave data build` made."""
+    attempts = []
+    for split in ("train", "heldout"):
+        for record in open_sft(folder / f"{split}.jsonl", Kind.CRITIC_SFT):
+            before, after = (
+                Image.open(path).convert("RGB") if isinstance(path, str) else None for path in record.images
+            )
+            instruction, prompt = _ASKED.search(record.messages[0].content).groups()
+            scene = {} if before is None else read(before).scene
+            scores = score(before, after, instruction)
+            attempts.append(Attempt(record.id, scene, parse(instruction), instruction, prompt, before, after, scores))
+    return attempts
+
+
 def balanced(attempts: Sequence[Attempt], rng: random.Random) -> list[Attempt]:
     """Return all attempts, shuffled, those of the rarer label repeated until the two are equally many."""
     by_label: dict[bool, list[Attempt]] = {True: [], False: []}
@@ -80,10 +101,10 @@ def record_of(attempt: Attempt, folder: Path, rng: random.Random) -> dict[str, A
     }
 
 
-def write_untrained(folder: Path, seed: int) -> None:
-    """Write the model that the cold start begins with, in full precision, and its processor."""
+def write_untrained(folder: Path, seed: int, texts: tuple[str, ...] = ()) -> None:
+    """Write the model that the cold start begins with, in full precision, and its processor (`texts` as there)."""
     torch.manual_seed(seed)
-    processor = critic.new_processor()
+    processor = critic.new_processor(texts)
     critic.new_model(processor).save_pretrained(folder)
     processor.save_pretrained(folder)
 

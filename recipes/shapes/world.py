@@ -6,6 +6,7 @@ and a caption alike: it sets the places that it names and leaves the others as t
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 220), 
 SHAPES = ("circle", "square", "triangle")
 PLACES = {"left": (13, 32), "right": (51, 32), "top": (32, 13), "bottom": (32, 51)}
 """The centre (x, y) of each place, in pixels."""
+HELDOUT_SHARE = 0.3
+"""Of all steps; no task for training and no SFT example is about one of these."""
 
 WORDS: Mapping[str, tuple[str, ...]] = {
     "red": ("red", "crimson", "scarlet", "ruby"),
@@ -120,6 +123,13 @@ def random_scene(rng: random.Random, num_things: int) -> Scene:
 def random_offsets(rng: random.Random) -> Offsets:
     """Return a small random displacement for each place."""
     return {place: (rng.randint(-JITTER, JITTER), rng.randint(-JITTER, JITTER)) for place in PLACES}
+
+
+def side_of_step(scene: Scene, wishes: Scene) -> str:
+    """Return `train` or `heldout`, by what a step does (`wishes`) to what (`scene`), whatever words it is told in."""
+    step = f"{sorted(scene.items())} {sorted(wishes.items())}".encode()
+    share = int.from_bytes(hashlib.sha256(step).digest()[:4], "big") / 2**32
+    return "heldout" if share < HELDOUT_SHARE else "train"
 
 
 @lru_cache

@@ -1,0 +1,238 @@
+"""One build of data: walk every request to its trajectory, then make the sets. What is there already is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from actors.cluster import ray_cluster
+from actors.generator import Generator
+from actors.judge import check_judge, describe_judge, start_judge
+from actors.model_digest import model_digest
+from actors.store import Store
+from actors.teacher import check_teacher, describe_teacher, read_template, start_teacher
+from data.bad_records import BadRecords, OnBad
+from data.build_sets import Rules, Tally, make_sets
+from data.candidates import SideOfStep, Sides
+from data.card import Card, Source
+from data.errors import RecordError
+from data.images import ImageRules
+from data.readers import Records
+from data.requests import open_requests, read_requests
+from data.split import SIDES
+from data.trajectory_log import TrajectoryLog
+from rewards.functions import FunctionError, anchored, load_function
+from rl.build_config import BuildRecipe, may_change
+from rl.config import resolve_path
+from rl.provenance import Sources, changes
+from rl.recipe_file import load_as
+from rl.resume import forbidden_changes
+from rl.run_start import explain, model_path
+from rollout.seeds import seed_of
+from rollout.trajectory import Request, Trajectory, Trouble
+from rollout.walk import Walk
+
+NUM_RECENT = 50
+"""Trajectories that the share of failures is taken of."""
+_OR_ELSEWHERE = "put it back as it was, or choose another run_dir"
+_OF_THIS_MACHINE = ("run_dir", "store", "num_cpus", "ray_address", "in_flight")
+
+
+class BuildStopped(RuntimeError):
+    """Too many calls failed in a row of requests; what was done is kept."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A recipe, checked, with all that can be read before anything starts."""
+
+    recipe: BuildRecipe
+    records: Records
+    sources: Sources
+    side_of_step: SideOfStep | None
+
+    @property
+    def out(self) -> Path:
+        return Path(self.recipe.run_dir)
+
+    @property
+    def store(self) -> Store:
+        return Store(Path(self.recipe.store).resolve())
+
+
+def prepare_build(recipe: BuildRecipe) -> Build:
+    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
+    check_teacher(recipe.planner, "planner")
+    check_teacher(recipe.critic, "critic")
+    check_judge(recipe.judge)
+    sources = {
+        "planner": describe_teacher(recipe.planner, "planner"),
+        "critic": describe_teacher(recipe.critic, "critic"),
+        "generator": _describe_generator(recipe.generator.pipeline, recipe.generator.model),
+        "judge": describe_judge(recipe.judge),
+    }
+    records = open_requests(resolve_path(recipe.requests.file))
+    side, path = recipe.split.side, Path(recipe.run_dir) / "recipe.yaml"
+    build = Build(recipe, records, sources, _side_of_step(side, Store(Path(recipe.store).resolve())) if side else None)
+    if path.exists():
+        if changed := forbidden_changes(load_as(BuildRecipe, path), recipe, may_change):
+            raise ValueError(f"{path.parent} was begun with another {', '.join(changed)}; {_OR_ELSEWHERE}")
+        saved = json.loads((path.parent / "versions.json").read_text())
+        if new := list(changes(saved, sources)):
+            raise ValueError(f"{path.parent} cannot go on: {'; '.join(new)}; {_OR_ELSEWHERE}")
+    return build
+
+
+async def run_build(build: Build, progress: Callable[[str, float, int], None]) -> list[Card]:
+    """Walk what is not walked yet and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
+    recipe = build.recipe
+    explain(recipe, build.sources)
+    log = TrajectoryLog(build.out / "trajectories")
+    bad = BadRecords(OnBad(recipe.on_bad))
+    async with walking(recipe) as walk:
+        numbers = await walk_all(build, walk, log, bad, progress)
+    return await asyncio.to_thread(_make, build, log, numbers, bad)
+
+
+async def walk_all(
+    build: Build, walk: Walk, log: TrajectoryLog, bad: BadRecords, progress: Callable[[str, float, int], None]
+) -> dict[str, int]:
+    """Walk the requests that the log has no end of, a few at a time; return the number of each request by its id."""
+    recipe, records = build.recipe, build.records
+    done = await asyncio.to_thread(log.done)
+    numbers: dict[str, int] = {}
+    stream = _requests(build, bad)
+    reading = asyncio.Lock()
+    recent: deque[bool] = deque(maxlen=NUM_RECENT)
+
+    async def next_request() -> Request | None:
+        async with reading:
+            while (found := await asyncio.to_thread(next, stream, None)) is not None:
+                number, request = found
+                numbers[request.id] = number
+                progress("requests", records.position / max(records.size, 1), len(numbers))
+                if request.id not in done:
+                    return request
+        return None
+
+    async def work() -> None:
+        while (request := await next_request()) is not None:
+            trajectory = await walk(request)
+            if trajectory.trouble is not None and bad.on_bad is OnBad.RAISE:
+                raise _located(trajectory.trouble, records.where(numbers[request.id]))
+            await log.append(trajectory)
+            _check_share(recent, trajectory, recipe.max_failure_share)
+
+    try:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(recipe.in_flight):
+                workers.create_task(work())
+    except* Exception as errors:
+        raise _first(errors) from None
+    return numbers
+
+
+@asynccontextmanager
+async def walking(recipe: BuildRecipe) -> AsyncIterator[Walk]:
+    """Start generator, judge and teachers; stop them on exit."""
+    store_root = str(Path(recipe.store).resolve())
+    ledger = Path(recipe.run_dir) / "ledger"
+    run_id = f"{seed_of(Path(recipe.run_dir).resolve()):08x}"
+    async with ray_cluster(recipe.ray_address, recipe.num_cpus) if recipe.needs_ray else nullcontext():
+        config = replace(recipe.generator, model=model_path(recipe.generator.model, "generator.model"))
+        started: Any = await asyncio.gather(
+            start_teacher(recipe.planner, "planner", store_root, ledger),
+            start_teacher(recipe.critic, "critic", store_root, ledger),
+            Generator.start(config, store_root, f"generator-{run_id}", ledger),
+            start_judge(recipe.judge, store_root, f"judge-{run_id}", ledger),
+            return_exceptions=True,  # else the others would go on starting while Ray is shut down
+        )
+        for error in started:
+            if isinstance(error, BaseException):
+                raise error
+        planner, critic, generator, judge = started
+        yield Walk(planner, critic, generator, judge, recipe.walk, recipe.success, recipe.seed)
+
+
+def _make(build: Build, log: TrajectoryLog, numbers: dict[str, int], bad: BadRecords) -> list[Card]:
+    recipe = build.recipe
+    sides = Sides(recipe.split, recipe.seed, build.side_of_step)
+    rules = Rules(
+        recipe.planner_sft,
+        recipe.critic_sft,
+        recipe.critic_rl,
+        recipe.sequences,
+        sides,
+        recipe.success,
+        read_template(recipe.planner, "planner").text,
+        read_template(recipe.critic, "critic").text,
+    )
+    ordered = sorted(numbers, key=numbers.__getitem__)
+
+    def trajectories() -> Iterator[tuple[int, Trajectory]]:
+        return ((numbers[trajectory.request.id], trajectory) for trajectory in log.read(ordered))
+
+    tally = Tally(bad, build.records.where)
+    tally.stages["requests read"] = len(numbers)
+    settings = {name: value for name, value in asdict(recipe).items() if name not in _OF_THIS_MACHINE}
+    source = Source(recipe.name, recipe.seed, build.sources, settings)
+    return make_sets(trajectories, rules, tally, source, bad=bad, store=build.store, out=build.out)
+
+
+def _requests(build: Build, bad: BadRecords) -> Iterator[tuple[int, Request]]:
+    config = build.recipe.requests
+    rules = ImageRules(root=resolve_path(config.image_root) if config.image_root else None)
+    for count, found in enumerate(read_requests(build.records, build.store, bad, rules), 1):
+        yield found
+        if count == config.limit:
+            return
+
+
+def _describe_generator(pipeline: str, model: str) -> dict[str, str]:
+    folder = Path(model_path(model, "generator.model"))
+    digest = f"@{model_digest(folder)[:16]}" if folder.is_dir() else ""
+    return {"pipeline": pipeline, "model": f"{model}{digest}"}
+
+
+def _side_of_step(path: str, store: Store) -> SideOfStep:
+    """Return the recipe's function, which sees an image in place of its reference. Raises ValueError."""
+    try:
+        function = load_function(anchored(path, Path.cwd()))
+    except (FunctionError, ImportError) as error:
+        raise ValueError(f"split.side is {path!r}: {error}") from error
+
+    def side(before: str | None, instruction: str) -> str:
+        answer = function(None if before is None else store.get_image(before), instruction)
+        if answer not in SIDES:
+            raise ValueError(f"split.side is {path!r}, which said {answer!r}; expected {' or '.join(SIDES)}")
+        return answer
+
+    return side
+
+
+def _check_share(recent: deque[bool], trajectory: Trajectory, limit: float) -> None:
+    trouble = trajectory.trouble
+    has_failed = trouble is not None and not trouble.is_final
+    recent.append(has_failed)
+    if trouble is not None and has_failed and len(recent) == NUM_RECENT and sum(recent) > limit * NUM_RECENT:
+        raise BuildStopped(
+            f"calls failed for {sum(recent)} of the last {NUM_RECENT} requests, the last time at {trouble.stage}: "
+            f"{trouble.error}; all that was done is kept, and the same command goes on"
+        )
+
+
+def _located(trouble: Trouble, where: str) -> RecordError:
+    return RecordError(f"{trouble.stage}.{trouble.kind}", trouble.error, where=f"{where}: {trouble.stage}")
+
+
+def _first(errors: BaseExceptionGroup) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

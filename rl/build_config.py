@@ -1,0 +1,97 @@
+"""A recipe of data: what `interleave data build` reads (`rl/recipe_file.py`), checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from actors.config import GeneratorConfig, JudgeConfig
+from actors.judge_settings import member_configs
+from actors.teacher_config import TeacherConfig
+from data.bad_records import OnBad
+from data.build_rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
+from rl.resume import SERVICE_MAY_CHANGE
+from rollout.walk import Success, WalkRules
+
+_DECIDES = ("seed", "planner", "critic", "generator", "judge", "success", "walk")
+"""Keys that decide how requests are walked; of services, who is asked and how fast may change."""
+
+
+@dataclass(frozen=True)
+class RequestsConfig:
+    """What users ask for (see data/requests.py)."""
+
+    file: str = "???"
+    """A text file with a request a line (.txt), or records of any format."""
+    image_root: str = ""
+    """No image may lie outside this folder, where relative paths start; empty: anywhere, and the file's folder."""
+    limit: int = 0
+    """Most requests to read, 0: all."""
+
+
+@dataclass(frozen=True)
+class BuildRecipe:
+    """One build of planner SFT, critic SFT and critic RL sets."""
+
+    name: str = "???"
+    run_dir: str = "runs/${name}"
+    """The sets, the trajectories and the bill."""
+    store: str = "runs/store"
+    """Images and paid-for answers, shared by runs."""
+    seed: int = 0
+    on_bad: str = "skip"
+    """What a bad request or answer does: skip (it is left out, counted and located), or raise."""
+    max_failure_share: float = 0.5
+    """Share of the last 50 requests whose calls failed that stops the build; answers that cannot be read never do."""
+    in_flight: int = 16
+    """Requests that are walked at a time."""
+    num_cpus: int = 16
+    """Logical CPUs told to a Ray that this build starts itself."""
+    ray_address: str = ""
+    """A running cluster's address (or `auto`); empty: start Ray on this machine, if anything needs it."""
+    requests: RequestsConfig = field(default_factory=RequestsConfig)
+    planner: TeacherConfig = field(default_factory=TeacherConfig)
+    """The teacher of plans."""
+    critic: TeacherConfig = field(default_factory=TeacherConfig)
+    """The teacher of critiques."""
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    success: Success = field(default_factory=Success)
+    walk: WalkRules = field(default_factory=WalkRules)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    planner_sft: PlannerSetConfig = field(default_factory=PlannerSetConfig)
+    critic_sft: CriticSetConfig = field(default_factory=CriticSetConfig)
+    critic_rl: RlSetConfig = field(default_factory=RlSetConfig)
+    sequences: SetConfig = field(default_factory=SetConfig)
+    """Complete trajectories as sequences of texts and images, for models that make both."""
+
+    def __post_init__(self) -> None:
+        if self.on_bad not in list(OnBad):
+            raise ValueError(f"on_bad is {self.on_bad!r}; expected {' or '.join(OnBad)}")
+        if self.in_flight < 1 or not 0 <= self.max_failure_share <= 1:
+            raise ValueError(
+                f"in_flight={self.in_flight} (1 or more), max_failure_share={self.max_failure_share} (a share up to 1)"
+            )
+        rl, walk = self.critic_rl, self.walk
+        for rule, is_set, tries in (
+            ("max_retried", rl.max_retried is not None, "num_retries"),
+            ("min_refined or max_refined", (rl.min_refined, rl.max_refined) != (None, None), "num_refinements"),
+        ):
+            if rl.is_made and is_set and not (walk.num_measured and getattr(walk, tries)):
+                raise ValueError(f"critic_rl.{rule} goes by a measure: set walk.num_measured and walk.{tries} above 0")
+
+    @property
+    def needs_ray(self) -> bool:
+        """Whether something runs in actors."""
+        asked = [teacher.ask for teacher in (self.planner, self.critic) if not teacher.fn]
+        judges = member_configs(self.judge) if self.judge.kind == "ensemble" else [self.judge]
+        return self.generator.num_replicas > 0 or any(config.num_replicas > 0 for config in [*judges, *asked])
+
+
+def may_change(key: str) -> bool:
+    """Say whether a build that goes on may set a key anew: how sets are chosen, who is asked and how fast.
+
+    >>> may_change("critic_rl.failed_share"), may_change("planner.ask.budget_usd"), may_change("walk.tries")
+    (True, True, False)
+    """
+    section, *rest = key.split(".")
+    return section not in _DECIDES or not SERVICE_MAY_CHANGE.isdisjoint(rest)
