@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ async def start_teacher(
     check_teacher(config, role)
     store = Store(store_root)
     if config.fn:
-        return FunctionTeacher(load_function(anchored(config.fn, Path.cwd())), store)
+        return FunctionTeacher(_load(config.fn), store)
     asked = config.ask
     if asked.kind == "vllm":
         _, asked = await start_servers(asked, Path(ledger_folder or store_root).absolute().parent, name=role)
@@ -140,7 +141,9 @@ def read_template(config: TeacherConfig, role: str) -> Prompt:
 def check_teacher(config: TeacherConfig, role: str) -> None:
     """Raise ValueError for what a teacher lacks: a prompt file, a function, a model, a key. Starts nothing."""
     describe_teacher(config, role)
-    if not config.fn and config.ask.kind == "openai":
+    if config.fn:
+        _load(config.fn)
+    elif config.ask.kind == "openai":
         check_asker(config.ask)
 
 
@@ -152,7 +155,18 @@ def describe_teacher(config: TeacherConfig, role: str) -> dict[str, str]:
             raise ValueError(f"the teacher {role} needs fn (a function) or ask.model (a model to ask)")
         name = model_of(config.ask)[1] if config.ask.kind == "vllm" else config.ask.model
         return {"model": name, "call": str(sorted(config.ask.call.items())), **described}
-    try:
+    with _explained(config.fn):
         return {"fn": identity_of(anchored(config.fn, Path.cwd())), **described}
+
+
+def _load(path: str) -> Callable[..., Any]:
+    with _explained(path):
+        return load_function(anchored(path, Path.cwd()))
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    try:
+        yield
     except (FunctionError, ImportError) as error:
-        raise ValueError(f"a teacher's fn is {config.fn!r}: {error}") from error
+        raise ValueError(f"a teacher's fn is {path!r}: {error}") from error
