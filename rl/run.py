@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.cluster import ray_cluster
-from actors.config import EvidenceConfig
+from actors.config import EvidenceConfig, GeneratorConfig
 from actors.generator import Generator
+from actors.generator_settings import check_generator
 from actors.judge import check_baseline, check_judge, start_judge
 from actors.judge_settings import member_configs
 from actors.ledger import Ledger, began
@@ -46,6 +48,9 @@ from rollout.roles import BudgetSpent
 from rollout.seeds import seed_of
 from rollout.single_step import Baseline, Regenerate, SingleStep
 from rollout.types import Phase, SamplingParams, Task
+
+NUM_CHECKED = 1000
+"""Tasks of each kind that tell what the generator will be asked for."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,8 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> Plan:
     check_names(recipe.algorithm.advantage, recipe.algorithm.loss.policy_loss)
     training, heldout = (read_tasks(path, recipe.data) for path in (recipe.data.train, recipe.data.heldout))
     model_path(recipe.policy.model, "policy.model")
-    model_path(recipe.generator.model, "generator.model")
+    some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))
+    check_generator(_with_path(recipe.generator), {task.before and "an image" for task in some})
     check_judge(recipe.judge)
     check_baseline(Baseline(recipe.rollout.baseline), recipe.judge)
     prompt = resolve_path(recipe.rollout.prompt)
@@ -199,7 +205,7 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
             ),
             Samplers.start(recipe.samplers, model, store_root=store_root),
             Generator.start(
-                replace(recipe.generator, model=model_path(recipe.generator.model, "generator.model")),
+                _with_path(recipe.generator),
                 store_root,
                 f"generator-{run_id}",
                 Path(recipe.run_dir) / "ledger",
@@ -226,6 +232,11 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
         ledger = start_ledger(Path(recipe.run_dir) / "ledger", store=Store(store_root))
         workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
         yield Stack(policy, samplers, journey, workers, ledger, has_local_service(recipe, plan.evidence))
+
+
+def _with_path(config: GeneratorConfig) -> GeneratorConfig:
+    """Return a generator's settings with the folder of its model, where it has one, found. Raises ValueError."""
+    return replace(config, model=model_path(config.model, "generator.model")) if config.model else config
 
 
 def has_local_service(recipe: Recipe, evidence: Mapping[str, EvidenceConfig]) -> bool:
