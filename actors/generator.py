@@ -39,6 +39,8 @@ class Generator:
     """Digest of the loaded model: two models never share a cached image."""
     entry: Entry
     """What it can do."""
+    pool: Pool | None = None
+    """None: it is asked over HTTP."""
 
     @classmethod
     async def start(
@@ -68,15 +70,20 @@ class Generator:
             max_ongoing=config.max_batch_size * BATCHES_QUEUED,
             actor_options=replica_options(config.cpus_per_replica, config.gpus_per_replica, config.num_threads),
         )
-        return await cls._of(config, root, partial(make_calls, config, root, pool, ledger), pool.describe())
+        return await cls._of(config, root, partial(make_calls, config, root, pool, ledger), pool.describe(), pool)
 
     @classmethod
     async def _of(
-        cls, config: GeneratorConfig, root: str, make: Make, describing: Coroutine[Any, Any, Any]
+        cls,
+        config: GeneratorConfig,
+        root: str,
+        make: Make,
+        describing: Coroutine[Any, Any, Any],
+        pool: Pool | None = None,
     ) -> Generator:
         started: list[Any] = await all_of([Owner.start(make, is_local=config.num_replicas == 0), describing])
         owner, (model, entry) = started
-        return cls(config, root, owner, model, entry)
+        return cls(config, root, owner, model, entry, pool)
 
     async def edit(self, request: EditRequest) -> ImageRef:
         """Return the new image, committed to the store. Raises `GeneratorError`, `Unsupported` before any work."""
@@ -102,6 +109,10 @@ class Generator:
                 f"unsupported: {self.entry.name} is set to {pinned[0]}x{pinned[1]} by its recipe, "
                 f"not {request.size[0]}x{request.size[1]}"
             )
+
+    async def num_running(self) -> int:
+        """Return how many replicas are up: each has made an image, and not failed again and again since."""
+        return 1 if self.pool is None else await self.pool.num_running()
 
     async def stats(self) -> dict[str, float]:
         """Return the owner's counts since the run's start, keyed `generator/...`; seconds are sums."""

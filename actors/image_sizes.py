@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -66,15 +67,13 @@ class Sizes:
             return min(self.choices, key=lambda choice: abs(math.log(choice[0] / choice[1] * height / width)))
         aspect = min(max(width / height, 1 / self.max_aspect), self.max_aspect)
         pixels = min(max(width * height, self.min_pixels), self.fit_pixels)
-        # Down, so that no bound is exceeded; up where that would leave too little.
-        for rounded in (math.floor, math.ceil):
-            fitted = (
-                rounded(_whole(math.sqrt(pixels * aspect)) / self.multiple_of) * self.multiple_of,
-                rounded(_whole(math.sqrt(pixels / aspect)) / self.multiple_of) * self.multiple_of,
-            )
-            if fitted[0] * fitted[1] >= self.min_pixels:
-                break
-        return fitted
+        sides = [
+            [rounded(_whole(side) / self.multiple_of) * self.multiple_of for rounded in (math.floor, math.ceil)]
+            for side in (math.sqrt(pixels * aspect), math.sqrt(pixels / aspect))
+        ]
+        sizes = [(w, h) for w, h in product(*sides)]
+        fitting = [size for size in sizes if not self.why_not(size) and size[0] * size[1] <= self.fit_pixels]
+        return min(fitting, key=lambda size: abs(math.log(size[0] / size[1] / aspect)))
 
 
 def _whole(side: float) -> float:

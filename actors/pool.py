@@ -49,9 +49,10 @@ class Pool:
     Without a Serve handle the one replica is made lazily in the caller's process.
     """
 
-    def __init__(self, make: Callable[[], Any], handle: Any = None):
+    def __init__(self, make: Callable[[], Any], handle: Any = None, name: str = ""):
         self._make = make
         self._handle = handle
+        self._name = name
         self._local: Any = None
 
     async def call(self, *arguments: Any) -> Any:
@@ -66,6 +67,13 @@ class Pool:
         if self._handle is None:
             return await (await self._replica()).describe()
         return await self._handle.describe.remote()
+
+    async def num_running(self) -> int:
+        """Return how many replicas are up and healthy."""
+        if self._handle is None:
+            (await self._replica()).check_health()
+            return 1
+        return await asyncio.to_thread(_num_running, self._name)
 
     async def _ask_replica(self, arguments: tuple) -> Any:
         response = self._handle.remote(*arguments)
@@ -89,6 +97,12 @@ class Pool:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_local": None}
+
+
+def _num_running(name: str) -> int:
+    application = serve.status().applications.get(name)
+    deployments = application.deployments.values() if application else ()
+    return sum(one.replica_states.get("RUNNING", 0) for one in deployments)
 
 
 def _is_cancelled() -> bool:
@@ -127,7 +141,7 @@ async def deploy(
     )(Replica)
     handle = await asyncio.to_thread(serve.run, deployment.bind(make), name=name, route_prefix=None)
     _deployed.add(name)
-    return Pool(make, handle)
+    return Pool(make, handle, name)
 
 
 def _scale(num_replicas: int, bounds: tuple[int, int] | None, max_ongoing: int) -> dict[str, Any]:
