@@ -66,15 +66,15 @@ class Pipeline:
         import torch
 
         first = requests[0]
-        size = self.size_of(images, first)
         arguments: dict[str, Any] = {
             "prompt": [request.prompt for request in requests],
             "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
         }
         if "height" in self._parameters:
-            arguments |= {"height": size[1], "width": size[0]}
-        if "max_area" in self._parameters:
-            arguments["max_area"] = size[0] * size[1]  # else Kontext makes a megapixel of any size
+            width, height = self.size_of(images, first)
+            arguments |= {"height": height, "width": width}
+            if "max_area" in self._parameters:
+                arguments["max_area"] = width * height  # else Kontext makes a megapixel of any size
         arguments |= self._config.call
         arguments |= {self.entry.options[name]: value for name, value in first.options}
         if isinstance(arguments.get("negative_prompt"), str):
@@ -92,7 +92,7 @@ class Pipeline:
 
     def warm_up(self) -> None:
         """Make one image, of the kind that the pipeline makes."""
-        canvas = Image.new("RGB", self._pinned or self.entry.sizes.fit(None), "white")
+        canvas = Image.new("RGB", self._pinned or self.entry.sizes.default, "white")
         has_image = not self.entry.modes & {Mode.TEXT} or Mode.EDIT in self.entry.modes
         mask = canvas if self.entry.modes <= {Mode.INPAINT} else None
         self.draw([canvas] if has_image else [], mask, [EditRequest(None, "a red box", 0)])

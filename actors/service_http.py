@@ -70,10 +70,10 @@ def openai_error(status: int, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
 
-async def granted(desk: Desk, request: Request, reading: Awaitable[Wish]) -> Made:
+async def granted(desk: Desk, request: Request, read: Callable[[Request], Awaitable[Wish]]) -> Made:
     """Read a wish and carry it out, for as long as its client waits."""
     with desk.place():
-        wish = await reading
+        wish = await read(request)
         try:
             return await while_connected(request, desk.make(wish))
         except Gone:
@@ -93,10 +93,10 @@ def _public_routes(desk: Desk) -> list[tuple[str, str, Handler]]:
         return await asyncio.to_thread(wish_of_edit, fields, files, config, entry)
 
     async def edit(request: Request) -> Response:
-        return _public_answer(request, await granted(desk, request, read_edit(request)))
+        return _public_answer(request, await granted(desk, request, read_edit))
 
     async def edit_upload(request: Request) -> Response:
-        return _public_answer(request, await granted(desk, request, read_upload(request)))
+        return _public_answer(request, await granted(desk, request, read_upload))
 
     async def health(request: Request) -> Response:
         try:
@@ -157,10 +157,10 @@ def _openai_routes(desk: Desk) -> list[tuple[str, str, Handler]]:
         return await asyncio.to_thread(wish_of_openai, fields, files, config, entry)
 
     async def generations(request: Request) -> Response:
-        return _openai_answer(await granted(desk, request, read_generation(request)))
+        return _openai_answer(await granted(desk, request, read_generation))
 
     async def edits(request: Request) -> Response:
-        return _openai_answer(await granted(desk, request, read_edit(request)))
+        return _openai_answer(await granted(desk, request, read_edit))
 
     async def models(request: Request) -> Response:
         model = {"id": entry.name, "object": "model", "created": 0, "owned_by": "interleave"}

@@ -38,6 +38,15 @@ def _small(monkeypatch):
     tiny_pipelines.scale_less(monkeypatch)
 
 
+SMALL = {"flux2-klein": {"width": 128, "height": 64}}
+"""Its tiny autoencoder makes four times as many tokens as the others'."""
+
+
+def size_of(name):
+    small = SMALL.get(name)
+    return (small["width"], small["height"]) if small else OUT
+
+
 def settings(models, name, **changes):
     entry = REGISTRY[name]
     lora = {"lora": str(models["lora"]), "lora_weights": "lora.safetensors"} if entry.lora else {}
@@ -49,6 +58,7 @@ def settings(models, name, **changes):
             "num_replicas": 0,
             "num_attempts": 1,
             "call": tiny_pipelines.CALLS[entry.pipeline],
+            **SMALL.get(name, {}),
             **lora,
             **has_code,
             **changes,
@@ -69,7 +79,7 @@ def requests_of(entry, store):
     wide, other = (store.put_image(noise(WIDE, seed)) for seed in (0, 1))
     mask = Image.new("L", WIDE, 0)
     mask.paste(255, (0, 0, 64, 64))
-    size = None if entry.sizes.is_own else OUT
+    size = None if entry.sizes.is_own or entry.name in SMALL else OUT
     asked = {
         Mode.TEXT: EditRequest(None, "a red box", 7, size=size),
         Mode.EDIT: EditRequest(wide, "a red box", 7),
@@ -100,7 +110,7 @@ def test_a_named_generator_does_all_that_its_entry_says(models, name, tmp_path, 
     images = {mode: store.get_image(ref) for mode, ref in made.items()}
     for image in images.values():
         assert image.width / image.height == pytest.approx(2, rel=0.1)
-        assert image.size == OUT or entry.sizes.is_own
+        assert image.size == size_of(name) or entry.sizes.is_own
     # Each means something: it depends on the prompt, on the seed, and on what it was given to see.
     first = pixels(next(iter(images.values())))
     assert all(np.abs(pixels(store.get_image(ref)) - first).max() > 3 for ref in further)
@@ -118,7 +128,8 @@ def test_noise_is_equal_and_pixels_nearly_so_whatever_the_batch(models, name, tm
         refs = [ref for ref in (asked.image, *asked.references) if ref is not None]
         images = [store.get_image(ref) for ref in refs]
         batch = [
-            EditRequest(asked.image, prompt, seed, asked.references, size=OUT) for seed, prompt in enumerate(prompts)
+            EditRequest(asked.image, prompt, seed, asked.references, size=size_of(name))
+            for seed, prompt in enumerate(prompts)
         ]
         drawn.clear()
         together, noise_together = pipeline.draw(images, None, batch), list(drawn)
