@@ -12,7 +12,7 @@ from actors.api_generator import describe_api, make_api_calls, read_api_keys
 from actors.bill import Books
 from actors.generator_config import GeneratorConfig
 from actors.generator_replica import GeneratorReplica
-from actors.generator_settings import API_KINDS, entry_of, resolve
+from actors.generator_settings import API_KINDS, check_request, entry_of, resolve
 from actors.generators import Entry, Unsupported
 from actors.owner import Make, Owner
 from actors.paid_call import PaidCalls
@@ -102,13 +102,7 @@ class Generator:
 
     def check(self, request: EditRequest) -> None:
         """Raise `Unsupported` for what this generator cannot do."""
-        self.entry.check(request)
-        pinned = (self.config.width, self.config.height)
-        if request.size is not None and self.config.height and request.size != pinned:
-            raise Unsupported(
-                f"unsupported: {self.entry.name} is set to {pinned[0]}x{pinned[1]} by its recipe, "
-                f"not {request.size[0]}x{request.size[1]}"
-            )
+        check_request(self.entry, self.config, request)
 
     async def num_running(self) -> int:
         """Return how many replicas are up: each has made an image, and not failed again and again since."""

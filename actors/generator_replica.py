@@ -11,6 +11,7 @@ from PIL import Image
 
 from actors.batcher import Batcher
 from actors.generator_config import DEFAULT_BATCH_SIZE, GeneratorConfig
+from actors.generator_settings import check_request
 from actors.generators import Entry, Unsupported
 from actors.pipeline import Pipeline
 from actors.retry import Fault
@@ -42,7 +43,7 @@ class GeneratorReplica:
     async def __call__(self, request: EditRequest) -> dict[str, Any] | Fault:
         """Make and commit one image: its reference under `image`, and what it took."""
         try:
-            self._pipeline.entry.check(request)
+            check_request(self._pipeline.entry, self._config, request)
             done = await self._batcher.submit(kind_of(request), request)
             # In a thread of its own: encoding and syncing a large PNG must not hold up the next batch.
             image = await asyncio.to_thread(self._store.put_image, done.result)

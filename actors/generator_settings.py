@@ -67,9 +67,26 @@ def check_generator(config: GeneratorConfig, befores: Iterable[str | None] = ())
     return resolved
 
 
+def check_request(entry: Entry, config: GeneratorConfig, request: EditRequest) -> None:
+    """Raise `Unsupported` for what a generator with these settings cannot do."""
+    pinned = (config.width, config.height) if config.height else None
+    if pinned and request.size and request.size != pinned:
+        raise Unsupported(
+            f"unsupported: {entry.name} is set to {pinned[0]}x{pinned[1]} by its recipe, "
+            f"not {request.size[0]}x{request.size[1]}"
+        )
+    # The recipe's size is its own affair.
+    entry.check(replace(request, size=None) if pinned else request)
+
+
 def _checked(config: GeneratorConfig, entry: Entry | None) -> GeneratorConfig:
     kind = entry.kind if entry else "diffusers"
     where = f"generator {config.name or config.pipeline}"
+    if kind == "diffusers" and entry and "." not in config.pipeline and config.pipeline != entry.pipeline:
+        raise ValueError(
+            f"{where} is a {entry.pipeline}, but generator.pipeline is {config.pipeline}: leave one of them out "
+            "(generator.name='' for a pipeline that is named by its class)"
+        )
     if kind == "service" and not (config.base_url or config.endpoints):
         raise ValueError(f"{where}: base_url is empty; say where the service is, like http://host:8011")
     if not config.model and kind != "service":

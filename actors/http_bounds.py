@@ -122,7 +122,8 @@ async def _in_time(reading: Awaitable[Done], config: ServiceConfig) -> Done:
         async with asyncio.timeout(config.upload_timeout_s):
             return await reading
     except TimeoutError:
-        raise Refused(408, f"the request was not complete after {config.upload_timeout_s:g} s") from None
+        why = f"the request was not complete after {config.upload_timeout_s:g} s"
+        raise Refused(408, why, {"Connection": "close"}) from None
     except ClientDisconnect:
         raise Gone from None
 

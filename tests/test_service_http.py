@@ -45,13 +45,13 @@ class Slow(Painter):
 
 
 def desk_of(tmp_path, replica=Painter, entry="qwen-image-edit-plus", **limits):
-    """Return the desk of a generator of this entry; its recipe sets no size, the painter's is 8x8."""
-    config = resolve(settings(max_batch_size=1))
+    """Return the desk of a generator of this entry; its recipe sets no size."""
+    config = resolve(settings(max_batch_size=1, height=0, width=0))
     made = type("Made", (replica,), {"entry": REGISTRY[entry]})
     root = str(tmp_path)
     pool = Pool(partial(made, config, root))
     owner = Owner(partial(make_calls, config, root, pool, None))
-    generator = Generator(resolve(settings(height=0, width=0)), root, owner, "painter-1", REGISTRY[entry], pool)
+    generator = Generator(config, root, owner, "painter-1", REGISTRY[entry], pool)
     return Desk(generator, ServiceConfig(**limits))
 
 
