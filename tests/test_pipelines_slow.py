@@ -1,7 +1,10 @@
 """The named generators with tiny random models of their real pipeline classes, as a recipe asks for them."""
 
 import asyncio
+import base64
+from dataclasses import replace
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,10 @@ from PIL import Image
 from actors.config import GeneratorConfig
 from actors.generator import Generator
 from actors.generators import REGISTRY, Mode, Unsupported
+from actors.http_desk import Desk
 from actors.pipeline import Pipeline
+from actors.service_config import ServiceConfig
+from actors.service_http import build_app
 from actors.store import Store
 from rollout.roles import GeneratorError
 from rollout.types import EditRequest
@@ -89,6 +95,26 @@ def requests_of(entry, store):
     return {mode: request for mode, request in asked.items() if mode in entry.modes}
 
 
+async def _over_http(generator, request):
+    """Ask the service for the same."""
+    store = Store(generator.store_root)
+    images = [ref for ref in (request.image, *request.references) if ref is not None]
+    sent = [base64.b64encode(store.png_bytes(ref)).decode() for ref in images]
+    fields = {
+        "prompt": request.prompt,
+        "seed": request.seed,
+        "image": sent[0] if sent else None,
+        "references": sent[1:],
+    }
+    if request.mask is not None:
+        fields["mask"] = base64.b64encode(store.png_bytes(request.mask)).decode()
+    if request.size is not None:
+        fields |= {"width": request.size[0], "height": request.size[1]}
+    transport = httpx.ASGITransport(build_app(Desk(generator, ServiceConfig()), None))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        return (await client.post("/edit", json=fields)).json()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_named_generator_does_all_that_its_entry_says(models, name, tmp_path, monkeypatch):
     store, entry = Store(tmp_path), REGISTRY[name]
@@ -104,9 +130,11 @@ def test_a_named_generator_does_all_that_its_entry_says(models, name, tmp_path, 
         further = [await generator.edit(other), await generator.edit(reseeded)]
         with pytest.raises(Unsupported, match="unsupported"):
             await generator.edit(EditRequest("no/such/file.png", "x", 1, references=("a",) * entry.max_images))
-        return made, further
+        over_http = [await _over_http(generator, replace(request, seed=9)) for request in asked.values()]
+        return made, further, over_http
 
-    made, further = asyncio.run(scenario())
+    made, further, over_http = asyncio.run(scenario())
+    assert [(answer["success"], answer["seed"]) for answer in over_http] == [(True, 9)] * len(made)
     images = {mode: store.get_image(ref) for mode, ref in made.items()}
     for image in images.values():
         assert image.width / image.height == pytest.approx(2, rel=0.1)
