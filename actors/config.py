@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
+from actors.generator_config import GeneratorConfig as GeneratorConfig
 from actors.judge_config import EndpointConfig as EndpointConfig
 from actors.judge_config import JudgeConfig as JudgeConfig
 from actors.judge_config import ServerConfig as ServerConfig
@@ -125,41 +125,6 @@ class SamplerConfig:
             raise ValueError(
                 f"samplers.max_num_batched_tokens={self.max_num_batched_tokens}: on CPU a prompt is read at once, so "
                 f"it has to be at least samplers.max_model_len={self.max_model_len}"
-            )
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """A frozen diffusers pipeline behind Ray Serve."""
-
-    pipeline: str = "Flux2KleinPipeline"
-    """Name of a pipeline class in diffusers."""
-    model: str = "???"
-    num_replicas: int = 1
-    """0: one pipeline in the caller's process, without Ray (tools and tests)."""
-    gpus_per_replica: float = 0
-    cpus_per_replica: float = 1
-    """Ray's logical CPUs."""
-    num_threads: int = 1
-    """OMP threads of one replica (CPU only)."""
-    dtype: str = "float32"
-    height: int = 1024
-    width: int = 1024
-    max_batch_size: int = 8
-    """Edits of one before-image that share a forward pass; 1 for pipelines that cannot batch prompts."""
-    batch_wait_s: float = 0.005
-    """How long a batch that is not full waits for more."""
-    timeout_s: float = 300.0
-    """Deadline of one edit, its retries included; waiting for a free place does not count."""
-    num_attempts: int = 3
-    call: dict[str, Any] = field(default_factory=dict)
-    """Further keyword arguments of the pipeline's call: num_inference_steps, guidance_scale, ..."""
-
-    def __post_init__(self) -> None:
-        if min(self.max_batch_size, self.num_attempts) < 1 or self.num_replicas < 0 or self.timeout_s <= 0:
-            raise ValueError(
-                f"generator: max_batch_size={self.max_batch_size}, num_attempts={self.num_attempts} (each 1 or more), "
-                f"num_replicas={self.num_replicas} (0 or more), timeout_s={self.timeout_s} (above 0)"
             )
 
 

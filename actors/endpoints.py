@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -110,12 +110,15 @@ class Slot:
 class Endpoints:
     """The places of a service; a subclass knows how to pay (`actors.service.Service`)."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], clock: Callable[[], float] = time.monotonic):
+    is_revocable = False
+    """A request that was sent is charged for, whoever waits."""
+
+    def __init__(self, endpoints: Iterable[Endpoint], clock: Callable[[], float] = time.monotonic):
         self._endpoints = list(endpoints)
         self._clock = clock
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
-        self.num_places = sum(endpoint.max_concurrency for endpoint in endpoints)
+        self.num_places = sum(endpoint.max_concurrency for endpoint in self._endpoints)
 
     async def take(self) -> Slot:
         """Return a slot at the least loaded endpoint that is well; first come, first served."""

@@ -50,7 +50,8 @@ def _status_fault(error: Any) -> Fault:
     wish = retry_after_s(error.response.headers.get("retry-after"))
     # Who is told to come back later has not been looked at: only the deadline limits how often.
     is_counted = kind != "rate_limit"
-    return Fault(kind, f"HTTP {status}: {str(error)[:400]}", is_retryable, is_counted, wish)
+    said = error.body if isinstance(error.body, str) else str(error)  # a plain sentence, or OpenAI's error object
+    return Fault(kind, f"HTTP {status}: {said[:400]}", is_retryable, is_counted, wish)
 
 
 def retry_after_s(header: str | None) -> float | None:

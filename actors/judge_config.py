@@ -10,18 +10,18 @@ from actors.judge_settings import check_budget, check_members, check_rubric
 
 @dataclass(frozen=True)
 class EndpointConfig:
-    """One way to a judge's model: a server and a key. A judge's endpoints are equals: any may answer any call."""
+    """One way to a model: a server and a key. Those of a judge or generator are equals: any may answer any call."""
 
     base_url: str | None = None
     """None is OpenAI's own."""
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the key."""
     model: str = ""
-    """What the judge's model is called there; empty: as the judge says."""
+    """What the model is called there; empty: as the judge or generator says."""
     has_proxy: bool = True
     """Go through the proxy that the environment names, if it does; false for a server in the own network."""
     max_concurrency: int = 0
-    """Requests in flight; 0: as the judge says."""
+    """Requests in flight; 0: as the judge or generator says."""
     requests_per_minute: float = 0.0
     """0: no limit."""
     tokens_per_minute: float = 0.0
@@ -33,7 +33,7 @@ class EndpointConfig:
         limits = (self.max_concurrency, self.requests_per_minute, self.tokens_per_minute)
         prices = (self.usd_per_million_input_tokens, self.usd_per_million_output_tokens)
         if min(*limits, *prices) < 0:
-            raise ValueError(f"an endpoint of the judge has a limit or price below 0: {limits}, {prices}")
+            raise ValueError(f"an endpoint has a limit or price below 0: {limits}, {prices}")
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ def model_digest(folder: str | Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path, folder)):
         digest.update(str(path.relative_to(folder)).encode() + b"\0")
-        digest.update(_file_digest(path))
+        digest.update(file_digest(path))
     return digest.hexdigest()
 
 
-def _file_digest(path: Path) -> bytes:
+def file_digest(path: Path) -> bytes:
+    """Return a file's digest."""
     status = path.stat()
     if status.st_size <= WHOLE_BYTES:
         return hashlib.sha256(path.read_bytes()).digest()

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from actors.bill import Books, Budget
 from actors.config import EndpointConfig, JudgeConfig
+from actors.connections import Secret, connect, read_key
 from actors.endpoints import Endpoint, Endpoints, Slot
 from actors.http_faults import fault_of_http
 from actors.owner import Owner
@@ -29,16 +28,6 @@ from actors.store import Store
 from rewards.rubric import FORMS, IMAGE_MARK, RubricError
 
 DEFAULT_CALL = {"temperature": 0.0, "max_tokens": 1024}
-
-
-class Secret:
-    """A string that no repr, log or traceback shows."""
-
-    def __init__(self, value: str):
-        self.value = value
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
 
 
 @dataclass(frozen=True)
@@ -122,16 +111,7 @@ def endpoints_of(config: JudgeConfig) -> list[EndpointConfig]:
 
 def read_keys(config: JudgeConfig) -> list[Secret]:
     """Return the endpoints' keys from the environment. Raises ValueError with the variable's name."""
-    keys = []
-    for endpoint in endpoints_of(config):
-        key = os.environ.get(endpoint.api_key_env, "").strip()
-        if not key:
-            raise ValueError(
-                f"the judge's key is missing: set the environment variable {endpoint.api_key_env} (any text for "
-                "an endpoint without keys), or name another one in judge.api_key_env or in its endpoint"
-            )
-        keys.append(Secret(key))
-    return keys
+    return [read_key(endpoint.api_key_env, "judge") for endpoint in endpoints_of(config)]
 
 
 def _arguments(config: JudgeConfig) -> dict[str, Any]:
@@ -156,21 +136,10 @@ class OpenAIService(Endpoints):
     """Sends a question to an endpoint; each answer is read strictly or is a fault."""
 
     def __init__(self, config: JudgeConfig, keys: Sequence[Secret], store_root: str):
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-
-        endpoints = []
-        for settings, key in zip(endpoints_of(config), keys, strict=True):
-            # The client's own retries are off: they would hide from our count and our deadline.
-            client = AsyncOpenAI(
-                api_key=key.value,
-                base_url=settings.base_url,
-                max_retries=0,
-                timeout=config.timeout_s,
-                http_client=None if settings.has_proxy else DefaultAsyncHttpxClient(trust_env=False),
-            )
-            name = f"{urlsplit(str(client.base_url)).netloc} with {settings.api_key_env}"
-            endpoints.append(Endpoint(name, settings, settings.max_concurrency, client, config.structured_output))
-        super().__init__(endpoints)
+        super().__init__(
+            connect(settings, key, config.timeout_s, is_structured=config.structured_output)
+            for settings, key in zip(endpoints_of(config), keys, strict=True)
+        )
         self._store = Store(store_root)
         self._arguments = _arguments(config)
         self._is_structured = config.structured_output

@@ -73,7 +73,7 @@ class PaidCalls:
         `request` names everything that the answer depends on; `payload` is what the service is sent. Raises
         `CallError` and `BudgetSpent`. A cancelled waiter leaves the call to the others. The last one takes it
         along, unless a request is under way: that one goes to its end, its answer into the cache and its cost on
-        the bill, but it is neither hedged nor sent again.
+        the bill, but it is neither hedged nor sent again. A revocable service's request is called back even then.
         """
         if self._is_closing:
             raise CallError(Fault("closing", "the run is ending: no further call is made", is_retryable=False))
@@ -94,7 +94,7 @@ class PaidCalls:
         finally:
             call.num_waiters -= 1
             if call.num_waiters == 0:
-                self._leave(call, task)
+                self._leave(call, task, is_revoked=self._service.is_revocable)
         if is_shared:
             self._count_saved(call.saved_usd)
         return answer
@@ -117,9 +117,9 @@ class PaidCalls:
         await self._settled()
         await self._books.flush()
 
-    def _leave(self, call: _Call, task: asyncio.Task[Any]) -> None:
-        """Give up a call for which nothing is under way."""
-        if not (task.done() or call.is_sent or call.is_answered):
+    def _leave(self, call: _Call, task: asyncio.Task[Any], *, is_revoked: bool = False) -> None:
+        """Give up a call for which nothing is under way, or whose request can be called back."""
+        if not (task.done() or (call.is_sent and not is_revoked) or call.is_answered):
             self._forget(call)
             task.cancel()
 

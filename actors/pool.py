@@ -18,6 +18,9 @@ from ray.serve.schema import LoggingConfig
 
 from actors.retry import CallError, Fault
 
+UPSCALE_S, DOWNSCALE_S = 10.0, 300.0
+"""How long a pool is busy before it grows, and quiet before it shrinks: loading a model is dear."""
+
 _starting = threading.Lock()
 _deployed: set[str] = set()
 # A line for each request costs time and disk, and says nothing that our counts do not.
@@ -46,9 +49,10 @@ class Pool:
     Without a Serve handle the one replica is made lazily in the caller's process.
     """
 
-    def __init__(self, make: Callable[[], Any], handle: Any = None):
+    def __init__(self, make: Callable[[], Any], handle: Any = None, name: str = ""):
         self._make = make
         self._handle = handle
+        self._name = name
         self._local: Any = None
 
     async def call(self, *arguments: Any) -> Any:
@@ -63,6 +67,13 @@ class Pool:
         if self._handle is None:
             return await (await self._replica()).describe()
         return await self._handle.describe.remote()
+
+    async def num_running(self) -> int:
+        """Return how many replicas are up and healthy."""
+        if self._handle is None:
+            (await self._replica()).check_health()
+            return 1
+        return await asyncio.to_thread(_num_running, self._name)
 
     async def _ask_replica(self, arguments: tuple) -> Any:
         response = self._handle.remote(*arguments)
@@ -88,25 +99,38 @@ class Pool:
         return {**self.__dict__, "_local": None}
 
 
+def _num_running(name: str) -> int:
+    application = serve.status().applications.get(name)
+    deployments = application.deployments.values() if application else ()
+    return sum(one.replica_states.get("RUNNING", 0) for one in deployments)
+
+
 def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 async def deploy(
-    name: str, make: Callable[[], Any], *, num_replicas: int, max_ongoing: int, actor_options: dict[str, Any]
+    name: str,
+    make: Callable[[], Any],
+    *,
+    num_replicas: int,
+    max_ongoing: int,
+    actor_options: dict[str, Any],
+    bounds: tuple[int, int] | None = None,
 ) -> Pool:
     """Start a pool and return it once every replica is healthy. `num_replicas=0`: no Ray at all.
 
-    `max_ongoing` bounds the requests inside one replica; further ones wait in their router. A pool of
-    that name that is there already (a run before this one was killed) is replaced.
+    `max_ongoing` bounds the requests inside one replica; further ones wait in their router. With `bounds` (fewest
+    and most replicas) the pool grows when each replica has more than a quarter of that to do, and shrinks when
+    it has less. A pool of that name that is there already (a run before this one was killed) is replaced.
     """
     if num_replicas == 0:
         return Pool(make)
     start_serve()
     deployment = serve.deployment(
         name=name,
-        num_replicas=num_replicas,
+        **_scale(num_replicas, bounds, max_ongoing),
         max_ongoing_requests=max_ongoing,
         ray_actor_options=actor_options,
         health_check_period_s=2.0,
@@ -117,7 +141,22 @@ async def deploy(
     )(Replica)
     handle = await asyncio.to_thread(serve.run, deployment.bind(make), name=name, route_prefix=None)
     _deployed.add(name)
-    return Pool(make, handle)
+    return Pool(make, handle, name)
+
+
+def _scale(num_replicas: int, bounds: tuple[int, int] | None, max_ongoing: int) -> dict[str, Any]:
+    if bounds is None:
+        return {"num_replicas": num_replicas}
+    fewest, most = bounds
+    scaling = {
+        "min_replicas": fewest,
+        "initial_replicas": num_replicas,
+        "max_replicas": most,
+        "target_ongoing_requests": max(1.0, max_ongoing / 4),
+        "upscale_delay_s": UPSCALE_S,
+        "downscale_delay_s": DOWNSCALE_S,
+    }
+    return {"autoscaling_config": scaling}
 
 
 def pool_name(service: str, store_root: str) -> str:

@@ -18,6 +18,9 @@ class Service(Protocol):
     num_places: int
     """How many requests it takes at a time."""
 
+    is_revocable: bool
+    """A request that nobody waits for any more is called back, under way or not: nothing is paid for it."""
+
     async def take(self) -> Any:
         """Return a place for one request, as soon as there is one; first come, first served."""
         ...
@@ -42,9 +45,17 @@ class Service(Protocol):
 class Pooled:
     """A pool of replicas as a service: it knows nothing but how many requests may be under way."""
 
-    def __init__(self, call: Callable[[Any], Awaitable[Any]], num_places: int, counted: Sequence[str] = ()):
+    def __init__(
+        self,
+        call: Callable[[Any], Awaitable[Any]],
+        num_places: int,
+        counted: Sequence[str] = (),
+        *,
+        is_revocable: bool = False,
+    ):
         """`counted` names numbers of an answer that go on the bill."""
         self.num_places = num_places
+        self.is_revocable = is_revocable
         self._call = call
         self._counted = counted
         self._free = asyncio.Semaphore(num_places)

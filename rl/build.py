@@ -7,12 +7,14 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.cluster import ray_cluster
 from actors.generator import Generator
+from actors.generator_config import GeneratorConfig
+from actors.generator_settings import check_generator
 from actors.judge import check_judge, describe_judge, start_judge
 from actors.model_digest import model_digest
 from actors.store import Store
@@ -33,7 +35,7 @@ from rl.config import resolve_path
 from rl.provenance import Sources, changes
 from rl.recipe_file import load_as
 from rl.resume import forbidden_changes
-from rl.run_start import explain, model_path
+from rl.run_start import explain, placed_generator
 from rollout.seeds import seed_of
 from rollout.trajectory import Request, Trajectory, Trouble
 from rollout.walk import Walk
@@ -74,7 +76,7 @@ def prepare_build(recipe: BuildRecipe) -> Build:
     sources = {
         "planner": describe_teacher(recipe.planner, "planner"),
         "critic": describe_teacher(recipe.critic, "critic"),
-        "generator": _describe_generator(recipe.generator.pipeline, recipe.generator.model),
+        "generator": _describe_generator(recipe.generator),
         "judge": describe_judge(recipe.judge),
     }
     records = open_requests(resolve_path(recipe.requests.file))
@@ -145,11 +147,10 @@ async def walking(recipe: BuildRecipe) -> AsyncIterator[Walk]:
     ledger = Path(recipe.run_dir) / "ledger"
     run_id = f"{seed_of(Path(recipe.run_dir).resolve()):08x}"
     async with ray_cluster(recipe.ray_address, recipe.num_cpus) if recipe.needs_ray else nullcontext():
-        config = replace(recipe.generator, model=model_path(recipe.generator.model, "generator.model"))
         started: Any = await asyncio.gather(
             start_teacher(recipe.planner, "planner", store_root, ledger),
             start_teacher(recipe.critic, "critic", store_root, ledger),
-            Generator.start(config, store_root, f"generator-{run_id}", ledger),
+            Generator.start(placed_generator(recipe.generator), store_root, f"generator-{run_id}", ledger),
             start_judge(recipe.judge, store_root, f"judge-{run_id}", ledger),
             return_exceptions=True,  # else the others would go on starting while Ray is shut down
         )
@@ -194,10 +195,11 @@ def _requests(build: Build, bad: BadRecords) -> Iterator[tuple[int, Request]]:
             return
 
 
-def _describe_generator(pipeline: str, model: str) -> dict[str, str]:
-    folder = Path(model_path(model, "generator.model"))
-    digest = f"@{model_digest(folder)[:16]}" if folder.is_dir() else ""
-    return {"pipeline": pipeline, "model": f"{model}{digest}"}
+def _describe_generator(config: GeneratorConfig) -> dict[str, str]:
+    resolved = check_generator(placed_generator(config))
+    folder = Path(resolved.model)
+    digest = f"@{model_digest(folder)[:16]}" if resolved.model and folder.is_dir() else ""
+    return {"pipeline": resolved.pipeline, "model": f"{config.model or resolved.model}{digest}"}
 
 
 def _side_of_step(path: str, store: Store) -> SideOfStep:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -19,7 +19,7 @@ from rl.config import Named, Recipe
 from rl.recipe_layers import Layer, layers_of, nearest, replaced_by_set, with_content, with_set
 
 _COMMAND_LINE = "command line"
-R = TypeVar("R", bound=Named)
+R = TypeVar("R")
 _EMPTY: dict[str, DictConfig] = {}
 """Schemas by the kind of recipe: each takes a while to make."""
 
@@ -29,11 +29,11 @@ def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
     return load_as(Recipe, path, overrides)
 
 
-def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None) -> R:
+def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None, *, without: Collection[str] = ()) -> R:
     """Read a recipe of some kind with what it extends, apply `key=value` overrides and check it.
 
     What is said later wins: extended recipe < reward set < the file that names the set (which may not contradict
-    it) < `reward=...` of the command line < its other overrides.
+    it) < `reward=...` of the command line < its other overrides. `without` names top-level keys to pass over.
     Raises ValueError that says which key is wrong, what was given and what would be right.
     """
     given = [_pair(override) for override in overrides or []]
@@ -42,7 +42,7 @@ def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None)
         if key == "reward" and isinstance(value, str):
             layers = with_set(layers, value, _COMMAND_LINE, Path.cwd())
     tree = OmegaConf.create({})
-    for layer in layers:
+    for layer in (_passing_over(layer, without) for layer in layers):
         with _explained(layer.where):
             OmegaConf.merge(_schema(kind, layer.content), layer.content)
             tree.merge_with(layer.content)
@@ -53,6 +53,11 @@ def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None)
         recipe = OmegaConf.to_object(OmegaConf.merge(_schema(kind, tree), tree))
     assert isinstance(recipe, kind)
     return recipe
+
+
+def _passing_over(layer: Layer, keys: Collection[str]) -> Layer:
+    kept = [str(key) for key in layer.content if key not in keys]
+    return replace(layer, content=OmegaConf.masked_copy(layer.content, kept)) if keys else layer
 
 
 def _remember_set(kind: type[R], layers: list[Layer], tree: DictConfig) -> None:
@@ -117,7 +122,7 @@ def _explained(where: str) -> Iterator[None]:
         raise ValueError(f"{where}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from None
 
 
-def _schema(kind: type[Named], content: DictConfig) -> DictConfig:
+def _schema(kind: type[Any], content: DictConfig) -> DictConfig:
     """Return the empty recipe, with a place for each evidence that `content` names."""
     evidence = content.get("evidence")
     if kind is not Recipe or not isinstance(evidence, DictConfig):
@@ -130,7 +135,7 @@ def _schema(kind: type[Named], content: DictConfig) -> DictConfig:
     return schema
 
 
-def _empty(kind: type[Named]) -> DictConfig:
+def _empty(kind: type[Any]) -> DictConfig:
     if kind.__name__ not in _EMPTY:
         schema = OmegaConf.structured(kind)
         _make_writable(schema)

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.table import Table
 from actors.cluster import ray_cluster
 from actors.config import EvidenceConfig
 from actors.generator import Generator
+from actors.generator_settings import check_generator
 from actors.judge import check_baseline, check_judge, start_judge
 from actors.judge_settings import member_configs
 from actors.ledger import Ledger, began
@@ -36,7 +38,7 @@ from rl.evidence import idle_evidence, needed_evidence
 from rl.loop_watch import watch_loop
 from rl.provenance import sources_of
 from rl.report import table_rows, write_report
-from rl.run_start import check_run_dir, explain, model_path
+from rl.run_start import check_run_dir, explain, model_path, placed_generator
 from rl.stream import RolloutsFailed, RolloutStream
 from rl.tasks import read_tasks
 from rl.tracking import Log
@@ -46,6 +48,9 @@ from rollout.roles import BudgetSpent
 from rollout.seeds import seed_of
 from rollout.single_step import Baseline, Regenerate, SingleStep
 from rollout.types import Phase, SamplingParams, Task
+
+NUM_CHECKED = 1000
+"""Tasks of each kind that tell what the generator will be asked for."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,8 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> Plan:
     check_names(recipe.algorithm.advantage, recipe.algorithm.loss.policy_loss)
     training, heldout = (read_tasks(path, recipe.data) for path in (recipe.data.train, recipe.data.heldout))
     model_path(recipe.policy.model, "policy.model")
-    model_path(recipe.generator.model, "generator.model")
+    some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))
+    check_generator(placed_generator(recipe.generator), {task.before and "an image" for task in some})
     check_judge(recipe.judge)
     check_baseline(Baseline(recipe.rollout.baseline), recipe.judge)
     prompt = resolve_path(recipe.rollout.prompt)
@@ -199,7 +205,7 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
             ),
             Samplers.start(recipe.samplers, model, store_root=store_root),
             Generator.start(
-                replace(recipe.generator, model=model_path(recipe.generator.model, "generator.model")),
+                placed_generator(recipe.generator),
                 store_root,
                 f"generator-{run_id}",
                 Path(recipe.run_dir) / "ledger",

@@ -6,10 +6,12 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from actors.generator_config import GeneratorConfig
 from rl.config import REPO, Job, Run, resolve_path
 from rl.provenance import changes
 from rl.recipe_file import load_as, to_yaml
@@ -26,6 +28,11 @@ def model_path(name: str, key: str) -> str:
     if name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise ValueError(f"{key} is {name}: there is no such folder, and a hub id looks like owner/name")
     return name
+
+
+def placed_generator(config: GeneratorConfig) -> GeneratorConfig:
+    """Return the settings of a generator with the folder of its model, where it has one, found. Raises ValueError."""
+    return replace(config, model=model_path(config.model, "generator.model")) if config.model else config
 
 
 def check_run_dir(recipe: Run, is_resumed: bool, sources: Mapping[str, Any] | None = None) -> None:

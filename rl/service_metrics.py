@@ -65,7 +65,7 @@ def idle_shares(metrics: Mapping[str, float], seconds: float, recipe: Recipe) ->
     Policy: neither updating nor publishing. Samplers: an engine without a request. Generator: a replica without a
     batch. Judge: a place for a request that nobody took. A part that counts nothing is left out.
     """
-    replicas = max(1, recipe.generator.num_replicas)
+    replicas = recipe.generator.most_replicas
     judge_places = max(1, recipe.judge.num_replicas) * recipe.judge.max_concurrency
     busy = {
         "policy": (("seconds/update", "seconds/publish"), 1.0),

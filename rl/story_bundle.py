@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rl.config import resolve_path
 from rl.recipe_file import to_yaml
-from rl.run_start import model_path
+from rl.run_start import model_path, placed_generator
 from rl.story_config import BUNDLE_RECIPE, BUNDLED, StoryRecipe
 
 _FILE_MARK = ".py:"
@@ -27,7 +27,7 @@ def write_bundle(recipe: StoryRecipe, folder: Path, has_generator: bool = False)
     `has_generator` puts the generator in, too, where it is a folder of its own.
     """
     planner, critic, generator = recipe.planner, recipe.critic, recipe.generator
-    models = {"generator": model_path(generator.model, "generator.model")}
+    models = {"generator": placed_generator(generator).model}
     if planner.kind == "model":
         models["planner"] = model_path(planner.model, "planner.model")
     if critic.kind == "model":
@@ -42,11 +42,11 @@ def write_bundle(recipe: StoryRecipe, folder: Path, has_generator: bool = False)
     folder.mkdir(parents=True, exist_ok=True)
     lines = {}
     for who, model in models.items():
-        is_taken = Path(model).is_dir() and (who != "generator" or has_generator)
+        is_taken = bool(model) and Path(model).is_dir() and (who != "generator" or has_generator)
         if is_taken:
             shutil.copytree(model, folder / who)
             models[who] = BUNDLED + who
-        lines[who] = str(folder / who) if is_taken else f"{model} (not in the bundle)"
+        lines[who] = str(folder / who) if is_taken else f"{model or generator.name} (not in the bundle)"
     for who, prompt in prompts.items():
         shutil.copyfile(resolve_path(prompt), folder / f"{who}.txt")
         prompts[who] = f"{BUNDLED}{who}.txt"

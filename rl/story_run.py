@@ -18,13 +18,14 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.cluster import ray_cluster
 from actors.config import SamplerConfig
 from actors.generator import Generator
+from actors.generator_settings import check_generator
 from actors.judge import check_judge, start_judge
 from actors.sampler import Samplers
 from actors.store import Store
@@ -32,7 +33,7 @@ from actors.store_server import attended_store
 from actors.teller import Teller
 from rewards.functions import FunctionError, load_function
 from rl.config import resolve_path
-from rl.run_start import model_path
+from rl.run_start import model_path, placed_generator
 from rl.story_config import CriticConfig, PlannerConfig, StoryRecipe, load_story_recipe
 from rollout.critic import render_messages
 from rollout.plan import render_request
@@ -69,7 +70,7 @@ def prepare_story(recipe: StoryRecipe, *, has_judge: bool = False) -> StoryPlan:
 
     `has_judge` starts the judge even where the recipe does not choose by it.
     """
-    model_path(recipe.generator.model, "generator.model")
+    check_generator(placed_generator(recipe.generator))
     has_judge = has_judge or recipe.best_of == "judge"
     if has_judge:
         check_judge(recipe.judge)
@@ -100,9 +101,8 @@ async def story_stack(plan: StoryPlan, more_critics: Sequence[str] = ()) -> Asyn
     attended = attended_store(store_root, is_shared=recipe.store_is_shared, limit_gib=0.0, run_start=time.time())
     critics = [recipe.critic.model, *more_critics] if plan.critic else []
     async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
-        generator = replace(recipe.generator, model=model_path(recipe.generator.model, "generator.model"))
         starting: list[Awaitable[Any]] = [
-            Generator.start(generator, store_root, f"generator-{run_id}"),
+            Generator.start(placed_generator(recipe.generator), store_root, f"generator-{run_id}"),
             _start_planner(plan, store_root),
             _start_judge(plan, store_root, f"judge-{run_id}"),
             *(_start_sampler(recipe.critic.samplers, model, "critic.model", store_root) for model in critics),

@@ -218,7 +218,13 @@ class EditRequest:
     prompt: str
     seed: int
     references: tuple[ImageRef, ...] = ()
-    """Further images to go by, for generators that take several."""
+    """Further images to go by, for a generator that takes several."""
+    mask: ImageRef | None = None
+    """Where to paint (white) and what to leave (black), for a generator that inpaints."""
+    size: tuple[int, int] | None = None
+    """Width and height in pixels; None: as `image` is, or as the generator likes it."""
+    options: tuple[tuple[str, Any], ...] = ()
+    """Settings of this call over the recipe's: negative_prompt, guidance_scale, num_inference_steps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,29 +8,48 @@ import pytest
 from PIL import Image
 
 from actors.config import GeneratorConfig
-from actors.generator import MAX_BAD_BATCHES, Generator, GeneratorReplica, make_calls
+from actors.generator import Generator, make_calls
+from actors.generator_replica import MAX_BAD_BATCHES, GeneratorReplica
+from actors.generator_settings import resolve
+from actors.generators import REGISTRY, Unsupported
 from actors.model_digest import model_digest
 from actors.owner import Owner
 from actors.pool import Pool
-from actors.store import Store
+from actors.store import Store, call_key
 from rollout.roles import GeneratorError
 from rollout.types import EditRequest
 
 
-class Painter(GeneratorReplica):
-    """A replica without a model: the picture's colour tells prompt and seed."""
+class Canvas:
+    """A pipeline without a model: the picture's colour tells image, prompt and seed."""
 
-    def _load(self):
+    model = "painter-1"
+
+    def __init__(self, config, entry):
+        self._size = (config.width or 8, config.height or 8)
+        self.entry = entry
         self.batches = []
-        return "painter-1", frozenset({"prompt", "image"})
 
-    def _draw(self, image, requests):
+    def draw(self, images, mask, requests):
         self.batches.append([request.prompt for request in requests])
         if any(request.prompt == "bad" for request in requests):
             raise RuntimeError("CUDA out of memory")
-        size = (self._config.width, self._config.height)
-        tint = 0 if image is None else image.getpixel((0, 0))[0]
-        return [Image.new("RGB", size, (tint, len(request.prompt), request.seed)) for request in requests]
+        tint = images[0].getpixel((0, 0))[0] if images else 0
+        return [Image.new("RGB", self._size, (tint, len(request.prompt), request.seed)) for request in requests]
+
+    def warm_up(self):
+        self.draw([], None, [EditRequest(None, "a red box", 0)])
+
+
+class Painter(GeneratorReplica):
+    entry = REGISTRY["flux2-klein"]
+
+    def _load(self):
+        return Canvas(self._config, self.entry)
+
+    @property
+    def batches(self):
+        return self._pipeline.batches
 
 
 def settings(**changes):
@@ -40,9 +59,9 @@ def settings(**changes):
 
 
 def make(tmp_path, replica=Painter, **changes):
-    config, root = settings(**changes), str(tmp_path)
+    config, root = resolve(settings(**changes)), str(tmp_path)
     pool = Pool(partial(replica, config, root))
-    return Generator(config, root, Owner(partial(make_calls, config, root, pool, None)), "painter-1")
+    return Generator(config, root, Owner(partial(make_calls, config, root, pool, None)), "painter-1", replica.entry)
 
 
 def run(generator, *requests):
@@ -115,19 +134,59 @@ def test_a_missing_before_image_is_named_and_not_tried_again(tmp_path, gone):
     assert len(replica.batches) == 1
 
 
-def test_a_pipeline_that_edits_nothing_says_so(tmp_path):
-    class OnlyText(Painter):
-        def _load(self):
-            return super()._load()[0], frozenset({"prompt"})
+class OnlyText(Painter):
+    entry = REGISTRY["qwen-image"]
 
+
+def test_a_pipeline_that_edits_nothing_says_so(tmp_path):
     before = Store(tmp_path).put_image(Image.new("RGB", (8, 8)))
-    (error, ref), _, _ = run(make(tmp_path, OnlyText), EditRequest(before, "abc", 7), EditRequest(None, "abc", 7))
-    assert "edits no images" in str(error)
+    (error, ref), _, replica = run(make(tmp_path, OnlyText), EditRequest(before, "abc", 7), EditRequest(None, "abc", 7))
+    assert isinstance(error, Unsupported)
+    assert str(error) == "unsupported: qwen-image does no edit; it does text-to-image"
     assert ref.startswith("sha256:")
+    assert replica.batches == [["a red box"], ["abc"]]
+
+
+def test_what_it_cannot_do_is_said_before_the_image_is_looked_for(tmp_path):
+    (error,), stats, replica = run(make(tmp_path, OnlyText), EditRequest("no/such/file.png", "abc", 7))
+    assert isinstance(error, Unsupported)
+    assert stats == {}
+    assert len(replica.batches) == 1
+
+
+def test_a_recipes_size_is_not_to_be_asked_away(tmp_path):
+    asked = EditRequest(None, "abc", 7, size=(512, 512))
+    (error, ref), _, _ = run(make(tmp_path), asked, EditRequest(None, "abc", 7, size=(8, 8)))
+    assert Store(tmp_path).get_image(ref).size == (8, 8)
+    assert "set to 8x8 by its recipe, not 512x512" in str(error)
+
+
+def test_edits_are_named_as_they_always_were_and_further_wishes_add_to_the_name(tmp_path):
+    before, other = (Store(tmp_path).put_image(Image.new("RGB", (8, 8), (tint, 0, 0))) for tint in (1, 2))
+    generator = make(tmp_path)
+    plain = generator._depends_on(EditRequest(before, "abc", 7))
+    assert set(plain) == {"service", "pipeline", "model", "dtype", "size", "call", "before", "prompt", "seed"}
+    assert plain["pipeline"] == "Flux2KleinPipeline"
+    wishes = [{"references": (other,)}, {"mask": other}, {"size": (8, 8)}, {"options": (("guidance_scale", 2.0),)}]
+    names = [call_key(**generator._depends_on(EditRequest(before, "abc", 7, **wish))) for wish in wishes]
+    assert len({call_key(**plain), *names}) == 5
+
+
+def test_only_requests_alike_in_all_but_prompt_and_seed_share_a_batch(tmp_path):
+    store = Store(tmp_path)
+    one, two = (store.put_image(Image.new("RGB", (8, 8), (tint, 0, 0))) for tint in (1, 2))
+    requests = [
+        EditRequest(one, f"{'p' if references else 's'}{number}", number, references=references)
+        for number in range(3)
+        for references in ((), (two,))
+    ]
+    _, _, replica = run(make(tmp_path), *requests)
+    assert sorted(map(len, replica.batches)) == [1, 3, 3]
+    assert all(len({prompt[0] for prompt in batch}) == 1 for batch in replica.batches)
 
 
 def test_a_replica_whose_batches_all_fail_calls_itself_sick_until_one_works(tmp_path):
-    replica = Painter(settings(), str(tmp_path))
+    replica = Painter(resolve(settings()), str(tmp_path))
     replica.check_health()
     for _ in range(MAX_BAD_BATCHES):
         replica._run([EditRequest(None, "bad", 1)])
@@ -139,16 +198,18 @@ def test_a_replica_whose_batches_all_fail_calls_itself_sick_until_one_works(tmp_
 
 def test_a_generator_that_cannot_paint_never_gets_healthy(tmp_path):
     class Broken(Painter):
-        def _draw(self, image, requests):
-            raise RuntimeError("no kernel image")
+        def _load(self):
+            canvas = super()._load()
+            canvas.draw = lambda *_: 1 / 0
+            return canvas
 
-    with pytest.raises(RuntimeError, match="no kernel image"):
+    with pytest.raises(ZeroDivisionError):
         Broken(settings(), str(tmp_path))
 
 
 def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(ValueError, match="max_batch_size=0"):
-        settings(max_batch_size=0)
+    with pytest.raises(ValueError, match="max_batch_size=-1"):
+        settings(max_batch_size=-1)
 
 
 def test_a_model_is_named_by_its_files(tmp_path):

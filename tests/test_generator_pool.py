@@ -12,7 +12,8 @@ from PIL import Image
 
 from actors.cluster import ray_cluster
 from actors.config import GeneratorConfig, JudgeConfig
-from actors.generator import Generator, GeneratorReplica
+from actors.generator import Generator
+from actors.generator_replica import GeneratorReplica
 from actors.judge import start_judge
 from actors.pool import pool_name
 from actors.store import Store

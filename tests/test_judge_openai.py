@@ -10,8 +10,8 @@ from PIL import Image
 
 from actors import http_faults
 from actors.config import JudgeConfig
+from actors.connections import Secret
 from actors.judge import start_judge
-from actors.openai_asker import Secret
 from actors.store import Store
 from rollout.roles import JudgeError
 from rollout.types import ScoreRequest, Scores

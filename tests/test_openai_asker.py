@@ -12,8 +12,9 @@ from PIL import Image
 
 from actors.append_log import read_log
 from actors.config import EndpointConfig, JudgeConfig
+from actors.connections import Secret
 from actors.http_faults import retry_after_s
-from actors.openai_asker import OpenAIAsker, OpenAIService, Secret, _make_calls, read_keys, start_asker
+from actors.openai_asker import OpenAIAsker, OpenAIService, _make_calls, read_keys, start_asker
 from actors.owner import Owner
 from actors.question import Question
 from actors.retry import CallError

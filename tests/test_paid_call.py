@@ -149,6 +149,27 @@ def test_what_was_sent_goes_to_its_end_and_whoever_asks_meanwhile_shares_it(tmp_
     assert Books("judge", tmp_path / "ledger").counts["usd"] == 2 * PRICE
 
 
+def test_a_revocable_request_is_called_back_with_its_last_waiter_and_the_next_one_starts_anew(tmp_path):
+    async def scenario(service):
+        service.is_revocable = True
+        calls = calls_of(tmp_path, service)
+        waiters = [asyncio.create_task(calls.get({"prompt": "a"}, "a")) for _ in range(2)]
+        while not service.num_busy:
+            await asyncio.sleep(0.001)
+        waiters[0].cancel()
+        await asyncio.sleep(0.01)
+        still_busy = service.num_busy
+        waiters[1].cancel()
+        await asyncio.gather(*waiters, return_exceptions=True)
+        await asyncio.sleep(0.01)
+        left_busy, service.faults = service.num_busy, []
+        return still_busy, left_busy, await calls.get({"prompt": "a"}, "a"), calls.stats()
+
+    still_busy, left_busy, answer, stats = asyncio.run(scenario(Service(None)))
+    assert (still_busy, left_busy, answer) == (1, 0, {"n": 1})
+    assert (stats["judge/attempts"], stats["judge/answers"], stats["judge/cancelled"]) == (2, 1, 1)
+
+
 def test_what_nobody_waits_for_is_neither_hedged_nor_sent_again(tmp_path):
     async def scenario(service):
         calls = calls_of(tmp_path, service, hedge_after_s=0.1)

@@ -105,4 +105,4 @@ def test_what_is_learned_may_not(tmp_path):
         "judge.call.temperature",
         "judge.model",
     ]
-    assert changed(tmp_path, generator=GeneratorConfig(height=8)) == ["generator.height"]
+    assert changed(tmp_path, generator=GeneratorConfig(dtype="bfloat16")) == ["generator.dtype"]

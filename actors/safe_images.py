@@ -1,0 +1,78 @@
+"""Images from strangers: read within bounds, or refused with a sentence that says why."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import re
+
+from PIL import Image, ImageOps
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+_DATA_URL = re.compile(r"data:image/[\w.+-]{1,40};base64,", re.IGNORECASE)
+
+
+class BadImage(ValueError):
+    """What was sent is no image that we take."""
+
+
+def read_image(data: bytes, max_pixels: int) -> Image.Image:
+    """Return a decoded image, upright, as RGB or RGBA. Raises `BadImage` before a large one is decoded."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise BadImage(f"the image has {width}x{height} pixels, more than the {max_pixels:,} that are taken")
+            image.load()
+            has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+            return ImageOps.exif_transpose(image).convert("RGBA" if has_alpha else "RGB")
+    except BadImage:
+        raise
+    except Image.DecompressionBombError:
+        raise BadImage(f"the image has more pixels than the {max_pixels:,} that are taken") from None
+    except Exception as error:  # a decoder may raise anything on hostile bytes
+        what = f"{len(data):,} bytes" if data else "an empty file"
+        raise BadImage(f"expected a {', '.join(FORMATS)} image, found {what} that cannot be read as one") from error
+
+
+def decode_base64(text: object, what: str = "image") -> bytes:
+    """Return the bytes of a base64 text or data URL. Raises `BadImage` for a path, another URL or anything else."""
+    if not isinstance(text, str):
+        raise BadImage(f"{what}: expected the image's bytes as a base64 text, found a {type(text).__name__}")
+    text = _DATA_URL.sub("", text, count=1) if _DATA_URL.match(text) else text
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise BadImage(
+            f"{what}: expected the image's bytes as base64, found {text[:60]!r}; paths and URLs are not opened here"
+        ) from None
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """Return an image without transparency, over white."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    flat = Image.new("RGB", image.size, "white")
+    flat.paste(image, mask=image.getchannel("A"))
+    return flat
+
+
+def mask_of(image: Image.Image) -> Image.Image:
+    """Return a mask (white: paint here) from one drawn in black and white, or from transparent places (OpenAI's)."""
+    if image.mode == "RGBA":
+        return ImageOps.invert(image.getchannel("A"))
+    return image.convert("L")
+
+
+def transparent_mask(mask: Image.Image) -> Image.Image:
+    """Return OpenAI's form of a mask: what is white in ours is transparent."""
+    form = Image.new("RGBA", mask.size)
+    form.putalpha(ImageOps.invert(mask.convert("L")))
+    return form
+
+
+def png_of(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()

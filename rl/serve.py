@@ -1,0 +1,72 @@
+"""`interleave serve`: the generator of a recipe behind HTTP, until it is told to stop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from rich.console import Console
+
+from actors.cluster import ray_cluster
+from actors.config import GeneratorConfig
+from actors.generator import Generator
+from actors.generator_settings import check_generator
+from actors.http_desk import Desk
+from actors.service_config import ServiceConfig, read_service_key
+from actors.service_http import build_app
+from actors.serving import listening, until_stopped
+from actors.store_server import attended_store
+from rl.config import Recipe
+from rl.recipe_file import load_as
+from rl.run_start import placed_generator
+from rollout.seeds import seed_of
+
+
+@dataclass(frozen=True)
+class ServeRecipe:
+    """What `interleave serve` reads: a recipe of its own, or these parts of a training recipe."""
+
+    name: str = "serve"
+    run_dir: str = "runs/${name}"
+    store: str = "runs/store"
+    """Images and answers; the same request is answered from here."""
+    store_is_shared: bool = True
+    store_limit_gib: float = 0.0
+    """Least recently used images and answers go above this size; 0: no limit."""
+    num_cpus: int = 16
+    """Logical CPUs told to a Ray that the service starts itself."""
+    ray_address: str = ""
+    """A running cluster's address (or `auto`), whose nodes the replicas spread over; empty: start Ray here."""
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    service: ServiceConfig = field(default_factory=ServiceConfig)
+
+
+def load_serve_recipe(path: Path, overrides: list[str]) -> ServeRecipe:
+    """Read a recipe and leave out what only training needs. Raises ValueError."""
+    ours = {one.name for one in fields(ServeRecipe)}
+    only_training = {one.name for one in fields(Recipe)} - ours
+    return load_as(ServeRecipe, path, overrides, without=only_training)
+
+
+async def serve(recipe: ServeRecipe, console: Console | None = None) -> None:
+    """Start the pool and its HTTP front; return when a signal stops it. Raises ValueError for what cannot work."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    key = read_service_key(recipe.service)
+    config = placed_generator(recipe.generator)
+    check_generator(config)
+    store_root = str(Path(recipe.store).resolve())
+    service = f"serve-{seed_of(Path(recipe.run_dir).resolve()):08x}"
+    attended = attended_store(
+        store_root, is_shared=recipe.store_is_shared, limit_gib=recipe.store_limit_gib, run_start=math.inf
+    )  # a service runs on and on: what it used long ago may go
+    console.print(f"[bold]{recipe.name}[/]  starting {config.name or config.model} ...")
+    async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
+        ledger = Path(recipe.run_dir) / "ledger"
+        generator = await Generator.start(config, store_root, service, ledger)
+        desk = Desk(generator, recipe.service)
+        async with listening(build_app(desk, key), recipe.service) as url:
+            console.print(f"{url}  {generator.entry.name}: {generator.entry.abilities}")
+            console.print(f"key     {'from ' + recipe.service.api_key_env if key else 'none: this machine alone'}")
+            await until_stopped()
+            console.print("stopping")
