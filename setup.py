@@ -22,6 +22,7 @@ setup(
         "verl",
         "ray[default,serve]",
         "tensordict",
+        "peft",
         "safetensors",
         "wandb",
         "tensorboard",
