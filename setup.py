@@ -26,6 +26,7 @@ setup(
         "python-multipart",
         "peft",
         "tensordict",
+        "peft",
         "safetensors",
         "wandb",
         "tensorboard",

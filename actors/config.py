@@ -9,6 +9,43 @@ from actors.judge_config import EndpointConfig as EndpointConfig
 from actors.judge_config import JudgeConfig as JudgeConfig
 from actors.judge_config import ServerConfig as ServerConfig
 
+ALL_LINEAR = "all-linear"
+_UNTRAINABLE = ("lm_head", "embed_tokens")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters (arXiv 2106.09685): they alone are trained, at about ten times the learning rate."""
+
+    rank: int = 0
+    """Of each adapter; 0: none, the model itself is trained."""
+    alpha: int = 16
+    """What an adapter computes is multiplied by alpha / rank."""
+    targets: list[str] = field(default_factory=lambda: [ALL_LINEAR])
+    """Names of the linear layers that get one (q_proj, v_proj, ...), or all-linear: all but the head.
+
+    A vision tower and projector that policy.freeze_vision freezes get none.
+    """
+    seed: int = 0
+    """Of the adapters' first values."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 0 or self.alpha < 1:
+            raise ValueError(f"policy.lora: rank={self.rank} (0: no adapters, or more), alpha={self.alpha} (1 or more)")
+        if not self.targets or (ALL_LINEAR in self.targets and len(self.targets) > 1):
+            raise ValueError(
+                f"policy.lora.targets is {list(self.targets)}; expected [{ALL_LINEAR}] or names like [q_proj, v_proj]"
+            )
+        if refused := [name for name in self.targets if name.rpartition(".")[2] in _UNTRAINABLE]:
+            raise ValueError(
+                f"policy.lora.targets names {', '.join(refused)}: head and embedding may be one tensor, and an adapter "
+                "of one would change the other when it is merged; leave them out"
+            )
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
 
 @dataclass(frozen=True)
 class PolicyConfig:
@@ -37,6 +74,8 @@ class PolicyConfig:
     gradient_checkpointing: bool = False
     freeze_vision: bool = False
     """Leave the vision tower and the projector as they are."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Train adapters instead of the model."""
     offload: bool = False
     """Keep parameters and optimizer state in host memory between updates."""
     lr: float = 2e-6
@@ -71,7 +110,7 @@ class LossConfig:
     scale_factor: int | None = None
     """Tokens; what seq-mean-token-sum-norm divides by (Dr. GRPO: the longest response allowed)."""
     kl_coef: float = 0.0
-    """Above 0: a frozen reference copy is kept and its KL is added to the loss."""
+    """Above 0: the KL to a frozen copy, or with policy.lora to the model without adapters, is added to the loss."""
     kl_type: str = "low_var_kl"
     entropy_coef: float = 0.0
     has_entropy_metric: bool = True

@@ -6,6 +6,7 @@ import asyncio
 import os
 import warnings
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +17,8 @@ from PIL import Image
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import SamplerConfig
 from actors.engine_loop import EngineLoop, Generation, SamplerError, SamplerUnavailable
-from actors.engine_weights import WeightReceiver
-from actors.publish import Bucket, Manifest
+from actors.engine_weights import WeightReceiver, lacking
+from actors.publish import Bucket, Manifest, Origin
 from actors.store import Store, load_images
 from rollout.types import ImageRef, Response, SampleRequest, SamplingParams
 
@@ -70,6 +71,10 @@ class Engine:
         await asyncio.wrap_future(self._loop.pause())
         self._receiver = WeightReceiver()
 
+    async def lacking(self, origins: Mapping[str, Origin]) -> set[str]:
+        """Return names of the untrained tensors that have to be sent all the same."""
+        return await self._on_model(lambda model: lacking(model, origins))
+
     async def load_bucket(self, bucket: Bucket) -> None:
         """Load some tensors."""
         await self._on_model(lambda model: self._receiver.load(model, bucket))
@@ -81,7 +86,7 @@ class Engine:
         share of tensors that could be compared in the live model.
         """
         problems = await self._on_model(lambda model: self._receiver.problems(model, manifest))
-        coverage = await self._on_model(self._receiver.coverage)
+        coverage = await self._on_model(lambda model: self._receiver.coverage(model, manifest))
         if not problems:
             await asyncio.wrap_future(self._loop.run(self.reset_caches))
             await asyncio.wrap_future(self._loop.resume(version))

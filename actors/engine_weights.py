@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from actors.publish import Bucket, Manifest, checksum
+from actors.publish import Bucket, Manifest, Origin, checksum
 
 _SHOWN = 5
 
@@ -39,20 +39,32 @@ class WeightReceiver:
             _problem("never arrived", sent.keys() - self._received.keys()),
             _problem("were not announced", self._received.keys() - sent.keys()),
             _problem("arrived damaged", {name for name in sent if self._received.get(name, sent[name]) != sent[name]}),
-            _problem("differ in the engine", self._stale(model, sent)),
+            _problem("differ in the engine", self._stale(model, manifest)),
         ]
         return [problem for problem in found if problem]
 
-    def _stale(self, model: torch.nn.Module, sent: Mapping[str, int]) -> set[str]:
-        """Return names whose live parameter does not hold the bits that were sent."""
-        live = LiveWeights(model, self._shapes)
-        tensors = ((name, live.find(name)) for name in sent)
-        return {name for name, tensor in tensors if tensor is not None and checksum(tensor) != sent[name]}
+    def coverage(self, model: torch.nn.Module, manifest: Manifest) -> float:
+        """Return the share of the policy's tensors that can be found again in the live model."""
+        live = self._live(model, manifest)
+        names = self._shapes.keys() | manifest.held.keys()
+        return sum(live.find(name) is not None for name in names) / max(1, len(names))
 
-    def coverage(self, model: torch.nn.Module) -> float:
-        """Return the share of received tensors that can be found again in the live model."""
-        live = LiveWeights(model, self._shapes)
-        return sum(live.find(name) is not None for name in self._shapes) / max(1, len(self._shapes))
+    def _stale(self, model: torch.nn.Module, manifest: Manifest) -> set[str]:
+        """Return names whose live parameter does not hold the bits that the policy has."""
+        live = self._live(model, manifest)
+        wanted = {name: origin.checksum for name, origin in manifest.held.items()} | dict(manifest.checksums)
+        tensors = ((name, live.find(name)) for name in wanted)
+        return {name for name, tensor in tensors if tensor is not None and checksum(tensor) != wanted[name]}
+
+    def _live(self, model: torch.nn.Module, manifest: Manifest) -> LiveWeights:
+        return LiveWeights(model, {name: origin.shape for name, origin in manifest.held.items()} | self._shapes)
+
+
+def lacking(model: torch.nn.Module, origins: Mapping[str, Origin]) -> set[str]:
+    """Return names of untrained tensors that the live model does not hold, or not where they can be compared."""
+    live = LiveWeights(model, {name: origin.shape for name, origin in origins.items()})
+    tensors = ((name, live.find(name)) for name, origin in origins.items() if not origin.is_trained)
+    return {name for name, tensor in tensors if tensor is None or checksum(tensor) != origins[name].checksum}
 
 
 class LiveWeights:
@@ -86,7 +98,9 @@ class LiveWeights:
         if part is not None:
             fused, parts = self._fused[part]
             for earlier in parts[: parts.index(part)]:
-                offset += self._shapes[name.replace(part, earlier)][0]
+                if (before := self._shapes.get(name.replace(part, earlier))) is None:
+                    return None
+                offset += before[0]
             name = name.replace(part, fused)
         parameter = self._parameters.get(self._rename(name))
         return None if parameter is None else _slice(parameter, offset, shape)

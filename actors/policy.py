@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from actors import verl_cpu
 from actors.config import LossConfig, PolicyConfig
 from actors.policy_rows import MiniBatch, num_tokens, split_rows
 from actors.policy_worker import PolicySetup, PolicyWorker
-from actors.publish import publish
+from actors.publish import Manifest, Origin, publish
 from actors.sampler import Samplers
 from rollout.roles import Sampler
 from rollout.types import Batch, Lesson, Row
@@ -109,27 +110,50 @@ class Policy:
         assert isinstance(samplers, Samplers), "weights can only be handed to engines"
         return await publish(self, samplers)
 
-    async def push_weights(self, receivers: Sequence[Any], dtype: str, bucket_bytes: int) -> Any:
-        """Send all parameters to engine actors and return the manifest of what was sent."""
-        return (await self._call("push_weights", list(receivers), dtype, bucket_bytes))[0]
+    async def origins(self, dtype: str) -> Mapping[str, Origin]:
+        """Return the tensors of the model below LoRA, as it was and is; without LoRA none."""
+        return (await self._call("origins", dtype))[0] if self._setup.config.lora.rank else {}
+
+    async def push_weights(
+        self, receivers: Sequence[Any], dtype: str, bucket_bytes: int, skipped: Collection[str]
+    ) -> Manifest:
+        """Send all parameters but `skipped` to engine actors and return the manifest of what was sent."""
+        return (await self._call("push_weights", list(receivers), dtype, bucket_bytes, frozenset(skipped)))[0]
 
     async def save(self, folder: Path) -> None:
-        """Write a checkpoint to resume from: every rank's shards, optimizer, schedule and random state."""
+        """Write a checkpoint to resume from: every rank's shards (with LoRA the adapters alone), optimizer, schedule
+        and random state."""
         await self._call("save_checkpoint", str(Path(folder).resolve()), global_step=self.version)
-        state = {"version": self.version, "num_ranks": self._setup.config.num_ranks}
+        state = {"version": self.version, "num_ranks": self._setup.config.num_ranks, "base": await self._base()}
         (Path(folder) / _STATE).write_text(json.dumps(state))
 
     async def load(self, folder: Path) -> None:
-        """Resume from a checkpoint. Raises ValueError when it was written by another number of ranks."""
+        """Resume from a checkpoint. Raises ValueError when other ranks wrote it, or adapters of another model."""
         state = json.loads((Path(folder) / _STATE).read_text())
         num_ranks = self._setup.config.num_ranks
         if state["num_ranks"] != num_ranks:
             raise ValueError(f"{folder} was saved by {state['num_ranks']} ranks; set policy.num_ranks from {num_ranks}")
+        if state.get("base", "") != await self._base():
+            raise ValueError(
+                f"{folder} was saved with other adapters, or on another model; set policy.lora and policy.model from "
+                f"{self._setup.config.lora} and {self._setup.config.model}, whose files have to be the same"
+            )
         await self._call("load_checkpoint", str(Path(folder).resolve()))
         self.version = state["version"]
 
+    async def _base(self) -> str:
+        """Return a digest of what adapters belong to and a checkpoint does not hold; empty without LoRA."""
+        lora = self._setup.config.lora
+        origins = await self.origins("float32")
+        parts = {name: (origin.checksum, origin.is_trained) for name, origin in origins.items()}
+        text = json.dumps([lora.rank, lora.alpha, parts], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest() if origins else ""
+
     async def export(self, folder: Path) -> None:
-        """Write a Hugging Face checkpoint that transformers and vLLM load as it is."""
+        """Write a Hugging Face checkpoint that transformers and vLLM load as it is: with LoRA a merged one.
+
+        The adapter itself is in the folder `adapter` inside, in peft's format.
+        """
         partial = Path(folder).with_name(Path(folder).name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

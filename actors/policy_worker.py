@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,20 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 from verl.single_controller.base.decorator import Dispatch, register
-from verl.trainer.config import CheckpointConfig
 from verl.utils import tensordict_utils as tu
 from verl.utils import torch_functional
 from verl.utils.metric import Metric
-from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig, TrainingWorkerConfig
 from verl.workers.engine_workers import TrainingWorker
 from verl.workers.utils.padding import response_from_nested
 
-from actors import verl_cpu
+from actors import lora, verl_cpu
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import LossConfig, PolicyConfig
+from actors.export import save_adapter, save_model
 from actors.policy_loss import PolicyLoss, lesson_loss
 from actors.policy_rows import MaybeLesson, MaybeRow, MiniBatch, RowTensors
-from actors.publish import Manifest, push
+from actors.policy_settings import engine_config, training_config
+from actors.publish import Manifest, Origin, origins_of, push
 from actors.store import Store
 from actors.token_logprobs import token_logprobs
 from rollout.types import Lesson, Row
@@ -55,16 +55,23 @@ class PolicyWorker(TrainingWorker):
         if setup.config.gpus_per_rank == 0:
             torch.set_num_threads(setup.config.num_threads)
         with contextlib.redirect_stdout(None):  # verl prints what it does, on every rank
-            super().__init__(_training_config(setup.config, setup.total_steps))
+            super().__init__(training_config(setup.config, setup.total_steps))
             self._setup = setup
-            self._reference = self._build_reference() if setup.loss.kl_coef > 0 else None
+            self._has_lora = setup.config.lora.rank > 0
+            self._origins: dict[str, dict[str, Origin]] = {}
+            needs_copy = setup.loss.kl_coef > 0 and not self._has_lora
+            self._reference = self._build_reference() if needs_copy else None
             self._policy_loss = PolicyLoss(setup.loss)
+            torch.manual_seed(setup.config.lora.seed)
             self.reset()
         self._ban = Ban(banned_tokens(self.model_config.hf_config))
         for engine in filter(None, (self.engine, self._reference)):
             engine.module.get_output_embeddings().register_forward_hook(self._ban)
-            if setup.config.freeze_vision:
+            # With LoRA all of the model is frozen, and a frozen tower has no adapters.
+            if setup.config.freeze_vision and not self._has_lora:
                 engine.module.model.visual.requires_grad_(False)
+        if self._has_lora:
+            lora.check_layers(self.engine.module, setup.config.lora)
         tokenizer = self.model_config.tokenizer
         self._rows = RowTensors(self.model_config.processor, Store(setup.store_root), tokenizer.pad_token_id)
 
@@ -84,8 +91,8 @@ class PolicyWorker(TrainingWorker):
         for data in tensors:
             if len(steps) > 1:
                 data["old_log_probs"] = self._logprobs(self.engine, data)
-            if self._reference is not None:
-                data["ref_log_prob"] = self._logprobs(self._reference, data)
+            if loss.kl_coef > 0:
+                data["ref_log_prob"] = self._reference_logprobs(data)
         lr = self.engine.optimizer.param_groups[0]["lr"]
         collected: list[dict[str, float]] = []
         with self.engine.train_mode():
@@ -142,29 +149,66 @@ class PolicyWorker(TrainingWorker):
         return [values.tolist() if row is not None else [] for values, row in zip(nested.unbind(), rows, strict=True)]
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def push_weights(self, receivers: Sequence[Any], dtype: str, bucket_bytes: int) -> Manifest:
-        """Send all parameters to `receivers`; rank 0 returns what it sent, the others an empty manifest."""
-        with self._exported() as weights:
-            return push(weights, receivers if self.rank == 0 else None, dtype, bucket_bytes)
+    def origins(self, dtype: str) -> dict[str, Origin]:
+        """Return what the model was before training, as `dtype`; on rank 0, and for LoRA alone, which leaves it so."""
+        assert self._has_lora, "without LoRA what is trained has no origin any more"
+        if dtype not in self._origins:
+            with torch.no_grad():
+                weights = lora.plain_weights(self.engine.module.state_dict())
+                trained = {name for name, weight in weights.items() if weight.is_adapted}
+                tensors = self._unfused((name, lora.full(weight.base)) for name, weight in weights.items())
+                self._origins[dtype] = origins_of(tensors, trained, dtype, is_sender=self.rank == 0)
+        return self._origins[dtype]
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def push_weights(
+        self, receivers: Sequence[Any], dtype: str, bucket_bytes: int, skipped: Collection[str]
+    ) -> Manifest:
+        """Send parameters to `receivers`, all but `skipped`; rank 0 returns what it sent, the others nothing."""
+        with torch.no_grad():
+            return push(self._weights(skipped), receivers if self.rank == 0 else None, dtype, bucket_bytes)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def export(self, folder: str) -> None:
-        """Write a Hugging Face folder; the other ranks help rank 0 to gather."""
-        with self._exported() as weights:
-            state = {}
-            for name, tensor in weights:
-                if self.rank == 0:
-                    state[name] = tensor.detach().cpu().contiguous()
+        """Write a Hugging Face folder, with the adapters in a folder inside; the other ranks help rank 0 to gather."""
+        config, module = self._setup.config, self.engine.module
+        with torch.no_grad():
+            state = self._on_first_rank(self._weights())
+            adapters = self._on_first_rank(lora.adapter_weights(module.state_dict())) if self._has_lora else {}
         if self.rank == 0:
-            _save_pretrained(self.model_config, state, self._setup.config.dtype, Path(folder))
+            save_model(self.model_config.local_path, state, config.dtype, Path(folder))
+            if self._has_lora:
+                save_adapter(module.peft_config["default"], adapters, config.model, Path(folder) / "adapter")
         torch.distributed.barrier()
 
-    @contextlib.contextmanager
-    def _exported(self) -> Iterator[Iterator[tuple[str, torch.Tensor]]]:
+    def _weights(self, skipped: Collection[str] = ()) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield (name, full tensor) pairs by their Hugging Face names; every rank has to iterate to the end."""
-        with torch.no_grad():
-            weights, _ = self.engine.get_per_tensor_param()
-            yield weights
+        if self._has_lora:
+            scale = self._setup.config.lora.scale
+            return self._unfused(lora.merged_weights(self.engine.module.state_dict(), scale, skipped))
+        assert not skipped, "without LoRA every tensor may have changed"
+        return self.engine.get_per_tensor_param()[0]
+
+    def _unfused(self, weights: Iterator[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Name experts one by one, as checkpoints do."""
+        from verl.workers.engine.fsdp.utils import unfuse_moe_params
+
+        return unfuse_moe_params(weights, self.model_config.hf_config.model_type)
+
+    def _on_first_rank(self, weights: Iterator[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Return tensors in host memory; the other ranks only iterate, since gathering is a collective."""
+        kept = {}
+        for name, tensor in weights:
+            if self.rank == 0:
+                kept[name] = tensor.detach().cpu().contiguous()
+        return kept
+
+    def _reference_logprobs(self, data: TensorDict) -> torch.Tensor:
+        """Return log-probabilities under the initial weights: a second engine's, or the model's own below LoRA."""
+        if self._reference is not None:
+            return self._logprobs(self._reference, data)
+        with lora.without_adapters(self.engine.module):
+            return self._logprobs(self.engine, data)
 
     def _logprobs(self, engine: Any, data: TensorDict) -> torch.Tensor:
         """Return a jagged (row, response token) tensor of log-probabilities under `engine`'s weights."""
@@ -186,7 +230,7 @@ class PolicyWorker(TrainingWorker):
         """Return a second engine with the initial weights: in host memory but for the moment it is asked."""
         from verl.workers.engine import EngineRegistry
 
-        config = _engine_config(self._setup.config, is_offloaded=True)
+        config = engine_config(self._setup.config, is_offloaded=True)
         config.use_remove_padding = self.engine_config.use_remove_padding
         engine = EngineRegistry.new(
             model_type="language_model",
@@ -235,50 +279,6 @@ def _be_quiet() -> None:
     warnings.filterwarnings("ignore", message="torch.utils.checkpoint: the use_reentrant")
 
 
-def _training_config(config: PolicyConfig, total_steps: int) -> TrainingWorkerConfig:
-    model = HFModelConfig(
-        path=config.model,
-        use_remove_padding=config.is_packed,
-        enable_gradient_checkpointing=config.gradient_checkpointing,
-        override_config={"attn_implementation": config.attn_implementation},
-    )
-    optimizer = FSDPOptimizerConfig(
-        lr=config.lr,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
-        lr_warmup_steps=config.warmup_steps,
-        lr_scheduler_type=config.lr_schedule,
-        total_training_steps=total_steps,
-        clip_grad=config.max_grad_norm,
-    )
-    return TrainingWorkerConfig(
-        model_type="language_model",
-        model_config=model,
-        engine_config=_engine_config(config, is_offloaded=config.offload),
-        optimizer_config=optimizer,
-        checkpoint_config=CheckpointConfig(),
-        profiler_config=None,
-    )
-
-
-def _engine_config(config: PolicyConfig, *, is_offloaded: bool) -> FSDPEngineConfig:
-    """Master weights and reductions are float32; `config.dtype` is that of the forward pass."""
-    precision = {"param_dtype": config.dtype, "reduce_dtype": "float32", "buffer_dtype": "float32"}
-    return FSDPEngineConfig(
-        strategy="fsdp2",
-        model_dtype="float32",
-        mixed_precision=precision,
-        param_offload=is_offloaded,
-        optimizer_offload=is_offloaded,
-        use_torch_compile=False,
-        # Without it the entropy metric would keep a float32 softmax of all logits until the backward pass.
-        entropy_checkpointing=True,
-        use_dynamic_bsz=True,
-        max_token_len_per_gpu=config.max_tokens_per_micro_batch,
-        infer_max_token_len_per_gpu=config.max_tokens_per_micro_batch,
-    )
-
-
 def _reduce(metrics: dict[str, Any]) -> dict[str, float]:
     """Join one optimizer step's values over micro-batches and ranks."""
     reduced = {}
@@ -299,20 +299,3 @@ def _summarise(steps: list[dict[str, float]]) -> dict[str, float]:
     metrics = {f"policy/{name}": sum(step[name] for step in steps) / len(steps) for name in names}
     metrics["policy/sampler_gap_max"] = max(step["sampler_gap_max"] for step in steps)
     return metrics
-
-
-def _save_pretrained(model_config: HFModelConfig, state: dict[str, torch.Tensor], dtype: str, folder: Path) -> None:
-    """Write weights, configuration, generation settings, tokenizer and processor."""
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
-
-    source = model_config.local_path
-    # Read anew: verl edits the configuration that it trains with.
-    config = AutoConfig.from_pretrained(source)
-    with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, dtype))
-    if config.tie_word_embeddings:
-        state.pop("lm_head.weight", None)
-    state = {name: tensor.to(getattr(torch, dtype)) for name, tensor in state.items()}
-    model.generation_config = GenerationConfig.from_pretrained(source)
-    model.save_pretrained(folder, state_dict=state)
-    AutoProcessor.from_pretrained(source).save_pretrained(folder)

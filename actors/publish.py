@@ -1,11 +1,12 @@
 """Hand the policy's weights to the samplers and make sure that they arrived.
 
 Rank 0 packs full tensors under their Hugging Face names into buckets, which travel through Ray's object
-store to every sampler; all ranks iterate, since gathering a tensor is a collective. Three checks, each of
-which catches what the others cannot:
+store to every sampler; all ranks iterate, since gathering a tensor is a collective. With LoRA a tensor
+without an adapter is as it was before training: where every engine shows that it has it, it is not sent.
+Three checks, each of which catches what the others cannot:
 
 - per-tensor checksums: what the engine was told to load, and what its live parameters are afterwards,
-  against what the policy sent (a lost or damaged bucket, a weight loader that skipped something);
+  against what the policy has (a lost or damaged bucket, a weight loader that skipped something);
 - the version, stamped inside the engine after the load;
 - a greedy probe: log-probabilities of the sampler's own tokens under the policy (stale caches, a stale
   tied head: right weights, wrong results).
@@ -14,8 +15,8 @@ which catches what the others cannot:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,11 +64,23 @@ class Bucket:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """A tensor as it was before training."""
+
+    shape: tuple[int, ...]
+    checksum: int
+    is_trained: bool
+    """It is another by now."""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What was sent: name -> checksum."""
 
     checksums: Mapping[str, int] = field(default_factory=dict)
     num_bytes: int = 0
+    held: Mapping[str, Origin] = field(default_factory=dict)
+    """What the engines have anyway."""
 
 
 def checksum(tensor: torch.Tensor) -> int:
@@ -108,6 +121,18 @@ def buckets(weights: Iterable[tuple[str, torch.Tensor]], dtype: str, bucket_byte
         yield Bucket(dtype, tuple(infos), np.concatenate(blocks))
 
 
+def origins_of(
+    weights: Iterable[tuple[str, torch.Tensor]], trained: Collection[str], dtype: str, *, is_sender: bool
+) -> dict[str, Origin]:
+    """Describe (name, tensor) pairs, cast to `dtype`; who is no sender only iterates, for the sake of collectives."""
+    origins = {}
+    for name, tensor in weights:
+        if is_sender:
+            cast = tensor.to(getattr(torch, dtype))
+            origins[name] = Origin(tuple(cast.shape), checksum(cast), name in trained)
+    return origins
+
+
 def push(
     weights: Iterable[tuple[str, torch.Tensor]], receivers: Sequence[Any] | None, dtype: str, bucket_bytes: int
 ) -> Manifest:
@@ -138,10 +163,9 @@ async def publish(policy: Policy, samplers: Samplers) -> dict[str, float]:
     until a publish succeeds: nothing is sampled from weights that nobody knows.
     """
     started = time.monotonic()
-    config = samplers.config
     await samplers.ready()
     await samplers.each("begin_publish")
-    manifest = await policy.push_weights(samplers.engines, config.dtype, config.bucket_mib << 20)
+    manifest = await _send(policy, samplers)
     reports = await samplers.each("finish_publish", policy.version, manifest)
     for index, (problems, _) in enumerate(reports):
         if problems:
@@ -160,6 +184,16 @@ async def publish(policy: Policy, samplers: Samplers) -> dict[str, float]:
         "publish/max_logprob_gap": gap,
         "publish/live_coverage": min(coverage for _, coverage in reports),
     }
+
+
+async def _send(policy: Policy, samplers: Samplers) -> Manifest:
+    """Send what some sampler lacks."""
+    config = samplers.config
+    origins = await policy.origins(config.dtype)
+    lacking = set().union(*await samplers.each("lacking", origins)) if origins else set()
+    held = {name: origin for name, origin in origins.items() if not origin.is_trained and name not in lacking}
+    manifest = await policy.push_weights(samplers.engines, config.dtype, config.bucket_mib << 20, held.keys())
+    return replace(manifest, held=held)
 
 
 async def _probe_gap(policy: Policy, samplers: Samplers) -> float:

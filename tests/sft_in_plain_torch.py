@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from actors.store import Store, load_images
@@ -47,13 +46,11 @@ def _encode(processor: Any, store: Store, messages: list[dict[str, Any]], images
     return {key: value[0] if key == "input_ids" else value for key, value in output.items()}
 
 
-def plain_losses(folder: Path, batches: list[dict[str, Any]], *, lr: float, is_vision_frozen: bool) -> list[float]:
-    """Return the loss of each batch before its step."""
+def plain_losses(model: Any, batches: list[dict[str, Any]], *, lr: float) -> list[float]:
+    """Train `model` on each batch; return the losses before the steps."""
     import torch
-    from transformers import AutoModelForImageTextToText
 
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).train()
-    model.model.visual.requires_grad_(not is_vision_frozen)
+    model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
     losses = []
     for batch in batches:

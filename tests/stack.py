@@ -1,4 +1,4 @@
-"""One real stack for the slow tests: Ray, two policies and a sampler around a random tiny critic."""
+"""One real stack for the slow tests: Ray, three policies and a sampler around a random tiny critic."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from actors.config import LoraConfig
 from actors.store import Store, load_images
 from rollout.types import Response, Row, SampleRequest, SamplingParams
 
 LR = 1e-3
+LORA_LR = 1e-2
+LORA = LoraConfig(rank=4, alpha=8)
 
 
 @dataclass
@@ -27,12 +30,16 @@ class Stack:
     """A checkpoint of `policy` before its first update."""
     careful_start: Path
     """One of `careful`."""
+    adapted_start: Path
+    """One of `adapted`."""
     store: Store
     images: list[str]
     policy: Any
     """Two ranks, packed, one optimizer step an update."""
     careful: Any
     """One rank, padded; two mini-batches, a KL to the reference, an entropy bonus, a frozen vision tower, offloaded."""
+    adapted: Any
+    """Two ranks; LoRA, a KL to the model without it, a frozen vision tower."""
     samplers: Any
     processor: Any
     runner: asyncio.Runner
@@ -93,17 +100,17 @@ def started_stack(folder: Path) -> Iterator[Stack]:
         cluster = ray_cluster("", 8)
         runner.run(cluster.__aenter__())
         try:
-            policy, careful, samplers = runner.run(_start_actors(model, store.root))
-            start, careful_start = folder / "start", folder / "careful_start"
-            runner.run(policy.save(start))
-            runner.run(careful.save(careful_start))
+            *policies, samplers = runner.run(_start_actors(model, store.root))
+            starts = [folder / name for name in ("start", "careful_start", "adapted_start")]
+            for policy, start in zip(policies, starts, strict=True):
+                runner.run(policy.save(start))
             processor = AutoProcessor.from_pretrained(model)
-            yield Stack(model, start, careful_start, store, images, policy, careful, samplers, processor, runner)
+            yield Stack(model, *starts, store, images, *policies, samplers, processor, runner)
         finally:
             runner.run(cluster.__aexit__(None, None, None))
 
 
-async def _start_actors(model: Path, store_root: Path) -> tuple[Any, Any, Any]:
+async def _start_actors(model: Path, store_root: Path) -> tuple[Any, Any, Any, Any]:
     from actors.config import LossConfig, PolicyConfig, SamplerConfig
     from actors.policy import Policy
     from actors.sampler import Samplers
@@ -113,11 +120,13 @@ async def _start_actors(model: Path, store_root: Path) -> tuple[Any, Any, Any]:
     careful = replace(
         config, num_ranks=1, is_packed=False, freeze_vision=True, gradient_checkpointing=True, offload=True
     )
+    adapted = replace(config, freeze_vision=True, gradient_checkpointing=True, lr=LORA_LR, lora=LORA)
     loss = LossConfig(num_mini_batches=2, kl_coef=0.1, entropy_coef=0.01, rollout_correction="token")
     settings: dict[str, Any] = {"store_root": store_root, "total_steps": 10, "temperature": 1.0}
     sampler = SamplerConfig(max_model_len=512, kv_cache_gib=0.25, bucket_mib=1)
     return await asyncio.gather(
         Policy.start(config, LossConfig(), **settings),
         Policy.start(careful, loss, **settings),
+        Policy.start(adapted, LossConfig(kl_coef=0.1), **settings),
         Samplers.start(sampler, str(model), store_root=store_root, engine_class=FaultyEngine),
     )

@@ -84,6 +84,7 @@ def test_verl_is_imported_in_few_places():
         "actors/policy.py",
         "actors/policy_loss.py",
         "actors/policy_rows.py",
+        "actors/policy_settings.py",
         "actors/policy_worker.py",
         "actors/verl_cpu.py",
     }

@@ -18,6 +18,12 @@ def test_every_recipe_of_ours_loads():
         assert isinstance(load_as(kind, path), kind)
 
 
+def test_a_recipe_may_train_adapters():
+    lora = load_recipe(FULL.with_name("critic_grpo_lora.yaml")).policy.lora
+    assert (lora.rank, lora.scale, lora.targets) == (32, 1.0, ["all-linear"])
+    assert load_recipe(FULL).policy.lora.rank == 0
+
+
 def test_overrides_and_reward_sets():
     recipe = load_recipe(FULL, ["rollout.n=4", "reward=paper", "algorithm.loss.kl_coef=0.001"])
     assert recipe.rollout.n == 4
@@ -50,6 +56,13 @@ def test_a_recipe_extends_another_and_the_resolved_one_loads_again(tmp_path):
         ("reward.terms.0.weight=heavy", "'heavy'"),
         ("reward.terms=[]", "the recipe has no reward"),
         ("reward=[{fn: rewards.format.is_parsed}]", "terms beside the format weigh nothing"),
+        ("policy.lora.rank=-1", r"policy.lora: rank=-1 \(0: no adapters"),
+        ("policy.lora.alpha=0", r"alpha=0 \(1 or more\)"),
+        ("policy.lora.targets=[]", r"expected \[all-linear\] or names"),
+        ("policy.lora.targets=[all-linear, q_proj]", r"expected \[all-linear\] or names"),
+        ("policy.lora.targets=[q_proj, lm_head]", "names lm_head: head and embedding may be one tensor"),
+        ("policy.lora.targets=all-linear", "policy.lora.targets"),
+        ("policy.lora.ranks=4", r"unknown key policy.lora.ranks; did you mean rank\?"),
         ("rollout", "expected key=value"),
     ],
 )

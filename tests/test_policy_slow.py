@@ -9,12 +9,19 @@ from pathlib import Path
 import pytest
 import ray
 
-from actors.banned_tokens import banned_tokens
 from actors.lessons import LessonMaker
+from actors.publish import checksum
 from rollout.roles import PublishError
-from rollout.types import Batch, Row, SampleRequest, SamplingParams
+from rollout.types import Batch, SampleRequest, SamplingParams
+from tests.policy_in_plain_torch import (
+    banned_tokens_of,
+    load_model,
+    load_weights,
+    one_step_in_plain_torch,
+    reference_logprobs,
+)
 from tests.sft_in_plain_torch import plain_batch, plain_losses
-from tests.stack import LR, Stack, learn_from, started_stack
+from tests.stack import LORA, LORA_LR, LR, Stack, learn_from, started_stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -32,7 +39,7 @@ def test_logprobs_equal_transformers(stack: Stack, which: str, temperature: floa
     stack.run(stack.policy.load(stack.start))
     rows = stack.rows(5)
     answers = stack.run(getattr(stack, which).logprobs(rows, temperature))
-    references = reference_logprobs(stack, stack.model, rows, temperature)
+    references = reference_logprobs(stack, load_model(stack.model), rows, temperature)
     for row, expected, answer in zip(rows, references, answers, strict=True):
         assert answer == pytest.approx(expected.tolist(), abs=1e-4)
         assert len(answer) == len(row.token_ids)
@@ -57,9 +64,10 @@ def test_padding_rows_change_nothing(stack: Stack, tmp_path: Path):
     assert moved.abs().max() == pytest.approx(LR, rel=0.01)
 
 
-def test_a_resumed_policy_makes_the_same_next_update(stack: Stack, tmp_path: Path):
+@pytest.mark.parametrize("which", ["policy", "adapted"])
+def test_a_resumed_policy_makes_the_same_next_update(stack: Stack, which: str, tmp_path: Path):
     """Slow: it needs verl's ranks. Optimizer moments, schedule and version come back with the weights."""
-    policy, batch = stack.policy, Batch(tuple(stack.rows(4)))
+    policy, batch = getattr(stack, which), Batch(tuple(stack.rows(4)))
     stack.run(policy.update(batch))
     stack.run(policy.save(tmp_path / "saved"))
     version = policy.version
@@ -72,15 +80,16 @@ def test_a_resumed_policy_makes_the_same_next_update(stack: Stack, tmp_path: Pat
     assert first[1] == second[1]
 
 
-def test_an_export_is_the_policy(stack: Stack, tmp_path: Path):
+@pytest.mark.parametrize("which", ["policy", "adapted"])
+def test_an_export_is_the_policy(stack: Stack, which: str, tmp_path: Path):
     """Slow: it needs verl's ranks. transformers loads it with nothing missing and computes the same."""
     from transformers import AutoProcessor, GenerationConfig
 
-    rows = stack.rows(3)
-    stack.run(stack.policy.update(Batch(tuple(rows))))
-    stack.run(stack.policy.export(tmp_path / "export"))
-    expected = reference_logprobs(stack, tmp_path / "export", rows, 1.0)
-    for answer, reference in zip(stack.run(stack.policy.logprobs(rows, 1.0)), expected, strict=True):
+    rows, policy = stack.rows(3), getattr(stack, which)
+    stack.run(policy.update(Batch(tuple(rows))))
+    stack.run(policy.export(tmp_path / "export"))
+    expected = reference_logprobs(stack, load_model(tmp_path / "export"), rows, 1.0)
+    for answer, reference in zip(stack.run(policy.logprobs(rows, 1.0)), expected, strict=True):
         assert answer == pytest.approx(reference.tolist(), abs=1e-4)
     assert AutoProcessor.from_pretrained(tmp_path / "export").chat_template == stack.processor.chat_template
     tokenizer = stack.processor.tokenizer
@@ -105,24 +114,25 @@ def test_mini_batches_reference_and_frozen_vision(stack: Stack, tmp_path: Path):
     assert all(moved for name, moved in is_moved.items() if "language_model.layers" in name)
 
 
-def test_the_sampler_follows_the_policy(stack: Stack):
+@pytest.mark.parametrize("which", ["policy", "adapted"])
+def test_the_sampler_follows_the_policy(stack: Stack, which: str):
     """Slow: it needs both engines. After each publish the sampler's log-probabilities are the policy's."""
-    banned = set(banned_tokens_of(stack))
+    banned, policy = set(banned_tokens_of(stack)), getattr(stack, which)
     for _ in range(3):
-        metrics = stack.run(stack.policy.publish(stack.samplers))
+        metrics = stack.run(policy.publish(stack.samplers))
         assert metrics["publish/max_logprob_gap"] < 1e-4
         assert metrics["publish/live_coverage"] == 1.0
         requests = [stack.request(number, temperature=0.8) for number in range(6)]
         responses = stack.run(sample_all(stack, requests))
         pairs = list(zip(requests, responses, strict=True))
         rows = [learn_from(*pair, advantage=(-1.0) ** number) for number, pair in enumerate(pairs)]
-        for row, expected in zip(rows, stack.run(stack.policy.logprobs(rows, 0.8)), strict=True):
+        for row, expected in zip(rows, stack.run(policy.logprobs(rows, 0.8)), strict=True):
             assert list(row.rollout_logprobs) == pytest.approx(expected, abs=1e-4)
             assert not banned & set(row.token_ids)
-        assert {response.policy_version for response in responses} == {stack.policy.version}
+        assert {response.policy_version for response in responses} == {policy.version}
         for request, response in pairs:
             assert list(response.prompt_token_ids) == stack.inputs(request)["input_ids"][0].tolist()
-        update = stack.run(stack.policy.update(Batch(tuple(rows), temperature=0.8)))
+        update = stack.run(policy.update(Batch(tuple(rows), temperature=0.8)))
         assert update["policy/sampler_gap_max"] < 1e-4
 
 
@@ -225,12 +235,13 @@ def test_a_killed_sampler_says_so_and_comes_back(stack: Stack):
     assert stack.run(stack.samplers.sample(stack.request(2))).policy_version == stack.policy.version
 
 
-@pytest.mark.parametrize("which", ["policy", "careful"])
-def test_sft_is_a_plain_loop_of_transformers_and_torch(stack: Stack, which: str):
-    """Slow: it needs verl's ranks. Two ranks, packed, all trained; one rank, padded, the vision tower frozen."""
-    is_careful = which == "careful"
+@pytest.mark.parametrize("which", ["policy", "careful", "adapted"])
+def test_sft_is_a_plain_loop_of_transformers_and_torch(stack: Stack, which: str, tmp_path: Path):
+    """Slow: it needs verl's ranks. Two ranks, packed, all trained; one rank, padded, the vision tower frozen; LoRA."""
     policy = getattr(stack, which)
-    stack.run(policy.load(stack.careful_start if is_careful else stack.start))
+    start = {"policy": stack.start, "careful": stack.careful_start, "adapted": stack.adapted_start}[which]
+    stack.run(policy.load(start))
+    stack.run(policy.export(tmp_path / "start"))
     maker = LessonMaker(stack.processor, stack.store)
     batches = [conversations(stack, number) for number in range(6)]
     losses = []
@@ -240,7 +251,12 @@ def test_sft_is_a_plain_loop_of_transformers_and_torch(stack: Stack, which: str)
         losses.append(stack.run(policy.fit(lessons))["sft/loss"])
         assert before == pytest.approx(losses[-1], abs=1e-5)
     plain = [plain_batch(stack.processor, stack.store, batch) for batch in batches]
-    assert losses == pytest.approx(plain_losses(stack.model, plain, lr=LR, is_vision_frozen=is_careful), abs=1e-4)
+    model, lr = load_model(stack.model), LR
+    if which == "careful":
+        model.model.visual.requires_grad_(False)
+    if which == "adapted":
+        model, lr = with_adapter(model, tmp_path / "start", is_trainable=True), LORA_LR
+    assert losses == pytest.approx(plain_losses(model, plain, lr=lr), abs=1e-4)
     assert losses[-1] < losses[0] - 0.1
 
 
@@ -254,6 +270,78 @@ def test_a_lesson_asks_what_the_sampler_is_asked(stack: Stack):
         before_answer = lesson.prompt_token_ids + lesson.token_ids
         num_taught = len(maker.make([*messages[:1], *messages[-1:]], images).token_ids)
         assert response.prompt_token_ids == before_answer[:-num_taught]
+
+
+def test_lora_trains_adapters_alone(stack: Stack, tmp_path: Path):
+    """Slow: it needs verl's ranks. The model below is as it was, to the bit; the folder `adapter` is the change."""
+    import torch
+
+    stack.run(stack.adapted.update(Batch(tuple(stack.rows(4)))))
+    # float64: in a dtype that was not asked for before, so that nothing is remembered from the start.
+    origins = stack.run(stack.adapted.origins("float64"))
+    before = load_weights(stack.model)
+    before["lm_head.weight"] = before["model.language_model.embed_tokens.weight"]
+    assert {name: origin.checksum for name, origin in origins.items()} == {
+        name: checksum(tensor.double()) for name, tensor in before.items()
+    }
+    trained = {name for name, origin in origins.items() if origin.is_trained}
+    assert trained == {name for name in before if "language_model.layers" in name and "proj" in name}
+    stack.run(stack.adapted.export(tmp_path / "export"))
+    after = load_weights(tmp_path / "export")
+    assert {name for name in after if not after[name].equal(before[name])} == trained
+    rows = stack.rows(3)
+    model = with_adapter(load_model(stack.model), tmp_path / "export")
+    for answer, expected in zip(
+        stack.run(stack.adapted.logprobs(rows)), reference_logprobs(stack, model, rows, 1.0), strict=True
+    ):
+        assert answer == pytest.approx(expected.tolist(), abs=1e-4)
+    for name in trained:
+        change = after[name] - before[name]
+        assert 0 < torch.linalg.matrix_rank(change, atol=1e-5) <= LORA.rank
+
+
+def test_the_reference_is_the_model_without_its_adapters(stack: Stack):
+    """Slow: it needs verl's ranks. The KL is that to the initial model, and the adapters go on learning after it."""
+    import torch
+
+    rows = stack.rows(4)
+    stack.run(stack.adapted.update(Batch(tuple(rows))))
+    present = torch.tensor([value for answer in stack.run(stack.adapted.logprobs(rows)) for value in answer])
+    initial = torch.cat(reference_logprobs(stack, load_model(stack.model), rows, 1.0))
+    expected = ((initial - present).exp() - 1 - (initial - present)).mean().item()
+    metrics = stack.run(stack.adapted.update(Batch(tuple(rows))))
+    assert metrics["policy/reference_kl"] == pytest.approx(expected, rel=1e-3)
+    assert expected > 1e-3
+    again = torch.tensor([value for answer in stack.run(stack.adapted.logprobs(rows)) for value in answer])
+    assert (again - present).abs().max() > 1e-3
+
+
+def test_with_lora_only_what_changes_is_sent(stack: Stack):
+    """Slow: it needs both engines. A sampler that was at other weights is sent all of them."""
+    stack.run(stack.policy.update(Batch(tuple(stack.rows(2)))))
+    whole = stack.run(stack.policy.publish(stack.samplers))["publish/bytes"]
+    first, second = (stack.run(stack.adapted.publish(stack.samplers)) for _ in range(2))
+    assert first["publish/bytes"] == whole
+    trained = [origin.shape for origin in stack.run(stack.adapted.origins("float32")).values() if origin.is_trained]
+    assert second["publish/bytes"] == 4 * sum(rows * columns for rows, columns in trained) < whole / 2
+    assert first["publish/live_coverage"] == second["publish/live_coverage"] == 1.0
+
+
+def test_a_checkpoint_of_adapters_is_refused_by_another_model(stack: Stack, tmp_path: Path):
+    """Slow: it needs verl's ranks. It holds nothing but adapters, and what they belong to."""
+    assert sum(file.stat().st_size for file in stack.adapted_start.glob("model_*")) < 0.3 * sum(
+        file.stat().st_size for file in stack.start.glob("model_*")
+    )
+    for policy, folder in ((stack.adapted, stack.start), (stack.policy, stack.adapted_start)):
+        with pytest.raises(ValueError, match="saved with other adapters, or on another model"):
+            stack.run(policy.load(folder))
+
+
+def with_adapter(model, export: Path, *, is_trainable: bool = False):
+    """Put the exported adapter on a plain model, as peft does."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, export / "adapter", is_trainable=is_trainable)
 
 
 def conversations(stack: Stack, number: int) -> list:
@@ -271,62 +359,3 @@ def conversations(stack: Stack, number: int) -> list:
 
 async def sample_all(stack: Stack, requests):
     return await asyncio.gather(*[stack.samplers.sample(request) for request in requests])
-
-
-def banned_tokens_of(stack: Stack) -> list[int]:
-    from transformers import AutoConfig
-
-    return banned_tokens(AutoConfig.from_pretrained(stack.model))
-
-
-def load_weights(folder: Path) -> dict:
-    from safetensors.torch import load_file
-
-    return load_file(folder / "model.safetensors")
-
-
-def load_model(folder: Path):
-    import torch
-    from transformers import AutoModelForImageTextToText
-
-    return AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-
-
-def response_logprobs(stack: Stack, model, row: Row, temperature: float):
-    """Return log-probabilities (tokens,) by transformers, over what may be sampled."""
-    import torch
-
-    pixels = stack.processor.image_processor(
-        images=[stack.store.get_image(ref) for ref in row.images], return_tensors="pt"
-    )
-    ids = torch.tensor([row.prompt_token_ids + row.token_ids])
-    is_image = (ids == stack.processor.image_token_id).int()
-    logits = model(input_ids=ids, mm_token_type_ids=is_image, **pixels).logits[0].clone()
-    logits[:, banned_tokens_of(stack)] = -float("inf")
-    spoken = (logits / temperature).log_softmax(-1)[len(row.prompt_token_ids) - 1 : -1]
-    return spoken.gather(1, torch.tensor(row.token_ids)[:, None])[:, 0]
-
-
-def reference_logprobs(stack: Stack, folder: Path, rows: list[Row], temperature: float):
-    import torch
-
-    model = load_model(folder).eval()
-    with torch.no_grad():
-        return [response_logprobs(stack, model, row, temperature) for row in rows]
-
-
-def one_step_in_plain_torch(stack: Stack, rows: list[Row], temperature: float):
-    """Return (weights, gradient norm, loss) of one PPO step: the ratio is 1, so nothing is clipped."""
-    import torch
-
-    model = load_model(stack.model)
-    total = sum(len(row.token_ids) for row in rows)
-    loss = torch.zeros(())
-    for row in rows:
-        logprobs = response_logprobs(stack, model, row, temperature)
-        ratio = (logprobs - logprobs.detach()).exp()
-        loss = loss - (ratio * torch.tensor(row.advantages)).sum() / total
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0).step()
-    return {name: tensor.detach() for name, tensor in model.state_dict().items()}, norm.item(), loss.item()

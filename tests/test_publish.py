@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.engine_weights import LiveWeights, WeightReceiver
-from actors.publish import Manifest, buckets, checksum
+from actors.engine_weights import LiveWeights, WeightReceiver, lacking
+from actors.publish import Manifest, Origin, buckets, checksum, origins_of
 
 SHAPES = {
     "model.embed.weight": (6, 4),
@@ -87,7 +87,7 @@ def test_a_complete_load_has_no_problems(weights: dict[str, torch.Tensor]):
     for bucket in buckets(weights.items(), "float32", 1):
         receiver.load(model, bucket)
     assert receiver.problems(model, sent(weights)) == []
-    assert receiver.coverage(model) == 1.0
+    assert receiver.coverage(model, sent(weights)) == 1.0
     assert "lm_head.weight" not in model.given
 
 
@@ -118,6 +118,59 @@ def test_damage_on_the_way_is_named(weights: dict[str, torch.Tensor]):
         bucket.data[3] ^= 1
         receiver.load(model, bucket)
     assert receiver.problems(model, sent(weights))[0] == "1 tensors arrived damaged: model.embed.weight"
+
+
+TRAINED = "model.attn.v_proj.weight"
+
+
+def origins(weights: dict[str, torch.Tensor]) -> dict[str, Origin]:
+    return origins_of(weights.items(), {TRAINED}, "float32", is_sender=True)
+
+
+def loaded(weights: dict[str, torch.Tensor]) -> FusedModel:
+    model = FusedModel()
+    with torch.no_grad():
+        model.load_weights(weights.items())
+    return model
+
+
+def test_what_an_engine_lacks_is_what_it_cannot_show(weights: dict[str, torch.Tensor]):
+    model = loaded(weights)
+    assert lacking(model, origins(weights)) == set()
+    with torch.no_grad():
+        model.model.attn.qkv_proj.weight[4:] += 1  # k, and the trained v
+    assert lacking(model, origins(weights)) == {"model.attn.k_proj.weight"}
+    unknown = origins(weights | {"model.other.weight": torch.zeros(2)})
+    assert lacking(model, unknown) == {"model.attn.k_proj.weight", "model.other.weight"}
+    assert lacking(FusedModel(), origins(weights)) == weights.keys() - {TRAINED}
+
+
+def test_what_was_not_sent_is_compared_too(weights: dict[str, torch.Tensor]):
+    model, receiver = loaded(weights), WeightReceiver()
+    held = {name: origin for name, origin in origins(weights).items() if not origin.is_trained}
+    changed = {TRAINED: weights[TRAINED] + 1}
+    for bucket in buckets(changed.items(), "float32", 1):
+        receiver.load(model, bucket)
+    manifest = Manifest({TRAINED: checksum(changed[TRAINED])}, held=held)
+    assert receiver.problems(model, manifest) == []
+    assert receiver.coverage(model, manifest) == 1.0
+    with torch.no_grad():
+        model.model.patch.weight[0, 0] += 1
+    assert receiver.problems(model, manifest) == ["1 tensors differ in the engine: model.patch.weight"]
+
+
+def test_who_only_iterates_describes_nothing(weights: dict[str, torch.Tensor]):
+    pending = iter(weights.items())
+    assert origins_of(pending, {TRAINED}, "float32", is_sender=False) == {}
+    assert next(pending, None) is None
+
+
+def test_a_lost_part_of_a_fused_parameter_is_named(weights: dict[str, torch.Tensor]):
+    model, receiver = FusedModel(), WeightReceiver()
+    for bucket in buckets(weights.items(), "float32", 1):
+        if bucket.infos[0].name != "model.attn.q_proj.weight":
+            receiver.load(model, bucket)
+    assert receiver.problems(model, sent(weights)) == ["1 tensors never arrived: model.attn.q_proj.weight"]
 
 
 def test_a_layout_that_is_not_known_is_not_compared():
