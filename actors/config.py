@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from actors.generator_config import GeneratorConfig as GeneratorConfig
 from actors.judge_config import EndpointConfig as EndpointConfig
