@@ -5,8 +5,8 @@
               step   one step with its tries; the image shown is a base64 PNG, others are references
               story  everything, images by reference; `status` says how it went. Always the last event.
 
-Mount it into any Starlette or FastAPI application: `routes=[story_route(teller)]`. A client that goes away
-cancels its story.
+`interleave serve` offers it for a recipe of stories; mount it into any Starlette or FastAPI application:
+`routes=[story_route(teller)]`. A client that goes away cancels its story.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import base64
 import binascii
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from PIL import Image
@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from actors.service_http import Handler
 from actors.teller import Teller
 from rollout.story import Planned, StepTold, StoryEvent, StoryTold
 from rollout.story_json import plan_as_json, step_as_json, story_as_json
@@ -38,6 +39,9 @@ MAX_IMAGES = 16
 MAX_PROMPT = 32_768
 """Characters."""
 MAX_TRIES = 16
+MAX_STORIES = 64
+"""Told at a time; the next request is told to come back later (429)."""
+RETRY_AFTER_S = 10
 _FIELDS = {"prompt", "images", "seed", "tries"}
 _FORMATS = ("PNG", "JPEG", "WEBP")
 
@@ -48,19 +52,34 @@ class _BadRequest(Exception):
         self.status = status
 
 
-def story_route(teller: Teller, path: str = PATH) -> Route:
-    """Return the route that tells stories with `teller`."""
+def story_route(
+    teller: Teller, path: str = PATH, guard: Callable[[Handler], Handler] = lambda handler: handler
+) -> Route:
+    """Return the route that tells stories with `teller`, to those whom `guard` lets through."""
+    num_told = 0
 
     async def interleave(request: Request) -> Response:
+        if num_told >= MAX_STORIES:
+            message = f"{num_told} stories are being told already; come back later"
+            return JSONResponse({"error": {"message": message}}, 429, {"Retry-After": str(RETRY_AFTER_S)})
         try:
             body = _read(await _body(request))
             images = await asyncio.to_thread(lambda: [_image(text, at) for at, text in enumerate(body["images"])])
         except _BadRequest as error:
             return JSONResponse({"error": {"message": str(error)}}, status_code=error.status)
         events = teller.events(body["prompt"], images, seed=body["seed"], tries=body["tries"])
-        return StreamingResponse(_stream(teller, events), media_type="text/event-stream")
+        return StreamingResponse(counted(_stream(teller, events)), media_type="text/event-stream")
 
-    return Route(path, interleave, methods=["POST"])
+    async def counted(told: AsyncIterator[str]) -> AsyncIterator[str]:
+        nonlocal num_told
+        num_told += 1
+        try:
+            async for event in told:
+                yield event
+        finally:
+            num_told -= 1
+
+    return Route(path, guard(interleave), methods=["POST"])
 
 
 async def _stream(teller: Teller, events: AsyncIterator[StoryEvent]) -> AsyncIterator[str]:

@@ -70,8 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--limit", type=int, default=2000, help="most samples to show, 0: all; default: 2000")
     ledger = _add(commands, "ledger", _ledger, "write a run's ledger as Parquet, for pandas and datasets")
     ledger.add_argument("run", type=Path, help="the run's folder")
-    serve = _add(commands, "serve", _serve, "put a recipe's generator behind HTTP, until Ctrl-C")
-    serve.add_argument("recipe", type=Path, help="recipe YAML; of a training recipe, its generator")
+    serve = _add(
+        commands, "serve", _serve, "put a recipe's generator, or its whole storyteller, behind HTTP until Ctrl-C"
+    )
+    serve.add_argument("recipe", type=Path, help="recipe YAML or bundle; of a training recipe, its generator")
     serve.add_argument("overrides", nargs="*", help="key=value, like service.port=8012 generator.num_replicas=4")
     rewards = commands.add_parser("reward", help="rewards of your own").add_subparsers(metavar="", required=True)
     trial = _add(rewards, "test", _reward_test, "try rewards on gold and broken samples, or on a run's ledger")
@@ -189,9 +191,10 @@ def _ledger(chosen: argparse.Namespace) -> int:
 
 
 def _serve(chosen: argparse.Namespace) -> int:
-    from rl.serve import load_serve_recipe, serve
+    from rl.serve import ServeRecipe, load_served, serve, serve_stories
 
-    asyncio.run(serve(load_serve_recipe(chosen.recipe, chosen.overrides)))
+    recipe = load_served(chosen.recipe, chosen.overrides)
+    asyncio.run(serve(recipe) if isinstance(recipe, ServeRecipe) else serve_stories(recipe))
     return 0
 
 

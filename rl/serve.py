@@ -1,12 +1,14 @@
-"""`interleave serve`: the generator of a recipe behind HTTP, until it is told to stop."""
+"""`interleave serve`: the generator of a recipe, or a whole storyteller, behind HTTP until it is told to stop."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from starlette.applications import Starlette
 
 from actors.cluster import ray_cluster
 from actors.config import GeneratorConfig
@@ -14,12 +16,16 @@ from actors.generator import Generator
 from actors.generator_settings import check_generator
 from actors.http_desk import Desk
 from actors.service_config import ServiceConfig, read_service_key
-from actors.service_http import build_app
+from actors.service_http import build_app, guarded, openai_error
 from actors.serving import listening, until_stopped
 from actors.store_server import attended_store
+from actors.story_route import story_route
 from rl.config import Recipe
 from rl.recipe_file import load_as
+from rl.recipe_layers import layers_of
 from rl.run_start import placed_generator
+from rl.story_config import StoryRecipe, load_story_recipe
+from rl.story_run import prepare_story, story_stack
 from rollout.seeds import seed_of
 
 
@@ -49,6 +55,13 @@ def load_serve_recipe(path: Path, overrides: list[str]) -> ServeRecipe:
     return load_as(ServeRecipe, path, overrides, without=only_training)
 
 
+def load_served(path: Path, overrides: list[str]) -> ServeRecipe | StoryRecipe:
+    """Read what is to be served: a recipe of stories, or a bundle, is one that has a planner. Raises ValueError."""
+    if path.is_dir() or any("planner" in layer.content for layer in layers_of(path)):
+        return load_story_recipe(path, overrides)
+    return load_serve_recipe(path, overrides)
+
+
 async def serve(recipe: ServeRecipe, console: Console | None = None) -> None:
     """Start the pool and its HTTP front; return when a signal stops it. Raises ValueError for what cannot work."""
     console = console or Console(highlight=False, soft_wrap=True)
@@ -64,9 +77,26 @@ async def serve(recipe: ServeRecipe, console: Console | None = None) -> None:
     async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
         ledger = Path(recipe.run_dir) / "ledger"
         generator = await Generator.start(config, store_root, service, ledger)
-        desk = Desk(generator, recipe.service)
-        async with listening(build_app(desk, key), recipe.service) as url:
-            console.print(f"{url}  {generator.entry.name}: {generator.entry.abilities}")
-            console.print(f"key     {'from ' + recipe.service.api_key_env if key else 'none: this machine alone'}")
-            await until_stopped()
-            console.print("stopping")
+        await _listen(build_app(Desk(generator, recipe.service), key), generator, recipe.service, console)
+
+
+async def serve_stories(recipe: StoryRecipe, console: Console | None = None) -> None:
+    """Start a storyteller; its generator has the routes of `serve`, and `POST /v1/interleave` tells stories."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    key = read_service_key(recipe.service)
+    plan = prepare_story(recipe)
+    console.print(f"[bold]{recipe.name}[/]  starting planner, generator and critic ...")
+    async with story_stack(plan) as stack:
+        route = story_route(stack.teller, guard=partial(guarded, key=key, shape=openai_error))
+        app = build_app(Desk(stack.generator, recipe.service), key, [route])
+        await _listen(app, stack.generator, recipe.service, console)
+
+
+async def _listen(app: Starlette, generator: Generator, config: ServiceConfig, console: Console) -> None:
+    async with listening(app, config) as url:
+        console.print(f"{url}  {generator.entry.name}: {generator.entry.abilities}")
+        console.print(
+            f"key     {'from ' + config.api_key_env if read_service_key(config) else 'none: this machine alone'}"
+        )
+        await until_stopped()
+        console.print("stopping")

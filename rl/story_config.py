@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from actors.config import GeneratorConfig, JudgeConfig, SamplerConfig
+from actors.service_config import ServiceConfig
 from rl.recipe_file import load_as
 from rollout.story import DEFAULT_TRIES
 
@@ -80,6 +81,8 @@ class StoryRecipe:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     """Started for best_of=judge, and by `interleave eval stories`."""
+    service: ServiceConfig = field(default_factory=ServiceConfig)
+    """Of `interleave serve`."""
 
     def __post_init__(self) -> None:
         if self.tries < 1 or self.num_references < 0:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
+from actors.generator_settings import resolve
 from actors.store import Store
 from rl.story_config import StoryRecipe
 from rl.story_page import Embedded, render_story
@@ -48,12 +49,12 @@ class StoryFolder:
 
 def made_by(recipe: StoryRecipe) -> dict[str, str]:
     """Return who makes a recipe's stories, by role."""
-    planner, critic = recipe.planner, recipe.critic
+    planner, critic, generator = recipe.planner, recipe.critic, resolve(recipe.generator)
     return {
         "recipe": recipe.name,
         "planner": planner.fn if planner.kind == "function" else planner.model,
         "critic": critic.model if critic.kind == "model" else "none",
-        "generator": f"{recipe.generator.model} ({recipe.generator.pipeline})",
+        "generator": f"{generator.model} ({generator.pipeline or generator.name})",
     }
 
 

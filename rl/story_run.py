@@ -60,6 +60,7 @@ class StoryStack:
     """Every actor of a storyteller, started."""
 
     teller: Teller
+    generator: Generator
     judge: Judge | None
     more_critics: tuple[Critic, ...] = ()
     """Beside the recipe's own one."""
@@ -123,7 +124,7 @@ async def story_stack(plan: StoryPlan, more_critics: Sequence[str] = ()) -> Asyn
             num_plans=recipe.planner.num_attempts,
             num_references=recipe.num_references,
         )
-        yield StoryStack(Teller(storyline, Store(store_root)), judge, tuple(made[1:]))
+        yield StoryStack(Teller(storyline, Store(store_root)), pool, judge, tuple(made[1:]))
 
 
 def _planner(config: PlannerConfig) -> FunctionPlanner | str:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from rl.cli import main
-from rl.serve import load_serve_recipe
+from rl.serve import load_serve_recipe, load_served
+from rl.story_config import StoryRecipe
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
@@ -22,6 +23,12 @@ def test_a_recipe_of_its_own_is_a_few_lines(tmp_path):
     path.write_text("generator: {name: qwen-image-edit, gpus_per_replica: 1}\nservice: {host: 0.0.0.0}\n")
     recipe = load_serve_recipe(path, [])
     assert (recipe.generator.name, recipe.service.host) == ("qwen-image-edit", "0.0.0.0")
+
+
+def test_a_recipe_with_a_planner_is_served_whole():
+    recipe = load_served(RECIPES / "shapes_story.yaml", ["service.port=0"])
+    assert isinstance(recipe, StoryRecipe)
+    assert recipe.service.port == 0
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,16 @@ import io
 import json
 import struct
 import zlib
+from functools import partial
 
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from actors import story_route as module
+from actors.connections import Secret
+from actors.service_http import guarded, openai_error
 from actors.store import Store
 from actors.story_route import PATH, story_route
 from actors.teller import Teller
@@ -160,3 +164,16 @@ def test_a_client_that_goes_away_cancels_its_story(tmp_path):
 
     asyncio.run(leave())
     assert ended == [CAT.steps[0].prompt]
+
+
+def test_a_guard_and_a_bound_stand_before_the_stories(client, monkeypatch):
+    teller = Teller(storyline(Script(accept()), generator=client.generator), client.store)
+    guard = partial(guarded, key=Secret("right"), shape=openai_error)
+    with TestClient(Starlette(routes=[story_route(teller, guard=guard)])) as guarded_client:
+        refused = guarded_client.post(PATH, json={"prompt": "a cat"})
+        assert (refused.status_code, refused.json()["error"]["type"]) == (401, "authentication_error")
+        key = {"Authorization": "Bearer right"}
+        assert events(guarded_client.post(PATH, json={"prompt": "a cat"}, headers=key))[-1][0] == "story"
+        monkeypatch.setattr(module, "MAX_STORIES", 0)
+        full = guarded_client.post(PATH, json={"prompt": "a cat"}, headers=key)
+        assert (full.status_code, full.headers["Retry-After"]) == (429, "10")
