@@ -26,7 +26,6 @@ setup(
         "python-multipart",
         "peft",
         "tensordict",
-        "peft",
         "safetensors",
         "wandb",
         "tensorboard",
