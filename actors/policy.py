@@ -9,7 +9,7 @@ import shutil
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
@@ -17,11 +17,13 @@ from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, Ra
 from actors import verl_cpu
 from actors.config import LossConfig, PolicyConfig
 from actors.policy_rows import MiniBatch, num_tokens, split_rows
-from actors.policy_worker import PolicySetup, PolicyWorker
 from actors.publish import Manifest, Origin, publish
 from actors.sampler import Samplers
 from rollout.roles import Sampler
 from rollout.types import Batch, Lesson, Row
+
+if TYPE_CHECKING:
+    from actors.policy_worker import PolicySetup
 
 _STATE = "policy.json"
 _T = TypeVar("_T")
@@ -49,8 +51,8 @@ class Policy:
         `total_steps` counts updates, for the learning rate's schedule; `temperature` is what `logprobs` assumes
         unless told otherwise.
         """
-        setup = PolicySetup(config, loss, str(Path(store_root).resolve()), total_steps)
-        group = await asyncio.to_thread(_start_group, setup)
+        root = str(Path(store_root).resolve())
+        setup, group = await asyncio.to_thread(_start_group, config, loss, root, total_steps)
         policy = cls(group, setup, temperature)
         await policy._call("num_parameters")
         return policy
@@ -205,9 +207,12 @@ def _in_order(shares: Sequence[Sequence[int | None]], answers: Sequence[Sequence
     return [by_index[index] for index in range(num_rows)]
 
 
-def _start_group(setup: PolicySetup) -> RayWorkerGroup:
+def _start_group(
+    config: PolicyConfig, loss: LossConfig, store_root: str, total_steps: int
+) -> tuple[PolicySetup, RayWorkerGroup]:
+    from actors.policy_worker import PolicySetup, PolicyWorker  # late: it takes seconds, and most commands need none
+
     verl_cpu.install()
-    config = setup.config
     resource = "GPU" if config.gpus_per_rank else "CPU"
     if (total := ray.cluster_resources().get(resource, 0)) < config.num_ranks:
         raise ValueError(f"policy.num_ranks={config.num_ranks} needs as many {resource}s, and Ray has {total:g}")
@@ -218,9 +223,11 @@ def _start_group(setup: PolicySetup) -> RayWorkerGroup:
     environment = {"TOKENIZERS_PARALLELISM": "false", "VERL_LOGGING_LEVEL": "WARNING"}
     if config.gpus_per_rank == 0:
         environment |= {"OMP_NUM_THREADS": str(config.num_threads), "VERL_PLATFORM": "cpu"}
-    return RayWorkerGroup(
+    setup = PolicySetup(config, loss, store_root, total_steps)
+    group = RayWorkerGroup(
         pool,
         RayClassWithInitArgs(ray.remote(PolicyWorker), setup=setup),
         device_name="cuda" if config.gpus_per_rank else "cpu",
         worker_env=environment,
     )
+    return setup, group

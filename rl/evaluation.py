@@ -18,6 +18,8 @@ from rollout.seeds import seed_of
 from rollout.types import Group, GroupRequest, Phase, Sample, Scores, Task
 
 _NUM_RESAMPLES = 4000
+_AT_ONCE = 200
+"""Resamples in one go: some megabytes for thousands of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ class Evaluation:
 
     def figures(self) -> dict[str, float]:
         """Return the figures of merit by name."""
-        return {name: figure(_columns(self.rows)) for name, figure in FIGURES.items()}
+        columns, once = _columns(self.rows), np.ones((1, len(self.rows)))
+        return {name: float(figure(columns, once)[0]) for name, figure in FIGURES.items()}
 
     def save(self, path: Path) -> None:
         """Write figures and rows; the groups are in the ledger."""
@@ -71,20 +74,31 @@ def _columns(rows: Sequence[EvaluationRow]) -> Columns:
     return {name: np.array([getattr(row, name) for row in rows], dtype=float) for name in names}
 
 
-def _balanced_accuracy(columns: Columns) -> float:
-    """Return the mean of the accuracies on failed and on successful tasks."""
-    is_failed = columns["is_failed_task"] == 1
-    by_label = [columns["is_right"][mask].mean() for mask in (is_failed, ~is_failed) if mask.any()]
-    return float(np.mean(by_label))
+def _mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean of the values that are numbers, for each way to count them.
+
+    values: (rows,); counts: (draws, rows); returns (draws,), nan where no number is counted.
+    """
+    is_number = ~np.isnan(values)
+    num = counts[:, is_number].sum(axis=1)
+    return np.divide(counts[:, is_number] @ values[is_number], num, out=np.full(len(num), np.nan), where=num > 0)
 
 
-FIGURES: dict[str, Callable[[Columns], float]] = {
-    "reward": lambda columns: float(np.mean(columns["reward"])),
-    "semantic_gain": lambda columns: float(np.nanmean(columns["semantic_gain"])),
-    "fixed": lambda columns: float(np.nanmean(columns["is_fixed"])),
+def _balanced_accuracy(columns: Columns, counts: np.ndarray) -> np.ndarray:
+    """Return the mean of the accuracies on failed and on successful tasks, of those that there are."""
+    is_failed, is_right = columns["is_failed_task"] == 1, columns["is_right"]
+    by_label = [_mean(np.where(mask, is_right, np.nan), counts) for mask in (is_failed, ~is_failed)]
+    return np.nanmean(by_label, axis=0)
+
+
+FIGURES: dict[str, Callable[[Columns, np.ndarray], np.ndarray]] = {
+    "reward": lambda columns, counts: _mean(columns["reward"], counts),
+    "semantic_gain": lambda columns, counts: _mean(columns["semantic_gain"], counts),
+    "fixed": lambda columns, counts: _mean(columns["is_fixed"], counts),
     "verdict_accuracy": _balanced_accuracy,
-    "parsed": lambda columns: float(np.mean(columns["is_parsed"])),
+    "parsed": lambda columns, counts: _mean(columns["is_parsed"], counts),
 }
+"""A figure of all rows, for each way to count them, as `_mean` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,24 +125,19 @@ def compare(before: Evaluation, after: Evaluation, seed: int = 0) -> dict[str, C
     if not pairs:
         raise ValueError("the two evaluations share no (task, response); were they made from the same tasks?")
     first, second = _columns([row for row, _ in pairs]), _columns([row for _, row in pairs])
-    task_ids = np.array([row.task_id for row, _ in pairs])
-    members = [np.flatnonzero(task_ids == task_id) for task_id in np.unique(task_ids)]
-    rng = np.random.default_rng(seed)
-    draws: dict[str, list[float]] = {name: [] for name in FIGURES}
-    for _ in range(_NUM_RESAMPLES):
-        chosen = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        one, two = _take(first, chosen), _take(second, chosen)
+    tasks, task_of_row = np.unique([row.task_id for row, _ in pairs], return_inverse=True)
+    rng, once = np.random.default_rng(seed), np.ones((1, len(pairs)))
+    draws: dict[str, list[np.ndarray]] = {name: [] for name in FIGURES}
+    for _ in range(_NUM_RESAMPLES // _AT_ONCE):
+        picked = rng.integers(len(tasks), size=(_AT_ONCE, len(tasks)))
+        counts = np.stack([np.bincount(row, minlength=len(tasks)) for row in picked])[:, task_of_row].astype(float)
         for name, figure in FIGURES.items():
-            draws[name].append(figure(two) - figure(one))
+            draws[name].append(figure(second, counts) - figure(first, counts))
     changes = {}
     for name, figure in FIGURES.items():
-        low, high = np.nanpercentile(draws[name], [2.5, 97.5])
-        changes[name] = Change(figure(first), figure(second), float(low), float(high))
+        low, high = np.nanpercentile(np.concatenate(draws[name]), [2.5, 97.5])
+        changes[name] = Change(float(figure(first, once)[0]), float(figure(second, once)[0]), float(low), float(high))
     return changes
-
-
-def _take(columns: Columns, chosen: np.ndarray) -> Columns:
-    return {name: values[chosen] for name, values in columns.items()}
 
 
 @dataclass(frozen=True)

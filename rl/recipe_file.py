@@ -42,15 +42,16 @@ def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None,
         if key == "reward" and isinstance(value, str):
             layers = with_set(layers, value, _COMMAND_LINE, Path.cwd())
     tree = OmegaConf.create({})
-    for layer in (_passing_over(layer, without) for layer in layers):
-        with _explained(layer.where):
-            OmegaConf.merge(_schema(kind, layer.content), layer.content)
+    layers = [_passing_over(layer, without) for layer in layers]
+    with _blamed(kind, layers), _explained(str(path)):
+        for layer in layers:
             tree.merge_with(layer.content)
-    for key, value in given:
-        _override(tree, key, value)
-    with _explained(str(path)):
-        _remember_set(kind, layers, tree)
-        recipe = OmegaConf.to_object(OmegaConf.merge(_schema(kind, tree), tree))
+        for key, value in given:
+            _override(tree, key, value)
+        whole = OmegaConf.merge(_schema(kind, tree), tree)
+        assert isinstance(whole, DictConfig)
+        _remember_set(kind, layers, whole)
+        recipe = OmegaConf.to_object(whole)
     assert isinstance(recipe, kind)
     return recipe
 
@@ -60,15 +61,13 @@ def _passing_over(layer: Layer, keys: Collection[str]) -> Layer:
     return replace(layer, content=OmegaConf.masked_copy(layer.content, kept)) if keys else layer
 
 
-def _remember_set(kind: type[R], layers: list[Layer], tree: DictConfig) -> None:
+def _remember_set(kind: type[R], layers: list[Layer], whole: DictConfig) -> None:
     """Write into the recipe what its reward set changed, so that another set can take its place."""
     if not any(set(layer.content) - {"reward"} for layer in layers if layer.is_set):
         return
-    whole = OmegaConf.merge(_schema(kind, tree), tree)
-    assert isinstance(whole, DictConfig)
     replaced = replaced_by_set(layers, whole, _empty(kind))
     if replaced:
-        OmegaConf.update(tree, "reward.replaced", replaced, merge=False, force_add=True)
+        OmegaConf.update(whole, "reward.replaced", replaced, merge=False)
 
 
 def differences(one: Recipe, other: Recipe) -> set[str]:
@@ -101,6 +100,18 @@ def _override(tree: DictConfig, key: str, value: object) -> None:
         value = anchored(value, Path.cwd())
     with _explained(_COMMAND_LINE):
         OmegaConf.update(tree, key, value, force_add=True)
+
+
+@contextmanager
+def _blamed(kind: type[R], layers: list[Layer]) -> Iterator[None]:
+    """Where a recipe is wrong, blame the first layer that is wrong by itself: each check takes as long as the whole."""
+    try:
+        yield
+    except ValueError:
+        for layer in layers:
+            with _explained(layer.where):
+                OmegaConf.merge(_schema(kind, layer.content), layer.content)
+        raise
 
 
 @contextmanager

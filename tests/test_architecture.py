@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,15 @@ def modules(package: str) -> list[Path]:
     return sorted((REPO / package).rglob("*.py"))
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
 def imports(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -66,7 +73,7 @@ def test_ray_stays_inside_actors():
         for path in modules(package):
             if any(name.split(".")[0] in {"ray", "vllm"} for name in imports(path)):
                 breaches.append(f"{path} imports ray or vllm")
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in nodes(path):
                 if isinstance(node, ast.Attribute) and node.attr == "remote":
                     breaches.append(f"{path}:{node.lineno} uses .remote")
     assert breaches == []

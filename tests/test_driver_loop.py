@@ -60,7 +60,7 @@ async def follow(recipe, policy, workers) -> LoopWatch:
 
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "_NUM_RESAMPLES", 400)  # still far too much for the loop
+    monkeypatch.setattr(evaluation, "_NUM_RESAMPLES", 10_000)  # far too much for the loop, as in a long run
     return make_recipe(
         tmp_path,
         num_steps=2,

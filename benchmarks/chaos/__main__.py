@@ -39,21 +39,25 @@ async def kill_actors(folder: Path, kills: int, dice: random.Random) -> list[Fou
             kill_owner(folder / "owner", kills, dice),
             kill_store_server(folder / "nodes", kills, dice),
         )
-        return [*alone, await kill_in_training(folder / "training", kills, dice)]
+        return [*map(told, alone), told(await kill_in_training(folder / "training", kills, dice))]
 
 
 def run(folder: Path, kills: int, seed: int) -> list[Found]:
     """Do all scenes, with so many kills each."""
     dice = random.Random(seed)
-    scenes = [
-        kill_image_writers(folder / "images", kills, dice),
-        kill_answer_writers(folder / "answers", kills, dice),
+    return [
+        told(kill_image_writers(folder / "images", kills, dice)),
+        told(kill_answer_writers(folder / "answers", kills, dice)),
         *asyncio.run(kill_actors(folder, kills, dice)),
     ]
-    for found in scenes:
-        found.expect(found.counts["kills"] == kills, f"{found.counts['kills']} kills instead of {kills}")
-        found.expect(found.counts["acknowledged"] > 0, "nothing was written")
-    return scenes
+
+
+def told(found: Found) -> Found:
+    """Print what a scene came to; too few kills, or nothing written, is a loss, too."""
+    found.expect(found.counts["kills"] == found.num_wanted, f"{found.counts['kills']} kills of {found.num_wanted}")
+    found.expect(found.counts["acknowledged"] > 0, "nothing was written")
+    print(f"{found.scene:<8}", "  ".join(f"{name} {count:,}" for name, count in found.counts.items()), flush=True)
+    return found
 
 
 def main() -> int:
@@ -64,8 +68,6 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="interleave-chaos-") as folder:
         scenes = run(Path(folder), chosen.kills, chosen.seed)
-    for found in scenes:
-        print(f"{found.scene:<8}", "  ".join(f"{name} {count:,}" for name, count in found.counts.items()))
     losses = [loss for found in scenes for loss in found.losses]
     num_kills = sum(found.counts["kills"] for found in scenes)
     print(f"{num_kills} kills in {time.monotonic() - began:.0f} s, {len(losses)} losses", *losses[:20], sep="\n  ")

@@ -6,15 +6,17 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import Flux2KleinPipeline
 from PIL import Image
 
-from recipes.shapes.generator import CALL
 from recipes.shapes.judge import is_success, score
 from recipes.shapes.world import Scene, draw, random_offsets, random_scene, say_randomly, side_of_step
 from rollout.types import Scores
+
+if TYPE_CHECKING:
+    from diffusers import Flux2KleinPipeline
 
 BATCH = 8
 
@@ -53,6 +55,8 @@ def edit(
     pipe: Flux2KleinPipeline, before: Image.Image | None, prompts: list[str], seeds: list[int]
 ) -> list[Image.Image]:
     """Edit one picture (None: draw anew) as each prompt says, each with its own noise."""
+    from recipes.shapes.generator import CALL  # late: diffusers takes seconds, and drawn attempts need none
+
     noise = [torch.Generator().manual_seed(seed) for seed in seeds]
     return pipe(image=before, prompt=prompts, generator=noise, **CALL).images
 
