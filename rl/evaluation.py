@@ -128,8 +128,8 @@ def compare(before: Evaluation, after: Evaluation, seed: int = 0) -> dict[str, C
     tasks, task_of_row = np.unique([row.task_id for row, _ in pairs], return_inverse=True)
     rng, once = np.random.default_rng(seed), np.ones((1, len(pairs)))
     draws: dict[str, list[np.ndarray]] = {name: [] for name in FIGURES}
-    for _ in range(_NUM_RESAMPLES // _AT_ONCE):
-        picked = rng.integers(len(tasks), size=(_AT_ONCE, len(tasks)))
+    for num_done in range(0, _NUM_RESAMPLES, _AT_ONCE):
+        picked = rng.integers(len(tasks), size=(min(_AT_ONCE, _NUM_RESAMPLES - num_done), len(tasks)))
         counts = np.stack([np.bincount(row, minlength=len(tasks)) for row in picked])[:, task_of_row].astype(float)
         for name, figure in FIGURES.items():
             draws[name].append(figure(second, counts) - figure(first, counts))
