@@ -169,8 +169,10 @@ def test_a_publish_in_mid_flight(stack: Stack):
 
     async def publish_while_sampling():
         requests = [stack.request(number, max_tokens=300) for number in range(8)]
+        before = await stack.samplers.stats()
         tasks = [asyncio.create_task(stack.samplers.sample(request)) for request in requests]
-        await asyncio.sleep(0.2)
+        while (await stack.samplers.stats())["samplers/tokens"] == before["samplers/tokens"]:
+            await asyncio.sleep(0.01)
         await stack.policy.publish(stack.samplers)
         return await asyncio.gather(*tasks), await stack.samplers.sample(stack.request(0))
 
