@@ -32,4 +32,6 @@ $(READY): setup.py requirements.lock
 	@echo "setting up $(VENV) for $(DEVICE) (a few minutes, once)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-compile -c requirements.lock -e ".[$(DEVICE),dev]"
+	@# pip compiles on one core; files that no Python 3 can read are nobody's to mend
+	@$(PYTHON) -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
