@@ -31,6 +31,7 @@ async def ask(method: Any, *arguments: Any) -> Any:
 
 async def insist(asking: Callable[[], Awaitable[Answer]]) -> Answer:
     """Ask until the actor is alive. Raises `RayActorError` when it stays dead for `PATIENCE_S`."""
+    # Often, so that somebody gets through even to an actor that dies soon after each start.
     clock = asyncio.get_running_loop().time
     alive_at = clock()
     wait_s = 0.05
@@ -44,4 +45,4 @@ async def insist(asking: Callable[[], Awaitable[Answer]]) -> Answer:
             elif clock() - alive_at > PATIENCE_S:
                 raise
         await asyncio.sleep(wait_s)
-        wait_s = min(2 * wait_s, 2.0)
+        wait_s = min(2 * wait_s, 1.0)

@@ -127,7 +127,7 @@ def test_a_hash_is_of_brightness_from_cell_to_cell():
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(0, 63), max_size=4)), max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pairs_are_those_of_comparing_all_with_all(tmp_path_factory, drawn):
     centres = [0x0123456789ABCDEF, 0x0123456789ABCDEE, 0xFFFF00001234FFFF, 0]
     hashes = []

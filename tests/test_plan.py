@@ -58,7 +58,7 @@ def plans(draw: st.DrawFn) -> Plan:
     return Plan(tuple(steps), draw(st.text().filter(lambda text: "<" not in text)).strip())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(plans())
 def test_what_is_formatted_is_read_back(plan):
     assert parse_plan(format_plan(plan)) == plan
@@ -71,7 +71,7 @@ def test_a_tag_inside_a_text_does_not_end_the_answer():
         format_plan(Plan(plan.steps, "so </think>"))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text())
 def test_any_text_is_a_plan_or_a_named_error(text):
     for wrapped in (text, f"<answer>{text}</answer>", f'<answer>{{"execution_plan": {text}}}</answer>'):
@@ -95,7 +95,7 @@ JSON = st.recursive(
 STEPS = st.fixed_dictionaries({key: st.just(value) | JSON for key, value in entry().items()})
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(STEPS | JSON, max_size=4) | JSON, st.sampled_from([None, *Mode]))
 def test_any_json_is_a_plan_or_a_named_error(entries, mode):
     text = f"<answer>{json.dumps({'execution_plan': entries})}</answer>"

@@ -83,7 +83,7 @@ JSON = st.recursive(
 @given(
     st.lists(JSON, max_size=6), st.integers(1, 40), st.sampled_from([None, 1]), st.sampled_from(["", "\n ", "\ufeff"])
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_array_is_read_as_json_reads_it_whatever_the_blocks(tmp_path_factory, items, block, indent, before):
     path = tmp_path_factory.getbasetemp() / "array.json"
     write(path, before + json.dumps(items, indent=indent) + "\n")

@@ -55,7 +55,7 @@ TEXT = st.text('ab": {}[]\\\n\u2028é,', max_size=12)
     ),
     st.integers(150, 2000),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_labels_and_places_are_those_of_json(tmp_path_factory, drawn, block):
     """Texts that look like keys, keys twice in different objects, any spacing, any size of block."""
     lines = []

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rewards.compose import RewardError, TermConfig, WeightedSum, checked, weighted_mean
@@ -96,7 +96,6 @@ SCORE = st.floats(0, 10)
 
 
 @pytest.mark.parametrize("name", SETS)
-@settings(deadline=None)
 @given(
     verdict=st.booleans(), label=st.booleans(), numbers=st.tuples(SCORE, SCORE, SCORE, SCORE), regenerated=st.booleans()
 )

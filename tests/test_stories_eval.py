@@ -125,7 +125,7 @@ def test_differences_are_paired_by_story():
         difference(first, {"0": [True]})
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.dictionaries(st.text(max_size=3), st.lists(st.booleans(), min_size=1, max_size=8), min_size=1, max_size=8))
 def test_an_interval_holds_shares_and_the_same_seed_gives_the_same(trials):
     got = share(trials)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.owner import Owner
+from benchmarks.chaos.scene import is_actor
 from rollout.types import EditRequest, ImageRef, Response, SampleRequest
 from tests.fakes import FakePolicy, FakeSampler
 
@@ -37,11 +37,8 @@ class PublishedSampler:
 
 def newest_worker(folder: Path) -> int | None:
     """Return the process that sampled last of those that are alive."""
-    for note in sorted((folder / "workers").iterdir(), key=lambda note: note.stat().st_mtime, reverse=True):
-        with suppress(ProcessLookupError):
-            os.kill(int(note.name), 0)
-            return int(note.name)
-    return None
+    notes = sorted((folder / "workers").iterdir(), key=lambda note: note.stat().st_mtime, reverse=True)
+    return next((int(note.name) for note in notes if is_actor(int(note.name))), None)
 
 
 class PublishingPolicy(FakePolicy):

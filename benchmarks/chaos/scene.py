@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 from PIL import Image
 
 from actors.append_log import log_paths
@@ -83,6 +84,20 @@ def newest_writer(folder: Path, kind: str) -> int | None:
     return int(paths[-1].stem.split("-")[-2]) if paths else None
 
 
+def is_actor(pid: int) -> bool:
+    """Whether a process lives and is one of Ray's: its number may be another's by now."""
+    try:
+        return psutil.Process(pid).cmdline()[0].startswith("ray::")
+    except (psutil.Error, IndexError):
+        return False
+
+
+def kill(pid: int) -> None:
+    """Kill an actor."""
+    assert is_actor(pid), f"{pid} is no actor"
+    os.kill(pid, signal.SIGKILL)
+
+
 async def kill_again_and_again(pid: Callable[[], int | None], found: Found, dice: random.Random) -> None:
     """Kill whoever `pid` names, each time it is a new one: by turns as it starts, and amid what it does."""
     last = None
@@ -95,7 +110,7 @@ async def kill_again_and_again(pid: Callable[[], int | None], found: Found, dice
                 await asyncio.sleep(0.02)
         await asyncio.sleep(dice.uniform(0.0, 1.0))
         assert victim is not None
-        os.kill(victim, signal.SIGKILL)
+        kill(victim)
         found.counts["kills"] += 1
         last = victim
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +19,7 @@ from actors.ledger_writer import start_ledger
 from actors.owner import Owner
 from actors.rollout_worker import RolloutWorkers
 from benchmarks.chaos.roles import PaidGenerator, PublishedSampler, PublishingPolicy, newest_worker, paint
-from benchmarks.chaos.scene import GOES_ON_S, Found, newest_writer, paid_calls
+from benchmarks.chaos.scene import GOES_ON_S, Found, kill, newest_writer, paid_calls
 from rewards.compose import TermConfig, WeightedSum
 from rl.config import AlgorithmConfig, EvaluationConfig, Recipe, RewardConfig, RolloutConfig, TrackingConfig
 from rl.metrics_file import read_metrics
@@ -64,7 +62,7 @@ class Killer:
         async with asyncio.timeout(GOES_ON_S):
             while (pid := await asyncio.to_thread(self._victims[name])) is None or pid in self._killed:
                 await asyncio.sleep(0.02)
-        os.kill(pid, signal.SIGKILL)
+        kill(pid)
         self._killed.add(pid)
         self._found.counts["kills"] += 1
         self._found.counts[name] += 1
