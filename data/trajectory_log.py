@@ -1,12 +1,17 @@
-"""The trajectories of a build on disk: a row each, committed when it is whole, read again one by one."""
+"""The trajectories of a build on disk: a row each, committed when it is whole, read again one by one.
+
+A request is known by a digest of all that it says: one that was edited since under the same id is another one.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from actors.append_log import AppendLog, GroupCommit, log_paths, parse_line, read_rows
-from rollout.trajectory import Trajectory, row_of_trajectory, trajectory_of
+from data.digests import digest_of
+from rollout.trajectory import Request, Row, Trajectory, row_of_trajectory, trajectory_of
 
 KIND = "trajectories"
 
@@ -26,28 +31,42 @@ class TrajectoryLog:
             self._commit = GroupCommit(AppendLog(self._folder, KIND))
         await self._commit.append([row_of_trajectory(trajectory)])
 
-    def done(self) -> set[str]:
-        """Return the ids of requests that were carried to their end: a call that failed may be made again."""
-        return {request_id for request_id, (_, is_final) in self._places().items() if is_final}
+    def done(self) -> set[int]:
+        """Return the digests of requests that were carried to their end: a call that failed may be made again."""
+        return {digest for digest, (_, is_final) in self._places().items() if is_final}
 
-    def read(self, request_ids: Iterable[str]) -> Iterator[Trajectory]:
-        """Yield the committed trajectories of these requests, in their order, with one of them in memory."""
+    def read(self, requests: Iterable[int]) -> Iterator[Trajectory]:
+        """Yield the committed trajectories of the requests of these digests, in their order, one of them in memory."""
         places = self._places()
-        for request_id in request_ids:
-            if request_id not in places:
+        for digest in requests:
+            if digest not in places:
                 continue
-            (path, offset), _ = places[request_id]
+            (path, offset), _ = places[digest]
             with path.open("rb") as lines:
                 lines.seek(offset)
                 row = parse_line(lines.readline())
             assert row is not None, f"{path} changed while it was read"
             yield trajectory_of(row)
 
-    def _places(self) -> dict[str, tuple[_Place, bool]]:
+    def _places(self) -> dict[int, tuple[_Place, bool]]:
         """Return where each request's row is, and whether it is final."""
-        places: dict[str, tuple[_Place, bool]] = {}
+        places: dict[int, tuple[_Place, bool]] = {}
         for path in log_paths(self._folder, KIND):
             for offset, row in read_rows(path):
                 trouble = row["trouble"]
-                places[row["request"]["id"]] = (path, offset), trouble is None or trouble["is_final"]
+                places[_digest_of_row(row)] = (path, offset), trouble is None or trouble["is_final"]
         return places
+
+
+def request_digest(request: Request) -> int:
+    """Return the digest that the log knows a request by.
+
+    >>> request_digest(Request("a", "a box")) == request_digest(Request("a", "two boxes"))
+    False
+    """
+    return digest_of(json.dumps([request.id, request.text, *request.images]))
+
+
+def _digest_of_row(row: Row) -> int:
+    request = row["request"]
+    return request_digest(Request(request["id"], request["text"], tuple(request["images"])))

@@ -28,7 +28,7 @@ from data.images import ImageRules
 from data.readers import Records
 from data.requests import open_requests, read_requests
 from data.split import SIDES
-from data.trajectory_log import TrajectoryLog
+from data.trajectory_log import TrajectoryLog, request_digest
 from rewards.functions import FunctionError, anchored, load_function
 from rl.build_config import BuildRecipe, may_change
 from rl.config import resolve_path
@@ -104,11 +104,11 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
 
 async def walk_all(
     build: Build, walk: Walk, log: TrajectoryLog, bad: BadRecords, progress: Callable[[str, float, int], None]
-) -> dict[str, int]:
-    """Walk the requests that the log has no end of, a few at a time; return the number of each request by its id."""
+) -> dict[int, int]:
+    """Walk the requests that the log has no end of, a few at a time; return the number of each by its digest."""
     recipe, records = build.recipe, build.records
     done = await asyncio.to_thread(log.done)
-    numbers: dict[str, int] = {}
+    numbers: dict[int, int] = {}
     stream = _requests(build, bad)
     reading = asyncio.Lock()
     recent: deque[bool] = deque(maxlen=NUM_RECENT)
@@ -117,9 +117,10 @@ async def walk_all(
         async with reading:
             while (found := await asyncio.to_thread(next, stream, None)) is not None:
                 number, request = found
-                numbers[request.id] = number
+                digest = request_digest(request)
+                numbers[digest] = number
                 progress("requests", records.position / max(records.size, 1), len(numbers))
-                if request.id not in done:
+                if digest not in done:
                     return request
         return None
 
@@ -127,7 +128,7 @@ async def walk_all(
         while (request := await next_request()) is not None:
             trajectory = await walk(request)
             if trajectory.trouble is not None and bad.on_bad is OnBad.RAISE:
-                raise _located(trajectory.trouble, records.where(numbers[request.id]))
+                raise _located(trajectory.trouble, records.where(numbers[request_digest(request)]))
             await log.append(trajectory)
             _check_share(recent, trajectory, recipe.max_failure_share)
 
@@ -161,7 +162,7 @@ async def walking(recipe: BuildRecipe) -> AsyncIterator[Walk]:
         yield Walk(planner, critic, generator, judge, recipe.walk, recipe.success, recipe.seed)
 
 
-def _make(build: Build, log: TrajectoryLog, numbers: dict[str, int], bad: BadRecords) -> list[Card]:
+def _make(build: Build, log: TrajectoryLog, numbers: dict[int, int], bad: BadRecords) -> list[Card]:
     recipe = build.recipe
     sides = Sides(recipe.split, recipe.seed, build.side_of_step)
     rules = Rules(
@@ -177,7 +178,7 @@ def _make(build: Build, log: TrajectoryLog, numbers: dict[str, int], bad: BadRec
     ordered = sorted(numbers, key=numbers.__getitem__)
 
     def trajectories() -> Iterator[tuple[int, Trajectory]]:
-        return ((numbers[trajectory.request.id], trajectory) for trajectory in log.read(ordered))
+        return ((numbers[request_digest(trajectory.request)], trajectory) for trajectory in log.read(ordered))
 
     tally = Tally(bad, build.records.where)
     tally.stages["requests read"] = len(numbers)

@@ -229,6 +229,22 @@ def test_a_failed_call_is_made_again_by_the_next_start_and_a_bad_answer_is_not(m
     assert sum(planner.calls.values()) == 1
 
 
+def test_an_edited_request_is_walked_and_a_row_of_its_old_text_is_not_used(monkeypatch, tmp_path):
+    requests = tmp_path / "requests.jsonl"
+
+    def built(*texts: str) -> tuple[dict[str, int], set[str]]:
+        requests.write_text("".join(json.dumps({"id": n, "request": text}) + "\n" for n, text in enumerate(texts)))
+        build = make_build(tmp_path, **{"requests.file": requests, "split.heldout": 0.01})
+        planner = FakePlanner()
+        run(monkeypatch, Build(build.recipe, open_requests(requests), build.sources, None), planner=planner)
+        records = map(json.loads, (build.out / "planner_sft/train.jsonl").read_text().splitlines())
+        return dict(planner.calls), {record["source_prompt"] for record in records}
+
+    assert built("box 1", "box 2") == ({"0": 1, "1": 1}, {"box 1", "box 2"})
+    assert built("box 1", "box 3") == ({"1": 1}, {"box 1", "box 3"})
+    assert built("box 1", "box 2") == ({}, {"box 1", "box 2"})
+
+
 def test_an_outage_stops_the_build_and_the_same_command_goes_on(monkeypatch, tmp_path):
     (tmp_path / "requests.txt").write_text("".join(f"box {number}\n" for number in range(80)))
     build = make_build(tmp_path, on_bad="skip")
