@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from actors.append_log import AppendLog, GroupCommit, log_paths, parse_line, read_rows
+from actors.store import Store
 from data.digests import digest_of
 from rollout.trajectory import Request, Row, Trajectory, row_of_trajectory, trajectory_of
 
@@ -31,31 +32,37 @@ class TrajectoryLog:
             self._commit = GroupCommit(AppendLog(self._folder, KIND))
         await self._commit.append([row_of_trajectory(trajectory)])
 
-    def done(self) -> set[int]:
-        """Return the digests of requests that were carried to their end: a call that failed may be made again."""
-        return {digest for digest, (_, is_final) in self._places().items() if is_final}
+    def done(self, store: Store) -> tuple[set[int], set[int]]:
+        """Return the digests of requests that were carried to their end, and of others that were, but images are gone.
+
+        A call that failed may be made again: its request is in neither.
+        """
+        done, lost = set[int](), set[int]()
+        for digest, (_, row) in self._rows():
+            done.discard(digest)
+            lost.discard(digest)
+            if _is_final(row):
+                (done if _has_images(row, store) else lost).add(digest)
+        return done, lost
 
     def read(self, requests: Iterable[int]) -> Iterator[Trajectory]:
         """Yield the committed trajectories of the requests of these digests, in their order, one of them in memory."""
-        places = self._places()
+        places = {digest: place for digest, (place, _) in self._rows()}
         for digest in requests:
             if digest not in places:
                 continue
-            (path, offset), _ = places[digest]
+            path, offset = places[digest]
             with path.open("rb") as lines:
                 lines.seek(offset)
                 row = parse_line(lines.readline())
             assert row is not None, f"{path} changed while it was read"
             yield trajectory_of(row)
 
-    def _places(self) -> dict[int, tuple[_Place, bool]]:
-        """Return where each request's row is, and whether it is final."""
-        places: dict[int, tuple[_Place, bool]] = {}
+    def _rows(self) -> Iterator[tuple[int, tuple[_Place, Row]]]:
+        """Yield each row, with its request's digest and its place, in the order in which they were written."""
         for path in log_paths(self._folder, KIND):
             for offset, row in read_rows(path):
-                trouble = row["trouble"]
-                places[_digest_of_row(row)] = (path, offset), trouble is None or trouble["is_final"]
-        return places
+                yield _digest_of_row(row), ((path, offset), row)
 
 
 def request_digest(request: Request) -> int:
@@ -65,6 +72,15 @@ def request_digest(request: Request) -> int:
     False
     """
     return digest_of(json.dumps([request.id, request.text, *request.images]))
+
+
+def _is_final(row: Row) -> bool:
+    return row["trouble"] is None or row["trouble"]["is_final"]
+
+
+def _has_images(row: Row, store: Store) -> bool:
+    refs = {ref for attempt in row["attempts"] for ref in (attempt["before"], attempt["after"]) if ref is not None}
+    return all(store.image_path(ref).exists() for ref in refs)
 
 
 def _digest_of_row(row: Row) -> int:

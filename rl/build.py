@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
@@ -18,6 +20,7 @@ from actors.generator_settings import check_generator
 from actors.judge import check_judge, describe_judge, start_judge
 from actors.model_digest import model_digest
 from actors.store import Store
+from actors.store_server import attended_store
 from actors.teacher import check_teacher, describe_teacher, read_template, start_teacher
 from data.bad_records import BadRecords, OnBad
 from data.build_sets import Rules, Tally, make_sets
@@ -97,9 +100,11 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     explain(recipe, build.sources)
     log = TrajectoryLog(build.out / "trajectories")
     bad = BadRecords(OnBad(recipe.on_bad))
-    async with walking(recipe) as walk:
-        numbers = await walk_all(build, walk, log, bad, progress)
-    return await asyncio.to_thread(_make, build, log, numbers, bad)
+    # What earlier starts made belongs to this build, too; it is needed until the sets are written.
+    async with attended_store(build.store.root, is_shared=True, limit_gib=0.0, run_start=_began(build.out)):
+        async with walking(recipe) as walk:
+            numbers = await walk_all(build, walk, log, bad, progress)
+        return await asyncio.to_thread(_make, build, log, numbers, bad)
 
 
 async def walk_all(
@@ -107,7 +112,10 @@ async def walk_all(
 ) -> dict[int, int]:
     """Walk the requests that the log has no end of, a few at a time; return the number of each by its digest."""
     recipe, records = build.recipe, build.records
-    done = await asyncio.to_thread(log.done)
+    done, lost = await asyncio.to_thread(log.done, build.store)
+    if lost:
+        text = f"{len(lost):,} requests are walked again: images of theirs are no longer in {build.store.root}"
+        print(f"interleave: {text}", file=sys.stderr)
     numbers: dict[int, int] = {}
     stream = _requests(build, bad)
     reading = asyncio.Lock()
@@ -160,6 +168,12 @@ async def walking(recipe: BuildRecipe) -> AsyncIterator[Walk]:
                 raise error
         planner, critic, generator, judge = started
         yield Walk(planner, critic, generator, judge, recipe.walk, recipe.success, recipe.seed)
+
+
+def _began(out: Path) -> float:
+    """Return when the first start of a build was, in seconds since 1970; now, if it is this one."""
+    explained = out / "versions-0.json"
+    return explained.stat().st_mtime if explained.exists() else time.time()
 
 
 def _make(build: Build, log: TrajectoryLog, numbers: dict[int, int], bad: BadRecords) -> list[Card]:

@@ -12,8 +12,8 @@ from data.build_rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, Set
 from rl.resume import SERVICE_MAY_CHANGE
 from rollout.walk import Success, WalkRules
 
-_DECIDES = ("seed", "planner", "critic", "generator", "judge", "success", "walk")
-"""Keys that decide how requests are walked; of services, who is asked and how fast may change."""
+_DECIDES = ("seed", "store", "planner", "critic", "generator", "judge", "success", "walk")
+"""Keys that decide how requests are walked and where their images are; of services, who is asked may change."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ def may_change(key: str) -> bool:
 
     >>> may_change("critic_rl.failed_share"), may_change("planner.ask.budget_usd"), may_change("walk.tries")
     (True, True, False)
+    >>> may_change("store")
+    False
     """
     section, *rest = key.split(".")
     return section not in _DECIDES or not SERVICE_MAY_CHANGE.isdisjoint(rest)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from actors.store import Store
+from actors.store_limit import oldest_run
 from data.bad_records import BadRecords, OnBad
 from data.errors import RecordError
 from data.records import load_tasks
-from data.requests import open_requests
+from data.requests import open_requests, read_requests
 from data.sft_records import Kind
 from data.table import open_sft
-from data.trajectory_log import TrajectoryLog
+from data.trajectory_log import TrajectoryLog, request_digest
 from rl import build as build_module
 from rl.build import Build, BuildStopped, prepare_build, run_build, walk_all
 from rl.build_config import BuildRecipe
@@ -65,6 +67,10 @@ def run(monkeypatch, build: Build, **roles):
     monkeypatch.setattr(build_module, "walking", Walking)
     monkeypatch.setattr(build_module, "explain", lambda recipe, sources: build.out.mkdir(parents=True, exist_ok=True))
     return asyncio.run(run_build(build, lambda what, share, num: None))
+
+
+def _digests(build: Build) -> list[int]:
+    return [request_digest(request) for _, request in read_requests(build.records, build.store, BadRecords())]
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -136,6 +142,41 @@ def test_a_torn_row_is_walked_again(monkeypatch, tmp_path):
     run(monkeypatch, build, planner=planner)
     assert sum(planner.calls.values()) == 1
     assert files_of(build.out) == expected
+
+
+def test_a_request_whose_images_left_the_store_is_walked_again(monkeypatch, tmp_path, capsys):
+    build = make_build(tmp_path)
+    run(monkeypatch, build)
+    expected = files_of(build.out)
+    trajectory = next(t for t in TrajectoryLog(build.out / "trajectories").read(_digests(build)) if t.attempts)
+    build.store.image_path(trajectory.attempts[0].after).unlink()
+    planner = FakePlanner()
+    run(monkeypatch, build, planner=planner)
+    assert planner.calls == {trajectory.request.id: 1}
+    assert files_of(build.out) == expected
+    assert (
+        f"1 requests are walked again: images of theirs are no longer in {build.store.root}" in capsys.readouterr().err
+    )
+    run(monkeypatch, build, planner=planner)
+    assert sum(planner.calls.values()) == 1
+
+
+def test_another_run_that_limits_the_store_evicts_nothing_of_a_live_build(monkeypatch, tmp_path):
+    build = make_build(tmp_path, **{"requests.limit": 3})
+    build.out.mkdir()
+    begun = time.time() - 7 * 24 * 3600
+    (build.out / "versions-0.json").write_text("{}")
+    os.utime(build.out / "versions-0.json", (begun, begun))
+    starts, make = [], build_module.make_sets
+
+    def watched(*arguments, **settings):
+        starts.append(oldest_run(build.store.root))
+        return make(*arguments, **settings)
+
+    monkeypatch.setattr(build_module, "make_sets", watched)
+    run(monkeypatch, build)
+    assert starts == pytest.approx([begun], abs=1)
+    assert oldest_run(build.store.root) > begun + 60
 
 
 def test_how_many_are_in_flight_changes_nothing(monkeypatch, tmp_path):
@@ -277,8 +318,9 @@ def test_the_rules_of_the_sets_may_change_and_what_was_walked_may_not(tmp_path):
 
     build_module.explain(prepare().recipe, prepare().sources)
     assert prepare("critic_rl.num_train=5", "in_flight=1").recipe.critic_rl.num_train == 5
-    with pytest.raises(ValueError, match=r"begun with another walk\.tries; put it back"):
-        prepare("walk.tries=2")
+    for change in ("walk.tries=2", f"store={tmp_path / 'other'}"):
+        with pytest.raises(ValueError, match=rf"begun with another {change.partition('=')[0]}; put it back"):
+            prepare(change)
     versions = tmp_path / "out/versions.json"
     versions.write_text(versions.read_text().replace("recipes.shapes.teacher.plan@", "recipes.shapes.teacher.plan@0"))
     with pytest.raises(ValueError, match=r"planner\.fn was"):
