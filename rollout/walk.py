@@ -12,12 +12,12 @@ from enum import StrEnum
 from typing import Protocol
 
 from rollout.concurrency import all_settled
-from rollout.critic import IMAGE_MARK, CritiqueError, parse_critique
-from rollout.plan import PlanError, PlanStep, parse_plan
+from rollout.critic import IMAGE_MARK, CritiqueError, format_critique, parse_critique
+from rollout.plan import PlanError, PlanStep, format_plan, parse_plan
 from rollout.roles import BudgetSpent, Generator, Judge
 from rollout.seeds import seed_of
 from rollout.trajectory import Attempt, Request, Trajectory, Trouble
-from rollout.types import EditRequest, ImageRef, ScoreRequest, Scores
+from rollout.types import Critique, EditRequest, ImageRef, ScoreRequest, Scores
 
 
 class PlanTeacher(Protocol):
@@ -127,8 +127,8 @@ class Walk:
             raise PlanError(
                 "num_steps", f"{len(plan.steps)} steps, expected up to walk.max_steps={self.rules.max_steps}"
             )
-        if any(IMAGE_MARK in said for step in plan.steps for said in (step.instruction or "", step.prompt or "")):
-            raise PlanError("marks", f"a step says {IMAGE_MARK}, which marks an image of the critic's question")
+        if IMAGE_MARK in format_plan(plan):
+            raise PlanError("marks", f"the plan says {IMAGE_MARK}, which marks an image of a question")
         journey.trajectory = replace(journey.trajectory, plan=plan)
 
     async def _carry_out(self, step: PlanStep, before: ImageRef | None, journey: _Journey) -> ImageRef | None:
@@ -161,7 +161,7 @@ class Walk:
             async with journey.at("critique"):
                 answer = await self.critic.criticise(attempt, seed)
                 attempt = replace(attempt, answer=answer)
-                return replace(attempt, critique=parse_critique(answer))
+                return replace(attempt, critique=_read_critique(answer))
         except _Ended:
             journey.add(attempt, is_accepted=False)  # judged it is, and paid for
             raise
@@ -194,7 +194,7 @@ class Walk:
         """Return a further prompt; none from an answer that is no critique."""
         answer = await self.critic.criticise(attempt, seed, repeat)
         try:
-            return parse_critique(answer).refine_prompt
+            return _read_critique(answer).refine_prompt
         except CritiqueError:
             return ""
 
@@ -203,6 +203,14 @@ class Walk:
 
     def _seed(self, request: Request, *what: object) -> int:
         return seed_of(self.seed, request.id, *what)
+
+
+def _read_critique(answer: str) -> Critique:
+    """Return the critique that an answer is. Raises `CritiqueError`, also for one that no record may hold."""
+    critique = parse_critique(answer)
+    if IMAGE_MARK in format_critique(critique):
+        raise CritiqueError("marks", f"the critique says {IMAGE_MARK}, which marks an image of a question")
+    return critique
 
 
 class _Ended(Exception):

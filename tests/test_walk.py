@@ -10,9 +10,11 @@ from dataclasses import replace
 import pytest
 
 from actors.store import Store
+from rollout.critic import format_critique
 from rollout.plan import Plan, PlanStep, format_plan
 from rollout.roles import BudgetSpent
 from rollout.trajectory import Request, row_of_trajectory, trajectory_of
+from rollout.types import Critique
 from rollout.walk import TeacherError, WalkRules
 from tests.fake_teachers import FakeCritic, FakePlanner, StoreGenerator, is_good, make_walk
 
@@ -81,6 +83,10 @@ def test_the_first_failed_attempts_are_measured_with_other_seeds_and_other_promp
         (f"<answer>{LONG}</answer>", "num_steps"),
         (format_plan(Plan(tuple(PlanStep(n, "a", "b", "c") for n in range(1, 18)))), "num_steps"),
         (format_plan(Plan((PlanStep(1, "a", "b", "two <image> marks"),))), "marks"),
+        (format_plan(Plan((PlanStep(1, "<image>", "b", "c"),))), "marks"),
+        (format_plan(Plan((PlanStep(1, "a", "b", "c", "see <image>"),))), "marks"),
+        (format_plan(Plan((PlanStep(1, "a", "b", "c"),), "<image> is white")), "marks"),
+        (format_plan(Plan((PlanStep(1, "a", "b", "c <image>"),))).replace("<image>", "\\u003cimage>"), "marks"),
         (format_plan(Plan((PlanStep(1, "a", None, None, "words"),))), "mode"),
     ],
 )
@@ -120,6 +126,18 @@ def test_an_unreadable_critique_ends_the_trajectory_and_keeps_the_judged_attempt
     (attempt,) = trajectory.attempts
     assert (attempt.answer, attempt.critique) == ("looks fine to me", None)
     assert attempt.scores.semantics > 0
+
+
+@pytest.mark.parametrize("critique", [Critique(False, "as in <image>", "no"), Critique(True, "b", "<image> is good")])
+def test_a_critique_that_says_an_image_mark_is_a_final_trouble(tmp_path, critique):
+    class Marks(FakeCritic):
+        async def criticise(self, attempt, seed, repeat=0):
+            return format_critique(critique)
+
+    trajectory = walked(tmp_path, critic=Marks())
+    trouble, (attempt,) = trajectory.trouble, trajectory.attempts
+    assert (trouble.stage, trouble.kind, trouble.is_final) == ("critique", "marks", True)
+    assert (attempt.answer, attempt.critique, attempt.refined) == (format_critique(critique), None, ())
 
 
 def test_a_spent_budget_ends_the_build_and_not_the_trajectory(tmp_path):
