@@ -13,7 +13,7 @@ from actors.bill import Books
 from actors.generator_config import GeneratorConfig
 from actors.generator_replica import GeneratorReplica
 from actors.generator_settings import API_KINDS, check_request, entry_of, resolve
-from actors.generators import Entry, Unsupported
+from actors.generators import Entry
 from actors.owner import Make, Owner
 from actors.paid_call import PaidCalls
 from actors.pool import Pool, deploy, pool_name, replica_options
@@ -21,7 +21,7 @@ from actors.retry import CallError, RetryPolicy
 from actors.service import Pooled
 from actors.store import Store
 from rollout.concurrency import all_of
-from rollout.roles import GeneratorError
+from rollout.roles import GeneratorError, Unsupported
 from rollout.types import EditRequest, ImageRef
 
 BATCHES_QUEUED = 4

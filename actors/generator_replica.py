@@ -12,10 +12,11 @@ from PIL import Image
 from actors.batcher import Batcher
 from actors.generator_config import DEFAULT_BATCH_SIZE, GeneratorConfig
 from actors.generator_settings import check_request
-from actors.generators import Entry, Unsupported
+from actors.generators import Entry
 from actors.pipeline import Pipeline
 from actors.retry import Fault
 from actors.store import Store
+from rollout.roles import Unsupported
 from rollout.types import EditRequest
 
 NUM_DECODED = 64

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from actors.generator_config import DEFAULT_BATCH_SIZE, DEFAULT_PIPELINE, GeneratorConfig
-from actors.generators import REGISTRY, Entry, Unsupported, entry_named, entry_of_class
+from actors.generators import REGISTRY, Entry, entry_named, entry_of_class
+from rollout.roles import Unsupported
 from rollout.types import EditRequest
 
 API_KINDS = frozenset({"images", "chat", "service"})

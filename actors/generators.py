@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from actors.image_sizes import Sizes
-from rollout.roles import GeneratorError
+from rollout.roles import Unsupported
 from rollout.types import EditRequest
 
 
@@ -21,10 +21,6 @@ class Mode(StrEnum):
     EDIT = "edit"
     REFERENCES = "several images"
     INPAINT = "inpainting with a mask"
-
-
-class Unsupported(GeneratorError):
-    """The generator cannot do what it was asked for: nothing was paid for, and asking again does not help."""
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,11 @@ from statistics import quantiles
 from typing import Any
 
 from actors.generator import Generator
-from actors.generators import Unsupported
 from actors.http_bounds import Refused
 from actors.http_wishes import Wish
 from actors.service_config import ServiceConfig
 from actors.store import Store
-from rollout.roles import BudgetSpent, GeneratorError
+from rollout.roles import BudgetSpent, GeneratorError, Unsupported
 from rollout.types import EditRequest
 
 NUM_LATENCIES = 1000

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ from rollout.walk import Walk
 
 NUM_RECENT = 50
 """Trajectories that the share of failures is taken of."""
+NUM_FIRST = 50
+"""Requests that are looked at before a build starts: whether the generator can do any of them."""
 _OR_ELSEWHERE = "put it back as it was, or choose another run_dir"
 _OF_THIS_MACHINE = ("run_dir", "store", "num_cpus", "ray_address", "in_flight")
 
@@ -76,13 +79,13 @@ def prepare_build(recipe: BuildRecipe) -> Build:
     check_teacher(recipe.planner, "planner")
     check_teacher(recipe.critic, "critic")
     check_judge(recipe.judge)
+    records = open_requests(resolve_path(recipe.requests.file))
     sources = {
         "planner": describe_teacher(recipe.planner, "planner"),
         "critic": describe_teacher(recipe.critic, "critic"),
-        "generator": _describe_generator(recipe.generator),
+        "generator": _describe_generator(recipe.generator, records),
         "judge": describe_judge(recipe.judge),
     }
-    records = open_requests(resolve_path(recipe.requests.file))
     side, path = recipe.split.side, Path(recipe.run_dir) / "recipe.yaml"
     build = Build(recipe, records, sources, _side_of_step(side, Store(Path(recipe.store).resolve())) if side else None)
     if path.exists():
@@ -210,8 +213,11 @@ def _requests(build: Build, bad: BadRecords) -> Iterator[tuple[int, Request]]:
             return
 
 
-def _describe_generator(config: GeneratorConfig) -> dict[str, str]:
-    resolved = check_generator(placed_generator(config))
+def _describe_generator(config: GeneratorConfig, records: Records) -> dict[str, str]:
+    # A request without an image begins with one from text alone. What one with images comes to, its plan decides.
+    first = [raw.value for raw in islice(records, NUM_FIRST) if isinstance(raw.value, dict)]
+    is_from_text = bool(first) and not any(record.get("images") for record in first)
+    resolved = check_generator(placed_generator(config), [None] if is_from_text else [])
     folder = Path(resolved.model)
     digest = f"@{model_digest(folder)[:16]}" if resolved.model and folder.is_dir() else ""
     return {"pipeline": resolved.pipeline, "model": f"{config.model or resolved.model}{digest}"}

@@ -73,6 +73,10 @@ class GeneratorError(RuntimeError):
     """The generator could not make this image, after its retries."""
 
 
+class Unsupported(GeneratorError):
+    """The generator cannot do what it was asked for: nothing was paid for, and asking again does not help."""
+
+
 class JudgeError(RuntimeError):
     """The judge gave no usable scores, after its retries."""
 

@@ -57,10 +57,11 @@ class Trouble:
     stage: str
     """plan, generate, judge or critique."""
     kind: str
-    """A short stable name to count by: the parser's for an answer that is not one, `error` for a call that failed."""
+    """A short stable name to count by: the parser's for an answer that is not one, `unsupported` for what the
+    generator cannot do, `error` for a call that failed."""
     error: str
     is_final: bool
-    """It would end there again: an answer by its content. A call that failed may be made again."""
+    """It would end there again: an answer by its content, or what cannot be done. A failed call may be made again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Protocol
 from rollout.concurrency import all_settled
 from rollout.critic import IMAGE_MARK, CritiqueError, format_critique, parse_critique
 from rollout.plan import PlanError, PlanStep, format_plan, parse_plan
-from rollout.roles import BudgetSpent, Generator, Judge
+from rollout.roles import BudgetSpent, Generator, Judge, Unsupported
 from rollout.seeds import seed_of
 from rollout.trajectory import Attempt, Request, Trajectory, Trouble
 from rollout.types import Critique, EditRequest, ImageRef, ScoreRequest, Scores
@@ -237,6 +237,8 @@ class _Journey:
             raise
         except (PlanError, CritiqueError) as error:
             self._end(Trouble(stage, error.kind, str(error)[:500], is_final=True))
+        except Unsupported as error:
+            self._end(Trouble(stage, "unsupported", str(error)[:500], is_final=True))
         except Exception as error:
             self._end(Trouble(stage, "error", f"{type(error).__name__}: {error}"[:500], is_final=False))
 

@@ -340,6 +340,7 @@ def test_the_rules_of_the_sets_may_change_and_what_was_walked_may_not(tmp_path):
         ("critic_rl.failed_share=-1", "failed_share is -1"),
         ("critic_sft.max_sprad=1", "max_sprad.*max_spread"),
         ("generator.model=./no/such", "generator.model is ./no/such"),
+        ("generator.pipeline=QwenImageEditPipeline", "generator: unsupported: .* does no text-to-image"),
     ],
 )
 def test_a_wrong_recipe_is_refused_before_anything_starts(tmp_path, override, message):
@@ -348,6 +349,14 @@ def test_a_wrong_recipe_is_refused_before_anything_starts(tmp_path, override, me
     pairs = [f"requests.file={requests}", f"run_dir={tmp_path}/out", f"store={tmp_path}/store", override]
     with pytest.raises(ValueError, match=message):
         prepare_build(load_as(BuildRecipe, REPO / "recipes/build_shapes.yaml", pairs))
+
+
+def test_a_generator_that_edits_alone_may_start_where_some_requests_have_images(tmp_path):
+    requests = tmp_path / "r.jsonl"
+    requests.write_text('{"request": "a box"}\n"no request"\n{"request": "add a box", "images": ["x.png"]}\n')
+    pairs = [f"requests.file={requests}", f"run_dir={tmp_path}/out", f"store={tmp_path}/store"]
+    pairs.append("generator.pipeline=QwenImageEditPipeline")
+    assert prepare_build(load_as(BuildRecipe, REPO / "recipes/build_shapes.yaml", pairs)).sources["generator"]
 
 
 def test_every_recipe_of_data_reads():

@@ -11,12 +11,12 @@ from actors.config import GeneratorConfig
 from actors.generator import Generator, make_calls
 from actors.generator_replica import MAX_BAD_BATCHES, GeneratorReplica
 from actors.generator_settings import resolve
-from actors.generators import REGISTRY, Unsupported
+from actors.generators import REGISTRY
 from actors.model_digest import model_digest
 from actors.owner import Owner
 from actors.pool import Pool
 from actors.store import Store, call_key
-from rollout.roles import GeneratorError
+from rollout.roles import GeneratorError, Unsupported
 from rollout.types import EditRequest
 
 

@@ -4,9 +4,10 @@ import pytest
 
 from actors.config import EndpointConfig, GeneratorConfig
 from actors.generator_settings import check_generator, entry_of, resolve
-from actors.generators import REGISTRY, Mode, Unsupported, mode_of
+from actors.generators import REGISTRY, Mode, mode_of
 from actors.image_sizes import Sizes
 from actors.pipeline import entry_of_parameters
+from rollout.roles import Unsupported
 from rollout.types import EditRequest
 
 OURS = {

@@ -12,13 +12,13 @@ from PIL import Image
 
 from actors.config import GeneratorConfig
 from actors.generator import Generator
-from actors.generators import REGISTRY, Mode, Unsupported
+from actors.generators import REGISTRY, Mode
 from actors.http_desk import Desk
 from actors.pipeline import Pipeline
 from actors.service_config import ServiceConfig
 from actors.service_http import build_app
 from actors.store import Store
-from rollout.roles import GeneratorError
+from rollout.roles import GeneratorError, Unsupported
 from rollout.types import EditRequest
 from tests import tiny_pipelines
 

@@ -13,11 +13,11 @@ from PIL import Image
 from actors.config import GeneratorConfig
 from actors.connections import Secret
 from actors.generator import Generator
-from actors.generators import Mode, Unsupported
+from actors.generators import Mode
 from actors.service_http import build_app
 from actors.serving import listening
 from actors.store import Store
-from rollout.roles import GeneratorError
+from rollout.roles import GeneratorError, Unsupported
 from rollout.types import EditRequest
 from tests.test_generator import Painter
 from tests.test_service_http import EDIT, Slow, desk_of, files_in, pixel, png

@@ -12,7 +12,7 @@ import pytest
 from actors.store import Store
 from rollout.critic import format_critique
 from rollout.plan import Plan, PlanStep, format_plan
-from rollout.roles import BudgetSpent
+from rollout.roles import BudgetSpent, Unsupported
 from rollout.trajectory import Request, row_of_trajectory, trajectory_of
 from rollout.types import Critique
 from rollout.walk import TeacherError, WalkRules
@@ -114,6 +114,16 @@ def test_a_failed_call_is_a_trouble_that_may_pass(tmp_path):
         False,
     )
     assert trajectory.plan is not None
+
+
+def test_what_the_generator_cannot_do_is_a_final_trouble_of_its_own_kind(tmp_path):
+    class EditsAlone(StoreGenerator):
+        async def edit(self, request):
+            raise Unsupported("unsupported: it does no text-to-image")
+
+    trouble = walked(tmp_path, generator=EditsAlone(Store(tmp_path))).trouble
+    assert (trouble.stage, trouble.kind, trouble.is_final) == ("generate", "unsupported", True)
+    assert trouble.error == "unsupported: it does no text-to-image"
 
 
 def test_an_unreadable_critique_ends_the_trajectory_and_keeps_the_judged_attempt(tmp_path):
