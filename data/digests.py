@@ -100,6 +100,12 @@ class DigestLog:
         for rows in self._parts():
             yield rows["number"][1:][rows["digest"][1:] == rows["digest"][:-1]]
 
+    def repeated(self) -> Iterator[NDArray[np.uint64]]:
+        """Yield the numbers of rows whose digest stands more than once, in parts."""
+        for rows in self._parts():
+            is_same = rows["digest"][1:] == rows["digest"][:-1]
+            yield rows["number"][np.r_[is_same, False] | np.r_[False, is_same]]
+
     def first(self) -> Iterator[NDArray[np.uint64]]:
         """Yield the lowest number of each digest, in parts."""
         for rows in self._parts():

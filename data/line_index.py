@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def scan_lines(records: JsonLines, out: BinaryIO, ids: DigestLog, *, has_labels: bool) -> None:
-    """Write a row for each record to `out` and a digest of each record's own id to `ids`.
+    """Write a row for each record to `out` and a digest of what may be each record's own id to `ids`.
 
     Raises `RecordError` for what is seen on the way: a line too long, and where the patterns find not one label
     or several ids a record that cannot be parsed. Everything else shows when a record is read.
@@ -91,9 +91,10 @@ class _Lines:
         return labels
 
     def ids(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """Return digests of the ids that lines have of their own, and the places of those lines.
+        """Return digests of what may be the lines' own ids, and the places of those lines.
 
-        The digest is this process's own hash: the log that takes it lives no longer.
+        A line's one "id" is taken for its own, though it may be that of an object inside. The digest is this process's
+        own hash: the log that takes it lives no longer.
         """
         matches = [(match.start(), match[1] or match[2]) for match in _ID.finditer(self._block)]
         places = self._places(np.array([start for start, _ in matches], np.int64))
@@ -136,15 +137,47 @@ def _label_of(record: dict[str, Any]) -> int:
 
 
 def check_ids(records: JsonLines, ids: DigestLog) -> None:
-    """Raise `RecordError` when an id of a record's own stands twice."""
-    repeats = ids.repeats(num_examples=1)
-    if repeats.num_later:
-        first, later = repeats.examples[0]
+    """Raise `RecordError` when an id of a record's own stands twice; lines that may have the same are parsed."""
+    numbers = np.sort(np.concatenate([np.empty(0, np.uint64), *ids.repeated()]))
+    first: dict[str, int] = {}
+    pair, num_later = (0, 0), 0
+    for number, line in _lines_at(records.path, numbers):
+        own = _own_id(line)
+        if own in first:
+            pair, num_later = pair if num_later else (first[own], number), num_later + 1
+        elif own:
+            first[own] = number
+    if num_later:
         raise RecordError(
             "duplicate_id",
-            f"the id of line {first} appears again ({repeats.num_later:,} such)",
-            where=records.where(later),
+            f"the id of line {pair[0]} appears again ({num_later:,} such)",
+            where=records.where(pair[1]),
         )
+
+
+def _own_id(line: bytes) -> str:
+    """Return the id that a line's record has of its own; none where that cannot be read: it shows later."""
+    try:
+        record = decode(line)
+        check_object(record)
+        return id_of(record, "")
+    except RecordError:
+        return ""
+
+
+def _lines_at(path: Path, numbers: NDArray[np.uint64]) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of these ascending numbers, with their numbers."""
+    wanted = iter(numbers.tolist())
+    next_one = next(wanted, None)
+    if next_one is None:
+        return
+    with path.open("rb", buffering=_BLOCK) as file:
+        for number, line in enumerate(file, 1):
+            if number == next_one:
+                yield number, line.removeprefix(BOM) if number == 1 else line
+                next_one = next(wanted, None)
+                if next_one is None:
+                    return
 
 
 def _blocks(path: Path) -> Iterator[tuple[bytes, int]]:

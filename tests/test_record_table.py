@@ -185,6 +185,16 @@ def test_an_id_twice_is_found_however_it_is_written(tmp_path, ids):
     assert caught.value.kind == "duplicate_id"
 
 
+def test_an_id_inside_a_record_is_not_its_own(tmp_path):
+    nested = [rl_record(number, source={"id": "coco"}) for number in range(3)]
+    path = write_lines(tmp_path / "tasks.jsonl", nested)
+    assert [task.id for task in open_tasks(path)] == ["tasks-1", "tasks-2", "tasks-3"]
+    own = [rl_record(3, id="coco"), rl_record(4, id="vg"), rl_record(5, id="coco")]
+    with pytest.raises(RecordError, match=r"tasks.jsonl:6: the id of line 4 appears again \(1 such\)"):
+        open_tasks(write_lines(path, [*nested, *own]))
+    assert len(open_tasks(write_lines(path, [*nested, *own[:2]]))) == 5
+
+
 def test_skipping_leaves_bad_records_out_and_remembers_them(tmp_path, large, monkeypatch):
     lines = [
         RECORDS[0],
