@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +13,8 @@ from data.readers import Raw
 
 _NUM_ROWS = 128
 """Rows held at once: they may hold whole conversations."""
+_NO_VALUE = (pa.ArrowException, ValueError, OverflowError, KeyError)
+"""What a value raises that Python cannot hold: a date after the year 9999, bytes that are no UTF-8."""
 
 
 class ParquetRows:
@@ -36,11 +38,10 @@ class ParquetRows:
             end = number + self._file.metadata.row_group(group).num_rows
             try:
                 for batch in self._file.iter_batches(_NUM_ROWS, row_groups=[group]):
-                    for value in batch.to_pylist():
-                        number += 1
-                        self.position = number
-                        yield Raw(number, value)
-            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                    for raw in _rows_of(batch, number + 1, self.where):
+                        number = self.position = raw.number
+                        yield raw
+            except (pa.ArrowException, OSError) as error:
                 text = f"rows {number + 1} to {end} cannot be read ({error})"
                 yield Raw(number + 1, None, RecordError("file", text, where=self.where(number + 1)))
             number = end
@@ -69,14 +70,38 @@ class DatasetRows:
         return f"{self.path}: row {number}"
 
     def __iter__(self) -> Iterator[Raw]:
-        number = 0
         for start in range(0, self.size, _NUM_ROWS):
             try:
-                rows = self._table[start : start + _NUM_ROWS].to_pylist()
-            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                rows = self._table[start : start + _NUM_ROWS]
+            except (pa.ArrowException, OSError) as error:
                 text = f"rows from here to {min(start + _NUM_ROWS, self.size)} cannot be read ({error})"
                 yield Raw(start + 1, None, RecordError("file", text, where=self.where(start + 1)))
                 continue
-            for number, value in enumerate(rows, start + 1):
-                self.position = number
-                yield Raw(number, value)
+            for raw in _rows_of(rows, start + 1, self.where):
+                self.position = raw.number
+                yield raw
+
+
+def _rows_of(rows: pa.RecordBatch | pa.Table, number: int, where: Callable[[int], str]) -> Iterator[Raw]:
+    """Yield rows, numbered from `number`; one with a value that Python cannot hold is an error of its own."""
+    try:
+        values = rows.to_pylist()
+    except _NO_VALUE as error:
+        if rows.num_rows > 1:
+            for place in range(rows.num_rows):
+                yield from _rows_of(rows.slice(place, 1), number + place, where)
+        else:
+            text = f"field {_unreadable(rows)} holds a value that cannot be read ({error})"
+            yield Raw(number, None, RecordError("value", text, where=where(number)))
+    else:
+        yield from map(Raw, range(number, number + len(values)), values)
+
+
+def _unreadable(row: pa.RecordBatch | pa.Table) -> str:
+    """Return the name of the first column that cannot be read."""
+    for name, column in zip(row.column_names, row.columns, strict=True):
+        try:
+            column.to_pylist()
+        except _NO_VALUE:
+            return str(name)
+    return "of some column"

@@ -8,7 +8,6 @@ original one was used.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +120,6 @@ def id_of(record: dict[str, Any], default: str) -> str:
 
 def _score(evaluation: dict[str, Any], name: str) -> float:
     value = evaluation.get(name)
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or not 0 <= value <= MAX_SCORE
-    ):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_SCORE:
         raise RecordError("score", f"evaluation: field {name} is {shown(value)}, expected a number from 0 to 10")
     return float(value)

@@ -177,6 +177,19 @@ def test_a_damaged_row_group_ends_no_other(tmp_path):
     assert "rows 1 to 3 cannot be read" in str(raws[0].error)
 
 
+@pytest.mark.parametrize(
+    "made", [pa.array([0, 10**18, 1], pa.timestamp("us")), pa.array([0, 2**31 - 1, 1], pa.date32())]
+)
+def test_a_date_that_python_cannot_hold_spoils_its_row_alone(tmp_path, made):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": ["x", "y", "z"], "made": made}), path)
+    raws = list(open_records(path))
+    assert [raw.number for raw in raws] == [1, 2, 3]
+    assert [raw.value and raw.value["a"] for raw in raws] == ["x", None, "z"]
+    assert raws[1].error.kind == "value"
+    assert str(raws[1].error).startswith(f"{path}: row 2: field made holds a value that cannot be read (")
+
+
 @pytest.mark.parametrize("data", [b"PAR1", b"PAR1" + b"x" * 100 + b"PAR1"])
 def test_what_only_begins_as_parquet(tmp_path, data):
     with pytest.raises(RecordError, match="is no Parquet file that can be read"):
