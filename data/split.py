@@ -49,7 +49,7 @@ class Split:
     paths: dict[str, Path]
     num_records: dict[str, int]
     bad: BadRecords
-    """Records that show no prompt, or cannot be read."""
+    """Records that show no prompt, or cannot be read or written."""
 
 
 def split(path: Path, rules: SplitRules, *, out: Path | None = None, bad: BadRecords | None = None) -> Split:
@@ -76,10 +76,11 @@ def split(path: Path, rules: SplitRules, *, out: Path | None = None, bad: BadRec
                     if raw.error is not None:
                         raise raw.error
                     side = side_of(prompt_by(raw.value, rules), rules)
+                    line = _line_of(moved(raw.value))
                 except RecordError as error:
                     bad.add(error if error.where else error.at(records.where(raw.number)))
                     continue
-                files[side].write(json.dumps(moved(raw.value)) + "\n")
+                files[side].write(line)
                 num_records[side] += 1
         finally:
             for file in files.values():
@@ -116,6 +117,24 @@ def side_of(prompt: str, rules: SplitRules) -> str:
     return "heldout" if place < rules.share else "train"
 
 
+def _line_of(record: dict[str, Any]) -> str:
+    """Return a record as a line of JSON. Raises `RecordError` for a value that JSON has no word for (bytes, dates)."""
+    try:
+        return json.dumps(record) + "\n"
+    except TypeError:
+        name, value = next((name, value) for name, value in record.items() if not _is_json(value))
+    text = f"field {name} ({type(value).__name__}) holds what JSON has no word for, like bytes or a date; leave it out"
+    raise RecordError("type", text)
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
 class _Moved:
     """Makes a record's relative image paths start at another folder."""
 
@@ -135,6 +154,8 @@ class _Moved:
         return {**record, **named}
 
     def _path(self, image: Any) -> Any:
+        if isinstance(image, dict) and isinstance(image.get("path"), str):  # an image column of `datasets`
+            return {**image, "path": self._path(image["path"])}
         if not isinstance(image, str) or os.path.isabs(image):
             return image
         return os.path.join(self._way, image)

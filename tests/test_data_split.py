@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from datetime import datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,6 +68,13 @@ def test_relative_images_are_found_from_the_new_folder(many, tmp_path):
     )
     images = records_in(split(sft, SplitRules(0.5), out=tmp_path / "far").paths["train"])[0]["images"]
     assert images == ["../x.png", "/abs.png"]
+
+
+def test_paths_of_an_image_column_are_found_from_the_new_folder(tmp_path):
+    images = [{"bytes": None, "path": path} for path in ("x.png", "/abs.png", None)]
+    sft = write_lines(tmp_path / "sft.jsonl", [critic_record(number, images=images) for number in range(50)])
+    moved = records_in(split(sft, SplitRules(0.5), out=tmp_path / "far").paths["train"])[0]["images"]
+    assert moved == [{"bytes": None, "path": path} for path in ("../x.png", "/abs.png", None)]
 
 
 def test_sft_records_are_split_by_what_the_user_said(tmp_path):
@@ -133,6 +142,17 @@ def test_rows_of_parquet_become_lines(tmp_path):
     pq.write_table(pa.Table.from_pylist([rl_record(number) for number in range(40)]), path)
     done = split(path, SplitRules(0.5))
     assert sum(len(load_tasks(done.paths[side])) for side in ("train", "heldout")) == 40
+
+
+@pytest.mark.parametrize("value", [b"PNG", datetime(2024, 1, 1), Decimal("1.5"), [{"inside": b"PNG"}]])
+def test_what_json_has_no_word_for_is_a_bad_record(tmp_path, value):
+    path = tmp_path / "a.parquet"
+    rows = [rl_record(number, note=None if number else value) for number in range(20)]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    with pytest.raises(RecordError, match=r"a.parquet: row 1: field note \(\w+\) holds what JSON has no word for"):
+        split(path, SplitRules(0.5))
+    done = split(path, SplitRules(0.5), bad=BadRecords(OnBad.SKIP))
+    assert (sum(done.num_records.values()), done.bad.counts) == (19, {"type": 1})
 
 
 def test_the_command_says_what_it_wrote(many, capsys):
