@@ -16,6 +16,7 @@ from actors.http_bounds import Refused
 from actors.image_sizes import Size
 from actors.safe_images import BadImage, decode_base64, flatten, mask_of, read_image
 from actors.service_config import ServiceConfig
+from rollout.texts import is_unicode
 
 OPTIONS = ("negative_prompt", "guidance_scale", "num_inference_steps")
 MAX_SEED, MAX_GUIDANCE, MAX_SIDE = 2**63 - 1, 100.0, 16384
@@ -129,6 +130,8 @@ def _text(fields: Mapping[str, Any], name: str, config: ServiceConfig) -> str:
         raise Refused(400, f"{name}: expected a text, found a {type(text).__name__}")
     if len(text) > config.max_prompt_chars:
         raise Refused(400, f"{name} has {len(text):,} characters, more than the {config.max_prompt_chars:,} taken")
+    if not is_unicode(text):
+        raise Refused(400, f"{name} holds half a character (a lone surrogate), which no model reads")
     return text
 
 

@@ -191,6 +191,12 @@ HOSTILE = {
     ),
     "no prompt": ({"json": {"image": EDIT["image"]}}, 400, "prompt is missing"),
     "a list for a prompt": ({"json": {**EDIT, "prompt": ["a"]}}, 400, "prompt: expected a text, found a list"),
+    "half a character": ({"content": json.dumps({**EDIT, "prompt": "a \ud800"})}, 400, "prompt holds half a character"),
+    "half a character to avoid": (
+        {"content": json.dumps({**EDIT, "negative_prompt": "\udfff"})},
+        400,
+        "negative_prompt holds half a character",
+    ),
     "a word for a seed": ({"json": {**EDIT, "seed": "seven"}}, 400, "seed: expected a whole number"),
     "a fraction for a seed": ({"json": {**EDIT, "seed": 0.5}}, 400, "seed: expected a whole number"),
     "a seed below 0": ({"json": {**EDIT, "seed": -1}}, 400, "seed: expected a whole number from 0"),
