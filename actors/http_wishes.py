@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -149,7 +148,8 @@ def _number(
         number = int(value) if is_whole and not isinstance(value, float) else float(value)
     except (ValueError, OverflowError):
         raise wrong from None
-    if not (math.isfinite(number) and low <= number <= high) or (is_whole and number != int(number)):
+    # The range first: what is no number is in none, and a large enough integer is no float.
+    if not low <= number <= high or (is_whole and number != int(number)):
         raise wrong
     return int(number) if is_whole else float(number)
 
