@@ -28,6 +28,7 @@ from actors.service_http import Handler
 from actors.teller import Teller
 from rollout.story import Planned, StepTold, StoryEvent, StoryTold
 from rollout.story_json import plan_as_json, step_as_json, story_as_json
+from rollout.texts import is_unicode
 from rollout.types import ImageRef
 
 PATH = "/v1/interleave"
@@ -138,6 +139,8 @@ def _read(data: bytes) -> dict[str, Any]:
         raise _BadRequest("prompt is empty or no text; say what the story is about")
     if len(prompt) > MAX_PROMPT:
         raise _BadRequest(f"prompt has {len(prompt):,} characters, at most {MAX_PROMPT:,} are read", 413)
+    if not is_unicode(prompt):
+        raise _BadRequest("prompt holds half a character (a lone surrogate), which no model reads")
     if not isinstance(images, list) or len(images) > MAX_IMAGES:
         raise _BadRequest(f"images: expected a list of at most {MAX_IMAGES} images as base64")
     numbers = {name: body.get(name, 0) for name in ("seed", "tries")}

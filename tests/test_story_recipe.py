@@ -131,6 +131,7 @@ def test_a_bundle_wants_a_new_folder(models):
     ("arguments", "message"),
     [
         (["generate", " ", "--recipe", str(SHAPES)], "the request is empty"),
+        (["generate", "a \udcff", "--recipe", str(SHAPES)], "the request holds half a character"),
         (["generate", "a cat", "--recipe", str(SHAPES), "--tries", "-1"], "tries is -1"),
         (["generate", "a cat", "--recipe", "none.yaml"], "none.yaml does not exist"),
         (["generate", "a cat", "--recipe", str(SHAPES), "--image", "none.png"], "--image none.png"),

@@ -102,6 +102,7 @@ def test_a_story_that_fails_ends_with_its_status(tmp_path):
         ({}, 400, "prompt is empty"),
         ({"prompt": " "}, 400, "prompt is empty"),
         ({"prompt": 3}, 400, "prompt is empty or no text"),
+        ('{"prompt": "\\ud800"}', 400, "prompt holds half a character"),
         ({"prompt": "a" * 2**20}, 413, "1,048,576 characters"),
         ({"prompt": "a", "model": "x"}, 400, "unknown fields"),
         ({"prompt": "a", "images": "a.png"}, 400, "expected a list"),
