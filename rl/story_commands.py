@@ -87,6 +87,7 @@ async def _tell(recipe: StoryRecipe, chosen: argparse.Namespace) -> int:
     folder = StoryFolder(
         chosen.out or default_folder(chosen.request), Store(Path(recipe.store).resolve()), made_by(recipe)
     )
+    folder.path.mkdir(parents=True, exist_ok=True)  # one that cannot be made is told before anything starts
     console = Console(highlight=False, soft_wrap=True)
     with console.status("starting the actors") as status:
         async with open_story(recipe) as teller:
