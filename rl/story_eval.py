@@ -38,7 +38,8 @@ async def run_story_eval(
     out.parent.mkdir(parents=True, exist_ok=True)
     recipe = replace(recipe, critic=replace(recipe.critic, kind="model", model=first))
     start = time.monotonic()
-    async with story_stack(prepare_story(recipe, has_judge=True), [model for _, model in others]) as stack:
+    plan = prepare_story(recipe, has_judge=True, befores=[None])
+    async with story_stack(plan, [model for _, model in others]) as stack:
         console.print(f"{len(stories)} stories; actors are up after {time.monotonic() - start:.0f} s")
         storyline, judge = stack.teller.storyline, stack.judge
         assert storyline.critic is not None
