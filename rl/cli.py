@@ -115,6 +115,7 @@ def _add(commands: argparse._SubParsersAction, name: str, run: Callable, text: s
 
 
 def _train(chosen: argparse.Namespace) -> int:
+    from data.errors import RecordError
     from rl.alerts import Collapsed
     from rl.recipe_file import load_recipe
     from rl.stream import RolloutsFailed
@@ -127,7 +128,7 @@ def _train(chosen: argparse.Namespace) -> int:
     _make_folder(recipe.run_dir)
     try:
         asyncio.run(run(plan))
-    except (RolloutsFailed, PublishError, Collapsed) as error:
+    except (RolloutsFailed, PublishError, Collapsed, RecordError) as error:
         print(f"interleave: the run stopped: {error}", file=sys.stderr)
         return 1
     except (ValueError, OSError) as error:
@@ -136,6 +137,7 @@ def _train(chosen: argparse.Namespace) -> int:
 
 
 def _sft(chosen: argparse.Namespace) -> int:
+    from data.errors import RecordError
     from rl.alerts import Collapsed
     from rl.recipe_file import load_as
     from rl.sft_config import SftRecipe
@@ -149,7 +151,7 @@ def _sft(chosen: argparse.Namespace) -> int:
     _make_folder(recipe.run_dir)
     try:
         asyncio.run(run_sft(plan))
-    except (PublishError, Collapsed, LeftOut) as error:
+    except (PublishError, Collapsed, LeftOut, RecordError) as error:
         print(f"interleave: the run stopped: {error}", file=sys.stderr)
         return 1
     except (ValueError, OSError) as error:
