@@ -53,7 +53,7 @@ class GeneratorReplica:
         except FileNotFoundError as error:
             return Fault("no_image", str(error), is_retryable=False)
         except Exception as error:
-            return Fault(type(error).__name__, " ".join(str(error).split())[:500])
+            return Fault(type(error).__name__, _line(error))
         took = {"queue_seconds": done.queue_s, "run_seconds": done.run_s / done.batch_size}
         return {"image": image, **took, "batch_size": done.batch_size}
 
@@ -72,14 +72,13 @@ class GeneratorReplica:
         images = [self._decoded(ref) for ref in (first.image, *first.references) if ref is not None]
         mask = None if first.mask is None else self._decoded(first.mask)
         unique = list(dict.fromkeys(requests))
-        made: list[Image.Image | Exception]
+        made: Sequence[Image.Image | Exception]
         try:
-            made = [*self._pipeline.draw(images, mask, unique)]
+            made = self._pipeline.draw(images, mask, unique)
         except Exception as error:
-            alone = [self._draw_alone(images, mask, request) for request in unique] if len(unique) > 1 else [error]
-            made = [*alone]
-        is_bad = all(isinstance(result, Exception) for result in made)
-        self._num_bad = self._num_bad + 1 if is_bad else 0
+            is_alone = len(unique) == 1
+            made = [self._as_told(error)] if is_alone else [self._draw_alone(images, mask, one) for one in unique]
+        self._note_health(made)
         by_request = dict(zip(unique, made, strict=True))
         return [by_request[request] for request in requests]
 
@@ -90,7 +89,27 @@ class GeneratorReplica:
         try:
             return self._pipeline.draw(images, mask, [request])[0]
         except Exception as error:
+            return self._as_told(error)
+
+    def _as_told(self, error: Exception) -> Exception:
+        """Return what an error of one request means: pipelines refuse what they cannot draw by ValueError or TypeError.
+
+        They made an image when they were loaded, so that it is the request's fault, and again would be no better.
+        """
+        if not isinstance(error, (ValueError, TypeError)):
             return error
+        return Unsupported(f"unsupported: {self._pipeline.entry.name} refuses the request: {_line(error)}")
+
+    def _note_health(self, made: Sequence[Image.Image | Exception]) -> None:
+        # A refusal says nothing about the replica's health, whoever sent however many.
+        results = [result for result in made if not isinstance(result, Unsupported)]
+        if results:
+            is_bad = all(isinstance(result, Exception) for result in results)
+            self._num_bad = self._num_bad + 1 if is_bad else 0
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
 
 
 def kind_of(request: EditRequest) -> Hashable:

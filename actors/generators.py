@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from actors.image_sizes import Sizes
+from actors.image_sizes import Size, Sizes
 from rollout.roles import Unsupported
 from rollout.types import EditRequest
 
@@ -42,6 +42,10 @@ class Entry:
     sizes: Sizes = field(default_factory=Sizes)
     max_images: int = 1
     """Most images of one request."""
+    min_image_side: int = 1
+    """Pixels of an image's shorter side."""
+    max_image_aspect: float = 0.0
+    """An image's longer side over its shorter one; 0: any."""
     image_argument: str = "image"
     is_image_list: bool = False
     """The pipeline wants a list even of one image."""
@@ -70,6 +74,21 @@ class Entry:
             if name not in self.options:
                 known = ", ".join(sorted(self.options)) or "no settings in a request"
                 raise Unsupported(f"unsupported: {self.name} takes no {name} in a request; it takes {known}")
+
+    def check_images(self, sizes: Iterable[Size]) -> None:
+        """Raise `Unsupported` for images of sizes that this generator does not look at."""
+        for width, height in sizes:
+            short, long = sorted((width, height))
+            if short < self.min_image_side:
+                raise Unsupported(
+                    f"unsupported: {self.name} takes images of {self.min_image_side} pixels a side at least, "
+                    f"not {width}x{height}"
+                )
+            if self.max_image_aspect and long > self.max_image_aspect * short:
+                raise Unsupported(
+                    f"unsupported: {self.name} takes images whose sides are of a ratio up to "
+                    f"{self.max_image_aspect:g}, not {width}x{height}"
+                )
 
     @property
     def abilities(self) -> str:
@@ -213,6 +232,8 @@ _ENTRIES = (
         call={"num_inference_steps": 4, "guidance_scale": 1.0},
         sizes=Sizes(max_pixels=4 * _MEGAPIXEL),
         max_images=4,
+        min_image_side=64,
+        max_image_aspect=8.0,
     ),
     Entry(
         "nano-banana-pro",

@@ -98,6 +98,7 @@ class Desk:
         return Made(uuid.uuid4().hex, wish, tuple(pngs), seconds)
 
     def _check(self, wish: Wish) -> None:
+        self.generator.entry.check_images(image.size for image in wish.images)
         names = [PLACEHOLDER] * len(wish.images)
         self.generator.check(_request(wish, wish.seeds[0], names, PLACEHOLDER if wish.mask else None))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from actors.http_bounds import Refused
 from actors.image_sizes import Size
 from actors.safe_images import BadImage, decode_base64, flatten, mask_of, read_image
 from actors.service_config import ServiceConfig
+from rollout.texts import is_unicode
 
 OPTIONS = ("negative_prompt", "guidance_scale", "num_inference_steps")
 MAX_SEED, MAX_GUIDANCE, MAX_SIDE = 2**63 - 1, 100.0, 16384
@@ -59,7 +59,7 @@ def wish_of_edit(fields: Mapping[str, Any], files: Files, config: ServiceConfig,
     return Wish(
         prompt=_prompt(fields, config),
         seeds=_seeds(fields, 1),
-        images=tuple(_image(data, config) for data in sent[: entry.max_images + 1]),
+        images=tuple(image_of(data, config) for data in sent[: entry.max_images + 1]),
         mask=_mask(masks, config),
         size=None if width is None or height is None else (int(width), int(height)),
         options=tuple((name, value) for name, value in options if name in entry.options),
@@ -82,7 +82,7 @@ def wish_of_openai(fields: Mapping[str, Any], files: Files, config: ServiceConfi
     return Wish(
         prompt=_prompt(fields, config),
         seeds=_seeds(fields, int(num_images)),
-        images=tuple(_image(data, config) for data in files.get("image", ())[: entry.max_images + 1]),
+        images=tuple(image_of(data, config) for data in files.get("image", ())[: entry.max_images + 1]),
         mask=_mask(files.get("mask", ()), config),
         size=_size(fields.get("size")),
         options=_options(fields, config),
@@ -97,8 +97,9 @@ def decode(fields: Mapping[str, Any], name: str) -> bytes:
         raise Refused(400, str(error)) from None
 
 
-def _image(data: bytes, config: ServiceConfig) -> Image.Image:
-    return flatten(_decoded(data, config))
+def image_of(data: bytes, config: ServiceConfig, what: str = "") -> Image.Image:
+    """Return an image that is to be looked at: upright, over white. Raises `Refused`, saying of `what`."""
+    return flatten(_decoded(data, config, what))
 
 
 def _mask(sent: Sequence[bytes], config: ServiceConfig) -> Image.Image | None:
@@ -107,21 +108,22 @@ def _mask(sent: Sequence[bytes], config: ServiceConfig) -> Image.Image | None:
     return mask_of(_decoded(sent[0], config)) if sent else None
 
 
-def _decoded(data: bytes, config: ServiceConfig) -> Image.Image:
+def _decoded(data: bytes, config: ServiceConfig, what: str = "") -> Image.Image:
     try:
         return read_image(data, config.max_pixels)
     except BadImage as error:
-        raise Refused(400, str(error)) from None
+        raise Refused(400, f"{what}: {error}" if what else str(error)) from None
 
 
 def _prompt(fields: Mapping[str, Any], config: ServiceConfig) -> str:
-    prompt = _text(fields, "prompt", config)
+    prompt = text_of(fields, "prompt", config)
     if not prompt:
         raise Refused(400, "prompt is missing or empty")
     return prompt
 
 
-def _text(fields: Mapping[str, Any], name: str, config: ServiceConfig) -> str:
+def text_of(fields: Mapping[str, Any], name: str, config: ServiceConfig) -> str:
+    """Return a text of a request, empty where there is none. Raises `Refused`."""
     text = fields.get(name)
     if text is None:
         return ""
@@ -129,6 +131,8 @@ def _text(fields: Mapping[str, Any], name: str, config: ServiceConfig) -> str:
         raise Refused(400, f"{name}: expected a text, found a {type(text).__name__}")
     if len(text) > config.max_prompt_chars:
         raise Refused(400, f"{name} has {len(text):,} characters, more than the {config.max_prompt_chars:,} taken")
+    if not is_unicode(text):
+        raise Refused(400, f"{name} holds half a character (a lone surrogate), which no model reads")
     return text
 
 
@@ -146,7 +150,8 @@ def _number(
         number = int(value) if is_whole and not isinstance(value, float) else float(value)
     except (ValueError, OverflowError):
         raise wrong from None
-    if not (math.isfinite(number) and low <= number <= high) or (is_whole and number != int(number)):
+    # The range first: what is no number is in none, and a large enough integer is no float.
+    if not low <= number <= high or (is_whole and number != int(number)):
         raise wrong
     return int(number) if is_whole else float(number)
 
@@ -159,7 +164,7 @@ def _seeds(fields: Mapping[str, Any], count: int) -> tuple[int, ...]:
 
 def _options(fields: Mapping[str, Any], config: ServiceConfig) -> tuple[tuple[str, Any], ...]:
     sent = {
-        "negative_prompt": _text(fields, "negative_prompt", config) or None,
+        "negative_prompt": text_of(fields, "negative_prompt", config) or None,
         "guidance_scale": _number(fields, "guidance_scale", 0, MAX_GUIDANCE),
         "num_inference_steps": _number(fields, "num_inference_steps", 1, config.max_steps, is_whole=True),
     }

@@ -44,10 +44,19 @@ def build_app(desk: Desk, key: Secret | None, more: Sequence[BaseRoute] = ()) ->
 def guarded(handler: Handler, key: Secret | None, shape: Callable[[int, str], Any]) -> Handler:
     """Return a handler that only those with the key reach, and whose refusals are told in a client's `shape`."""
 
+    async def admitting(request: Request) -> Response:
+        if request.url.path != "/health":
+            admit(request, key)
+        return await handler(request)
+
+    return answered(admitting, shape)
+
+
+def answered(handler: Handler, shape: Callable[[int, str], Any]) -> Handler:
+    """Return a handler whose refusals and failures are told in a client's `shape`."""
+
     async def handle(request: Request) -> Response:
         try:
-            if request.url.path != "/health":
-                admit(request, key)
             return await handler(request)
         except Refused as error:
             return JSONResponse(shape(error.status, error.message), error.status, headers=error.headers)

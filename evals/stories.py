@@ -86,9 +86,13 @@ class Arm:
 
 
 def read_stories(path: Path) -> list[EvalStory]:
-    """Read stories, one JSON object a line: id, request, instructions. Raises ValueError that names the line."""
+    """Read stories, one JSON object a line: id, request, instructions. Raises ValueError that names file and line."""
     stories = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
             instructions = entry["instructions"]

@@ -35,6 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"interleave: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:  # no file: a connection, a deadline
+            raise
+        print(f"interleave: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except BudgetSpent as error:
         print(f"interleave: the run stopped, and all of it is saved: {error}", file=sys.stderr)
         return 3
@@ -110,6 +115,7 @@ def _add(commands: argparse._SubParsersAction, name: str, run: Callable, text: s
 
 
 def _train(chosen: argparse.Namespace) -> int:
+    from data.errors import RecordError
     from rl.alerts import Collapsed
     from rl.recipe_file import load_recipe
     from rl.stream import RolloutsFailed
@@ -119,17 +125,19 @@ def _train(chosen: argparse.Namespace) -> int:
     from rl.run import prepare, run  # late: it imports torch, Ray and verl, and a wrong recipe should fail at once
 
     plan = prepare(recipe, is_resumed=chosen.resume)
+    _make_folder(recipe.run_dir)
     try:
         asyncio.run(run(plan))
-    except (RolloutsFailed, PublishError, Collapsed) as error:
+    except (RolloutsFailed, PublishError, Collapsed, RecordError) as error:
         print(f"interleave: the run stopped: {error}", file=sys.stderr)
         return 1
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise RuntimeError("the run broke") from error  # not the user's input any more: with its traceback
     return 0
 
 
 def _sft(chosen: argparse.Namespace) -> int:
+    from data.errors import RecordError
     from rl.alerts import Collapsed
     from rl.recipe_file import load_as
     from rl.sft_config import SftRecipe
@@ -140,14 +148,20 @@ def _sft(chosen: argparse.Namespace) -> int:
     from rl.sft_run import prepare_sft, run_sft  # late: it imports torch, Ray and verl
 
     plan = prepare_sft(recipe, is_resumed=chosen.resume)
+    _make_folder(recipe.run_dir)
     try:
         asyncio.run(run_sft(plan))
-    except (PublishError, Collapsed, LeftOut) as error:
+    except (PublishError, Collapsed, LeftOut, RecordError) as error:
         print(f"interleave: the run stopped: {error}", file=sys.stderr)
         return 1
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise RuntimeError("the run broke") from error  # not the user's input any more: with its traceback
     return 0
+
+
+def _make_folder(path: str) -> None:
+    """Make a run's folder, so that one that cannot be made is told before anything starts."""
+    Path(path).mkdir(parents=True, exist_ok=True)
 
 
 def _numbers(text: str) -> list[int]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from actors.config import EvidenceConfig, JudgeConfig
 from actors.judge_settings import GONE
@@ -86,7 +87,12 @@ def _pair(override: str) -> tuple[str, object]:
         raise ValueError(f"override {override!r}: expected key=value, like rollout.n=8")
     if "${" in text:  # resolved within the recipe: run_dir=runs/${name}-2
         return key, text
-    return key, OmegaConf.select(OmegaConf.from_dotlist([f"it={text}"]), "it")
+    try:
+        return key, OmegaConf.select(OmegaConf.from_dotlist([f"it={text}"]), "it")
+    except (YAMLError, RecursionError) as error:
+        why = getattr(error, "problem", None) or str(error).splitlines()[0]
+        shown = override if len(override) <= 80 else f"{override[:80]}..."
+        raise ValueError(f"override {shown!r}: the value is not YAML ({why}); a text may stand in quotes") from None
 
 
 def _override(tree: DictConfig, key: str, value: object) -> None:

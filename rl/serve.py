@@ -87,7 +87,8 @@ async def serve_stories(recipe: StoryRecipe, console: Console | None = None) -> 
     plan = prepare_story(recipe)
     console.print(f"[bold]{recipe.name}[/]  starting planner, generator and critic ...")
     async with story_stack(plan) as stack:
-        route = story_route(stack.teller, guard=partial(guarded, key=key, shape=openai_error))
+        guard = partial(guarded, key=key, shape=openai_error)
+        route = story_route(stack.teller, guard=guard, config=recipe.service)
         app = build_app(Desk(stack.generator, recipe.service), key, [route])
         await _listen(app, stack.generator, recipe.service, console)
 

@@ -21,10 +21,8 @@ from actors.sampler import Samplers
 from actors.store import Store
 from actors.store_server import attended_store
 from data.bad_records import OnBad
-from data.sft_records import Kind, SftRecord
-from data.table import open_sft
+from data.sft_records import SftRecord
 from rl import checkpoint
-from rl.config import resolve_path
 from rl.run_start import check_run_dir, explain, model_path
 from rl.sft import teach
 from rl.sft_best import Best
@@ -32,6 +30,7 @@ from rl.sft_config import SftRecipe
 from rl.sft_evaluation import SftEvaluator
 from rl.sft_lessons import LeftOut, LessonStream, Order, conversation_of, lesson_of
 from rl.sft_log import SftLog
+from rl.tasks import read_sft_records
 from rollout.types import Lesson
 
 
@@ -61,10 +60,7 @@ def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False) -> SftPlan:
     """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
     data = recipe.data
     model_path(recipe.policy.model, "policy.model")
-    training, heldout = (
-        open_sft(resolve_path(path), Kind(data.kind), data.image_rules, on_bad=OnBad(data.on_bad))
-        for path in (data.train, data.heldout)
-    )
+    training, heldout = (read_sft_records(path, data) for path in (data.train, data.heldout))
     num_steps = recipe.num_steps or ceil(recipe.num_epochs * len(training) / recipe.batch_size)
     recipe = replace(recipe, num_steps=num_steps)
     check_run_dir(recipe, is_resumed)
@@ -80,9 +76,6 @@ async def run_sft(plan: SftPlan, *, console: Console | None = None) -> Path:
         f"[bold]{recipe.name}[/]  {len(plan.training):,} records, {len(plan.heldout):,} held out, "
         f"{recipe.num_steps} steps of {recipe.batch_size}; starting the actors ..."
     )
-    for table in (plan.training, plan.heldout):
-        if left_out := getattr(table, "left_out", ""):
-            console.print(left_out, markup=False)
     async with sft_stack(recipe) as actors:
         console.print(f"actors are up after {time.monotonic() - start:.0f} s")
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0

@@ -35,9 +35,11 @@ async def run_story_eval(
     `critics` are checkpoints by the names that they have in the table. Raises ValueError for a bad recipe.
     """
     (_, first), *others = critics.items()
+    out.parent.mkdir(parents=True, exist_ok=True)
     recipe = replace(recipe, critic=replace(recipe.critic, kind="model", model=first))
     start = time.monotonic()
-    async with story_stack(prepare_story(recipe, has_judge=True), [model for _, model in others]) as stack:
+    plan = prepare_story(recipe, has_judge=True, befores=[None])
+    async with story_stack(plan, [model for _, model in others]) as stack:
         console.print(f"{len(stories)} stories; actors are up after {time.monotonic() - start:.0f} s")
         storyline, judge = stack.teller.storyline, stack.judge
         assert storyline.critic is not None
@@ -67,7 +69,6 @@ async def run_story_eval(
         "arms": [_as_json(arm) for arm in arms],
         "comparisons": [{"what": what, **asdict(interval)} for what, interval in comparisons],
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(data, indent=1), encoding="utf-8")
     console.print(f"json    {out}")
     return arms

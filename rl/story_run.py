@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ from rollout.plan import render_request
 from rollout.planner import FunctionPlanner, ModelPlanner, Planner
 from rollout.roles import Judge, Sampler
 from rollout.storyline import Critic, Shown, Storyline
-from rollout.types import SamplingParams
+from rollout.types import ImageRef, SamplingParams
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,15 @@ class StoryStack:
     """Beside the recipe's own one."""
 
 
-def prepare_story(recipe: StoryRecipe, *, has_judge: bool = False) -> StoryPlan:
+def prepare_story(
+    recipe: StoryRecipe, *, has_judge: bool = False, befores: Iterable[ImageRef | None] = ()
+) -> StoryPlan:
     """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError.
 
-    `has_judge` starts the judge even where the recipe does not choose by it.
+    `has_judge` starts the judge even where the recipe does not choose by it. `befores` are the images that first
+    steps edit, as far as they are known (None: they are made from words alone); the generator has to be able to.
     """
-    check_generator(placed_generator(recipe.generator))
+    check_generator(placed_generator(recipe.generator), befores)
     has_judge = has_judge or recipe.best_of == "judge"
     if has_judge:
         check_judge(recipe.judge)

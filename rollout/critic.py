@@ -6,6 +6,7 @@ import json
 import re
 from typing import Protocol
 
+from rollout.texts import is_unicode
 from rollout.types import Critique
 
 IMAGE_MARK = "<image>"
@@ -103,17 +104,9 @@ def parse_critique(text: str) -> Critique:
             raise CritiqueError("type", f"{key} is a {type(answer[key]).__name__}, expected {kind.__name__}")
     if not answer["refine_prompt"].strip():
         raise CritiqueError("empty_prompt", "refine_prompt is empty")
-    if not _is_unicode(answer["refine_prompt"]) or not _is_unicode(thought):
+    if not is_unicode(answer["refine_prompt"]) or not is_unicode(thought):
         raise CritiqueError("unicode", "half a character (a lone surrogate), which nobody can encode")
     return Critique(answer["previous_step_success"], answer["refine_prompt"].strip(), thought.strip())
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rollout.plan import Mode, Plan, PlanStep
+from rollout.texts import is_unicode
 from rollout.types import Critique, ImageRef, Scores
 
 DEFAULT_TRIES = 5
@@ -27,6 +28,8 @@ class StoryRequest:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise ValueError("the request is empty; say what the story is about")
+        if not is_unicode(self.text):
+            raise ValueError("the request holds half a character (a lone surrogate), which no model reads")
         if self.tries < 0:
             raise ValueError(f"tries is {self.tries}; expected 1 or more, or 0 for the recipe's number")
 

@@ -64,6 +64,11 @@ def test_a_recipe_extends_another_and_the_resolved_one_loads_again(tmp_path):
         ("policy.lora.targets=all-linear", "policy.lora.targets"),
         ("policy.lora.ranks=4", r"unknown key policy.lora.ranks; did you mean rank\?"),
         ("rollout", "expected key=value"),
+        ("name=[a", r"override 'name=\[a': the value is not YAML \(expected ',' or '\]'"),
+        ("name=@x", r"override 'name=@x': the value is not YAML \(found character '@'"),
+        ("name=*x", r"override 'name=\*x': the value is not YAML \(found undefined alias 'x'"),
+        ("name=\udcff", r"override 'name=\\udcff': the value is not YAML"),
+        ("name=" + "[" * 3000, r"override 'name=\[+\.\.\.': the value is not YAML"),
     ],
 )
 def test_bad_input_is_explained(override, message):

@@ -34,6 +34,8 @@ class Canvas:
         self.batches.append([request.prompt for request in requests])
         if any(request.prompt == "bad" for request in requests):
             raise RuntimeError("CUDA out of memory")
+        if any(request.prompt == "strange" for request in requests):
+            raise ValueError("Image too small: 32x32")
         tint = images[0].getpixel((0, 0))[0] if images else 0
         return [Image.new("RGB", self._size, (tint, len(request.prompt), request.seed)) for request in requests]
 
@@ -125,6 +127,15 @@ def test_one_bad_edit_does_not_take_its_batch_along(tmp_path):
     assert (stats["generator/failures"], stats["generator/faults/RuntimeError"]) == (1, 2)
 
 
+def test_what_the_pipeline_refuses_is_not_tried_again_and_does_not_take_its_batch_along(tmp_path):
+    refs, stats, replica = run(make(tmp_path), *(EditRequest(None, prompt, 1) for prompt in ("a", "strange", "ccc")))
+    assert isinstance(refs[1], Unsupported)
+    assert "flux2-klein refuses the request: Image too small: 32x32 [attempts: 1" in str(refs[1])
+    assert all(isinstance(ref, str) for ref in (refs[0], refs[2]))
+    assert stats["generator/faults/unsupported"] == 1
+    assert replica.batches.count(["strange"]) == 1
+
+
 @pytest.mark.parametrize("gone", ["sha256:" + "0" * 64, "no/such/file.png"])
 def test_a_missing_before_image_is_named_and_not_tried_again(tmp_path, gone):
     (error,), _, replica = run(make(tmp_path), EditRequest(gone, "abc", 7))
@@ -192,8 +203,23 @@ def test_a_replica_whose_batches_all_fail_calls_itself_sick_until_one_works(tmp_
         replica._run([EditRequest(None, "bad", 1)])
     with pytest.raises(RuntimeError, match="batches of the generator failed"):
         replica.check_health()
+    replica._run([EditRequest(None, "strange", 1)])  # a refusal makes nobody well
+    with pytest.raises(RuntimeError, match="batches of the generator failed"):
+        replica.check_health()
     replica._run([EditRequest(None, "good", 1)])
     replica.check_health()
+
+
+def test_a_replica_that_refuses_requests_is_not_sick(tmp_path):
+    replica = Painter(resolve(settings()), str(tmp_path))
+    for seed in range(MAX_BAD_BATCHES + 1):
+        replica._run([EditRequest(None, "strange", seed)])
+        replica._run([EditRequest(None, "strange", seed), EditRequest(None, "strange", -1)])
+    replica.check_health()
+    for _ in range(MAX_BAD_BATCHES):
+        replica._run([EditRequest(None, "strange", 1), EditRequest(None, "bad", 1)])
+    with pytest.raises(RuntimeError, match="batches of the generator failed"):
+        replica.check_health()
 
 
 def test_a_generator_that_cannot_paint_never_gets_healthy(tmp_path):

@@ -155,7 +155,8 @@ def test_openais_interface_generates_and_edits(tmp_path):
     desk = desk_of(tmp_path, entry="flux2-klein")
     made = ask(desk, "POST", "/v1/images/generations", json={"prompt": "abc", "n": 2, "seed": 5, "model": "dall-e"})
     assert [pixel(base64.b64decode(one["b64_json"])) for one in made.json()["data"]] == [(0, 3, 5), (0, 3, 6)]
-    files = [("image[]", ("a.png", png(), "image/png")), ("image[]", ("b.png", png(), "image/png"))]
+    sent = png((64, 64))
+    files = [("image[]", ("a.png", sent, "image/png")), ("image[]", ("b.png", sent, "image/png"))]
     edited = ask(desk, "POST", "/v1/images/edits", data={"prompt": "ab", "seed": "1", "size": "512x512"}, files=files)
     assert pixel(base64.b64decode(edited.json()["data"][0]["b64_json"])) == (200, 2, 1)
     assert ask(desk, "GET", "/v1/models").json()["data"][0]["id"] == "flux2-klein"
@@ -190,9 +191,19 @@ HOSTILE = {
     ),
     "no prompt": ({"json": {"image": EDIT["image"]}}, 400, "prompt is missing"),
     "a list for a prompt": ({"json": {**EDIT, "prompt": ["a"]}}, 400, "prompt: expected a text, found a list"),
+    "half a character": ({"content": json.dumps({**EDIT, "prompt": "a \ud800"})}, 400, "prompt holds half a character"),
+    "half a character to avoid": (
+        {"content": json.dumps({**EDIT, "negative_prompt": "\udfff"})},
+        400,
+        "negative_prompt holds half a character",
+    ),
     "a word for a seed": ({"json": {**EDIT, "seed": "seven"}}, 400, "seed: expected a whole number"),
     "a fraction for a seed": ({"json": {**EDIT, "seed": 0.5}}, 400, "seed: expected a whole number"),
     "a seed below 0": ({"json": {**EDIT, "seed": -1}}, 400, "seed: expected a whole number from 0"),
+    "a seed beyond all floats": ({"json": {**EDIT, "seed": 10**400}}, 400, "seed: expected a whole number from 0"),
+    "guidance beyond all floats": ({"json": {**EDIT, "guidance_scale": 10**400}}, 400, "guidance_scale: expected a"),
+    "an infinite seed": ({"content": '{"prompt": "x", "seed": 1e400}'}, 400, "seed: expected a whole number"),
+    "a seed that is no number": ({"content": '{"prompt": "x", "seed": NaN}'}, 400, "seed: expected a whole number"),
     "a million steps": ({"json": {**EDIT, "num_inference_steps": 10**6}}, 400, "from 1 to 100, found '1000000'"),
     "no number": ({"content": '{"prompt": "x", "guidance_scale": NaN}'}, 400, "guidance_scale: expected a number"),
     "no JSON": ({"content": b"\xff\xfe"}, 400, "no JSON"),
@@ -215,6 +226,23 @@ def test_a_hostile_edit_is_refused_and_changes_nothing(tmp_path, case):
     error = response.json()["error"]
     assert any(part in error for part in why.split("|")), error
     assert (files_in(tmp_path), desk.num_pending, dict(desk.counts)) == ([], 0, {})
+
+
+@pytest.mark.parametrize(("size", "why"), [((63, 512), "64 pixels a side at least"), ((64, 520), "a ratio up to 8")])
+def test_an_image_that_the_generator_does_not_look_at_is_refused_before_it_is_kept(tmp_path, size, why):
+    desk = desk_of(tmp_path, entry="flux2-klein")
+    response = ask(desk, "POST", "/edit", json={**EDIT, "image": b64(png(size))})
+    assert response.status_code == 400
+    assert f"{why}, not {size[0]}x{size[1]}" in response.json()["error"]
+    assert (files_in(tmp_path), desk.num_pending, dict(desk.counts)) == ([], 0, {})
+    assert ask(desk, "POST", "/edit", json={**EDIT, "image": b64(png((64, 512)))}).status_code == 200
+
+
+def test_what_the_pipeline_refuses_is_the_clients_fault(tmp_path):
+    desk = desk_of(tmp_path)
+    response = ask(desk, "POST", "/edit", json={**EDIT, "prompt": "strange"})
+    assert response.status_code == 400
+    assert "refuses the request: Image too small" in response.json()["error"]
 
 
 def test_a_body_without_a_told_length_is_cut_off(tmp_path):

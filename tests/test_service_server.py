@@ -37,11 +37,13 @@ def served(tmp_path, scenario, replica=Painter, key=None, entry="qwen-image-edit
 
 
 def test_the_openai_package_works_against_it(tmp_path):
+    sent = png((64, 64))
+
     async def scenario(url, desk):
         client = AsyncOpenAI(api_key="the-key", base_url=f"{url}/v1", max_retries=0)
         made = await client.images.generate(prompt="abc", model="gpt-image-1", n=2, extra_body={"seed": 3})
         edited = await client.images.edit(
-            image=[("a.png", png(), "image/png"), ("b.png", png(), "image/png")],
+            image=[("a.png", sent, "image/png"), ("b.png", sent, "image/png")],
             prompt="ab",
             model="gpt-image-1",
             size="512x512",

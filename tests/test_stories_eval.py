@@ -167,6 +167,14 @@ def test_a_bad_file_of_stories_is_explained(line, tmp_path):
         read_stories(tmp_path / "stories.jsonl")
 
 
+def test_a_file_of_stories_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"none\.jsonl cannot be read: No such file"):
+        read_stories(tmp_path / "none.jsonl")
+    (tmp_path / "latin.jsonl").write_bytes(b'{"id": "\xe9"}')
+    with pytest.raises(ValueError, match=r"latin\.jsonl cannot be read: 'utf-8' codec"):
+        read_stories(tmp_path / "latin.jsonl")
+
+
 @pytest.mark.parametrize("form", ["then", "show"])
 def test_stories_of_the_shapes_world_have_2_to_8_steps_and_its_planner_reads_them(form):
     drawn = shapes.eval_stories(21, form)

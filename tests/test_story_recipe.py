@@ -127,14 +127,22 @@ def test_a_bundle_wants_a_new_folder(models):
         load_story_recipe(models)
 
 
+ONLY_EDITS = ["generator={name: qwen-image-edit, model: owner/name, pipeline: QwenImageEditPipeline}"]
+ONLY_TEXT = ["generator={name: qwen-image, model: owner/name, pipeline: QwenImagePipeline}"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["generate", " ", "--recipe", str(SHAPES)], "the request is empty"),
+        (["generate", "a \udcff", "--recipe", str(SHAPES)], "the request holds half a character"),
         (["generate", "a cat", "--recipe", str(SHAPES), "--tries", "-1"], "tries is -1"),
         (["generate", "a cat", "--recipe", "none.yaml"], "none.yaml does not exist"),
         (["generate", "a cat", "--recipe", str(SHAPES), "--image", "none.png"], "--image none.png"),
         (["generate", "a cat", "--recipe", str(SHAPES), "trise=3"], "did you mean tries"),
+        (["generate", "a cat", "--recipe", str(SHAPES), *ONLY_EDITS], "does no text-to-image; it does edit"),
+        (["generate", "a cat", "--recipe", str(SHAPES), *ONLY_TEXT, "--image", str(SHAPES)], "does no edit"),
+        (["eval", "stories", str(SHAPES), *ONLY_EDITS, "--out", "/dev/null"], "does no text-to-image; it does edit"),
         (["eval", "stories", str(SHAPES), "--critic", "rl"], "expected NAME=MODEL"),
         (["eval", "stories", str(SHAPES), "--tries", "0"], "expected 1 or more"),
     ],

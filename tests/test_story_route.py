@@ -8,16 +8,19 @@ import struct
 import zlib
 from functools import partial
 
+import httpx
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
 from actors import story_route as module
 from actors.connections import Secret
-from actors.service_http import guarded, openai_error
+from actors.service_config import ServiceConfig
+from actors.service_http import GONE, guarded, openai_error
 from actors.store import Store
-from actors.story_route import PATH, story_route
+from actors.story_route import LARGE_IMAGES, PATH, story_route
 from actors.teller import Teller
 from rollout.story_json import SCHEMA
 from tests.fakes import FakeGenerator
@@ -96,22 +99,23 @@ def test_a_story_that_fails_ends_with_its_status(tmp_path):
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        ("no", 400, "not JSON"),
-        ("[" * 100_000, 400, "not JSON"),
-        ([], 400, "is a list"),
-        ({}, 400, "prompt is empty"),
-        ({"prompt": " "}, 400, "prompt is empty"),
-        ({"prompt": 3}, 400, "prompt is empty or no text"),
-        ({"prompt": "a" * 2**20}, 413, "1,048,576 characters"),
+        ("no", 400, "no JSON"),
+        ("[" * 100_000, 400, "no JSON"),
+        ([], 400, "found a list"),
+        ({}, 400, "prompt is missing or empty"),
+        ({"prompt": " "}, 400, "prompt is missing or empty"),
+        ({"prompt": 3}, 400, "prompt: expected a text, found a int"),
+        ('{"prompt": "\\ud800"}', 400, "prompt holds half a character"),
+        ({"prompt": "a" * 2**20}, 400, "1,048,576 characters"),
         ({"prompt": "a", "model": "x"}, 400, "unknown fields"),
         ({"prompt": "a", "images": "a.png"}, 400, "expected a list"),
         ({"prompt": "a", "images": [png()] * 17}, 400, "at most 16"),
-        ({"prompt": "a", "images": ["/etc/passwd"]}, 400, r"images[0] is no PNG"),
-        ({"prompt": "a", "images": ["http://127.0.0.1/a.png"]}, 400, r"images[0] is no PNG"),
-        ({"prompt": "a", "images": [base64.b64encode(b"text").decode()]}, 400, r"images[0] is no PNG"),
-        ({"prompt": "a", "images": [png(), 7]}, 400, "images[1] is a int"),
-        ({"prompt": "a", "images": [bomb(100_000)]}, 400, "images[0] is no PNG"),
-        ({"prompt": "a", "images": [bomb(8192)]}, 413, "too many"),
+        ({"prompt": "a", "images": ["/etc/passwd"]}, 400, "images[0]: expected the image's bytes"),
+        ({"prompt": "a", "images": ["http://127.0.0.1/a.png"]}, 400, "paths and URLs are not opened"),
+        ({"prompt": "a", "images": [base64.b64encode(b"text").decode()]}, 400, "images[0]: expected a PNG, JPEG, WEBP"),
+        ({"prompt": "a", "images": [png(), 7]}, 400, "images[1]: expected the image's bytes"),
+        ({"prompt": "a", "images": [bomb(100_000)]}, 400, "images[0]: the image has more pixels"),
+        ({"prompt": "a", "images": [bomb(8192)]}, 400, "images[0]: the image has 8192x8192 pixels"),
         ({"prompt": "a", "seed": -1}, 400, "seed is '-1'"),
         ({"prompt": "a", "tries": 99}, 400, "at most 16"),
         ({"prompt": "a", "tries": True}, 400, "tries is 'True'"),
@@ -126,11 +130,104 @@ def test_a_hostile_request_is_refused_and_changes_nothing(client, body, status, 
     assert not list(client.store.root.iterdir())
 
 
+def limited(client, **limits) -> TestClient:
+    """Return a client of the same storyteller behind other limits."""
+    teller = Teller(storyline(Script(accept()), generator=client.generator), client.store)
+    return TestClient(Starlette(routes=[story_route(teller, config=ServiceConfig(**limits))]))
+
+
+def test_images_are_bounded_each_and_together(client):
+    with limited(client, max_pixels=100) as limited_client:
+
+        def told(*sizes):
+            body = {"prompt": "a", "images": [png(size) for size in sizes]}
+            return limited_client.post(PATH, json=body)
+
+        assert "10x11 pixels, more than the 100" in told((10, 11)).json()["error"]["message"]
+        refused = told(*[(10, 10)] * LARGE_IMAGES, (1, 1))
+        assert refused.status_code == 400
+        assert "images[2]: the images have more than the 200 pixels" in refused.json()["error"]["message"]
+        assert not list(client.store.root.iterdir())
+        assert events(told(*[(10, 10)] * LARGE_IMAGES))[-1][1]["status"] == "done"
+
+
+def test_images_are_turned_upright_and_lie_over_white_as_those_of_edits(client):
+    turned, clear = io.BytesIO(), io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    Image.new("RGB", (8, 4), "red").save(turned, format="JPEG", exif=exif)
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(clear, format="PNG")
+    images = [base64.b64encode(file.getvalue()).decode() for file in (turned, clear)]
+    story = events(client.post(PATH, json={"prompt": "a", "images": images}))[-1][1]
+    first, second = map(client.store.get_image, story["request"]["images"])
+    assert first.size == (4, 8)
+    assert second.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_burst_does_not_pass_the_bound(client, monkeypatch):
+    monkeypatch.setattr(module, "MAX_STORIES", 2)
+
+    async def burst():
+        transport = httpx.ASGITransport(client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as many:
+            return await asyncio.gather(*(many.post(PATH, json={"prompt": f"cat {number}"}) for number in range(5)))
+
+    assert sorted(response.status_code for response in asyncio.run(burst())) == [200, 200, 429, 429, 429]
+
+
+def ask(app, receive, send) -> None:
+    scope = {"type": "http", "method": "POST", "path": PATH, "headers": [], "query_string": b"", "root_path": ""}
+    asyncio.run(app({**scope, "asgi": {"spec_version": "2.4"}, "http_version": "1.1"}, receive, send))
+
+
+def test_a_place_is_given_back_however_a_request_ends(client, monkeypatch):
+    monkeypatch.setattr(module, "MAX_STORIES", 1)
+    app = Starlette(routes=client.app.routes)
+    sent = []
+
+    async def leaves():
+        return {"type": "http.disconnect"}
+
+    async def whole():
+        return {"type": "http.request", "body": b'{"prompt": "a cat"}', "more_body": False}
+
+    async def keep(message):
+        sent.append(message)
+
+    async def is_gone(message):
+        raise OSError("the client is gone")
+
+    ask(app, leaves, keep)
+    assert sent[0]["status"] == GONE
+    with pytest.raises(ClientDisconnect):
+        ask(app, whole, is_gone)
+    monkeypatch.setattr(client.store.__class__, "put_image", lambda *_: 1 / 0)
+    assert client.post(PATH, json={"prompt": "a", "images": [png()]}).status_code == 500
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "MAX_STORIES", 1)
+    assert client.post(PATH, content="no").status_code == 400
+    for _ in range(2):
+        assert events(client.post(PATH, json={"prompt": "a cat"}))[-1][0] == "story"
+
+
+def test_a_client_that_sends_too_slowly_is_let_go(client):
+    sent = []
+
+    async def never():
+        await asyncio.sleep(60)
+
+    async def keep(message):
+        sent.append(message)
+
+    ask(limited(client, upload_timeout_s=0.05).app, never, keep)
+    assert sent[0]["status"] == 408
+
+
 @pytest.mark.parametrize("has_length", [True, False])
-def test_a_body_that_is_too_large_is_not_read(client, has_length, monkeypatch):
-    monkeypatch.setattr("actors.story_route.MAX_BODY", 1000)
+def test_a_body_that_is_too_large_is_not_read(client, has_length):
     body = b"a" * 1001
-    response = client.post(PATH, content=body if has_length else iter([body, body]))
+    with limited(client, max_body_mib=1000 / 2**20) as limited_client:
+        response = limited_client.post(PATH, content=body if has_length else iter([body, body]))
     assert response.status_code == 413
     assert "1,000 bytes" in response.json()["error"]["message"]
 
