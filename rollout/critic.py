@@ -6,14 +6,13 @@ import json
 import re
 from typing import Protocol
 
-from rollout.texts import is_unicode
+from rollout.texts import TAGS, has_tag, is_unicode, without_tags
 from rollout.types import Critique
 
 IMAGE_MARK = "<image>"
 NUM_IMAGES = 2
 
 _ANSWER = re.compile(r"\A\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*\Z", re.DOTALL)
-_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _FIELD = re.compile(r"\{(instruction|prompt)\}")
 _KEYS = {"previous_step_success": bool, "refine_prompt": str}
 ERROR_KINDS = ("repeated_tags", "tags", "json", "not_object", "keys", "type", "empty_prompt", "unicode")
@@ -76,8 +75,11 @@ def format_critique(critique: Critique) -> str:
     >>> format_critique(Critique(True, "a red box", "sees a red box"))
     '<think>sees a red box</think><answer>{"previous_step_success": true, "refine_prompt": "a red box"}</answer>'
     """
+    if has_tag(critique.thought):
+        raise ValueError(f"a critique's thought may not hold any of {', '.join(TAGS)}")
     answer = {"previous_step_success": critique.is_success, "refine_prompt": critique.refine_prompt}
-    return f"<think>{critique.thought}</think><answer>{json.dumps(answer, ensure_ascii=False)}</answer>"
+    body = without_tags(json.dumps(answer, ensure_ascii=False))
+    return f"<think>{critique.thought}</think><answer>{body}</answer>"
 
 
 def parse_critique(text: str) -> Critique:
@@ -85,8 +87,8 @@ def parse_critique(text: str) -> Critique:
 
     Strict on purpose: a lenient parser would teach the policy that sloppy answers pay.
     """
-    if any(text.count(tag) > 1 for tag in _TAGS):
-        raise CritiqueError("repeated_tags", f"each of {', '.join(_TAGS)} may stand once")
+    if any(text.count(tag) > 1 for tag in TAGS):
+        raise CritiqueError("repeated_tags", f"each of {', '.join(TAGS)} may stand once")
     match = _ANSWER.match(text)
     if match is None:
         raise CritiqueError("tags", "expected <think>...</think><answer>...</answer> and nothing else")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from rollout.texts import TAGS, has_tag, without_tags
+
 MAX_STEPS = 64
 """Most steps of a plan: each may cost several generations."""
 
@@ -15,8 +17,6 @@ IMAGE_MARK = "<image>"
 
 _FIELD = "{request}"
 _ANSWER = re.compile(r"\A\s*(?:<think>(.*?)</think>\s*)?<answer>(.*?)</answer>\s*\Z", re.DOTALL)
-_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-_TAG = re.compile(r"<(?=/?(?:think|answer)>)")
 _TEXTS = ("step_name", "instruction", "prompt", "auxiliary_text")
 _KEYS = {"step_number", *_TEXTS}
 ERROR_KINDS = (
@@ -107,8 +107,8 @@ def format_plan(plan: Plan) -> str:
     >>> format_plan(Plan((PlanStep(1, "Sky", "A blue sky", "a blue sky", None),)))[:60]
     '<answer>{"execution_plan": [{"step_number": 1, "step_name": '
     """
-    if _TAG.search(plan.thought):
-        raise ValueError(f"a plan's thought may not hold any of {', '.join(_TAGS)}")
+    if has_tag(plan.thought):
+        raise ValueError(f"a plan's thought may not hold any of {', '.join(TAGS)}")
     steps = [
         {
             "step_number": step.number,
@@ -119,8 +119,7 @@ def format_plan(plan: Plan) -> str:
         }
         for step in plan.steps
     ]
-    # A tag inside a text would end the answer; as an escape it is the same text to JSON.
-    body = _TAG.sub(r"\\u003c", json.dumps({"execution_plan": steps}, ensure_ascii=False))
+    body = without_tags(json.dumps({"execution_plan": steps}, ensure_ascii=False))
     thought = f"<think>{plan.thought}</think>" if plan.thought else ""
     return f"{thought}<answer>{body}</answer>"
 
@@ -131,8 +130,8 @@ def parse_plan(text: str, mode: Mode | None = None) -> Plan:
     Steps are numbered from 1; in guidance mode from any number, because a continuation counts on from the
     user's own steps. A narrative always makes images. Strict on purpose, as the critic's parser is.
     """
-    if any(text.count(tag) > 1 for tag in _TAGS):
-        raise PlanError("repeated_tags", f"each of {', '.join(_TAGS)} may stand once")
+    if any(text.count(tag) > 1 for tag in TAGS):
+        raise PlanError("repeated_tags", f"each of {', '.join(TAGS)} may stand once")
     match = _ANSWER.match(text)
     if match is None:
         raise PlanError("tags", "expected <answer>...</answer>, or <think>...</think> before it, and nothing else")

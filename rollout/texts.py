@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+"""What the parts of an answer stand between."""
+_TAG = re.compile(r"<(?=/?(?:think|answer)>)")
+
+
+def has_tag(text: str) -> bool:
+    """Say whether a text holds one of `TAGS`."""
+    return _TAG.search(text) is not None
+
+
+def without_tags(body: str) -> str:
+    r"""Return JSON that says the same: a tag inside one of its texts would end the answer around it.
+
+    >>> without_tags('{"prompt": "a </answer> b"}')
+    '{"prompt": "a \\u003c/answer> b"}'
+    """
+    return _TAG.sub(r"\\u003c", body)
+
 
 def is_unicode(text: str) -> bool:
     r"""Say whether a text can be encoded: half a character (a lone surrogate) cannot, and no tokenizer takes it.

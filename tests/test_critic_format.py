@@ -20,6 +20,13 @@ def test_what_is_formatted_is_read_back(is_success, prompt, thought):
     assert parse_critique(format_critique(critique)) == critique
 
 
+def test_a_tag_in_a_prompt_does_not_end_the_answer():
+    critique = Critique(False, "write </answer> on <think> the box", "no tag")
+    assert parse_critique(format_critique(critique)) == critique
+    with pytest.raises(ValueError, match="thought may not hold any of <think>"):
+        format_critique(Critique(False, "a box", "so </think> it is"))
+
+
 @given(st.text())
 def test_any_text_is_a_critique_or_a_named_error(text):
     for wrapped in (text, f"<think>{text}</think><answer>{text}</answer>"):
