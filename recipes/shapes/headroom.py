@@ -61,21 +61,19 @@ def try_phrasings(
     wishes, rng = parse(instruction), random.Random(f"headroom {seed} {record['id']}")
     # An answer that cannot be read fixes nothing; its place in the batch is filled with the old prompt.
     sampled = [critique.refine_prompt if critique else prompt for critique in group]
-    prompts = [prompt, prompt, say_randomly(wishes, rng), say(wishes, common_words(seed).__getitem__), *sampled]
-    noise = seed_for(record["id"], _RETRY_OF_THE_SAMPLES)
-    seeds = [seed_for(record["id"]), *[noise] * (len(prompts) - 1)]
+    prompts = [prompt, say_randomly(wishes, rng), say(wishes, common_words(seed).__getitem__), *sampled]
+    seeds = [seed_for(record["id"], _RETRY_OF_THE_SAMPLES)] * len(prompts)
     scores = [score(before, image, instruction) for image in edit(pipe, before, prompts, seeds)]
-    again, retry, at_random, best_words = (float(is_success(s)) for s in scores[:4])
-    is_fixed = [is_success(s) and critique is not None for s, critique in zip(scores[4:], group, strict=True)]
+    retry, at_random, best_words = (float(is_success(s)) for s in scores[:3])
+    is_fixed = [is_success(s) and critique is not None for s, critique in zip(scores[3:], group, strict=True)]
     shares = {
-        "same prompt again": again,
         "same prompt, new seed": retry,
         "random phrasing": at_random,
         "SFT critic": fmean(is_fixed),
         f"best of {GROUP} SFT answers": float(any(is_fixed)),
         "best phrasing (oracle)": best_words,
     }
-    return shares, scores[4:]
+    return shares, scores[3:]
 
 
 @torch.inference_mode()
