@@ -240,7 +240,10 @@ def main() -> int:
     parser.add_argument("--store", type=Path, help="default: the recipe's, from the working folder")
     chosen = parser.parse_args()
     recipe = yaml.safe_load((chosen.run / "recipe.yaml").read_text())
-    return 0 if recount(chosen.run, chosen.store or Path(recipe["store"])) else 1
+    store = chosen.store or Path(recipe["store"])
+    if not store.is_dir():
+        sys.exit(f"there is no store at {store}: recount from the folder that the run was started in, or say --store")
+    return 0 if recount(chosen.run, store) else 1
 
 
 if __name__ == "__main__":
