@@ -35,9 +35,9 @@ def trained(tmp_path_factory):
     ]
     recipe = REPO / "recipes" / "shapes_grpo.yaml"
     console = Console(quiet=True)
-    # 16 looks before and 8 a step: the budget ends in step 3.
-    with pytest.raises(BudgetSpent, match="33 of 33 calls"):
-        asyncio.run(run(prepare(load_recipe(recipe, [*overrides, "judge.budget_calls=33"])), console=console))
+    # 8 looks before (of the 8 tasks, 4 failed: two answers each) and 8 a step: the budget ends in step 3.
+    with pytest.raises(BudgetSpent, match="25 of 25 calls"):
+        asyncio.run(run(prepare(load_recipe(recipe, [*overrides, "judge.budget_calls=25"])), console=console))
     assert "stopped before its last evaluation" in (folder / "run" / "report.html").read_text()
     assert not (folder / "run" / "export").exists()
     with pytest.raises(ValueError, match=r"was started with another rollout\.n; resume with the same recipe"):
