@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from rollout.texts import TAGS, has_tag, without_tags
+from rollout.texts import TAGS, has_tag, is_unicode, without_tags
 
 MAX_STEPS = 64
 """Most steps of a plan: each may cost several generations."""
@@ -200,10 +200,8 @@ def _check_order(plan: Plan, mode: Mode | None) -> None:
 
 
 def _check_unicode(text: str, where: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise PlanError("unicode", f"{where} holds half a character (a lone surrogate)") from None
+    if not is_unicode(text):
+        raise PlanError("unicode", f"{where} holds half a character (a lone surrogate)")
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
