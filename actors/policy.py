@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import random
 import shutil
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from actors.policy_worker import PolicySetup
 
 _STATE = "policy.json"
+_PORTS = (20_000, 32_000)
+"""Where the ranks meet: above Ray's own ports and below those the kernel gives to anybody's outgoing connection, which
+may take one between verl's look at it and rank 0's listening."""
 _T = TypeVar("_T")
 
 
@@ -229,5 +233,12 @@ def _start_group(
         RayClassWithInitArgs(ray.remote(PolicyWorker), setup=setup),
         device_name="cuda" if config.gpus_per_rank else "cpu",
         worker_env=environment,
+        master_port_range=_rendezvous_ports(),
     )
     return setup, group
+
+
+def _rendezvous_ports() -> list[int]:
+    """Return verl's range of ports to try, from a random one on: groups that start at once should not meet."""
+    first, end = _PORTS
+    return [random.SystemRandom().randrange(first, end - 1_000), end]

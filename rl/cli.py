@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--out", type=Path, default=Path("runs/shapes"), help="default: runs/shapes")
     build.add_argument("--seed", type=int, default=0)
     build.add_argument("--scale", type=float, default=1.0, help="share of all counts; 0.01 rehearses the chain")
+    build.add_argument("--rl", action="store_true", help="and train the critic by GRPO on what was built")
     requests = _add(shapes, "requests", _shapes_requests, "write what `data build recipes/build_shapes.yaml` is asked")
     requests.add_argument("--out", type=Path, default=Path("runs/shapes/requests"), help="default: %(default)s")
     requests.add_argument("--seed", type=int, default=0)
@@ -223,7 +224,7 @@ def _reward_test(chosen: argparse.Namespace) -> int:
 def _shapes_build(chosen: argparse.Namespace) -> int:
     from recipes.shapes.build import build
 
-    build(chosen.out, chosen.seed, chosen.scale)
+    build(chosen.out, chosen.seed, chosen.scale, has_rl=chosen.rl)
     return 0
 
 

@@ -47,8 +47,8 @@ class Building:
         return max(2, round(self.scale * count))
 
 
-def build(out_dir: Path, seed: int = 0, scale: float = 1.0) -> None:
-    """Build every part of the world that `out_dir` lacks, in order; a part that is there is kept."""
+def build(out_dir: Path, seed: int = 0, scale: float = 1.0, *, has_rl: bool = False) -> None:
+    """Build every part of the world that `out_dir` lacks, in order, and train its critic by GRPO if that is wanted."""
     world = Building(out_dir, seed, scale)
     stages = {
         "autoencoder": build_autoencoder,
@@ -62,6 +62,8 @@ def build(out_dir: Path, seed: int = 0, scale: float = 1.0) -> None:
         "planner_untrained": build_untrained_planner,
         "weights/planner": build_planner,
     }
+    if has_rl:
+        stages["weights/critic_rl"] = build_trained_critic
     for name, stage in stages.items():
         if (out_dir / name).exists():
             print(f"{name}: kept", flush=True)
@@ -149,22 +151,38 @@ def build_planner(world: Building, folder: Path) -> None:
     _cold_start(world, folder, "planner", world.out_dir / "data/planner_sft", world.out_dir / "planner_untrained")
 
 
+def build_trained_critic(world: Building, folder: Path) -> None:
+    """Train the cold-started critic by GRPO, on the tasks and with the generator that were built."""
+    weights = world.out_dir / "weights"
+    settings = {
+        "data.train": world.out_dir / "tasks/train.jsonl",
+        "data.heldout": world.out_dir / "tasks/heldout.jsonl",
+        "policy.model": weights / "critic",
+        "generator.model": weights / "generator",
+    }
+    if world.scale < 1:
+        settings |= {"num_steps": 2, "evaluation.every": 0}
+    _teach(world, folder, "train", "shapes_grpo.yaml", settings)
+
+
 def _cold_start(world: Building, folder: Path, role: str, records: Path, untrained: Path) -> None:
     """Teach a model by the command for it; an interrupted run goes on."""
-    run_dir = world.out_dir / f"{role}_run"
-    recipe = _RECIPES / f"shapes_{role}_sft.yaml"
     settings = {
-        "run_dir": run_dir,
-        "store": world.out_dir / "store",
-        "seed": world.seed,
         "data.train": records / "train.jsonl",
         "data.heldout": records / "heldout.jsonl",
         "policy.model": untrained,
     }
     if world.scale < 1:
-        settings["num_steps"] = world.scaled(SFT_STEPS)
-        settings["evaluation.every"] = 0
-    _run(["sft", recipe], settings, *(["--resume"] if (run_dir / "metrics.jsonl").exists() else []))
+        settings |= {"num_steps": world.scaled(SFT_STEPS), "evaluation.every": 0}
+    _teach(world, folder, "sft", f"shapes_{role}_sft.yaml", settings)
+
+
+def _teach(world: Building, folder: Path, command: str, recipe: str, settings: dict[str, object]) -> None:
+    """Run a training command beside the world's weights, and save in half precision what it exports."""
+    run_dir = world.out_dir / f"{folder.stem}_run"
+    settings |= {"run_dir": run_dir, "store": world.out_dir / "store", "seed": world.seed}
+    is_begun = (run_dir / "metrics.jsonl").exists()
+    _run([command, _RECIPES / recipe], settings, *(["--resume"] if is_begun else []))
     critic.save(*critic.load(run_dir / "export"), folder)
 
 
