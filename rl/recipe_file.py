@@ -49,7 +49,7 @@ def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None,
             tree.merge_with(layer.content)
         for key, value in given:
             _override(tree, key, value)
-        whole = OmegaConf.merge(_schema(kind, tree), tree)
+        whole = OmegaConf.unsafe_merge(_schema(kind, tree), tree)  # both are ours: no copies
         assert isinstance(whole, DictConfig)
         _remember_set(kind, layers, whole)
         recipe = OmegaConf.to_object(whole)
@@ -116,7 +116,7 @@ def _blamed(kind: type[R], layers: list[Layer]) -> Iterator[None]:
     except ValueError:
         for layer in layers:
             with _explained(layer.where):
-                OmegaConf.merge(_schema(kind, layer.content), layer.content)
+                OmegaConf.unsafe_merge(_schema(kind, layer.content), layer.content)
         raise
 
 
@@ -140,11 +140,11 @@ def _explained(where: str) -> Iterator[None]:
 
 
 def _schema(kind: type[Any], content: DictConfig) -> DictConfig:
-    """Return the empty recipe, with a place for each evidence that `content` names."""
+    """Return a new empty recipe, with a place for each evidence that `content` names."""
+    schema = copy.deepcopy(_empty(kind))
     evidence = content.get("evidence")
     if kind is not Recipe or not isinstance(evidence, DictConfig):
-        return _empty(kind)
-    schema = copy.deepcopy(_empty(kind))
+        return schema
     for name, given in evidence.items_ex(resolve=False):
         has_judge = isinstance(given, DictConfig) and isinstance(given.get("judge"), DictConfig)
         schema.evidence[name] = EvidenceConfig(judge=JudgeConfig() if has_judge else None)
