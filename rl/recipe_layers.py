@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -146,7 +147,7 @@ def _chain(path: Path, ours: Path, kind: str, heirs: tuple[Path, ...] = ()) -> I
     if path.resolve() in heirs:
         raise ValueError(f"{kind} {path} extends itself")
     try:
-        content = copy.deepcopy(_loaded(path.absolute(), path.read_bytes()))
+        content = pickle.loads(_loaded(path.absolute(), path.read_bytes()))
     except YAMLError as error:
         raise ValueError(f"{kind} {path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, DictConfig):
@@ -160,9 +161,9 @@ def _chain(path: Path, ours: Path, kind: str, heirs: tuple[Path, ...] = ()) -> I
 
 
 @lru_cache(maxsize=64)
-def _loaded(path: Path, said: bytes) -> DictConfig | ListConfig:
-    """Return what a file says, `said` in bytes; parsing takes longer than all else, and most files lie under many."""
-    return OmegaConf.load(path)
+def _loaded(path: Path, said: bytes) -> bytes:
+    """Return what a file says, `said` in bytes, pickled: parsing takes longest, and OmegaConf's own copies long."""
+    return pickle.dumps(OmegaConf.load(path))
 
 
 def _set_path(name: str, where: str, folder: Path) -> Path:
