@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft.helpers import rescale_adapter_scale
-from peft.tuners.lora import LoraLayer
 
 from actors.config import ALL_LINEAR, LoraConfig, PolicyConfig
 
@@ -61,6 +59,8 @@ def model_settings(config: PolicyConfig) -> dict[str, Any]:
 
 def check_layers(model: torch.nn.Module, lora: LoraConfig) -> None:
     """Raise ValueError where a target named no layer, or one that is not linear: its merging would be wrong."""
+    from peft.tuners.lora import LoraLayer  # peft takes seconds: only where there are adapters
+
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
     for target in lora.targets:
         if target != ALL_LINEAR and not any(f".{name}".endswith(f".{target}") for name in layers):
@@ -81,6 +81,8 @@ def without_adapters(model: torch.nn.Module) -> AbstractContextManager[None]:
 
     Scaled by 0 rather than switched off: peft's switch freezes the adapters meanwhile, behind FSDP2's back.
     """
+    from peft.helpers import rescale_adapter_scale
+
     return rescale_adapter_scale(model, 0.0)
 
 

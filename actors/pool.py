@@ -11,10 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-from ray import serve
 from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
-from ray.serve.schema import LoggingConfig
 
 from actors.retry import CallError, Fault
 
@@ -24,11 +21,13 @@ UPSCALE_S, DOWNSCALE_S = 10.0, 300.0
 _starting = threading.Lock()
 _deployed: set[str] = set()
 # A line for each request costs time and disk, and says nothing that our counts do not.
-_QUIET = LoggingConfig(log_level="WARNING", enable_access_log=False)
+_QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
 
 def start_serve() -> None:
     """Start Serve without its HTTP proxy; a no-op when it runs. Ray must be initialized."""
+    from ray import serve  # takes seconds to import, here and below: only where there are pools
+
     with _starting:
         if not ray.is_initialized():
             raise ValueError("Ray is not running: call ray.init() first, or set num_replicas=0 to do without it")
@@ -38,6 +37,11 @@ def start_serve() -> None:
 
 def shutdown() -> None:
     """Stop the pools that this process deployed; others on the same cluster stay as they are."""
+    if not _deployed:
+        return
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
     while _deployed:
         with suppress(RayServeException, RayError):  # Serve may be gone already
             serve.delete(_deployed.pop(), _blocking=False)
@@ -100,6 +104,8 @@ class Pool:
 
 
 def _num_running(name: str) -> int:
+    from ray import serve
+
     application = serve.status().applications.get(name)
     deployments = application.deployments.values() if application else ()
     return sum(one.replica_states.get("RUNNING", 0) for one in deployments)
@@ -127,6 +133,8 @@ async def deploy(
     """
     if num_replicas == 0:
         return Pool(make)
+    from ray import serve
+
     start_serve()
     deployment = serve.deployment(
         name=name,

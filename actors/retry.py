@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.serve.exceptions import RayServeException
 
 from rollout.roles import BudgetSpent
 
@@ -96,9 +96,15 @@ def fault_of(error: BaseException) -> Fault:
     if isinstance(error, TimeoutError) and not isinstance(error, RayError):
         return Fault("timeout", "no answer in time")
     # A RayTaskError is the callee's own exception; it may inherit from anything.
-    is_lost = isinstance(error, (RayActorError, RayServeException)) and not isinstance(error, RayTaskError)
+    is_lost = (isinstance(error, RayActorError) or _is_of_serve(error)) and not isinstance(error, RayTaskError)
     kind = "replica_lost" if is_lost else type(getattr(error, "cause", None) or error).__name__
     return Fault(kind, " ".join(str(error).split())[-500:], is_counted=not is_lost)
+
+
+def _is_of_serve(error: BaseException) -> bool:
+    """Say whether Ray Serve raised it: never where nobody has imported it yet, which takes seconds."""
+    exceptions = sys.modules.get("ray.serve.exceptions")
+    return exceptions is not None and isinstance(error, exceptions.RayServeException)
 
 
 def _wait_s(fault: Fault, num_tries: int, policy: RetryPolicy) -> float:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from verl.trainer.ppo import core_algos
 
 from rollout.types import Group, Reward
 
@@ -31,6 +30,8 @@ def advantages(
     verl's outcome estimators expect. `weights` are those of the reward's terms, which gdpo needs.
     `check_names` says which estimators there are.
     """
+    from verl.trainer.ppo import core_algos  # takes seconds, here and below: only where something is computed
+
     samples = [(index, sample) for index, group in enumerate(groups) for sample in group.valid]
     lengths = [len(sample.evidence.response.token_ids) for _, sample in samples if sample.evidence]
     given = [sample.reward for _, sample in samples if sample.reward is not None]
@@ -71,6 +72,8 @@ def _by_term(
 
 def check_names(estimator: str, policy_loss: str) -> None:
     """Raise ValueError for an estimator or a loss that verl does not know or that needs more than we have."""
+    from verl.trainer.ppo import core_algos
+
     known, losses = core_algos.ADV_ESTIMATOR_REGISTRY, core_algos.POLICY_LOSS_REGISTRY
     if estimator not in known:
         raise ValueError(f"algorithm.advantage is {estimator!r}; verl knows {', '.join(sorted(known))}")

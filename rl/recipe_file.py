@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import copy
+import pickle
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +22,6 @@ from rl.recipe_layers import Layer, layers_of, nearest, replaced_by_set, with_co
 
 _COMMAND_LINE = "command line"
 R = TypeVar("R")
-_EMPTY: dict[str, DictConfig] = {}
-"""Schemas by the kind of recipe: each takes a while to make."""
 
 
 def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
@@ -49,7 +48,7 @@ def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None,
             tree.merge_with(layer.content)
         for key, value in given:
             _override(tree, key, value)
-        whole = OmegaConf.merge(_schema(kind, tree), tree)
+        whole = OmegaConf.unsafe_merge(_schema(kind, tree), tree)  # both are ours: no copies
         assert isinstance(whole, DictConfig)
         _remember_set(kind, layers, whole)
         recipe = OmegaConf.to_object(whole)
@@ -116,7 +115,7 @@ def _blamed(kind: type[R], layers: list[Layer]) -> Iterator[None]:
     except ValueError:
         for layer in layers:
             with _explained(layer.where):
-                OmegaConf.merge(_schema(kind, layer.content), layer.content)
+                OmegaConf.unsafe_merge(_schema(kind, layer.content), layer.content)
         raise
 
 
@@ -140,11 +139,11 @@ def _explained(where: str) -> Iterator[None]:
 
 
 def _schema(kind: type[Any], content: DictConfig) -> DictConfig:
-    """Return the empty recipe, with a place for each evidence that `content` names."""
+    """Return a new empty recipe, with a place for each evidence that `content` names."""
+    schema = _empty(kind)
     evidence = content.get("evidence")
     if kind is not Recipe or not isinstance(evidence, DictConfig):
-        return _empty(kind)
-    schema = copy.deepcopy(_empty(kind))
+        return schema
     for name, given in evidence.items_ex(resolve=False):
         has_judge = isinstance(given, DictConfig) and isinstance(given.get("judge"), DictConfig)
         schema.evidence[name] = EvidenceConfig(judge=JudgeConfig() if has_judge else None)
@@ -152,12 +151,16 @@ def _schema(kind: type[Any], content: DictConfig) -> DictConfig:
     return schema
 
 
-def _empty(kind: type[Any]) -> DictConfig:
-    if kind.__name__ not in _EMPTY:
-        schema = OmegaConf.structured(kind)
-        _make_writable(schema)
-        _EMPTY[kind.__name__] = schema
-    return _EMPTY[kind.__name__]
+def _empty(kind: type) -> DictConfig:
+    return pickle.loads(_pickled(kind))
+
+
+@cache
+def _pickled(kind: type) -> bytes:
+    """Return the schema of a kind of recipe: it takes long to make, and by OmegaConf's own means to copy."""
+    schema = OmegaConf.structured(kind)
+    _make_writable(schema)
+    return pickle.dumps(schema)
 
 
 def _make_writable(node: DictConfig) -> None:

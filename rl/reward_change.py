@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import rankdata
 
 from rl.batch import has_variance
 from rl.run_folder import SampleKey
@@ -160,6 +159,8 @@ def correlations(one: np.ndarray, other: np.ndarray) -> tuple[float, float] | No
     >>> correlations(np.array([1.0, 2.0]), np.array([5.0, 5.0])) is None
     True
     """
+    from scipy.stats import rankdata  # takes half a second
+
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return None
     pearson, spearman = (np.corrcoef(*pair)[0, 1] for pair in ((one, other), (rankdata(one), rankdata(other))))

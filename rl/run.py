@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +24,6 @@ from actors.ledger import Ledger, began
 from actors.ledger_table import compact
 from actors.ledger_writer import start_ledger
 from actors.observer import start_observers
-from actors.policy import Policy
 from actors.reward_runner import RewardRunner
 from actors.rollout_worker import RolloutWorkers
 from actors.sampler import Samplers
@@ -48,6 +47,9 @@ from rollout.roles import BudgetSpent
 from rollout.seeds import seed_of
 from rollout.single_step import Baseline, Regenerate, SingleStep
 from rollout.types import Phase, SamplingParams, Task
+
+if TYPE_CHECKING:
+    from actors.policy import Policy
 
 NUM_CHECKED = 1000
 """Tasks of each kind that tell what the generator will be asked for."""
@@ -184,6 +186,8 @@ async def train_between_evaluations(plan: Plan, actors: Stack, log: Log, done: i
 @asynccontextmanager
 async def stack(plan: Plan) -> AsyncIterator[Stack]:
     """Start every actor of a recipe, all at once; stop them on exit."""
+    from actors.policy import Policy  # verl takes seconds to import: only where a policy starts
+
     recipe = plan.recipe
     store_root = str(Path(recipe.store).resolve())
     # Runs on one cluster may share a store, but never their pools.

@@ -13,6 +13,7 @@ from actors.config import LossConfig, RolloutWorkersConfig
 from actors.rollout_worker import RolloutWorkers
 from rewards.compose import WeightedSum
 from rl import evaluation
+from rl.advantages import check_names
 from rl.config import AlgorithmConfig, EvaluationConfig, RolloutConfig, TrackingConfig
 from rl.loop_watch import LIMIT_S, LoopWatch, watch_loop
 from rl.run import train_between_evaluations
@@ -60,6 +61,7 @@ async def follow(recipe, policy, workers) -> LoopWatch:
 
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
+    check_names("grpo", "vanilla")  # as a run's preparation does: verl takes seconds to import
     monkeypatch.setattr(evaluation, "_NUM_RESAMPLES", 10_000)  # far too much for the loop, as in a long run
     return make_recipe(
         tmp_path,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tensordict import TensorDict
-from verl.utils import tensordict_utils as tu
 
 from actors.config import LossConfig
-from actors.policy_loss import PolicyLoss, lesson_loss
-from actors.policy_rows import split_rows
 from rollout.types import Row
 
 LOSSES = ["vanilla", "gspo", "cispo", "sapo", "geo_mean", "gpg"]
@@ -23,6 +22,8 @@ def row(size: int) -> Row:
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 5), st.integers(1, 4))
 def test_every_row_is_dealt_once(sizes: list[int], num_mini_batches: int, num_ranks: int):
+    from actors.policy_rows import split_rows
+
     split = split_rows([row(size) for size in sizes], num_mini_batches, num_ranks)
     assert len(split) == min(num_mini_batches, len(sizes))
     dealt = [index for ranks in split for share in ranks for index in share if index is not None]
@@ -37,11 +38,16 @@ def test_every_row_is_dealt_once(sizes: list[int], num_mini_batches: int, num_ra
 
 
 def jagged(lists: list[list[float]], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    from verl.utils import tensordict_utils as tu
+
     return tu.nested_tensor_from_tensor_list([torch.tensor(values, dtype=dtype) for values in lists])
 
 
 def micro_batch(advantages: list[list[float]], old: list[list[float]] | None, masks: list[list[float]], total: int):
     """Return a micro-batch whose prompts have one token, as the engine hands it to the loss."""
+    from tensordict import TensorDict
+    from verl.utils import tensordict_utils as tu
+
     tokens = [[3] * len(values) for values in advantages]
     data = {
         "prompts": jagged([[1]] * len(tokens), torch.long),
@@ -63,10 +69,22 @@ def model_output(logprobs: list[list[float]]) -> dict[str, torch.Tensor]:
     return {"log_probs": whole.requires_grad_(), "entropy": whole.detach() * 0 + 2.0}
 
 
+def policy_loss(output: dict[str, torch.Tensor], data: Any, **settings: str) -> tuple[torch.Tensor, dict]:
+    from actors.policy_loss import PolicyLoss
+
+    return PolicyLoss(LossConfig(**settings))(output, data)
+
+
+def lesson_loss(output: dict[str, torch.Tensor], data: Any) -> tuple[torch.Tensor, dict]:
+    from actors import policy_loss
+
+    return policy_loss.lesson_loss(output, data)
+
+
 def test_vanilla_loss_by_hand():
     # ratios: e^0.1 (advantage 2, unclipped), e^0.5 (advantage 1, clipped at 1.2), e^-0.5 (advantage -1, clipped at 0.8)
     data = micro_batch([[2.0, 1.0], [-1.0]], [[-1.0, -1.0], [-1.0]], [[1.0, 1.0], [1.0]], total=3)
-    loss, metrics = PolicyLoss(LossConfig())(model_output([[-0.9, -0.5], [-1.5]]), data)
+    loss, metrics = policy_loss(model_output([[-0.9, -0.5], [-1.5]]), data)
     expected = -(2 * 2.718281828**0.1 + 1.2 - 0.8) / 3
     assert loss.item() == pytest.approx(expected, rel=1e-6)
     assert metrics["clip_fraction"].aggregate() == pytest.approx(2 / 3)
@@ -77,7 +95,7 @@ def test_vanilla_loss_by_hand():
 def test_one_step_a_batch_takes_the_present_policy_for_the_old_one():
     data = micro_batch([[2.0, 1.0], [-1.0]], None, [[1.0, 1.0], [1.0]], total=3)
     output = model_output([[-0.9, -0.5], [-1.5]])
-    loss, metrics = PolicyLoss(LossConfig())(output, data)
+    loss, metrics = policy_loss(output, data)
     loss.backward()
     assert loss.item() == pytest.approx(-(2 + 1 - 1) / 3)
     assert metrics["ratio"].aggregate() == pytest.approx(1.0)
@@ -88,9 +106,11 @@ def test_one_step_a_batch_takes_the_present_policy_for_the_old_one():
 @pytest.mark.parametrize("aggregation", ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"])
 @pytest.mark.parametrize("name", LOSSES)
 def test_micro_batches_and_padding_add_up(name: str, aggregation: str):
+    from verl.utils import tensordict_utils as tu
+
     advantages, old = [[0.5, -1.0, 2.0], [1.5]], [[-1.0, -2.0, -0.5], [-1.2]]
     now = [[-1.1, -1.7, -0.4], [-1.0]]
-    loss = PolicyLoss(LossConfig(policy_loss=name, aggregation=aggregation))
+    loss = partial(policy_loss, policy_loss=name, aggregation=aggregation)
     ones = [[1.0] * len(values) for values in advantages]
     whole, _ = loss(model_output(now), micro_batch(advantages, old, ones, total=4))
     parts = torch.zeros(())
@@ -105,8 +125,7 @@ def test_micro_batches_and_padding_add_up(name: str, aggregation: str):
 def test_stale_responses_are_weighed_and_the_weight_is_cut_off():
     # The trainer's old log-probabilities are 0.5 and 2.0 above the sampler's: weights e^0.5 and, cut off, 2.
     data = micro_batch([[1.0, 1.0]], [[-0.5, 1.0]], [[1.0, 1.0]], total=2)
-    loss = PolicyLoss(LossConfig(rollout_correction="token"))
-    value, _ = loss(model_output([[-0.5, 1.0]]), data)
+    value, _ = policy_loss(model_output([[-0.5, 1.0]]), data, rollout_correction="token")
     assert value.item() == pytest.approx(-(2.718281828**0.5 + 2.0) / 2, rel=1e-5)
 
 

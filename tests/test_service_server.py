@@ -7,7 +7,6 @@ import time
 
 import httpx
 import pytest
-from openai import AsyncOpenAI, BadRequestError
 from PIL import Image
 
 from actors.config import GeneratorConfig
@@ -40,6 +39,8 @@ def test_the_openai_package_works_against_it(tmp_path):
     sent = png((64, 64))
 
     async def scenario(url, desk):
+        from openai import AsyncOpenAI, BadRequestError
+
         client = AsyncOpenAI(api_key="the-key", base_url=f"{url}/v1", max_retries=0)
         made = await client.images.generate(prompt="abc", model="gpt-image-1", n=2, extra_body={"seed": 3})
         edited = await client.images.edit(

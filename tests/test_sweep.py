@@ -2,7 +2,6 @@
 
 import pytest
 import yaml
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from rl.config import REPO
 from rl.evaluation import FIGURES
@@ -13,6 +12,8 @@ SWEEP = yaml.safe_load((REPO / "recipes" / "sweeps" / "example.yaml").read_text(
 
 def command_line(values: dict) -> list[str]:
     """Return what W&B's agent runs for one choice of the parameters (as `wandb.wandb_agent` does it)."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
     macros = create_sweep_command_args({"args": {key: {"value": value} for key, value in values.items()}})
     macros["program"] = [SWEEP["program"]]
     expanded = []

@@ -19,7 +19,7 @@ import torch  # isort: skip
 from recipes.shapes import critic, generator, planner, requests, sft, sft_records, train_generator
 from recipes.shapes.attempts import Attempt, make_attempts
 from recipes.shapes.captions import make_lessons
-from recipes.shapes.critic import PROMPT_FILE
+from recipes.shapes.sft import PROMPT_FILE
 
 NUM_LESSONS = 20_000
 AUTOENCODER_STEPS = 450

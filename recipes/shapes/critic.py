@@ -9,10 +9,10 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VL
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
+from recipes.shapes.sft import PROMPT_FILE
 from recipes.shapes.tokenizer import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, IMAGE_PAD, make_tokenizer
 from recipes.shapes.world import SIZE
 
-PROMPT_FILE = Path(__file__).with_name("critic_prompt.txt")
 PATCH = 8
 MERGE = 2
 """A token of the language model sees PATCH x MERGE pixels a side: 16 tokens an image."""

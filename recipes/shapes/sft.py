@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 from PIL import Image
 
 from recipes.shapes.attempts import Attempt
-from recipes.shapes.critic import PROMPT_FILE
 from recipes.shapes.judge import score
 from recipes.shapes.teacher import ideal_critique
 from recipes.shapes.world import (
@@ -24,6 +24,8 @@ from recipes.shapes.world import (
 )
 from rollout.critic import format_critique, render_messages
 from rollout.types import Scores, Task
+
+PROMPT_FILE = Path(__file__).with_name("critic_prompt.txt")
 
 
 def make_drawn_attempt(rng: random.Random) -> Attempt:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from data.sft_records import Kind
 from data.table import open_sft
-from recipes.shapes import critic, generator
+from recipes.shapes import critic
 from recipes.shapes.attempts import Attempt, make_attempts
 from recipes.shapes.judge import read, score
 from recipes.shapes.sft import critic_messages, ideal_answer, make_drawn_attempt
@@ -35,6 +35,8 @@ def make_records(folder: Path, seed: int, *, num_attempts: int, num_drawn: int) 
     rng = random.Random(f"critic {seed}")
     attempts = [make_drawn_attempt(rng) for _ in range(num_drawn)]
     if num_attempts:
+        from recipes.shapes import generator  # diffusers takes seconds: only where pictures are made
+
         pipe = generator.load(Path(generator.__file__).parent / "weights" / "generator")
         attempts += islice(make_attempts(pipe, f"sft-{seed}"), num_attempts)
     counts = write_records(attempts, folder, rng)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import Qwen2Tokenizer
 
 from recipes.shapes.world import WORDS
+
+if TYPE_CHECKING:
+    from transformers import Qwen2Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TURN = "<|im_end|>"
@@ -80,6 +84,8 @@ def make_tokenizer(texts: tuple[str, ...] = ()) -> Qwen2Tokenizer:
     )
     bpe.train_from_iterator(corpus, trainer)
     import json
+
+    from transformers import Qwen2Tokenizer
 
     model = json.loads(bpe.to_str())["model"]
     tokenizer = Qwen2Tokenizer(
