@@ -20,7 +20,7 @@ check: $(READY)           ## format, lint, types and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not slow" -n 2
+	$(BIN)/pytest -q -m "not slow" -n 2 --dist loadfile
 
 format: $(READY)
 	$(BIN)/ruff format .

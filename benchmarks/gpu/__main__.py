@@ -71,7 +71,9 @@ async def measure_critic(chosen: argparse.Namespace, folder: Path) -> None:
     store = Store(folder / "store")
     # To Ray there is a GPU for each actor; this process has met its own already.
     os.environ["CUDA_VISIBLE_DEVICES"] = "0,0"
-    ray.init(address="local", num_cpus=16, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        address="local", num_cpus=16, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+    )
     with _peak_memory("sampler and policy"):
         samplers, policy = await _start(chosen, model, store)
         _show("publish", await publish(policy, samplers))
