@@ -22,6 +22,7 @@ class Service(Pooled):
         super().__init__(None, num_places)
         self.faults = list(faults)
         self.wait_s = wait_s
+        self.may_answer: asyncio.Event | None = None
         self.num_calls = self.num_done = self.num_busy = self.most_busy = 0
 
     def take_spare(self, beside):
@@ -37,6 +38,8 @@ class Service(Pooled):
         fault = self.faults.pop(0) if self.faults else ""
         try:
             await asyncio.sleep(60 if fault is None else self.wait_s)
+            if self.may_answer:
+                await self.may_answer.wait()
         finally:
             self.num_busy -= 1
         if fault:
@@ -120,16 +123,19 @@ async def abandoned(calls, prompt, *, after_s=0.05):
 
 def test_the_last_waiter_takes_a_call_along_that_was_not_sent_and_the_next_one_starts_anew(tmp_path):
     async def scenario(service):
+        service.may_answer = asyncio.Event()
         calls = calls_of(tmp_path, service)
         before = asyncio.create_task(calls.get({"prompt": "before"}, "before"))
-        await asyncio.sleep(0.05)
+        while not service.num_busy:
+            await asyncio.sleep(0.001)
         await abandoned(calls, "a")
+        service.may_answer.set()
         await before
         await calls.close()
         num_calls = service.num_calls
         return num_calls, await calls_of(tmp_path, service).get({"prompt": "a"}, "a")
 
-    assert asyncio.run(scenario(Service(wait_s=0.2, num_places=1))) == (1, {"n": 2})
+    assert asyncio.run(scenario(Service(num_places=1))) == (1, {"n": 2})
 
 
 def test_what_was_sent_goes_to_its_end_and_whoever_asks_meanwhile_shares_it(tmp_path):
