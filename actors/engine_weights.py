@@ -24,7 +24,7 @@ class WeightReceiver:
         live, weights = LiveWeights(model, self._shapes), []
         device = next(model.parameters()).device
         for info, tensor in bucket.tensors():
-            tensor = tensor.to(device)
+            tensor = tensor.to(device, copy=True)
             self._received[info.name] = checksum(tensor)
             self._shapes[info.name] = info.shape
             # vLLM refuses a tied head that comes without its embedding, as it does in a bucket of its own.

@@ -15,6 +15,7 @@ Three checks, each of which catches what the others cannot:
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -56,11 +57,13 @@ class Bucket:
     """uint8."""
 
     def tensors(self) -> Iterator[tuple[TensorInfo, torch.Tensor]]:
-        """Yield each tensor, as a copy that may be kept."""
+        """Yield each tensor as a view of `data`, which may be read-only: copy what is to be kept or changed."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            block = torch.from_numpy(self.data)
         for info in self.infos:
-            # `bytearray`: a block from the object store is read-only, which torch does not know of.
-            block = bytearray(self.data[info.offset : info.offset + info.num_bytes])
-            yield info, torch.frombuffer(block, dtype=getattr(torch, self.dtype)).reshape(info.shape)
+            part = block[info.offset : info.offset + info.num_bytes]
+            yield info, part.view(getattr(torch, self.dtype)).reshape(info.shape)
 
 
 @dataclass(frozen=True)
@@ -106,19 +109,27 @@ def checksum(tensor: torch.Tensor) -> int:
 def buckets(weights: Iterable[tuple[str, torch.Tensor]], dtype: str, bucket_bytes: int) -> Iterator[Bucket]:
     """Pack (name, tensor) pairs, cast to `dtype`, into buckets of about `bucket_bytes`."""
     infos: list[TensorInfo] = []
-    blocks: list[np.ndarray] = []
+    casts: list[torch.Tensor] = []
     size = 0
     for name, tensor in weights:
         cast = tensor.detach().to(getattr(torch, dtype)).contiguous()
-        block = cast.cpu().flatten().view(torch.uint8).numpy()
-        infos.append(TensorInfo(name, tuple(cast.shape), size, block.nbytes, checksum(cast)))
-        blocks.append(block)
-        size += block.nbytes
+        infos.append(TensorInfo(name, tuple(cast.shape), size, cast.nbytes, checksum(cast)))
+        casts.append(cast)
+        size += cast.nbytes
         if size >= bucket_bytes:
-            yield Bucket(dtype, tuple(infos), np.concatenate(blocks))
-            infos, blocks, size = [], [], 0
+            yield _packed(dtype, infos, casts)
+            infos, casts, size = [], [], 0
     if infos:
-        yield Bucket(dtype, tuple(infos), np.concatenate(blocks))
+        yield _packed(dtype, infos, casts)
+
+
+def _packed(dtype: str, infos: Sequence[TensorInfo], casts: Sequence[torch.Tensor]) -> Bucket:
+    """Copy tensors from their device into one block, each once."""
+    data = np.empty(infos[-1].offset + infos[-1].num_bytes, np.uint8)
+    block = torch.from_numpy(data)
+    for info, cast in zip(infos, casts, strict=True):
+        block[info.offset : info.offset + info.num_bytes].copy_(cast.flatten().view(torch.uint8))
+    return Bucket(dtype, tuple(infos), data)
 
 
 def origins_of(
