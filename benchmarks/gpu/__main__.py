@@ -67,7 +67,7 @@ def _arguments() -> argparse.Namespace:
 async def measure_critic(chosen: argparse.Namespace, folder: Path) -> None:
     """Sample, compare, update and publish, as a step of training does."""
     with _timed(f"{chosen.critic}: random weights written"):
-        model = write_critic(chosen.critic, folder / "critic", "cuda")
+        model = write_critic(chosen.critic, folder / "critic")
     store = Store(folder / "store")
     # To Ray there is a GPU for each actor; this process has met its own already.
     os.environ["CUDA_VISIBLE_DEVICES"] = "0,0"
@@ -194,7 +194,7 @@ def measure_generator(chosen: argparse.Namespace, folder: Path) -> None:
     import torch
 
     with _timed(f"{chosen.generator}: random weights written"):
-        model = write_generator(chosen.generator, folder / "generator", "cuda")
+        model = write_generator(chosen.generator, folder / "generator")
     torch.cuda.empty_cache()
     with _timed("pipeline up"):
         pipeline = Pipeline(

@@ -62,8 +62,8 @@ GENERATORS: dict[str, dict[str, dict[str, int]]] = {
 }
 
 
-def write_critic(name: str, folder: Path, device: str) -> Path:
-    """Write a critic in bfloat16 with a processor that sees 1024 tokens of a 1024 x 1024 image; return its folder."""
+def new_critic(name: str, device: str) -> tuple[Any, Any]:
+    """Return a critic and a processor that sees 1024 tokens of a 1024 x 1024 image."""
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
     processor = new_processor()
@@ -86,13 +86,11 @@ def write_critic(name: str, folder: Path, device: str) -> Path:
     model = _random(lambda: Qwen3VLForConditionalGeneration(config), device)
     model.generation_config.eos_token_id = [token_id(END_OF_TURN), token_id(END_OF_TEXT)]
     model.generation_config.pad_token_id = token_id(END_OF_TEXT)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    return model, processor
 
 
-def write_generator(name: str, folder: Path, device: str) -> Path:
-    """Write a FLUX.2-klein pipeline in bfloat16; return its folder."""
+def new_generator(name: str, device: str) -> Any:
+    """Return a FLUX.2-klein pipeline."""
     from diffusers import (
         AutoencoderKLFlux2,
         FlowMatchEulerDiscreteScheduler,
@@ -101,7 +99,7 @@ def write_generator(name: str, folder: Path, device: str) -> Path:
     )
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    size, tokenizer = GENERATORS[name], new_processor().tokenizer
+    size = GENERATORS[name]
     text = Qwen3Config(
         vocab_size=_NUM_WORDS,
         num_hidden_layers=36,
@@ -110,17 +108,28 @@ def write_generator(name: str, folder: Path, device: str) -> Path:
         head_dim=128,
         **size["text_encoder"],
     )
-    pipeline = Flux2KleinPipeline(
+    return Flux2KleinPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         vae=_random(AutoencoderKLFlux2, device),
         text_encoder=_random(lambda: Qwen3ForCausalLM(text), device),
-        tokenizer=tokenizer,
+        tokenizer=new_processor().tokenizer,
         transformer=_random(
             lambda: Flux2Transformer2DModel(in_channels=128, guidance_embeds=False, **size["transformer"]), device
         ),
         is_distilled=True,
     )
-    pipeline.save_pretrained(folder)
+
+
+def write_critic(name: str, folder: Path) -> Path:
+    """Write a critic, in bfloat16 and made on the GPU, with its processor; return its folder."""
+    for part in new_critic(name, "cuda"):
+        part.save_pretrained(folder)
+    return folder
+
+
+def write_generator(name: str, folder: Path) -> Path:
+    """Write a pipeline, in bfloat16 and made on the GPU; return its folder."""
+    new_generator(name, "cuda").save_pretrained(folder)
     return folder
 
 
