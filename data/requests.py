@@ -15,7 +15,7 @@ from data.images import ImagePlaces, ImageRules
 from data.json_text import MAX_RECORD
 from data.readers import Raw, Records, open_records
 from data.records import check_object, check_unicode, id_of, text_of
-from rollout.plan import IMAGE_MARK
+from rollout.texts import IMAGE_MARK
 from rollout.trajectory import Request
 
 

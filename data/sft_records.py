@@ -15,8 +15,9 @@ from data.errors import RecordError, shown, type_error
 from data.foreign_answers import read_critique, read_plan
 from data.images import ImagePlaces
 from data.records import check_object, check_unicode, id_of, required, text_of
-from rollout.critic import IMAGE_MARK, NUM_IMAGES, CritiqueError
+from rollout.critic import NUM_IMAGES, CritiqueError
 from rollout.plan import Mode, Plan, PlanError
+from rollout.texts import IMAGE_MARK
 from rollout.types import Critique
 
 _MAX_SIDE = 16_384

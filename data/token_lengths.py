@@ -8,7 +8,8 @@ from typing import Any
 
 from data.sft_records import SftRecord
 from data.statistics import Lengths
-from rollout.critic import IMAGE_MARK, render_messages
+from rollout.critic import render_messages
+from rollout.texts import IMAGE_MARK
 from rollout.types import Task
 
 _BATCH = 256

@@ -13,8 +13,8 @@ from PIL import Image
 
 from actors.store import Store
 from data.sft_records import Canvas, SftRecord
-from rollout.critic import IMAGE_MARK
 from rollout.seeds import seed_of
+from rollout.texts import IMAGE_MARK
 from rollout.types import ImageRef, Lesson
 
 

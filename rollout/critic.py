@@ -6,10 +6,9 @@ import json
 import re
 from typing import Protocol
 
-from rollout.texts import TAGS, has_tag, is_unicode, without_tags
+from rollout.texts import IMAGE_MARK, TAGS, has_tag, is_unicode, without_tags
 from rollout.types import Critique
 
-IMAGE_MARK = "<image>"
 NUM_IMAGES = 2
 
 _ANSWER = re.compile(r"\A\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*\Z", re.DOTALL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rollout.critic import IMAGE_MARK
+from rollout.texts import IMAGE_MARK
 
 
 def as_texts(messages: Sequence[dict[str, Any]]) -> list[dict[str, str]]:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from rollout.texts import TAGS, has_tag, is_unicode, without_tags
+from rollout.texts import IMAGE_MARK, TAGS, has_tag, is_unicode, without_tags
 
 MAX_STEPS = 64
 """Most steps of a plan: each may cost several generations."""
 
-IMAGE_MARK = "<image>"
 
 _FIELD = "{request}"
 _ANSWER = re.compile(r"\A\s*(?:<think>(.*?)</think>\s*)?<answer>(.*?)</answer>\s*\Z", re.DOTALL)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+IMAGE_MARK = "<image>"
+"""Stands for an image in the text of a prompt or a message."""
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 """What the parts of an answer stand between."""
 _TAG = re.compile(r"<(?=/?(?:think|answer)>)")

@@ -12,10 +12,11 @@ from enum import StrEnum
 from typing import Protocol
 
 from rollout.concurrency import all_settled
-from rollout.critic import IMAGE_MARK, CritiqueError, format_critique, parse_critique
+from rollout.critic import CritiqueError, format_critique, parse_critique
 from rollout.plan import PlanError, PlanStep, format_plan, parse_plan
 from rollout.roles import BudgetSpent, Generator, Judge, Unsupported
 from rollout.seeds import seed_of
+from rollout.texts import IMAGE_MARK
 from rollout.trajectory import Attempt, Request, Trajectory, Trouble
 from rollout.types import Critique, EditRequest, ImageRef, ScoreRequest, Scores
 

@@ -23,7 +23,7 @@ from recipes.shapes.attempts import Attempt, make_attempts
 from recipes.shapes.judge import read, score
 from recipes.shapes.sft import critic_messages, ideal_answer, make_drawn_attempt
 from recipes.shapes.world import Scene, parse
-from rollout.critic import IMAGE_MARK
+from rollout.texts import IMAGE_MARK
 
 CANVAS = {"canvas": "white"}
 _ASKED = re.compile(r"instruction: (.*)\nprompt: (.*)")
