@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager
 
 import ray
 
-from actors import local_vlm, owner, pool
+from actors import pool
+from actors.judge import local_vlm
+from actors.paid import owner
 
 _QUIET = {"GRPC_VERBOSITY": "ERROR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from actors.generator_config import GeneratorConfig as GeneratorConfig
-from actors.judge_config import EndpointConfig as EndpointConfig
-from actors.judge_config import JudgeConfig as JudgeConfig
-from actors.judge_config import ServerConfig as ServerConfig
+from actors.generator.config import GeneratorConfig as GeneratorConfig
+from actors.judge.config import EndpointConfig as EndpointConfig
+from actors.judge.config import JudgeConfig as JudgeConfig
+from actors.judge.config import ServerConfig as ServerConfig
 
 ALL_LINEAR = "all-linear"
 _UNTRAINABLE = ("lm_head", "embed_tokens")

@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError
 
 from actors.calls import ask
 from actors.config import RolloutWorkersConfig
-from actors.ledger import Ledger
+from actors.store.ledger import Ledger
 from rollout.roles import Journey
 from rollout.single_step import lost_group
 from rollout.types import Group, GroupRequest

@@ -29,8 +29,8 @@ from typing import Any
 
 from PIL import Image
 
-from actors.append_log import log_paths, read_rows
-from actors.bill import ANSWER, KIND
+from actors.paid.bill import ANSWER, KIND
+from actors.store.append_log import log_paths, read_rows
 from recipes.shapes import teacher
 from recipes.shapes.requests import write_requests
 from rollout.critic import format_critique

@@ -32,11 +32,11 @@ from rich.table import Table
 
 from actors.cluster import ray_cluster
 from actors.config import EndpointConfig, JudgeConfig, RolloutWorkersConfig
-from actors.judge import start_judge
-from actors.ledger import read_ledger
-from actors.ledger_writer import start_ledger
+from actors.judge.judge import start_judge
 from actors.rollout_worker import RolloutWorkers
-from actors.store import Store
+from actors.store.ledger import read_ledger
+from actors.store.ledger_writer import start_ledger
+from actors.store.store import Store
 from rewards.compose import TermConfig, WeightedSum
 from rollout.concurrency import all_of
 from rollout.critic import format_critique

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from actors.append_log import AppendLog
+from actors.store.append_log import AppendLog
 from rewards.compose import WeightedSum
 from rl.config import REPO, Recipe
 from rl.recipe_file import load_recipe, to_yaml

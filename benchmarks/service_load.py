@@ -37,13 +37,13 @@ from rich.table import Table
 
 from actors.cluster import ray_cluster
 from actors.config import GeneratorConfig
-from actors.generator import Generator
-from actors.http_desk import Desk
-from actors.pipeline import Pipeline
+from actors.generator.generator import Generator
+from actors.generator.pipeline import Pipeline
+from actors.http.config import ServiceConfig
+from actors.http.desk import Desk
+from actors.http.service import build_app
+from actors.http.serving import listening
 from actors.pool import pool_name
-from actors.service_config import ServiceConfig
-from actors.service_http import build_app
-from actors.serving import listening
 from rollout.types import EditRequest
 from tests.sleeping_pipeline import SECONDS, picture
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from actors.store import Store
+from actors.store.store import Store
 from data.records import VERSION
 from rollout.critic import format_critique, render_messages
 from rollout.messages import as_texts

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actors.store import Store
+from actors.store.store import Store
 from data import build_records
 from data.bad_records import BadRecords
 from data.build_records import ImageFolder, Keep

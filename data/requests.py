@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from actors.store import Store
+from actors.store.store import Store
 from data.bad_records import BadRecords, good_records
 from data.deep_check import look_at
 from data.digests import digest_of

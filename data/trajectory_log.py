@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from actors.append_log import AppendLog, GroupCommit, log_paths, parse_line, read_rows
-from actors.store import Store
+from actors.store.append_log import AppendLog, GroupCommit, log_paths, parse_line, read_rows
+from actors.store.store import Store
 from data.digests import digest_of
 from rollout.trajectory import Request, Row, Trajectory, row_of_trajectory, trajectory_of
 

@@ -68,7 +68,7 @@ class TermConfig:
 class WeightedSum:
     """Callable evidence -> `Reward`, in this process; picklable, since it names its functions by import path.
 
-    `actors.reward_runner.RewardRunner` is its twin for functions that may hang.
+    `actors.reward.runner.RewardRunner` is its twin for functions that may hang.
     """
 
     terms: Sequence[TermConfig]

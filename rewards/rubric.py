@@ -142,4 +142,4 @@ FORMS: dict[str, Form] = {
     "checklist": Form(parse_checklist, _checklist_shape),
     "questions": Form(parse_questions, _questions_shape),
 }
-"""How a question's answer is read, by the name that the question gives (`actors.question.Question.form`)."""
+"""How a question's answer is read, by the name that the question gives (`actors.judge.question.Question.form`)."""

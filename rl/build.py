@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from actors.cluster import ray_cluster
-from actors.generator import Generator
-from actors.generator_config import GeneratorConfig
-from actors.generator_settings import check_generator
-from actors.judge import check_judge, describe_judge, start_judge
-from actors.model_digest import model_digest
-from actors.store import Store
-from actors.store_server import attended_store
-from actors.teacher import check_teacher, describe_teacher, read_template, start_teacher
+from actors.generator.config import GeneratorConfig
+from actors.generator.generator import Generator
+from actors.generator.model_digest import model_digest
+from actors.generator.settings import check_generator
+from actors.judge.judge import check_judge, describe_judge, start_judge
+from actors.judge.teacher import check_teacher, describe_teacher, read_template, start_teacher
+from actors.store.server import attended_store
+from actors.store.store import Store
 from data.bad_records import BadRecords, OnBad
 from data.build_sets import Rules, Tally, make_sets
 from data.candidates import SideOfStep, Sides

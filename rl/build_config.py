@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from actors.config import GeneratorConfig, JudgeConfig
-from actors.judge_settings import member_configs
-from actors.teacher_config import TeacherConfig
+from actors.judge.settings import member_configs
+from actors.judge.teacher_config import TeacherConfig
 from data.bad_records import OnBad
 from data.build_rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
 from rl.resume import SERVICE_MAY_CHANGE

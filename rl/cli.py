@@ -197,7 +197,7 @@ def _inspect(chosen: argparse.Namespace) -> int:
 
 
 def _ledger(chosen: argparse.Namespace) -> int:
-    from actors.ledger_table import compact
+    from actors.store.ledger_table import compact
 
     folder = chosen.run / "ledger"
     for table, num_rows in compact(folder).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from actors.config import EvidenceConfig
-from actors.observer import check_evidence
+from actors.judge.observer import check_evidence
 from rewards.traits import Traits
 from rl.config import Recipe
 from rl.recipe_layers import nearest

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actors.ledger import LedgerRow
+from actors.store.ledger import LedgerRow
 from rollout.seeds import seed_of
 
 SHARE_OF_ENDS = 0.1

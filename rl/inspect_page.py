@@ -14,8 +14,8 @@ from typing import Any
 
 import jinja2
 
-from actors.ledger import LedgerRow
-from actors.store import Store
+from actors.store.ledger import LedgerRow
+from actors.store.store import Store
 from rl.batch import has_variance
 from rl.config import Recipe, resolve_path
 from rl.inspect_choice import Shown, choose

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
-from actors.store import Store, load_images
+from actors.store.store import Store, load_images
 from rollout.types import Group
 
 _GAP = 4

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from actors.judge import describe_judge
+from actors.judge.judge import describe_judge
 from rewards.functions import identity_of
 from rl.config import Recipe, resolve_path
 

@@ -15,7 +15,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 from yaml import YAMLError
 
 from actors.config import EvidenceConfig, JudgeConfig
-from actors.judge_settings import GONE
+from actors.judge.settings import GONE
 from rewards.functions import anchored
 from rl.config import Named, Recipe
 from rl.recipe_layers import Layer, layers_of, nearest, replaced_by_set, with_content, with_set

@@ -10,8 +10,8 @@ from typing import Any
 
 import jinja2
 
-from actors.ledger import LedgerRow, read_ledger
-from actors.store import Store, load_images
+from actors.store.ledger import LedgerRow, read_ledger
+from actors.store.store import Store, load_images
 from rl.evaluation import Change
 from rl.tracking import read_metrics
 

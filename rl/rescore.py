@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from actors.ledger import LedgerRow
-from actors.reward_runner import RewardRunner
+from actors.reward.runner import RewardRunner
+from actors.store.ledger import LedgerRow
 from rewards.traits import Traits
 from rl.advantages import check_names
 from rl.config import AlgorithmConfig, Recipe

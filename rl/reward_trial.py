@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from actors.reward_process import RewardProcess, reward_names_in
+from actors.reward.process import RewardProcess, reward_names_in
 from rewards.compose import RewardError, TermConfig, WeightedSum
 from rewards.gold import Case, best_to_worst
 from rewards.traits import Traits

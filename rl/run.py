@@ -16,19 +16,19 @@ from rich.table import Table
 
 from actors.cluster import ray_cluster
 from actors.config import EvidenceConfig
-from actors.generator import Generator
-from actors.generator_settings import check_generator
-from actors.judge import check_baseline, check_judge, start_judge
-from actors.judge_settings import member_configs
-from actors.ledger import Ledger, began
-from actors.ledger_table import compact
-from actors.ledger_writer import start_ledger
-from actors.observer import start_observers
-from actors.reward_runner import RewardRunner
+from actors.generator.generator import Generator
+from actors.generator.settings import check_generator
+from actors.judge.judge import check_baseline, check_judge, start_judge
+from actors.judge.observer import start_observers
+from actors.judge.settings import member_configs
+from actors.reward.runner import RewardRunner
 from actors.rollout_worker import RolloutWorkers
-from actors.sampler import Samplers
-from actors.store import Store
-from actors.store_server import attended_store
+from actors.sampler.sampler import Samplers
+from actors.store.ledger import Ledger, began
+from actors.store.ledger_table import compact
+from actors.store.ledger_writer import start_ledger
+from actors.store.server import attended_store
+from actors.store.store import Store
 from rl import checkpoint
 from rl.advantages import check_names
 from rl.config import Recipe, resolve_path
@@ -49,7 +49,7 @@ from rollout.single_step import Baseline, Regenerate, SingleStep
 from rollout.types import Phase, SamplingParams, Task
 
 if TYPE_CHECKING:
-    from actors.policy import Policy
+    from actors.policy.policy import Policy
 
 NUM_CHECKED = 1000
 """Tasks of each kind that tell what the generator will be asked for."""
@@ -186,7 +186,7 @@ async def train_between_evaluations(plan: Plan, actors: Stack, log: Log, done: i
 @asynccontextmanager
 async def stack(plan: Plan) -> AsyncIterator[Stack]:
     """Start every actor of a recipe, all at once; stop them on exit."""
-    from actors.policy import Policy  # verl takes seconds to import: only where a policy starts
+    from actors.policy.policy import Policy  # verl takes seconds to import: only where a policy starts
 
     recipe = plan.recipe
     store_root = str(Path(recipe.store).resolve())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from actors.ledger import LedgerRow, read_steps
+from actors.store.ledger import LedgerRow, read_steps
 from rl.batch import compared, is_masked, learnable
 from rl.config import Recipe
 from rl.recipe_file import load_recipe

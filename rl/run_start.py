@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from actors.generator_config import GeneratorConfig
+from actors.generator.config import GeneratorConfig
 from rl.config import REPO, Job, Run, resolve_path
 from rl.provenance import changes
 from rl.recipe_file import load_as, to_yaml

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from actors.config import EvidenceConfig, JudgeConfig
-from actors.judge_settings import member_configs
+from actors.judge.settings import member_configs
 from rl.config import Recipe
 
 Metrics = dict[str, float]

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
-from actors.sampler import SamplerError
+from actors.sampler.sampler import SamplerError
 from data.sft_records import Kind
 from rl.sft_config import SftRecipe
 from rl.sft_lessons import Conversation

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from actors.store import Store
+from actors.store.store import Store
 from data.sft_records import Canvas, SftRecord
 from rollout.seeds import seed_of
 from rollout.texts import IMAGE_MARK

@@ -15,11 +15,11 @@ from rich.console import Console
 
 from actors.cluster import ray_cluster
 from actors.config import LossConfig
-from actors.lessons import LessonMaker, load_processor
-from actors.policy import Policy
-from actors.sampler import Samplers
-from actors.store import Store
-from actors.store_server import attended_store
+from actors.policy.lessons import LessonMaker, load_processor
+from actors.policy.policy import Policy
+from actors.sampler.sampler import Samplers
+from actors.store.server import attended_store
+from actors.store.store import Store
 from data.bad_records import OnBad
 from data.sft_records import SftRecord
 from rl import checkpoint

@@ -76,7 +76,7 @@ def _generate(chosen: argparse.Namespace) -> int:
 async def _tell(recipe: StoryRecipe, chosen: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from actors.store import Store
+    from actors.store.store import Store
     from rl.story_folder import StoryFolder, default_folder, made_by
     from rl.story_progress import Progress
     from rl.story_run import open_story, prepare_story  # late: they import torch and Ray

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from actors.generator_settings import resolve
-from actors.store import Store
+from actors.generator.settings import resolve
+from actors.store.store import Store
 from rl.story_config import StoryRecipe
 from rl.story_page import Embedded, render_story
 from rollout.story import Story

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jinja2
 from PIL import Image
 
-from actors.store import Store
+from actors.store.store import Store
 from rollout.types import ImageRef
 
 _SIDE = 1024

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from actors.store import Store
+from actors.store.store import Store
 from rollout.types import ImageRef
 
 LARGEST_PAGE = 16 * 2**20

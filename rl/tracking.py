@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from actors.store import Store
+from actors.store.store import Store
 from rl.batch import batch_metrics
 from rl.config import Recipe
 from rl.evaluation import Evaluation

@@ -1,7 +1,7 @@
 """The words of the project as types: task, response, critique, scores, reward, sample, group.
 
 Everything here is plain data: picklable, without tensors or pixels. An image is named by a
-reference (`ImageRef`), its bytes live in the store (`actors/store.py`).
+reference (`ImageRef`), its bytes live in the store (`actors/store/store.py`).
 """
 
 from __future__ import annotations

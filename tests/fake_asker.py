@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from actors.question import Question
-from actors.retry import CallError, Fault
+from actors.judge.question import Question
+from actors.paid.retry import CallError, Fault
 from rollout.roles import BudgetSpent
 
 Reply = Callable[[Question], dict[str, Any]]

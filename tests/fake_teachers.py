@@ -9,7 +9,7 @@ from collections import Counter
 
 from PIL import Image
 
-from actors.store import Store
+from actors.store.store import Store
 from rollout.critic import format_critique
 from rollout.plan import Mode, Plan, PlanStep, format_plan
 from rollout.roles import GeneratorError

@@ -6,7 +6,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from actors.vllm_child import die_with_owner
+from actors.judge.vllm_child import die_with_owner
 
 
 class _Healthy(BaseHTTPRequestHandler):

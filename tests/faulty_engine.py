@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from actors.engine import Engine
-from actors.publish import Bucket
+from actors.sampler.engine import Engine
+from actors.sampler.publish import Bucket
 
 
 class FaultyEngine(Engine):

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from actors.append_log import AppendLog
-from actors.ledger import SAMPLES, Ledger
+from actors.store.append_log import AppendLog
+from actors.store.ledger import SAMPLES, Ledger
 from rewards.compose import WeightedSum
 from rl.config import REPO, Recipe, RewardConfig
 from rl.recipe_file import load_recipe, to_yaml

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actors.banned_tokens import banned_tokens
+from actors.policy.banned_tokens import banned_tokens
 from rollout.types import Row
 from tests.stack import LR, Stack
 

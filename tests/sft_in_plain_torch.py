@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.store import Store, load_images
+from actors.store.store import Store, load_images
 
 Turns = tuple[list[dict[str, Any]], tuple[str | None, ...]]
 """Chat messages and their images."""

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from actors.config import LoraConfig
-from actors.store import Store, load_images
+from actors.store.store import Store, load_images
 from rollout.types import Response, Row, SampleRequest, SamplingParams
 
 LR = 1e-3
@@ -112,8 +112,8 @@ def started_stack(folder: Path) -> Iterator[Stack]:
 
 async def _start_actors(model: Path, store_root: Path) -> tuple[Any, Any, Any, Any]:
     from actors.config import LossConfig, PolicyConfig, SamplerConfig
-    from actors.policy import Policy
-    from actors.sampler import Samplers
+    from actors.policy.policy import Policy
+    from actors.sampler.sampler import Samplers
     from tests.faulty_engine import FaultyEngine
 
     config = PolicyConfig(model=str(model), num_ranks=2, lr=LR, max_tokens_per_micro_batch=300)

@@ -10,10 +10,10 @@ from aiohttp import web
 from PIL import Image
 
 from actors.config import GeneratorConfig
-from actors.generator import Generator
-from actors.service_http import build_app
-from actors.serving import listening
-from actors.store import Store
+from actors.generator.generator import Generator
+from actors.http.service import build_app
+from actors.http.serving import listening
+from actors.store.store import Store
 from rollout.roles import BudgetSpent, GeneratorError
 from rollout.types import EditRequest
 from tests.test_service_http import desk_of, png

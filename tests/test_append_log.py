@@ -5,8 +5,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from actors import append_log
-from actors.append_log import AppendLog, GroupCommit, read_log
+from actors.store import append_log
+from actors.store.append_log import AppendLog, GroupCommit, read_log
 
 
 def test_what_is_appended_is_read_kind_by_kind(tmp_path):

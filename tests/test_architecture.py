@@ -88,12 +88,12 @@ def test_verl_is_imported_in_few_places():
     }
     assert users <= {
         "rl/advantages.py",
-        "actors/policy.py",
-        "actors/policy_loss.py",
-        "actors/policy_rows.py",
-        "actors/policy_settings.py",
-        "actors/policy_worker.py",
-        "actors/verl_cpu.py",
+        "actors/policy/policy.py",
+        "actors/policy/loss.py",
+        "actors/policy/rows.py",
+        "actors/policy/settings.py",
+        "actors/policy/worker.py",
+        "actors/policy/verl_cpu.py",
     }
 
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from actors.batcher import Batcher
+from actors.generator.batcher import Batcher
 
 
 def play(items, run=None, *, max_batch_size=4, wait_s=0.0):

@@ -5,8 +5,8 @@ from collections import defaultdict
 
 import pytest
 
-from actors.append_log import read_log
-from actors.bill import ANSWER, COUNTED, KIND, Books, Budget
+from actors.paid.bill import ANSWER, COUNTED, KIND, Books, Budget
+from actors.store.append_log import read_log
 
 
 def closed(books, key, outcome=ANSWER, **bill):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from actors.store import Store
+from actors.store.store import Store
 from rewards.compose import WeightedSum
 from rl import checkpoint, cli, evaluation
 from rl.config import EvaluationConfig

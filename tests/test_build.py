@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.store import Store
-from actors.store_limit import oldest_run
+from actors.store.limit import oldest_run
+from actors.store.store import Store
 from data.bad_records import BadRecords, OnBad
 from data.errors import RecordError
 from data.records import load_tasks

@@ -7,9 +7,9 @@ from ray.exceptions import RayActorError
 
 from actors import calls
 from actors.calls import insist
-from actors.ledger_writer import RemoteAppender
-from actors.owner import Owner
-from actors.retry import CallError
+from actors.paid.owner import Owner
+from actors.paid.retry import CallError
+from actors.store.ledger_writer import RemoteAppender
 
 
 class Dying:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.store import Store, temporary_name
+from actors.store.store import Store, temporary_name
 from benchmarks.chaos.__main__ import run
 from benchmarks.chaos.scene import Found, check_store, noise
 

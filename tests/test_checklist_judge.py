@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from actors.checklist_judge import ChecklistJudge, ChecklistPrompts
 from actors.config import JudgeConfig
+from actors.judge.checklist import ChecklistJudge, ChecklistPrompts
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
 from tests.fake_asker import ByImage, FakeAsker, broke, failing, is_about_quality

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from actors.config import EndpointConfig
-from actors.endpoints import FIRST_COOLING_S, REFUSED_S, Endpoint, Endpoints, TokenBucket
-from actors.retry import Fault
+from actors.paid.endpoints import FIRST_COOLING_S, REFUSED_S, Endpoint, Endpoints, TokenBucket
+from actors.paid.retry import Fault
 
 DOWN = Fault("server_error", "HTTP 500")
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from actors.engine_loop import EngineLoop, SamplerError, SamplerUnavailable
+from actors.sampler.engine_loop import EngineLoop, SamplerError, SamplerUnavailable
 
 WAIT_S = 10
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from actors.config import EndpointConfig, JudgeConfig, ServerConfig
-from actors.ensemble_judge import EnsembleJudge
-from actors.judge import describe_judge, member_names
+from actors.judge.ensemble import EnsembleJudge
+from actors.judge.judge import describe_judge, member_names
 from rl.config import REPO
 from rl.recipe_file import load_recipe
 from rollout.roles import BudgetSpent, JudgeError

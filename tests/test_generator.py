@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from actors.config import GeneratorConfig
-from actors.generator import Generator, make_calls
-from actors.generator_replica import MAX_BAD_BATCHES, GeneratorReplica
-from actors.generator_settings import resolve
-from actors.generators import REGISTRY
-from actors.model_digest import model_digest
-from actors.owner import Owner
+from actors.generator.entries import REGISTRY
+from actors.generator.generator import Generator, make_calls
+from actors.generator.model_digest import model_digest
+from actors.generator.replica import MAX_BAD_BATCHES, GeneratorReplica
+from actors.generator.settings import resolve
+from actors.paid.owner import Owner
 from actors.pool import Pool
-from actors.store import Store, call_key
+from actors.store.store import Store, call_key
 from rollout.roles import GeneratorError, Unsupported
 from rollout.types import EditRequest
 

@@ -12,11 +12,11 @@ from PIL import Image
 
 from actors.cluster import ray_cluster
 from actors.config import GeneratorConfig, JudgeConfig
-from actors.generator import Generator
-from actors.generator_replica import GeneratorReplica
-from actors.judge import start_judge
+from actors.generator.generator import Generator
+from actors.generator.replica import GeneratorReplica
+from actors.judge.judge import start_judge
 from actors.pool import pool_name
-from actors.store import Store
+from actors.store.store import Store
 from rollout.types import EditRequest, ScoreRequest, Scores
 from tests import tiny_generator
 

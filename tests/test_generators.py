@@ -3,10 +3,10 @@
 import pytest
 
 from actors.config import EndpointConfig, GeneratorConfig
-from actors.generator_settings import check_generator, entry_of, resolve
-from actors.generators import REGISTRY, Mode, mode_of
-from actors.image_sizes import Sizes
-from actors.pipeline import entry_of_parameters
+from actors.generator.entries import REGISTRY, Mode, mode_of
+from actors.generator.image_sizes import Sizes
+from actors.generator.pipeline import entry_of_parameters
+from actors.generator.settings import check_generator, entry_of, resolve
 from rollout.roles import Unsupported
 from rollout.types import EditRequest
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from actors.store import Store
+from actors.store.store import Store
 from rl.batch import learnable, make_batch
 from rl.cli import main
 from rl.inspect_choice import Shown, choose

@@ -6,13 +6,13 @@ import pickle
 import pytest
 from PIL import Image
 
-from actors.checklist_judge import ChecklistJudge, ChecklistPrompts
 from actors.config import JudgeConfig
-from actors.embedded_judge import start_embedded_judge
-from actors.ensemble_judge import EnsembleJudge
-from actors.local_vlm import LocalJudge, Server
-from actors.rubric_judge import RubricJudge, RubricPrompts
-from actors.store import Store
+from actors.judge.checklist import ChecklistJudge, ChecklistPrompts
+from actors.judge.embedded import start_embedded_judge
+from actors.judge.ensemble import EnsembleJudge
+from actors.judge.local_vlm import LocalJudge, Server
+from actors.judge.rubric import RubricJudge, RubricPrompts
+from actors.store.store import Store
 from rollout.types import CompareRequest, ScoreRequest
 from tests.fake_asker import ByImage, FakeAsker
 from tests.fakes import FakeJudge

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from actors.config import JudgeConfig
-from actors.judge import start_judge
-from actors.store import Store
+from actors.judge.judge import start_judge
+from actors.store.store import Store
 from rollout.roles import JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
 
@@ -113,7 +113,7 @@ def test_one_look_that_fails_does_not_end_the_other(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path", ["", "./no_such_file.py:score", "reddest", "no.such.module", "actors.judge.no_such_function"]
+    "path", ["", "./no_such_file.py:score", "reddest", "no.such.module", "actors.judge.judge.no_such_function"]
 )
 def test_a_scorer_that_cannot_be_imported_is_said_at_the_start(tmp_path, path):
     with pytest.raises(ValueError, match=r"judge\.scorer"):

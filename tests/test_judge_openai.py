@@ -8,11 +8,11 @@ import time
 import pytest
 from PIL import Image
 
-from actors import http_faults
 from actors.config import JudgeConfig
-from actors.connections import Secret
-from actors.judge import start_judge
-from actors.store import Store
+from actors.judge.judge import start_judge
+from actors.paid import http_faults
+from actors.paid.connections import Secret
+from actors.store.store import Store
 from rollout.roles import JudgeError
 from rollout.types import ScoreRequest, Scores
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from PIL import Image
 
-from actors.append_log import AppendLog, GroupCommit
-from actors.ledger import Ledger, began, read_ledger, read_steps
-from actors.store import Store
+from actors.store.append_log import AppendLog, GroupCommit
+from actors.store.ledger import Ledger, began, read_ledger, read_steps
+from actors.store.store import Store
 from rollout.types import Critique, GroupRequest, Phase, Reward, Sample, Scores
 from tests.test_batch import make_group
 

@@ -9,10 +9,10 @@ import signal
 import pandas
 import pytest
 
-from actors import ledger_table
-from actors.append_log import AppendLog
-from actors.ledger import Ledger, read_ledger
-from actors.ledger_table import compact
+from actors.store import ledger_table
+from actors.store.append_log import AppendLog
+from actors.store.ledger import Ledger, read_ledger
+from actors.store.ledger_table import compact
 from rollout.types import Critique, Evidence, Failure, Group, GroupRequest, Reward, Sample, Scores, Stage
 from tests.test_batch import make_group
 

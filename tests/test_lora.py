@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from actors.config import LoraConfig, PolicyConfig
-from actors.lora import adapter_weights, check_layers, merged_weights, model_settings, plain_weights, without_adapters
+from actors.policy.lora import (
+    adapter_weights,
+    check_layers,
+    merged_weights,
+    model_settings,
+    plain_weights,
+    without_adapters,
+)
 
 RANK, ALPHA = 2, 6
 

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from actors.config import EvidenceConfig, JudgeConfig
-from actors.observer import check_evidence, start_observers
-from actors.store import Store
+from actors.judge.observer import check_evidence, start_observers
+from actors.store.store import Store
 from rewards.traits import Traits
 from rl.config import REPO
 from rl.evidence import idle_evidence, needed_evidence

@@ -10,15 +10,15 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from actors.append_log import read_log
 from actors.config import EndpointConfig, JudgeConfig
-from actors.connections import Secret
-from actors.http_faults import retry_after_s
-from actors.openai_asker import OpenAIAsker, OpenAIService, _make_calls, read_keys, start_asker
-from actors.owner import Owner
-from actors.question import Question
-from actors.retry import CallError
-from actors.store import Store
+from actors.judge.openai_asker import OpenAIAsker, OpenAIService, _make_calls, read_keys, start_asker
+from actors.judge.question import Question
+from actors.paid.connections import Secret
+from actors.paid.http_faults import retry_after_s
+from actors.paid.owner import Owner
+from actors.paid.retry import CallError
+from actors.store.append_log import read_log
+from actors.store.store import Store
 from rollout.roles import BudgetSpent
 from tests.misbehaving_judge import FAULT_OF, MisbehavingJudge, scores_of
 

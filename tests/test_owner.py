@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from actors.append_log import read_log
-from actors.bill import Books, Budget
 from actors.cluster import ray_cluster
-from actors.owner import Owner
-from actors.paid_call import PaidCalls
-from actors.retry import CallError, Fault, RetryPolicy
-from actors.service import Pooled
-from actors.store import Store
+from actors.paid.bill import Books, Budget
+from actors.paid.owner import Owner
+from actors.paid.paid_call import PaidCalls
+from actors.paid.retry import CallError, Fault, RetryPolicy
+from actors.paid.service import Pooled
+from actors.store.append_log import read_log
+from actors.store.store import Store
 from rollout.roles import BudgetSpent
 
 POLICY = RetryPolicy(timeout_s=30.0, num_attempts=2, first_wait_s=0.01)

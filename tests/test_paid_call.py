@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from actors.bill import Books, Budget
-from actors.paid_call import PaidCalls
-from actors.retry import CallError, Fault, RetryPolicy
-from actors.service import Pooled
-from actors.store import Store
+from actors.paid.bill import Books, Budget
+from actors.paid.paid_call import PaidCalls
+from actors.paid.retry import CallError, Fault, RetryPolicy
+from actors.paid.service import Pooled
+from actors.store.store import Store
 from rollout.roles import BudgetSpent
 
 QUICK = RetryPolicy(timeout_s=60.0, num_attempts=3, first_wait_s=0.001, max_wait_s=0.01)

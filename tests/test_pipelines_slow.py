@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 from actors.config import GeneratorConfig
-from actors.generator import Generator
-from actors.generators import REGISTRY, Mode
-from actors.http_desk import Desk
-from actors.pipeline import Pipeline
-from actors.service_config import ServiceConfig
-from actors.service_http import build_app
-from actors.store import Store
+from actors.generator.entries import REGISTRY, Mode
+from actors.generator.generator import Generator
+from actors.generator.pipeline import Pipeline
+from actors.http.config import ServiceConfig
+from actors.http.desk import Desk
+from actors.http.service import build_app
+from actors.store.store import Store
 from rollout.roles import GeneratorError, Unsupported
 from rollout.types import EditRequest
 from tests import tiny_pipelines

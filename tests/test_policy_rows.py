@@ -22,7 +22,7 @@ def row(size: int) -> Row:
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 5), st.integers(1, 4))
 def test_every_row_is_dealt_once(sizes: list[int], num_mini_batches: int, num_ranks: int):
-    from actors.policy_rows import split_rows
+    from actors.policy.rows import split_rows
 
     split = split_rows([row(size) for size in sizes], num_mini_batches, num_ranks)
     assert len(split) == min(num_mini_batches, len(sizes))
@@ -70,13 +70,13 @@ def model_output(logprobs: list[list[float]]) -> dict[str, torch.Tensor]:
 
 
 def policy_loss(output: dict[str, torch.Tensor], data: Any, **settings: str) -> tuple[torch.Tensor, dict]:
-    from actors.policy_loss import PolicyLoss
+    from actors.policy.loss import PolicyLoss
 
     return PolicyLoss(LossConfig(**settings))(output, data)
 
 
 def lesson_loss(output: dict[str, torch.Tensor], data: Any) -> tuple[torch.Tensor, dict]:
-    from actors import policy_loss
+    from actors.policy import loss as policy_loss
 
     return policy_loss.lesson_loss(output, data)
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.engine_weights import LiveWeights, WeightReceiver, lacking
-from actors.publish import Manifest, Origin, buckets, checksum, origins_of
+from actors.sampler.engine_weights import LiveWeights, WeightReceiver, lacking
+from actors.sampler.publish import Manifest, Origin, buckets, checksum, origins_of
 
 SHAPES = {
     "model.embed.weight": (6, 4),

@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from actors.append_log import AppendLog, read_log
-from actors.bill import ANSWER, Books
 from actors.config import JudgeConfig
-from actors.embedded_judge import start_embedded_judge
-from actors.ledger import Ledger
-from actors.paid_call import PaidCalls
-from actors.retry import RetryPolicy
-from actors.service import Pooled
-from actors.store import Store
+from actors.judge.embedded import start_embedded_judge
+from actors.paid.bill import ANSWER, Books
+from actors.paid.paid_call import PaidCalls
+from actors.paid.retry import RetryPolicy
+from actors.paid.service import Pooled
+from actors.store.append_log import AppendLog, read_log
+from actors.store.ledger import Ledger
+from actors.store.store import Store
 from benchmarks.recount import recount
 from rewards.compose import WeightedSum
 from rollout.concurrency import all_of

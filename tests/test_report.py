@@ -7,8 +7,8 @@ from dataclasses import replace
 from PIL import Image
 from rich.console import Console
 
-from actors.ledger import Ledger
-from actors.store import Store
+from actors.store.ledger import Ledger
+from actors.store.store import Store
 from rewards.compose import WeightedSum
 from rl.evaluation import Evaluation, Evaluator, compare
 from rl.report import write_report

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from actors.retry import CallError, Fault, RetryPolicy, retry
+from actors.paid.retry import CallError, Fault, RetryPolicy, retry
 from rollout.roles import BudgetSpent
 
 QUICK = RetryPolicy(timeout_s=2.0, num_attempts=3, first_wait_s=0.001, max_wait_s=0.01)

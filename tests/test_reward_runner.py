@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.reward_process import start
-from actors.reward_runner import RewardRunner
+from actors.reward.process import start
+from actors.reward.runner import RewardRunner
 from rewards.compose import RewardError, TermConfig, WeightedSum
 from rollout.single_step import SingleStep
 from rollout.types import Critique, Evidence, GroupRequest, Response, Reward, SamplingParams, Scores, Stage, Task
@@ -118,7 +118,7 @@ def test_a_hanging_function_dies_with_whoever_asked_it(tmp_path):
     """Linux kills it with its parent; elsewhere only a function that returns ends by itself."""
     note = tmp_path / "pid"
     script = (
-        "import asyncio; from actors.reward_runner import RewardRunner; from rewards.compose import TermConfig; "
+        "import asyncio; from actors.reward.runner import RewardRunner; from rewards.compose import TermConfig; "
         "from tests.test_reward_runner import OBEDIENT, evidence; "
         f"asyncio.run(RewardRunner([TermConfig(OBEDIENT)])(evidence('leave {note}')))"
     )
@@ -166,7 +166,7 @@ def test_a_function_that_cannot_be_used_is_said_before_anything_starts(tmp_path,
 
 
 def test_an_import_that_hangs_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("actors.reward_process.START_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("actors.reward.process.START_TIMEOUT_S", 0.5)
     (tmp_path / "file.py").write_text("while True: pass")
     with pytest.raises(RewardError, match=r"not imported within 0\.5 s"):
         start(TermConfig(f"{tmp_path}/file.py:mine"))

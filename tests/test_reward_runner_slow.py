@@ -9,7 +9,7 @@ import pytest
 
 from actors.cluster import ray_cluster
 from actors.config import RolloutWorkersConfig
-from actors.reward_runner import RewardRunner
+from actors.reward.runner import RewardRunner
 from actors.rollout_worker import RolloutWorkers
 from rewards.compose import TermConfig
 from rollout.single_step import SingleStep

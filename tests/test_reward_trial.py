@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from actors.ledger import Ledger
+from actors.store.ledger import Ledger
 from rewards.compose import RewardError, TermConfig
 from rewards.gold import best_to_worst, gold_cases
 from rl.cli import main

@@ -10,9 +10,9 @@ import pytest
 
 from actors.cluster import ray_cluster
 from actors.config import RolloutWorkersConfig
-from actors.ledger import read_ledger
-from actors.ledger_writer import start_ledger
 from actors.rollout_worker import MAX_DEATHS, RolloutWorkers
+from actors.store.ledger import read_ledger
+from actors.store.ledger_writer import start_ledger
 from rollout.types import Group, GroupRequest, Reward, Sample, Scores, Stage, Task
 
 

@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 
 from actors.config import JudgeConfig
-from actors.judge import start_judge
-from actors.prompt_file import Prompt
-from actors.rubric_judge import RubricJudge, RubricPrompts, is_swapped
+from actors.judge.judge import start_judge
+from actors.judge.prompt_file import Prompt
+from actors.judge.rubric import RubricJudge, RubricPrompts, is_swapped
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
 from tests.fake_asker import ByImage, FakeAsker, broke, failing, is_about_quality

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from actors.ledger import read_ledger
+from actors.store.ledger import read_ledger
 from rl.config import REPO
 from rl.recipe_file import load_recipe
 from rl.run import prepare, run
@@ -108,7 +108,7 @@ def test_the_export_loads_in_vllm_as_it_is(trained):
     script = (
         "import sys\n"
         "from actors.config import SamplerConfig\n"
-        "from actors.engine import build_engine\n"
+        "from actors.sampler.engine import build_engine\n"
         "from vllm import SamplingParams\n"
         "engine = build_engine(SamplerConfig(max_model_len=256, kv_cache_gib=0.1), sys.argv[1])\n"
         "engine.add_request('one', 'instruction: a red square', SamplingParams(max_tokens=3, temperature=0))\n"

@@ -12,16 +12,16 @@ import httpx
 import pytest
 from PIL import Image
 
-from actors.connections import Secret
-from actors.generator import Generator, make_calls
-from actors.generator_settings import resolve
-from actors.generators import REGISTRY
-from actors.http_desk import Desk
-from actors.owner import Owner
+from actors.generator.entries import REGISTRY
+from actors.generator.generator import Generator, make_calls
+from actors.generator.settings import resolve
+from actors.http.config import ServiceConfig, read_service_key
+from actors.http.desk import Desk
+from actors.http.service import build_app
+from actors.paid.connections import Secret
+from actors.paid.owner import Owner
 from actors.pool import Pool
-from actors.service_config import ServiceConfig, read_service_key
-from actors.service_http import build_app
-from actors.store import Store
+from actors.store.store import Store
 from tests.test_generator import Painter, settings
 
 KEY = Secret("the-key")

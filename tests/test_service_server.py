@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from actors.config import GeneratorConfig
-from actors.connections import Secret
-from actors.generator import Generator
-from actors.generators import Mode
-from actors.service_http import build_app
-from actors.serving import listening
-from actors.store import Store
+from actors.generator.entries import Mode
+from actors.generator.generator import Generator
+from actors.http.service import build_app
+from actors.http.serving import listening
+from actors.paid.connections import Secret
+from actors.store.store import Store
 from rollout.roles import GeneratorError, Unsupported
 from rollout.types import EditRequest
 from tests.test_generator import Painter

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from actors.store import Store
+from actors.store.store import Store
 from data.sft_records import Kind
 from data.table import open_sft
 from rl import checkpoint

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import actors  # noqa: F401  (first: makes torchvision importable beside a CPU build of torch)
-from actors.lessons import LessonMaker
-from actors.store import Store, load_images
+from actors.policy.lessons import LessonMaker
+from actors.store.store import Store, load_images
 from data.images import ImagePlaces
 from data.sft_records import Kind, read_sft
 from rl.sft_evaluation import answer_figures, measure

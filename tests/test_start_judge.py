@@ -8,10 +8,10 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from actors.append_log import read_log
 from actors.config import JudgeConfig
-from actors.judge import check_baseline, check_judge, start_judge
-from actors.store import Store
+from actors.judge.judge import check_baseline, check_judge, start_judge
+from actors.store.append_log import read_log
+from actors.store.store import Store
 from rollout.single_step import Baseline
 from rollout.types import CompareRequest, ScoreRequest
 

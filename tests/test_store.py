@@ -8,8 +8,8 @@ import pickle
 import pytest
 from PIL import Image
 
-from actors import store as store_module
-from actors.store import Store, call_key, load_images
+from actors.store import store as store_module
+from actors.store.store import Store, call_key, load_images
 
 
 def picture(colour, size=(8, 6)):

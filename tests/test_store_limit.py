@@ -8,8 +8,8 @@ import time
 import pytest
 from PIL import Image
 
-from actors.store import FRESH_S, Store, call_key, temporary_name
-from actors.store_limit import CLOCKS_S, StoreKeeper, clean, oldest_run, trim
+from actors.store.limit import CLOCKS_S, StoreKeeper, clean, oldest_run, trim
+from actors.store.store import FRESH_S, Store, call_key, temporary_name
 
 GIB = 2**30
 

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from actors.sampler import Samplers
+from actors.sampler.sampler import Samplers
 from rl import story_run
 from rl.config import REPO
 from rl.story_config import load_story_recipe

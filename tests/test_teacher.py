@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from PIL import Image
 
-from actors.store import Store
-from actors.teacher import AskedTeacher, FunctionTeacher, check_teacher, describe_teacher, read_template
-from actors.teacher_config import TeacherConfig
+from actors.judge.teacher import AskedTeacher, FunctionTeacher, check_teacher, describe_teacher, read_template
+from actors.judge.teacher_config import TeacherConfig
+from actors.store.store import Store
 from rollout.critic import parse_critique
 from rollout.plan import Plan, PlanStep, parse_plan
 from rollout.trajectory import Attempt, Request

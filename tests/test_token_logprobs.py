@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import log_softmax
 
-from actors.token_logprobs import _BLOCK, token_logprobs
+from actors.policy.token_logprobs import _BLOCK, token_logprobs
 
 
 @pytest.mark.parametrize("shape", [(3,), (2 * _BLOCK + 5,), (2, 700)])

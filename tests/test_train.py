@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from actors.config import LossConfig
-from actors.ledger import Ledger, read_ledger
+from actors.store.ledger import Ledger, read_ledger
 from rewards.compose import TermConfig, WeightedSum
 from rl import checkpoint
 from rl.config import AlgorithmConfig, EvaluationConfig, Recipe, RewardConfig, RolloutConfig, TrackingConfig

@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from actors.append_log import read_log
 from actors.cluster import ray_cluster
 from actors.config import JudgeConfig, ServerConfig
-from actors.judge import start_judge
-from actors.local_vlm import KEY_ENV
-from actors.store import Store
+from actors.judge.judge import start_judge
+from actors.judge.local_vlm import KEY_ENV
+from actors.store.append_log import read_log
+from actors.store.store import Store
 from rollout.types import CompareRequest, ScoreRequest
 from tests.test_vllm_server import members
 

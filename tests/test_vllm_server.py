@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from actors.config import JudgeConfig, ServerConfig
-from actors.local_vlm import LocalJudge, Server, model_of
-from actors.vllm_server import ServerError, VllmServer, command_line
+from actors.judge.local_vlm import LocalJudge, Server, model_of
+from actors.judge.vllm_server import ServerError, VllmServer, command_line
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.types import CompareRequest, ScoreRequest
 
@@ -96,7 +96,7 @@ def test_one_that_is_killed_comes_back_at_its_address_and_its_children_do_not_st
 
 def test_a_server_ends_with_an_owner_that_was_killed(tmp_path):
     program = (
-        "import sys, time; from actors.config import ServerConfig; from actors.vllm_server import VllmServer; "
+        "import sys, time; from actors.config import ServerConfig; from actors.judge.vllm_server import VllmServer; "
         "VllmServer.module = 'tests.fake_vllm_child'; "
         "it = VllmServer('judge', ServerConfig(gpus=0), log=sys.argv[1], api_key='key'); "
         "it.wait_until_ready(); print(it.pid(), flush=True); time.sleep(600)"

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from actors.store import Store
+from actors.store.store import Store
 from rollout.critic import format_critique
 from rollout.plan import Plan, PlanStep, format_plan
 from rollout.roles import BudgetSpent, Unsupported

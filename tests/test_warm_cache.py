@@ -6,8 +6,8 @@ from dataclasses import replace
 from PIL import Image
 
 from actors.config import JudgeConfig
-from actors.judge import start_judge
-from actors.store import Store
+from actors.judge.judge import start_judge
+from actors.store.store import Store
 from rewards.compose import WeightedSum
 from rollout.single_step import Baseline, SingleStep
 from rollout.types import GroupRequest, SamplingParams, Scores

@@ -1,4 +1,4 @@
-"""Tiny pipelines with random weights, each of the real class that an entry of `actors/generators.py` names."""
+"""Tiny pipelines with random weights, each of the real class that an entry of `actors/generator/entries.py` names."""
 
 from __future__ import annotations
 

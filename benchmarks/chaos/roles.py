@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.owner import Owner
+from actors.paid.owner import Owner
 from benchmarks.chaos.scene import is_actor
 from rollout.types import EditRequest, ImageRef, Response, SampleRequest
 from tests.fakes import FakePolicy, FakeSampler

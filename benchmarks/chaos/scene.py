@@ -18,13 +18,13 @@ from typing import Any
 import psutil
 from PIL import Image
 
-from actors.append_log import log_paths
-from actors.bill import Books
-from actors.paid_call import PaidCalls
-from actors.retry import RetryPolicy
-from actors.service import Pooled
-from actors.store import Store, writer_of
-from actors.store_limit import clean
+from actors.paid.bill import Books
+from actors.paid.paid_call import PaidCalls
+from actors.paid.retry import RetryPolicy
+from actors.paid.service import Pooled
+from actors.store.append_log import log_paths
+from actors.store.limit import clean
+from actors.store.store import Store, writer_of
 
 GOES_ON_S = 240.0
 """Whoever was killed is back at work within so long, on a machine that has much else to do."""

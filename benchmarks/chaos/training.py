@@ -12,12 +12,12 @@ from typing import Any
 
 from rich.console import Console
 
-from actors.append_log import read_log
 from actors.config import LossConfig, RolloutWorkersConfig
-from actors.ledger import read_ledger
-from actors.ledger_writer import start_ledger
-from actors.owner import Owner
+from actors.paid.owner import Owner
 from actors.rollout_worker import RolloutWorkers
+from actors.store.append_log import read_log
+from actors.store.ledger import read_ledger
+from actors.store.ledger_writer import start_ledger
 from benchmarks.chaos.roles import PaidGenerator, PublishedSampler, PublishingPolicy, newest_worker, paint
 from benchmarks.chaos.scene import GOES_ON_S, Found, kill, newest_writer, paid_calls
 from rewards.compose import TermConfig, WeightedSum

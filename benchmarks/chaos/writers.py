@@ -11,11 +11,11 @@ from typing import Any
 
 import ray
 
-from actors.append_log import log_paths, read_log
-from actors.ledger import read_ledger
-from actors.ledger_writer import start_ledger
-from actors.owner import Owner
-from actors.store import Store, call_key
+from actors.paid.owner import Owner
+from actors.store.append_log import log_paths, read_log
+from actors.store.ledger import read_ledger
+from actors.store.ledger_writer import start_ledger
+from actors.store.store import Store, call_key
 from benchmarks.chaos.scene import (
     Found,
     check_store,

@@ -26,11 +26,11 @@ import ray
 from PIL import Image
 
 from actors.config import GeneratorConfig, LoraConfig, LossConfig, PolicyConfig, SamplerConfig
-from actors.pipeline import Pipeline
-from actors.policy import Policy
-from actors.publish import publish
-from actors.sampler import Samplers
-from actors.store import Store, load_images
+from actors.generator.pipeline import Pipeline
+from actors.policy.policy import Policy
+from actors.sampler.publish import publish
+from actors.sampler.sampler import Samplers
+from actors.store.store import Store, load_images
 from rollout.types import Batch, EditRequest, Response, Row, SampleRequest, SamplingParams
 
 _QUESTION = "Compare the two images and say whether the step succeeded, why, and what the prompt should have been."
@@ -167,7 +167,7 @@ def _plain_logprobs(
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from actors.banned_tokens import banned_tokens
+    from actors.policy.banned_tokens import banned_tokens
 
     critic = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.bfloat16).to("cuda").eval()
     processor = AutoProcessor.from_pretrained(model)

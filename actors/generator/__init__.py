@@ -1,0 +1,1 @@
+"""The generators: diffusers pipelines in pools, and models behind HTTP."""

@@ -1,0 +1,152 @@
+"""Image models behind HTTP: the OpenAI-compatible images and chat interfaces, and a service of our own.
+
+As with judges, the owner itself sends the requests: limits and budget hold for the whole run, and every image
+is paid for once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from actors.generator.api_calls import CALLS, Answer, Sent
+from actors.generator.config import GeneratorConfig
+from actors.generator.entries import Entry, Mode
+from actors.generator.image_sizes import Sizes
+from actors.generator.settings import entry_of, resolve
+from actors.judge.config import EndpointConfig
+from actors.paid.bill import Books, Budget
+from actors.paid.connections import Secret, connect, read_key
+from actors.paid.endpoints import Endpoints, Slot
+from actors.paid.http_faults import fault_of_http
+from actors.paid.paid_call import PaidCalls
+from actors.paid.retry import CallError, Fault, RetryPolicy
+from actors.paid.service import Count
+from actors.store.safe_images import BadImage, flatten, read_image
+from actors.store.store import Store
+from rollout.types import EditRequest
+
+MAX_PIXELS = 64 * 1024 * 1024
+"""Of an image that an endpoint sends."""
+
+
+class ImageService(Endpoints):
+    """Sends an edit to an endpoint; the image that comes back is in the store before it is an answer."""
+
+    def __init__(self, config: GeneratorConfig, entry: Entry, keys: Sequence[Secret], store_root: str):
+        super().__init__(
+            connect(settings, key, config.timeout_s) for settings, key in zip(endpoints_of(config), keys, strict=True)
+        )
+        self._config = config
+        self._entry = entry
+        self._ask = CALLS[entry.kind]
+        self._store = Store(store_root)
+
+    async def pay(self, payload: EditRequest, place: Slot, count: Count) -> dict[str, Any]:
+        """Return the reference of the new image. Raises `CallError` with what went wrong."""
+        is_sent = False
+        try:
+            sent = await asyncio.to_thread(self._sent, payload)
+            is_sent = True
+            answer = await self._ask(place.endpoint, sent)
+            self._settle(place, answer, count)
+            image = await asyncio.to_thread(self._keep, answer.image)
+        except Exception as error:
+            fault = Fault("unreadable", str(error)) if isinstance(error, BadImage) else fault_of_http(error)
+            # It may have been made and charged for; only the server knows.
+            count("unbilled", fault.kind in ("timeout", "connection"))
+            raise CallError(fault) from error
+        except asyncio.CancelledError:
+            count("unbilled", is_sent)
+            raise
+        self.praise(place)
+        return {"image": image}
+
+    def _sent(self, request: EditRequest) -> Sent:
+        images = [self._store.png_bytes(ref) for ref in (request.image, *request.references) if ref is not None]
+        mask = None if request.mask is None else self._store.get_image(request.mask)
+        config, size = self._config, request.size
+        if size is None and config.height:
+            size = (config.width, config.height)
+        if size is None and not self._entry.sizes.is_own and self._entry.kind == "images":
+            before = None if request.image is None else self._store.get_image(request.image).size
+            size = self._entry.sizes.fit(before)
+        return Sent(request, images, mask, size, dict(config.call))
+
+    def _keep(self, data: bytes) -> str:
+        return self._store.put_image(flatten(read_image(data, MAX_PIXELS)))
+
+    def _settle(self, place: Slot, answer: Answer, count: Count) -> None:
+        """Put on the bill what the image costs, whatever it is worth."""
+        prices = place.endpoint.config
+        place.used = float(answer.tokens_in + answer.tokens_out)
+        count("tokens_in", answer.tokens_in)
+        count("tokens_out", answer.tokens_out)
+        by_tokens = (
+            answer.tokens_in * prices.usd_per_million_input_tokens
+            + answer.tokens_out * prices.usd_per_million_output_tokens
+        )
+        count("usd", self._config.usd_per_image + by_tokens / 1e6)
+
+
+def endpoints_of(config: GeneratorConfig) -> list[EndpointConfig]:
+    """Return a generator's endpoints, each with model and concurrency filled in."""
+    only = EndpointConfig(config.base_url, config.api_key_env, has_proxy=config.name != "service")
+    return [
+        replace(
+            endpoint,
+            model=endpoint.model or config.model,
+            max_concurrency=endpoint.max_concurrency or config.max_concurrency,
+        )
+        for endpoint in config.endpoints or [only]
+    ]
+
+
+def read_api_keys(config: GeneratorConfig) -> list[Secret]:
+    """Return the endpoints' keys from the environment. Raises ValueError; a service of our own may need none."""
+    endpoints = endpoints_of(config)
+    if config.name == "service":
+        return [read_key(one.api_key_env, "generator") if one.api_key_env else Secret("none") for one in endpoints]
+    return [read_key(one.api_key_env or "OPENAI_API_KEY", "generator") for one in endpoints]
+
+
+async def describe_api(config: GeneratorConfig, entry: Entry) -> tuple[str, Entry]:
+    """Return by what the model is known, and what it can do: a service of our own is asked."""
+    if entry.kind != "service":
+        return config.model, entry
+    settings, key = endpoints_of(config)[0], read_api_keys(config)[0]
+    client = connect(settings, key, config.timeout_s).connection
+    try:
+        status = await client.get("/status", cast_to=object)
+        model, can = status["model"], status["generator"]
+        choices = tuple((width, height) for width, height in can["sizes"]["choices"])
+        sizes = Sizes(**{**can["sizes"], "default": tuple(can["sizes"]["default"]), "choices": choices})
+        modes = frozenset(map(Mode, can["modes"]))
+        options = {name: name for name in can["options"]}
+        known = replace(entry, name=can["name"], modes=modes, sizes=sizes, options=options)
+        return model, replace(known, max_images=can["max_images"])
+    except Exception as error:
+        fault = fault_of_http(error)
+        raise ValueError(
+            f"generator.base_url is {settings.base_url}: no service answers there ({fault.error})"
+        ) from error
+    finally:
+        await client.close()
+
+
+def make_api_calls(
+    config: GeneratorConfig, keys: Sequence[Secret], store_root: str, ledger: str | None, is_continued: bool
+) -> PaidCalls:
+    """Return the paid calls of a generator behind HTTP; an edit whose image is gone is made again."""
+    config, store = resolve(config), Store(store_root)
+    entry = entry_of(config)
+    assert entry is not None
+    return PaidCalls(
+        store,
+        RetryPolicy(config.timeout_s, config.num_attempts),
+        ImageService(config, entry, keys, store_root),
+        Books("generator", ledger, budget=Budget(config.budget_calls, config.budget_usd), is_continued=is_continued),
+        is_usable=lambda answer: store.has_image(answer["image"]),
+    )

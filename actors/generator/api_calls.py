@@ -1,0 +1,109 @@
+"""How an image is asked for over HTTP, one function for each interface."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from actors.generator.image_sizes import Size
+from actors.paid.endpoints import Endpoint
+from actors.store.safe_images import BadImage, png_of, transparent_mask
+from rollout.types import EditRequest
+
+_DATA = re.compile(r"data:image/[\w.+-]+;base64,([A-Za-z0-9+/=]+)")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One edit with its pixels."""
+
+    request: EditRequest
+    images: Sequence[bytes]
+    """PNGs."""
+    mask: Image.Image | None
+    """White: paint here."""
+    size: Size | None
+    call: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The new image as the endpoint sent it, and the tokens that it counted."""
+
+    image: bytes
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+async def ask_images(endpoint: Endpoint, sent: Sent) -> Answer:
+    """Ask the images interface (images/generations, or images/edits where there is an image)."""
+    arguments: dict[str, Any] = {"model": endpoint.config.model, "prompt": sent.request.prompt, **sent.call}
+    if sent.size is not None:
+        arguments["size"] = f"{sent.size[0]}x{sent.size[1]}"
+    images = endpoint.connection.images
+    if sent.images:
+        arguments["image"] = [(f"{n}.png", data, "image/png") for n, data in enumerate(sent.images)]
+        if sent.mask is not None:
+            arguments["mask"] = ("mask.png", png_of(transparent_mask(sent.mask)), "image/png")
+        made = await images.edit(**arguments)
+    else:
+        made = await images.generate(**arguments)
+    data = made.data[0] if made.data else None
+    if data is None or not data.b64_json:
+        # Following a URL that a server names would open whatever it points to.
+        raise BadImage("the endpoint sent no b64_json: try generator.call.response_format=b64_json")
+    usage = getattr(made, "usage", None)
+    tokens = (usage.input_tokens or 0, usage.output_tokens or 0) if usage else (0, 0)
+    return Answer(base64.b64decode(data.b64_json), *tokens)
+
+
+async def ask_chat(endpoint: Endpoint, sent: Sent) -> Answer:
+    """Ask the chat interface of a model that answers with images (data URLs, wherever in the message)."""
+    parts: list[dict[str, Any]] = []
+    for data in sent.images:
+        url = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+        parts.append({"type": "image_url", "image_url": {"url": url}})
+    parts.append({"type": "text", "text": sent.request.prompt})
+    completion = await endpoint.connection.chat.completions.create(
+        model=endpoint.config.model, messages=[{"role": "user", "content": parts}], **sent.call
+    )
+    if not completion.choices:
+        raise BadImage("the endpoint sent no answer")
+    message = completion.choices[0].message
+    found = _DATA.findall(str(message.model_dump()))
+    if not found:
+        said = message.refusal or message.content or "nothing"
+        raise BadImage(f"the answer has no image; it says {str(said)[:200]!r}")
+    usage = completion.usage
+    tokens = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
+    return Answer(base64.b64decode(found[-1]), *tokens)  # a model that thinks in images ends with the one it means
+
+
+async def ask_service(endpoint: Endpoint, sent: Sent) -> Answer:
+    """Ask a service of our own (`interleave serve`): bytes both ways."""
+    import httpx
+
+    request = sent.request
+    body: dict[str, Any] = {"prompt": request.prompt, "seed": str(request.seed), **dict(request.options)}
+    if sent.size is not None:
+        body |= {"width": str(sent.size[0]), "height": str(sent.size[1])}
+    files = [("image_file", (f"{n}.png", data, "image/png")) for n, data in enumerate(sent.images)]
+    if sent.mask is not None:
+        files.append(("mask_file", ("mask.png", png_of(sent.mask), "image/png")))
+    headers = {"Accept": "image/png", "Content-Type": "multipart/form-data"}
+    response = await endpoint.connection.post(
+        "/edit-upload", cast_to=httpx.Response, body=body, files=files, options={"headers": headers}
+    )
+    return Answer(response.content)
+
+
+CALLS: Mapping[str, Callable[[Endpoint, Sent], Awaitable[Answer]]] = {
+    "images": ask_images,
+    "chat": ask_chat,
+    "service": ask_service,
+}

@@ -1,0 +1,156 @@
+"""The `Generator` of a recipe, whatever is behind it: it pays each edit once."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from actors.generator.api import describe_api, make_api_calls, read_api_keys
+from actors.generator.config import GeneratorConfig
+from actors.generator.entries import Entry
+from actors.generator.replica import GeneratorReplica
+from actors.generator.settings import API_KINDS, check_request, entry_of, resolve
+from actors.paid.bill import Books
+from actors.paid.owner import Make, Owner
+from actors.paid.paid_call import PaidCalls
+from actors.paid.retry import CallError, RetryPolicy
+from actors.paid.service import Pooled
+from actors.pool import Pool, deploy, pool_name, replica_options
+from actors.store.store import Store
+from rollout.concurrency import all_of
+from rollout.roles import GeneratorError, Unsupported
+from rollout.types import EditRequest, ImageRef
+
+BATCHES_QUEUED = 4
+"""Full batches that a replica may hold: from a longer queue it can pick fuller batches of one image."""
+
+
+@dataclass
+class Generator:
+    """Satisfies `rollout.roles.Generator`. Picklable; one owner makes each edit once, whichever process asks."""
+
+    config: GeneratorConfig
+    store_root: str
+    owner: Owner
+    model: str
+    """Digest of the loaded model: two models never share a cached image."""
+    entry: Entry
+    """What it can do."""
+    pool: Pool | None = None
+    """None: it is asked over HTTP."""
+
+    @classmethod
+    async def start(
+        cls,
+        config: GeneratorConfig,
+        store_root: Path | str,
+        service: str = "generator",
+        ledger_folder: Path | str | None = None,
+    ) -> Generator:
+        """Start what a recipe's generator needs and return its handle once it can make images.
+
+        A pool `service` of pipelines is ready when every replica has made an image. The ledger, if there is
+        one, gets a row for each edit. Raises ValueError for a generator that cannot work.
+        """
+        config = resolve(config)
+        root = str(Path(store_root).absolute())
+        ledger = None if ledger_folder is None else str(Path(ledger_folder).absolute())
+        known = entry_of(config)
+        if known is not None and known.kind in API_KINDS:
+            make = partial(make_api_calls, config, read_api_keys(config), root, ledger)
+            return await cls._of(config, root, make, describe_api(config, known))
+        pool = await deploy(
+            pool_name(service, root),
+            partial(GeneratorReplica, config, root),
+            num_replicas=config.num_replicas,
+            bounds=(config.min_replicas or config.num_replicas, config.max_replicas) if config.max_replicas else None,
+            max_ongoing=config.max_batch_size * BATCHES_QUEUED,
+            actor_options=replica_options(config.cpus_per_replica, config.gpus_per_replica, config.num_threads),
+        )
+        return await cls._of(config, root, partial(make_calls, config, root, pool, ledger), pool.describe(), pool)
+
+    @classmethod
+    async def _of(
+        cls,
+        config: GeneratorConfig,
+        root: str,
+        make: Make,
+        describing: Coroutine[Any, Any, Any],
+        pool: Pool | None = None,
+    ) -> Generator:
+        started: list[Any] = await all_of([Owner.start(make, is_local=config.num_replicas == 0), describing])
+        owner, (model, entry) = started
+        return cls(config, root, owner, model, entry, pool)
+
+    async def edit(self, request: EditRequest) -> ImageRef:
+        """Return the new image, committed to the store. Raises `GeneratorError`, `Unsupported` before any work."""
+        return (await self.make(request))["image"]
+
+    async def make(self, request: EditRequest) -> dict[str, Any]:
+        """Return the new image under `image`, with what it took. Raises `GeneratorError` as `edit` does."""
+        self.check(request)
+        try:
+            return await self.owner.get(self._depends_on(request), request)
+        except CallError as error:
+            refuses = error.fault.kind == "unsupported"
+            raise (Unsupported if refuses else GeneratorError)(str(error)) from error
+        except FileNotFoundError as error:
+            raise GeneratorError(f"no_image: {error}") from error
+
+    def check(self, request: EditRequest) -> None:
+        """Raise `Unsupported` for what this generator cannot do."""
+        check_request(self.entry, self.config, request)
+
+    async def num_running(self) -> int:
+        """Return how many replicas are up: each has made an image, and not failed again and again since."""
+        return 1 if self.pool is None else await self.pool.num_running()
+
+    async def stats(self) -> dict[str, float]:
+        """Return the owner's counts since the run's start, keyed `generator/...`; seconds are sums."""
+        return await self.owner.stats()
+
+    def _depends_on(self, request: EditRequest) -> dict[str, Any]:
+        config, store = self.config, Store(self.store_root)
+        depends_on = {
+            "service": "generator",
+            "pipeline": config.pipeline,
+            "model": self.model,
+            "dtype": config.dtype,
+            "size": [config.height, config.width],
+            "call": dict(config.call),
+            "before": store.digest(request.image),
+            "prompt": request.prompt,
+            "seed": request.seed,
+        }
+        # What only some requests have is left out of the others' names: those keep the images they have.
+        further = {
+            "references": [store.digest(ref) for ref in request.references],
+            "mask": store.digest(request.mask),
+            "wished_size": list(request.size or ()),
+            "options": [list(option) for option in request.options],
+            "scheduler": dict(self.entry.scheduler),
+        }
+        return depends_on | {name: value for name, value in further.items() if value}
+
+
+def make_calls(
+    config: GeneratorConfig, store_root: str, pool: Pool, ledger_folder: str | None, is_continued: bool
+) -> PaidCalls:
+    """Return the paid calls of a pool; an edit whose image is gone is made again."""
+    store = Store(store_root)
+    config = resolve(config)
+    return PaidCalls(
+        store,
+        RetryPolicy(config.timeout_s, config.num_attempts),
+        Pooled(
+            pool.call,
+            config.most_replicas * config.max_batch_size * BATCHES_QUEUED,
+            counted=("queue_seconds", "run_seconds"),
+            is_revocable=True,
+        ),
+        Books("generator", ledger_folder, is_continued=is_continued),
+        is_usable=lambda answer: store.has_image(answer["image"]),
+    )

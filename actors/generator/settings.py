@@ -1,0 +1,110 @@
+"""A recipe's generator with all that its entry says filled in, and what can be wrong with it before it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from actors.generator.config import DEFAULT_BATCH_SIZE, DEFAULT_PIPELINE, GeneratorConfig
+from actors.generator.entries import REGISTRY, Entry, entry_named, entry_of_class
+from rollout.roles import Unsupported
+from rollout.types import EditRequest
+
+API_KINDS = frozenset({"images", "chat", "service"})
+"""Generators that are asked over HTTP."""
+NO_LORA = "none"
+
+
+def resolve(config: GeneratorConfig) -> GeneratorConfig:
+    """Return the settings with nothing left empty that the entry says. Raises ValueError for what cannot be loaded."""
+    if not config.name:
+        return _checked(
+            replace(
+                config,
+                pipeline=config.pipeline or DEFAULT_PIPELINE,
+                max_batch_size=config.max_batch_size or DEFAULT_BATCH_SIZE,
+            ),
+            None,
+        )
+    entry = entry_named(config.name)
+    lora = config.lora or entry.lora
+    merged = {**entry.call, **config.call}
+    resolved = replace(
+        config,
+        pipeline=config.pipeline or entry.pipeline,
+        model=config.model or entry.model,
+        lora="" if lora == NO_LORA else lora,
+        lora_weights=config.lora_weights or ("" if config.lora else entry.lora_weights),
+        max_batch_size=config.max_batch_size or entry.max_batch_size,
+        call={name: value for name, value in merged.items() if value is not None},
+        base_url=config.base_url or entry.base_url,
+        api_key_env=config.api_key_env or entry.api_key_env,
+    )
+    return _checked(resolved, entry)
+
+
+def entry_of(config: GeneratorConfig) -> Entry | None:
+    """Return what is known of a generator before it is loaded; None for a pipeline class that is not ours."""
+    entry = REGISTRY.get(config.name) if config.name else entry_of_class(config.pipeline or DEFAULT_PIPELINE)
+    if entry is None or config.name:
+        return entry
+    # Named by its class: what it can do is known, how it is to be called is the recipe's.
+    return replace(entry, name=entry.pipeline, call={}, options={}, lora="", scheduler={})
+
+
+def check_generator(config: GeneratorConfig, befores: Iterable[str | None] = ()) -> GeneratorConfig:
+    """Return the resolved settings, having loaded nothing. Raises ValueError for what cannot work.
+
+    `befores` are before-images of edits that it will be asked for (None: text-to-image).
+    """
+    resolved = resolve(config)
+    entry = entry_of(resolved)
+    if entry is not None:
+        for before in befores:
+            try:
+                entry.check(EditRequest(before, "", 0))
+            except Unsupported as error:
+                raise ValueError(f"generator: {error}") from None
+    return resolved
+
+
+def check_request(entry: Entry, config: GeneratorConfig, request: EditRequest) -> None:
+    """Raise `Unsupported` for what a generator with these settings cannot do."""
+    pinned = (config.width, config.height) if config.height else None
+    if pinned and request.size and request.size != pinned:
+        raise Unsupported(
+            f"unsupported: {entry.name} is set to {pinned[0]}x{pinned[1]} by its recipe, "
+            f"not {request.size[0]}x{request.size[1]}"
+        )
+    # The recipe's size is its own affair.
+    entry.check(replace(request, size=None) if pinned else request)
+
+
+def _checked(config: GeneratorConfig, entry: Entry | None) -> GeneratorConfig:
+    kind = entry.kind if entry else "diffusers"
+    where = f"generator {config.name or config.pipeline}"
+    if kind == "diffusers" and entry and "." not in config.pipeline and config.pipeline != entry.pipeline:
+        raise ValueError(
+            f"{where} is a {entry.pipeline}, but generator.pipeline is {config.pipeline}: leave one of them out "
+            "(generator.name='' for a pipeline that is named by its class)"
+        )
+    if kind == "service" and not (config.base_url or config.endpoints):
+        raise ValueError(f"{where}: base_url is empty; say where the service is, like http://host:8011")
+    if not config.model and kind != "service":
+        raise ValueError(f"{where}: generator.model is not set; give a folder, a hub id or a model's name")
+    has_code = kind == "custom" or bool(config.custom_pipeline)
+    if has_code and not config.trust_remote_code:
+        raise ValueError(
+            f"{where} is made by code that comes with it ({config.custom_pipeline or config.model}): read that code, "
+            "then set generator.trust_remote_code=true to run it"
+        )
+    if kind in API_KINDS:
+        _check_size(config, entry)
+        if (config.budget_calls or config.budget_usd) and config.num_replicas == 0:
+            raise ValueError(f"{where}: a budget needs one owner of the run's calls: set num_replicas to 1")
+    return config
+
+
+def _check_size(config: GeneratorConfig, entry: Entry | None) -> None:
+    if entry and config.height and (why := entry.sizes.why_not((config.width, config.height))):
+        raise ValueError(f"generator {entry.name} {why}: leave generator.height and width out, or change them")

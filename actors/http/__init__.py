@@ -1,0 +1,1 @@
+"""The service: generator and storyteller behind HTTP."""

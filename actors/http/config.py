@@ -1,0 +1,75 @@
+"""Settings of the HTTP service: where it listens, who may ask, and how much."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass
+
+from actors.paid.connections import Secret
+
+
+@dataclass(frozen=True)
+class ServiceConfig:
+    """`interleave serve`: one front for the pool, wherever its replicas are."""
+
+    host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 is open to the network and needs a key."""
+    port: int = 8011
+    """0: a free one."""
+    api_key_env: str = "INTERLEAVE_API_KEY"
+    """Environment variable with the key that clients have to send; unset: no key, on loopback alone."""
+    max_pending: int = 256
+    """Images asked for and not answered yet; the next request is told to come back later (429)."""
+    timeout_s: float = 300.0
+    """Longest that a request may take from its last byte to its answer."""
+    upload_timeout_s: float = 60.0
+    """Longest that a client may take to send a request."""
+    max_body_mib: float = 32.0
+    max_pixels: int = 16 * 1024 * 1024
+    """Of an image that is sent."""
+    max_prompt_chars: int = 16_000
+    max_images: int = 8
+    """New images of one request (OpenAI's n)."""
+    max_steps: int = 100
+    """num_inference_steps that a request may ask for."""
+
+    def __post_init__(self) -> None:
+        bounds = (self.max_pending, self.max_pixels, self.max_prompt_chars, self.max_images, self.max_steps)
+        if min(bounds) < 1 or min(self.timeout_s, self.upload_timeout_s, self.max_body_mib) <= 0:
+            raise ValueError("service: every limit has to be above 0")
+        if not 0 <= self.port < 65536:
+            raise ValueError(f"service.port is {self.port}; expected 1 to 65535, or 0 for a free one")
+
+    @property
+    def max_body_bytes(self) -> int:
+        return int(self.max_body_mib * 2**20)
+
+    @property
+    def is_loopback(self) -> bool:
+        return is_loopback(self.host)
+
+
+def read_service_key(config: ServiceConfig) -> Secret | None:
+    """Return the key that clients have to send, from the environment. Raises ValueError where one is needed."""
+    key = os.environ.get(config.api_key_env, "").strip()
+    if not key and not config.is_loopback:
+        raise ValueError(
+            f"service.host is {config.host}, open to others: set the environment variable {config.api_key_env} to "
+            "the key that clients have to send, or listen at 127.0.0.1"
+        )
+    return Secret(key) if key else None
+
+
+def is_loopback(host: str | None) -> bool:
+    """Say whether a host is this machine alone.
+
+    >>> is_loopback("localhost"), is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,39 @@
+"""The process of a local judge: vLLM's OpenAI server, which does not outlive whoever started it.
+
+Run as `python -m actors.judge.vllm_child <arguments of vllm's server>`, first of its process group. Standard input is
+a pipe whose other end the owner holds: when that closes, however the owner ended, the whole group is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from importlib.metadata import version
+
+
+def die_with_owner() -> None:
+    """Wait until standard input closes, then kill the process group."""
+    while os.read(0, 1024):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+def _adapt_to_cpu() -> None:
+    # A model class is looked at in a subprocess, for CUDA's sake; that one would lack `actors.cpu_torch`.
+    from vllm.model_executor.models import registry
+
+    registry._run_in_subprocess = lambda function: function()
+
+
+# vLLM's own children import this module again, as `__mp_main__`: they need the same torch.
+if __name__ in ("__main__", "__mp_main__") and version("torch").endswith("+cpu"):
+    _adapt_to_cpu()
+
+if __name__ == "__main__":
+    threading.Thread(target=die_with_owner, daemon=True).start()
+    from vllm.entrypoints.launchers.api_server.entry import main
+
+    sys.argv[0] = "vllm"
+    main()

@@ -1,0 +1,1 @@
+"""Paid services: each answer paid for once, tried again, shared, and on the bill."""

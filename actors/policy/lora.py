@@ -1,0 +1,131 @@
+"""LoRA: which layers get an adapter, and the plain model that the base and its adapters make together.
+
+Samplers are sent merged weights by their Hugging Face names, not adapters: what they then hold can be compared bit by
+bit with what was sent, as at every publish. An engine that merged or applied adapters itself would round in its own
+way, and could be held to a tolerance only. What saves traffic instead: tensors without an adapter are not sent, once
+their checksums show that the engine has them (`actors/sampler/publish.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from actors.config import ALL_LINEAR, LoraConfig, PolicyConfig
+
+_WRAPPER = "base_model.model."
+_BASE = ".base_layer"
+_DOWN, _UP = ".lora_A.default.weight", ".lora_B.default.weight"
+_VISION = r"(.*\.)?visual\..*"
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A tensor of the plain model, and the two matrices of its adapter if it has one; perhaps shards."""
+
+    base: torch.Tensor
+    down: torch.Tensor | None = None
+    """(rank, inputs)."""
+    up: torch.Tensor | None = None
+    """(outputs, rank)."""
+
+    @property
+    def is_adapted(self) -> bool:
+        return self.down is not None
+
+    def merged(self, scale: float) -> torch.Tensor:
+        """Return the full tensor that computes what base and adapter do together; neither is changed."""
+        if self.down is None or self.up is None:
+            return full(self.base)
+        return torch.addmm(full(self.base), full(self.up), full(self.down), alpha=scale)
+
+
+def model_settings(config: PolicyConfig) -> dict[str, Any]:
+    """Return what verl's model configuration has to be told; nothing without LoRA."""
+    lora = config.lora
+    if not lora.rank:
+        return {}
+    return {
+        "lora_rank": lora.rank,
+        "lora_alpha": lora.alpha,
+        "target_modules": ALL_LINEAR if lora.targets == [ALL_LINEAR] else list(lora.targets),
+        "exclude_modules": _VISION if config.freeze_vision else None,
+    }
+
+
+def check_layers(model: torch.nn.Module, lora: LoraConfig) -> None:
+    """Raise ValueError where a target named no layer, or one that is not linear: its merging would be wrong."""
+    from peft.tuners.lora import LoraLayer  # peft takes seconds: only where there are adapters
+
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
+    for target in lora.targets:
+        if target != ALL_LINEAR and not any(f".{name}".endswith(f".{target}") for name in layers):
+            known = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+            raise ValueError(
+                f"policy.lora.targets: no layer that is trained is called {target}; those named beside it: {known}"
+            )
+    for name, layer in layers.items():
+        if not isinstance(base := layer.get_base_layer(), torch.nn.Linear):
+            raise ValueError(
+                f"policy.lora.targets: {name.removeprefix(_WRAPPER)} is a {type(base).__name__}; "
+                "expected names of linear layers"
+            )
+
+
+def without_adapters(model: torch.nn.Module) -> AbstractContextManager[None]:
+    """Let the model compute what it did before training.
+
+    Scaled by 0 rather than switched off: peft's switch freezes the adapters meanwhile, behind FSDP2's back.
+    """
+    from peft.helpers import rescale_adapter_scale
+
+    return rescale_adapter_scale(model, 0.0)
+
+
+def plain_name(name: str) -> str:
+    """Return the name that a wrapped model's tensor has in the plain model.
+
+    >>> plain_name("base_model.model.model.visual.pos_embed.weight")
+    'model.visual.pos_embed.weight'
+    >>> plain_name("base_model.model.model.language_model.layers.0.mlp.up_proj.base_layer.weight")
+    'model.language_model.layers.0.mlp.up_proj.weight'
+    """
+    return name.removeprefix(_WRAPPER).replace(f"{_BASE}.", ".")
+
+
+def plain_weights(state: Mapping[str, torch.Tensor]) -> dict[str, Weight]:
+    """Return the plain model's tensors by name, from the state of the wrapped one."""
+    weights = {}
+    for name, tensor in state.items():
+        if name.endswith((_DOWN, _UP)):
+            continue
+        layer = name.removesuffix(f"{_BASE}.weight")
+        weights[plain_name(name)] = Weight(tensor, state.get(layer + _DOWN), state.get(layer + _UP))
+    return weights
+
+
+def merged_weights(
+    state: Mapping[str, torch.Tensor], scale: float, skipped: Collection[str] = ()
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield (name, full tensor) of the plain model; gathering is a collective, so every rank has to iterate."""
+    for name, weight in plain_weights(state).items():
+        if name not in skipped:
+            yield name, weight.merged(scale)
+
+
+def adapter_weights(state: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield (name, full tensor) of the adapters as peft's files call them; every rank has to iterate."""
+    for name, tensor in state.items():
+        if name.endswith((_DOWN, _UP)):
+            yield name.replace(".default.", "."), full(tensor)
+
+
+def full(tensor: torch.Tensor) -> torch.Tensor:
+    """Gather a sharded tensor, on the device of the ranks, wherever its shards are kept."""
+    if isinstance(tensor, torch.distributed.tensor.DTensor):
+        return tensor.to(tensor.device_mesh.device_type).full_tensor()
+    return tensor

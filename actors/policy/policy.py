@@ -1,0 +1,244 @@
+"""The policy as the training loop sees it: one object, whose ranks are somewhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+import shutil
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import ray
+from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
+
+from actors.config import LossConfig, PolicyConfig
+from actors.policy import verl_cpu
+from actors.policy.rows import MiniBatch, num_tokens, split_rows
+from actors.sampler.publish import Manifest, Origin, publish
+from actors.sampler.sampler import Samplers
+from rollout.roles import Sampler
+from rollout.types import Batch, Lesson, Row
+
+if TYPE_CHECKING:
+    from actors.policy.worker import PolicySetup
+
+_STATE = "policy.json"
+_PORTS = (20_000, 32_000)
+"""Where the ranks meet: above Ray's own ports and below those the kernel gives to anybody's outgoing connection, which
+may take one between verl's look at it and rank 0's listening."""
+_T = TypeVar("_T")
+
+
+class Policy:
+    """Satisfies `rollout.roles.Policy`. One call at a time: the ranks answer in order."""
+
+    version: int
+
+    def __init__(self, group: RayWorkerGroup, setup: PolicySetup, temperature: float):
+        self._group = group
+        self._setup = setup
+        self._temperature = temperature
+        # Two calls that reach the ranks in different orders would wait for each other's collectives for ever.
+        self._lock = threading.Lock()
+        self.version = 0
+
+    @classmethod
+    async def start(
+        cls, config: PolicyConfig, loss: LossConfig, *, store_root: Path | str, total_steps: int, temperature: float
+    ) -> Policy:
+        """Start the ranks and load the model; Ray is initialised by the caller.
+
+        `total_steps` counts updates, for the learning rate's schedule; `temperature` is what `logprobs` assumes
+        unless told otherwise.
+        """
+        root = str(Path(store_root).resolve())
+        setup, group = await asyncio.to_thread(_start_group, config, loss, root, total_steps)
+        policy = cls(group, setup, temperature)
+        await policy._call("num_parameters")
+        return policy
+
+    async def update(self, batch: Batch) -> dict[str, float]:
+        """Do the optimizer steps for one batch and return metrics keyed `policy/...`."""
+        if not batch.rows:
+            raise ValueError("an update needs at least one row")
+        self._check(batch.rows)
+        config, loss = self._setup.config, self._setup.loss
+        split = split_rows(batch.rows, loss.num_mini_batches, config.num_ranks)
+        work: list[list[MiniBatch[Row]]] = [[] for _ in range(config.num_ranks)]
+        for shares in split:
+            num_rows = sum(index is not None for share in shares for index in share)
+            for rank, share in enumerate(shares):
+                work[rank].append(MiniBatch(tuple(_pick(batch.rows, share)), num_rows))
+        metrics = (await self._call("update", work, [batch.temperature] * config.num_ranks))[0]
+        self.version += 1
+        metrics["policy/tokens"] = float(batch.num_tokens)
+        return metrics
+
+    async def fit(self, lessons: Sequence[Lesson]) -> dict[str, float]:
+        """Do one optimizer step of SFT: the mean loss over the taught tokens of all lessons."""
+        if not any(lesson.num_taught for lesson in lessons):
+            raise ValueError("SFT needs at least one lesson with an answer")
+        self._check_length(lessons)
+        num_ranks = self._setup.config.num_ranks
+        [shares] = split_rows(lessons, 1, num_ranks)
+        work = [MiniBatch(tuple(_pick(lessons, share)), len(lessons)) for share in shares]
+        metrics = (await self._call("fit", work))[0]
+        self.version += 1
+        metrics["sft/tokens"] = float(sum(lesson.num_taught for lesson in lessons))
+        return metrics
+
+    async def losses(self, lessons: Sequence[Lesson]) -> list[float]:
+        """Return, for each lesson, the negative log-likelihood of its answers (nats, summed over tokens)."""
+        if not lessons:
+            return []
+        self._check_length(lessons)
+        [shares] = split_rows(lessons, 1, self._setup.config.num_ranks)
+        answers = await self._call("losses", [_pick(lessons, share) for share in shares])
+        return _in_order(shares, answers, len(lessons))
+
+    async def logprobs(self, rows: Sequence[Row], temperature: float | None = None) -> list[list[float]]:
+        """Return, for each row, one log-probability a response token under the present weights."""
+        if not rows:
+            return []
+        self._check(rows)
+        config = self._setup.config
+        [shares] = split_rows(rows, 1, config.num_ranks)
+        temperatures = [self._temperature if temperature is None else temperature] * config.num_ranks
+        answers = await self._call("logprobs", [_pick(rows, share) for share in shares], temperatures)
+        return _in_order(shares, answers, len(rows))
+
+    async def publish(self, samplers: Sampler) -> dict[str, float]:
+        """Hand the weights to the samplers and verify it. Raises `PublishError`; returns `publish/...`."""
+        assert isinstance(samplers, Samplers), "weights can only be handed to engines"
+        return await publish(self, samplers)
+
+    async def origins(self, dtype: str) -> Mapping[str, Origin]:
+        """Return the tensors of the model below LoRA, as it was and is; without LoRA none."""
+        return (await self._call("origins", dtype))[0] if self._setup.config.lora.rank else {}
+
+    async def push_weights(
+        self, receivers: Sequence[Any], dtype: str, bucket_bytes: int, skipped: Collection[str]
+    ) -> Manifest:
+        """Send all parameters but `skipped` to engine actors and return the manifest of what was sent."""
+        return (await self._call("push_weights", list(receivers), dtype, bucket_bytes, frozenset(skipped)))[0]
+
+    async def save(self, folder: Path) -> None:
+        """Write a checkpoint to resume from: every rank's shards (with LoRA the adapters alone), optimizer, schedule
+        and random state."""
+        await self._call("save_checkpoint", str(Path(folder).resolve()), global_step=self.version)
+        state = {"version": self.version, "num_ranks": self._setup.config.num_ranks, "base": await self._base()}
+        (Path(folder) / _STATE).write_text(json.dumps(state))
+
+    async def load(self, folder: Path) -> None:
+        """Resume from a checkpoint. Raises ValueError when other ranks wrote it, or adapters of another model."""
+        state = json.loads((Path(folder) / _STATE).read_text())
+        num_ranks = self._setup.config.num_ranks
+        if state["num_ranks"] != num_ranks:
+            raise ValueError(f"{folder} was saved by {state['num_ranks']} ranks; set policy.num_ranks from {num_ranks}")
+        if state.get("base", "") != await self._base():
+            raise ValueError(
+                f"{folder} was saved with other adapters, or on another model; set policy.lora and policy.model from "
+                f"{self._setup.config.lora} and {self._setup.config.model}, whose files have to be the same"
+            )
+        await self._call("load_checkpoint", str(Path(folder).resolve()))
+        self.version = state["version"]
+
+    async def _base(self) -> str:
+        """Return a digest of what adapters belong to and a checkpoint does not hold; empty without LoRA."""
+        lora = self._setup.config.lora
+        origins = await self.origins("float32")
+        parts = {name: (origin.checksum, origin.is_trained) for name, origin in origins.items()}
+        text = json.dumps([lora.rank, lora.alpha, parts], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest() if origins else ""
+
+    async def export(self, folder: Path) -> None:
+        """Write a Hugging Face checkpoint that transformers and vLLM load as it is: with LoRA a merged one.
+
+        The adapter itself is in the folder `adapter` inside, in peft's format.
+        """
+        partial = Path(folder).with_name(Path(folder).name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        await self._call("export", str(partial.resolve()))
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+
+    async def shutdown(self) -> None:
+        """End the ranks and give their place back."""
+        for worker in self._group.workers:
+            ray.kill(worker)
+        for placement in self._group.resource_pool.pgs or []:
+            ray.util.remove_placement_group(placement)
+
+    async def _call(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+        """Run a method on all ranks, in a thread, and return their answers by rank."""
+
+        def run() -> list[Any]:
+            with self._lock:
+                return getattr(self._group, method)(*args, **kwargs)
+
+        return await asyncio.to_thread(run)
+
+    def _check(self, rows: Sequence[Row]) -> None:
+        for index, row in enumerate(rows):
+            sizes = len(row.token_ids), len(row.advantages), len(row.rollout_logprobs)
+            if not sizes[0] or len(set(sizes)) > 1:
+                raise ValueError(f"row {index} has {sizes} tokens, advantages, log-probabilities: want as many of each")
+        self._check_length(rows)
+
+    def _check_length(self, rows: Sequence[Row | Lesson]) -> None:
+        limit = self._setup.config.max_tokens_per_micro_batch
+        longest = max(num_tokens(row) for row in rows)
+        if longest > limit:
+            raise ValueError(f"a row has {longest} tokens; raise policy.max_tokens_per_micro_batch from {limit}")
+
+
+def _pick(rows: Sequence[_T], share: Sequence[int | None]) -> list[_T | None]:
+    return [None if index is None else rows[index] for index in share]
+
+
+def _in_order(shares: Sequence[Sequence[int | None]], answers: Sequence[Sequence[_T]], num_rows: int) -> list[_T]:
+    """Return what the ranks answered for their shares, by row."""
+    by_index = {
+        index: value
+        for share, answer in zip(shares, answers, strict=True)
+        for index, value in zip(share, answer, strict=True)
+    }
+    return [by_index[index] for index in range(num_rows)]
+
+
+def _start_group(
+    config: PolicyConfig, loss: LossConfig, store_root: str, total_steps: int
+) -> tuple[PolicySetup, RayWorkerGroup]:
+    from actors.policy.worker import PolicySetup, PolicyWorker  # late: it takes seconds, and most commands need none
+
+    verl_cpu.install()
+    resource = "GPU" if config.gpus_per_rank else "CPU"
+    if (total := ray.cluster_resources().get(resource, 0)) < config.num_ranks:
+        raise ValueError(f"policy.num_ranks={config.num_ranks} needs as many {resource}s, and Ray has {total:g}")
+    per_node = min(config.num_ranks, config.ranks_per_node)
+    pool = RayResourcePool(
+        [per_node] * (config.num_ranks // per_node), use_gpu=config.gpus_per_rank > 0, max_colocate_count=1
+    )
+    environment = {"TOKENIZERS_PARALLELISM": "false", "VERL_LOGGING_LEVEL": "WARNING"}
+    if config.gpus_per_rank == 0:
+        environment |= {"OMP_NUM_THREADS": str(config.num_threads), "VERL_PLATFORM": "cpu"}
+    setup = PolicySetup(config, loss, store_root, total_steps)
+    group = RayWorkerGroup(
+        pool,
+        RayClassWithInitArgs(ray.remote(PolicyWorker), setup=setup),
+        device_name="cuda" if config.gpus_per_rank else "cpu",
+        worker_env=environment,
+        master_port_range=_rendezvous_ports(),
+    )
+    return setup, group
+
+
+def _rendezvous_ports() -> list[int]:
+    """Return verl's range of ports to try, from a random one on: groups that start at once should not meet."""
+    first, end = _PORTS
+    return [random.SystemRandom().randrange(first, end - 1_000), end]

@@ -1,0 +1,301 @@
+"""One rank of the policy: verl's `TrainingWorker` (FSDP2), fed with rows instead of tensors."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from verl.single_controller.base.decorator import Dispatch, register
+from verl.utils import tensordict_utils as tu
+from verl.utils import torch_functional
+from verl.utils.metric import Metric
+from verl.workers.engine_workers import TrainingWorker
+from verl.workers.utils.padding import response_from_nested
+
+from actors.config import LossConfig, PolicyConfig
+from actors.policy import lora, verl_cpu
+from actors.policy.banned_tokens import BANNED_LOGIT, banned_tokens
+from actors.policy.export import save_adapter, save_model
+from actors.policy.loss import PolicyLoss, lesson_loss
+from actors.policy.rows import MaybeLesson, MaybeRow, MiniBatch, RowTensors
+from actors.policy.settings import engine_config, training_config
+from actors.policy.token_logprobs import token_logprobs
+from actors.sampler.publish import Manifest, Origin, origins_of, push
+from actors.store.store import Store
+from rollout.types import Lesson, Row
+
+
+@dataclass(frozen=True)
+class PolicySetup:
+    """All that a rank is built from."""
+
+    config: PolicyConfig
+    loss: LossConfig
+    store_root: str
+    total_steps: int
+
+
+class PolicyWorker(TrainingWorker):
+    """A rank. Methods registered for all ranks are collectives: the driver calls them on every rank at once."""
+
+    def __init__(self, setup: PolicySetup):
+        verl_cpu.install()
+        verl_cpu.register_engine()
+        verl_cpu.start_gloo()
+        torch_functional.logprobs_from_logits_v2 = token_logprobs
+        _be_quiet()
+        if setup.config.gpus_per_rank == 0:
+            torch.set_num_threads(setup.config.num_threads)
+        with contextlib.redirect_stdout(None):  # verl prints what it does, on every rank
+            super().__init__(training_config(setup.config, setup.total_steps))
+            self._setup = setup
+            self._has_lora = setup.config.lora.rank > 0
+            self._origins: dict[str, dict[str, Origin]] = {}
+            needs_copy = setup.loss.kl_coef > 0 and not self._has_lora
+            self._reference = self._build_reference() if needs_copy else None
+            self._policy_loss = PolicyLoss(setup.loss)
+            torch.manual_seed(setup.config.lora.seed)
+            self.reset()
+        self._ban = Ban(banned_tokens(self.model_config.hf_config))
+        for engine in filter(None, (self.engine, self._reference)):
+            engine.module.get_output_embeddings().register_forward_hook(self._ban)
+            # With LoRA all of the model is frozen, and a frozen tower has no adapters.
+            if setup.config.freeze_vision and not self._has_lora:
+                engine.module.model.visual.requires_grad_(False)
+        if self._has_lora:
+            lora.check_layers(self.engine.module, setup.config.lora)
+        tokenizer = self.model_config.tokenizer
+        self._rows = RowTensors(self.model_config.processor, Store(setup.store_root), tokenizer.pad_token_id)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def num_parameters(self) -> int:
+        """Return the size of the whole model; answers when the rank is ready."""
+        return sum(parameter.numel() for parameter in self.engine.module.parameters())
+
+    @register(dispatch_mode=Dispatch.DP_COMPUTE)
+    def update(self, batches: Sequence[MiniBatch[Row]], temperature: float) -> dict[str, float]:
+        """Do one optimizer step for each mini-batch and epoch; return metrics, equal on all ranks."""
+        started = time.monotonic()
+        loss = self._setup.loss
+        self.set_loss_fn(self._policy_loss)
+        tensors = [self._rows.build(batch.rows, temperature) for batch in batches]
+        steps = [(position, epoch) for epoch in range(loss.num_epochs) for position in range(len(batches))]
+        for data in tensors:
+            if len(steps) > 1:
+                data["old_log_probs"] = self._logprobs(self.engine, data)
+            if loss.kl_coef > 0:
+                data["ref_log_prob"] = self._reference_logprobs(data)
+        lr = self.engine.optimizer.param_groups[0]["lr"]
+        collected: list[dict[str, float]] = []
+        with self.engine.train_mode():
+            for number, (position, _) in enumerate(steps):
+                data = tensors[position].clone(recurse=False)
+                tu.assign_non_tensor(
+                    data,
+                    global_batch_size=batches[position].num_rows,
+                    calculate_entropy=loss.entropy_coef != 0 or loss.has_entropy_metric,
+                    # The parameters are on the device already, for all steps.
+                    disable_auto_offload=True,
+                    update_lr_scheduler=number == len(steps) - 1,
+                )
+                collected.append(_reduce(tu.get(self.train_batch(data), "metrics")))
+        metrics = _summarise(collected)
+        return metrics | {"policy/lr": lr, "policy/seconds": time.monotonic() - started}
+
+    @register(dispatch_mode=Dispatch.DP_COMPUTE)
+    def fit(self, batch: MiniBatch[Lesson]) -> dict[str, float]:
+        """Do one optimizer step on lessons; return metrics, equal on all ranks."""
+        started = time.monotonic()
+        self.set_loss_fn(lesson_loss)
+        data = self._rows.build_lessons(batch.rows)
+        lr = self.engine.optimizer.param_groups[0]["lr"]
+        with self._ban.lifted(), self.engine.train_mode():
+            tu.assign_non_tensor(
+                data,
+                global_batch_size=batch.num_rows,
+                calculate_entropy=False,
+                disable_auto_offload=True,
+                update_lr_scheduler=True,
+            )
+            found = _reduce(tu.get(self.train_batch(data), "metrics"))
+        return {
+            "sft/loss": found["loss"],
+            "policy/grad_norm": found["grad_norm"],
+            "policy/lr": lr,
+            "policy/seconds": time.monotonic() - started,
+        }
+
+    @register(dispatch_mode=Dispatch.DP_COMPUTE)
+    def losses(self, lessons: Sequence[MaybeLesson]) -> list[float]:
+        """Return the negative log-likelihood of each lesson's answers; 0 for a padding row."""
+        data = self._rows.build_lessons(lessons)
+        with self._ban.lifted():
+            nested = self._logprobs(self.engine, data)
+        pairs = zip(nested.unbind(), data["response_mask"].unbind(), strict=True)
+        return [-values[mask.bool()].sum().item() for values, mask in pairs]
+
+    @register(dispatch_mode=Dispatch.DP_COMPUTE)
+    def logprobs(self, rows: Sequence[MaybeRow], temperature: float) -> list[list[float]]:
+        """Return the log-probability of each response token; an empty list for a padding row."""
+        nested = self._logprobs(self.engine, self._rows.build(rows, temperature))
+        return [values.tolist() if row is not None else [] for values, row in zip(nested.unbind(), rows, strict=True)]
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def origins(self, dtype: str) -> dict[str, Origin]:
+        """Return what the model was before training, as `dtype`; on rank 0, and for LoRA alone, which leaves it so."""
+        assert self._has_lora, "without LoRA what is trained has no origin any more"
+        if dtype not in self._origins:
+            with torch.no_grad():
+                weights = lora.plain_weights(self.engine.module.state_dict())
+                trained = {name for name, weight in weights.items() if weight.is_adapted}
+                tensors = self._unfused((name, lora.full(weight.base)) for name, weight in weights.items())
+                self._origins[dtype] = origins_of(tensors, trained, dtype, is_sender=self.rank == 0)
+        return self._origins[dtype]
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def push_weights(
+        self, receivers: Sequence[Any], dtype: str, bucket_bytes: int, skipped: Collection[str]
+    ) -> Manifest:
+        """Send parameters to `receivers`, all but `skipped`; rank 0 returns what it sent, the others nothing."""
+        with torch.no_grad():
+            return push(self._weights(skipped), receivers if self.rank == 0 else None, dtype, bucket_bytes)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def export(self, folder: str) -> None:
+        """Write a Hugging Face folder, with the adapters in a folder inside; the other ranks help rank 0 to gather."""
+        config, module = self._setup.config, self.engine.module
+        with torch.no_grad():
+            state = self._on_first_rank(self._weights())
+            adapters = self._on_first_rank(lora.adapter_weights(module.state_dict())) if self._has_lora else {}
+        if self.rank == 0:
+            save_model(self.model_config.local_path, state, config.dtype, Path(folder))
+            if self._has_lora:
+                save_adapter(module.peft_config["default"], adapters, config.model, Path(folder) / "adapter")
+        torch.distributed.barrier()
+
+    def _weights(self, skipped: Collection[str] = ()) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield (name, full tensor) pairs by their Hugging Face names; every rank has to iterate to the end."""
+        if self._has_lora:
+            scale = self._setup.config.lora.scale
+            return self._unfused(lora.merged_weights(self.engine.module.state_dict(), scale, skipped))
+        assert not skipped, "without LoRA every tensor may have changed"
+        return self.engine.get_per_tensor_param()[0]
+
+    def _unfused(self, weights: Iterator[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Name experts one by one, as checkpoints do."""
+        from verl.workers.engine.fsdp.utils import unfuse_moe_params
+
+        return unfuse_moe_params(weights, self.model_config.hf_config.model_type)
+
+    def _on_first_rank(self, weights: Iterator[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Return tensors in host memory; the other ranks only iterate, since gathering is a collective."""
+        kept = {}
+        for name, tensor in weights:
+            if self.rank == 0:
+                kept[name] = tensor.detach().cpu().contiguous()
+        return kept
+
+    def _reference_logprobs(self, data: TensorDict) -> torch.Tensor:
+        """Return log-probabilities under the initial weights: a second engine's, or the model's own below LoRA."""
+        if self._reference is not None:
+            return self._logprobs(self._reference, data)
+        with lora.without_adapters(self.engine.module):
+            return self._logprobs(self.engine, data)
+
+    def _logprobs(self, engine: Any, data: TensorDict) -> torch.Tensor:
+        """Return a jagged (row, response token) tensor of log-probabilities under `engine`'s weights."""
+        data = data.clone(recurse=False)
+        config = self.engine_config
+        tu.assign_non_tensor(
+            data,
+            use_remove_padding=config.use_remove_padding,
+            use_dynamic_bsz=True,
+            max_token_len_per_gpu=config.infer_max_token_len_per_gpu,
+            use_fused_kernels=False,
+            calculate_entropy=False,
+        )
+        with engine.eval_mode():
+            output = engine.infer_batch(data)
+        return response_from_nested(output["model_output"]["log_probs"].cpu(), data["response_mask"]).float()
+
+    def _build_reference(self) -> Any:
+        """Return a second engine with the initial weights: in host memory but for the moment it is asked."""
+        from verl.workers.engine import EngineRegistry
+
+        config = engine_config(self._setup.config, is_offloaded=True)
+        config.use_remove_padding = self.engine_config.use_remove_padding
+        engine = EngineRegistry.new(
+            model_type="language_model",
+            backend="fsdp2",
+            model_config=self.model_config,
+            engine_config=config,
+            optimizer_config=self.optimizer_config,
+            checkpoint_config=self.checkpoint_config,
+        )
+        engine.initialize()
+        engine.module.requires_grad_(False)
+        return engine
+
+
+class Ban:
+    """Takes banned tokens out of a model's distribution, as the sampler does; lifted for SFT.
+
+    A hook of the output layer. What SFT teaches holds none of them, so its loss is the plain cross-entropy.
+    """
+
+    def __init__(self, tokens: list[int]):
+        self._index = torch.tensor(tokens)
+        self._is_lifted = False
+
+    def __call__(self, _: torch.nn.Module, __: Any, logits: torch.Tensor) -> torch.Tensor | None:
+        if self._is_lifted:
+            return None
+        # In place: a copy of all logits would be the largest tensor of the forward pass.
+        return logits.index_fill_(-1, self._index.to(logits.device), BANNED_LOGIT)
+
+    @contextlib.contextmanager
+    def lifted(self) -> Iterator[None]:
+        self._is_lifted = True
+        try:
+            yield
+        finally:
+            self._is_lifted = False
+
+
+def _be_quiet() -> None:
+    """Silence progress bars and advice that is meant for the authors of the libraries."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="torch.utils.checkpoint: the use_reentrant")
+
+
+def _reduce(metrics: dict[str, Any]) -> dict[str, float]:
+    """Join one optimizer step's values over micro-batches and ranks."""
+    reduced = {}
+    for name, value in metrics.items():
+        if isinstance(value, list) and isinstance(value[0], Metric):
+            reduced[name] = float(Metric.aggregate_dp(value))
+        elif isinstance(value, int | float):
+            reduced[name] = float(value)
+    return reduced
+
+
+_REPORTED = ("loss", "grad_norm", "ratio", "clip_fraction", "kl", "entropy", "reference_kl")
+
+
+def _summarise(steps: list[dict[str, float]]) -> dict[str, float]:
+    """Return metrics of an update: means over its optimizer steps, the largest gap, keyed `policy/...`."""
+    names = [name for name in (*_REPORTED, "sampler_gap_mean") if name in steps[0]]
+    metrics = {f"policy/{name}": sum(step[name] for step in steps) / len(steps) for name in names}
+    metrics["policy/sampler_gap_max"] = max(step["sampler_gap_max"] for step in steps)
+    return metrics

@@ -1,0 +1,1 @@
+"""Reward functions that are not ours, in processes of their own."""

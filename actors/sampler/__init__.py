@@ -1,0 +1,1 @@
+"""The samplers: vLLM engines, and how they get the policy's weights."""

@@ -1,0 +1,243 @@
+"""A sampler's Ray actor: vLLM in this process, requests in, responses out, weights in between."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import ray
+from PIL import Image
+
+from actors.config import SamplerConfig
+from actors.policy.banned_tokens import BANNED_LOGIT, banned_tokens
+from actors.sampler.engine_loop import EngineLoop, Generation, SamplerError, SamplerUnavailable
+from actors.sampler.engine_weights import WeightReceiver, lacking
+from actors.sampler.publish import Bucket, Manifest, Origin
+from actors.store.store import Store, load_images
+from rollout.types import ImageRef, Response, SampleRequest, SamplingParams
+
+_NUM_PROBES = 2
+_PROBE_TOKENS = 8
+_IMAGE_CACHE = 64
+
+
+class Engine:
+    """The methods of the actor. Subclasses may break one on purpose, to test what a publish notices."""
+
+    def __init__(self, config: SamplerConfig, model: str, store_root: str):
+        from transformers import AutoConfig, AutoProcessor
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Ray's own call inside is deprecated
+            is_restarted = ray.get_runtime_context().was_current_actor_reconstructed
+        # Its weights are those of the start; only the next publish may put it to work.
+        self._refusal = "this sampler was restarted and waits for the next publish" if is_restarted else ""
+        self._config = config
+        self._store = Store(store_root)
+        self._processor = AutoProcessor.from_pretrained(model)
+        self._banned = dict.fromkeys(banned_tokens(AutoConfig.from_pretrained(model)), BANNED_LOGIT)
+        self._images: OrderedDict[tuple[ImageRef | None, ...], list[Image.Image]] = OrderedDict()
+        self._probes: list[SampleRequest] = [self._synthetic_probe()]
+        self._receiver = WeightReceiver()
+        self._loop = EngineLoop(lambda: build_engine(config, model))
+
+    async def ready(self) -> None:
+        """Return when the engine is up."""
+        await asyncio.wrap_future(self._loop.ready)
+
+    async def sample(self, request: SampleRequest) -> Response:
+        """Return the response as soon as it is finished. Raises `SamplerError`; cancelling it aborts the request."""
+        if self._refusal:
+            raise SamplerUnavailable(self._refusal)
+        response = await self._sample(request)
+        if len(self._probes) <= _NUM_PROBES:
+            self._remember(request)
+        return response
+
+    async def probe(self) -> list[tuple[SampleRequest, Response]]:
+        """Answer the probe requests greedily: always the same ones, so that what a cache kept would show."""
+        probes = list(self._probes)
+        responses = await asyncio.gather(*[self._sample(request) for request in probes])
+        return list(zip(probes, responses, strict=True))
+
+    async def begin_publish(self) -> None:
+        """Stop between two steps and expect buckets."""
+        await asyncio.wrap_future(self._loop.pause())
+        self._receiver = WeightReceiver()
+
+    async def lacking(self, origins: Mapping[str, Origin]) -> set[str]:
+        """Return names of the untrained tensors that have to be sent all the same."""
+        return await self._on_model(lambda model: lacking(model, origins))
+
+    async def load_bucket(self, bucket: Bucket) -> None:
+        """Load some tensors."""
+        await self._on_model(lambda model: self._receiver.load(model, bucket))
+
+    async def finish_publish(self, version: int, manifest: Manifest) -> tuple[list[str], float]:
+        """Compare with what was sent, forget what old weights computed, and go on as `version`.
+
+        Returns what is wrong (then the engine stays paused: it must not answer with such weights) and the
+        share of tensors that could be compared in the live model.
+        """
+        problems = await self._on_model(lambda model: self._receiver.problems(model, manifest))
+        coverage = await self._on_model(lambda model: self._receiver.coverage(model, manifest))
+        if not problems:
+            await asyncio.wrap_future(self._loop.run(self.reset_caches))
+            await asyncio.wrap_future(self._loop.resume(version))
+            self._refusal = ""
+        return problems, coverage
+
+    async def current_version(self) -> int:
+        """Return the version of the weights, as stamped after the last load."""
+        return self._loop.version
+
+    async def stats(self) -> dict[str, float]:
+        """Return counts since the engine's start: seconds at work, tokens drawn."""
+        return {"seconds": self._loop.busy_s, "tokens": float(self._loop.num_tokens)}
+
+    def reset_caches(self, engine: Any) -> None:
+        """Forget keys, values and image features. Running requests start over with the tokens they have."""
+        # First, so that running requests give back what they hold in the encoder's cache.
+        if not engine.reset_prefix_cache(reset_running_requests=True):
+            raise SamplerError("vLLM did not reset its prefix cache")
+        engine.reset_encoder_cache()
+        engine.reset_mm_cache()
+
+    async def _on_model(self, function: Any) -> Any:
+        [result] = await asyncio.wrap_future(self._loop.run(lambda engine: engine.apply_model(function)))
+        return result
+
+    async def _sample(self, request: SampleRequest) -> Response:
+        prompt = await asyncio.to_thread(self._prompt, request)
+        request_id, future = self._loop.generate(prompt, self._params(request.params, request.seed))
+        try:
+            return self._response(await asyncio.wrap_future(future))
+        except asyncio.CancelledError:
+            self._loop.abort(request_id)
+            raise
+        finally:
+            if self._loop.error is not None:
+                # Ray restarts the actor; the delay lets the answers to all waiting requests get out.
+                asyncio.get_running_loop().call_later(1.0, os._exit, 1)
+
+    def _prompt(self, request: SampleRequest) -> dict[str, Any]:
+        if len(request.images) > self._config.max_images:
+            raise SamplerError(f"a prompt has {len(request.images)} images; raise sampler.max_images")
+        text = self._processor.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
+        if not request.images:
+            return {"prompt": text}
+        return {"prompt": text, "multi_modal_data": {"image": self._load(request.images)}}
+
+    def _load(self, refs: tuple[ImageRef | None, ...]) -> list[Image.Image]:
+        if refs not in self._images:
+            self._images[refs] = load_images(self._store, refs)
+            while len(self._images) > _IMAGE_CACHE:
+                self._images.popitem(last=False)
+        return self._images[refs]
+
+    def _params(self, params: SamplingParams, seed: int) -> Any:
+        from vllm import SamplingParams as VllmParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return VllmParams(
+            temperature=params.temperature,
+            max_tokens=params.max_tokens,
+            seed=seed % (1 << 63),
+            logit_bias=self._banned,
+            logprobs=0,
+            # Its text is wanted once, at the end; vLLM would look up words and log-probabilities' words at each token.
+            detokenize=False,
+            # Deltas show when the first token was drawn, and so by which weights.
+            output_kind=RequestOutputKind.DELTA,
+        )
+
+    def _response(self, generation: Generation) -> Response:
+        assert generation.version is not None, "a finished request has at least one token"
+        return Response(
+            prompt_token_ids=tuple(generation.prompt_token_ids),
+            token_ids=tuple(generation.token_ids),
+            text=self._processor.tokenizer.decode(generation.token_ids, skip_special_tokens=True),
+            logprobs=tuple(generation.logprobs),
+            policy_version=generation.version,
+            is_truncated=generation.is_truncated,
+        )
+
+    def _remember(self, request: SampleRequest) -> None:
+        probe = _greedy(request)
+        if probe not in self._probes:
+            self._probes.append(probe)
+
+    def _synthetic_probe(self) -> SampleRequest:
+        """Return a request about two gradients, so that a publish before any task is verified too."""
+        ramp = np.linspace(0, 255, 64, dtype=np.uint8)
+        field = np.stack(
+            [np.tile(ramp, (64, 1)), np.tile(ramp[:, None], (1, 64)), np.full((64, 64), 128, np.uint8)], -1
+        )
+        images = tuple(self._store.put_image(Image.fromarray(picture)) for picture in (field, 255 - field))
+        images = images[: self._config.max_images]
+        parts = [{"type": "image"}] * len(images) + [{"type": "text", "text": "What changed between the images?"}]
+        message = {"role": "user", "content": parts}
+        return _greedy(SampleRequest((message,), images, SamplingParams(), seed=0))
+
+
+def build_engine(config: SamplerConfig, model: str) -> Any:
+    """Make the in-process vLLM engine."""
+    from vllm import EngineArgs
+    from vllm.v1.core.sched import output
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    # vLLM 0.30 hands the worker no pixels for images that a cached prefix covers, and dies when the request is
+    # preempted and has to encode them after all, as at every publish in mid-flight. In-process nothing is saved by it.
+    output.strip_covered_mm_data = lambda features, *args, **kwargs: features
+    if config.gpus_per_sampler:
+        memory: dict[str, Any] = {"gpu_memory_utilization": config.gpu_memory_utilization}
+    else:
+        _adapt_vllm_to_cpu()
+        memory = {"kv_cache_memory_bytes": int(config.kv_cache_gib * (1 << 30))}
+        # A prompt that is read in pieces draws a token for each, and vLLM takes those draws back from the request's
+        # random generator in a way that only CUDA's has: on CPU the engine dies of it.
+        memory["enable_chunked_prefill"] = False
+    arguments = EngineArgs(
+        model=model,
+        dtype=config.dtype,
+        max_model_len=config.max_model_len,
+        max_num_seqs=config.max_num_seqs,
+        max_num_batched_tokens=config.max_num_batched_tokens,
+        block_size=config.block_size,
+        enforce_eager=config.enforce_eager,
+        limit_mm_per_prompt={"image": config.max_images, "video": 0},
+        # After temperature and banned tokens: the distribution that the token was drawn from.
+        logprobs_mode="processed_logprobs",
+        enable_prefix_caching=True,
+        # A step in flight while weights change would mix two versions in one token.
+        async_scheduling=False,
+        disable_log_stats=True,
+        seed=0,
+        **memory,
+    )
+    return LLMEngine.from_engine_args(arguments)
+
+
+def _adapt_vllm_to_cpu() -> None:
+    """Change two habits of vLLM that do not suit a trained model on CPU."""
+    import torch
+    from vllm.model_executor.layers import utils
+    from vllm.model_executor.models import registry
+
+    def plain(layer: torch.nn.Module, remove_weight: bool) -> None:
+        layer.cpu_linear = torch.nn.functional.linear
+
+    # Packing a linear weight frees the original, so that a later load fails half-way.
+    utils.dispatch_cpu_unquantized_gemm = plain
+    # A model class is looked at in a subprocess, for CUDA's sake; that one would lack `actors.cpu_torch`.
+    registry._run_in_subprocess = lambda function: function()
+
+
+def _greedy(request: SampleRequest) -> SampleRequest:
+    return replace(request, params=SamplingParams(temperature=0.0, max_tokens=_PROBE_TOKENS), seed=0)

@@ -1,0 +1,162 @@
+"""The samplers as everyone else sees them: one object that is a `Sampler`, whose engines are somewhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from actors.config import SamplerConfig
+from actors.sampler.engine import Engine
+from actors.sampler.engine_loop import SamplerError, SamplerUnavailable
+from rollout.types import Response, SampleRequest
+
+__all__ = ["SamplerError", "SamplerUnavailable", "Samplers"]
+
+_MAX_CONCURRENCY = 4096
+_MAX_RESTARTS = 4
+_NUM_HOMES = 4096
+_AVOID_S = 10.0
+_READY_S = 600.0
+
+
+class Samplers:
+    """Satisfies `rollout.roles.Sampler`. Picklable: every holder routes by what it has in flight itself."""
+
+    def __init__(self, engines: Sequence[Any], config: SamplerConfig):
+        self.engines = tuple(engines)
+        self.config = config
+        self._load = [0] * len(self.engines)
+        self._avoid_until = [0.0] * len(self.engines)
+        self._homes: OrderedDict[int, int] = OrderedDict()
+
+    @classmethod
+    async def start(
+        cls, config: SamplerConfig, model: str, *, store_root: Path | str, engine_class: type = Engine
+    ) -> Samplers:
+        """Start the engines with the weights of `model`, together; Ray is initialised by the caller."""
+        environment = {
+            # In-process: two processes less an engine, and every step and every load in one thread.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_LOGGING_LEVEL": "ERROR",
+            "VLLM_NO_USAGE_STATS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        if not config.gpus_per_sampler:
+            environment |= {
+                "OMP_NUM_THREADS": str(config.num_threads),
+                "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+                "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+                # The engine runs eagerly; else one small helper is compiled for 15 s at the first request.
+                "TORCH_COMPILE_DISABLE": "1",
+            }
+        actor = ray.remote(engine_class).options(
+            num_cpus=1,
+            num_gpus=config.gpus_per_sampler,
+            max_concurrency=_MAX_CONCURRENCY,
+            max_restarts=_MAX_RESTARTS,
+            runtime_env={"env_vars": environment},
+        )
+        samplers = cls([actor.remote(config, model, str(store_root)) for _ in range(config.num_samplers)], config)
+        await samplers.ready()
+        return samplers
+
+    async def sample(self, request: SampleRequest) -> Response:
+        """Return the response as soon as it is finished.
+
+        A request whose engine died is sent to another one. Raises `SamplerError` when the request is at fault,
+        `SamplerUnavailable` when no engine can answer. Cancelling it aborts the request in its engine.
+        """
+        key = zlib.crc32(repr((request.images, request.messages)).encode())
+        untried = set(range(len(self.engines)))
+        causes = []
+        while untried:
+            index = self._route(key, untried)
+            untried.remove(index)
+            try:
+                return await self._ask(index, request)
+            except (RayActorError, SamplerUnavailable) as error:
+                self._avoid_until[index] = time.monotonic() + _AVOID_S
+                self._homes.pop(key, None)
+                causes.append(f"sampler {index}: {error}")
+        raise SamplerUnavailable("no sampler can answer; " + "; ".join(causes))
+
+    async def ready(self, timeout_s: float = _READY_S) -> None:
+        """Return when all engines are up, restarted ones too. Raises `SamplerUnavailable`, `TimeoutError`."""
+        deadline = time.monotonic() + timeout_s
+        for index, engine in enumerate(self.engines):
+            while True:
+                try:
+                    await asyncio.wait_for(_ready(engine), deadline - time.monotonic())
+                    break
+                except TimeoutError as error:
+                    raise TimeoutError(
+                        f"sampler {index} is not up after {timeout_s:.0f} s; has Ray free CPUs or GPUs for it?"
+                    ) from error
+                except RayActorError as error:
+                    # A restarting actor is unavailable for a while; one that used up its restarts stays dead.
+                    if "restart" not in str(error).lower():
+                        raise SamplerUnavailable(f"sampler {index} is dead: {error}") from error
+                    await asyncio.sleep(1.0)
+
+    async def each(self, method: str, *args: Any) -> list[Any]:
+        """Call a method of all engines at once and return the answers in their order."""
+        return list(await asyncio.gather(*[getattr(engine, method).remote(*args) for engine in self.engines]))
+
+    async def stats(self) -> dict[str, float]:
+        """Return the engines' counts since their start, added up and keyed `samplers/...`."""
+        answers = await asyncio.gather(*[engine.stats.remote() for engine in self.engines], return_exceptions=True)
+        total: Counter[str] = Counter()
+        for answer in answers:
+            if isinstance(answer, dict):  # an engine that restarts just now counts from 0 again
+                total.update(answer)
+        return {f"samplers/{name}": count for name, count in total.items()}
+
+    async def shutdown(self) -> None:
+        """End the engines."""
+        for engine in self.engines:
+            ray.kill(engine, no_restart=True)
+
+    async def _ask(self, index: int, request: SampleRequest) -> Response:
+        self._load[index] += 1
+        try:
+            return await self._reply(index, request)
+        finally:
+            self._load[index] -= 1
+
+    async def _reply(self, index: int, request: SampleRequest) -> Response:
+        reference = self.engines[index].sample.remote(request)
+        try:
+            return await reference
+        except asyncio.CancelledError:
+            ray.cancel(reference)
+            raise
+
+    def _route(self, key: int, among: set[int]) -> int:
+        """Choose the least loaded engine; a prompt seen before goes where its prefix is cached, unless that is full."""
+        now = time.monotonic()
+        usable = [index for index in among if self._avoid_until[index] <= now] or sorted(among)
+        # Ties are broken by the prompt, so that many holders with nothing in flight do not all begin with engine 0.
+        best = min(usable, key=lambda index: (self._load[index], (key + index) % len(self.engines)))
+        home = self._homes.get(key)
+        if home in usable and self._load[home] - self._load[best] < self.config.max_num_seqs:
+            best = home
+        self._homes[key] = best
+        self._homes.move_to_end(key)
+        if len(self._homes) > _NUM_HOMES:
+            self._homes.popitem(last=False)
+        return best
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Samplers, (self.engines, self.config)
+
+
+async def _ready(engine: Any) -> None:
+    await engine.ready.remote()

@@ -1,0 +1,1 @@
+"""What is on disk: images and answers by content, and the ledger."""

@@ -1,0 +1,147 @@
+"""The ledger as Parquet, for pandas and `datasets`: compacted from its logs, which stay the truth.
+
+    <run>/ledger/samples.parquet    the rows of `read_ledger`; `extra` is JSON, all else as in the rows
+    <run>/ledger/calls.parquet      what was paid for (`actors/paid/bill.py`)
+
+The schema is fixed but for the names that a run chooses itself: the terms of its reward and what its bills
+count become fields of structs, since `datasets` knows no maps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.paid.bill import KIND as CALLS
+from actors.store.append_log import read_log, sync_folder
+from actors.store.ledger import SAMPLES, read_ledger
+from actors.store.limit import is_left_behind
+from actors.store.store import temporary_name
+from rollout.types import Stage
+
+Row = dict[str, Any]
+
+BATCH = 2000
+"""Rows in memory at a time, and in one row group."""
+_TEXT, _WHOLE, _REAL, _TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+_SCORES = pa.struct({"semantics": _REAL, "quality": _REAL, "reason": _TEXT, "spread": _REAL})
+
+
+def compact(folder: Path) -> dict[str, int]:
+    """Write the tables of a run's ledger; return how many rows each has. Raises ValueError where there is none.
+
+    A table appears whole, in place of the one before, or not at all.
+    """
+    if not any(folder.glob("*.log")):
+        raise ValueError(f"{folder} is no ledger: it has no logs; give the folder of a run that has started")
+    for path in folder.iterdir():
+        if is_left_behind(path.name, path.stat().st_mtime):
+            path.unlink(missing_ok=True)
+    terms = _names((row["reward"] or {}).get("terms", ()) for row in read_log(folder, SAMPLES))
+    costs = _names((*row["bill"], *row["counted"]) for row in read_log(folder, CALLS))
+    samples = _write(folder / "samples.parquet", sample_schema(terms), map(_sample, read_ledger(folder)))
+    calls = _write(folder / "calls.parquet", call_schema(costs), read_log(folder, CALLS))
+    return {"samples": samples, "calls": calls}
+
+
+def sample_schema(terms: Iterable[str]) -> pa.Schema:
+    """Return the columns of the samples' table, for a reward of these terms."""
+    return pa.schema(
+        {
+            "attempt": _WHOLE,
+            "phase": _TEXT,
+            "step": _WHOLE,
+            "task_id": _TEXT,
+            "index": _WHOLE,
+            "seed": _WHOLE,
+            "edit_seed": _WHOLE,
+            "instruction": _TEXT,
+            "prompt": _TEXT,
+            "before": _TEXT,
+            "after": _TEXT,
+            "before_digest": _TEXT,
+            "after_digest": _TEXT,
+            "is_success": _TRUTH,
+            "baseline": _SCORES,
+            "response": _TEXT,
+            "num_tokens": _WHOLE,
+            "is_truncated": _TRUTH,
+            "policy_version": _WHOLE,
+            "critique": pa.struct({"is_success": _TRUTH, "refine_prompt": _TEXT, "thought": _TEXT}),
+            "parse_error": _TEXT,
+            "image": _TEXT,
+            "scores": _SCORES,
+            "rejudged": _SCORES,
+            "extra": _TEXT,
+            "reward": pa.struct({"total": _REAL} | _numbers("terms", terms)),
+            "failure": pa.struct({"stage": _TEXT, "error": _TEXT}),
+            **_numbers("seconds", (stage.value for stage in Stage)),
+        }
+    )
+
+
+def call_schema(costs: Iterable[str]) -> pa.Schema:
+    """Return the columns of the calls' table, for bills that count these."""
+    names = list(costs)
+    texts = dict.fromkeys(("service", "key", "endpoint", "outcome"), _TEXT)
+    return pa.schema({**texts, "at": _REAL, **_numbers("bill", names), **_numbers("counted", names)})
+
+
+def _numbers(column: str, names: Iterable[str]) -> dict[str, pa.DataType]:
+    """Return a column of named numbers; none where there are no names, which Parquet cannot hold."""
+    fields = dict.fromkeys(names, _REAL)
+    return {column: pa.struct(fields)} if fields else {}
+
+
+def _names(rows: Iterable[Iterable[str]]) -> list[str]:
+    return sorted({name for row in rows for name in row})
+
+
+def _sample(row: Row) -> Row:
+    extra = row.get("extra")
+    return row | {"extra": json.dumps(extra, ensure_ascii=False) if extra else None, "reward": _real(row["reward"])}
+
+
+def _real(reward: Row | None) -> Row | None:
+    """Return a reward whose terms are floats: one may be true or false."""
+    if reward is None:
+        return None
+    return {"total": float(reward["total"]), "terms": {name: float(term) for name, term in reward["terms"].items()}}
+
+
+def _write(path: Path, schema: pa.Schema, rows: Iterator[Row]) -> int:
+    """Write a table a batch at a time; return how many rows it has."""
+    num_rows = 0
+    temporary = path.parent / temporary_name()
+    try:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            while batch := list(islice(rows, BATCH)):
+                writer.write_table(_table(batch, schema))
+                num_rows += len(batch)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return num_rows
+
+
+def _table(batch: list[Row], schema: pa.Schema) -> pa.Table:
+    try:
+        return pa.Table.from_pylist(batch, schema=schema)
+    except UnicodeEncodeError:  # half a surrogate pair, which a log can hold and Parquet cannot
+        return pa.Table.from_pylist([_encodable(row) for row in batch], schema=schema)
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _encodable(item) for key, item in value.items()}
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

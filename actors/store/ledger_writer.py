@@ -1,0 +1,55 @@
+"""The one writer of a run's ledger: an actor on the driver's node that Ray starts again when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.calls import PATIENCE_S, ask, insist
+from actors.store.append_log import AppendLog, GroupCommit
+from actors.store.ledger import SAMPLES, Ledger, LedgerRow, next_attempt
+from actors.store.store import Store
+
+_MAX_CONCURRENCY = 4096
+
+
+class LedgerWriter:
+    """Appends to a log of its own; a restarted one opens the next."""
+
+    def __init__(self, folder: str, kind: str):
+        self._commits = GroupCommit(AppendLog(Path(folder), kind))
+
+    async def append(self, rows: Sequence[LedgerRow]) -> None:
+        """Return once the rows are on disk."""
+        await self._commits.append(rows)
+
+
+class RemoteAppender:
+    """Sends rows to the writer, again when it died before it confirmed them. Picklable."""
+
+    def __init__(self, actor: Any):
+        self.actor = actor
+
+    async def append(self, rows: Sequence[LedgerRow]) -> None:
+        """Return once the rows are on disk. Raises OSError when they are not."""
+        try:
+            # A caller that is cancelled leaves the rows to be written: they tell of what was paid for.
+            await insist(lambda: asyncio.shield(ask(self.actor.append, rows)))
+        except RayActorError as error:
+            raise OSError(f"the ledger's writer did not come back within {PATIENCE_S:.0f} s: {error}") from error
+
+
+def start_ledger(folder: Path, *, store: Store | None = None) -> Ledger:
+    """Start the writer on this node and return the ledger of a new attempt. Ray must be initialized."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    make = ray.remote(LedgerWriter).options(
+        num_cpus=0, max_restarts=-1, max_concurrency=_MAX_CONCURRENCY, scheduling_strategy=here
+    )
+    folder = folder.resolve()  # actors do not share the driver's working directory
+    return Ledger(folder, RemoteAppender(make.remote(str(folder), SAMPLES)), store, next_attempt(folder))
