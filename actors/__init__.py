@@ -1,5 +1,9 @@
 """The only home of Ray, verl, vLLM, diffusers and HTTP."""
 
+from pathlib import Path
+
 from actors import cpu_torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 cpu_torch.install()

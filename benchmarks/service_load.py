@@ -39,11 +39,11 @@ from actors.cluster import ray_cluster
 from actors.config import GeneratorConfig
 from actors.generator.generator import Generator
 from actors.generator.pipeline import Pipeline
-from actors.http.config import ServiceConfig
-from actors.http.desk import Desk
-from actors.http.service import build_app
-from actors.http.serving import listening
 from actors.pool import pool_name
+from actors.web.config import ServiceConfig
+from actors.web.desk import Desk
+from actors.web.service import build_app
+from actors.web.serving import listening
 from rollout.types import EditRequest
 from tests.sleeping_pipeline import SECONDS, picture
 

@@ -14,12 +14,12 @@ from actors.cluster import ray_cluster
 from actors.config import GeneratorConfig
 from actors.generator.generator import Generator
 from actors.generator.settings import check_generator
-from actors.http.config import ServiceConfig, read_service_key
-from actors.http.desk import Desk
-from actors.http.service import build_app, guarded, openai_error
-from actors.http.serving import listening, until_stopped
-from actors.http.story_route import story_route
 from actors.store.server import attended_store
+from actors.web.config import ServiceConfig, read_service_key
+from actors.web.desk import Desk
+from actors.web.service import build_app, guarded, openai_error
+from actors.web.serving import listening, until_stopped
+from actors.web.story_route import story_route
 from rl.config import Recipe
 from rl.recipe_file import load_as
 from rl.recipe_layers import layers_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from actors.config import GeneratorConfig, JudgeConfig, SamplerConfig
-from actors.http.config import ServiceConfig
+from actors.web.config import ServiceConfig
 from rl.recipe_file import load_as
 from rollout.story import DEFAULT_TRIES
 

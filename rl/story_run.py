@@ -26,11 +26,11 @@ from actors.cluster import ray_cluster
 from actors.config import SamplerConfig
 from actors.generator.generator import Generator
 from actors.generator.settings import check_generator
-from actors.http.teller import Teller
 from actors.judge.judge import check_judge, start_judge
 from actors.sampler.sampler import Samplers
 from actors.store.server import attended_store
 from actors.store.store import Store
+from actors.web.teller import Teller
 from rewards.functions import FunctionError, load_function
 from rl.config import resolve_path
 from rl.run_start import model_path, placed_generator

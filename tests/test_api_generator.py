@@ -11,9 +11,9 @@ from PIL import Image
 
 from actors.config import GeneratorConfig
 from actors.generator.generator import Generator
-from actors.http.service import build_app
-from actors.http.serving import listening
 from actors.store.store import Store
+from actors.web.service import build_app
+from actors.web.serving import listening
 from rollout.roles import BudgetSpent, GeneratorError
 from rollout.types import EditRequest
 from tests.test_service_http import desk_of, png

@@ -14,10 +14,10 @@ from actors.config import GeneratorConfig
 from actors.generator.entries import REGISTRY, Mode
 from actors.generator.generator import Generator
 from actors.generator.pipeline import Pipeline
-from actors.http.config import ServiceConfig
-from actors.http.desk import Desk
-from actors.http.service import build_app
 from actors.store.store import Store
+from actors.web.config import ServiceConfig
+from actors.web.desk import Desk
+from actors.web.service import build_app
 from rollout.roles import GeneratorError, Unsupported
 from rollout.types import EditRequest
 from tests import tiny_pipelines

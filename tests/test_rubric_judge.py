@@ -22,6 +22,11 @@ def judge(reply, repeats=1):
     return RubricJudge(FakeAsker(reply), PROMPTS, repeats)
 
 
+def test_our_prompts_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert RubricPrompts.read(JudgeConfig()) == PROMPTS
+
+
 def test_two_questions_of_which_the_smaller_scores_count():
     it = judge(ByImage({"after": 4.0}, quality=7.0))
     assert asyncio.run(it.score(EDITED)) == Scores(4.0, 7.0, "seen | seen")

@@ -15,13 +15,13 @@ from PIL import Image
 from actors.generator.entries import REGISTRY
 from actors.generator.generator import Generator, make_calls
 from actors.generator.settings import resolve
-from actors.http.config import ServiceConfig, read_service_key
-from actors.http.desk import Desk
-from actors.http.service import build_app
 from actors.paid.connections import Secret
 from actors.paid.owner import Owner
 from actors.pool import Pool
 from actors.store.store import Store
+from actors.web.config import ServiceConfig, read_service_key
+from actors.web.desk import Desk
+from actors.web.service import build_app
 from tests.test_generator import Painter, settings
 
 KEY = Secret("the-key")

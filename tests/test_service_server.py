@@ -12,10 +12,10 @@ from PIL import Image
 from actors.config import GeneratorConfig
 from actors.generator.entries import Mode
 from actors.generator.generator import Generator
-from actors.http.service import build_app
-from actors.http.serving import listening
 from actors.paid.connections import Secret
 from actors.store.store import Store
+from actors.web.service import build_app
+from actors.web.serving import listening
 from rollout.roles import GeneratorError, Unsupported
 from rollout.types import EditRequest
 from tests.test_generator import Painter

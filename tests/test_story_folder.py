@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from actors.http.teller import Teller
 from actors.store.store import Store
+from actors.web.teller import Teller
 from rl.cli import main
 from rl.config import REPO
 from rl.story_config import load_story_recipe

@@ -15,13 +15,13 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
-from actors.http import story_route as module
-from actors.http.config import ServiceConfig
-from actors.http.service import GONE, guarded, openai_error
-from actors.http.story_route import LARGE_IMAGES, PATH, story_route
-from actors.http.teller import Teller
 from actors.paid.connections import Secret
 from actors.store.store import Store
+from actors.web import story_route as module
+from actors.web.config import ServiceConfig
+from actors.web.service import GONE, guarded, openai_error
+from actors.web.story_route import LARGE_IMAGES, PATH, story_route
+from actors.web.teller import Teller
 from rollout.story_json import SCHEMA
 from tests.fakes import FakeGenerator
 from tests.test_storyline import CAT, Script, Stumbling, accept, reject, storyline

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from actors import REPOSITORY
 from actors.config import EndpointConfig, JudgeConfig, ServerConfig
 from actors.generator.model_digest import model_digest
 from actors.judge.vllm_server import MODEL_NAME, ServerError, VllmServer
@@ -31,7 +32,6 @@ MAX_REASONING_CHARS = 2000
 PLACING_S = 120.0
 """How long Ray may take to find a node for a server, beyond the server's own start."""
 _STOP_S = 30.0
-_REPOSITORY = Path(__file__).resolve().parents[1]
 _running: list[Server] = []
 
 Verdict = TypeVar("Verdict")
@@ -173,7 +173,7 @@ def _place(make: Callable[..., VllmServer], config: ServerConfig) -> Any:
 def model_of(config: JudgeConfig) -> tuple[str, str]:
     """Return what vLLM is to load, and what cached answers are named after: content where there is a folder."""
     settings = f"{config.server.dtype} {json.dumps(config.server.args, sort_keys=True)}"
-    for folder in (Path.cwd() / config.model, _REPOSITORY / config.model):
+    for folder in (Path.cwd() / config.model, REPOSITORY / config.model):
         if config.model and folder.is_dir():
             return str(folder), f"{folder.name}@{model_digest(folder)[:16]} {settings}"
     if config.model.startswith(("/", ".", "~")) or config.model.count("/") != 1:

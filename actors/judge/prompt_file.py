@@ -6,9 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors import REPOSITORY
 from rewards.template import check_template, split_version
-
-_REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +30,10 @@ def read_prompt(path: str, *, fields: tuple[str, ...] = (), num_images: int = 0)
 
     It must hold every field once and as many image marks as stated. Raises ValueError with what is missing.
     """
-    for folder in (Path.cwd(), _REPOSITORY):
+    for folder in (Path.cwd(), REPOSITORY):
         file = folder / path
         if file.is_file():
             version, text = split_version(file.read_text(encoding="utf-8"))
             check_template(text, fields, num_images=num_images, name=str(path))
             return Prompt(file.stem, version, text)
-    raise ValueError(f"no prompt file {path} in {Path.cwd()} or {_REPOSITORY}")
+    raise ValueError(f"no prompt file {path} in {Path.cwd()} or {REPOSITORY}")

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from actors import REPOSITORY
 from actors.config import ServerConfig
 
 MODEL_NAME = "judge"
@@ -26,7 +27,6 @@ STOP_S = 5.0
 POLL_S = 0.2
 NUM_LOG_LINES = 15
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -185,7 +185,7 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _environment(config: ServerConfig) -> dict[str, str]:
-    path = os.pathsep.join(filter(None, [str(_REPOSITORY), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     environment = {"PYTHONPATH": path, "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
     if config.gpus:
         return environment

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from actors.http.config import ServiceConfig
+from actors.web.config import ServiceConfig
 
 GRACE_S = 10
 """How long requests under way may take at the end."""

@@ -24,11 +24,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from actors.http.bounds import Refused, read_json
-from actors.http.config import ServiceConfig
-from actors.http.service import Handler, answered, openai_error
-from actors.http.teller import Teller
-from actors.http.wishes import decode, image_of, text_of
+from actors.web.bounds import Refused, read_json
+from actors.web.config import ServiceConfig
+from actors.web.service import Handler, answered, openai_error
+from actors.web.teller import Teller
+from actors.web.wishes import decode, image_of, text_of
 from rollout.story import Planned, StepTold, StoryRequest, StoryTold
 from rollout.story_json import plan_as_json, step_as_json, story_as_json
 from rollout.types import ImageRef

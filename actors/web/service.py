@@ -18,10 +18,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from actors.http.bounds import Gone, Refused, admit, read_form, read_json, while_connected
-from actors.http.desk import Desk, Made
-from actors.http.wishes import Wish, wish_of_edit, wish_of_openai
 from actors.paid.connections import Secret
+from actors.web.bounds import Gone, Refused, admit, read_form, read_json, while_connected
+from actors.web.desk import Desk, Made
+from actors.web.wishes import Wish, wish_of_edit, wish_of_openai
 
 Handler = Callable[[Request], Awaitable[Response]]
 GONE = 499

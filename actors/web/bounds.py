@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from actors.http.config import ServiceConfig, is_loopback
 from actors.paid.connections import Secret
+from actors.web.config import ServiceConfig, is_loopback
 
 MAX_FIELDS = 64
 Done = TypeVar("Done")

@@ -14,10 +14,10 @@ from statistics import quantiles
 from typing import Any
 
 from actors.generator.generator import Generator
-from actors.http.bounds import Refused
-from actors.http.config import ServiceConfig
-from actors.http.wishes import Wish
 from actors.store.store import Store
+from actors.web.bounds import Refused
+from actors.web.config import ServiceConfig
+from actors.web.wishes import Wish
 from rollout.roles import BudgetSpent, GeneratorError, Unsupported
 from rollout.types import EditRequest
 

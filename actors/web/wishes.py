@@ -12,9 +12,9 @@ from PIL import Image
 
 from actors.generator.entries import Entry
 from actors.generator.image_sizes import Size
-from actors.http.bounds import Refused
-from actors.http.config import ServiceConfig
 from actors.store.safe_images import BadImage, decode_base64, flatten, mask_of, read_image
+from actors.web.bounds import Refused
+from actors.web.config import ServiceConfig
 from rollout.texts import is_unicode
 
 OPTIONS = ("negative_prompt", "guidance_scale", "num_inference_steps")
