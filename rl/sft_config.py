@@ -11,7 +11,7 @@ from rl.config import DataConfig, TrackingConfig
 _LOSS = "eval/loss"
 FIGURES = {
     Kind.CRITIC_SFT: ("eval/parse_rate", "eval/verdict_accuracy", "eval/verdict_balanced"),
-    Kind.PLANNER_SFT: ("eval/parse_rate", "eval/same_num_steps"),
+    Kind.PLANNER_SFT: ("eval/parse_rate", "eval/same_num_steps", "eval/same_instructions"),
 }
 """What greedy answers are measured by; more is better."""
 

@@ -39,6 +39,8 @@ class Answer:
     is_right: bool
     """The verdict is right, or the plan has as many steps as the record's."""
     is_truncated: bool
+    same_instructions: float = 0.0
+    """Planner: the share of the record's steps whose instruction is said word by word."""
 
 
 class SftEvaluator:
@@ -99,14 +101,15 @@ def measure(question: Conversation, response: Response) -> Answer:
     parse: Callable[[str], Critique | Plan] = parse_critique
     if isinstance(true, Plan):
         parse = partial(parse_plan, mode=Mode.GUIDANCE if question.images else Mode.NARRATIVE)
-    parse_error, is_right = "truncated" if response.is_truncated else "", False
+    parse_error, is_right, same = "truncated" if response.is_truncated else "", False, 0.0
     if not parse_error:
         try:
-            is_right = _agrees(parse(response.text), true)
+            said = parse(response.text)
+            is_right, same = _agrees(said, true), _same_instructions(said, true)
         except (CritiqueError, PlanError) as error:
             parse_error = error.kind
     is_success = true.is_success if isinstance(true, Critique) else None
-    return Answer(question.id, response.text, parse_error, is_success, is_right, response.is_truncated)
+    return Answer(question.id, response.text, parse_error, is_success, is_right, response.is_truncated, same)
 
 
 def answer_figures(answers: Sequence[Answer], kind: Kind) -> Figures:
@@ -121,7 +124,8 @@ def answer_figures(answers: Sequence[Answer], kind: Kind) -> Figures:
         figures[f"eval/format_errors/{name}"] = float(count)
     accuracy = fmean(answer.is_right for answer in answers)
     if kind is Kind.PLANNER_SFT:
-        return figures | {"eval/same_num_steps": accuracy}
+        same = fmean(answer.same_instructions for answer in answers)
+        return figures | {"eval/same_num_steps": accuracy, "eval/same_instructions": same}
     by_label = [[a.is_right for a in answers if a.is_success is label] for label in (True, False)]
     return figures | {
         "eval/verdict_accuracy": accuracy,
@@ -135,6 +139,13 @@ def _agrees(said: Critique | Plan, true: Critique | Plan) -> bool:
     assert isinstance(said, Plan)
     assert isinstance(true, Plan)
     return len(said.steps) == len(true.steps)
+
+
+def _same_instructions(said: Critique | Plan, true: Critique | Plan) -> float:
+    if not isinstance(said, Plan) or not isinstance(true, Plan):
+        return 0.0
+    pairs = zip(said.steps, true.steps, strict=False)
+    return sum(ours.instruction == theirs.instruction for ours, theirs in pairs) / len(true.steps)
 
 
 def _write(path: Path, answers: Sequence[Answer]) -> None:

@@ -142,7 +142,15 @@ def test_a_plan_is_right_when_it_parses_and_has_as_many_steps(tmp_path, store):
     assert [answer.parse_error for answer in answers] == ["", "tags", "truncated"]
     figures = answer_figures(answers, Kind.PLANNER_SFT)
     assert figures["eval/parse_rate"] == figures["eval/same_num_steps"] == pytest.approx(1 / 3)
+    assert figures["eval/same_instructions"] == pytest.approx(1 / 3)
     assert figures["eval/truncated_share"] == pytest.approx(1 / 3)
+    other = text.replace('"instruction": "', '"instruction": "not ', 1)
+    assert answer_figures([measure(question, say(other))], Kind.PLANNER_SFT) == {
+        "eval/parse_rate": 1.0,
+        "eval/truncated_share": 0.0,
+        "eval/same_num_steps": 1.0,
+        "eval/same_instructions": 1 - 1 / len(question.record.answer.steps),
+    }
 
 
 def test_verdicts_are_balanced_by_label(tmp_path, store):
