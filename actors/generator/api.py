@@ -19,7 +19,7 @@ from actors.generator.settings import entry_of, resolve
 from actors.judge.config import EndpointConfig
 from actors.paid.bill import Books, Budget
 from actors.paid.connections import Secret, connect, read_key
-from actors.paid.endpoints import Endpoints, Slot
+from actors.paid.endpoints import Endpoints, Slot, with_defaults
 from actors.paid.http_faults import fault_of_http
 from actors.paid.paid_call import PaidCalls
 from actors.paid.retry import CallError, Fault, RetryPolicy
@@ -94,14 +94,7 @@ class ImageService(Endpoints):
 def endpoints_of(config: GeneratorConfig) -> list[EndpointConfig]:
     """Return a generator's endpoints, each with model and concurrency filled in."""
     only = EndpointConfig(config.base_url, config.api_key_env, has_proxy=config.name != "service")
-    return [
-        replace(
-            endpoint,
-            model=endpoint.model or config.model,
-            max_concurrency=endpoint.max_concurrency or config.max_concurrency,
-        )
-        for endpoint in config.endpoints or [only]
-    ]
+    return with_defaults(config.endpoints or [only], model=config.model, max_concurrency=config.max_concurrency)
 
 
 def read_api_keys(config: GeneratorConfig) -> list[Secret]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from actors.config import EndpointConfig, JudgeConfig
 from actors.judge.question import TEXT, Question
 from actors.paid.bill import Books, Budget
 from actors.paid.connections import Secret, connect, read_key
-from actors.paid.endpoints import Endpoint, Endpoints, Slot
+from actors.paid.endpoints import Endpoint, Endpoints, Slot, with_defaults
 from actors.paid.http_faults import fault_of_http
 from actors.paid.owner import Owner
 from actors.paid.paid_call import PaidCalls
@@ -99,14 +99,7 @@ def endpoints_of(config: JudgeConfig) -> list[EndpointConfig]:
         usd_per_million_input_tokens=config.usd_per_million_input_tokens,
         usd_per_million_output_tokens=config.usd_per_million_output_tokens,
     )
-    return [
-        replace(
-            endpoint,
-            model=endpoint.model or config.model,
-            max_concurrency=endpoint.max_concurrency or config.max_concurrency,
-        )
-        for endpoint in config.endpoints or [only]
-    ]
+    return with_defaults(config.endpoints or [only], model=config.model, max_concurrency=config.max_concurrency)
 
 
 def read_keys(config: JudgeConfig) -> list[Secret]:

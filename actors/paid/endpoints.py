@@ -28,6 +28,14 @@ FIRST_GUESS = 2000.0
 """Tokens of a request before any was answered."""
 
 
+def with_defaults(endpoints: Sequence[EndpointConfig], *, model: str, max_concurrency: int) -> list[EndpointConfig]:
+    """Return the endpoints, each with model and concurrency filled in where it says none of its own."""
+    return [
+        replace(each, model=each.model or model, max_concurrency=each.max_concurrency or max_concurrency)
+        for each in endpoints
+    ]
+
+
 class TokenBucket:
     """At most `per_minute` in any minute, at most a second's worth of it at once; 0: no limit.
 
