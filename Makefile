@@ -4,8 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEVICE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 READY  := $(VENV)/.ready-$(DEVICE)
+# without compiled files each process compiles all it imports: tests and a run's actors alike would start seconds later
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo learning test test-fast check format
+.PHONY: setup demo learning test check format
 
 demo: $(READY)            ## train the shapes critic by GRPO and show that it got better
 	$(BIN)/interleave train recipes/shapes_grpo.yaml run_dir=runs/demo-$$(date +%Y%m%d-%H%M%S)
@@ -33,5 +35,5 @@ $(READY): setup.py requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-compile -c requirements.lock -e ".[$(DEVICE),dev]"
 	@# pip compiles on one core; files that no Python 3 can read are nobody's to mend
-	@$(PYTHON) -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
+	@$(PYTHON) -m compileall -q -j 0 $(VENV)/lib actors data evals recipes rewards rl rollout >/dev/null 2>&1 || true
 	@touch $@

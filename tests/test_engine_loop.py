@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ class FakeEngine:
     def __init__(self):
         self.requests: dict[str, list[int]] = {}
         self.aborted: list[str] = []
-        self.go = threading.Event()
+        self.go, self.at_work = threading.Event(), threading.Event()
         self.go.set()
 
     def add_request(self, request_id, prompt, params):
@@ -35,6 +36,7 @@ class FakeEngine:
         return bool(self.requests)
 
     def step(self):
+        self.at_work.set()
         assert self.go.wait(WAIT_S)
         outputs = []
         for request_id, progress in list(self.requests.items()):
@@ -152,7 +154,9 @@ def test_an_engine_that_does_not_start_says_why():
 def test_seconds_at_work_and_tokens_are_counted(engine, loop):
     engine.go.clear()
     answer = ask(loop, 3)
-    threading.Timer(0.05, engine.go.set).start()
+    assert engine.at_work.wait(WAIT_S)
+    time.sleep(0.05)
+    engine.go.set()
     answer.result(WAIT_S)
     assert loop.num_tokens == 3
     busy = loop.busy_s

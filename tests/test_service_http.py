@@ -73,9 +73,9 @@ def ask(desk, method, path, **options):
     return response
 
 
-def png(size=(8, 8), colour=(200, 0, 0)):
+def png(size=(8, 8), colour=(200, 0, 0), mode="RGB"):
     buffer = io.BytesIO()
-    Image.new("RGB", size, colour).save(buffer, format="PNG")
+    Image.new(mode, size, colour).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -178,7 +178,7 @@ HOSTILE = {
     "an empty image": ({"json": {**EDIT, "image": ""}}, 400, "an empty file"),
     "a torn image": ({"json": {**EDIT, "image": b64(png((64, 64))[:50])}}, 400, "cannot be read as one"),
     "a bomb": ({"json": {**EDIT, "image": b64(bomb())}}, 400, "more pixels than the|30000x30000"),
-    "a large image": ({"json": {**EDIT, "image": b64(png((5000, 4000)))}}, 400, "5000x4000 pixels, more than"),
+    "a large image": ({"json": {**EDIT, "image": b64(png((5000, 4000), 0, "1"))}}, 400, "5000x4000 pixels, more than"),
     "a path": ({"json": {**EDIT, "image": "/etc/passwd"}}, 400, "paths and URLs are not opened"),
     "a URL": ({"json": {**EDIT, "image": "http://169.254.169.254/latest"}}, 400, "paths and URLs are not opened"),
     "a file URL": ({"json": {**EDIT, "image": "file:///etc/passwd"}}, 400, "paths and URLs are not opened"),
