@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rl.data_commands import add_data_commands
-from rl.story_commands import add_story_commands
+from rl.story.commands import add_story_commands
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -117,9 +117,9 @@ def _add(commands: argparse._SubParsersAction, name: str, run: Callable, text: s
 
 def _train(chosen: argparse.Namespace) -> int:
     from data.errors import RecordError
-    from rl.alerts import Collapsed
     from rl.recipe_file import load_recipe
     from rl.stream import RolloutsFailed
+    from rl.tracking.alerts import Collapsed
     from rollout.roles import PublishError
 
     recipe = load_recipe(chosen.recipe, chosen.overrides)
@@ -139,14 +139,14 @@ def _train(chosen: argparse.Namespace) -> int:
 
 def _sft(chosen: argparse.Namespace) -> int:
     from data.errors import RecordError
-    from rl.alerts import Collapsed
     from rl.recipe_file import load_as
-    from rl.sft_config import SftRecipe
-    from rl.sft_lessons import LeftOut
+    from rl.sft.config import SftRecipe
+    from rl.sft.lessons import LeftOut
+    from rl.tracking.alerts import Collapsed
     from rollout.roles import PublishError
 
     recipe = load_as(SftRecipe, chosen.recipe, chosen.overrides)
-    from rl.sft_run import prepare_sft, run_sft  # late: it imports torch, Ray and verl
+    from rl.sft.run import prepare_sft, run_sft  # late: it imports torch, Ray and verl
 
     plan = prepare_sft(recipe, is_resumed=chosen.resume)
     _make_folder(recipe.run_dir)
@@ -179,8 +179,8 @@ def _learning(chosen: argparse.Namespace) -> int:
 def _rescore(chosen: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from rl.rescore import rescore
-    from rl.rescored_report import show
+    from rl.rescore.report import show
+    from rl.rescore.run import rescore
 
     result = asyncio.run(rescore(chosen.run, chosen.overrides))
     show(result, Console(highlight=False, soft_wrap=True))
@@ -188,7 +188,7 @@ def _rescore(chosen: argparse.Namespace) -> int:
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
-    from rl.inspect_page import write_page
+    from rl.inspection.page import write_page
 
     page = write_page(chosen.run, phase=chosen.phase, out=chosen.out, limit=chosen.limit, overrides=chosen.overrides)
     missing = f", {page.num_missing:,} of {page.num_images:,} images missing" if page.num_missing else ""
@@ -214,7 +214,7 @@ def _serve(chosen: argparse.Namespace) -> int:
 
 
 def _reward_test(chosen: argparse.Namespace) -> int:
-    from rl.reward_trial_report import try_rewards
+    from rl.rescore.trial_report import try_rewards
 
     return try_rewards(
         chosen.target, ledger=chosen.ledger, limit=chosen.limit, timeout_s=chosen.timeout, extra=chosen.extra

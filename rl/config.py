@@ -18,12 +18,12 @@ from actors.config import (
 from data.bad_records import OnBad
 from data.images import ImageRules, parse_prefixes
 from rewards.compose import TermConfig
-from rl.alerts import AlertConfig, check_names
+from rl.tracking.alerts import AlertConfig, check_names
 from rollout.single_step import Baseline, Regenerate
 
 REPO = Path(__file__).resolve().parent.parent
 BACKENDS = ("wandb", "tensorboard")
-"""Trackers (`rl/trackers.py`)."""
+"""Trackers (`rl/tracking/trackers.py`)."""
 
 
 @dataclass(frozen=True)

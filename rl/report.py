@@ -13,7 +13,7 @@ import jinja2
 from actors.store.ledger import LedgerRow, read_ledger
 from actors.store.store import Store, load_images
 from rl.evaluation import Change
-from rl.tracking import read_metrics
+from rl.tracking.log import read_metrics
 
 _CURVES = (
     ("reward/mean", "reward of training groups"),

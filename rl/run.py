@@ -34,13 +34,13 @@ from rl.advantages import check_names
 from rl.config import Recipe, resolve_path
 from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.evidence import idle_evidence, needed_evidence
-from rl.loop_watch import watch_loop
 from rl.provenance import sources_of
 from rl.report import table_rows, write_report
 from rl.run_start import check_run_dir, explain, model_path, placed_generator
 from rl.stream import RolloutsFailed, RolloutStream
 from rl.tasks import read_tasks
-from rl.tracking import Log
+from rl.tracking.log import Log
+from rl.tracking.loop_watch import watch_loop
 from rl.train import train
 from rollout.critic import render_messages
 from rollout.roles import BudgetSpent

@@ -24,8 +24,8 @@ from rl.config import Recipe
 from rl.recipe_file import load_as
 from rl.recipe_layers import layers_of
 from rl.run_start import placed_generator
-from rl.story_config import StoryRecipe, load_story_recipe
-from rl.story_run import prepare_story, story_stack
+from rl.story.config import StoryRecipe, load_story_recipe
+from rl.story.run import prepare_story, story_stack
 from rollout.seeds import seed_of
 
 

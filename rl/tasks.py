@@ -11,7 +11,7 @@ from data.bad_records import OnBad
 from data.sft_records import Kind, SftRecord
 from data.table import RecordTable, T, open_sft, open_tasks
 from rl.config import DataConfig, resolve_path
-from rl.sft_config import SftDataConfig
+from rl.sft.config import SftDataConfig
 from rollout.types import Task
 
 _READ_AT_ONCE = 20_000

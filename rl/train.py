@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from rl import checkpoint
-from rl.alerts import Collapsed
 from rl.batch import learnable, make_batch
 from rl.config import Recipe
 from rl.evaluation import Evaluation
 from rl.stream import RolloutStream, check_failures
-from rl.tracking import Log
+from rl.tracking.alerts import Collapsed
+from rl.tracking.log import Log
 from rollout.roles import Policy, Sampler
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from rl.alerts import NAMES, AlertConfig, Alerts, Limit, check_names
+from rl.tracking.alerts import NAMES, AlertConfig, Alerts, Limit, check_names
 
 OFF = AlertConfig(*(Limit() for _ in NAMES[:-1]), grad_norm_not_finite=False)
 

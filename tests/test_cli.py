@@ -58,7 +58,7 @@ def test_a_bad_record_that_is_met_later_is_one_line_and_another_error_is_not(com
 
     module, prepare, run, recipe = {
         "train": ("rl.run", "prepare", "run", "shapes_grpo.yaml"),
-        "sft": ("rl.sft_run", "prepare_sft", "run_sft", "shapes_critic_sft.yaml"),
+        "sft": ("rl.sft.run", "prepare_sft", "run_sft", "shapes_critic_sft.yaml"),
     }[command]
     arguments = [command, str(REPO / "recipes" / recipe), f"run_dir={tmp_path / 'run'}"]
     for error in (RecordError("marks", "2 marks", where="a.jsonl:7"), OSError(28, "No space left", "a")):

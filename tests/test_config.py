@@ -5,8 +5,8 @@ import pytest
 from rl.build_config import BuildRecipe
 from rl.config import REPO, Recipe
 from rl.recipe_file import differences, load_as, load_recipe, to_yaml
-from rl.sft_config import SftRecipe
-from rl.story_config import StoryRecipe
+from rl.sft.config import SftRecipe
+from rl.story.config import StoryRecipe
 
 FULL = REPO / "recipes" / "critic_grpo.yaml"
 

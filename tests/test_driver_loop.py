@@ -15,9 +15,9 @@ from rewards.compose import WeightedSum
 from rl import evaluation
 from rl.advantages import check_names
 from rl.config import AlgorithmConfig, EvaluationConfig, RolloutConfig, TrackingConfig
-from rl.loop_watch import LIMIT_S, LoopWatch, watch_loop
 from rl.run import train_between_evaluations
-from rl.tracking import Log, read_metrics
+from rl.tracking.log import Log, read_metrics
+from rl.tracking.loop_watch import LIMIT_S, LoopWatch, watch_loop
 from rollout.single_step import SingleStep
 from rollout.types import SamplingParams
 from tests.fakes import FakeGenerator, FakeJudge, FakePolicy, FakeSampler, make_task

@@ -12,9 +12,9 @@ from PIL import Image
 from actors.store.store import Store
 from rl.batch import learnable, make_batch
 from rl.cli import main
-from rl.inspect_choice import Shown, choose
-from rl.inspect_page import write_page
-from rl.thumbnails import Thumbnails
+from rl.inspection.choice import Shown, choose
+from rl.inspection.page import write_page
+from rl.inspection.thumbnails import Thumbnails
 from rollout.types import Evidence, Failure, Group, Response, Reward, Sample, Scores, Stage, Task
 from tests.finished_run import GROUPS, NUM_STEPS, N, add_rows, finished_run
 

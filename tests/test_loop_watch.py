@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from rl.loop_watch import LoopWatch, watch_loop
+from rl.tracking.loop_watch import LoopWatch, watch_loop
 
 pytestmark = pytest.mark.slow  # each watch first collects the garbage of all that the tests before it imported
 

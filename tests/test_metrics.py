@@ -2,7 +2,7 @@
 
 import pytest
 
-from rl.metrics import group_metrics
+from rl.tracking.metrics import group_metrics
 from rollout.types import Critique, Evidence, Failure, Group, Response, Reward, Sample, Stage
 from tests.fakes import make_task
 

@@ -12,7 +12,7 @@ from actors.store.store import Store
 from rewards.compose import WeightedSum
 from rl.evaluation import Evaluation, Evaluator, compare
 from rl.report import write_report
-from rl.tracking import Log, read_metrics
+from rl.tracking.log import Log, read_metrics
 from rollout.single_step import SingleStep
 from rollout.types import Phase, SamplingParams
 from tests.fakes import FakeJudge, FakeSampler, make_task

@@ -9,7 +9,7 @@ import pytest
 
 from rl.batch import learnable, make_batch
 from rl.cli import main
-from rl.rescore import rescore
+from rl.rescore.run import rescore
 from rollout.types import Critique, Evidence, Failure, Group, Response, Reward, Sample, Scores, Stage, Task
 from tests.finished_run import add_rows, finished_run
 

@@ -9,7 +9,7 @@ from actors.store.ledger import Ledger
 from rewards.compose import RewardError, TermConfig
 from rewards.gold import best_to_worst, gold_cases
 from rl.cli import main
-from rl.reward_trial import OWN_TERMS, functions_of, ledger_cases, try_reward
+from rl.rescore.trial import OWN_TERMS, functions_of, ledger_cases, try_reward
 from rollout.critic import CritiqueError, parse_critique
 from rollout.types import Failure, Group, GroupRequest, Reward, Sample, Stage
 

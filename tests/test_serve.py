@@ -6,7 +6,7 @@ import pytest
 
 from rl.cli import main
 from rl.serve import load_serve_recipe, load_served
-from rl.story_config import StoryRecipe
+from rl.story.config import StoryRecipe
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 

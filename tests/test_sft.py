@@ -13,13 +13,13 @@ from data.sft_records import Kind
 from data.table import open_sft
 from rl import checkpoint
 from rl.config import TrackingConfig
-from rl.metrics_file import read_metrics
-from rl.sft import teach
-from rl.sft_best import Best
-from rl.sft_config import SftDataConfig, SftEvaluationConfig, SftRecipe
-from rl.sft_evaluation import SftEvaluator
-from rl.sft_lessons import LeftOut, LessonStream, Order, conversation_of
-from rl.sft_log import SftLog
+from rl.sft.best import Best
+from rl.sft.config import SftDataConfig, SftEvaluationConfig, SftRecipe
+from rl.sft.evaluation import SftEvaluator
+from rl.sft.lessons import LeftOut, LessonStream, Order, conversation_of
+from rl.sft.log import SftLog
+from rl.sft.train import teach
+from rl.tracking.metrics_file import read_metrics
 from rollout.types import Lesson
 from tests.fakes import GOOD, PHRASINGS, FakePolicy, FakeSampler
 from tests.record_files import critic_record, write_lines
@@ -168,7 +168,7 @@ def test_by_default_the_record_is_named(tmp_path, records):
 
 
 def test_an_alert_that_the_recipe_stops_on_saves_and_stops(tmp_path, records):
-    from rl.alerts import Collapsed
+    from rl.tracking.alerts import Collapsed
 
     class Diverging(FakePolicy):
         async def fit(self, lessons):

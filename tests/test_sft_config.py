@@ -6,7 +6,7 @@ from rl.config import REPO
 from rl.recipe_file import load_as, to_yaml
 from rl.resume import forbidden_changes
 from rl.run_start import check_run_dir
-from rl.sft_config import SftRecipe
+from rl.sft.config import SftRecipe
 
 FULL = REPO / "recipes" / "critic_sft.yaml"
 

@@ -12,8 +12,8 @@ from actors.policy.lessons import LessonMaker
 from actors.store.store import Store, load_images
 from data.images import ImagePlaces
 from data.sft_records import Kind, read_sft
-from rl.sft_evaluation import answer_figures, measure
-from rl.sft_lessons import Order, conversation_of
+from rl.sft.evaluation import answer_figures, measure
+from rl.sft.lessons import Order, conversation_of
 from rollout.critic import render_messages
 from rollout.types import Scores, Task
 from tests.record_files import critic_record, planner_record, save_image

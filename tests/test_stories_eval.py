@@ -13,7 +13,7 @@ from evals.clusters import difference, share
 from evals.stories import ALONE, Arm, Bar, EvalStory, StepRow, StoryEval, read_stories
 from recipes.shapes import stories as shapes
 from recipes.shapes.world import parse
-from rl.story_eval import compared
+from rl.story.evaluation import compared
 from rollout.plan import Plan, PlanStep
 from rollout.planner import FunctionPlanner
 from rollout.roles import JudgeError
@@ -209,7 +209,7 @@ def test_things_are_spread_over_the_steps_evenly():
 
 
 def test_the_console_says_where_arms_tie(capsys):
-    from rl.story_eval import _comparisons
+    from rl.story.evaluation import _comparisons
 
     rows = [*compared([arm(ALONE, 1, False, False), arm("planner", 1, True, True)])]
     Console(width=120).print(_comparisons(rows))

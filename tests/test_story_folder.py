@@ -15,9 +15,9 @@ from actors.store.store import Store
 from actors.web.teller import Teller
 from rl.cli import main
 from rl.config import REPO
-from rl.story_config import load_story_recipe
-from rl.story_folder import StoryFolder, default_folder, made_by
-from rl.story_progress import Progress
+from rl.story.config import load_story_recipe
+from rl.story.folder import StoryFolder, default_folder, made_by
+from rl.story.progress import Progress
 from rollout.plan import Plan, PlanStep
 from rollout.story import StepTold, StoryStatus
 from tests.test_story_route import Painter
@@ -214,7 +214,7 @@ def test_the_command_writes_the_folder_and_its_exit_code_says_how_it_went(store,
     async def opened(recipe):
         yield Teller(storyline(Script(accept()), generator=generator), store)
 
-    monkeypatch.setattr("rl.story_run.open_story", opened)
+    monkeypatch.setattr("rl.story.run.open_story", opened)
     command = ["generate", "a cat", "--recipe", str(REPO / "recipes" / "shapes_story.yaml"), f"store={store.root}"]
     generator = Painter(store)
     assert main([*command, "--out", str(tmp_path / "a")]) == 0

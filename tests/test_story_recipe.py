@@ -8,9 +8,9 @@ import pytest
 from rl.cli import main
 from rl.config import REPO
 from rl.recipe_file import load_as, to_yaml
-from rl.story_bundle import write_bundle
-from rl.story_config import StoryRecipe, load_story_recipe
-from rl.story_run import prepare_story
+from rl.story.bundle import write_bundle
+from rl.story.config import StoryRecipe, load_story_recipe
+from rl.story.run import prepare_story
 
 SHAPES = REPO / "recipes" / "shapes_story.yaml"
 

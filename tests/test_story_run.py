@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from actors.sampler.sampler import Samplers
-from rl import story_run
 from rl.config import REPO
-from rl.story_config import load_story_recipe
-from rl.story_run import open_story, prepare_story, story_stack
+from rl.story import run as story_run
+from rl.story.config import load_story_recipe
+from rl.story.run import open_story, prepare_story, story_stack
 from rollout.planner import FunctionPlanner, ModelPlanner
 from rollout.types import SamplingParams
 from tests.fakes import FakeGenerator, FakeJudge

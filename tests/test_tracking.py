@@ -12,13 +12,13 @@ from rich.console import Console
 
 from actors.config import EvidenceConfig, JudgeConfig, ServerConfig
 from rl import checkpoint
-from rl.alerts import AlertConfig, Collapsed, Limit
 from rl.config import EvaluationConfig, Recipe, RewardConfig, TrackingConfig
-from rl.loop_watch import watch_loop
-from rl.metrics_file import append_metrics, drop_metrics_after
-from rl.service_metrics import idle_shares, num_devices, step_metrics, throughput
-from rl.trackers import start_trackers
-from rl.tracking import Log, read_metrics
+from rl.tracking.alerts import AlertConfig, Collapsed, Limit
+from rl.tracking.log import Log, read_metrics
+from rl.tracking.loop_watch import watch_loop
+from rl.tracking.metrics_file import append_metrics, drop_metrics_after
+from rl.tracking.service_metrics import idle_shares, num_devices, step_metrics, throughput
+from rl.tracking.trackers import start_trackers
 from tests.fakes import FakePolicy, FakeSampler
 from tests.test_train import TERMS, make_recipe, run
 
@@ -188,7 +188,7 @@ class Recorder:
 
 def test_trackers_hear_of_rows_alerts_and_the_end(tmp_path, monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr("rl.step_log.start_trackers", lambda recipe, first_step, kept: [recorder])
+    monkeypatch.setattr("rl.tracking.step_log.start_trackers", lambda recipe, first_step, kept: [recorder])
 
     async def follow() -> None:
         log = await Log.start(with_alerts(tmp_path, entropy_below=Limit(0.1, 1)), console=QUIET)

@@ -21,7 +21,7 @@ Picture = Path | str | Image.Image
 
 @dataclass(frozen=True)
 class Teller:
-    """Tells stories, many at a time. Made by `rl.story_run.open_story`."""
+    """Tells stories, many at a time. Made by `rl.story.run.open_story`."""
 
     storyline: Storyline
     store: Store

@@ -22,9 +22,9 @@ from benchmarks.chaos.roles import PaidGenerator, PublishedSampler, PublishingPo
 from benchmarks.chaos.scene import GOES_ON_S, Found, kill, newest_writer, paid_calls
 from rewards.compose import TermConfig, WeightedSum
 from rl.config import AlgorithmConfig, EvaluationConfig, Recipe, RewardConfig, RolloutConfig, TrackingConfig
-from rl.metrics_file import read_metrics
 from rl.stream import RolloutStream
-from rl.tracking import Log
+from rl.tracking.log import Log
+from rl.tracking.metrics_file import read_metrics
 from rl.train import train
 from rollout.single_step import SingleStep
 from rollout.types import Group, GroupRequest, SamplingParams

@@ -16,7 +16,7 @@ from pathlib import Path
 from rl.config import resolve_path
 from rl.recipe_file import to_yaml
 from rl.run_start import model_path, placed_generator
-from rl.story_config import BUNDLE_RECIPE, BUNDLED, StoryRecipe
+from rl.story.config import BUNDLE_RECIPE, BUNDLED, StoryRecipe
 
 _FILE_MARK = ".py:"
 

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rl.rescore import Rescored
-from rl.reward_change import printable
+from rl.rescore.change import printable
+from rl.rescore.run import Rescored
 
 _NUM_ERRORS = 5
 

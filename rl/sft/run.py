@@ -24,12 +24,12 @@ from data.bad_records import OnBad
 from data.sft_records import SftRecord
 from rl import checkpoint
 from rl.run_start import check_run_dir, explain, model_path
-from rl.sft import teach
-from rl.sft_best import Best
-from rl.sft_config import SftRecipe
-from rl.sft_evaluation import SftEvaluator
-from rl.sft_lessons import LeftOut, LessonStream, Order, conversation_of, lesson_of
-from rl.sft_log import SftLog
+from rl.sft.best import Best
+from rl.sft.config import SftRecipe
+from rl.sft.evaluation import SftEvaluator
+from rl.sft.lessons import LeftOut, LessonStream, Order, conversation_of, lesson_of
+from rl.sft.log import SftLog
+from rl.sft.train import teach
 from rl.tasks import read_sft_records
 from rollout.types import Lesson
 

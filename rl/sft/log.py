@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rl.sft_config import SftRecipe
-from rl.sft_evaluation import Figures
-from rl.step_log import StepLog
-from rl.step_table import SFT_COLUMNS
+from rl.sft.config import SftRecipe
+from rl.sft.evaluation import Figures
+from rl.tracking.step_log import StepLog
+from rl.tracking.step_table import SFT_COLUMNS
 
 
 class SftLog(StepLog[SftRecipe]):

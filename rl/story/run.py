@@ -1,6 +1,6 @@
 """Start what a story's recipe names, and tell stories with it: the Python API of `interleave generate`.
 
-    from rl.story_run import open_story
+    from rl.story.run import open_story
 
     async with open_story("recipes/shapes_story.yaml") as teller:
         story = await teller.tell("Draw a red circle at the left, then a blue square at the top.")
@@ -34,7 +34,7 @@ from actors.web.teller import Teller
 from rewards.functions import FunctionError, load_function
 from rl.config import resolve_path
 from rl.run_start import model_path, placed_generator
-from rl.story_config import CriticConfig, PlannerConfig, StoryRecipe, load_story_recipe
+from rl.story.config import CriticConfig, PlannerConfig, StoryRecipe, load_story_recipe
 from rollout.critic import render_messages
 from rollout.plan import render_request
 from rollout.planner import FunctionPlanner, ModelPlanner, Planner

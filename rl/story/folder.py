@@ -11,8 +11,8 @@ from pathlib import Path
 
 from actors.generator.settings import resolve
 from actors.store.store import Store
-from rl.story_config import StoryRecipe
-from rl.story_page import Embedded, render_story
+from rl.story.config import StoryRecipe
+from rl.story.page import Embedded, render_story
 from rollout.story import Story
 from rollout.story_json import story_as_json
 from rollout.types import ImageRef

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from rl import checkpoint
-from rl.alerts import Collapsed
-from rl.sft_best import Best
-from rl.sft_config import SftRecipe
-from rl.sft_evaluation import Figures
-from rl.sft_lessons import LessonStream
-from rl.sft_log import SftLog
+from rl.sft.best import Best
+from rl.sft.config import SftRecipe
+from rl.sft.evaluation import Figures
+from rl.sft.lessons import LessonStream
+from rl.sft.log import SftLog
+from rl.tracking.alerts import Collapsed
 from rollout.roles import Policy
 
 

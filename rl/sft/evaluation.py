@@ -13,8 +13,8 @@ from statistics import fmean
 
 from actors.sampler.sampler import SamplerError
 from data.sft_records import Kind
-from rl.sft_config import SftRecipe
-from rl.sft_lessons import Conversation
+from rl.sft.config import SftRecipe
+from rl.sft.lessons import Conversation
 from rollout.concurrency import all_of
 from rollout.critic import CritiqueError, parse_critique
 from rollout.plan import Mode, Plan, PlanError, parse_plan

@@ -16,7 +16,7 @@ from rich.table import Table
 from rewards.compose import TermConfig
 from rewards.gold import Case, gold_cases
 from rewards.traits import Traits
-from rl.reward_trial import Trial, Verdict, functions_of, ledger_cases, try_reward
+from rl.rescore.trial import Trial, Verdict, functions_of, ledger_cases, try_reward
 
 _NUM_SHOWN = 24
 """Of more samples, only the ends are shown."""

@@ -8,8 +8,8 @@ import math
 import os
 from pathlib import Path
 
-from rl.sft_config import SftRecipe
-from rl.sft_evaluation import Figures
+from rl.sft.config import SftRecipe
+from rl.sft.evaluation import Figures
 from rollout.roles import Policy
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
-from rl.reward_change import RescoredStep, printable
+from rl.rescore.change import RescoredStep, printable
 from rl.run_folder import SampleKey
 from rollout.types import Reward, Sample
 

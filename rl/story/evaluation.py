@@ -14,8 +14,8 @@ from rich.table import Table
 
 from evals.clusters import Interval, difference, share
 from evals.stories import PLANNED, Arm, Bar, EvalStory, StoryEval
-from rl.story_config import StoryRecipe
-from rl.story_run import prepare_story, story_stack
+from rl.story.config import StoryRecipe
+from rl.story.run import prepare_story, story_stack
 
 SCHEMA = "interleave.story_eval/1"
 

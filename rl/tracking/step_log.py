@@ -13,13 +13,13 @@ from typing import Any, Generic, Self, TypeVar
 
 from rich.console import Console
 
-from rl.alerts import Alerts
 from rl.config import Run
-from rl.loop_watch import LoopWatch
-from rl.metrics_file import append_metrics, drop_metrics_after
-from rl.service_metrics import step_metrics
-from rl.step_table import Column, StepTable
-from rl.trackers import Tracker, start_trackers
+from rl.tracking.alerts import Alerts
+from rl.tracking.loop_watch import LoopWatch
+from rl.tracking.metrics_file import append_metrics, drop_metrics_after
+from rl.tracking.service_metrics import step_metrics
+from rl.tracking.step_table import Column, StepTable
+from rl.tracking.trackers import Tracker, start_trackers
 from rollout.roles import BudgetSpent
 
 Stats = Callable[[], Awaitable[Mapping[str, float]]]

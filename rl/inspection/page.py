@@ -1,6 +1,6 @@
 """A run's samples as one HTML page to sort, filter and look at: `interleave inspect RUN`.
 
-The page holds the samples as JSON and draws a few at a time by `inspect_page.js`; it asks no network.
+The page holds the samples as JSON and draws a few at a time by `page.js`; it asks no network.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from actors.store.ledger import LedgerRow
 from actors.store.store import Store
 from rl.batch import has_variance
 from rl.config import Recipe, resolve_path
-from rl.inspect_choice import Shown, choose
+from rl.inspection.choice import Shown, choose
+from rl.inspection.thumbnails import Thumbnails
 from rl.run_folder import advantages_of, groups_of, phase_of, recipe_of, steps_of
-from rl.thumbnails import Thumbnails
 from rollout.types import Group, Phase
 
 DEFAULT_LIMIT = 2000
@@ -141,8 +141,8 @@ def _about(groups: Sequence[Shown], num_shown: int, num_samples: int, recipe: Re
 def _render(name: str, about: str, data: dict[str, Any]) -> str:
     folder = Path(__file__).parent
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True)
-    script = (folder / "inspect_page.js").read_text(encoding="utf-8")
-    return environment.get_template("inspect_page.html.j2").render(
+    script = (folder / "page.js").read_text(encoding="utf-8")
+    return environment.get_template("page.html.j2").render(
         name=name, about=about, data=as_script_data(data), script=script
     )
 

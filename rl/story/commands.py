@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rl.story_config import StoryRecipe, load_story_recipe
+from rl.story.config import StoryRecipe, load_story_recipe
 
 
 def add_story_commands(commands: argparse._SubParsersAction) -> None:
@@ -77,9 +77,9 @@ async def _tell(recipe: StoryRecipe, chosen: argparse.Namespace) -> int:
     from rich.console import Console
 
     from actors.store.store import Store
-    from rl.story_folder import StoryFolder, default_folder, made_by
-    from rl.story_progress import Progress
-    from rl.story_run import open_story, prepare_story  # late: they import torch and Ray
+    from rl.story.folder import StoryFolder, default_folder, made_by
+    from rl.story.progress import Progress
+    from rl.story.run import open_story, prepare_story  # late: they import torch and Ray
     from rollout.story import Planned, StepTold, StoryRequest, StoryStatus, StoryTold
 
     StoryRequest(chosen.request, tries=chosen.tries)  # a bad one is refused before anything starts
@@ -103,7 +103,7 @@ async def _tell(recipe: StoryRecipe, chosen: argparse.Namespace) -> int:
 
 
 def _export(chosen: argparse.Namespace) -> int:
-    from rl.story_bundle import write_bundle
+    from rl.story.bundle import write_bundle
 
     for line in write_bundle(load_story_recipe(chosen.recipe, chosen.overrides), chosen.out, chosen.generator):
         print(line)
@@ -119,7 +119,7 @@ def _eval_stories(chosen: argparse.Namespace) -> int:
 
     from evals.stories import Bar, read_stories
     from recipes.shapes.stories import eval_stories
-    from rl.story_eval import run_story_eval
+    from rl.story.evaluation import run_story_eval
 
     recipe = load_story_recipe(chosen.recipe, chosen.overrides)
     critics = dict(_named(text) for text in chosen.critic) or {"critic": recipe.critic.model}

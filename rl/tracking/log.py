@@ -11,13 +11,13 @@ from actors.store.store import Store
 from rl.batch import batch_metrics
 from rl.config import Recipe
 from rl.evaluation import Evaluation
-from rl.metrics import group_metrics
-from rl.metrics_file import read_metrics
-from rl.pictures import strips
-from rl.service_metrics import idle_shares, throughput
-from rl.step_log import Stats, StepLog
-from rl.step_table import RL_COLUMNS
 from rl.stream import RolloutsFailed
+from rl.tracking.metrics import group_metrics
+from rl.tracking.metrics_file import read_metrics
+from rl.tracking.pictures import strips
+from rl.tracking.service_metrics import idle_shares, throughput
+from rl.tracking.step_log import Stats, StepLog
+from rl.tracking.step_table import RL_COLUMNS
 from rollout.roles import BudgetSpent
 from rollout.types import Group, Phase
 

@@ -22,8 +22,8 @@ from rewards.traits import Traits
 from rl.advantages import check_names
 from rl.config import AlgorithmConfig, Recipe
 from rl.recipe_file import differences
-from rl.rescored_table import RescoredTable
-from rl.reward_change import GroupChanges, RescoredStep, SampleChanges
+from rl.rescore.change import GroupChanges, RescoredStep, SampleChanges
+from rl.rescore.table import RescoredTable
 from rl.run_folder import advantages_of, groups_of, recipe_of, steps_of
 from rollout.concurrency import all_of
 from rollout.types import Evidence, Failure, Group, Phase, Reward, Sample, Stage

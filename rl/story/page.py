@@ -59,7 +59,7 @@ def render_story(story: Mapping[str, Any], made_by: Mapping[str, str]) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     images = [attempt["image"] for step in story["steps"] for attempt in step["tries"] if attempt["image"]]
-    return environment.get_template("story_page.html.j2").render(
+    return environment.get_template("page.html.j2").render(
         story=story, made_by=made_by, verdicts=_VERDICTS, num_images=len(images), seconds=_seconds(story)
     )
 
