@@ -5,7 +5,8 @@
     planner + critic    ... and again by the critic's prompt, up to so many tries
 
 A step is satisfied when the judge finds that its image carries out the true instruction on the image before it
-(the arm's own): the plan is no excuse. A step that a plan lacks is not satisfied.
+(the arm's own): the plan is no excuse. A step that a plan lacks is not satisfied, nor is one that failed on the
+way; its row says of what, so that an outage is not taken for a bad agent.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rollout.concurrency import all_of
 from rollout.plan import Plan, PlanStep
 from rollout.planner import FunctionPlanner
 from rollout.roles import Judge
-from rollout.story import Story, StoryRequest
+from rollout.story import Story, StoryRequest, StoryStep
 from rollout.storyline import Critic, Storyline
 from rollout.types import ScoreRequest, Scores
 
@@ -63,6 +64,8 @@ class StepRow:
     num_tries: int
     scores: Scores | None
     """None: there is no image."""
+    error: str | None = None
+    """What failed on the way to the image: planner, generator or critic, not their judgement."""
 
 
 @dataclass(frozen=True)
@@ -146,14 +149,22 @@ class StoryEval:
 
     async def _row(self, story: EvalStory, made: Story, index: int) -> StepRow:
         if index >= len(made.steps):
-            return StepRow(story.id, index + 1, False, "missing", 0, None)
+            return StepRow(story.id, index + 1, False, "missing", 0, None, made.error)
         step = made.steps[index]
         scores = None
         if step.image is not None:
             # A judge that fails ends the evaluation: a step that nobody judged is neither right nor wrong.
             scores = await self.judge.score(ScoreRequest(step.before, step.image, story.instructions[index]))
         is_satisfied = scores is not None and self.bar.is_reached(scores)
-        return StepRow(story.id, index + 1, is_satisfied, str(step.status), len(step.tries), scores)
+        return StepRow(story.id, index + 1, is_satisfied, str(step.status), len(step.tries), scores, _error(made, step))
+
+
+def _error(made: Story, step: StoryStep) -> str | None:
+    """Return what failed in a step, if anything did; that nobody could read the critic counts."""
+    if step.image is None:
+        return made.error
+    answers = step.tries[-1].answers
+    return answers[-1].error if answers else None
 
 
 def _raw(story: EvalStory) -> FunctionPlanner:

@@ -13,7 +13,7 @@ from evals.clusters import difference, share
 from evals.stories import ALONE, Arm, Bar, EvalStory, StepRow, StoryEval, read_stories
 from recipes.shapes import stories as shapes
 from recipes.shapes.world import parse
-from rl.story.evaluation import compared
+from rl.story.evaluation import _say, compared
 from rollout.plan import Plan, PlanStep
 from rollout.planner import FunctionPlanner
 from rollout.roles import JudgeError
@@ -68,7 +68,7 @@ def test_steps_are_judged_by_the_true_instruction_on_the_arms_own_image_before()
     }
 
 
-def with_critic(*lines: str) -> Arm:
+def with_critic(*lines: str | Exception) -> Arm:
     """Tell story b with a critic that says these lines."""
     alone = StoryEval(trial().storyline, Reads(), STORIES[1:])
     return run(alone.with_critic("sft", Critic(Script(*lines), CRITIC_PROMPT, SamplingParams()), 3))
@@ -96,7 +96,24 @@ def test_steps_that_a_plan_lacks_or_nobody_could_draw_are_not_satisfied():
     def refuse(text, num_images):
         raise ValueError("no")
 
-    assert share(run(trial(refuse).planner()).by_story).value == 0.0
+    refused = run(trial(refuse).planner())
+    assert share(refused.by_story).value == 0.0
+    assert all("ValueError: no" in row.error for row in refused.rows)
+
+
+def test_what_failed_on_the_way_is_told_apart_from_what_was_done_badly():
+    trial_ = trial()
+    trial_.storyline.generator.failing = 1.0
+    told, at_work = Console(record=True, width=200), run(trial().planner())
+    _say(told, at_work, 0.0)
+    assert "error" not in told.export_text()
+    assert [row.error for row in at_work.rows] == [None] * 4  # one of them is not satisfied
+    out = run(trial_.planner())
+    _say(told, out, 0.0)
+    assert "4 of 4 steps met an error; the first, step 1 of story a: step 1 has no image: " in told.export_text()
+
+    unheard = with_critic(RuntimeError("the engine died"))
+    assert [(row.status, row.error) for row in unheard.rows] == [("unjudged", "RuntimeError: the engine died")] * 2
 
 
 def test_a_judge_that_fails_ends_the_evaluation():

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from evals.clusters import Interval, difference, share
@@ -91,6 +92,11 @@ def _say(console: Console, arm: Arm, start: float) -> None:
     console.print(
         f"{arm.name}, tries {arm.tries}: {_percent(share(arm.by_story))}  after {time.monotonic() - start:.0f} s"
     )
+    failed = [row for row in arm.rows if row.error]
+    if failed:
+        first = failed[0]
+        where = f"step {first.step} of story {first.story}: {first.error}"
+        console.print(f"[yellow]{len(failed)} of {len(arm.rows)} steps met an error[/]; the first, {escape(where)}")
 
 
 def _table(arms: Sequence[Arm]) -> Table:
