@@ -126,6 +126,19 @@ def test_an_aborted_request_is_dropped(engine: FakeEngine, loop: EngineLoop):
     assert not engine.requests
 
 
+def test_whoever_goes_away_while_the_engine_steps_takes_nobody_along(engine: FakeEngine, loop: EngineLoop):
+    engine.go.clear()
+    gone, staying = ask(loop, 1), ask(loop, 2)
+    assert engine.at_work.wait(WAIT_S)
+    assert gone.cancel()  # the step that finishes it is under way
+    never = loop.run(lambda engine: engine.aborted.append("never"))
+    assert never.cancel()
+    engine.go.set()
+    assert staying.result(WAIT_S).token_ids == [1, 2]
+    assert loop.error is None
+    assert engine.aborted == []
+
+
 def test_a_failing_command_hurts_only_its_caller(loop: EngineLoop):
     with pytest.raises(ZeroDivisionError):
         loop.run(lambda engine: 1 / 0).result(WAIT_S)

@@ -22,10 +22,12 @@ class CountingSamplers(Samplers):
         self.asked: list[str] = []
         self.failures = failures or {}
 
-    async def _reply(self, index: int, request: SampleRequest):
+    async def _ask(self, index: int, request: SampleRequest):
         engine = self.engines[index]
         self.asked.append(engine)
+        self._load[index] += 1
         await asyncio.sleep(0)
+        self._load[index] -= 1
         if engine in self.failures:
             raise self.failures[engine]
         return engine

@@ -30,14 +30,15 @@ _IMAGE_CACHE = 64
 class Engine:
     """The methods of the actor. Subclasses may break one on purpose, to test what a publish notices."""
 
-    def __init__(self, config: SamplerConfig, model: str, store_root: str):
+    def __init__(self, config: SamplerConfig, model: str, store_root: str, is_published: bool = True):
         from transformers import AutoConfig, AutoProcessor
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Ray's own call inside is deprecated
             is_restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        # Its weights are those of the start; only the next publish may put it to work.
-        self._refusal = "this sampler was restarted and waits for the next publish" if is_restarted else ""
+        # Its weights are those of the start; where others are published, only the next publish may put it to work.
+        has_old_weights = is_restarted and is_published
+        self._refusal = "this sampler was restarted and waits for the next publish" if has_old_weights else ""
         self._config = config
         self._store = Store(store_root)
         self._processor = AutoProcessor.from_pretrained(model)
@@ -128,18 +129,19 @@ class Engine:
 
     def _prompt(self, request: SampleRequest) -> dict[str, Any]:
         if len(request.images) > self._config.max_images:
-            raise SamplerError(f"a prompt has {len(request.images)} images; raise sampler.max_images")
+            raise SamplerError(f"a prompt has {len(request.images)} images; raise samplers.max_images")
         text = self._processor.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
         if not request.images:
             return {"prompt": text}
         return {"prompt": text, "multi_modal_data": {"image": self._load(request.images)}}
 
     def _load(self, refs: tuple[ImageRef | None, ...]) -> list[Image.Image]:
-        if refs not in self._images:
-            self._images[refs] = load_images(self._store, refs)
+        images = self._images.get(refs)  # several threads are here at once
+        if images is None:
+            images = self._images[refs] = load_images(self._store, refs)
             while len(self._images) > _IMAGE_CACHE:
                 self._images.popitem(last=False)
-        return self._images[refs]
+        return images
 
     def _params(self, params: SamplingParams, seed: int) -> Any:
         from vllm import SamplingParams as VllmParams

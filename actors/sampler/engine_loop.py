@@ -68,11 +68,11 @@ class EngineLoop:
                 engine.add_request(request_id, prompt, params)
             except Exception as error:
                 del self._waiting[request_id]
-                answer.set_exception(SamplerError(f"vLLM refused the request: {error}"))
+                _settle(answer, error=SamplerError(f"vLLM refused the request: {error}"))
 
         def fail(done: Future) -> None:
-            if done.exception() is not None and not answer.done():
-                answer.set_exception(done.exception())
+            if done.exception() is not None:
+                _settle(answer, error=done.exception())
 
         self.run(add).add_done_callback(fail)
         return request_id, answer
@@ -111,7 +111,7 @@ class EngineLoop:
     def _main(self) -> None:
         try:
             engine = self._build()
-            self.ready.set_result(None)
+            _settle(self.ready)
             while True:
                 is_idle = self._is_paused or not engine.has_unfinished_requests()
                 self._run_commands(engine, is_idle)
@@ -134,6 +134,8 @@ class EngineLoop:
             except queue.Empty:
                 return
             is_idle = False
+            if not result.set_running_or_notify_cancel():
+                continue
             try:
                 result.set_result(command(engine))
             except Exception as error:
@@ -156,17 +158,25 @@ class EngineLoop:
         if output.finished:
             del self._waiting[output.request_id]
             generation.is_truncated = piece.finish_reason == "length"
-            answer.set_result(generation)
+            _settle(answer, generation)
 
     def _fail_all(self) -> None:
-        if not self.ready.done():
-            self.ready.set_exception(self._dead())
+        _settle(self.ready, error=self._dead())
         for _, answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(self._dead())
+            _settle(answer, error=self._dead())
         self._waiting.clear()
         while not self._commands.empty():
-            self._commands.get()[1].set_exception(self._dead())
+            _settle(self._commands.get()[1], error=self._dead())
 
     def _dead(self) -> SamplerUnavailable:
         return SamplerUnavailable(f"the vLLM engine died: {type(self.error).__name__}: {self.error}")
+
+
+def _settle(future: Future, result: Any = None, *, error: BaseException | None = None) -> None:
+    """Hand over an answer or why there is none, unless there was one or its caller has gone: that is not our error."""
+    if future.done() or not future.set_running_or_notify_cancel():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

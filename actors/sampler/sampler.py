@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
+from actors.calls import ask
 from actors.config import SamplerConfig
 from actors.sampler.engine import Engine
 from actors.sampler.engine_loop import SamplerError, SamplerUnavailable
@@ -39,9 +40,18 @@ class Samplers:
 
     @classmethod
     async def start(
-        cls, config: SamplerConfig, model: str, *, store_root: Path | str, engine_class: type = Engine
+        cls,
+        config: SamplerConfig,
+        model: str,
+        *,
+        store_root: Path | str,
+        is_published: bool = True,
+        engine_class: type = Engine,
     ) -> Samplers:
-        """Start the engines with the weights of `model`, together; Ray is initialised by the caller."""
+        """Start the engines with the weights of `model`, together; Ray is initialised by the caller.
+
+        `is_published` says that weights will be published: an engine that had to be started again waits for them.
+        """
         environment = {
             # In-process: two processes less an engine, and every step and every load in one thread.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -64,7 +74,8 @@ class Samplers:
             max_restarts=_MAX_RESTARTS,
             runtime_env={"env_vars": environment},
         )
-        samplers = cls([actor.remote(config, model, str(store_root)) for _ in range(config.num_samplers)], config)
+        arguments = (config, model, str(store_root), is_published)
+        samplers = cls([actor.remote(*arguments) for _ in range(config.num_samplers)], config)
         await samplers.ready()
         return samplers
 
@@ -127,17 +138,9 @@ class Samplers:
     async def _ask(self, index: int, request: SampleRequest) -> Response:
         self._load[index] += 1
         try:
-            return await self._reply(index, request)
+            return await ask(self.engines[index].sample, request)
         finally:
             self._load[index] -= 1
-
-    async def _reply(self, index: int, request: SampleRequest) -> Response:
-        reference = self.engines[index].sample.remote(request)
-        try:
-            return await reference
-        except asyncio.CancelledError:
-            ray.cancel(reference)
-            raise
 
     def _route(self, key: int, among: set[int]) -> int:
         """Choose the least loaded engine; a prompt seen before goes where its prefix is cached, unless that is full."""

@@ -155,7 +155,7 @@ async def _start_judge(plan: StoryPlan, store_root: str, service: str) -> Judge 
 
 
 async def _start_sampler(config: SamplerConfig, model: str, key: str, store_root: str) -> Samplers:
-    return await Samplers.start(config, model_path(model, key), store_root=store_root)
+    return await Samplers.start(config, model_path(model, key), store_root=store_root, is_published=False)
 
 
 def _critic(sampler: Sampler, template: str, config: CriticConfig) -> Critic:
