@@ -8,40 +8,15 @@ original one was used.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from data.errors import RecordError, shown, type_error
-from data.images import ImagePlaces, ImageRules
-from data.readers import open_records
+from data.images import ImagePlaces
 from rollout.types import Scores, Task
 
 VERSION = 1
 """Of all record schemas; a record without `version` has this one."""
 MAX_SCORE = 10
-
-
-def load_tasks(path: Path, image_prefix: str = "", *, rules: ImageRules | None = None) -> list[Task]:
-    """Read a whole file of RL records, of any format that `data.readers` knows; `data.table` reads them one by one.
-
-    Relative image paths start at `image_prefix`, or where `rules` say. Raises `RecordError` at the first bad record.
-    """
-    records = open_records(path)
-    places = ImagePlaces(path.parent, rules or ImageRules(folder=Path(image_prefix) if image_prefix else None))
-    tasks: dict[str, Task] = {}
-    for record in records:
-        if record.error is not None:
-            raise record.error
-        try:
-            task = read_task(record.value, places, default_id=f"{path.stem}-{record.number}")
-            if task.id in tasks:
-                raise RecordError("duplicate_id", f"id {task.id!r} appears twice")
-        except RecordError as error:
-            raise error.at(records.where(record.number)) from None
-        tasks[task.id] = task
-    if not tasks:
-        raise RecordError("file", f"{path} holds no record")
-    return list(tasks.values())
 
 
 def read_task(record: Any, places: ImagePlaces, *, default_id: str) -> Task:

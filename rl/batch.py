@@ -17,6 +17,11 @@ def has_variance(group: Group) -> bool:
     return _differ(group.rewards)
 
 
+def is_flat(group: Group) -> bool:
+    """Whether a group's rewards are all alike; one with fewer than two was lost to failures and says nothing."""
+    return len(group.rewards) > 1 and not has_variance(group)
+
+
 def teaches(group: Group, recipe: Recipe) -> bool:
     """Whether what the recipe's estimator compares differs within a group: the totals, or one of the terms."""
     if recipe.algorithm.advantage != BY_TERM:

@@ -6,20 +6,22 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from rl.data_commands import add_data_commands
+from rl.arguments import add_command, numbers
+from rl.datasets.commands import add_data_commands
+from rl.shapes_commands import add_shapes_commands
 from rl.story.commands import add_story_commands
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; bad input ends with one line on stderr and exit code 2, a spent budget with 3."""
-    from rollout.roles import BudgetSpent
+    """Run one command; one line on stderr and code 2 for bad input, 1 for a run that stopped, 3 for a spent budget."""
+    from rollout.roles import BudgetSpent, RunStopped
 
     parser = _parser()
     chosen, left = parser.parse_known_args(arguments)
+    go_on = "; go on with the same command and --resume" if hasattr(chosen, "resume") else ""
     # Options and overrides may stand in any order.
     unknown = [argument for argument in left if "=" not in argument or argument.startswith("-")]
     if unknown or (left and not hasattr(chosen, "overrides")):
@@ -40,48 +42,56 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"interleave: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
+    except RunStopped as error:
+        print(f"interleave: the run stopped: {error}", file=sys.stderr)
+        return 1
     except BudgetSpent as error:
-        print(f"interleave: the run stopped, and all of it is saved: {error}", file=sys.stderr)
+        print(f"interleave: the run stopped, and all of it is saved: {error}{go_on}", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
-        print("interleave: interrupted; go on with the same command and --resume", file=sys.stderr)
+        print(f"interleave: interrupted{go_on}", file=sys.stderr)
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="interleave", description=__doc__)
     commands = parser.add_subparsers(title="commands", metavar="")
-    train = _add(commands, "train", _train, "train a critic by GRPO and report what it learned")
+    train = add_command(commands, "train", _train, "train a critic by GRPO and report what it learned")
     train.add_argument("recipe", type=Path, help="recipe YAML")
     train.add_argument("overrides", nargs="*", help="key=value, like rollout.n=4 reward=paper")
     train.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
-    sft = _add(commands, "sft", _sft, "cold-start a critic or a planner on records, and export its best weights")
+    sft = add_command(commands, "sft", _sft, "cold-start a critic or a planner on records, and export its best weights")
     sft.add_argument("recipe", type=Path, help="recipe YAML")
     sft.add_argument("overrides", nargs="*", help="key=value, like batch_size=32 policy.lr=1e-5")
     sft.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
-    learning = _add(commands, "learning", _learning, "train with several seeds; fail unless every one learned")
+    learning = add_command(commands, "learning", _learning, "train with several seeds; fail unless every one learned")
     learning.add_argument("recipe", type=Path, help="recipe YAML")
     learning.add_argument("overrides", nargs="*", help="key=value")
-    learning.add_argument("--seeds", type=_numbers, default=[0, 1, 2], help="default: 0,1,2")
+    learning.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="default: 0,1,2")
     learning.add_argument("--out", type=Path, help="folder of the runs; default: runs/learning-<now>")
-    rescore = _add(commands, "rescore", _rescore, "compute a run's rewards again from its ledger, without a model")
+    learning.add_argument("--resume", action="store_true", help="go on with the runs in --out")
+    rescore = add_command(
+        commands, "rescore", _rescore, "compute a run's rewards again from its ledger, without a model"
+    )
     rescore.add_argument("run", type=Path, help="the run's folder")
     rescore.add_argument("overrides", nargs="*", help="key=value, like reward=paper; none: the run's own recipe")
-    inspect = _add(commands, "inspect", _inspect, "write a page to sort and filter a run's samples with their images")
+    inspect = add_command(
+        commands, "inspect", _inspect, "write a page to sort and filter a run's samples with their images"
+    )
     inspect.add_argument("run", type=Path, help="the run's folder")
     inspect.add_argument("overrides", nargs="*", help="key=value, like store=/elsewhere for a run that was moved")
     inspect.add_argument("--phase", default="", help="train, before, during or after; default: all")
     inspect.add_argument("--out", type=Path, help="the page; default: inspect.html in the run's folder")
     inspect.add_argument("--limit", type=int, default=2000, help="most samples to show, 0: all; default: 2000")
-    ledger = _add(commands, "ledger", _ledger, "write a run's ledger as Parquet, for pandas and datasets")
+    ledger = add_command(commands, "ledger", _ledger, "write a run's ledger as Parquet, for pandas and datasets")
     ledger.add_argument("run", type=Path, help="the run's folder")
-    serve = _add(
+    serve = add_command(
         commands, "serve", _serve, "put a recipe's generator, or its whole storyteller, behind HTTP until Ctrl-C"
     )
     serve.add_argument("recipe", type=Path, help="recipe YAML or bundle; of a training recipe, its generator")
     serve.add_argument("overrides", nargs="*", help="key=value, like service.port=8012 generator.num_replicas=4")
     rewards = commands.add_parser("reward", help="rewards of your own").add_subparsers(metavar="", required=True)
-    trial = _add(rewards, "test", _reward_test, "try rewards on gold and broken samples, or on a run's ledger")
+    trial = add_command(rewards, "test", _reward_test, "try rewards on gold and broken samples, or on a run's ledger")
     trial.add_argument("target", help="FILE.py, FILE.py:function, module or module.function; all rewards of a file")
     trial.add_argument("--ledger", type=Path, metavar="RUN", help="the folder of a run whose samples to use")
     trial.add_argument("--limit", type=int, default=500, help="most samples of a ledger; default: 500")
@@ -89,74 +99,34 @@ def _parser() -> argparse.ArgumentParser:
     trial.add_argument("--extra", default="", help="""JSON of gold samples' further evidence: '{"aesthetic": 0.7}'""")
     add_story_commands(commands)
     add_data_commands(commands)
-    shapes = commands.add_parser("shapes", help="the embedded shapes world").add_subparsers(metavar="", required=True)
-    build = _add(shapes, "build", _shapes_build, "rebuild generator, data, tasks, critic and planner from a seed")
-    build.add_argument("--out", type=Path, default=Path("runs/shapes"), help="default: runs/shapes")
-    build.add_argument("--seed", type=int, default=0)
-    build.add_argument("--scale", type=float, default=1.0, help="share of all counts; 0.01 rehearses the chain")
-    build.add_argument("--rl", action="store_true", help="and train the critic by GRPO on what was built")
-    requests = _add(shapes, "requests", _shapes_requests, "write what `data build recipes/build_shapes.yaml` is asked")
-    requests.add_argument("--out", type=Path, default=Path("runs/shapes/requests"), help="default: %(default)s")
-    requests.add_argument("--seed", type=int, default=0)
-    requests.add_argument("--count", type=int, default=2800, help="default: 2800")
-    records = _add(shapes, "records", _shapes_records, "write what the critic's cold start begins with")
-    records.add_argument("--out", type=Path, default=Path("runs/shapes/critic_sft"), help="default: %(default)s")
-    records.add_argument("--seed", type=int, default=0)
-    records.add_argument("--attempts", type=int, default=8500, help="of the generator; default: 8500")
-    records.add_argument("--drawn", type=int, default=5700, help="pictures drawn instead; default: 5700")
-    headroom = _add(shapes, "headroom", _shapes_headroom, "print how much there is to learn before RL")
-    headroom.add_argument("--tasks", type=int, default=0, help="held-out tasks to use; default: all")
-    return parser
-
-
-def _add(commands: argparse._SubParsersAction, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(command=run)
+    add_shapes_commands(commands)
     return parser
 
 
 def _train(chosen: argparse.Namespace) -> int:
-    from data.errors import RecordError
     from rl.recipe_file import load_recipe
-    from rl.stream import RolloutsFailed
-    from rl.tracking.alerts import Collapsed
-    from rollout.roles import PublishError
+    from rl.run_end import run_to_end
 
     recipe = load_recipe(chosen.recipe, chosen.overrides)
     from rl.run import prepare, run  # late: it imports torch, Ray and verl, and a wrong recipe should fail at once
 
     plan = prepare(recipe, is_resumed=chosen.resume)
     _make_folder(recipe.run_dir)
-    try:
-        asyncio.run(run(plan))
-    except (RolloutsFailed, PublishError, Collapsed, RecordError) as error:
-        print(f"interleave: the run stopped: {error}", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        raise RuntimeError("the run broke") from error  # not the user's input any more: with its traceback
+    run_to_end(run(plan))
     return 0
 
 
 def _sft(chosen: argparse.Namespace) -> int:
-    from data.errors import RecordError
     from rl.recipe_file import load_as
+    from rl.run_end import run_to_end
     from rl.sft.config import SftRecipe
-    from rl.sft.lessons import LeftOut
-    from rl.tracking.alerts import Collapsed
-    from rollout.roles import PublishError
 
     recipe = load_as(SftRecipe, chosen.recipe, chosen.overrides)
     from rl.sft.run import prepare_sft, run_sft  # late: it imports torch, Ray and verl
 
     plan = prepare_sft(recipe, is_resumed=chosen.resume)
     _make_folder(recipe.run_dir)
-    try:
-        asyncio.run(run_sft(plan))
-    except (PublishError, Collapsed, LeftOut, RecordError) as error:
-        print(f"interleave: the run stopped: {error}", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        raise RuntimeError("the run broke") from error  # not the user's input any more: with its traceback
+    run_to_end(run_sft(plan))
     return 0
 
 
@@ -165,15 +135,17 @@ def _make_folder(path: str) -> None:
     Path(path).mkdir(parents=True, exist_ok=True)
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
-
-
 def _learning(chosen: argparse.Namespace) -> int:
     from rl.learning import learn
 
+    if chosen.resume and not chosen.out:
+        raise ValueError("--resume needs the folder of the runs to go on with: --out FOLDER")
     folder = chosen.out or Path("runs") / f"learning-{datetime.now():%Y%m%d-%H%M%S}"
-    return learn(chosen.recipe, chosen.overrides, chosen.seeds, folder)
+    try:
+        return learn(chosen.recipe, chosen.overrides, chosen.seeds, folder, is_resumed=chosen.resume)
+    except KeyboardInterrupt:
+        print(f"interleave: interrupted; go on with the same command, --out {folder} and --resume", file=sys.stderr)
+        return 130
 
 
 def _rescore(chosen: argparse.Namespace) -> int:
@@ -219,36 +191,6 @@ def _reward_test(chosen: argparse.Namespace) -> int:
     return try_rewards(
         chosen.target, ledger=chosen.ledger, limit=chosen.limit, timeout_s=chosen.timeout, extra=chosen.extra
     )
-
-
-def _shapes_build(chosen: argparse.Namespace) -> int:
-    from recipes.shapes.build import build
-
-    build(chosen.out, chosen.seed, chosen.scale, has_rl=chosen.rl)
-    return 0
-
-
-def _shapes_requests(chosen: argparse.Namespace) -> int:
-    from recipes.shapes.requests import write_requests
-
-    print(write_requests(chosen.out, chosen.seed, chosen.count))
-    return 0
-
-
-def _shapes_records(chosen: argparse.Namespace) -> int:
-    from recipes.shapes.sft_records import make_records
-
-    counts = make_records(chosen.out, chosen.seed, num_attempts=chosen.attempts, num_drawn=chosen.drawn)
-    for split, count in counts.items():
-        print(f"{split:8} {count:>8,} records  {chosen.out / split}.jsonl")
-    return 0
-
-
-def _shapes_headroom(chosen: argparse.Namespace) -> int:
-    from recipes.shapes.headroom import headroom
-
-    headroom(num_tasks=chosen.tasks)
-    return 0
 
 
 if __name__ == "__main__":

@@ -217,6 +217,7 @@ class Recipe:
 
     name: str = "???"
     run_dir: str = "runs/${name}"
+    """All that explains a run, checkpoints and export too: driver and policy ranks have to see the same folder."""
     store: str = "runs/store"
     """Images and paid-for answers, shared by runs."""
     store_is_shared: bool = True

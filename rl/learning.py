@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +9,8 @@ from rich.table import Table
 
 from rl.evaluation import Change
 from rl.recipe_file import load_recipe
+from rl.run_end import run_to_end
+from rollout.roles import RunStopped
 
 # Smallest change, smallest lower end of the interval, for each figure.
 _BARS: dict[str, tuple[float, float]] = {
@@ -31,8 +32,11 @@ def missed_bars(changes: dict[str, Change]) -> list[str]:
     return missed
 
 
-def learn(recipe: Path, overrides: list[str], seeds: list[int], folder: Path) -> int:
-    """Run every seed in a folder of its own, print one table; return 0 when all meet every bar, else 1."""
+def learn(recipe: Path, overrides: list[str], seeds: list[int], folder: Path, *, is_resumed: bool = False) -> int:
+    """Run every seed in a folder of its own, print one table; return 0 when all meet every bar, else 1.
+
+    A seed whose run stops misses them, and the others are run all the same. Resumed, begun runs go on.
+    """
     from rl.run import prepare, run  # late: it imports Ray and verl, which the bars themselves do not need
 
     console = Console(highlight=False, soft_wrap=True)
@@ -40,13 +44,23 @@ def learn(recipe: Path, overrides: list[str], seeds: list[int], folder: Path) ->
     for column in ("seed", *_BARS, "holds"):
         table.add_column(column)
     missed: list[str] = []
-    for seed in seeds:
-        chosen = load_recipe(recipe, [*overrides, f"seed={seed}", f"run_dir={folder}/seed{seed}"])
-        outcome = asyncio.run(run(prepare(chosen), console=console))
-        failures = missed_bars(outcome.changes)
-        missed += [f"seed {seed}: {failure}" for failure in failures]
-        table.add_row(str(seed), *(_cell(outcome.changes[name]) for name in _BARS), "no" if failures else "yes")
-    console.print(table)
+    try:
+        for seed in seeds:
+            run_dir = folder / f"seed{seed}"
+            chosen = load_recipe(recipe, [*overrides, f"seed={seed}", f"run_dir={run_dir}"])
+            plan = prepare(chosen, is_resumed=is_resumed and (run_dir / "recipe.yaml").exists())
+            try:
+                changes = run_to_end(run(plan, console=console)).changes
+            except RunStopped as error:
+                missed.append(f"seed {seed}: the run stopped: {error}")
+                table.add_row(str(seed), *("" for _ in _BARS), "no")
+                continue
+            failures = missed_bars(changes)
+            missed += [f"seed {seed}: {failure}" for failure in failures]
+            table.add_row(str(seed), *(_cell(changes[name]) for name in _BARS), "no" if failures else "yes")
+    finally:  # what ends it early, a spent budget say, leaves the seeds before
+        if table.row_count:
+            console.print(table)
     for line in missed:
         console.print(f"[red]{line}[/]")
     return 1 if missed else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import jinja2
 from actors.store.ledger import LedgerRow, read_ledger
 from actors.store.store import Store, load_images
 from rl.evaluation import Change
-from rl.tracking.log import read_metrics
+from rl.tracking.metrics_file import read_metrics
+from rl.whole_file import write_whole
 
 _CURVES = (
     ("reward/mean", "reward of training groups"),
@@ -55,7 +57,7 @@ def write_report(run_dir: Path, store: Store, changes: Mapping[str, Change]) -> 
         versions=(run_dir / "versions.json").read_text(),
     )
     path = run_dir / "report.html"
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page)
     return path
 
 
@@ -67,7 +69,11 @@ def _examples(rows: Any, store: Store) -> list[dict[str, Any]]:
             by_key.setdefault((row["task_id"], row["index"]), {})[row["phase"]] = row
     pairs = [pair for (_, index), pair in by_key.items() if index == 0 and len(pair) == 2]
     pairs.sort(key=lambda pair: pair["before"]["scores"]["semantics"] - pair["after"]["scores"]["semantics"])
-    return [_example(pair["before"], pair["after"], store) for pair in _spread(pairs)]
+    examples = []
+    for pair in _spread(pairs):
+        with suppress(FileNotFoundError):  # a store that is kept to a size may have let go of an image
+            examples.append(_example(pair["before"], pair["after"], store))
+    return examples
 
 
 def _spread(pairs: Sequence[Any]) -> Sequence[Any]:

@@ -1,4 +1,7 @@
-"""What a resumed run may be given anew: nothing that changes what is learned from a step."""
+"""What a resumed run may be given anew: nothing that changes what is learned from a step.
+
+But for `num_steps`: a run may be made longer, and a cosine schedule or a warm-up that is a share of it stretches.
+"""
 
 from __future__ import annotations
 

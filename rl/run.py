@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.cluster import ray_cluster
-from actors.config import EvidenceConfig
+from actors.config import EvidenceConfig, JudgeConfig
 from actors.generator.generator import Generator
 from actors.generator.settings import check_generator
 from actors.judge.judge import check_baseline, check_judge, start_judge
@@ -35,13 +35,15 @@ from rl.config import Recipe, resolve_path
 from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.evidence import idle_evidence, needed_evidence
 from rl.provenance import sources_of
+from rl.records import read_tasks
 from rl.report import table_rows, write_report
 from rl.run_start import check_run_dir, explain, model_path, placed_generator
 from rl.stream import RolloutsFailed, RolloutStream
-from rl.tasks import read_tasks
+from rl.tracking.alerts import Collapsed
 from rl.tracking.log import Log
 from rl.tracking.loop_watch import watch_loop
 from rl.train import train
+from rollout.concurrency import all_settled
 from rollout.critic import render_messages
 from rollout.roles import BudgetSpent
 from rollout.seeds import seed_of
@@ -129,13 +131,14 @@ async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
         console.print(f"[yellow]{idle}[/]")
     async with stack(plan) as actors, watch_loop() as watch:
         console.print(f"actors are up after {time.monotonic() - start:.0f} s")
+        await actors.policy.check_folder(run_dir)
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
         await asyncio.to_thread(actors.ledger.begin, done + 1)
         log = await Log.start(recipe, resumed_after=done, console=console, stats=actors.stats, watch=watch)
         try:
             log.metrics(await actors.policy.publish(actors.samplers))
             changes = await train_between_evaluations(plan, actors, log, done)
-        except (BudgetSpent, RolloutsFailed):
+        except (BudgetSpent, RolloutsFailed, Collapsed):
             # What there is: a checkpoint of the last step that was learned from, and no export of half a run.
             report = await asyncio.to_thread(write_report, run_dir, Store(Path(recipe.store).resolve()), {})
             console.print(f"report  {report}")
@@ -199,7 +202,7 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
         store_root, is_shared=recipe.store_is_shared, limit_gib=recipe.store_limit_gib, run_start=run_start
     )
     async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
-        started: Any = await asyncio.gather(
+        starting: list[Coroutine[Any, Any, Any]] = [
             Policy.start(
                 replace(recipe.policy, model=model),
                 recipe.algorithm.loss,
@@ -216,12 +219,9 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
             ),
             start_judge(recipe.judge, store_root, f"judge-{run_id}", Path(recipe.run_dir) / "ledger"),
             start_observers(plan.evidence, store_root, f"evidence-{run_id}", Path(recipe.run_dir) / "ledger"),
-            return_exceptions=True,  # else the others would go on starting while Ray is shut down
-        )
-        for error in started:
-            if isinstance(error, BaseException):
-                raise error
-        policy, samplers, generator, judge, observers = started
+        ]
+        # Settled: else the others would go on starting while Ray is shut down for the error of one.
+        policy, samplers, generator, judge, observers = await all_settled(starting)
         journey = SingleStep(
             sampler=samplers,
             generator=generator,
@@ -241,10 +241,19 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
 def has_local_service(recipe: Recipe, evidence: Mapping[str, EvidenceConfig]) -> bool:
     """Say whether one of the services is made where it is asked, without an owner for the run."""
     judges = [recipe.judge, *(config.judge for config in evidence.values() if config.judge is not None)]
-    asked = [member for judge in judges for member in (member_configs(judge) or [judge])]
+    asked = [member for judge in judges for member in _judges_asked(judge)]
     functions = [config for config in evidence.values() if config.judge is None]
     num_replicas = [judge.num_replicas for judge in asked] + [config.num_replicas for config in functions]
     return 0 in [recipe.generator.num_replicas, *num_replicas]
+
+
+def _judges_asked(config: JudgeConfig) -> Iterator[JudgeConfig]:
+    """Yield the judges that are asked in the end: an ensemble's members, and theirs."""
+    members = member_configs(config)
+    for member in members:
+        yield from _judges_asked(member)
+    if not members:
+        yield config
 
 
 def _print_closing(console: Console, recipe: Recipe, changes: dict[str, Change], seconds: float) -> None:

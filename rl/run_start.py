@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from actors.generator.config import GeneratorConfig
+from actors.store.ledger import holds_samples
 from rl.config import REPO, Job, Run, resolve_path
 from rl.provenance import changes
 from rl.recipe_file import load_as, to_yaml
 from rl.resume import forbidden_changes
+from rl.whole_file import write_whole
 
 _PACKAGES = ("torch", "transformers", "verl", "ray", "diffusers", "wandb", "omegaconf")
 
@@ -42,7 +44,8 @@ def check_run_dir(recipe: Run, is_resumed: bool, sources: Mapping[str, Any] | No
     """
     run_dir = Path(recipe.run_dir)
     saved = run_dir / "recipe.yaml"
-    if (run_dir / "metrics.jsonl").exists() and not is_resumed:
+    has_begun = (run_dir / "metrics.jsonl").exists() or holds_samples(run_dir / "ledger")
+    if has_begun and not is_resumed:
         raise ValueError(f"{run_dir} holds a run already; add --resume to go on with it, or run_dir=... for another")
     if not is_resumed:
         return
@@ -66,15 +69,8 @@ def explain(recipe: Job, more: Mapping[str, Any] | None = None) -> None:
     versions |= {"python": platform.python_version(), "commit": _commit(), **(more or {})}
     number = len(list(run_dir.glob("versions-*.json")))
     for name in (f"versions-{number}.json", "versions.json"):
-        _write(run_dir / name, json.dumps(versions, indent=1))
-    _write(run_dir / "recipe.yaml", to_yaml(recipe))  # last: by it a job is known to have begun
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all: a job that is killed here has to go on later."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+        write_whole(run_dir / name, json.dumps(versions, indent=1))
+    write_whole(run_dir / "recipe.yaml", to_yaml(recipe))  # last: by it a job is known to have begun
 
 
 def _commit() -> str:

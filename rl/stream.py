@@ -12,6 +12,7 @@ from rl.batch import is_enough, teaches
 from rl.config import Recipe
 from rl.draw import Draw
 from rollout.concurrency import all_of
+from rollout.roles import RunStopped
 from rollout.seeds import seed_of
 from rollout.types import Group, GroupRequest, Sample, Task
 
@@ -19,7 +20,7 @@ RollOut = Callable[[GroupRequest], Coroutine[Any, Any, Group]]
 """Makes one group: `SingleStep.roll_out`, in this process or in the rollout workers."""
 
 
-class RolloutsFailed(RuntimeError):
+class RolloutsFailed(RunStopped):
     """More samples of a step failed than the recipe allows."""
 
 
@@ -72,21 +73,27 @@ class RolloutStream:
         settings = self._recipe.rollout
         # In threads: shuffling the positions of a large data set would hold up the loop.
         groups = await self._groups(step, await asyncio.to_thread(self._draw.tasks_of, step))
-        spares = await asyncio.to_thread(self._draw.spares, step)
-        num_first = len(groups)
+        spares: dict[str, list[int]] = {}
+        num_left = settings.max_refills
         # A step with too many failures stops the run: no use in paying for more.
-        while failure_share(groups) <= settings.max_failure_share:
-            chosen = self._refills(groups, spares)[: settings.max_refills - len(groups) + num_first]
+        while num_left and any(self._missing(groups)) and failure_share(groups) <= settings.max_failure_share:
+            spares = spares or await asyncio.to_thread(self._draw.spares, step)
+            chosen = self._refills(self._missing(groups), spares)[:num_left]
             if not chosen:
                 break
             groups += await self._groups(step, [self._draw.task(position) for position in chosen])
+            num_left -= len(chosen)
         return groups
 
-    def _refills(self, groups: Sequence[Group], spares: dict[str, list[int]]) -> list[int]:
+    def _missing(self, groups: Sequence[Group]) -> list[int]:
+        """Return how many groups each share lacks."""
+        counting = [group.task for group in groups if self._counts(group)]
+        return [share.size - sum(share.holds(task) for task in counting) for share in self._draw.shares]
+
+    def _refills(self, missing: Sequence[int], spares: dict[str, list[int]]) -> list[int]:
         """Take a position from the spares for each group that is missing, of the same share; the shares take turns."""
         taken: list[list[int]] = []
-        for share in self._draw.shares:
-            num_missing = share.size - sum(share.holds(group.task) and self._counts(group) for group in groups)
+        for share, num_missing in zip(self._draw.shares, missing, strict=True):
             taken.append(spares[share.name][:num_missing])
             del spares[share.name][:num_missing]
         return [position for turn in zip_longest(*taken) for position in turn if position is not None]

@@ -34,7 +34,7 @@ async def train(
                 check_failures(groups, recipe.rollout.max_failure_share, f"step {step}")
                 batch = await asyncio.to_thread(make_batch, learnable(groups, recipe), recipe)
                 if batch is None:
-                    log.warn("no group has reward variance; nothing to learn from this step")
+                    log.warn("nothing to learn from this step; why is in the metrics batch/...")
                 else:
                     with log.timed("update"):
                         log.metrics(await policy.update(batch))

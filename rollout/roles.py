@@ -132,5 +132,13 @@ class Policy(Protocol):
         ...
 
 
-class PublishError(RuntimeError):
+class RunStopped(RuntimeError):
+    """A run cannot go on. What it learned so far is saved as its recipe says; the message is for its user."""
+
+
+class PublishError(RunStopped):
     """The samplers do not run the policy's weights; says what differs."""
+
+
+class CheckpointError(RunStopped):
+    """What was saved cannot be gone on from; says what is missing."""

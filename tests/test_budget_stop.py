@@ -12,7 +12,8 @@ from rl import checkpoint, cli, evaluation
 from rl.config import EvaluationConfig
 from rl.report import write_report
 from rl.run import train_between_evaluations
-from rl.tracking.log import Log, read_metrics
+from rl.tracking.log import Log
+from rl.tracking.metrics_file import read_metrics
 from rollout.roles import BudgetSpent
 from rollout.single_step import SingleStep
 from rollout.types import SamplingParams

@@ -14,14 +14,13 @@ from actors.store.limit import oldest_run
 from actors.store.store import Store
 from data.bad_records import BadRecords, OnBad
 from data.errors import RecordError
-from data.records import load_tasks
 from data.requests import open_requests, read_requests
 from data.sft_records import Kind
-from data.table import open_sft
+from data.table import open_sft, open_tasks
 from data.trajectory_log import TrajectoryLog, request_digest
-from rl import build as build_module
-from rl.build import Build, BuildStopped, prepare_build, run_build, walk_all
-from rl.build_config import BuildRecipe
+from rl.datasets import build as build_module
+from rl.datasets.build import Build, BuildStopped, prepare_build, run_build, walk_all
+from rl.datasets.config import BuildRecipe
 from rl.recipe_file import load_as
 from rollout.walk import TeacherError
 from tests.fake_teachers import FakePlanner, StoreGenerator, make_walk
@@ -85,7 +84,7 @@ def test_the_sets_load_and_no_prompt_is_on_both_sides(monkeypatch, tmp_path):
         train, heldout = (open_sft(build.out / kind / f"{side}.jsonl", kind) for side in ("train", "heldout"))
         assert (len(train), len(heldout)) == tuple(cards[kind].records[s]["records"] for s in ("train", "heldout"))
         assert not {r.source_prompt for r in train} & {r.source_prompt for r in heldout}
-    tasks = load_tasks(build.out / "critic_rl/train.jsonl")
+    tasks = list(open_tasks(build.out / "critic_rl/train.jsonl"))
     assert all(task.is_success == (task.scores.semantics == 9) for task in tasks)
     num_failed = cards["critic_rl"].records["train"]["failed"]
     assert num_failed == sum(not task.is_success for task in tasks)

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from data.records import load_tasks
 from data.sft_records import Kind
-from data.table import open_sft
+from data.table import open_sft, open_tasks
 from recipes.shapes.judge import is_success
 from recipes.shapes.requests import write_requests
 from recipes.shapes.world import parse
-from rl.build import prepare_build, run_build
-from rl.build_config import BuildRecipe
+from rl.datasets.build import prepare_build, run_build
+from rl.datasets.config import BuildRecipe
 from rl.recipe_file import load_as
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes/build_shapes.yaml"
@@ -35,7 +34,7 @@ def test_the_shapes_world_builds_tasks_lessons_and_plans(tmp_path):
     build = prepare_build(load_as(BuildRecipe, RECIPE, [f"{key}={value}" for key, value in given.items()]))
     cards = {card.set: card for card in asyncio.run(run_build(build, lambda what, share, num: None))}
     assert cards["critic_rl"].stages["plans read"] == 10
-    tasks = load_tasks(build.out / "critic_rl/train.jsonl")
+    tasks = list(open_tasks(build.out / "critic_rl/train.jsonl"))
     assert tasks
     for task in tasks:
         assert task.is_success == is_success(task.scores)

@@ -71,6 +71,18 @@ def test_a_bad_record_that_is_met_later_is_one_line_and_another_error_is_not(com
                 cli.main(arguments)
 
 
+def test_whoever_interrupts_is_told_how_to_go_on_where_that_can_be(monkeypatch, capsys):
+    def interrupted(chosen):
+        raise KeyboardInterrupt
+
+    for name in ("_train", "_ledger"):
+        monkeypatch.setattr(cli, name, interrupted)
+    assert cli.main(["train", "recipe.yaml"]) == 130
+    assert capsys.readouterr().err == "interleave: interrupted; go on with the same command and --resume\n"
+    assert cli.main(["ledger", "runs/none"]) == 130
+    assert capsys.readouterr().err == "interleave: interrupted\n"
+
+
 def test_an_error_without_a_file_keeps_its_traceback(monkeypatch):
     def lost(chosen):
         raise ConnectionResetError(104, "the cluster is gone")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rl.build_config import BuildRecipe
 from rl.config import REPO, Recipe
+from rl.datasets.config import BuildRecipe
 from rl.recipe_file import differences, load_as, load_recipe, to_yaml
 from rl.sft.config import SftRecipe
 from rl.story.config import StoryRecipe

@@ -13,8 +13,8 @@ from data.digests import DigestLog, content_of, digest_of
 from data.errors import RecordError
 from data.images import ImageRules
 from data.readers import open_records
-from data.records import load_tasks
 from data.sft_records import Kind
+from data.table import open_tasks
 from rl.cli import main
 from tests.record_files import critic_record, planner_record, rl_record, write_lines
 
@@ -115,7 +115,7 @@ def test_the_kind_shows_in_the_first_records(tmp_path):
 
 def test_a_digest_is_of_what_a_record_says_and_not_of_its_name(tmp_path):
     records = [rl_record(1), rl_record(1, id="b"), rl_record(2), rl_record(1, is_success=True)]
-    first, renamed, *others = map(content_of, load_tasks(write_lines(tmp_path / "a.jsonl", records)))
+    first, renamed, *others = map(content_of, open_tasks(write_lines(tmp_path / "a.jsonl", records)))
     assert first == renamed
     assert first not in others
     assert digest_of("a", "b") == 0xD671F8867F47BBB9, "the same in every process"

@@ -12,8 +12,8 @@ import pytest
 from data.bad_records import BadRecords, OnBad
 from data.check import CheckRules, check
 from data.errors import RecordError
-from data.records import load_tasks
 from data.split import SplitRules, side_of, split
+from data.table import open_tasks
 from rl.cli import main
 from tests.record_files import critic_record, rl_record, write_lines
 
@@ -61,7 +61,7 @@ def test_case_and_spacing_make_no_other_prompt():
 
 def test_relative_images_are_found_from_the_new_folder(many, tmp_path):
     done = split(many, SplitRules(0.2), out=tmp_path / "far" / "away")
-    task = load_tasks(done.paths["heldout"])[0]
+    task = open_tasks(done.paths["heldout"])[0]
     assert task.after == str(tmp_path / "x.png")
     sft = write_lines(
         tmp_path / "sft.jsonl", [critic_record(number, images=["x.png", "/abs.png"]) for number in range(50)]
@@ -141,7 +141,7 @@ def test_rows_of_parquet_become_lines(tmp_path):
     path = write_lines(tmp_path / "a.jsonl", []).with_suffix(".parquet")
     pq.write_table(pa.Table.from_pylist([rl_record(number) for number in range(40)]), path)
     done = split(path, SplitRules(0.5))
-    assert sum(len(load_tasks(done.paths[side])) for side in ("train", "heldout")) == 40
+    assert sum(len(open_tasks(done.paths[side])) for side in ("train", "heldout")) == 40
 
 
 @pytest.mark.parametrize("value", [b"PNG", datetime(2024, 1, 1), Decimal("1.5"), [{"inside": b"PNG"}]])

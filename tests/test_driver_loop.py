@@ -16,8 +16,9 @@ from rl import evaluation
 from rl.advantages import check_names
 from rl.config import AlgorithmConfig, EvaluationConfig, RolloutConfig, TrackingConfig
 from rl.run import train_between_evaluations
-from rl.tracking.log import Log, read_metrics
+from rl.tracking.log import Log
 from rl.tracking.loop_watch import LIMIT_S, LoopWatch, watch_loop
+from rl.tracking.metrics_file import read_metrics
 from rollout.single_step import SingleStep
 from rollout.types import SamplingParams
 from tests.fakes import FakeGenerator, FakeJudge, FakePolicy, FakeSampler, make_task

@@ -56,7 +56,16 @@ class Painter(GeneratorReplica):
 
 def settings(**changes):
     return GeneratorConfig(
-        **{"model": "x", "num_replicas": 0, "height": 8, "width": 8, "num_attempts": 2, "max_batch_size": 4} | changes
+        **{
+            "model": "x",
+            "num_replicas": 0,
+            "height": 8,
+            "width": 8,
+            "num_attempts": 2,
+            "max_batch_size": 4,
+            "batch_wait_s": 0.05,
+        }
+        | changes
     )
 
 

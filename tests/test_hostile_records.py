@@ -10,7 +10,6 @@ from data.bad_records import OnBad
 from data.check import CheckRules, check
 from data.deep_check import DeepRules
 from data.images import ImageRules
-from data.records import load_tasks
 from data.sft_records import Kind
 from data.show import write_page
 from data.table import open_sft, open_tasks
@@ -123,7 +122,7 @@ def test_reading_whole_stops_at_the_place(tmp_path, number):
     (tmp_path / "root" / "link.png").symlink_to(tmp_path / "outside.png")
     path = write_lines(tmp_path / "root" / "rl.jsonl", [rl_record(), record])
     with pytest.raises(ValueError, match=r"rl.jsonl:2: field edited_image_path: .* leads out of the image root"):
-        load_tasks(path, rules=ImageRules(root=tmp_path / "root"))
+        list(open_tasks(path, ImageRules(root=tmp_path / "root")))
 
 
 def told(record: dict, answer: str) -> dict:

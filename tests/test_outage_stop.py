@@ -7,7 +7,7 @@ import pytest
 from rl import checkpoint
 from rl.config import EvaluationConfig, RolloutConfig
 from rl.stream import RolloutsFailed
-from rl.tracking.log import read_metrics
+from rl.tracking.metrics_file import read_metrics
 from tests import test_budget_stop
 from tests.fakes import FakeJudge, FakePolicy
 from tests.test_budget_stop import follow, saved_step

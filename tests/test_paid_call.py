@@ -348,9 +348,7 @@ def test_a_budget_of_calls_is_never_exceeded_and_what_was_paid_for_is_kept(tmp_p
     answered = [result for result in results if isinstance(result, dict)]
     refused = [result for result in results if isinstance(result, BudgetSpent)]
     assert (len(answered), len(refused), service.num_calls) == (20, 30, 20)
-    assert str(refused[0]) == (
-        "the budget of judge is spent: 20 of 20 calls are made; raise its budget_calls and go on with --resume"
-    )
+    assert str(refused[0]) == ("the budget of judge is spent: 20 of 20 calls are made; raise its budget_calls to go on")
     assert len(list((tmp_path / "calls").rglob("*.json"))) == 20
     assert stats["judge/attempts"] == 20
 

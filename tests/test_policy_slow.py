@@ -11,7 +11,7 @@ import ray
 
 from actors.policy.lessons import LessonMaker
 from actors.sampler.publish import checksum
-from rollout.roles import PublishError
+from rollout.roles import CheckpointError, PublishError
 from rollout.types import Batch, SampleRequest, SamplingParams
 from tests.policy_in_plain_torch import (
     banned_tokens_of,
@@ -235,6 +235,20 @@ def test_a_killed_sampler_says_so_and_comes_back(stack: Stack):
         stack.run(stack.samplers.sample(stack.request(2)))
     stack.run(stack.policy.publish(stack.samplers))
     assert stack.run(stack.samplers.sample(stack.request(2))).policy_version == stack.policy.version
+
+
+def test_a_run_folder_that_a_rank_does_not_see_is_refused(stack: Stack, tmp_path: Path, monkeypatch):
+    """Slow: it asks verl's ranks."""
+    stack.run(stack.policy.check_folder(tmp_path))
+
+    async def answers(method, path):
+        assert Path(path).exists()
+        return [True, False]
+
+    monkeypatch.setattr(stack.policy, "_call", answers)
+    with pytest.raises(CheckpointError, match="rank 1 of the policy does not see it; set run_dir"):
+        stack.run(stack.policy.check_folder(tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("which", ["policy", "careful", "adapted"])

@@ -13,13 +13,20 @@ from hypothesis import strategies as st
 from data import index_file, line_index
 from data.bad_records import OnBad
 from data.errors import RecordError
-from data.images import ImageRules
-from data.records import load_tasks
+from data.images import ImagePlaces, ImageRules
+from data.readers import open_records
+from data.records import read_task
 from data.sft_records import Kind
 from data.table import open_sft, open_tasks
 from tests.record_files import critic_record, planner_record, rl_record, write_lines
 
 RECORDS = [rl_record(number, is_success=number % 3 == 0) for number in range(20)]
+
+
+def plainly_read(path):
+    """Read all records, one after the other."""
+    places = ImagePlaces(path.parent, ImageRules())
+    return [read_task(raw.value, places, default_id=f"{path.stem}-{raw.number}") for raw in open_records(path)]
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +44,7 @@ def large(monkeypatch):
 def test_a_table_is_the_file(tmp_path):
     path = write_lines(tmp_path / "tasks.jsonl", ["", *RECORDS[:7], "  ", *RECORDS[7:]])
     tasks = open_tasks(path)
-    assert list(tasks) == load_tasks(path)
+    assert list(tasks) == plainly_read(path)
     assert (len(tasks), tasks[0].id, tasks[-1].id) == (20, "tasks-2", "tasks-22")
     assert tasks[3:5] == [tasks[3], tasks[4]]
     assert tasks.labels.tolist() == [task.is_success for task in tasks]
@@ -71,7 +78,7 @@ def test_labels_and_places_are_those_of_json(tmp_path_factory, drawn, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(line_index, "_BLOCK", block)
         tasks = open_tasks(path)
-    assert list(tasks) == load_tasks(path)
+    assert list(tasks) == plainly_read(path)
     assert tasks.labels.tolist() == [is_success for _, _, is_success, _ in drawn]
 
 
@@ -249,7 +256,7 @@ def test_rows_of_parquet_become_lines_once(tmp_path, cache, monkeypatch):
     with pytest.raises(RecordError, match=r"tasks.parquet: row 21: evaluation: field success is a NoneType"):
         open_tasks(path)
     tasks = open_tasks(path, on_bad=OnBad.SKIP)
-    assert list(tasks) == load_tasks(write_lines(tmp_path / "tasks.jsonl", RECORDS))
+    assert list(tasks) == plainly_read(write_lines(tmp_path / "tasks.jsonl", RECORDS))
     assert "tasks.parquet: row 21: " in tasks.left_out
     assert len(list(cache.glob("tasks.parquet.*.jsonl"))) == 1
     monkeypatch.setattr("data.columns.ParquetRows.__iter__", None)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data.errors import RecordError, shown
-from data.records import load_tasks
+from data.table import open_tasks
 from tests.record_files import rl_record, write_lines
 
 GOOD = rl_record()
@@ -21,14 +21,14 @@ def changed(name, value):
 
 
 def test_a_record_becomes_a_task(write, tmp_path):
-    (task,) = load_tasks(write(GOOD))
+    (task,) = open_tasks(write(GOOD))
     assert (task.id, task.before, task.after) == ("tasks-1", None, str(tmp_path / "x.png"))
     assert (task.scores.semantics, task.scores.quality, task.is_success) == (3.0, 8.5, False)
 
 
 def test_what_may_be_left_out(write):
     bare = {name: GOOD[name] for name in ("origin_prompt", "edited_image_path", "evaluation")}
-    (task, numbered, versioned) = load_tasks(write(bare, {**bare, "id": 7}, {**GOOD, "version": 1, "more": [1]}))
+    (task, numbered, versioned) = open_tasks(write(bare, {**bare, "id": 7}, {**GOOD, "version": 1, "more": [1]}))
     assert (task.prompt, task.before) == ("", None)
     assert (numbered.id, versioned.id) == ("7", "tasks-3")
 
@@ -63,33 +63,33 @@ def test_what_may_be_left_out(write):
 def test_a_broken_record_is_located(write, record, message):
     path = write(GOOD, record)
     if record == "":
-        assert len(load_tasks(path)) == 1, "a blank line is none"
+        assert len(open_tasks(path)) == 1, "a blank line is none"
         return
     with pytest.raises(RecordError, match=message) as caught:
-        load_tasks(path)
+        list(open_tasks(path))
     assert len(str(caught.value)) < 400
 
 
 def test_an_id_twice_is_refused(write):
-    with pytest.raises(RecordError, match=r"tasks.jsonl:2: id 'a' appears twice"):
-        load_tasks(write({**GOOD, "id": "a"}, {**GOOD, "id": "a"}))
+    with pytest.raises(RecordError, match=r"tasks.jsonl:2: the id of line 1 appears again"):
+        open_tasks(write({**GOOD, "id": "a"}, {**GOOD, "id": "a"}))
 
 
 def test_an_empty_or_missing_file_is_refused(write, tmp_path):
     with pytest.raises(RecordError, match="holds no record"):
-        load_tasks(write())
+        open_tasks(write())
     with pytest.raises(RecordError, match="does not exist"):
-        load_tasks(tmp_path / "none.jsonl")
+        open_tasks(tmp_path / "none.jsonl")
 
 
 def test_a_file_may_be_a_json_array(tmp_path, write):
     write()
     path = tmp_path / "tasks.json"
     path.write_text(json.dumps([GOOD, rl_record(1, is_success=True)], indent=4))
-    assert [task.is_success for task in load_tasks(path)] == [False, True]
+    assert [task.is_success for task in open_tasks(path)] == [False, True]
     path.write_text(json.dumps([GOOD, {}]))
     with pytest.raises(RecordError, match=r"tasks.json: record 2: field evaluation is missing"):
-        load_tasks(path)
+        list(open_tasks(path))
 
 
 def test_an_error_can_be_printed_whatever_the_file_holds():

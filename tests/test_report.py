@@ -12,7 +12,8 @@ from actors.store.store import Store
 from rewards.compose import WeightedSum
 from rl.evaluation import Evaluation, Evaluator, compare
 from rl.report import write_report
-from rl.tracking.log import Log, read_metrics
+from rl.tracking.log import Log
+from rl.tracking.metrics_file import read_metrics
 from rollout.single_step import SingleStep
 from rollout.types import Phase, SamplingParams
 from tests.fakes import FakeJudge, FakeSampler, make_task
@@ -71,3 +72,8 @@ def test_the_page_shows_table_curves_and_examples(tmp_path):
     assert "&lt;b&gt;a box&lt;/b&gt;" in page  # what a task says is text, never markup
     assert 'src="http' not in page  # one file, without network
     assert "<link" not in page
+
+    store.image_path(rejected).unlink()
+    page = write_report(tmp_path / "run", store, compare(evaluation, evaluation)).read_text()
+    assert page.count('class="example"') == 0  # they all have that image; the table is there all the same
+    assert "failed tasks fixed" in page

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from actors.config import EndpointConfig, GeneratorConfig, JudgeConfig, PolicyConfig, ServerConfig
+from actors.store.append_log import AppendLog
 from rewards.compose import TermConfig
 from rl.config import REPO, DataConfig, RewardConfig, RolloutConfig, TrackingConfig
 from rl.provenance import sources_of
@@ -106,3 +107,14 @@ def test_what_is_learned_may_not(tmp_path):
         "judge.model",
     ]
     assert changed(tmp_path, generator=GeneratorConfig(dtype="bfloat16")) == ["generator.dtype"]
+
+
+def test_a_folder_whose_ledger_holds_samples_is_a_runs(tmp_path):
+    """A run that was killed in its first evaluation has no metrics yet."""
+    recipe = make_recipe(tmp_path)
+    explain(recipe)
+    ledger = tmp_path / "ledger"
+    check_run_dir(recipe, False)  # nothing was made: another recipe may take the folder
+    AppendLog(ledger, "samples").append([{"phase": "before"}])
+    with pytest.raises(ValueError, match="holds a run already; add --resume"):
+        check_run_dir(recipe, False)

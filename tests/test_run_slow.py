@@ -14,7 +14,7 @@ from actors.store.ledger import read_ledger
 from rl.config import REPO
 from rl.recipe_file import load_recipe
 from rl.run import prepare, run
-from rl.tracking.log import read_metrics
+from rl.tracking.metrics_file import read_metrics
 from rollout.roles import BudgetSpent
 
 pytestmark = pytest.mark.slow

@@ -38,3 +38,5 @@ def test_a_service_without_replicas_is_counted_in_the_workers(tmp_path):
     assert has_local_service(replace(recipe, generator=GeneratorConfig(num_replicas=0)), {})
     members = [{"scorer": "a.b"}, {"scorer": "a.c", "num_replicas": 0}]
     assert has_local_service(replace(recipe, judge=JudgeConfig(kind="ensemble", members=members)), {})
+    nested = [{"scorer": "a.b"}, {"kind": "ensemble", "members": members}]
+    assert has_local_service(replace(recipe, judge=JudgeConfig(kind="ensemble", members=nested)), {})

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rl.build_config import BuildRecipe
 from rl.config import Recipe
+from rl.datasets.config import BuildRecipe
 from rl.recipe_file import load_as
 from rl.sft.config import SftRecipe
 

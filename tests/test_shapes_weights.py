@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import actors  # noqa: F401  (first: makes torchvision importable beside a CPU build of torch)
-from data.records import load_tasks
+from data.table import open_tasks
 from recipes.shapes.judge import is_success, read, score
 from recipes.shapes.world import Thing, common_words, draw, parse, random_offsets, random_scene, say
 
@@ -19,7 +19,7 @@ TASKS = SHAPES / "tasks"
 
 @pytest.mark.parametrize(("split", "count"), [("train", 1024), ("heldout", 448)])
 def test_tasks_load_and_most_are_failed(split, count):
-    tasks = load_tasks(TASKS / f"{split}.jsonl")
+    tasks = open_tasks(TASKS / f"{split}.jsonl")
     assert len(tasks) == count
     assert 0.7 <= sum(not task.is_success for task in tasks) / count <= 0.8
     for task in tasks:
@@ -35,7 +35,7 @@ def test_no_step_is_in_both_splits():
     def step(task):
         return scene(task.before), str(sorted(parse(task.instruction).items()))
 
-    train, heldout = ({step(task) for task in load_tasks(TASKS / f"{split}.jsonl")} for split in ("train", "heldout"))
+    train, heldout = ({step(task) for task in open_tasks(TASKS / f"{split}.jsonl")} for split in ("train", "heldout"))
     assert not train & heldout
 
 

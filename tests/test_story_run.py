@@ -28,7 +28,8 @@ def started(monkeypatch):
             log.append(("generator", config.model))
             return cls()
 
-    async def sampler(config, model, *, store_root):
+    async def sampler(config, model, *, store_root, is_published):
+        assert not is_published
         log.append(("sampler", model))
         if model.endswith("broken"):
             raise RuntimeError("no GPU")

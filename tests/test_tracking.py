@@ -14,11 +14,12 @@ from actors.config import EvidenceConfig, JudgeConfig, ServerConfig
 from rl import checkpoint
 from rl.config import EvaluationConfig, Recipe, RewardConfig, TrackingConfig
 from rl.tracking.alerts import AlertConfig, Collapsed, Limit
-from rl.tracking.log import Log, read_metrics
+from rl.tracking.log import Log
 from rl.tracking.loop_watch import watch_loop
-from rl.tracking.metrics_file import append_metrics, drop_metrics_after
+from rl.tracking.metrics_file import append_metrics, drop_metrics_after, read_metrics
 from rl.tracking.service_metrics import idle_shares, num_devices, step_metrics, throughput
 from rl.tracking.trackers import start_trackers
+from rollout.roles import BudgetSpent
 from tests.fakes import FakePolicy, FakeSampler
 from tests.test_train import TERMS, make_recipe, run
 
@@ -203,6 +204,32 @@ def test_trackers_hear_of_rows_alerts_and_the_end(tmp_path, monkeypatch):
     asyncio.run(follow())
     assert recorder.told == [("alert", 1, "fake: entropy_below"), ("log", 1, 0.0), ("log", 2, 0.5), ("close",)]
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2], "a step that broke has no row"
+
+
+def test_what_stops_a_run_is_not_lost_to_an_error_of_its_log(tmp_path):
+    async def no_counts():
+        if is_down:
+            raise RuntimeError("the owner is dead")
+        return {}
+
+    async def follow(stop: Exception) -> None:
+        nonlocal is_down
+        is_down = False
+        log = await Log.start(make_recipe(tmp_path), console=QUIET, stats=no_counts)
+        is_down = True
+        try:
+            async with log.step(1):
+                if stop is not None:
+                    raise stop
+        finally:
+            await log.close()
+
+    is_down = False
+    with pytest.raises(BudgetSpent, match="20 of 20") as stopped:
+        asyncio.run(follow(BudgetSpent("20 of 20 calls are made")))
+    assert stopped.value.__notes__ == ["the metrics of step 1 were not written: the owner is dead"]
+    with pytest.raises(RuntimeError, match="the owner is dead"):
+        asyncio.run(follow(None))
 
 
 # ---- files and trackers -------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from rl import checkpoint
 from rl.config import AlgorithmConfig, EvaluationConfig, Recipe, RewardConfig, RolloutConfig, TrackingConfig
 from rl.evaluation import Evaluator
 from rl.stream import RolloutsFailed, RolloutStream
-from rl.tracking.log import Log, read_metrics
+from rl.tracking.log import Log
+from rl.tracking.metrics_file import read_metrics
 from rl.train import train
 from rollout.single_step import SingleStep
 from rollout.types import SamplingParams

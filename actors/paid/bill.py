@@ -101,7 +101,7 @@ class Books:
         return None
 
     def _spent(self, what: str, key: str) -> str:
-        return f"the budget of {self.service} is spent: {what}; raise its {key} and go on with --resume"
+        return f"the budget of {self.service} is spent: {what}; raise its {key} to go on"
 
     def stats(self) -> dict[str, float]:
         """Return the counts keyed `service/name`: all add up over processes, but latencies, which one alone tells.

@@ -8,6 +8,7 @@ import json
 import random
 import shutil
 import threading
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +21,7 @@ from actors.policy import verl_cpu
 from actors.policy.rows import MiniBatch, num_tokens, split_rows
 from actors.sampler.publish import Manifest, Origin, publish
 from actors.sampler.sampler import Samplers
-from rollout.roles import Sampler
+from rollout.roles import CheckpointError, Sampler
 from rollout.types import Batch, Lesson, Row
 
 if TYPE_CHECKING:
@@ -125,6 +126,21 @@ class Policy:
     ) -> Manifest:
         """Send all parameters but `skipped` to engine actors and return the manifest of what was sent."""
         return (await self._call("push_weights", list(receivers), dtype, bucket_bytes, frozenset(skipped)))[0]
+
+    async def check_folder(self, folder: Path) -> None:
+        """Raise `CheckpointError` where a rank's node has another folder of this name: what it saves would be lost."""
+        mark = Path(folder).resolve() / f".seen-{uuid.uuid4().hex}"
+        mark.touch()
+        try:
+            seen = await self._call("sees", str(mark))
+        finally:
+            mark.unlink()
+        blind = ", ".join(str(rank) for rank, sees in enumerate(seen) if not sees)
+        if blind:
+            raise CheckpointError(
+                f"{folder}: rank {blind} of the policy does not see it; set run_dir to a folder on a file system that "
+                "the driver's node and those of all ranks share"
+            )
 
     async def save(self, folder: Path) -> None:
         """Write a checkpoint to resume from: every rank's shards (with LoRA the adapters alone), optimizer, schedule

@@ -22,7 +22,8 @@ from verl.workers.utils.padding import response_from_nested
 
 from actors.config import LossConfig, PolicyConfig
 from actors.policy import lora, verl_cpu
-from actors.policy.banned_tokens import BANNED_LOGIT, banned_tokens
+from actors.policy.ban import Ban
+from actors.policy.banned_tokens import banned_tokens
 from actors.policy.export import save_adapter, save_model
 from actors.policy.loss import PolicyLoss, lesson_loss
 from actors.policy.rows import MaybeLesson, MaybeRow, MiniBatch, RowTensors
@@ -79,6 +80,11 @@ class PolicyWorker(TrainingWorker):
     def num_parameters(self) -> int:
         """Return the size of the whole model; answers when the rank is ready."""
         return sum(parameter.numel() for parameter in self.engine.module.parameters())
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def sees(self, path: str) -> bool:
+        """Say whether there is such a file on this rank's node."""
+        return Path(path).exists()
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
     def update(self, batches: Sequence[MiniBatch[Row]], temperature: float) -> dict[str, float]:
@@ -243,31 +249,6 @@ class PolicyWorker(TrainingWorker):
         engine.initialize()
         engine.module.requires_grad_(False)
         return engine
-
-
-class Ban:
-    """Takes banned tokens out of a model's distribution, as the sampler does; lifted for SFT.
-
-    A hook of the output layer. What SFT teaches holds none of them, so its loss is the plain cross-entropy.
-    """
-
-    def __init__(self, tokens: list[int]):
-        self._index = torch.tensor(tokens)
-        self._is_lifted = False
-
-    def __call__(self, _: torch.nn.Module, __: Any, logits: torch.Tensor) -> torch.Tensor | None:
-        if self._is_lifted:
-            return None
-        # In place: a copy of all logits would be the largest tensor of the forward pass.
-        return logits.index_fill_(-1, self._index.to(logits.device), BANNED_LOGIT)
-
-    @contextlib.contextmanager
-    def lifted(self) -> Iterator[None]:
-        self._is_lifted = True
-        try:
-            yield
-        finally:
-            self._is_lifted = False
 
 
 def _be_quiet() -> None:

@@ -106,6 +106,11 @@ def began(folder: Path) -> float:
     return min((row["started"] for row in read_log(folder, ATTEMPTS)), default=time.time())
 
 
+def holds_samples(folder: Path) -> bool:
+    """Whether a sample is in the ledger."""
+    return next(read_log(folder, SAMPLES), None) is not None
+
+
 def read_ledger(folder: Path) -> Iterator[LedgerRow]:
     """Yield the committed rows that no later one supersedes, in the order in which they were committed.
 

@@ -16,12 +16,12 @@ import jinja2
 
 from actors.store.ledger import LedgerRow
 from actors.store.store import Store
-from rl.batch import has_variance
+from rl.batch import is_flat
 from rl.config import Recipe, resolve_path
 from rl.inspection.choice import Shown, choose
 from rl.inspection.thumbnails import Thumbnails
 from rl.run_folder import advantages_of, groups_of, phase_of, recipe_of, steps_of
-from rollout.types import Group, Phase
+from rollout.types import Phase
 
 DEFAULT_LIMIT = 2000
 _KEPT = (
@@ -82,11 +82,7 @@ def _groups(run_dir: Path, recipe: Recipe, phase: Phase | None) -> Iterator[Show
         for group in groups:
             keys = [(sample.task_id, sample.index) for sample in group.samples]
             of_group = {key[1]: advantages[key] for key in keys if key in advantages}
-            yield Shown([by_sample[key] for key in keys], of_group, _is_flat(group))
-
-
-def _is_flat(group: Group) -> bool:
-    return len(group.rewards) > 1 and not has_variance(group)
+            yield Shown([by_sample[key] for key in keys], of_group, is_flat(group))
 
 
 def _data(groups: Sequence[Shown], thumbnails: Thumbnails) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rl.batch import has_variance
+from rl.batch import is_flat
 from rl.run_folder import SampleKey
 from rollout.types import Group, Reward, Sample
 
@@ -120,7 +120,7 @@ class GroupChanges:
 
     num_groups: int = 0
     num_flat_before: int = 0
-    """Groups without variance of rewards."""
+    """Groups whose rewards were all alike."""
     num_flat: int = 0
     num_compared: int = 0
     """Groups with two valid samples or more, under both rewards."""
@@ -135,8 +135,8 @@ class GroupChanges:
         """Take a training step's groups in."""
         for old, new in zip(step.old, step.new, strict=True):
             self.num_groups += 1
-            self.num_flat_before += not has_variance(old)
-            self.num_flat += not has_variance(new)
+            self.num_flat_before += is_flat(old)
+            self.num_flat += is_flat(new)
             if len(old.valid) > 1 and len(new.valid) > 1:
                 self.num_compared += 1
                 self.num_other_best += not best_of(old) & best_of(new)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 from pathlib import Path
 
 from rl.sft.config import SftRecipe
 from rl.sft.evaluation import Figures
+from rl.whole_file import write_whole
 from rollout.roles import Policy
 
 
@@ -48,10 +48,4 @@ class Best:
         await policy.export(self.folder)
         self.step, self.value = step, value
         note = {"step": step, "figure": self._recipe.evaluation.best, "value": value}
-        await asyncio.to_thread(_write, self._note, json.dumps(note))
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".writing")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+        await asyncio.to_thread(write_whole, self._note, json.dumps(note))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from math import ceil
@@ -23,6 +23,7 @@ from actors.store.store import Store
 from data.bad_records import OnBad
 from data.sft_records import SftRecord
 from rl import checkpoint
+from rl.records import read_sft_records
 from rl.run_start import check_run_dir, explain, model_path
 from rl.sft.best import Best
 from rl.sft.config import SftRecipe
@@ -30,7 +31,7 @@ from rl.sft.evaluation import SftEvaluator
 from rl.sft.lessons import LeftOut, LessonStream, Order, conversation_of, lesson_of
 from rl.sft.log import SftLog
 from rl.sft.train import teach
-from rl.tasks import read_sft_records
+from rollout.concurrency import all_settled
 from rollout.types import Lesson
 
 
@@ -78,6 +79,7 @@ async def run_sft(plan: SftPlan, *, console: Console | None = None) -> Path:
     )
     async with sft_stack(recipe) as actors:
         console.print(f"actors are up after {time.monotonic() - start:.0f} s")
+        await actors.policy.check_folder(Path(recipe.run_dir))
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
         best = Best(recipe, resumed_after=done)
         stream, evaluate = await asyncio.to_thread(_with_tokens, plan, actors, done)
@@ -99,7 +101,7 @@ async def sft_stack(recipe: SftRecipe) -> AsyncIterator[SftStack]:
     model = model_path(recipe.policy.model, "policy.model")
     attended = attended_store(store_root, is_shared=recipe.store_is_shared, limit_gib=0.0, run_start=time.time())
     async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
-        starting: list[Any] = [
+        starting: list[Coroutine[Any, Any, Any]] = [
             Policy.start(
                 replace(recipe.policy, model=model, warmup_steps=recipe.num_warmup_steps),
                 LossConfig(),
@@ -110,12 +112,8 @@ async def sft_stack(recipe: SftRecipe) -> AsyncIterator[SftStack]:
         ]
         if recipe.evaluation.num_answers:
             starting.append(Samplers.start(recipe.samplers, model, store_root=store_root))
-        # Else one would go on starting while Ray is shut down for the other's error.
-        started: Any = await asyncio.gather(*starting, return_exceptions=True)
-        for error in started:
-            if isinstance(error, BaseException):
-                raise error
-        policy, *samplers = started
+        # Settled: else one would go on starting while Ray is shut down for the other's error.
+        policy, *samplers = await all_settled(starting)
         yield SftStack(policy, samplers[0] if samplers else None)
 
 

@@ -6,14 +6,14 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
 
+from rl.arguments import add_command, numbers
 from rl.story.config import StoryRecipe, load_story_recipe
 
 
 def add_story_commands(commands: argparse._SubParsersAction) -> None:
     """Add the commands to the command line's parser; what they need is imported when they run."""
-    generate = _add(
+    generate = add_command(
         commands, "generate", _generate, "tell a story: plan a request, draw its steps, criticise, try again"
     )
     generate.add_argument("request", help='what is asked for, like "How do I draw a cat, step by step?"')
@@ -25,13 +25,15 @@ def add_story_commands(commands: argparse._SubParsersAction) -> None:
     generate.add_argument("--tries", type=int, default=0, help="most tries of a step; default: the recipe's (5)")
     generate.add_argument("--seed", type=int, default=0)
     generate.add_argument("--out", type=Path, help="folder of the story; default: runs/stories/<request>-<now>")
-    export = _add(commands, "export", _export, "bundle planner, critic and recipe in one folder, for generate --recipe")
+    export = add_command(
+        commands, "export", _export, "bundle planner, critic and recipe in one folder, for generate --recipe"
+    )
     export.add_argument("recipe", type=Path, help="recipe YAML of stories")
     export.add_argument("overrides", nargs="*", help="key=value, like critic.model=runs/mine/export")
     export.add_argument("--out", type=Path, required=True, help="a new folder")
     export.add_argument("--generator", action="store_true", help="put the generator in, too, where it is a folder")
     evals = commands.add_parser("eval", help="benchmarks on trained agents").add_subparsers(metavar="", required=True)
-    stories = _add(evals, "stories", _eval_stories, "measure what planner and critics add to a generator")
+    stories = add_command(evals, "stories", _eval_stories, "measure what planner and critics add to a generator")
     stories.add_argument("recipe", type=Path, help="recipe YAML of stories, or the folder of a bundle")
     stories.add_argument("overrides", nargs="*", help="key=value")
     stories.add_argument(
@@ -49,16 +51,10 @@ def add_story_commands(commands: argparse._SubParsersAction) -> None:
         default="then",
         help="how they ask: Draw X, then Y; or Show in 2 steps: X and Y",
     )
-    stories.add_argument("--tries", type=_numbers, default=[1, 3, 5], help="default: 1,3,5")
+    stories.add_argument("--tries", type=numbers, default=[1, 3, 5], help="default: 1,3,5")
     stories.add_argument("--semantics", type=float, default=9.0, help="a step is satisfied from here; default: 9")
     stories.add_argument("--quality", type=float, default=5.0, help="and from here; default: 5")
     stories.add_argument("--out", type=Path, default=Path("runs/eval_stories.json"), help="default: %(default)s")
-
-
-def _add(commands: argparse._SubParsersAction, name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(command=run)
-    return parser
 
 
 def _generate(chosen: argparse.Namespace) -> int:
@@ -108,10 +104,6 @@ def _export(chosen: argparse.Namespace) -> int:
     for line in write_bundle(load_story_recipe(chosen.recipe, chosen.overrides), chosen.out, chosen.generator):
         print(line)
     return 0
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
 
 
 def _eval_stories(chosen: argparse.Namespace) -> int:

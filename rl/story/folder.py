@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -13,6 +12,7 @@ from actors.generator.settings import resolve
 from actors.store.store import Store
 from rl.story.config import StoryRecipe
 from rl.story.page import Embedded, render_story
+from rl.whole_file import write_whole
 from rollout.story import Story
 from rollout.story_json import story_as_json
 from rollout.types import ImageRef
@@ -38,12 +38,12 @@ class StoryFolder:
         for name, ref in _images(story):
             if ref not in self._names:
                 self._names[ref] = name
-                _write(self.path / name, self._store.png_bytes(ref))
+                write_whole(self.path / name, self._store.png_bytes(ref))
         data = story_as_json(story, self._names.__getitem__) | {"made_by": self._made_by}
-        _write(self.path / STORY_FILE, json.dumps(data, indent=1, ensure_ascii=False).encode())
+        write_whole(self.path / STORY_FILE, json.dumps(data, indent=1, ensure_ascii=False))
         page = self.path / "index.html"
         # The same JSON, with the pictures themselves in place of their files' names.
-        _write(page, render_story(story_as_json(story, self._embedded), self._made_by).encode())
+        write_whole(page, render_story(story_as_json(story, self._embedded), self._made_by))
         return page
 
 
@@ -72,10 +72,3 @@ def _images(story: Story) -> Iterator[tuple[str, ImageRef]]:
         for attempt in step.tries:
             if attempt.image is not None:
                 yield f"images/step-{step.plan.number:02d}-try-{attempt.number}.png", attempt.image
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)

@@ -13,10 +13,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,7 @@ from rewards.functions import FunctionError, load_function
 from rl.config import resolve_path
 from rl.run_start import model_path, placed_generator
 from rl.story.config import CriticConfig, PlannerConfig, StoryRecipe, load_story_recipe
+from rollout.concurrency import all_settled
 from rollout.critic import render_messages
 from rollout.plan import render_request
 from rollout.planner import FunctionPlanner, ModelPlanner, Planner
@@ -105,18 +105,14 @@ async def story_stack(plan: StoryPlan, more_critics: Sequence[str] = ()) -> Asyn
     attended = attended_store(store_root, is_shared=recipe.store_is_shared, limit_gib=0.0, run_start=time.time())
     critics = [recipe.critic.model, *more_critics] if plan.critic else []
     async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
-        starting: list[Awaitable[Any]] = [
+        starting: list[Coroutine[Any, Any, Any]] = [
             Generator.start(placed_generator(recipe.generator), store_root, f"generator-{run_id}"),
             _start_planner(plan, store_root),
             _start_judge(plan, store_root, f"judge-{run_id}"),
             *(_start_sampler(recipe.critic.samplers, model, "critic.model", store_root) for model in critics),
         ]
-        # Else the others would go on starting while Ray is shut down for the error of one.
-        started: Any = await asyncio.gather(*starting, return_exceptions=True)
-        for error in started:
-            if isinstance(error, BaseException):
-                raise error
-        pool, planner, judge, *samplers = started
+        # Settled: else the others would go on starting while Ray is shut down for the error of one.
+        pool, planner, judge, *samplers = await all_settled(starting)
         made = [_critic(sampler, plan.critic, recipe.critic) for sampler in samplers]
         storyline = Storyline(
             planner=planner,

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from statistics import fmean
 
+from rollout.roles import RunStopped
 
-class Collapsed(RuntimeError):
+
+class Collapsed(RunStopped):
     """An alert that the recipe's `tracking.stop_on` names went off; the run was saved and stopped."""
 
 

@@ -13,15 +13,12 @@ from rl.config import Recipe
 from rl.evaluation import Evaluation
 from rl.stream import RolloutsFailed
 from rl.tracking.metrics import group_metrics
-from rl.tracking.metrics_file import read_metrics
 from rl.tracking.pictures import strips
 from rl.tracking.service_metrics import idle_shares, throughput
-from rl.tracking.step_log import Stats, StepLog
+from rl.tracking.step_log import StepLog
 from rl.tracking.step_table import RL_COLUMNS
 from rollout.roles import BudgetSpent
 from rollout.types import Group, Phase
-
-__all__ = ["Log", "Stats", "read_metrics"]
 
 _NUM_PICTURES = 8
 
@@ -51,8 +48,9 @@ class Log(StepLog[Recipe]):
             self._row |= {f"{key}_{phase}": value for key, value in values.items()} | await self._services()
             self._watch_loop()
             row, self._row = self._row, {}
-            await self._in_thread(evaluation.save, self._folder / f"evaluation_{phase}.json")
             await self._in_thread(self._write, row, step)
+            # Last: a run that finds the file does not evaluate again.
+            await self._in_thread(evaluation.save, self._folder / f"evaluation_{phase}.json")
             self._mark = time.monotonic()
         shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
         lost = f", {evaluation.num_failed} lost" if evaluation.num_failed else ""

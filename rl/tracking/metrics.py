@@ -8,7 +8,7 @@ from statistics import fmean, pstdev
 
 import numpy as np
 
-from rl.batch import has_variance
+from rl.batch import is_flat
 from rollout.critic import ERROR_KINDS
 from rollout.types import Evidence, Group, Sample, Stage
 
@@ -50,11 +50,8 @@ def _rewards(groups: Sequence[Group]) -> Metrics:
 
 
 def _variance(groups: Sequence[Group]) -> Metrics:
-    """Return the share of groups whose rewards are all alike, overall and by the task's label.
-
-    A group with fewer than two rewards was lost to failures: it says nothing about variance.
-    """
-    alike = [(group.task.is_success, not has_variance(group)) for group in groups if len(group.rewards) > 1]
+    """Return the share of groups whose rewards are all alike, overall and by the task's label."""
+    alike = [(group.task.is_success, is_flat(group)) for group in groups if len(group.rewards) > 1]
     key = "rollout/zero_variance_share"
     return (
         _mean(key, [value for _, value in alike])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from rl.whole_file import write_whole
 
 _NAME = "metrics.jsonl"
 
@@ -30,9 +31,7 @@ def drop_metrics_after(run_dir: Path, step: int) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     kept = [row for row in _readable(path) if row["step"] <= step and "eval/reward_after" not in row]
-    temporary = path.with_suffix(".writing")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
     return kept
 
 

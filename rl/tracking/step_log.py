@@ -89,6 +89,16 @@ class StepLog(Generic[R]):
             yield
         except self.stops as error:  # what the step came to until then is what tells why
             stopped = error
+        try:
+            await self._end_step(step)
+        except Exception as error:
+            if stopped is None:
+                raise
+            stopped.add_note(f"the metrics of step {step} were not written: {error}")
+        if stopped is not None:
+            raise stopped
+
+    async def _end_step(self, step: int) -> None:
         seconds = time.monotonic() - self._mark
         self._mark = time.monotonic()
         self._seconds.append(seconds)
@@ -100,8 +110,6 @@ class StepLog(Generic[R]):
         row, self._row = self._row, {}
         await self._in_thread(self._write, row, step)
         self._table.show(step, row, fmean(self._seconds) * (self._recipe.num_steps - step))
-        if stopped is not None:
-            raise stopped
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rl.arguments import add_command
+
 
 def add_data_commands(commands: argparse._SubParsersAction) -> None:
     """Add the commands to the command line's parser; what they need is imported when they run."""
     data = commands.add_parser("data", help="files of records").add_subparsers(metavar="", required=True)
-    check = _add(data, "check", _check, "count and check records; exit code 1 when one is bad")
+    check = add_command(data, "check", _check, "count and check records; exit code 1 when one is bad")
     _add_file(check)
     check.add_argument("--deep", action="store_true", help="decode every image, look for near-duplicates, count tokens")
     check.add_argument("--limit", type=int, default=0, help="records to read, 0: all; default: 0")
@@ -24,12 +26,12 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
     check.add_argument(
         "--max-pixels", type=int, default=0, help="with --deep: a larger image is bad; default: 33,554,432"
     )
-    show = _add(data, "show", _show, "write a page to look at records with their images")
+    show = add_command(data, "show", _show, "write a page to look at records with their images")
     _add_file(show)
     show.add_argument("--out", type=Path, help="the page; default: beside the file")
     show.add_argument("--limit", type=int, default=50, help="records to show, 0: all; default: 50")
     show.add_argument("--seed", type=int, default=0, help="draws them")
-    split = _add(data, "split", _split, "hold records out by source prompt, so that no prompt is on both sides")
+    split = add_command(data, "split", _split, "hold records out by source prompt, so that no prompt is on both sides")
     split.add_argument("file", type=Path, help="JSONL, JSON or Parquet, or a folder of Hugging Face `datasets`")
     split.add_argument("--heldout", type=float, required=True, help="share of the prompts, like 0.1")
     split.add_argument(
@@ -43,18 +45,12 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
     split.add_argument(
         "--on-bad", choices=["raise", "skip"], default="raise", help="records without a prompt; default: raise"
     )
-    build = _add(
+    build = add_command(
         data, "build", _build, "build planner SFT, critic SFT and critic RL sets; goes on where it was stopped"
     )
     build.add_argument("recipe", type=Path, help="recipe YAML")
     build.add_argument("overrides", nargs="*", help="key=value, like requests.limit=100 critic_rl.num_train=500")
     build.add_argument("--resume", action="store_true", help="need not be said: a build always goes on")
-
-
-def _add(commands: argparse._SubParsersAction, name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(command=run)
-    return parser
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -130,11 +126,11 @@ def _build(chosen: argparse.Namespace) -> int:
     from rich.console import Console
 
     from data.progress import progress_bar
-    from rl.build_config import BuildRecipe
+    from rl.datasets.config import BuildRecipe
     from rl.recipe_file import load_as
 
     recipe = load_as(BuildRecipe, chosen.recipe, chosen.overrides)
-    from rl.build import BuildStopped, prepare_build, run_build  # late: it imports Ray
+    from rl.datasets.build import BuildStopped, prepare_build, run_build  # late: it imports Ray
 
     build = prepare_build(recipe)
     console = Console(highlight=False, soft_wrap=True)

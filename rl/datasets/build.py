@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -34,12 +34,13 @@ from data.requests import open_requests, read_requests
 from data.split import SIDES
 from data.trajectory_log import TrajectoryLog, request_digest
 from rewards.functions import FunctionError, anchored, load_function
-from rl.build_config import BuildRecipe, may_change
 from rl.config import resolve_path
+from rl.datasets.config import BuildRecipe, may_change
 from rl.provenance import Sources, changes
 from rl.recipe_file import load_as
 from rl.resume import forbidden_changes
 from rl.run_start import explain, placed_generator
+from rollout.concurrency import all_settled
 from rollout.seeds import seed_of
 from rollout.trajectory import Request, Trajectory, Trouble
 from rollout.walk import Walk
@@ -159,17 +160,14 @@ async def walking(recipe: BuildRecipe) -> AsyncIterator[Walk]:
     ledger = Path(recipe.run_dir) / "ledger"
     run_id = f"{seed_of(Path(recipe.run_dir).resolve()):08x}"
     async with ray_cluster(recipe.ray_address, recipe.num_cpus) if recipe.needs_ray else nullcontext():
-        started: Any = await asyncio.gather(
+        starting: list[Coroutine[Any, Any, Any]] = [
             start_teacher(recipe.planner, "planner", store_root, ledger),
             start_teacher(recipe.critic, "critic", store_root, ledger),
             Generator.start(placed_generator(recipe.generator), store_root, f"generator-{run_id}", ledger),
             start_judge(recipe.judge, store_root, f"judge-{run_id}", ledger),
-            return_exceptions=True,  # else the others would go on starting while Ray is shut down
-        )
-        for error in started:
-            if isinstance(error, BaseException):
-                raise error
-        planner, critic, generator, judge = started
+        ]
+        # Settled: else the others would go on starting while Ray is shut down for the error of one.
+        planner, critic, generator, judge = await all_settled(starting)
         yield Walk(planner, critic, generator, judge, recipe.walk, recipe.success, recipe.seed)
 
 
