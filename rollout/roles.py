@@ -1,4 +1,4 @@
-"""The four roles around the loop, as Protocols. Fakes (`tests/fakes.py`) and actors satisfy them alike."""
+"""The roles around the loop, as Protocols, and their errors. Fakes (`tests/fakes.py`) and actors satisfy them alike."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One sample's journey: response -> critique -> image -> scores -> reward.
 
 Every response of a group travels by itself: its image is being generated while its siblings are still
-being sampled. This is the only place where an exception becomes a status.
+being sampled. What is raised on the way becomes the sample's status: the run goes on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from rollout.asking import describe
 from rollout.concurrency import all_of, all_settled
 from rollout.critic import CritiqueError, parse_critique, render_messages
 from rollout.roles import BudgetSpent, Generator, Judge, Observer, Sampler
@@ -117,12 +118,12 @@ class SingleStep:
                 async with journey.at(Stage.JUDGE):
                     evidence = await self._judged(evidence)
             async with journey.at(Stage.REWARD):
-                reward = await _reward(self.reward, evidence)
+                reward = await earned(self.reward, evidence)
         except BudgetSpent:
             raise
         except Exception as error:
             stage = Stage.EVIDENCE if isinstance(error, EvidenceError) else journey.stage
-            failure = Failure(stage, f"{type(error).__name__}: {error}"[:500])
+            failure = Failure(stage, describe(error))
         return Sample(task.id, index, seed, evidence, reward, failure, journey.seconds)
 
     def _request(self, task: Task, seed: int) -> SampleRequest:
@@ -164,7 +165,8 @@ async def _observe(name: str, observer: Observer, look: ScoreRequest) -> Any:
         raise EvidenceError(f"{name}: {error}") from error
 
 
-async def _reward(function: Callable[[Evidence], Reward | Awaitable[Reward]], evidence: Evidence) -> Reward:
+async def earned(function: Callable[[Evidence], Reward | Awaitable[Reward]], evidence: Evidence) -> Reward:
+    """Return what a reward function, plain or `async`, gives for some evidence."""
     reward = function(evidence)
     return reward if isinstance(reward, Reward) else await reward
 

@@ -25,7 +25,9 @@ from rl.recipe_file import differences
 from rl.rescore.change import GroupChanges, RescoredStep, SampleChanges
 from rl.rescore.table import RescoredTable
 from rl.run_folder import advantages_of, groups_of, recipe_of, steps_of
+from rollout.asking import describe
 from rollout.concurrency import all_of
+from rollout.single_step import earned
 from rollout.types import Evidence, Failure, Group, Phase, Reward, Sample, Stage
 
 RewardOf = Callable[[Evidence], Reward | Awaitable[Reward]]
@@ -166,10 +168,10 @@ def _terms(recipe: Recipe) -> list[str]:
 
 
 async def _rewarded(group: Group, reward: RewardOf) -> Group:
-    return replace(group, samples=tuple(await all_of(_earned(sample, reward) for sample in group.samples)))
+    return replace(group, samples=tuple(await all_of(_rewarded_anew(sample, reward) for sample in group.samples)))
 
 
-async def _earned(sample: Sample, reward: RewardOf) -> Sample:
+async def _rewarded_anew(sample: Sample, reward: RewardOf) -> Sample:
     """Return the sample with its reward computed anew.
 
     One whose evidence was never complete stays failed where it failed; one that failed at the reward gets
@@ -178,9 +180,7 @@ async def _earned(sample: Sample, reward: RewardOf) -> Sample:
     if sample.evidence is None or (sample.failure is not None and sample.failure.stage is not Stage.REWARD):
         return sample
     try:
-        earned = reward(sample.evidence)
-        earned = earned if isinstance(earned, Reward) else await earned
+        anew = await earned(reward, sample.evidence)
     except Exception as error:
-        failure = Failure(Stage.REWARD, f"{type(error).__name__}: {error}"[:500])
-        return replace(sample, reward=None, failure=failure)
-    return replace(sample, reward=earned, failure=None)
+        return replace(sample, reward=None, failure=Failure(Stage.REWARD, describe(error)))
+    return replace(sample, reward=anew, failure=None)

@@ -44,7 +44,7 @@ class AlertConfig:
     grad_norm_above: Limit = field(default_factory=lambda: Limit(None, 3))
     """policy/grad_norm, before clipping; what is large depends on the model."""
     zero_variance_share_above: Limit = field(default_factory=lambda: Limit(0.9))
-    """rollout/zero_variance_share: groups that teach nothing."""
+    """rollout/zero_variance_share: groups whose rewards are all alike."""
     grad_norm_not_finite: bool = True
     """policy/grad_norm is NaN or infinite, once."""
 

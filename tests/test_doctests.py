@@ -1,0 +1,23 @@
+"""The examples in docstrings are true."""
+
+import doctest
+import importlib
+
+import pytest
+
+from tests.conftest import REPO
+from tests.test_architecture import PACKAGES, modules
+
+WITH_EXAMPLES = sorted(
+    path.relative_to(REPO).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+    for package in PACKAGES
+    for path in modules(package)
+    if ">>>" in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_examples(module):
+    tried = doctest.testmod(importlib.import_module(module), report=True)
+    assert tried.attempted > 0
+    assert tried.failed == 0
