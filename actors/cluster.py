@@ -26,8 +26,8 @@ async def ray_cluster(address: str, num_cpus: int) -> AsyncIterator[None]:
     folder = None if address else tempfile.mkdtemp(prefix="interleave-ray-")
     # Actors import the user's own functions from where the command was given, as the driver does.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
-    await asyncio.to_thread(_start, address, num_cpus, folder)
     try:
+        await asyncio.to_thread(_start, address, num_cpus, folder)
         yield
     finally:
         await asyncio.to_thread(_stop, folder)

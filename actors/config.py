@@ -98,6 +98,10 @@ class PolicyConfig:
             )
 
 
+KL_TYPES = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
+"""verl's estimators of the KL (http://joschu.net/blog/kl-approx.html); a + behind one takes k2's gradient."""
+
+
 @dataclass(frozen=True)
 class LossConfig:
     """What one update minimises. Names are verl's registered ones."""
@@ -128,6 +132,11 @@ class LossConfig:
             raise ValueError(
                 "algorithm.loss.aggregation=seq-mean-token-sum-norm needs algorithm.loss.scale_factor (tokens)"
             )
+        if min(self.num_mini_batches, self.num_epochs) < 1:
+            numbers = f"num_mini_batches={self.num_mini_batches}, num_epochs={self.num_epochs}"
+            raise ValueError(f"algorithm.loss: {numbers}: each has to be 1 or more")
+        if self.kl_type.removesuffix("+") not in KL_TYPES:
+            raise ValueError(f"algorithm.loss.kl_type={self.kl_type!r}: use {', '.join(KL_TYPES)}")
         if self.rollout_correction not in (None, "token", "sequence"):
             raise ValueError(
                 f"algorithm.loss.rollout_correction={self.rollout_correction!r}: use token, sequence or null"

@@ -97,7 +97,13 @@ class Pool:
         if self._local is None:
             # In a future, so that concurrent first calls share one loading.
             self._local = asyncio.ensure_future(asyncio.to_thread(self._make))
-        return await asyncio.shield(self._local)
+        loading = self._local
+        try:
+            return await asyncio.shield(loading)
+        except Exception:
+            if self._local is loading:
+                self._local = None  # the next call may have more luck
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_local": None}

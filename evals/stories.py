@@ -161,10 +161,10 @@ class StoryEval:
 
 def _error(made: Story, step: StoryStep) -> str | None:
     """Return what failed in a step, if anything did; that nobody could read the critic counts."""
-    if step.image is None:
+    if not step.tries:
         return made.error
     answers = step.tries[-1].answers
-    return answers[-1].error if answers else None
+    return next((attempt.error for attempt in step.tries if attempt.error), answers[-1].error if answers else None)
 
 
 def _raw(story: EvalStory) -> FunctionPlanner:

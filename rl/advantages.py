@@ -15,6 +15,16 @@ BY_TERM = "gdpo"
 """The estimator that compares each term of the reward by itself; all others see the total alone."""
 _OFFERED = ("token_level_rewards", "response_mask", "index", "norm_adv_by_std_in_grpo")
 """What an estimator of verl may ask us for, by its names."""
+_UNFIT_ESTIMATORS = {
+    "reinforce_plus_plus": "it asks for a discount in verl's own configuration; reinforce_plus_plus_baseline does not",
+    "grpo_passk": "it asks for verl's own configuration",
+}
+_UNFIT_LOSSES = {
+    "geo_mean": "it averages within a micro-batch, so that the gradient would depend on how rows are packed",
+    "dro": "it asks for a dro_beta that recipes do not have",
+    "bypass_mode": "it takes the sampler's log-probabilities for the old ones; use algorithm.loss.rollout_correction",
+}
+"""What verl registers and a run would break on, or learn wrongly by, and why."""
 
 
 def advantages(
@@ -83,5 +93,9 @@ def check_names(estimator: str, policy_loss: str) -> None:
     ]
     if missing:
         raise ValueError(f"algorithm.advantage {estimator!r} needs {', '.join(missing)}, which we do not have")
+    if why := _UNFIT_ESTIMATORS.get(estimator):
+        raise ValueError(f"algorithm.advantage {estimator!r} cannot be used here: {why}")
+    if why := _UNFIT_LOSSES.get(policy_loss):
+        raise ValueError(f"algorithm.loss.policy_loss {policy_loss!r} cannot be used here: {why}")
     if policy_loss not in losses:
         raise ValueError(f"algorithm.loss.policy_loss is {policy_loss!r}; verl knows {', '.join(sorted(losses))}")

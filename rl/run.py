@@ -45,7 +45,7 @@ from rl.tracking.loop_watch import watch_loop
 from rl.train import train
 from rollout.concurrency import all_settled
 from rollout.critic import render_messages
-from rollout.roles import BudgetSpent
+from rollout.roles import BudgetSpent, PublishError
 from rollout.seeds import seed_of
 from rollout.single_step import Baseline, Regenerate, SingleStep
 from rollout.types import Phase, SamplingParams, Task
@@ -138,7 +138,7 @@ async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
         try:
             log.metrics(await actors.policy.publish(actors.samplers))
             changes = await train_between_evaluations(plan, actors, log, done)
-        except (BudgetSpent, RolloutsFailed, Collapsed):
+        except (BudgetSpent, RolloutsFailed, PublishError, Collapsed):
             # What there is: a checkpoint of the last step that was learned from, and no export of half a run.
             report = await asyncio.to_thread(write_report, run_dir, Store(Path(recipe.store).resolve()), {})
             console.print(f"report  {report}")
@@ -180,6 +180,9 @@ async def train_between_evaluations(plan: Plan, actors: Stack, log: Log, done: i
         )
     except (BudgetSpent, RolloutsFailed):
         await checkpoint.save_once(recipe, actors.policy, stream.consumed)
+        raise
+    except PublishError:  # the next step's update is done, and a resumed run begins with a publish
+        await checkpoint.save_once(recipe, actors.policy, stream.consumed + 1)
         raise
     after = await evaluator(recipe.evaluation.num_tasks, Phase.AFTER, recipe.num_steps)
     await log.evaluation(after, Phase.AFTER, step=recipe.num_steps)

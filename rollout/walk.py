@@ -144,7 +144,12 @@ class Walk:
             async with journey.at("judge"):
                 scores = await self._score(before, after, step.instruction)
             attempt = Attempt(step.number, index, step.instruction, prompt, seed, before, after, scores)
-            attempt = await self._measured(await self._criticised(attempt, journey), journey)
+            attempt = await self._criticised(attempt, journey)
+            try:
+                attempt = await self._measured(attempt, journey)
+            except _Ended:
+                journey.add(attempt, is_accepted=False)  # as far as it came: it is judged, criticised and paid for
+                raise
             assert attempt.critique is not None
             journey.add(attempt, is_accepted=attempt.critique.is_success)
             if attempt.critique.is_success:

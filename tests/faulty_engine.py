@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 from actors.sampler.engine import Engine
@@ -10,7 +11,7 @@ from actors.sampler.publish import Bucket
 
 
 class FaultyEngine(Engine):
-    """Healthy until `set_fault` says otherwise: "skipped_bucket", "stale_head", "stale_encoder" or ""."""
+    """Healthy until `set_fault` says otherwise: "skipped_bucket", "stale_head", "stale_encoder", "death" or ""."""
 
     _fault = ""
 
@@ -23,6 +24,8 @@ class FaultyEngine(Engine):
 
     async def load_bucket(self, bucket: Bucket) -> None:
         """Lose the first bucket of a publish."""
+        if self._fault == "death":
+            os._exit(1)
         if self._fault == "skipped_bucket":
             self._fault = ""
             return

@@ -97,12 +97,19 @@ def test_an_answer_without_an_image_is_asked_for_again_and_then_told(tmp_path):
     async def scenario(*answers):
         chat = Chat(*answers)
         async with chat.running() as url:
-            generator = await Generator.start(settings("openai-chat", url), tmp_path)
-            return await generator.edit(EditRequest(None, f"{answers}", 1))
+            generator = await Generator.start(settings("openai-chat", url, usd_per_image=0.25), tmp_path)
+            try:
+                ref = await generator.edit(EditRequest(None, f"{answers}", 1))
+            except GeneratorError as error:
+                ref = str(error)
+            return ref, len(chat.asked), await generator.stats()
 
-    assert asyncio.run(scenario(NONE, IN_TEXT)).startswith("sha256:")
-    with pytest.raises(GeneratorError, match="I cannot draw that"):
-        asyncio.run(scenario(NONE))
+    ref, num_asked, stats = asyncio.run(scenario(NONE, IN_TEXT))
+    assert ref.startswith("sha256:")
+    assert (num_asked, stats["generator/usd"], stats["generator/tokens_out"]) == (2, 0.5, 2000)  # words cost, too
+    said, num_asked, stats = asyncio.run(scenario(NONE))
+    assert "I cannot draw that" in said
+    assert stats["generator/usd"] == 0.25 * num_asked
 
 
 def test_a_budget_ends_the_run(tmp_path):

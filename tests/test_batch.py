@@ -123,6 +123,10 @@ def test_other_estimators_of_verl_by_name():
         check_names("unheard_of", "vanilla")
     with pytest.raises(ValueError, match=r"'gae' needs .*values"):
         check_names("gae", "vanilla")
+    with pytest.raises(ValueError, match="'reinforce_plus_plus' cannot be used here"):
+        check_names("reinforce_plus_plus", "vanilla")
+    with pytest.raises(ValueError, match="'geo_mean' cannot be used here: it averages within a micro-batch"):
+        check_names("grpo", "geo_mean")
     with pytest.raises(ValueError, match=r"policy_loss is 'vanila'; verl knows .*vanilla"):
         check_names("grpo", "vanila")
 

@@ -41,6 +41,20 @@ def test_what_cost_nothing_is_told_by_a_row_of_its_own_now_and_then(tmp_path):
     assert Books("judge", tmp_path).counts["hits"] == 3
 
 
+def test_what_could_not_be_written_is_in_the_next_row(tmp_path, monkeypatch):
+    async def full(rows):
+        raise OSError(28, "No space left on device")
+
+    books = Books("judge", tmp_path)
+    closed(books, "k1", attempts=1, usd=0.5)
+    with monkeypatch.context() as disk:
+        disk.setattr(books._log, "append", full)
+        with pytest.raises(OSError, match="No space"):
+            closed(books, "k2", attempts=1, usd=0.25)
+    closed(books, "k3", attempts=1, usd=1.0)
+    assert Books("judge", tmp_path).counts == {"attempts": 3, "usd": 1.75}
+
+
 def test_a_row_tells_what_its_call_cost(tmp_path):
     closed(Books("judge", tmp_path), "k1", "refusal", attempts=2, tokens_in=30)
     [row] = read_log(tmp_path, KIND)

@@ -74,6 +74,9 @@ def test_an_unknown_name_is_told_the_nearest(name, hint):
         ({"name": "flux2-klein", "pipeline": "FluxPipeline"}, "is a Flux2KleinPipeline, but generator.pipeline is"),
         ({"name": "gpt-image", "height": 64, "width": 64}, "makes 1024x1024, 1536x1024, 1024x1536, not 64x64"),
         ({"name": "gpt-image", "budget_usd": 1, "num_replicas": 0}, "one owner"),
+        ({"name": "gpt-image", "budget_usd": 1}, "budget_usd=1 needs a price: set generator.usd_per_image"),
+        ({"name": "gpt-image", "budget_usd": 1, "endpoints": [EndpointConfig("http://host")]}, "needs a price"),
+        ({"name": "flux2-klein", "budget_calls": 1}, "costs nothing"),
     ],
 )
 def test_what_cannot_work_is_refused_before_it_is_loaded(config, why):

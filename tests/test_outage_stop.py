@@ -8,6 +8,7 @@ from rl import checkpoint
 from rl.config import EvaluationConfig, RolloutConfig
 from rl.stream import RolloutsFailed
 from rl.tracking.metrics_file import read_metrics
+from rollout.roles import PublishError
 from tests import test_budget_stop
 from tests.fakes import FakeJudge, FakePolicy
 from tests.test_budget_stop import follow, saved_step
@@ -32,6 +33,29 @@ class FallingJudge(FakeJudge):
 def _no_budget(monkeypatch):
     monkeypatch.setattr(test_budget_stop, "PaidJudge", FallingJudge)
     monkeypatch.setattr("rl.evaluation._NUM_RESAMPLES", 10)  # intervals are not what is tested here
+
+
+class Unpublished(FakePolicy):
+    """Cannot publish one of its versions."""
+
+    async def publish(self, samplers):
+        if self.version == 5:
+            raise PublishError("version 5 could not be published: a sampler was lost")
+        return await super().publish(samplers)
+
+
+def test_what_was_learned_is_saved_where_it_cannot_be_published(tmp_path):
+    def recipe(name):
+        return make_recipe(tmp_path / name, num_steps=8, evaluation=EvaluationConfig(num_tasks=0, num_seeds=2))
+
+    whole, resumed = FakePolicy(), FakePolicy()
+    asyncio.run(follow(recipe("whole"), whole, 10**6))
+    with pytest.raises(PublishError, match="version 5"):
+        asyncio.run(follow(recipe("run"), Unpublished(), 10**6))
+    assert saved_step(recipe("run")) == 5
+    assert [row["step"] for row in read_metrics(tmp_path / "run")] == [0, 1, 2, 3, 4, 5]
+    assert asyncio.run(follow(recipe("run"), resumed, 10**6)) == 5
+    assert resumed.logits == whole.logits
 
 
 @pytest.mark.parametrize("max_refills", [0, 4])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from actors.config import LossConfig
 from rollout.types import Row
 
-LOSSES = ["vanilla", "gspo", "cispo", "sapo", "geo_mean", "gpg"]
+LOSSES = ["vanilla", "gspo", "cispo", "sapo", "gpg", "dppo_tv", "dppo_kl"]
 
 
 def row(size: int) -> Row:

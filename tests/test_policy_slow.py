@@ -237,6 +237,14 @@ def test_a_killed_sampler_says_so_and_comes_back(stack: Stack):
     assert stack.run(stack.samplers.sample(stack.request(2))).policy_version == stack.policy.version
 
 
+def test_a_sampler_that_dies_while_weights_arrive_gets_them_once_it_is_back(stack: Stack):
+    """Slow: it restarts vLLM. The ranks stay in step, though the first one's sending fails midway."""
+    stack.run(stack.samplers.each("set_fault", "death"))
+    metrics = stack.run(stack.policy.publish(stack.samplers))
+    assert metrics["publish/max_logprob_gap"] < 1e-4
+    assert stack.run(stack.samplers.sample(stack.request(2))).policy_version == stack.policy.version
+
+
 def test_a_run_folder_that_a_rank_does_not_see_is_refused(stack: Stack, tmp_path: Path, monkeypatch):
     """Slow: it asks verl's ranks."""
     stack.run(stack.policy.check_folder(tmp_path))

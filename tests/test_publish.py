@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.exceptions import ActorDiedError
 
+from actors.sampler import publish
 from actors.sampler.engine_weights import LiveWeights, WeightReceiver, lacking
 from actors.sampler.publish import Manifest, Origin, buckets, checksum, origins_of
 
@@ -47,6 +51,18 @@ class FusedModel(torch.nn.Module):
                 self.model.patch.weight[:] = tensor.flatten(1)
             else:
                 self.model.embed.weight[: len(tensor)] = tensor
+
+
+def test_the_ranks_stay_in_step_where_a_sampler_is_lost(monkeypatch):
+    def lost(replies):
+        raise ActorDiedError()
+
+    monkeypatch.setattr(publish, "ray", SimpleNamespace(put=lambda bucket: bucket, get=lost))
+    receiver = SimpleNamespace(load_bucket=SimpleNamespace(remote=lambda reference: reference))
+    gathered = iter([(f"w{number}", torch.zeros(4)) for number in range(9)])
+    with pytest.raises(ActorDiedError):
+        publish.push(gathered, [receiver], "float32", bucket_bytes=1)
+    assert next(gathered, None) is None
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from rollout.planner import FunctionPlanner
 from rollout.roles import JudgeError
 from rollout.storyline import Critic
 from rollout.types import SamplingParams, Scores
-from tests.fakes import FakeJudge
+from tests.fakes import FakeGenerator, FakeJudge
 from tests.test_storyline import CRITIC_PROMPT, Script, accept, reject, storyline
 
 STORIES = [EvalStory(name, f"draw {name}", (f"{name} one", f"{name} two")) for name in ("a", "b")]
@@ -110,7 +110,17 @@ def test_what_failed_on_the_way_is_told_apart_from_what_was_done_badly():
     assert [row.error for row in at_work.rows] == [None] * 4  # one of them is not satisfied
     out = run(trial_.planner())
     _say(told, out, 0.0)
-    assert "4 of 4 steps met an error; the first, step 1 of story a: step 1 has no image: " in told.export_text()
+    assert "4 of 4 steps met an error; the first, step 1 of story a: GeneratorError: " in told.export_text()
+
+    class Once(FakeGenerator):
+        async def edit(self, request):
+            self.failing = float(len(self.requests) > 0)
+            return await super().edit(request)
+
+    later = replace(trial().storyline, generator=Once())
+    alone = StoryEval(later, Reads(), [EvalStory("a", "draw a", ("a one",))])
+    (row, *_) = run(alone.with_critic("sft", Critic(Script(reject("x")), CRITIC_PROMPT, SamplingParams()), 3)).rows
+    assert (row.status, row.num_tries, row.error) == ("best_of_tries", 3, "GeneratorError: out of memory")
 
     unheard = with_critic(RuntimeError("the engine died"))
     assert [(row.status, row.error) for row in unheard.rows] == [("unjudged", "RuntimeError: the engine died")] * 2

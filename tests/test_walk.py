@@ -74,6 +74,21 @@ def test_the_first_failed_attempts_are_measured_with_other_seeds_and_other_promp
     assert set(generator.calls.values()) == {1}
 
 
+def test_an_attempt_is_kept_where_its_measuring_fails(tmp_path):
+    class Alone(FakeCritic):
+        async def criticise(self, attempt, seed, repeat=0):
+            if repeat:
+                raise TeacherError("no answer in time")
+            return await super().criticise(attempt, seed)
+
+    trajectory = walked(tmp_path, "box 3", critic=Alone())
+    assert trajectory.trouble.error == "TeacherError: no answer in time"
+    measured = trajectory.attempts[-1]
+    assert not is_good(measured.after)
+    assert measured.critique is not None
+    assert (measured.retried, measured.refined) == ((), ())
+
+
 @pytest.mark.parametrize(
     ("said", "kind"),
     [

@@ -52,6 +52,8 @@ class ImageService(Endpoints):
             is_sent = True
             answer = await self._ask(place.endpoint, sent)
             self._settle(place, answer, count)
+            if answer.image is None:
+                raise BadImage(answer.complaint)
             image = await asyncio.to_thread(self._keep, answer.image)
         except Exception as error:
             fault = Fault("unreadable", str(error)) if isinstance(error, BadImage) else fault_of_http(error)

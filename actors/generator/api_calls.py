@@ -12,7 +12,7 @@ from PIL import Image
 
 from actors.generator.image_sizes import Size
 from actors.paid.endpoints import Endpoint
-from actors.store.safe_images import BadImage, png_of, transparent_mask
+from actors.store.safe_images import png_of, transparent_mask
 from rollout.types import EditRequest
 
 _DATA = re.compile(r"data:image/[\w.+-]+;base64,([A-Za-z0-9+/=]+)")
@@ -33,11 +33,13 @@ class Sent:
 
 @dataclass(frozen=True)
 class Answer:
-    """The new image as the endpoint sent it, and the tokens that it counted."""
+    """The new image as the endpoint sent it, and the tokens that it counted: without an image, too, they are paid."""
 
-    image: bytes
+    image: bytes | None
     tokens_in: int = 0
     tokens_out: int = 0
+    complaint: str = ""
+    """Why there is no image."""
 
 
 async def ask_images(endpoint: Endpoint, sent: Sent) -> Answer:
@@ -53,13 +55,11 @@ async def ask_images(endpoint: Endpoint, sent: Sent) -> Answer:
         made = await images.edit(**arguments)
     else:
         made = await images.generate(**arguments)
-    data = made.data[0] if made.data else None
-    if data is None or not data.b64_json:
-        # Following a URL that a server names would open whatever it points to.
-        raise BadImage("the endpoint sent no b64_json: try generator.call.response_format=b64_json")
+    # Following a URL that a server names would open whatever it points to.
+    image = _decoded(made.data[0].b64_json) if made.data else None
     usage = getattr(made, "usage", None)
     tokens = (usage.input_tokens or 0, usage.output_tokens or 0) if usage else (0, 0)
-    return Answer(base64.b64decode(data.b64_json), *tokens)
+    return Answer(image, *tokens, "the endpoint sent no b64_json: try generator.call.response_format=b64_json")
 
 
 async def ask_chat(endpoint: Endpoint, sent: Sent) -> Answer:
@@ -72,16 +72,16 @@ async def ask_chat(endpoint: Endpoint, sent: Sent) -> Answer:
     completion = await endpoint.connection.chat.completions.create(
         model=endpoint.config.model, messages=[{"role": "user", "content": parts}], **sent.call
     )
-    if not completion.choices:
-        raise BadImage("the endpoint sent no answer")
-    message = completion.choices[0].message
-    found = _DATA.findall(str(message.model_dump()))
-    if not found:
-        said = message.refusal or message.content or "nothing"
-        raise BadImage(f"the answer has no image; it says {str(said)[:200]!r}")
     usage = completion.usage
     tokens = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
-    return Answer(base64.b64decode(found[-1]), *tokens)  # a model that thinks in images ends with the one it means
+    if not completion.choices:
+        return Answer(None, *tokens, "the endpoint sent no answer")
+    message = completion.choices[0].message
+    found = _DATA.findall(str(message.model_dump()))
+    said = message.refusal or message.content or "nothing"
+    # A model that thinks in images ends with the one it means.
+    image = _decoded(found[-1]) if found else None
+    return Answer(image, *tokens, f"the answer has no image; it says {str(said)[:200]!r}")
 
 
 async def ask_service(endpoint: Endpoint, sent: Sent) -> Answer:
@@ -100,6 +100,13 @@ async def ask_service(endpoint: Endpoint, sent: Sent) -> Answer:
         "/edit-upload", cast_to=httpx.Response, body=body, files=files, options={"headers": headers}
     )
     return Answer(response.content)
+
+
+def _decoded(text: str | None) -> bytes | None:
+    try:
+        return base64.b64decode(text) if text else None
+    except ValueError:
+        return None
 
 
 CALLS: Mapping[str, Callable[[Endpoint, Sent], Awaitable[Answer]]] = {

@@ -100,9 +100,25 @@ def _checked(config: GeneratorConfig, entry: Entry | None) -> GeneratorConfig:
         )
     if kind in API_KINDS:
         _check_size(config, entry)
-        if (config.budget_calls or config.budget_usd) and config.num_replicas == 0:
-            raise ValueError(f"{where}: a budget needs one owner of the run's calls: set num_replicas to 1")
+    _check_budget(config, where, costs=kind in API_KINDS)
     return config
+
+
+def _check_budget(config: GeneratorConfig, where: str, *, costs: bool) -> None:
+    """Raise ValueError for a budget that would never end a run."""
+    if not config.budget_calls and not config.budget_usd:
+        return
+    if not costs:
+        raise ValueError(f"{where} costs nothing: a budget is for generators behind HTTP; leave it out")
+    if config.num_replicas == 0:
+        raise ValueError(f"{where}: a budget needs one owner of the run's calls: set num_replicas to 1")
+    prices = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
+    has_prices = config.endpoints and all(any(getattr(one, price) for price in prices) for one in config.endpoints)
+    if config.budget_usd and not config.usd_per_image and not has_prices:
+        raise ValueError(
+            f"generator.budget_usd={config.budget_usd:g} needs a price: set generator.usd_per_image, or in each of "
+            f"generator.endpoints {' and '.join(prices)}"
+        )
 
 
 def _check_size(config: GeneratorConfig, entry: Entry | None) -> None:

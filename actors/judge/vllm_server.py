@@ -91,18 +91,20 @@ class VllmServer:
     def _keep_alive(self) -> None:
         """Run the server, again when it dies: calls fail meanwhile, and are tried again. Once up is enough to try."""
         has_been_up = False
-        while self._num_deaths <= MAX_RESTARTS and (process := self._start()) is not None:
-            self._is_up = self._becomes_ready(process)
-            if self._is_up:
-                has_been_up = True
-                self._settled.set()
-                process.wait()
-            self._is_up = False
-            _kill_group(process)  # its engine may have outlived it
-            self._num_deaths += 1
-            if not has_been_up:
-                break
-        self._settled.set()
+        try:
+            while self._num_deaths <= MAX_RESTARTS and (process := self._start()) is not None:
+                self._is_up = self._becomes_ready(process)
+                if self._is_up:
+                    has_been_up = True
+                    self._settled.set()
+                    process.wait()
+                self._is_up = False
+                _kill_group(process)  # its engine may have outlived it
+                self._num_deaths += 1
+                if not has_been_up:
+                    break
+        finally:  # whatever happened: who waits for the server has to hear that it is not up
+            self._settled.set()
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         """Start the child, unless it is to stop."""

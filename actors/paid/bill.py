@@ -77,8 +77,10 @@ class Books:
         """Commit the row of a call that is over."""
         if self._log is None:
             return
-        counted = {name: amount - self._written.get(name, 0.0) for name, amount in self.counts.items()}
-        self._written, self._written_at = dict(self.counts), time.monotonic()
+        before, counts = self._written, dict(self.counts)
+        counted = {name: amount - before.get(name, 0.0) for name, amount in counts.items()}
+        counted = {name: amount for name, amount in counted.items() if amount}
+        self._written, self._written_at = counts, time.monotonic()
         row = {
             "service": self.service,
             "key": key,
@@ -86,9 +88,14 @@ class Books:
             "outcome": outcome,
             "at": time.time(),
             "bill": dict(bill),
-            "counted": {name: amount for name, amount in counted.items() if amount},
+            "counted": counted,
         }
-        await self._log.append([row])
+        try:
+            await self._log.append([row])
+        except OSError:  # a full disk, say: the next row has to count it, or a budget would grow by it
+            for name, amount in counted.items():
+                self._written[name] = self._written.get(name, 0.0) - amount
+            raise
 
     def why_spent(self) -> str | None:
         """Return the sentence that says which budget is spent; None while none is."""

@@ -20,6 +20,10 @@ KIND_BY_STATUS = {
 }
 
 
+_UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")
+"""httpx's errors of requests that found no connection: nobody has seen them."""
+
+
 def fault_of_http(error: Exception) -> Fault:
     """Return the fault of a request that raised `error`."""
     import openai
@@ -28,13 +32,13 @@ def fault_of_http(error: Exception) -> Fault:
         return Fault(error.kind, error.detail)
     if isinstance(error, FileNotFoundError):
         return Fault("no_image", str(error), is_retryable=False)
-    if isinstance(error, openai.APITimeoutError):
-        return Fault("timeout", "the endpoint did not answer in time")
-    if isinstance(error, openai.APIConnectionError):
+    if isinstance(error, openai.APIConnectionError):  # a timeout is one, too
         cause = error.__cause__ or error
-        # Nobody has seen a request that found no connection.
-        kind = "unreachable" if type(cause).__name__ in ("ConnectError", "ConnectTimeout") else "connection"
-        return Fault(kind, f"{type(cause).__name__}: {cause}"[:500])
+        if type(cause).__name__ in _UNSENT:
+            return Fault("unreachable", f"{type(cause).__name__}: {cause}"[:500])
+        if isinstance(error, openai.APITimeoutError):
+            return Fault("timeout", "the endpoint did not answer in time")
+        return Fault("connection", f"{type(cause).__name__}: {cause}"[:500])
     if isinstance(error, openai.APIStatusError):
         return _status_fault(error)
     return Fault("unreadable", f"{type(error).__name__}: {error}"[:500])

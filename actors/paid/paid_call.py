@@ -153,9 +153,11 @@ class PaidCalls:
             call.is_answered = True
             self._books.counts["answers"] += 1
             call.saved_usd = call.bill["usd"]
-            await self._books.close(call.key, call.endpoint, ANSWER, call.bill)
-            entry = {"request": dict(request), "answer": answer, "usd": call.saved_usd}
-            await asyncio.to_thread(self._store.put_call, call.key, entry)
+            try:
+                await self._books.close(call.key, call.endpoint, ANSWER, call.bill)
+            finally:  # whatever becomes of its row: it is paid for
+                entry = {"request": dict(request), "answer": answer, "usd": call.saved_usd}
+                await asyncio.to_thread(self._store.put_call, call.key, entry)
             return answer
         except CallError as error:
             self._books.counts["failures"] += 1

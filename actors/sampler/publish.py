@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 import torch
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from actors.sampler.engine_loop import SamplerUnavailable
 from rollout.roles import PublishError
 from rollout.types import Response, Row, SampleRequest
 
@@ -155,13 +157,19 @@ def push(
     checksums: dict[str, int] = {}
     num_bytes = 0
     pending: list[list[Any]] = []
-    for bucket in buckets(weights, dtype, bucket_bytes):
-        checksums |= {info.name: info.checksum for info in bucket.infos}
-        num_bytes += bucket.data.nbytes
-        reference = ray.put(bucket)
-        pending.append([receiver.load_bucket.remote(reference) for receiver in receivers])
-        if len(pending) >= _IN_FLIGHT:
-            ray.get(pending.pop(0))
+    weights = iter(weights)
+    try:
+        for bucket in buckets(weights, dtype, bucket_bytes):
+            checksums |= {info.name: info.checksum for info in bucket.infos}
+            num_bytes += bucket.data.nbytes
+            reference = ray.put(bucket)
+            pending.append([receiver.load_bucket.remote(reference) for receiver in receivers])
+            if len(pending) >= _IN_FLIGHT:
+                ray.get(pending.pop(0))
+    except RayError:
+        for _ in weights:  # the other ranks are gathering with this one
+            pass
+        raise
     for replies in pending:
         ray.get(replies)
     return Manifest(checksums, num_bytes)
@@ -171,8 +179,30 @@ async def publish(policy: Policy, samplers: Samplers) -> dict[str, float]:
     """Bring every sampler to the policy's weights and verify it; return metrics keyed `publish/...`.
 
     Raises `PublishError` that names the sampler and the tensors or the gap. Samplers at fault then stay paused
-    until a publish succeeds: nothing is sampled from weights that nobody knows.
+    until a publish succeeds: nothing is sampled from weights that nobody knows. A sampler that is lost meanwhile is
+    waited for, and all are brought to the weights once more.
     """
+    try:
+        return await _publish(policy, samplers)
+    except (RayError, SamplerUnavailable) as error:
+        if not _is_loss(error):
+            raise
+    try:
+        return await _publish(policy, samplers)
+    except (RayError, SamplerUnavailable, TimeoutError) as error:
+        if not _is_loss(error):
+            raise
+        reason = " ".join(str(error).split())[-500:]
+        raise PublishError(f"version {policy.version} could not be published: a sampler was lost; {reason}") from error
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether an error says that an engine's process or node has gone, here or at whoever asked it."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return isinstance(cause, RayActorError | SamplerUnavailable | TimeoutError)
+
+
+async def _publish(policy: Policy, samplers: Samplers) -> dict[str, float]:
     started = time.monotonic()
     await samplers.ready()
     await samplers.each("begin_publish")

@@ -53,6 +53,13 @@ class StoreKeeper:
         self._sign.write_text(repr(self._run_start))
         self._thread.start()
 
+    def _renew_sign(self) -> None:
+        """Say that the run is alive, also after a pause so long that another keeper took it for dead."""
+        try:
+            os.utime(self._sign)
+        except FileNotFoundError:
+            self._sign.write_text(repr(self._run_start))
+
     def stop(self) -> None:
         self._stopped.set()
         self._thread.join()
@@ -71,7 +78,7 @@ class StoreKeeper:
         is_due = True
         while is_due:
             with suppress(OSError):  # a file server that is away for a while; the next look is soon enough
-                self._sign.touch()
+                self._renew_sign()
                 if self._limit:
                     trim(self._root, self._limit, run_start=oldest_run(self._root, self._period_s))
             is_due = not self._stopped.wait(self._period_s)

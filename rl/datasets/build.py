@@ -8,7 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from actors.generator.config import GeneratorConfig
 from actors.generator.generator import Generator
 from actors.generator.model_digest import model_digest
 from actors.generator.settings import check_generator
+from actors.judge import local_vlm
 from actors.judge.judge import check_judge, describe_judge, start_judge
 from actors.judge.teacher import check_teacher, describe_teacher, read_template, start_teacher
 from actors.store.server import attended_store
@@ -159,7 +160,7 @@ async def walking(recipe: BuildRecipe) -> AsyncIterator[Walk]:
     store_root = str(Path(recipe.store).resolve())
     ledger = Path(recipe.run_dir) / "ledger"
     run_id = f"{seed_of(Path(recipe.run_dir).resolve()):08x}"
-    async with ray_cluster(recipe.ray_address, recipe.num_cpus) if recipe.needs_ray else nullcontext():
+    async with ray_cluster(recipe.ray_address, recipe.num_cpus) if recipe.needs_ray else _without_ray():
         starting: list[Coroutine[Any, Any, Any]] = [
             start_teacher(recipe.planner, "planner", store_root, ledger),
             start_teacher(recipe.critic, "critic", store_root, ledger),
@@ -169,6 +170,14 @@ async def walking(recipe: BuildRecipe) -> AsyncIterator[Walk]:
         # Settled: else the others would go on starting while Ray is shut down for the error of one.
         planner, critic, generator, judge = await all_settled(starting)
         yield Walk(planner, critic, generator, judge, recipe.walk, recipe.success, recipe.seed)
+
+
+@asynccontextmanager
+async def _without_ray() -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(local_vlm.shutdown)  # a teacher's or judge's own server
 
 
 def _began(out: Path) -> float:

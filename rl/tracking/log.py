@@ -17,7 +17,7 @@ from rl.tracking.pictures import strips
 from rl.tracking.service_metrics import idle_shares, throughput
 from rl.tracking.step_log import StepLog
 from rl.tracking.step_table import RL_COLUMNS
-from rollout.roles import BudgetSpent
+from rollout.roles import BudgetSpent, PublishError
 from rollout.types import Group, Phase
 
 _NUM_PICTURES = 8
@@ -28,7 +28,7 @@ class Log(StepLog[Recipe]):
 
     columns = RL_COLUMNS
     waits_for = "rollouts"
-    stops = (BudgetSpent, RolloutsFailed)
+    stops = (BudgetSpent, RolloutsFailed, PublishError)
 
     async def groups(self, groups: Sequence[Group], version: int = 0) -> None:
         """Log what a step's rollouts say; `version` is the policy's that will learn from them."""
