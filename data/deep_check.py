@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from actors.store.store import FORMATS
 from data.bad_records import BadRecords
 from data.errors import RecordError, shown
 from data.image_log import ImageLog, Named
@@ -21,8 +22,6 @@ from data.statistics import Lengths
 
 MAX_PIXELS = 32 * 2**20
 """Pixels of the largest image that is decoded: 96 MiB as RGB."""
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-"""What is decoded at all: some of Pillow's other formats start programs."""
 _MOST_SIZES = 10_000
 _EVERY = 200
 

@@ -13,8 +13,9 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from actors.store.store import FORMATS
 from data.check import tell_kind
-from data.deep_check import FORMATS, MAX_PIXELS
+from data.deep_check import MAX_PIXELS
 from data.errors import RecordError
 from data.images import ImagePlaces, ImageRules
 from data.readers import Raw, Records, open_records

@@ -358,6 +358,11 @@ def test_a_generator_that_edits_alone_may_start_where_some_requests_have_images(
     assert prepare_build(load_as(BuildRecipe, REPO / "recipes/build_shapes.yaml", pairs)).sources["generator"]
 
 
+def test_prompts_that_would_all_be_one_are_not_paid_for():
+    with pytest.raises(ValueError, match=r"num_refinements=4 at temperature 0 would be .* set critic\.ask\.call\.temp"):
+        load_as(BuildRecipe, REPO / "recipes/build_data.yaml", ["critic.ask.call.temperature=0"])
+
+
 def test_every_recipe_of_data_reads():
     recipe = load_as(BuildRecipe, REPO / "recipes/build_data.yaml")
     assert recipe.needs_ray

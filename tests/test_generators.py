@@ -71,6 +71,10 @@ def test_an_unknown_name_is_told_the_nearest(name, hint):
         ({"name": "omnigen2"}, "trust_remote_code=true"),
         ({"name": "flux2-klein", "custom_pipeline": "./mine.py"}, "trust_remote_code=true"),
         ({"name": "service"}, "base_url is empty"),
+        (
+            {"name": "service", "base_url": "http://host", "call": {"num_inference_steps": 8}},
+            "the service's own affair",
+        ),
         ({"name": "flux2-klein", "pipeline": "FluxPipeline"}, "is a Flux2KleinPipeline, but generator.pipeline is"),
         ({"name": "gpt-image", "height": 64, "width": 64}, "makes 1024x1024, 1536x1024, 1024x1536, not 64x64"),
         ({"name": "gpt-image", "budget_usd": 1, "num_replicas": 0}, "one owner"),

@@ -121,7 +121,8 @@ async def describe_api(config: GeneratorConfig, entry: Entry) -> tuple[str, Entr
         modes = frozenset(map(Mode, can["modes"]))
         options = {name: name for name in can["options"]}
         known = replace(entry, name=can["name"], modes=modes, sizes=sizes, options=options)
-        return model, replace(known, max_images=can["max_images"])
+        # Started again with other settings, it makes other images.
+        return f"{model} {can['settings']}", replace(known, max_images=can["max_images"])
     except Exception as error:
         fault = fault_of_http(error)
         raise ValueError(

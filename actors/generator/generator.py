@@ -19,7 +19,7 @@ from actors.paid.paid_call import PaidCalls
 from actors.paid.retry import CallError, RetryPolicy
 from actors.paid.service import Pooled
 from actors.pool import Pool, deploy, pool_name, replica_options
-from actors.store.store import Store
+from actors.store.store import Store, call_key
 from rollout.concurrency import all_of
 from rollout.roles import GeneratorError, Unsupported
 from rollout.types import EditRequest, ImageRef
@@ -111,6 +111,17 @@ class Generator:
     async def stats(self) -> dict[str, float]:
         """Return the owner's counts since the run's start, keyed `generator/...`; seconds are sums."""
         return await self.owner.stats()
+
+    def settings_digest(self) -> str:
+        """Return a digest of what images depend on beside the model and the request."""
+        config = self.config
+        return call_key(
+            pipeline=config.pipeline,
+            dtype=config.dtype,
+            size=[config.height, config.width],
+            call=dict(config.call),
+            scheduler=dict(self.entry.scheduler),
+        )
 
     def _depends_on(self, request: EditRequest) -> dict[str, Any]:
         config, store = self.config, Store(self.store_root)

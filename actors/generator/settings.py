@@ -90,6 +90,8 @@ def _checked(config: GeneratorConfig, entry: Entry | None) -> GeneratorConfig:
         )
     if kind == "service" and not (config.base_url or config.endpoints):
         raise ValueError(f"{where}: base_url is empty; say where the service is, like http://host:8011")
+    if kind == "service" and config.call:
+        raise ValueError(f"{where}: generator.call is the service's own affair: set it in the recipe that it serves")
     if not config.model and kind != "service":
         raise ValueError(f"{where}: generator.model is not set; give a folder, a hub id or a model's name")
     has_code = kind == "custom" or bool(config.custom_pipeline)

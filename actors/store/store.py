@@ -30,6 +30,9 @@ from PIL import Image
 from actors.store.append_log import sync_folder
 from rollout.types import ImageRef
 
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""Of images: a data set may come from anywhere, and some of Pillow's other formats start programs."""
+
 FRESH_S = 600.0
 """A file that was used less than this ago is not marked as used again."""
 _PREFIX = "sha256:"
@@ -73,8 +76,8 @@ class Store:
         return Path(ref)
 
     def get_image(self, ref: ImageRef) -> Image.Image:
-        """Load an image as RGB. Raises FileNotFoundError with the reference."""
-        with Image.open(io.BytesIO(self._bytes(ref))) as image:
+        """Load an image as RGB. Raises FileNotFoundError with the reference, OSError for another format."""
+        with Image.open(io.BytesIO(self._bytes(ref)), formats=FORMATS) as image:
             return image.convert("RGB")
 
     def png_bytes(self, ref: ImageRef) -> bytes:

@@ -18,6 +18,7 @@ from actors.store.store import Store
 from actors.web.bounds import Refused
 from actors.web.config import ServiceConfig
 from actors.web.wishes import Wish
+from rollout.concurrency import all_of
 from rollout.roles import BudgetSpent, GeneratorError, Unsupported
 from rollout.types import EditRequest
 
@@ -105,14 +106,8 @@ class Desk:
     async def _make(self, wish: Wish) -> list[bytes]:
         names = [await asyncio.to_thread(self._store.put_image, image) for image in wish.images]
         mask = None if wish.mask is None else await asyncio.to_thread(self._store.put_image, wish.mask)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                making = [
-                    tasks.create_task(self.generator.edit(_request(wish, seed, names, mask))) for seed in wish.seeds
-                ]
-        except* Exception as errors:
-            raise errors.exceptions[0] from None
-        return [await asyncio.to_thread(self._store.png_bytes, task.result()) for task in making]
+        made = await all_of(self.generator.edit(_request(wish, seed, names, mask)) for seed in wish.seeds)
+        return [await asyncio.to_thread(self._store.png_bytes, ref) for ref in made]
 
     async def status(self) -> dict[str, Any]:
         """Return what goes on: the public system's figures, and ours beside them."""
@@ -136,6 +131,7 @@ class Desk:
             "model": self.generator.model,
             "generator": {
                 "name": entry.name,
+                "settings": self.generator.settings_digest(),
                 "modes": [mode.value for mode in entry.modes],
                 "options": sorted(entry.options),
                 "max_images": entry.max_images,

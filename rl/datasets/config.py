@@ -78,6 +78,12 @@ class BuildRecipe:
         ):
             if rl.is_made and is_set and not (walk.num_measured and getattr(walk, tries)):
                 raise ValueError(f"critic_rl.{rule} goes by a measure: set walk.num_measured and walk.{tries} above 0")
+        temperature = self.critic.ask.call.get("temperature", 0.0)
+        if not self.critic.fn and walk.num_measured and walk.num_refinements > 1 and not temperature:
+            raise ValueError(
+                f"walk.num_refinements={walk.num_refinements} at temperature {temperature} would be the same prompt, "
+                f"paid for {walk.num_refinements} times: set critic.ask.call.temperature, to 0.7 for example"
+            )
 
     @property
     def needs_ray(self) -> bool:
