@@ -296,7 +296,7 @@ def test_an_answer_without_usage_has_used_what_was_reserved_for_it(tmp_path):
 
 def test_what_a_server_may_have_charged_for_without_saying_so_is_counted(tmp_path, images):
     with MisbehavingJudge(lambda asked: "silence") as slow, MisbehavingJudge() as quick:
-        config = settings(endpoint(slow), endpoint(quick, "KEY_B"), hedge_after_s=0.1)
+        config = settings(endpoint(slow), endpoint(quick, "KEY_B"), hedge_after_s=1.0)
         _, bill = play(tmp_path, config, *map(look, images[:4]))
     assert bill["judge/unbilled"] == bill["judge/cancelled"] > 0
 

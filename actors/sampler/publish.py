@@ -193,7 +193,7 @@ async def publish(policy: Policy, samplers: Samplers) -> dict[str, float]:
         if not _is_loss(error):
             raise
         reason = " ".join(str(error).split())[-500:]
-        raise PublishError(f"version {policy.version} could not be published: a sampler was lost; {reason}") from error
+        raise PublishError(f"version {policy.version} could not be published: an actor was lost; {reason}") from error
 
 
 def _is_loss(error: Exception) -> bool:
