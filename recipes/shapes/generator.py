@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
+from diffusers.utils import logging as diffusers_logging
 from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from recipes.shapes.tokenizer import END_OF_TEXT, END_OF_TURN, make_tokenizer
 from recipes.shapes.world import SIZE
@@ -86,6 +88,8 @@ def save(pipe: Flux2KleinPipeline, folder: Path) -> None:
 
 def load(folder: Path) -> Flux2KleinPipeline:
     """Load the trained pipeline in float32, silent."""
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     pipe = Flux2KleinPipeline.from_pretrained(folder, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     return pipe
