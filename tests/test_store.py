@@ -122,3 +122,13 @@ def test_somebody_elses_store_can_be_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr(store_module.os, "utime", forbid)
     assert store.get_image(ref).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_only_known_formats_are_decoded(tmp_path):
+    """Pillow asks a program of the machine to draw an EPS."""
+    path = tmp_path / "x.png"
+    Image.new("RGB", (8, 8)).save(path, format="EPS")
+    with pytest.raises(OSError, match="cannot identify image file"):
+        Store(tmp_path / "store").get_image(str(path))
+    Image.new("RGB", (8, 8)).save(path, format="TIFF")
+    assert Store(tmp_path / "store").get_image(str(path)).size == (8, 8)

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+import warnings
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from rich.console import Console
 from actors.config import EvidenceConfig, JudgeConfig, ServerConfig
 from rl import checkpoint
 from rl.config import EvaluationConfig, Recipe, RewardConfig, TrackingConfig
+from rl.evaluation import Evaluation
 from rl.tracking.alerts import AlertConfig, Collapsed, Limit
 from rl.tracking.log import Log
 from rl.tracking.loop_watch import watch_loop
@@ -20,6 +22,7 @@ from rl.tracking.metrics_file import append_metrics, drop_metrics_after, read_me
 from rl.tracking.service_metrics import idle_shares, num_devices, step_metrics, throughput
 from rl.tracking.trackers import start_trackers
 from rollout.roles import BudgetSpent
+from rollout.types import Phase
 from tests.fakes import FakePolicy, FakeSampler
 from tests.test_train import TERMS, make_recipe, run
 
@@ -282,3 +285,22 @@ def test_wandb_takes_what_was_logged(tmp_path):
 def test_an_unknown_backend_is_refused():
     with pytest.raises(ValueError, match=r"tracking\.backends has mlflow; known are wandb, tensorboard"):
         TrackingConfig(backends=["mlflow"])
+
+
+def test_an_evaluation_counts_as_done_once_its_row_is_written(tmp_path, monkeypatch):
+    def full(run_dir, row):
+        raise OSError(28, "No space left on device")
+
+    async def follow() -> None:
+        log = await Log.start(make_recipe(tmp_path), console=QUIET)
+        try:
+            await log.evaluation(Evaluation((), (), 0), Phase.BEFORE, step=0)
+        finally:
+            await log.close()
+
+    monkeypatch.setattr("rl.tracking.step_log.append_metrics", full)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # figures of no rows
+        with pytest.raises(OSError, match="No space"):
+            asyncio.run(follow())
+    assert not (tmp_path / "evaluation_before.json").exists()
