@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from rl.config import Run
+from rl.whole_file import write_whole
 from rollout.roles import Policy
 
 _NUM_KEPT = 2
@@ -55,9 +56,7 @@ async def resume(recipe: Run, policy: Policy) -> int:
 def _commit(temporary: Path, final: Path) -> None:
     _clear(final)
     os.replace(temporary, final)
-    pointer = final.parent / ".latest.writing"
-    pointer.write_text(final.name)
-    os.replace(pointer, final.parent / "latest")
+    write_whole(final.parent / "latest", final.name)
     for old in sorted(final.parent.glob("step_*"))[:-_NUM_KEPT]:
         _clear(old)
 

@@ -39,13 +39,12 @@ from rl.records import read_tasks
 from rl.report import table_rows, write_report
 from rl.run_start import check_run_dir, explain, model_path, placed_generator
 from rl.stream import RolloutsFailed, RolloutStream
-from rl.tracking.alerts import Collapsed
 from rl.tracking.log import Log
 from rl.tracking.loop_watch import watch_loop
 from rl.train import train
 from rollout.concurrency import all_settled
 from rollout.critic import render_messages
-from rollout.roles import BudgetSpent, PublishError
+from rollout.roles import BudgetSpent, PublishError, RunStopped
 from rollout.seeds import seed_of
 from rollout.single_step import Baseline, Regenerate, SingleStep
 from rollout.types import Phase, SamplingParams, Task
@@ -138,7 +137,7 @@ async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
         try:
             log.metrics(await actors.policy.publish(actors.samplers))
             changes = await train_between_evaluations(plan, actors, log, done)
-        except (BudgetSpent, RolloutsFailed, PublishError, Collapsed):
+        except (BudgetSpent, RunStopped):
             # What there is: a checkpoint of the last step that was learned from, and no export of half a run.
             report = await asyncio.to_thread(write_report, run_dir, Store(Path(recipe.store).resolve()), {})
             console.print(f"report  {report}")

@@ -11,13 +11,11 @@ from actors.store.store import Store
 from rl.batch import batch_metrics
 from rl.config import Recipe
 from rl.evaluation import Evaluation
-from rl.stream import RolloutsFailed
 from rl.tracking.metrics import group_metrics
 from rl.tracking.pictures import strips
 from rl.tracking.service_metrics import idle_shares, throughput
 from rl.tracking.step_log import StepLog
 from rl.tracking.step_table import RL_COLUMNS
-from rollout.roles import BudgetSpent, PublishError
 from rollout.types import Group, Phase
 
 _NUM_PICTURES = 8
@@ -28,7 +26,6 @@ class Log(StepLog[Recipe]):
 
     columns = RL_COLUMNS
     waits_for = "rollouts"
-    stops = (BudgetSpent, RolloutsFailed, PublishError)
 
     async def groups(self, groups: Sequence[Group], version: int = 0) -> None:
         """Log what a step's rollouts say; `version` is the policy's that will learn from them."""

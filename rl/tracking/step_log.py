@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -20,7 +21,7 @@ from rl.tracking.metrics_file import append_metrics, drop_metrics_after
 from rl.tracking.service_metrics import step_metrics
 from rl.tracking.step_table import Column, StepTable
 from rl.tracking.trackers import Tracker, start_trackers
-from rollout.roles import BudgetSpent
+from rollout.roles import BudgetSpent, RunStopped
 
 Stats = Callable[[], Awaitable[Mapping[str, float]]]
 """Returns what the services have counted so far, keyed `service/name`."""
@@ -28,7 +29,7 @@ Stats = Callable[[], Awaitable[Mapping[str, float]]]
 R = TypeVar("R", bound=Run)
 
 
-class StepLog(Generic[R]):
+class StepLog(ABC, Generic[R]):
     """What the logs of all runs share. A kind of run says which columns it shows and which rates follow from a step.
 
     Files and trackers have a thread of their own: the loop has other things to look after.
@@ -38,8 +39,6 @@ class StepLog(Generic[R]):
     """Of the terminal's table."""
     waits_for: str
     """What a step begins with: `seconds/waiting_for_<this>`."""
-    stops: tuple[type[Exception], ...] = (BudgetSpent,)
-    """Errors that end a run in good order: the step's metrics are written all the same."""
 
     def __init__(
         self,
@@ -80,21 +79,21 @@ class StepLog(Generic[R]):
 
     @asynccontextmanager
     async def step(self, step: int) -> AsyncIterator[None]:
-        """Collect the metrics of one step; write them when it ends without an error, or by what `stops` a run."""
+        """Collect the metrics of one step; write them when it ends without an error, or by one that stops the run."""
         waited = time.monotonic() - self._mark - self._row.get("seconds/saving", 0.0)
         self._step = step
         self._row[f"seconds/waiting_for_{self.waits_for}"] = waited
         stopped: Exception | None = None
         try:
             yield
-        except self.stops as error:  # what the step came to until then is what tells why
+        except (BudgetSpent, RunStopped) as error:  # what the step came to until then is what tells why
             stopped = error
         try:
             await self._end_step(step)
         except Exception as error:
             if stopped is None:
                 raise
-            stopped.add_note(f"the metrics of step {step} were not written: {error}")
+            self.warn(f"its metrics were not written: {error}")
         if stopped is not None:
             raise stopped
 
@@ -135,9 +134,9 @@ class StepLog(Generic[R]):
             await self._in_thread(tracker.close)
         self._thread.shutdown()
 
+    @abstractmethod
     def _rates(self, seconds: float) -> Mapping[str, float]:
         """Return what follows from the step's other metrics and its wall time, keyed `area/name`."""
-        raise NotImplementedError
 
     async def _services(self) -> dict[str, float]:
         if self._stats is None:
