@@ -14,7 +14,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11,<3.12",
     packages=[name for name in find_packages() if name.split(".")[0] in PACKAGES],
-    package_data={"recipes": ["**/*"], "data": ["*.j2"], "rl": ["**/*.j2", "**/*.js"]},
+    package_data={"recipes": ["**/*"], "data": ["**/*.j2"], "rl": ["**/*.j2", "**/*.js"]},
     install_requires=[
         "torch",
         "transformers",
@@ -48,5 +48,5 @@ setup(
         "flash": ["flash-attn"],
         "dev": ["ruff", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "datasets"],
     },
-    entry_points={"console_scripts": ["interleave = rl.cli:main"]},
+    entry_points={"console_scripts": ["interleave = rl.cli.main:main"]},
 )

@@ -14,7 +14,7 @@ PATIENCE_S = 120.0
 SETTLED_S = 10.0
 """An actor that was lost only after so long had been alive."""
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 async def ask(method: Any, *arguments: Any) -> Any:
@@ -29,7 +29,7 @@ async def ask(method: Any, *arguments: Any) -> Any:
         raise error.cause from error
 
 
-async def insist(asking: Callable[[], Awaitable[Answer]]) -> Answer:
+async def retry_until_alive(asking: Callable[[], Awaitable[Result]]) -> Result:
     """Ask until the actor is alive. Raises `RayActorError` when it stays dead for `PATIENCE_S`."""
     # Often, so that somebody gets through even to an actor that dies soon after each start.
     clock = asyncio.get_running_loop().time

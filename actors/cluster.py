@@ -13,7 +13,7 @@ import ray
 
 from actors import pool
 from actors.judge import local_vlm
-from actors.paid import owner
+from actors.metered import shared_calls
 
 _QUIET = {"GRPC_VERBOSITY": "ERROR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -49,7 +49,7 @@ def _start(address: str, num_cpus: int, folder: str | None) -> None:
 
 
 def _stop(folder: str | None) -> None:
-    owner.shutdown()  # while there still is who answers
+    shared_calls.shutdown()  # while there still is who answers
     pool.shutdown()
     local_vlm.shutdown()
     ray.shutdown()

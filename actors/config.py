@@ -1,4 +1,4 @@
-"""Settings of everything that lives in an actor. A recipe composes them (`rl/config.py`)."""
+"""Settings of everything that lives in an actor. A recipe composes them (`rl/recipe/config.py`)."""
 
 from __future__ import annotations
 

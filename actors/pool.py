@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from actors.paid.retry import CallError, Fault
+from actors.metered.retry import CallError, Fault
 
 UPSCALE_S, DOWNSCALE_S = 10.0, 300.0
 """How long a pool is busy before it grows, and quiet before it shrinks: loading a model is dear."""

@@ -13,8 +13,8 @@ from ray.exceptions import RayActorError
 from actors.calls import ask
 from actors.config import RolloutWorkersConfig
 from actors.store.ledger import Ledger
-from rollout.roles import Journey
-from rollout.single_step import lost_group
+from rollout.roles import GroupRollout
+from rollout.single_step import failed_group
 from rollout.types import Group, GroupRequest
 
 MAX_DEATHS = 3
@@ -22,7 +22,7 @@ MAX_DEATHS = 3
 
 
 class _Worker:
-    def __init__(self, journey: Journey, ledger: Ledger | None):
+    def __init__(self, journey: GroupRollout, ledger: Ledger | None):
         self._journey = journey
         self._ledger = ledger
 
@@ -45,7 +45,7 @@ class _Slot:
 class RolloutWorkers:
     """A fixed number of workers; a dead one is replaced and its groups are carried by another."""
 
-    def __init__(self, config: RolloutWorkersConfig, journey: Journey, ledger: Ledger | None = None):
+    def __init__(self, config: RolloutWorkersConfig, journey: GroupRollout, ledger: Ledger | None = None):
         self._carried = ray.put(journey), ray.put(ledger)
         self._ledger = ledger
         # A few calls beyond the groups, so that `stats` never waits behind them.
@@ -59,7 +59,7 @@ class RolloutWorkers:
 
     @classmethod
     async def start(
-        cls, config: RolloutWorkersConfig, journey: Journey, ledger: Ledger | None = None
+        cls, config: RolloutWorkersConfig, journey: GroupRollout, ledger: Ledger | None = None
     ) -> RolloutWorkers:
         """Start the workers and return once each has its journey. Ray must be initialized.
 
@@ -87,7 +87,7 @@ class RolloutWorkers:
                     self._replace(slot, actor)
                 finally:
                     slot.num_groups -= 1
-        lost = lost_group(request, f"{MAX_DEATHS} workers died with it, the last: {last}"[:500])
+        lost = failed_group(request, f"{MAX_DEATHS} workers died with it, the last: {last}"[:500])
         if self._ledger is not None:
             await self._ledger.record(request, lost)
         return lost

@@ -29,7 +29,7 @@ from typing import Any
 
 from PIL import Image
 
-from actors.paid.bill import ANSWER, KIND
+from actors.metered.usage_ledger import ANSWER, KIND
 from actors.store.append_log import log_paths, read_rows
 from recipes.shapes import teacher
 from recipes.shapes.requests import write_requests
@@ -107,7 +107,7 @@ def start(folder: Path, requests: Path, url: str) -> subprocess.Popen[bytes]:
     for role in ("planner", "critic"):
         settings |= {f"{role}.fn": "''", f"{role}.ask.model": "teacher", f"{role}.ask.base_url": url}
         settings |= {f"{role}.ask.num_replicas": 0, f"{role}.ask.api_key_env": "NO_KEY"}
-    command = [sys.executable, "-m", "rl.cli", "data", "build", "recipes/build_shapes.yaml"]
+    command = [sys.executable, "-m", "rl.cli.main", "data", "build", "recipes/build_shapes.yaml"]
     command += [f"{key}={value}" for key, value in settings.items()]
     environment = {**os.environ, "NO_KEY": "none", "PYTHONPATH": str(REPO), "NO_PROXY": "127.0.0.1"}
     with (folder.parent / f"{folder.name}.txt").open("ab") as output:

@@ -42,8 +42,8 @@ from rollout.concurrency import all_of
 from rollout.critic import format_critique
 from rollout.single_step import SingleStep
 from rollout.types import Critique, EditRequest, Group, GroupRequest, Sample, SamplingParams, Scores, Task
-from tests.fakes import FakeGenerator, FakeSampler
-from tests.misbehaving_judge import Asked, MisbehavingJudge, Plan, bad_days, scores_of
+from tests.support.fakes import FakeGenerator, FakeSampler
+from tests.support.misbehaving_judge import Asked, MisbehavingJudge, Plan, bad_days, scores_of
 
 KEY = "MISBEHAVING_JUDGE_KEY"
 TERMS = [TermConfig("rewards.format.is_parsed", 0.5, "format"), TermConfig("rewards.stepwise.semantic_gain", 0.5)]

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from actors.store.append_log import AppendLog
 from rewards.compose import WeightedSum
-from rl.config import REPO, Recipe
-from rl.recipe_file import load_recipe, to_yaml
+from rl.recipe.config import REPO, Recipe
+from rl.recipe.reader import load_recipe, to_yaml
 from rollout.critic import format_critique
 from rollout.rows import Row, row_of
 from rollout.types import Critique, Evidence, Failure, Response, Sample, Scores, Stage, Task

@@ -41,11 +41,11 @@ from actors.generator.generator import Generator
 from actors.generator.pipeline import Pipeline
 from actors.pool import pool_name
 from actors.web.config import ServiceConfig
-from actors.web.desk import Desk
+from actors.web.image_service import ImageService
 from actors.web.service import build_app
 from actors.web.serving import listening
 from rollout.types import EditRequest
-from tests.sleeping_pipeline import SECONDS, picture
+from tests.support.sleeping_pipeline import SECONDS, picture
 
 SIZE = (256, 256)
 TINTS = (10, 200)
@@ -76,7 +76,7 @@ class Tally:
 
 def settings(model: Path, replicas: int, batch: int) -> GeneratorConfig:
     return GeneratorConfig(
-        pipeline="tests.sleeping_pipeline.SleepingPipeline",
+        pipeline="tests.support.sleeping_pipeline.SleepingPipeline",
         model=str(model),
         num_replicas=replicas,
         cpus_per_replica=0.1,
@@ -147,7 +147,7 @@ class Clients:
         tally.answered_at.append(time.monotonic() - self._began)
 
 
-async def load(desk: Desk, part: str, clients: int, seconds: float) -> Tally:
+async def load(desk: ImageService, part: str, clients: int, seconds: float) -> Tally:
     """Return what the clients saw of a service with this desk."""
     tally = Tally(seconds)
     async with listening(build_app(desk, None), desk.config) as url:
@@ -178,10 +178,10 @@ async def measure(args: argparse.Namespace, folder: Path) -> dict[str, Tally]:
     tallies = {"bare": await asyncio.to_thread(bare, config, args.replicas, args.seconds)}
     async with ray_cluster("", 8):
         generator = await Generator.start(config, folder / "store")
-        whole = Desk(generator, ServiceConfig(port=0, max_pending=4 * args.clients))
+        whole = ImageService(generator, ServiceConfig(port=0, max_pending=4 * args.clients))
         for part in ("service", "kill"):
             tallies[part] = await load(whole, part, args.clients, args.seconds)
-        short = Desk(generator, ServiceConfig(port=0, max_pending=args.clients // 2))
+        short = ImageService(generator, ServiceConfig(port=0, max_pending=args.clients // 2))
         tallies["full"] = await load(short, "full", args.clients, args.seconds)
         stats = await generator.stats()
         tallies["kill"].counts["sent again"] = int(stats.get("generator/faults/replica_lost", 0))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from data.digests import digest_of
-from data.sft_records import SftRecord
+from data.records.sft import SftRecord
+from data.table.digest_log import digest_of
 from rollout.types import Task
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.bad_records import BadRecords
-from data.digests import digest_of
 from data.errors import RecordError, shown
+from data.formats.reader import open_records
 from data.prompts import prompt_digest, prompt_in
-from data.readers import open_records
+from data.records.on_bad import BadRecords
+from data.table.digest_log import digest_of
 
 SIDES = ("train", "heldout")
 

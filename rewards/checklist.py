@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.strict_json import MAX_SCORE, RubricError, check_list, check_text, read_object, show
-from rewards.template import fill
+from rollout.text.strict_json import MAX_SCORE, RubricError, check_list, check_text, excerpt, read_object
+from rollout.text.template import fill
 
 MAX_QUESTION_CHARS = 300
 _ANSWERS = {"yes": True, "no": False}
@@ -82,4 +82,4 @@ def _check_answer(answer: Any) -> bool:
         return answer
     if isinstance(answer, str) and answer.strip().lower() in _ANSWERS:
         return _ANSWERS[answer.strip().lower()]
-    raise RubricError("not_yes_or_no", f"an answer is {show(answer)}, expected yes or no")
+    raise RubricError("not_yes_or_no", f"an answer is {excerpt(answer)}, expected yes or no")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-from rewards.functions import FunctionError, is_own, load_function, name_of
+from rewards.functions import FunctionError, is_builtin, load_function, name_of
 from rollout.types import Evidence, Reward
 
 _RESERVED = ("mean", "std", "group", "group_std", "total", "advantage")
@@ -57,7 +57,7 @@ class TermConfig:
     @property
     def is_own(self) -> bool:
         """Whether the function is one of this repository's, which is trusted not to hang."""
-        return is_own(self.fn)
+        return is_builtin(self.fn)
 
     @property
     def key(self) -> str:
@@ -68,14 +68,14 @@ class TermConfig:
 class WeightedSum:
     """Callable evidence -> `Reward`, in this process; picklable, since it names its functions by import path.
 
-    `actors.reward.runner.RewardRunner` is its twin for functions that may hang.
+    `actors.user_functions.runner.RewardRunner` is its twin for functions that may hang.
     """
 
     terms: Sequence[TermConfig]
     _functions: dict[str, RewardFunction] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_names(self.terms)
+        check_term_names(self.terms)
         for term in self.terms:
             self._functions[term.key] = import_function(term.fn)
 
@@ -100,7 +100,7 @@ class WeightedSum:
         return checked(value, term.fn)
 
 
-def check_names(terms: Sequence[TermConfig]) -> None:
+def check_term_names(terms: Sequence[TermConfig]) -> None:
     """Raise ValueError where two terms have one name, or one has the name of a metric that is not its own."""
     keys = [term.key for term in terms]
     for key in keys:

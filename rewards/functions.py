@@ -20,10 +20,10 @@ class FunctionError(ValueError):
     """A recipe names a function that is not there, or that is of no use where it is named."""
 
 
-def is_own(path: str) -> bool:
+def is_builtin(path: str) -> bool:
     """Whether a function is one of this package, which is trusted not to hang.
 
-    >>> is_own("rewards.format.is_parsed"), is_own("rewards.py:f"), is_own("my_rewards.brevity")
+    >>> is_builtin("rewards.format.is_parsed"), is_builtin("rewards.py:f"), is_builtin("my_rewards.brevity")
     (True, False, False)
     """
     return path.startswith(_OWN_PACKAGE) and _FILE_MARK not in path

@@ -38,7 +38,7 @@ def advantages(
 
     Failed samples are in neither the baseline nor the result. The reward stands on the last token, as
     verl's outcome estimators expect. `weights` are those of the reward's terms, which gdpo needs.
-    `check_names` says which estimators there are.
+    `check_estimator_and_loss` says which estimators there are.
     """
     from verl.trainer.ppo import core_algos  # takes seconds, here and below: only where something is computed
 
@@ -80,7 +80,7 @@ def _by_term(
     }
 
 
-def check_names(estimator: str, policy_loss: str) -> None:
+def check_estimator_and_loss(estimator: str, policy_loss: str) -> None:
     """Raise ValueError for an estimator or a loss that verl does not know or that needs more than we have."""
     from verl.trainer.ppo import core_algos
 

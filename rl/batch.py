@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from rl.advantages import BY_TERM, advantages
-from rl.config import Recipe
-from rollout.types import Batch, Group, Row, Sample, Task
+from rl.recipe.config import Recipe
+from rollout.types import Batch, Group, Sample, Task, TrainingRow
 
 _SAME = 1e-9
 """Rewards closer than this are equal: float noise must not be divided by its own deviation."""
@@ -22,7 +22,7 @@ def is_flat(group: Group) -> bool:
     return len(group.rewards) > 1 and not has_variance(group)
 
 
-def teaches(group: Group, recipe: Recipe) -> bool:
+def has_learning_signal(group: Group, recipe: Recipe) -> bool:
     """Whether what the recipe's estimator compares differs within a group: the totals, or one of the terms."""
     if recipe.algorithm.advantage != BY_TERM:
         return has_variance(group)
@@ -43,19 +43,21 @@ def learnable(groups: Sequence[Group], recipe: Recipe) -> list[Group]:
     """
     enough = [group for group in groups if is_enough(group, recipe)]
     if recipe.algorithm.filter_zero_variance:
-        return [group for group in enough if teaches(group, recipe)]
-    return enough if any(teaches(group, recipe) for group in enough) else []
+        return [group for group in enough if has_learning_signal(group, recipe)]
+    return enough if any(has_learning_signal(group, recipe) for group in enough) else []
 
 
 def make_batch(groups: Sequence[Group], recipe: Recipe) -> Batch | None:
     """Return the batch of all valid samples, sorted by (task, sample); None when there is nothing to learn."""
     rows = tuple(
-        _row(task, sample, values) for task, sample, values in compared(groups, recipe) if not is_masked(sample, recipe)
+        _row(task, sample, values)
+        for task, sample, values in with_advantages(groups, recipe)
+        if not is_masked(sample, recipe)
     )
     return Batch(rows, temperature=recipe.rollout.temperature) if rows else None
 
 
-def compared(groups: Sequence[Group], recipe: Recipe) -> Iterator[tuple[Task, Sample, list[float]]]:
+def with_advantages(groups: Sequence[Group], recipe: Recipe) -> Iterator[tuple[Task, Sample, list[float]]]:
     """Yield every valid sample with its advantages, one per response token, sorted by (task, sample).
 
     Masked samples are among them: they are compared with the others, though nothing is learned from them.
@@ -85,7 +87,7 @@ def batch_metrics(groups: Sequence[Group], recipe: Recipe) -> Mapping[str, float
     return {
         "batch/refilled_groups": float(max(0, len(groups) - recipe.rollout.groups_per_step)),
         "batch/too_few_valid_groups": float(len(groups) - len(enough)),
-        "batch/zero_variance_groups": float(sum(not teaches(group, recipe) for group in enough)),
+        "batch/zero_variance_groups": float(sum(not has_learning_signal(group, recipe) for group in enough)),
         "batch/learned_groups": float(len(chosen)),
         "batch/masked_samples": float(sum(is_masked(sample, recipe) for group in chosen for sample in group.valid)),
     }
@@ -100,10 +102,10 @@ def _differ(rewards: Sequence[float]) -> bool:
     return len(rewards) > 1 and max(rewards) - min(rewards) > _SAME
 
 
-def _row(task: Task, sample: Sample, advantage: Sequence[float]) -> Row:
+def _row(task: Task, sample: Sample, advantage: Sequence[float]) -> TrainingRow:
     assert sample.evidence is not None
     response = sample.evidence.response
-    return Row(
+    return TrainingRow(
         images=(task.before, task.after),
         prompt_token_ids=response.prompt_token_ids,
         token_ids=response.token_ids,

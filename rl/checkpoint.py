@@ -8,8 +8,8 @@ import os
 import shutil
 from pathlib import Path
 
-from rl.config import Run
-from rl.whole_file import write_whole
+from rl.recipe.config import Run
+from rl.run_dir.atomic_write import atomic_write
 from rollout.roles import Policy
 
 _NUM_KEPT = 2
@@ -56,7 +56,7 @@ async def resume(recipe: Run, policy: Policy) -> int:
 def _commit(temporary: Path, final: Path) -> None:
     _clear(final)
     os.replace(temporary, final)
-    write_whole(final.parent / "latest", final.name)
+    atomic_write(final.parent / "latest", final.name)
     for old in sorted(final.parent.glob("step_*"))[:-_NUM_KEPT]:
         _clear(old)
 

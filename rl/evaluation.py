@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from rewards.compose import weighted_mean
-from rl.config import EvaluationConfig
+from rl.recipe.config import EvaluationConfig
+from rl.run_dir.atomic_write import atomic_write
 from rl.stream import RollOut, check_failures
-from rl.whole_file import write_whole
 from rollout.concurrency import all_of
 from rollout.seeds import seed_of
 from rollout.types import Group, GroupRequest, Phase, Sample, Scores, Task
@@ -58,7 +58,7 @@ class Evaluation:
     def save(self, path: Path) -> None:
         """Write figures and rows; the groups are in the ledger."""
         rows = [asdict(row) for row in self.rows]
-        write_whole(path, json.dumps({"figures": self.figures(), "num_failed": self.num_failed, "rows": rows}))
+        atomic_write(path, json.dumps({"figures": self.figures(), "num_failed": self.num_failed, "rows": rows}))
 
     @classmethod
     def load(cls, path: Path) -> Evaluation:

@@ -19,25 +19,25 @@ from actors.config import EvidenceConfig, JudgeConfig
 from actors.generator.generator import Generator
 from actors.generator.settings import check_generator
 from actors.judge.judge import check_baseline, check_judge, start_judge
-from actors.judge.observer import start_observers
 from actors.judge.settings import member_configs
-from actors.reward.runner import RewardRunner
+from actors.observer import start_observers
 from actors.rollout_worker import RolloutWorkers
 from actors.sampler.sampler import Samplers
-from actors.store.ledger import Ledger, began
+from actors.store.ledger import Ledger, start_time
 from actors.store.ledger_table import compact
 from actors.store.ledger_writer import start_ledger
-from actors.store.server import attended_store
+from actors.store.peers import managed_store
 from actors.store.store import Store
+from actors.user_functions.runner import RewardRunner
 from rl import checkpoint
-from rl.advantages import check_names
-from rl.config import Recipe, resolve_path
+from rl.advantages import check_estimator_and_loss
 from rl.evaluation import Change, Evaluation, Evaluator, compare
-from rl.evidence import idle_evidence, needed_evidence
-from rl.provenance import sources_of
-from rl.records import read_tasks
-from rl.report import table_rows, write_report
-from rl.run_start import check_run_dir, explain, model_path, placed_generator
+from rl.recipe.config import Recipe, resolve_path
+from rl.recipe.evidence import idle_evidence, needed_evidence
+from rl.recipe.tasks import read_tasks
+from rl.run_dir.provenance import sources_of
+from rl.run_dir.report import table_rows, write_report
+from rl.run_dir.start import check_run_dir, model_path, placed_generator, write_provenance
 from rl.stream import RolloutsFailed, RolloutStream
 from rl.tracking.log import Log
 from rl.tracking.loop_watch import watch_loop
@@ -76,7 +76,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PreparedRun:
     """A recipe, checked, with all that can be read before anything starts."""
 
     recipe: Recipe
@@ -90,16 +90,16 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """What a run came to."""
 
     run_dir: Path
     changes: dict[str, Change]
 
 
-def prepare(recipe: Recipe, *, is_resumed: bool = False) -> Plan:
+def prepare(recipe: Recipe, *, is_resumed: bool = False) -> PreparedRun:
     """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
-    check_names(recipe.algorithm.advantage, recipe.algorithm.loss.policy_loss)
+    check_estimator_and_loss(recipe.algorithm.advantage, recipe.algorithm.loss.policy_loss)
     training, heldout = (read_tasks(path, recipe.data) for path in (recipe.data.train, recipe.data.heldout))
     model_path(recipe.policy.model, "policy.model")
     some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))
@@ -114,14 +114,14 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> Plan:
     reward = RewardRunner(recipe.reward.terms)
     evidence = needed_evidence(recipe, reward.check())
     check_run_dir(recipe, is_resumed, sources_of(recipe))
-    return Plan(recipe, training, heldout, template, reward, evidence, is_resumed)
+    return PreparedRun(recipe, training, heldout, template, reward, evidence, is_resumed)
 
 
-async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
+async def run(plan: PreparedRun, *, console: Console | None = None) -> RunResult:
     """Train the critic of a recipe and show what it learned."""
     console = console or Console(highlight=False, soft_wrap=True)
     recipe, run_dir = plan.recipe, Path(plan.recipe.run_dir)
-    explain(recipe, sources_of(recipe))
+    write_provenance(recipe, sources_of(recipe))
     start = time.monotonic()
     console.print(
         f"[bold]{recipe.name}[/]  {len(plan.training)} tasks, {len(plan.heldout)} held out; starting the actors ..."
@@ -151,10 +151,10 @@ async def run(plan: Plan, *, console: Console | None = None) -> Outcome:
     _print_closing(console, recipe, changes, time.monotonic() - start)
     console.print(f"report  {report}\nexport  {run_dir / 'export'}")
     console.print(f"loop    {watch}")
-    return Outcome(run_dir, changes)
+    return RunResult(run_dir, changes)
 
 
-async def train_between_evaluations(plan: Plan, actors: Stack, log: Log, done: int) -> dict[str, Change]:
+async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, done: int) -> dict[str, Change]:
     recipe = plan.recipe
     weights = {term.key: term.weight for term in recipe.reward.terms if not term.is_format}
     evaluator = Evaluator(
@@ -189,7 +189,7 @@ async def train_between_evaluations(plan: Plan, actors: Stack, log: Log, done: i
 
 
 @asynccontextmanager
-async def stack(plan: Plan) -> AsyncIterator[Stack]:
+async def stack(plan: PreparedRun) -> AsyncIterator[Stack]:
     """Start every actor of a recipe, all at once; stop them on exit."""
     from actors.policy.policy import Policy  # verl takes seconds to import: only where a policy starts
 
@@ -199,8 +199,8 @@ async def stack(plan: Plan) -> AsyncIterator[Stack]:
     run_id = f"{seed_of(Path(recipe.run_dir).resolve()):08x}"
     model = model_path(recipe.policy.model, "policy.model")
     # What an earlier attempt at this run wrote or used belongs to it, too.
-    run_start = began(Path(recipe.run_dir) / "ledger")
-    attended = attended_store(
+    run_start = start_time(Path(recipe.run_dir) / "ledger")
+    attended = managed_store(
         store_root, is_shared=recipe.store_is_shared, limit_gib=recipe.store_limit_gib, run_start=run_start
     )
     async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:

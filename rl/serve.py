@@ -14,16 +14,16 @@ from actors.cluster import ray_cluster
 from actors.config import GeneratorConfig
 from actors.generator.generator import Generator
 from actors.generator.settings import check_generator
-from actors.store.server import attended_store
+from actors.store.peers import managed_store
 from actors.web.config import ServiceConfig, read_service_key
-from actors.web.desk import Desk
-from actors.web.service import build_app, guarded, openai_error
+from actors.web.image_service import ImageService
+from actors.web.service import build_app, openai_error, require_key
 from actors.web.serving import listening, until_stopped
 from actors.web.story_route import story_route
-from rl.config import Recipe
-from rl.recipe_file import load_as
-from rl.recipe_layers import layers_of
-from rl.run_start import placed_generator
+from rl.recipe.config import Recipe
+from rl.recipe.layers import layers_of
+from rl.recipe.reader import load_as
+from rl.run_dir.start import placed_generator
 from rl.story.config import StoryRecipe, load_story_recipe
 from rl.story.run import prepare_story, story_stack
 from rollout.seeds import seed_of
@@ -70,14 +70,14 @@ async def serve(recipe: ServeRecipe, console: Console | None = None) -> None:
     check_generator(config)
     store_root = str(Path(recipe.store).resolve())
     service = f"serve-{seed_of(Path(recipe.run_dir).resolve()):08x}"
-    attended = attended_store(
+    attended = managed_store(
         store_root, is_shared=recipe.store_is_shared, limit_gib=recipe.store_limit_gib, run_start=math.inf
     )  # a service runs on and on: what it used long ago may go
     console.print(f"[bold]{recipe.name}[/]  starting {config.name or config.model} ...")
     async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
         ledger = Path(recipe.run_dir) / "ledger"
         generator = await Generator.start(config, store_root, service, ledger)
-        await _listen(build_app(Desk(generator, recipe.service), key), generator, recipe.service, console)
+        await _listen(build_app(ImageService(generator, recipe.service), key), generator, recipe.service, console)
 
 
 async def serve_stories(recipe: StoryRecipe, console: Console | None = None) -> None:
@@ -87,15 +87,15 @@ async def serve_stories(recipe: StoryRecipe, console: Console | None = None) -> 
     plan = prepare_story(recipe)
     console.print(f"[bold]{recipe.name}[/]  starting planner, generator and critic ...")
     async with story_stack(plan) as stack:
-        guard = partial(guarded, key=key, shape=openai_error)
-        route = story_route(stack.teller, guard=guard, config=recipe.service)
-        app = build_app(Desk(stack.generator, recipe.service), key, [route])
+        guard = partial(require_key, key=key, shape=openai_error)
+        route = story_route(stack.storyteller, guard=guard, config=recipe.service)
+        app = build_app(ImageService(stack.generator, recipe.service), key, [route])
         await _listen(app, stack.generator, recipe.service, console)
 
 
 async def _listen(app: Starlette, generator: Generator, config: ServiceConfig, console: Console) -> None:
     async with listening(app, config) as url:
-        console.print(f"{url}  {generator.entry.name}: {generator.entry.abilities}")
+        console.print(f"{url}  {generator.spec.name}: {generator.spec.abilities}")
         console.print(
             f"key     {'from ' + config.api_key_env if read_service_key(config) else 'none: this machine alone'}"
         )

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from rl.batch import is_enough, teaches
-from rl.config import Recipe
-from rl.draw import Draw
+from rl.batch import has_learning_signal, is_enough
+from rl.recipe.config import Recipe
+from rl.task_sampler import TaskSampler
 from rollout.concurrency import all_of
 from rollout.roles import RunStopped
 from rollout.seeds import seed_of
@@ -35,7 +35,7 @@ class RolloutStream:
 
     def __init__(self, recipe: Recipe, tasks: Sequence[Task], roll_out: RollOut, *, first_step: int = 1):
         self._recipe = recipe
-        self._draw = Draw(tasks, recipe.rollout, recipe.seed)
+        self._draw = TaskSampler(tasks, recipe.rollout, recipe.seed)
         self._roll_out = roll_out
         self._first_step = first_step
         self.consumed = first_step - 1
@@ -88,7 +88,7 @@ class RolloutStream:
     def _missing(self, groups: Sequence[Group]) -> list[int]:
         """Return how many groups each share lacks."""
         counting = [group.task for group in groups if self._counts(group)]
-        return [share.size - sum(share.holds(task) for task in counting) for share in self._draw.shares]
+        return [share.size - sum(share.matches(task) for task in counting) for share in self._draw.shares]
 
     def _refills(self, missing: Sequence[int], spares: dict[str, list[int]]) -> list[int]:
         """Take a position from the spares for each group that is missing, of the same share; the shares take turns."""
@@ -102,7 +102,7 @@ class RolloutStream:
         """Whether a group needs no replacement."""
         if not is_enough(group, self._recipe):
             return False
-        return teaches(group, self._recipe) or not self._recipe.rollout.refill_zero_variance
+        return has_learning_signal(group, self._recipe) or not self._recipe.rollout.refill_zero_variance
 
     async def _groups(self, step: int, tasks: Sequence[Task]) -> list[Group]:
         """Roll out in parallel; the order is the tasks', not that of arrival."""

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Protocol
 
-from rollout.texts import IMAGE_MARK, TAGS, has_tag, is_unicode, without_tags
+from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, is_unicode, without_tags
 from rollout.types import Critique
 
 NUM_IMAGES = 2
@@ -26,7 +26,7 @@ class CritiqueError(ValueError):
         self.kind = kind
 
 
-class Attempted(Protocol):
+class CriticInput(Protocol):
     """What the critic is told about an attempt, beside its images: a `Task`, or a try of a story."""
 
     @property
@@ -40,7 +40,7 @@ class Attempted(Protocol):
         ...
 
 
-def render_messages(template: str, task: Attempted) -> tuple[dict, ...]:
+def render_messages(template: str, task: CriticInput) -> tuple[dict, ...]:
     """Return the chat messages that ask for a critique of `task`.
 
     `template` is the text of a prompt file with two `<image>` marks (before, after) and the fields

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from rollout.texts import IMAGE_MARK, TAGS, has_tag, is_unicode, without_tags
+from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, is_unicode, without_tags
 
 MAX_STEPS = 64
 """Most steps of a plan: each may cost several generations."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from rollout.asking import params_of
 from rollout.plan import Plan, format_plan, render_request
+from rollout.retry_parse import params_of
 from rollout.roles import Sampler
 from rollout.story import StoryRequest
 from rollout.types import Response, SampleRequest, SamplingParams

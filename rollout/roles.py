@@ -1,4 +1,4 @@
-"""The roles around the loop, as Protocols, and their errors. Fakes (`tests/fakes.py`) and actors satisfy them alike."""
+"""The roles around the loop as Protocols, and their errors. Actors and fakes (`tests/support/`) both satisfy them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rollout.types import (
     Group,
     GroupRequest,
     ImageRef,
-    Lesson,
     Response,
     SampleRequest,
     ScoreRequest,
     Scores,
+    SftExample,
 )
 
 
@@ -57,7 +57,7 @@ class Judge(Protocol):
         ...
 
 
-class Journey(Protocol):
+class GroupRollout(Protocol):
     """Carries a task to its group (`rollout.single_step.SingleStep`)."""
 
     async def roll_out(self, request: GroupRequest) -> Group:
@@ -81,7 +81,7 @@ class JudgeError(RuntimeError):
     """The judge gave no usable scores, after its retries."""
 
 
-class Observer(Protocol):
+class EvidenceProvider(Protocol):
     """Gathers further evidence that a reward asks for: a second judge, an aesthetic score, OCR."""
 
     async def observe(self, request: ScoreRequest) -> Any:
@@ -107,12 +107,12 @@ class Policy(Protocol):
         """Do the optimizer steps for one batch and return metrics keyed `policy/...`."""
         ...
 
-    async def fit(self, lessons: Sequence[Lesson]) -> dict[str, float]:
+    async def fit(self, examples: Sequence[SftExample]) -> dict[str, float]:
         """Do one optimizer step of SFT and return metrics keyed `sft/...` and `policy/...`."""
         ...
 
-    async def losses(self, lessons: Sequence[Lesson]) -> list[float]:
-        """Return, for each lesson, the negative log-likelihood of its answers (nats, summed over tokens)."""
+    async def losses(self, examples: Sequence[SftExample]) -> list[float]:
+        """Return, for each example, the negative log-likelihood of its answers (nats, summed over tokens)."""
         ...
 
     async def publish(self, samplers: Sampler) -> dict[str, float]:

@@ -49,7 +49,7 @@ def _evidence_row(evidence: Evidence) -> Row:
         "parse_error": evidence.parse_error,
         "image": evidence.image,
         "scores": evidence.scores and asdict(evidence.scores),
-        "rejudged": evidence.rejudged and asdict(evidence.rejudged),
+        "rejudged": evidence.baseline_scores and asdict(evidence.baseline_scores),
         "extra": {
             name: asdict(value) if isinstance(value, Scores) else value for name, value in evidence.extra.items()
         },
@@ -92,7 +92,7 @@ def evidence_of(row: Row) -> Evidence | None:
         parse_error=row.get("parse_error"),
         image=row.get("image"),
         scores=_scores(row.get("scores")),
-        rejudged=_scores(row.get("rejudged")),
+        baseline_scores=_scores(row.get("rejudged")),
         extra={name: _seen(value) for name, value in (row.get("extra") or {}).items()},
     )
 

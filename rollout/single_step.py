@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from rollout.asking import describe
 from rollout.concurrency import all_of, all_settled
 from rollout.critic import CritiqueError, parse_critique, render_messages
-from rollout.roles import BudgetSpent, Generator, Judge, Observer, Sampler
+from rollout.retry_parse import describe
+from rollout.roles import BudgetSpent, EvidenceProvider, Generator, Judge, Sampler
 from rollout.seeds import seed_of
 from rollout.types import (
     CompareRequest,
@@ -86,7 +86,7 @@ class SingleStep:
     params: SamplingParams
     regenerate: Regenerate = Regenerate.BY_LABEL
     baseline: Baseline = Baseline.RECORD
-    observers: Mapping[str, Observer] = field(default_factory=dict)
+    observers: Mapping[str, EvidenceProvider] = field(default_factory=dict)
     """What else the reward looks at, gathered beside the judge."""
 
     async def roll_out(self, request: GroupRequest) -> Group:
@@ -98,13 +98,13 @@ class SingleStep:
 
     async def stats(self) -> dict[str, float]:
         """Return what generator, judge and observers counted in this process."""
-        others: list[Generator | Judge | Observer] = [self.generator, self.judge, *self.observers.values()]
+        others: list[Generator | Judge | EvidenceProvider] = [self.generator, self.judge, *self.observers.values()]
         counts = await all_of(other.stats() for other in others)
         return {name: count for one in counts for name, count in one.items()}
 
     async def _sample(self, request: GroupRequest, index: int) -> Sample:
         task, seed = request.task, seed_of(request.seed, request.task.id, index)
-        journey = _Journey()
+        journey = StageTimer()
         evidence = reward = failure = None
         try:
             async with journey.at(Stage.SAMPLE):
@@ -118,7 +118,7 @@ class SingleStep:
                 async with journey.at(Stage.JUDGE):
                     evidence = await self._judged(evidence)
             async with journey.at(Stage.REWARD):
-                reward = await earned(self.reward, evidence)
+                reward = await call_reward(self.reward, evidence)
         except BudgetSpent:
             raise
         except Exception as error:
@@ -137,7 +137,7 @@ class SingleStep:
         observed = [_observe(name, observer, look) for name, observer in self.observers.items()]
         (rejudged, scores), *seen = await all_settled([self._scores(task, look), *observed])
         extra = dict(zip(self.observers, seen, strict=True))
-        return replace(evidence, scores=scores, rejudged=rejudged, extra=extra)
+        return replace(evidence, scores=scores, baseline_scores=rejudged, extra=extra)
 
     async def _scores(self, task: Task, look: ScoreRequest) -> tuple[Scores | None, Scores]:
         """Return the judge's scores of the recorded attempt, where they are asked for, and of the new one."""
@@ -149,14 +149,14 @@ class SingleStep:
         return None, await self.judge.score(look)
 
 
-def lost_group(request: GroupRequest, error: str) -> Group:
+def failed_group(request: GroupRequest, error: str) -> Group:
     """Return the group of a task that nobody could carry: every sample failed."""
     task, failure = request.task, Failure(Stage.WORKER, error)
     seeds = [seed_of(request.seed, task.id, i) for i in range(request.n)]
     return Group(task, tuple(Sample(task.id, i, seed, None, None, failure) for i, seed in enumerate(seeds)))
 
 
-async def _observe(name: str, observer: Observer, look: ScoreRequest) -> Any:
+async def _observe(name: str, observer: EvidenceProvider, look: ScoreRequest) -> Any:
     try:
         return await observer.observe(look)
     except BudgetSpent:
@@ -165,13 +165,13 @@ async def _observe(name: str, observer: Observer, look: ScoreRequest) -> Any:
         raise EvidenceError(f"{name}: {error}") from error
 
 
-async def earned(function: Callable[[Evidence], Reward | Awaitable[Reward]], evidence: Evidence) -> Reward:
+async def call_reward(function: Callable[[Evidence], Reward | Awaitable[Reward]], evidence: Evidence) -> Reward:
     """Return what a reward function, plain or `async`, gives for some evidence."""
     reward = function(evidence)
     return reward if isinstance(reward, Reward) else await reward
 
 
-class _Journey:
+class StageTimer:
     """Where a sample is and how long each stage took."""
 
     def __init__(self) -> None:

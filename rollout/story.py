@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rollout.plan import Mode, Plan, PlanStep
-from rollout.texts import is_unicode
+from rollout.text.marks import is_unicode
 from rollout.types import Critique, ImageRef, Scores
 
 DEFAULT_TRIES = 5
@@ -39,7 +39,7 @@ class StoryRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelAnswer:
     """What the planner or the critic said, word for word, read or not."""
 
     seed: int
@@ -59,7 +59,7 @@ class Try:
     image: ImageRef | None = None
     """None: the generator failed (`error`)."""
     critique: Critique | None = None
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[ModelAnswer, ...] = ()
     """Every answer of the critic, the unreadable ones too."""
     scores: Scores | None = None
     """The judge's, where it was asked to choose between tries."""
@@ -127,7 +127,7 @@ class Story:
     request: StoryRequest
     status: StoryStatus
     plan: Plan | None = None
-    plan_answers: tuple[Answer, ...] = ()
+    plan_answers: tuple[ModelAnswer, ...] = ()
     """Every answer of the planner, the unreadable ones too."""
     steps: tuple[StoryStep, ...] = ()
     error: str | None = None

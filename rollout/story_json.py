@@ -6,17 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from rollout.plan import PlanStep
-from rollout.story import Answer, Story, StoryStep, Try
+from rollout.story import ModelAnswer, Story, StoryStep, Try
 from rollout.types import ImageRef
 
 SCHEMA = "interleave.story/1"
 """Name and version of the form; the number grows when a field changes its meaning or goes."""
 
-Named = Callable[[ImageRef], Any]
+ImageNamer = Callable[[ImageRef], Any]
 """How an image stands in the JSON: a file's name, its bytes as base64, or its reference as it is."""
 
 
-def story_as_json(story: Story, image: Named) -> dict[str, Any]:
+def story_as_json(story: Story, image: ImageNamer) -> dict[str, Any]:
     """Return all that there is about a story."""
     request = story.request
     return {
@@ -42,7 +42,7 @@ def plan_as_json(story: Story) -> dict[str, Any]:
     return {"thought": story.plan.thought, "steps": [_planned(step) for step in story.plan.steps]}
 
 
-def step_as_json(step: StoryStep, image: Named) -> dict[str, Any]:
+def step_as_json(step: StoryStep, image: ImageNamer) -> dict[str, Any]:
     """Return one step with all its tries; `chosen` counts them from 1."""
     return {
         **_planned(step.plan),
@@ -55,7 +55,7 @@ def step_as_json(step: StoryStep, image: Named) -> dict[str, Any]:
     }
 
 
-def try_as_json(attempt: Try, image: Named) -> dict[str, Any]:
+def try_as_json(attempt: Try, image: ImageNamer) -> dict[str, Any]:
     """Return one try: its image, its verdict, and every answer of the critic."""
     critique, scores = attempt.critique, attempt.scores
     return {
@@ -83,9 +83,9 @@ def _planned(step: PlanStep) -> dict[str, Any]:
     }
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
+def _answer(answer: ModelAnswer) -> dict[str, Any]:
     return {"seed": answer.seed, "text": answer.text, "error": answer.error}
 
 
-def _maybe(image: Named, ref: ImageRef | None) -> Any:
+def _maybe(image: ImageNamer, ref: ImageRef | None) -> Any:
     return None if ref is None else image(ref)

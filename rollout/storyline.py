@@ -16,11 +16,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 
-from rollout.asking import ask_until_read, describe, params_of
 from rollout.concurrency import all_of
 from rollout.critic import parse_critique, render_messages
 from rollout.plan import PlanStep, parse_plan
 from rollout.planner import Planner
+from rollout.retry_parse import ask_until_parsed, describe, params_of
 from rollout.roles import Generator, Judge, Sampler
 from rollout.seeds import seed_of
 from rollout.story import (
@@ -98,7 +98,7 @@ class Storyline:
     async def events(self, request: StoryRequest) -> AsyncGenerator[StoryEvent]:
         """Yield what happens while a story is told; the last event has all of it. Closing it ends the work."""
         seeds = [seed_of(request.seed, request.text, "plan", attempt) for attempt in range(self.num_plans)]
-        plan, answers = await ask_until_read(
+        plan, answers = await ask_until_parsed(
             partial(self.planner.answer, request), partial(parse_plan, mode=request.mode), seeds
         )
         story = Story(request, StoryStatus.TELLING, plan, answers)
@@ -162,7 +162,7 @@ class Storyline:
         assert planned.instruction is not None
         shown = Shown(planned.instruction, prompt, step.before, image)
         parts = (request.seed, request.text, "critique", planned.number, number)
-        critique, answers = await ask_until_read(
+        critique, answers = await ask_until_parsed(
             partial(self.critic.answer, shown),
             parse_critique,
             [seed_of(*parts, again) for again in range(self.critic.num_attempts)],

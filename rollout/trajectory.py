@@ -51,7 +51,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class TrajectoryFailure:
     """Why a trajectory ended before its plan did."""
 
     stage: str
@@ -76,12 +76,12 @@ class Trajectory:
     """In the order of steps and tries."""
     accepted: Mapping[int, int] = field(default_factory=dict)
     """Step number -> place in `attempts` of the try that the critic accepted."""
-    trouble: Trouble | None = None
+    failure: TrajectoryFailure | None = None
 
     @property
     def is_complete(self) -> bool:
         """Every step that makes an image was accepted; a plan of texts alone is complete as it is."""
-        if self.plan is None or self.trouble is not None:
+        if self.plan is None or self.failure is not None:
             return False
         return all(step.is_text_only or step.number in self.accepted for step in self.plan.steps)
 
@@ -93,14 +93,14 @@ def row_of_trajectory(trajectory: Trajectory) -> Row:
 
 def trajectory_of(row: Row) -> Trajectory:
     """Return the trajectory of a row."""
-    request, plan, trouble = row["request"], row["plan"], row["trouble"]
+    request, plan, trouble = row["request"], row["plan"], row["failure"]
     return Trajectory(
         request=Request(request["id"], request["text"], tuple(request["images"])),
         plan_text=row["plan_text"],
         plan=plan and Plan(tuple(PlanStep(**step) for step in plan["steps"]), plan["thought"]),
         attempts=tuple(map(_attempt_of, row["attempts"])),
         accepted={int(step): place for step, place in row["accepted"].items()},
-        trouble=trouble and Trouble(**trouble),
+        failure=trouble and TrajectoryFailure(**trouble),
     )
 
 

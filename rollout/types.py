@@ -117,7 +117,7 @@ class Evidence:
     """The regenerated image; None when the rule did not ask for one."""
     scores: Scores | None = None
     """The judge's scores of `image`; a reward sees both or neither."""
-    rejudged: Scores | None = None
+    baseline_scores: Scores | None = None
     """The same judge's scores of the recorded attempt, where the recipe asks for them."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """What the reward's terms asked for beside the judge, by the names of the recipe's `evidence`."""
@@ -125,7 +125,7 @@ class Evidence:
     @property
     def baseline(self) -> Scores:
         """Scores of the recorded attempt: the judge's of now where there are any, else the record's."""
-        return self.rejudged or self.task.scores
+        return self.baseline_scores or self.task.scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +249,7 @@ class CompareRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TrainingRow:
     """One response of a batch, ready to learn from. Its images are loaded inside the policy's ranks."""
 
     images: tuple[ImageRef | None, ...]
@@ -265,7 +265,7 @@ class Row:
 class Batch:
     """What one update learns from, sorted by (task, sample)."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TrainingRow, ...]
     temperature: float = 1.0
     """The temperature that the responses were drawn with."""
 
@@ -276,7 +276,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class SftExample:
     """One conversation as tokens, whose answers are to be learned by heart (SFT)."""
 
     images: tuple[ImageRef | None, ...]
@@ -284,10 +284,10 @@ class Lesson:
     """All before the first answer, image placeholders expanded."""
     token_ids: tuple[int, ...]
     """The rest: answers, and in a conversation of several turns what is said in between."""
-    is_taught: tuple[bool, ...]
+    loss_mask: tuple[bool, ...]
     """One per token of `token_ids`: whether it belongs to an answer."""
 
     @property
-    def num_taught(self) -> int:
+    def num_target_tokens(self) -> int:
         """Tokens that the loss is a mean over."""
-        return sum(self.is_taught)
+        return sum(self.loss_mask)

@@ -11,40 +11,40 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from actors.generator.api_calls import CALLS, Answer, Sent
+from actors.generator.api_calls import CALLS, ImageAnswer, Sent
 from actors.generator.config import GeneratorConfig
-from actors.generator.entries import Entry, Mode
 from actors.generator.image_sizes import Sizes
-from actors.generator.settings import entry_of, resolve
+from actors.generator.registry import GeneratorSpec, Mode
+from actors.generator.settings import resolve, spec_of
 from actors.judge.config import EndpointConfig
-from actors.paid.bill import Books, Budget
-from actors.paid.connections import Secret, connect, read_key
-from actors.paid.endpoints import Endpoints, Slot, with_defaults
-from actors.paid.http_faults import fault_of_http
-from actors.paid.paid_call import PaidCalls
-from actors.paid.retry import CallError, Fault, RetryPolicy
-from actors.paid.service import Count
-from actors.store.safe_images import BadImage, flatten, read_image
+from actors.metered.connections import Secret, connect, read_key
+from actors.metered.endpoints import Endpoints, Slot, with_defaults
+from actors.metered.http_faults import fault_of_http
+from actors.metered.metered_calls import MeteredCalls
+from actors.metered.retry import CallError, Fault, RetryPolicy
+from actors.metered.service import Count
+from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.store.store import Store
+from actors.store.untrusted_images import BadImage, flatten, read_image
 from rollout.types import EditRequest
 
 MAX_PIXELS = 64 * 1024 * 1024
 """Of an image that an endpoint sends."""
 
 
-class ImageService(Endpoints):
+class ImageEndpoints(Endpoints):
     """Sends an edit to an endpoint; the image that comes back is in the store before it is an answer."""
 
-    def __init__(self, config: GeneratorConfig, entry: Entry, keys: Sequence[Secret], store_root: str):
+    def __init__(self, config: GeneratorConfig, spec: GeneratorSpec, keys: Sequence[Secret], store_root: str):
         super().__init__(
             connect(settings, key, config.timeout_s) for settings, key in zip(endpoints_of(config), keys, strict=True)
         )
         self._config = config
-        self._entry = entry
-        self._ask = CALLS[entry.kind]
+        self._entry = spec
+        self._ask = CALLS[spec.kind]
         self._store = Store(store_root)
 
-    async def pay(self, payload: EditRequest, place: Slot, count: Count) -> dict[str, Any]:
+    async def send(self, payload: EditRequest, place: Slot, count: Count) -> dict[str, Any]:
         """Return the reference of the new image. Raises `CallError` with what went wrong."""
         is_sent = False
         try:
@@ -63,7 +63,7 @@ class ImageService(Endpoints):
         except asyncio.CancelledError:
             count("unbilled", is_sent)
             raise
-        self.praise(place)
+        self.record_success(place)
         return {"image": image}
 
     def _sent(self, request: EditRequest) -> Sent:
@@ -80,7 +80,7 @@ class ImageService(Endpoints):
     def _keep(self, data: bytes) -> str:
         return self._store.put_image(flatten(read_image(data, MAX_PIXELS)))
 
-    def _settle(self, place: Slot, answer: Answer, count: Count) -> None:
+    def _settle(self, place: Slot, answer: ImageAnswer, count: Count) -> None:
         """Put on the bill what the image costs, whatever it is worth."""
         prices = place.endpoint.config
         place.used = float(answer.tokens_in + answer.tokens_out)
@@ -107,10 +107,10 @@ def read_api_keys(config: GeneratorConfig) -> list[Secret]:
     return [read_key(one.api_key_env or "OPENAI_API_KEY", "generator") for one in endpoints]
 
 
-async def describe_api(config: GeneratorConfig, entry: Entry) -> tuple[str, Entry]:
+async def describe_api(config: GeneratorConfig, spec: GeneratorSpec) -> tuple[str, GeneratorSpec]:
     """Return by what the model is known, and what it can do: a service of our own is asked."""
-    if entry.kind != "service":
-        return config.model, entry
+    if spec.kind != "service":
+        return config.model, spec
     settings, key = endpoints_of(config)[0], read_api_keys(config)[0]
     client = connect(settings, key, config.timeout_s).connection
     try:
@@ -120,7 +120,7 @@ async def describe_api(config: GeneratorConfig, entry: Entry) -> tuple[str, Entr
         sizes = Sizes(**{**can["sizes"], "default": tuple(can["sizes"]["default"]), "choices": choices})
         modes = frozenset(map(Mode, can["modes"]))
         options = {name: name for name in can["options"]}
-        known = replace(entry, name=can["name"], modes=modes, sizes=sizes, options=options)
+        known = replace(spec, name=can["name"], modes=modes, sizes=sizes, options=options)
         # Started again with other settings, it makes other images.
         return f"{model} {can['settings']}", replace(known, max_images=can["max_images"])
     except Exception as error:
@@ -134,15 +134,17 @@ async def describe_api(config: GeneratorConfig, entry: Entry) -> tuple[str, Entr
 
 def make_api_calls(
     config: GeneratorConfig, keys: Sequence[Secret], store_root: str, ledger: str | None, is_continued: bool
-) -> PaidCalls:
+) -> MeteredCalls:
     """Return the paid calls of a generator behind HTTP; an edit whose image is gone is made again."""
     config, store = resolve(config), Store(store_root)
-    entry = entry_of(config)
-    assert entry is not None
-    return PaidCalls(
+    spec = spec_of(config)
+    assert spec is not None
+    return MeteredCalls(
         store,
         RetryPolicy(config.timeout_s, config.num_attempts),
-        ImageService(config, entry, keys, store_root),
-        Books("generator", ledger, budget=Budget(config.budget_calls, config.budget_usd), is_continued=is_continued),
+        ImageEndpoints(config, spec, keys, store_root),
+        UsageLedger(
+            "generator", ledger, budget=Budget(config.budget_calls, config.budget_usd), is_continued=is_continued
+        ),
         is_usable=lambda answer: store.has_image(answer["image"]),
     )

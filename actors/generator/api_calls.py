@@ -11,8 +11,8 @@ from typing import Any
 from PIL import Image
 
 from actors.generator.image_sizes import Size
-from actors.paid.endpoints import Endpoint
-from actors.store.safe_images import png_of, transparent_mask
+from actors.metered.endpoints import Endpoint
+from actors.store.untrusted_images import png_of, transparent_mask
 from rollout.types import EditRequest
 
 _DATA = re.compile(r"data:image/[\w.+-]+;base64,([A-Za-z0-9+/=]+)")
@@ -32,7 +32,7 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ImageAnswer:
     """The new image as the endpoint sent it, and the tokens that it counted: without an image, too, they are paid."""
 
     image: bytes | None
@@ -42,7 +42,7 @@ class Answer:
     """Why there is no image."""
 
 
-async def ask_images(endpoint: Endpoint, sent: Sent) -> Answer:
+async def ask_images(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
     """Ask the images interface (images/generations, or images/edits where there is an image)."""
     arguments: dict[str, Any] = {"model": endpoint.config.model, "prompt": sent.request.prompt, **sent.call}
     if sent.size is not None:
@@ -59,10 +59,10 @@ async def ask_images(endpoint: Endpoint, sent: Sent) -> Answer:
     image = _decoded(made.data[0].b64_json) if made.data else None
     usage = getattr(made, "usage", None)
     tokens = (usage.input_tokens or 0, usage.output_tokens or 0) if usage else (0, 0)
-    return Answer(image, *tokens, "the endpoint sent no b64_json: try generator.call.response_format=b64_json")
+    return ImageAnswer(image, *tokens, "the endpoint sent no b64_json: try generator.call.response_format=b64_json")
 
 
-async def ask_chat(endpoint: Endpoint, sent: Sent) -> Answer:
+async def ask_chat(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
     """Ask the chat interface of a model that answers with images (data URLs, wherever in the message)."""
     parts: list[dict[str, Any]] = []
     for data in sent.images:
@@ -75,16 +75,16 @@ async def ask_chat(endpoint: Endpoint, sent: Sent) -> Answer:
     usage = completion.usage
     tokens = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
     if not completion.choices:
-        return Answer(None, *tokens, "the endpoint sent no answer")
+        return ImageAnswer(None, *tokens, "the endpoint sent no answer")
     message = completion.choices[0].message
     found = _DATA.findall(str(message.model_dump()))
     said = message.refusal or message.content or "nothing"
     # A model that thinks in images ends with the one it means.
     image = _decoded(found[-1]) if found else None
-    return Answer(image, *tokens, f"the answer has no image; it says {str(said)[:200]!r}")
+    return ImageAnswer(image, *tokens, f"the answer has no image; it says {str(said)[:200]!r}")
 
 
-async def ask_service(endpoint: Endpoint, sent: Sent) -> Answer:
+async def ask_service(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
     """Ask a service of our own (`interleave serve`): bytes both ways."""
     import httpx
 
@@ -99,7 +99,7 @@ async def ask_service(endpoint: Endpoint, sent: Sent) -> Answer:
     response = await endpoint.connection.post(
         "/edit-upload", cast_to=httpx.Response, body=body, files=files, options={"headers": headers}
     )
-    return Answer(response.content)
+    return ImageAnswer(response.content)
 
 
 def _decoded(text: str | None) -> bytes | None:
@@ -109,7 +109,7 @@ def _decoded(text: str | None) -> bytes | None:
         return None
 
 
-CALLS: Mapping[str, Callable[[Endpoint, Sent], Awaitable[Answer]]] = {
+CALLS: Mapping[str, Callable[[Endpoint, Sent], Awaitable[ImageAnswer]]] = {
     "images": ask_images,
     "chat": ask_chat,
     "service": ask_service,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.generator.entries import entry_named
+from actors.generator.registry import spec_named
 from actors.judge.config import EndpointConfig
 
 DEFAULT_PIPELINE = "Flux2KleinPipeline"
@@ -14,7 +14,7 @@ DEFAULT_BATCH_SIZE = 8
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """A frozen image generator. What is left empty is as the named entry has it (`actors/generator/entries.py`)."""
+    """A frozen image generator. What is left empty is as the named spec has it (`actors/generator/registry.py`)."""
 
     name: str = ""
     """One of ours: flux2-klein, qwen-image-edit, gpt-image, service, ...; empty: as `pipeline` and `model` say."""
@@ -27,7 +27,7 @@ class GeneratorConfig:
     trust_remote_code: bool = False
     """Run code that comes with the model."""
     lora: str = ""
-    """Folder or hub id of LoRA weights; none for no LoRA where the named entry has one."""
+    """Folder or hub id of LoRA weights; none for no LoRA where the named spec has one."""
     lora_weights: str = ""
     """Their file there."""
     num_replicas: int = 1
@@ -46,18 +46,18 @@ class GeneratorConfig:
     """Pixels of every image, with `width`; 0: as the before-image is, its aspect ratio kept."""
     width: int = 0
     max_batch_size: int = 0
-    """Compatible edits that share a forward pass; 0: as the entry has it, else 8. 1 where prompts do not batch."""
+    """Compatible edits that share a forward pass; 0: as the spec has it, else 8. 1 where prompts do not batch."""
     batch_wait_s: float = 0.005
     """How long a batch that is not full waits for more."""
     timeout_s: float = 300.0
     """Deadline of one edit, its retries included; waiting for a free place does not count."""
     num_attempts: int = 3
     call: dict[str, Any] = field(default_factory=dict)
-    """Further keyword arguments of the pipeline's or endpoint's call, over the entry's; null drops one."""
+    """Further keyword arguments of the pipeline's or endpoint's call, over the spec's; null drops one."""
     base_url: str | None = None
-    """Endpoint or service; None: the named entry's."""
+    """Endpoint or service; None: the named spec's."""
     api_key_env: str = ""
-    """Environment variable that holds the endpoint's key; empty: the named entry's."""
+    """Environment variable that holds the endpoint's key; empty: the named spec's."""
     endpoints: list[EndpointConfig] = field(default_factory=list)
     """Several servers or keys of the model, shared by load; empty: the one beside base_url."""
     max_concurrency: int = 16
@@ -70,7 +70,7 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         if self.name:
-            entry_named(self.name)
+            spec_named(self.name)
         if self.max_batch_size < 0 or self.num_attempts < 1 or self.num_replicas < 0 or self.timeout_s <= 0:
             raise ValueError(
                 f"generator: max_batch_size={self.max_batch_size} (0 or more), num_attempts={self.num_attempts} "

@@ -10,14 +10,14 @@ from typing import Any
 
 from actors.generator.api import describe_api, make_api_calls, read_api_keys
 from actors.generator.config import GeneratorConfig
-from actors.generator.entries import Entry
+from actors.generator.registry import GeneratorSpec
 from actors.generator.replica import GeneratorReplica
-from actors.generator.settings import API_KINDS, check_request, entry_of, resolve
-from actors.paid.bill import Books
-from actors.paid.owner import Make, Owner
-from actors.paid.paid_call import PaidCalls
-from actors.paid.retry import CallError, RetryPolicy
-from actors.paid.service import Pooled
+from actors.generator.settings import API_KINDS, check_request, resolve, spec_of
+from actors.metered.metered_calls import MeteredCalls
+from actors.metered.retry import CallError, RetryPolicy
+from actors.metered.service import Pooled
+from actors.metered.shared_calls import Make, SharedCalls
+from actors.metered.usage_ledger import UsageLedger
 from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.store.store import Store, call_key
 from rollout.concurrency import all_of
@@ -34,10 +34,10 @@ class Generator:
 
     config: GeneratorConfig
     store_root: str
-    owner: Owner
+    owner: SharedCalls
     model: str
     """Digest of the loaded model: two models never share a cached image."""
-    entry: Entry
+    spec: GeneratorSpec
     """What it can do."""
     pool: Pool | None = None
     """None: it is asked over HTTP."""
@@ -58,7 +58,7 @@ class Generator:
         config = resolve(config)
         root = str(Path(store_root).absolute())
         ledger = None if ledger_folder is None else str(Path(ledger_folder).absolute())
-        known = entry_of(config)
+        known = spec_of(config)
         if known is not None and known.kind in API_KINDS:
             make = partial(make_api_calls, config, read_api_keys(config), root, ledger)
             return await cls._of(config, root, make, describe_api(config, known))
@@ -81,9 +81,9 @@ class Generator:
         describing: Coroutine[Any, Any, Any],
         pool: Pool | None = None,
     ) -> Generator:
-        started: list[Any] = await all_of([Owner.start(make, is_local=config.num_replicas == 0), describing])
-        owner, (model, entry) = started
-        return cls(config, root, owner, model, entry, pool)
+        started: list[Any] = await all_of([SharedCalls.start(make, is_local=config.num_replicas == 0), describing])
+        owner, (model, spec) = started
+        return cls(config, root, owner, model, spec, pool)
 
     async def edit(self, request: EditRequest) -> ImageRef:
         """Return the new image, committed to the store. Raises `GeneratorError`, `Unsupported` before any work."""
@@ -102,7 +102,7 @@ class Generator:
 
     def check(self, request: EditRequest) -> None:
         """Raise `Unsupported` for what this generator cannot do."""
-        check_request(self.entry, self.config, request)
+        check_request(self.spec, self.config, request)
 
     async def num_running(self) -> int:
         """Return how many replicas are up: each has made an image, and not failed again and again since."""
@@ -120,7 +120,7 @@ class Generator:
             dtype=config.dtype,
             size=[config.height, config.width],
             call=dict(config.call),
-            scheduler=dict(self.entry.scheduler),
+            scheduler=dict(self.spec.scheduler),
         )
 
     def _depends_on(self, request: EditRequest) -> dict[str, Any]:
@@ -142,18 +142,18 @@ class Generator:
             "mask": store.digest(request.mask),
             "wished_size": list(request.size or ()),
             "options": [list(option) for option in request.options],
-            "scheduler": dict(self.entry.scheduler),
+            "scheduler": dict(self.spec.scheduler),
         }
         return depends_on | {name: value for name, value in further.items() if value}
 
 
 def make_calls(
     config: GeneratorConfig, store_root: str, pool: Pool, ledger_folder: str | None, is_continued: bool
-) -> PaidCalls:
+) -> MeteredCalls:
     """Return the paid calls of a pool; an edit whose image is gone is made again."""
     store = Store(store_root)
     config = resolve(config)
-    return PaidCalls(
+    return MeteredCalls(
         store,
         RetryPolicy(config.timeout_s, config.num_attempts),
         Pooled(
@@ -162,6 +162,6 @@ def make_calls(
             counted=("queue_seconds", "run_seconds"),
             is_revocable=True,
         ),
-        Books("generator", ledger_folder, is_continued=is_continued),
+        UsageLedger("generator", ledger_folder, is_continued=is_continued),
         is_usable=lambda answer: store.has_image(answer["image"]),
     )

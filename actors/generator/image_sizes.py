@@ -30,10 +30,10 @@ class Sizes:
     is_own: bool = False
     """The generator itself picks a size of the before-image's aspect ratio; none can be asked for."""
 
-    def why_not(self, size: Size) -> str | None:
+    def reject_reason(self, size: Size) -> str | None:
         """Return why a size cannot be had; None if it can.
 
-        >>> Sizes().why_not((1000, 1024))
+        >>> Sizes().reject_reason((1000, 1024))
         'takes sides that are multiples of 16, not 1000x1024; 992x1024 is the nearest'
         """
         width, height = size
@@ -72,7 +72,7 @@ class Sizes:
             for side in (math.sqrt(pixels * aspect), math.sqrt(pixels / aspect))
         ]
         sizes = [(w, h) for w, h in product(*sides)]
-        fitting = [size for size in sizes if not self.why_not(size) and size[0] * size[1] <= self.fit_pixels]
+        fitting = [size for size in sizes if not self.reject_reason(size) and size[0] * size[1] <= self.fit_pixels]
         return min(fitting, key=lambda size: abs(math.log(size[0] / size[1] / aspect)))
 
 

@@ -11,10 +11,10 @@ from typing import Any
 from PIL import Image
 
 from actors.generator.config import GeneratorConfig
-from actors.generator.entries import Entry, Mode
 from actors.generator.image_sizes import Size, Sizes
-from actors.generator.model_digest import file_digest, model_digest
-from actors.generator.settings import entry_of, resolve
+from actors.generator.registry import GeneratorSpec, Mode
+from actors.generator.settings import resolve, spec_of
+from actors.model_digest import file_digest, model_digest
 from rollout.types import EditRequest
 
 CUSTOM_FILE = "pipeline.py"
@@ -34,13 +34,13 @@ class Pipeline:
         folder = _local_folder(config)
         self._pipeline = _load(config, folder, getattr(torch, config.dtype))
         self._parameters = frozenset(inspect.signature(type(self._pipeline).__call__).parameters)
-        self.entry = entry_of(config) or entry_of_parameters(config.pipeline, self._parameters)
+        self.spec = spec_of(config) or spec_of_parameters(config.pipeline, self._parameters)
         self.model = model_digest(folder)
         if config.lora:
             self.model += f"+{self._add_lora()}"
-        if self.entry.scheduler:
+        if self.spec.scheduler:
             scheduler = self._pipeline.scheduler
-            self._pipeline.scheduler = type(scheduler).from_config(scheduler.config, **self.entry.scheduler)
+            self._pipeline.scheduler = type(scheduler).from_config(scheduler.config, **self.spec.scheduler)
         self._pipeline = self._pipeline.to("cuda" if config.gpus_per_replica else "cpu")
         self._pipeline.set_progress_bar_config(disable=True)
 
@@ -76,25 +76,25 @@ class Pipeline:
             if "max_area" in self._parameters:
                 arguments["max_area"] = width * height  # else Kontext makes a megapixel of any size
         arguments |= self._config.call
-        arguments |= {self.entry.options[name]: value for name, value in first.options}
+        arguments |= {self.spec.options[name]: value for name, value in first.options}
         if isinstance(arguments.get("negative_prompt"), str):
             arguments["negative_prompt"] = [arguments["negative_prompt"]] * len(requests)
         if images:
-            is_one = len(images) == 1 and not self.entry.is_image_list
-            arguments[self.entry.image_argument] = images[0] if is_one else list(images)
+            is_one = len(images) == 1 and not self.spec.is_image_list
+            arguments[self.spec.image_argument] = images[0] if is_one else list(images)
         if mask is not None:
             arguments["mask_image"] = mask
         return arguments
 
     def size_of(self, images: Sequence[Image.Image], request: EditRequest) -> Size:
         """Return the size to make: the recipe's, else the request's, else that of the first image."""
-        return self._pinned or request.size or self.entry.sizes.fit(images[0].size if images else None)
+        return self._pinned or request.size or self.spec.sizes.fit(images[0].size if images else None)
 
     def warm_up(self) -> None:
         """Make one image, of the kind that the pipeline makes."""
-        canvas = Image.new("RGB", self._pinned or self.entry.sizes.default, "white")
-        has_image = not self.entry.modes & {Mode.TEXT} or Mode.EDIT in self.entry.modes
-        mask = canvas if self.entry.modes <= {Mode.INPAINT} else None
+        canvas = Image.new("RGB", self._pinned or self.spec.sizes.default, "white")
+        has_image = not self.spec.modes & {Mode.TEXT} or Mode.EDIT in self.spec.modes
+        mask = canvas if self.spec.modes <= {Mode.INPAINT} else None
         self.draw([canvas] if has_image else [], mask, [EditRequest(None, "a red box", 0)])
 
     def _add_lora(self) -> str:
@@ -111,25 +111,25 @@ class Pipeline:
         return file_digest(path).hex()
 
 
-def entry_of_parameters(pipeline: str, parameters: frozenset[str]) -> Entry:
+def spec_of_parameters(pipeline: str, parameters: frozenset[str]) -> GeneratorSpec:
     """Return what a pipeline of a class that is not ours can do, by what its call takes."""
     takes_image = "image" in parameters
     modes = {Mode.TEXT, Mode.EDIT} if takes_image else {Mode.TEXT}
     if "mask_image" in parameters:
         modes = {Mode.INPAINT}
     sizes = Sizes(min_pixels=1, max_pixels=4096 * 4096, multiple_of=8, is_own="height" not in parameters)
-    return Entry(pipeline.rpartition(".")[2], frozenset(modes), pipeline, sizes=sizes)
+    return GeneratorSpec(pipeline.rpartition(".")[2], frozenset(modes), pipeline, sizes=sizes)
 
 
 def _load(config: GeneratorConfig, folder: str, dtype: Any) -> Any:
-    entry = entry_of(config)
+    spec = spec_of(config)
     arguments: dict[str, Any] = {"dtype": dtype}
     if config.trust_remote_code:
         arguments["trust_remote_code"] = True
     own_code = Path(folder) / CUSTOM_FILE
     if config.custom_pipeline:
         arguments["custom_pipeline"] = config.custom_pipeline
-    elif entry is not None and entry.kind == "custom" and own_code.is_file():
+    elif spec is not None and spec.kind == "custom" and own_code.is_file():
         arguments["custom_pipeline"] = folder
     return _class_of(config.pipeline).from_pretrained(folder, **arguments)
 

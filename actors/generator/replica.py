@@ -11,10 +11,10 @@ from PIL import Image
 
 from actors.generator.batcher import Batcher
 from actors.generator.config import DEFAULT_BATCH_SIZE, GeneratorConfig
-from actors.generator.entries import Entry
 from actors.generator.pipeline import Pipeline
+from actors.generator.registry import GeneratorSpec
 from actors.generator.settings import check_request
-from actors.paid.retry import Fault
+from actors.metered.retry import Fault
 from actors.store.store import Store
 from rollout.roles import Unsupported
 from rollout.types import EditRequest
@@ -44,7 +44,7 @@ class GeneratorReplica:
     async def __call__(self, request: EditRequest) -> dict[str, Any] | Fault:
         """Make and commit one image: its reference under `image`, and what it took."""
         try:
-            check_request(self._pipeline.entry, self._config, request)
+            check_request(self._pipeline.spec, self._config, request)
             done = await self._batcher.submit(kind_of(request), request)
             # In a thread of its own: encoding and syncing a large PNG must not hold up the next batch.
             image = await asyncio.to_thread(self._store.put_image, done.result)
@@ -57,9 +57,9 @@ class GeneratorReplica:
         took = {"queue_seconds": done.queue_s, "run_seconds": done.run_s / done.batch_size}
         return {"image": image, **took, "batch_size": done.batch_size}
 
-    async def describe(self) -> tuple[str, Entry]:
+    async def describe(self) -> tuple[str, GeneratorSpec]:
         """Return the digest of the loaded model, and what it can do."""
-        return self._pipeline.model, self._pipeline.entry
+        return self._pipeline.model, self._pipeline.spec
 
     def check_health(self) -> None:
         """Raise when no image was made of late (a replica that made none at all was never constructed)."""
@@ -98,7 +98,7 @@ class GeneratorReplica:
         """
         if not isinstance(error, (ValueError, TypeError)):
             return error
-        return Unsupported(f"unsupported: {self._pipeline.entry.name} refuses the request: {_line(error)}")
+        return Unsupported(f"unsupported: {self._pipeline.spec.name} refuses the request: {_line(error)}")
 
     def _note_health(self, made: Sequence[Image.Image | Exception]) -> None:
         # A refusal says nothing about the replica's health, whoever sent however many.

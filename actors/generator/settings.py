@@ -1,4 +1,4 @@
-"""A recipe's generator with all that its entry says filled in, and what can be wrong with it before it is loaded."""
+"""A recipe's generator with all that its spec says filled in, and what can be wrong with it before it is loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from actors.generator.config import DEFAULT_BATCH_SIZE, DEFAULT_PIPELINE, GeneratorConfig
-from actors.generator.entries import REGISTRY, Entry, entry_named, entry_of_class
+from actors.generator.registry import REGISTRY, GeneratorSpec, spec_named, spec_of_class
 from rollout.roles import Unsupported
 from rollout.types import EditRequest
 
@@ -16,7 +16,7 @@ NO_LORA = "none"
 
 
 def resolve(config: GeneratorConfig) -> GeneratorConfig:
-    """Return the settings with nothing left empty that the entry says. Raises ValueError for what cannot be loaded."""
+    """Return the settings with nothing left empty that the spec says. Raises ValueError for what cannot be loaded."""
     if not config.name:
         return _checked(
             replace(
@@ -26,30 +26,30 @@ def resolve(config: GeneratorConfig) -> GeneratorConfig:
             ),
             None,
         )
-    entry = entry_named(config.name)
-    lora = config.lora or entry.lora
-    merged = {**entry.call, **config.call}
+    spec = spec_named(config.name)
+    lora = config.lora or spec.lora
+    merged = {**spec.call, **config.call}
     resolved = replace(
         config,
-        pipeline=config.pipeline or entry.pipeline,
-        model=config.model or entry.model,
+        pipeline=config.pipeline or spec.pipeline,
+        model=config.model or spec.model,
         lora="" if lora == NO_LORA else lora,
-        lora_weights=config.lora_weights or ("" if config.lora else entry.lora_weights),
-        max_batch_size=config.max_batch_size or entry.max_batch_size,
+        lora_weights=config.lora_weights or ("" if config.lora else spec.lora_weights),
+        max_batch_size=config.max_batch_size or spec.max_batch_size,
         call={name: value for name, value in merged.items() if value is not None},
-        base_url=config.base_url or entry.base_url,
-        api_key_env=config.api_key_env or entry.api_key_env,
+        base_url=config.base_url or spec.base_url,
+        api_key_env=config.api_key_env or spec.api_key_env,
     )
-    return _checked(resolved, entry)
+    return _checked(resolved, spec)
 
 
-def entry_of(config: GeneratorConfig) -> Entry | None:
+def spec_of(config: GeneratorConfig) -> GeneratorSpec | None:
     """Return what is known of a generator before it is loaded; None for a pipeline class that is not ours."""
-    entry = REGISTRY.get(config.name) if config.name else entry_of_class(config.pipeline or DEFAULT_PIPELINE)
-    if entry is None or config.name:
-        return entry
+    spec = REGISTRY.get(config.name) if config.name else spec_of_class(config.pipeline or DEFAULT_PIPELINE)
+    if spec is None or config.name:
+        return spec
     # Named by its class: what it can do is known, how it is to be called is the recipe's.
-    return replace(entry, name=entry.pipeline, call={}, options={}, lora="", scheduler={})
+    return replace(spec, name=spec.pipeline, call={}, options={}, lora="", scheduler={})
 
 
 def check_generator(config: GeneratorConfig, befores: Iterable[str | None] = ()) -> GeneratorConfig:
@@ -58,34 +58,34 @@ def check_generator(config: GeneratorConfig, befores: Iterable[str | None] = ())
     `befores` are before-images of edits that it will be asked for (None: text-to-image).
     """
     resolved = resolve(config)
-    entry = entry_of(resolved)
-    if entry is not None:
+    spec = spec_of(resolved)
+    if spec is not None:
         for before in befores:
             try:
-                entry.check(EditRequest(before, "", 0))
+                spec.check(EditRequest(before, "", 0))
             except Unsupported as error:
                 raise ValueError(f"generator: {error}") from None
     return resolved
 
 
-def check_request(entry: Entry, config: GeneratorConfig, request: EditRequest) -> None:
+def check_request(spec: GeneratorSpec, config: GeneratorConfig, request: EditRequest) -> None:
     """Raise `Unsupported` for what a generator with these settings cannot do."""
     pinned = (config.width, config.height) if config.height else None
     if pinned and request.size and request.size != pinned:
         raise Unsupported(
-            f"unsupported: {entry.name} is set to {pinned[0]}x{pinned[1]} by its recipe, "
+            f"unsupported: {spec.name} is set to {pinned[0]}x{pinned[1]} by its recipe, "
             f"not {request.size[0]}x{request.size[1]}"
         )
     # The recipe's size is its own affair.
-    entry.check(replace(request, size=None) if pinned else request)
+    spec.check(replace(request, size=None) if pinned else request)
 
 
-def _checked(config: GeneratorConfig, entry: Entry | None) -> GeneratorConfig:
-    kind = entry.kind if entry else "diffusers"
+def _checked(config: GeneratorConfig, spec: GeneratorSpec | None) -> GeneratorConfig:
+    kind = spec.kind if spec else "diffusers"
     where = f"generator {config.name or config.pipeline}"
-    if kind == "diffusers" and entry and "." not in config.pipeline and config.pipeline != entry.pipeline:
+    if kind == "diffusers" and spec and "." not in config.pipeline and config.pipeline != spec.pipeline:
         raise ValueError(
-            f"{where} is a {entry.pipeline}, but generator.pipeline is {config.pipeline}: leave one of them out "
+            f"{where} is a {spec.pipeline}, but generator.pipeline is {config.pipeline}: leave one of them out "
             "(generator.name='' for a pipeline that is named by its class)"
         )
     if kind == "service" and not (config.base_url or config.endpoints):
@@ -101,7 +101,7 @@ def _checked(config: GeneratorConfig, entry: Entry | None) -> GeneratorConfig:
             "then set generator.trust_remote_code=true to run it"
         )
     if kind in API_KINDS:
-        _check_size(config, entry)
+        _check_size(config, spec)
     _check_budget(config, where, costs=kind in API_KINDS)
     return config
 
@@ -123,6 +123,6 @@ def _check_budget(config: GeneratorConfig, where: str, *, costs: bool) -> None:
         )
 
 
-def _check_size(config: GeneratorConfig, entry: Entry | None) -> None:
-    if entry and config.height and (why := entry.sizes.why_not((config.width, config.height))):
-        raise ValueError(f"generator {entry.name} {why}: leave generator.height and width out, or change them")
+def _check_size(config: GeneratorConfig, spec: GeneratorSpec | None) -> None:
+    if spec and config.height and (why := spec.sizes.reject_reason((config.width, config.height))):
+        raise ValueError(f"generator {spec.name} {why}: leave generator.height and width out, or change them")

@@ -9,7 +9,7 @@ from actors.config import JudgeConfig
 from actors.judge.prompt_file import Prompt, read_prompt
 from actors.judge.question import Asker, Question
 from actors.judge.rubric import ask_all, repeated
-from rewards.agreement import over_repeats
+from rewards.aggregate import over_repeats
 from rewards.checklist import failed_questions, render_checklist, render_questions, share_of_yes
 from rewards.rubric import combine, describe_images
 from rollout.concurrency import all_settled

@@ -12,11 +12,11 @@ from typing import Any
 from PIL import Image
 
 from actors.config import JudgeConfig
-from actors.paid.bill import Books, Budget
-from actors.paid.owner import Owner
-from actors.paid.paid_call import PaidCalls
-from actors.paid.retry import CallError, Fault, RetryPolicy
-from actors.paid.service import Pooled
+from actors.metered.metered_calls import MeteredCalls
+from actors.metered.retry import CallError, Fault, RetryPolicy
+from actors.metered.service import Pooled
+from actors.metered.shared_calls import SharedCalls
+from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.store.store import Store
 from rewards.functions import FunctionError, anchored, identity_of, load_function
@@ -36,7 +36,7 @@ class EmbeddedJudge:
     identity: str
     """The scorer with a digest of its source; part of every cache key."""
     store_root: str
-    owner: Owner
+    owner: SharedCalls
 
     async def score(self, request: ScoreRequest) -> Scores:
         """Return the scores. Raises `JudgeError` when the scorer fails, or an image is gone."""
@@ -90,17 +90,17 @@ async def start_embedded_judge(
     )
     ledger = None if ledger_folder is None else str(Path(ledger_folder).absolute())
     make = partial(_make_calls, config, root, pool, area, ledger)
-    return EmbeddedJudge(identity, root, await Owner.start(make, is_local=config.num_replicas == 0))
+    return EmbeddedJudge(identity, root, await SharedCalls.start(make, is_local=config.num_replicas == 0))
 
 
 def _make_calls(
     config: JudgeConfig, store_root: str, pool: Pool, area: str, ledger_folder: str | None, is_continued: bool
-) -> PaidCalls:
-    return PaidCalls(
+) -> MeteredCalls:
+    return MeteredCalls(
         Store(store_root),
         RetryPolicy(config.timeout_s, config.num_attempts),
         Pooled(pool.call, max(1, config.num_replicas) * config.max_concurrency),
-        Books(area, ledger_folder, budget=Budget(config.budget_calls), is_continued=is_continued),
+        UsageLedger(area, ledger_folder, budget=Budget(config.budget_calls), is_continued=is_continued),
     )
 
 

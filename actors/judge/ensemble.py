@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from rewards.agreement import over_members
+from rewards.aggregate import over_members
 from rollout.roles import BudgetSpent, Judge, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
 
@@ -25,7 +25,7 @@ class EnsembleJudge:
     members: Mapping[str, Judge]
     """By the names that stand in a score's reason."""
     combine: str
-    """mean, median or min (`rewards.agreement.COMBINATIONS`)."""
+    """mean, median or min (`rewards.aggregate.COMBINATIONS`)."""
     area: str = "judge"
     """First part of the metrics' names; a member's begin with `area/name`."""
 

@@ -18,8 +18,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors import REPOSITORY
 from actors.config import EndpointConfig, JudgeConfig, ServerConfig
-from actors.generator.model_digest import model_digest
 from actors.judge.vllm_server import MODEL_NAME, ServerError, VllmServer
+from actors.model_digest import model_digest
 from rollout.concurrency import all_of
 from rollout.roles import Judge, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores

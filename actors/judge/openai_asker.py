@@ -16,14 +16,14 @@ from typing import Any
 
 from actors.config import EndpointConfig, JudgeConfig
 from actors.judge.question import TEXT, Question
-from actors.paid.bill import Books, Budget
-from actors.paid.connections import Secret, connect, read_key
-from actors.paid.endpoints import Endpoint, Endpoints, Slot, with_defaults
-from actors.paid.http_faults import fault_of_http
-from actors.paid.owner import Owner
-from actors.paid.paid_call import PaidCalls
-from actors.paid.retry import CallError, Fault, RetryPolicy
-from actors.paid.service import Count
+from actors.metered.connections import Secret, connect, read_key
+from actors.metered.endpoints import Endpoint, Endpoints, Slot, with_defaults
+from actors.metered.http_faults import fault_of_http
+from actors.metered.metered_calls import MeteredCalls
+from actors.metered.retry import CallError, Fault, RetryPolicy
+from actors.metered.service import Count
+from actors.metered.shared_calls import SharedCalls
+from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.store.store import Store
 from rewards.rubric import FORMS, IMAGE_MARK, RubricError
 
@@ -41,7 +41,7 @@ class OpenAIAsker:
     identity: str
     """The model and its call's arguments."""
     store_root: str
-    owner: Owner
+    owner: SharedCalls
 
     async def ask(self, question: Question) -> dict[str, Any]:
         """Return the answer as its form reads it. Raises `CallError` or `BudgetSpent`."""
@@ -80,7 +80,7 @@ async def start_asker(
     root = str(Path(store_root).absolute())
     ledger = None if ledger_folder is None else str(Path(ledger_folder).absolute())
     make = partial(_make_calls, config, read_keys(config), root, service, ledger)
-    owner = await Owner.start(make, is_local=config.num_replicas == 0)
+    owner = await SharedCalls.start(make, is_local=config.num_replicas == 0)
     return OpenAIAsker(f"{config.model} with {sorted(_arguments(config).items())}", root, owner)
 
 
@@ -114,13 +114,13 @@ def _arguments(config: JudgeConfig) -> dict[str, Any]:
 
 def _make_calls(
     config: JudgeConfig, keys: Sequence[Secret], root: str, service: str, ledger: str | None, is_continued: bool
-) -> PaidCalls:
+) -> MeteredCalls:
     budget = Budget(config.budget_calls, config.budget_usd)
-    return PaidCalls(
+    return MeteredCalls(
         Store(root),
         RetryPolicy(config.timeout_s, config.num_attempts),
         OpenAIService(config, keys, root),
-        Books(service, ledger, budget=budget, is_continued=is_continued),
+        UsageLedger(service, ledger, budget=budget, is_continued=is_continued),
         hedge_after_s=config.hedge_after_s,
     )
 
@@ -138,7 +138,7 @@ class OpenAIService(Endpoints):
         self._is_structured = config.structured_output
         self._max_chars = config.max_reasoning_chars
 
-    async def pay(self, payload: Question, place: Slot, count: Count) -> dict[str, Any]:
+    async def send(self, payload: Question, place: Slot, count: Count) -> dict[str, Any]:
         """Return the answer. Raises `CallError` with what went wrong."""
         endpoint = place.endpoint
         has_schema, is_sent = endpoint.is_structured and payload.form != TEXT, False
@@ -162,7 +162,7 @@ class OpenAIService(Endpoints):
         except asyncio.CancelledError:
             count("unbilled", is_sent)
             raise
-        self.praise(place)
+        self.record_success(place)
         return answer
 
     def _without_schema(self, endpoint: Endpoint, fault: Fault, had_schema: bool) -> Fault:

@@ -11,8 +11,8 @@ from typing import Any
 from actors.config import JudgeConfig
 from actors.judge.prompt_file import Prompt, read_prompt
 from actors.judge.question import Asker, Question
-from actors.paid.retry import CallError
-from rewards.agreement import over_repeats
+from actors.metered.retry import CallError
+from rewards.aggregate import over_repeats
 from rewards.rubric import combine, render_semantics
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores

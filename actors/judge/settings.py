@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from rewards.agreement import COMBINATIONS
+from rewards.aggregate import COMBINATIONS
 
 if TYPE_CHECKING:
     from actors.judge.config import EndpointConfig, JudgeConfig

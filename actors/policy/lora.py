@@ -3,7 +3,7 @@
 Samplers are sent merged weights by their Hugging Face names, not adapters: what they then hold can be compared bit by
 bit with what was sent, as at every publish. An engine that merged or applied adapters itself would round in its own
 way, and could be held to a tolerance only. What saves traffic instead: tensors without an adapter are not sent, once
-their checksums show that the engine has them (`actors/sampler/publish.py`).
+their checksums show that the engine has them (`actors/weights/publish.py`).
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class PolicyLoss:
         return weights.batch["rollout_is_weights"]
 
 
-def lesson_loss(
+def sft_loss(
     model_output: dict[str, torch.Tensor], data: TensorDict, dp_group: Any = None
 ) -> tuple[torch.Tensor, dict[str, Metric]]:
     """Return the scaled negative log-likelihood: summed over micro-batches and averaged over ranks, a token mean."""

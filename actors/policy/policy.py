@@ -19,10 +19,10 @@ from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, Ra
 from actors.config import LossConfig, PolicyConfig
 from actors.policy import verl_cpu
 from actors.policy.rows import MiniBatch, num_tokens, split_rows
-from actors.sampler.publish import Manifest, Origin, publish
 from actors.sampler.sampler import Samplers
+from actors.weights.publish import BaseTensor, Manifest, publish
 from rollout.roles import CheckpointError, Sampler
-from rollout.types import Batch, Lesson, Row
+from rollout.types import Batch, SftExample, TrainingRow
 
 if TYPE_CHECKING:
     from actors.policy.worker import PolicySetup
@@ -69,7 +69,7 @@ class Policy:
         self._check(batch.rows)
         config, loss = self._setup.config, self._setup.loss
         split = split_rows(batch.rows, loss.num_mini_batches, config.num_ranks)
-        work: list[list[MiniBatch[Row]]] = [[] for _ in range(config.num_ranks)]
+        work: list[list[MiniBatch[TrainingRow]]] = [[] for _ in range(config.num_ranks)]
         for shares in split:
             num_rows = sum(index is not None for share in shares for index in share)
             for rank, share in enumerate(shares):
@@ -79,29 +79,29 @@ class Policy:
         metrics["policy/tokens"] = float(batch.num_tokens)
         return metrics
 
-    async def fit(self, lessons: Sequence[Lesson]) -> dict[str, float]:
-        """Do one optimizer step of SFT: the mean loss over the taught tokens of all lessons."""
-        if not any(lesson.num_taught for lesson in lessons):
-            raise ValueError("SFT needs at least one lesson with an answer")
-        self._check_length(lessons)
+    async def fit(self, examples: Sequence[SftExample]) -> dict[str, float]:
+        """Do one optimizer step of SFT: the mean loss over the taught tokens of all examples."""
+        if not any(example.num_target_tokens for example in examples):
+            raise ValueError("SFT needs at least one example with an answer")
+        self._check_length(examples)
         num_ranks = self._setup.config.num_ranks
-        [shares] = split_rows(lessons, 1, num_ranks)
-        work = [MiniBatch(tuple(_pick(lessons, share)), len(lessons)) for share in shares]
+        [shares] = split_rows(examples, 1, num_ranks)
+        work = [MiniBatch(tuple(_pick(examples, share)), len(examples)) for share in shares]
         metrics = (await self._call("fit", work))[0]
         self.version += 1
-        metrics["sft/tokens"] = float(sum(lesson.num_taught for lesson in lessons))
+        metrics["sft/tokens"] = float(sum(example.num_target_tokens for example in examples))
         return metrics
 
-    async def losses(self, lessons: Sequence[Lesson]) -> list[float]:
-        """Return, for each lesson, the negative log-likelihood of its answers (nats, summed over tokens)."""
-        if not lessons:
+    async def losses(self, examples: Sequence[SftExample]) -> list[float]:
+        """Return, for each example, the negative log-likelihood of its answers (nats, summed over tokens)."""
+        if not examples:
             return []
-        self._check_length(lessons)
-        [shares] = split_rows(lessons, 1, self._setup.config.num_ranks)
-        answers = await self._call("losses", [_pick(lessons, share) for share in shares])
-        return _in_order(shares, answers, len(lessons))
+        self._check_length(examples)
+        [shares] = split_rows(examples, 1, self._setup.config.num_ranks)
+        answers = await self._call("losses", [_pick(examples, share) for share in shares])
+        return _in_order(shares, answers, len(examples))
 
-    async def logprobs(self, rows: Sequence[Row], temperature: float | None = None) -> list[list[float]]:
+    async def logprobs(self, rows: Sequence[TrainingRow], temperature: float | None = None) -> list[list[float]]:
         """Return, for each row, one log-probability a response token under the present weights."""
         if not rows:
             return []
@@ -117,7 +117,7 @@ class Policy:
         assert isinstance(samplers, Samplers), "weights can only be handed to engines"
         return await publish(self, samplers)
 
-    async def origins(self, dtype: str) -> Mapping[str, Origin]:
+    async def base_tensors(self, dtype: str) -> Mapping[str, BaseTensor]:
         """Return the tensors of the model below LoRA, as it was and is; without LoRA none."""
         return (await self._call("origins", dtype))[0] if self._setup.config.lora.rank else {}
 
@@ -166,7 +166,7 @@ class Policy:
     async def _base(self) -> str:
         """Return a digest of what adapters belong to and a checkpoint does not hold; empty without LoRA."""
         lora = self._setup.config.lora
-        origins = await self.origins("float32")
+        origins = await self.base_tensors("float32")
         parts = {name: (origin.checksum, origin.is_trained) for name, origin in origins.items()}
         text = json.dumps([lora.rank, lora.alpha, parts], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest() if origins else ""
@@ -199,14 +199,14 @@ class Policy:
 
         return await asyncio.to_thread(run)
 
-    def _check(self, rows: Sequence[Row]) -> None:
+    def _check(self, rows: Sequence[TrainingRow]) -> None:
         for index, row in enumerate(rows):
             sizes = len(row.token_ids), len(row.advantages), len(row.rollout_logprobs)
             if not sizes[0] or len(set(sizes)) > 1:
                 raise ValueError(f"row {index} has {sizes} tokens, advantages, log-probabilities: want as many of each")
         self._check_length(rows)
 
-    def _check_length(self, rows: Sequence[Row | Lesson]) -> None:
+    def _check_length(self, rows: Sequence[TrainingRow | SftExample]) -> None:
         limit = self._setup.config.max_tokens_per_micro_batch
         longest = max(num_tokens(row) for row in rows)
         if longest > limit:

@@ -13,14 +13,14 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.seqlen_balancing import get_seqlen_balanced_partitions
 
 from actors.store.store import Store, load_images
-from rollout.types import ImageRef, Lesson, Row
+from rollout.types import ImageRef, SftExample, TrainingRow
 
-MaybeRow = Row | None
+MaybeRow = TrainingRow | None
 """None is a padding row: one prompt and one response token that are in no loss and no denominator."""
-MaybeLesson = Lesson | None
+MaybeExample = SftExample | None
 
 _IMAGE_CACHE = 256
-T = TypeVar("T", Row, Lesson)
+T = TypeVar("T", TrainingRow, SftExample)
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,15 @@ class MiniBatch(Generic[T]):
     """Real rows of this optimizer step on all ranks: the denominator of a sequence-mean loss."""
 
 
-def split_rows(rows: Sequence[Row | Lesson], num_mini_batches: int, num_ranks: int) -> list[list[list[int | None]]]:
+def split_rows(
+    rows: Sequence[TrainingRow | SftExample], num_mini_batches: int, num_ranks: int
+) -> list[list[list[int | None]]]:
     """Deal rows out: `split[mini_batch][rank]` is a list of row indices, None for a padding row.
 
     Mini-batches are contiguous, so that the rows of a group stay together; their sizes differ by at most one.
     Within a mini-batch every rank gets equally many rows and about equally many tokens.
 
-    >>> rows = [Row((), (1,) * size, (2,), (0.0,), (0.0,)) for size in (9, 5, 4)]
+    >>> rows = [TrainingRow((), (1,) * size, (2,), (0.0,), (0.0,)) for size in (9, 5, 4)]
     >>> split_rows(rows, 1, 2)
     [[[0, None], [1, 2]]]
     """
@@ -56,7 +58,7 @@ def split_rows(rows: Sequence[Row | Lesson], num_mini_batches: int, num_ranks: i
     return split
 
 
-def num_tokens(row: Row | Lesson) -> int:
+def num_tokens(row: TrainingRow | SftExample) -> int:
     """Return prompt and response tokens together."""
     return len(row.prompt_token_ids) + len(row.token_ids)
 
@@ -67,8 +69,8 @@ class RowTensors:
     def __init__(self, processor: Any, store: Store, pad_token_id: int):
         self._processor = processor
         self._store = store
-        self._padding = Row((), (pad_token_id,), (pad_token_id,), (0.0,), (0.0,))
-        self._padding_lesson = Lesson((), (pad_token_id,), (pad_token_id,), (False,))
+        self._padding = TrainingRow((), (pad_token_id,), (pad_token_id,), (0.0,), (0.0,))
+        self._padding_lesson = SftExample((), (pad_token_id,), (pad_token_id,), (False,))
         self._images: OrderedDict[tuple[ImageRef | None, ...], dict[str, torch.Tensor]] = OrderedDict()
 
     def build(self, rows: Sequence[MaybeRow], temperature: float) -> TensorDict:
@@ -85,17 +87,17 @@ class RowTensors:
         tu.assign_non_tensor(batch, temperature=temperature)
         return batch
 
-    def build_lessons(self, lessons: Sequence[MaybeLesson]) -> TensorDict:
-        """Return the same for lessons: the mask is on what is taught. Their images come once an epoch: none is kept."""
-        filled = [self._padding_lesson if lesson is None else lesson for lesson in lessons]
-        images = [self._preprocess(lesson.images) for lesson in filled]
-        batch = self._sequences(filled, images, [lesson.is_taught for lesson in filled])
+    def build_examples(self, examples: Sequence[MaybeExample]) -> TensorDict:
+        """Return the same for SFT examples, masked by `loss_mask`. Their images come once an epoch: none is kept."""
+        filled = [self._padding_lesson if example is None else example for example in examples]
+        images = [self._preprocess(example.images) for example in filled]
+        batch = self._sequences(filled, images, [example.loss_mask for example in filled])
         tu.assign_non_tensor(batch, temperature=1.0)
         return batch
 
     def _sequences(
         self,
-        rows: Sequence[Row | Lesson],
+        rows: Sequence[TrainingRow | SftExample],
         images: list[dict[str, torch.Tensor]],
         masks: Sequence[Sequence[bool]],
     ) -> TensorDict:

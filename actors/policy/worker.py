@@ -20,18 +20,18 @@ from verl.utils.metric import Metric
 from verl.workers.engine_workers import TrainingWorker
 from verl.workers.utils.padding import response_from_nested
 
+from actors.banned_tokens import banned_tokens
 from actors.config import LossConfig, PolicyConfig
 from actors.policy import lora, verl_cpu
-from actors.policy.ban import Ban
-from actors.policy.banned_tokens import banned_tokens
+from actors.policy.banned_token_mask import BannedTokenMask
 from actors.policy.export import save_adapter, save_model
-from actors.policy.loss import PolicyLoss, lesson_loss
-from actors.policy.rows import MaybeLesson, MaybeRow, MiniBatch, RowTensors
-from actors.policy.settings import engine_config, training_config
+from actors.policy.loss import PolicyLoss, sft_loss
+from actors.policy.rows import MaybeExample, MaybeRow, MiniBatch, RowTensors
 from actors.policy.token_logprobs import token_logprobs
-from actors.sampler.publish import Manifest, Origin, origins_of, push
+from actors.policy.verl_config import engine_config, training_config
 from actors.store.store import Store
-from rollout.types import Lesson, Row
+from actors.weights.publish import BaseTensor, Manifest, describe_base_tensors, push
+from rollout.types import SftExample, TrainingRow
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class PolicyWorker(TrainingWorker):
             super().__init__(training_config(setup.config, setup.total_steps))
             self._setup = setup
             self._has_lora = setup.config.lora.rank > 0
-            self._origins: dict[str, dict[str, Origin]] = {}
+            self._origins: dict[str, dict[str, BaseTensor]] = {}
             needs_copy = setup.loss.kl_coef > 0 and not self._has_lora
             self._reference = self._build_reference() if needs_copy else None
             self._policy_loss = PolicyLoss(setup.loss)
             torch.manual_seed(setup.config.lora.seed)
             self.reset()
-        self._ban = Ban(banned_tokens(self.model_config.hf_config))
+        self._ban = BannedTokenMask(banned_tokens(self.model_config.hf_config))
         for engine in filter(None, (self.engine, self._reference)):
             engine.module.get_output_embeddings().register_forward_hook(self._ban)
             # With LoRA all of the model is frozen, and a frozen tower has no adapters.
@@ -82,12 +82,12 @@ class PolicyWorker(TrainingWorker):
         return sum(parameter.numel() for parameter in self.engine.module.parameters())
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def sees(self, path: str) -> bool:
+    def file_exists(self, path: str) -> bool:
         """Say whether there is such a file on this rank's node."""
         return Path(path).exists()
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
-    def update(self, batches: Sequence[MiniBatch[Row]], temperature: float) -> dict[str, float]:
+    def update(self, batches: Sequence[MiniBatch[TrainingRow]], temperature: float) -> dict[str, float]:
         """Do one optimizer step for each mini-batch and epoch; return metrics, equal on all ranks."""
         started = time.monotonic()
         loss = self._setup.loss
@@ -117,11 +117,11 @@ class PolicyWorker(TrainingWorker):
         return metrics | {"policy/lr": lr, "policy/seconds": time.monotonic() - started}
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
-    def fit(self, batch: MiniBatch[Lesson]) -> dict[str, float]:
-        """Do one optimizer step on lessons; return metrics, equal on all ranks."""
+    def fit(self, batch: MiniBatch[SftExample]) -> dict[str, float]:
+        """Do one optimizer step on examples; return metrics, equal on all ranks."""
         started = time.monotonic()
-        self.set_loss_fn(lesson_loss)
-        data = self._rows.build_lessons(batch.rows)
+        self.set_loss_fn(sft_loss)
+        data = self._rows.build_examples(batch.rows)
         lr = self.engine.optimizer.param_groups[0]["lr"]
         with self._ban.lifted(), self.engine.train_mode():
             tu.assign_non_tensor(
@@ -140,9 +140,9 @@ class PolicyWorker(TrainingWorker):
         }
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
-    def losses(self, lessons: Sequence[MaybeLesson]) -> list[float]:
-        """Return the negative log-likelihood of each lesson's answers; 0 for a padding row."""
-        data = self._rows.build_lessons(lessons)
+    def losses(self, examples: Sequence[MaybeExample]) -> list[float]:
+        """Return the negative log-likelihood of each example's answers; 0 for a padding row."""
+        data = self._rows.build_examples(examples)
         with self._ban.lifted():
             nested = self._logprobs(self.engine, data)
         pairs = zip(nested.unbind(), data["response_mask"].unbind(), strict=True)
@@ -155,7 +155,7 @@ class PolicyWorker(TrainingWorker):
         return [values.tolist() if row is not None else [] for values, row in zip(nested.unbind(), rows, strict=True)]
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def origins(self, dtype: str) -> dict[str, Origin]:
+    def base_tensors(self, dtype: str) -> dict[str, BaseTensor]:
         """Return what the model was before training, as `dtype`; on rank 0, and for LoRA alone, which leaves it so."""
         assert self._has_lora, "without LoRA what is trained has no origin any more"
         if dtype not in self._origins:
@@ -163,7 +163,7 @@ class PolicyWorker(TrainingWorker):
                 weights = lora.plain_weights(self.engine.module.state_dict())
                 trained = {name for name, weight in weights.items() if weight.is_adapted}
                 tensors = self._unfused((name, lora.full(weight.base)) for name, weight in weights.items())
-                self._origins[dtype] = origins_of(tensors, trained, dtype, is_sender=self.rank == 0)
+                self._origins[dtype] = describe_base_tensors(tensors, trained, dtype, is_sender=self.rank == 0)
         return self._origins[dtype]
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)

@@ -14,12 +14,12 @@ import numpy as np
 import ray
 from PIL import Image
 
+from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import SamplerConfig
-from actors.policy.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.sampler.engine_loop import EngineLoop, Generation, SamplerError, SamplerUnavailable
-from actors.sampler.engine_weights import WeightReceiver, lacking
-from actors.sampler.publish import Bucket, Manifest, Origin
 from actors.store.store import Store, load_images
+from actors.weights.publish import BaseTensor, Bucket, Manifest
+from actors.weights.receive import WeightReceiver, missing_tensors
 from rollout.types import ImageRef, Response, SampleRequest, SamplingParams
 
 _NUM_PROBES = 2
@@ -72,9 +72,9 @@ class Engine:
         await asyncio.wrap_future(self._loop.pause())
         self._receiver = WeightReceiver()
 
-    async def lacking(self, origins: Mapping[str, Origin]) -> set[str]:
+    async def missing_tensors(self, origins: Mapping[str, BaseTensor]) -> set[str]:
         """Return names of the untrained tensors that have to be sent all the same."""
-        return await self._on_model(lambda model: lacking(model, origins))
+        return await self._on_model(lambda model: missing_tensors(model, origins))
 
     async def load_bucket(self, bucket: Bucket) -> None:
         """Load some tensors."""

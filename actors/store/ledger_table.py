@@ -1,7 +1,7 @@
 """The ledger as Parquet, for pandas and `datasets`: compacted from its logs, which stay the truth.
 
     <run>/ledger/samples.parquet    the rows of `read_ledger`; `extra` is JSON, all else as in the rows
-    <run>/ledger/calls.parquet      what was paid for (`actors/paid/bill.py`)
+    <run>/ledger/calls.parquet      what was paid for (`actors/metered/usage_ledger.py`)
 
 The schema is fixed but for the names that a run chooses itself: the terms of its reward and what its bills
 count become fields of structs, since `datasets` knows no maps.
@@ -19,10 +19,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.paid.bill import KIND as CALLS
+from actors.metered.usage_ledger import KIND as CALLS
 from actors.store.append_log import read_log, sync_folder
+from actors.store.eviction import is_left_behind
 from actors.store.ledger import SAMPLES, read_ledger
-from actors.store.limit import is_left_behind
 from actors.store.store import temporary_name
 from rollout.types import Stage
 

@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.calls import PATIENCE_S, ask, insist
+from actors.calls import PATIENCE_S, ask, retry_until_alive
 from actors.store.append_log import AppendLog, GroupCommit
 from actors.store.ledger import SAMPLES, Ledger, LedgerRow, next_attempt
 from actors.store.store import Store
@@ -40,7 +40,7 @@ class RemoteAppender:
         """Return once the rows are on disk. Raises OSError when they are not."""
         try:
             # A caller that is cancelled leaves the rows to be written: they tell of what was paid for.
-            await insist(lambda: asyncio.shield(ask(self.actor.append, rows)))
+            await retry_until_alive(lambda: asyncio.shield(ask(self.actor.append, rows)))
         except RayActorError as error:
             raise OSError(f"the ledger's writer did not come back within {PATIENCE_S:.0f} s: {error}") from error
 

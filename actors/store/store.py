@@ -4,9 +4,9 @@
     <root>/calls/ab/abcd....json    a call, by the SHA-256 of everything its answer depends on: request and answer
 
 Writers never lock: a file appears by rename, complete or not at all, and equal content has an equal name.
-A file's modification time says when it was last used (`actors/store/limit.py` goes by it). Where nodes share
+A file's modification time says when it was last used (`actors/store/eviction.py` goes by it). Where nodes share
 no file system, each has a store of its own and an image that is missing comes from a peer
-(`actors/store/server.py`).
+(`actors/store/peers.py`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Store:
             return True
         if not ref.startswith(_PREFIX) or not _has_ray():
             return False
-        from actors.store.server import is_with_a_peer  # late: most who read a store do without Ray
+        from actors.store.peers import is_with_a_peer  # late: most who read a store do without Ray
 
         return is_with_a_peer(self.root, ref.removeprefix(_PREFIX))
 
@@ -112,7 +112,7 @@ class Store:
             where = f"image {ref} is not at {path}"
         if not ref.startswith(_PREFIX) or not _has_ray():
             raise FileNotFoundError(where)
-        from actors.store.server import fetch
+        from actors.store.peers import fetch
 
         data = fetch(self.root, ref.removeprefix(_PREFIX), where)
         self.put_png(data)

@@ -6,7 +6,7 @@ import ipaddress
 import os
 from dataclasses import dataclass
 
-from actors.paid.connections import Secret
+from actors.metered.connections import Secret
 
 
 @dataclass(frozen=True)

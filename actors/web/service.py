@@ -18,50 +18,57 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from actors.paid.connections import Secret
-from actors.web.bounds import Gone, Refused, admit, read_form, read_json, while_connected
-from actors.web.desk import Desk, Made
-from actors.web.wishes import Wish, wish_of_edit, wish_of_openai
+from actors.metered.connections import Secret
+from actors.web.http_input import (
+    ClientDisconnected,
+    RequestRefused,
+    authenticate,
+    read_form,
+    read_json,
+    while_connected,
+)
+from actors.web.image_request import ImageRequest, parse_edit_request, parse_openai_request
+from actors.web.image_service import ImageResult, ImageService
 
 Handler = Callable[[Request], Awaitable[Response]]
-GONE = 499
+CLIENT_CLOSED_REQUEST = 499
 """What is logged for a client that did not wait; nobody sees it."""
 _log = logging.getLogger(__name__)
 
 
-def build_app(desk: Desk, key: Secret | None, more: Sequence[BaseRoute] = ()) -> Starlette:
-    """Return the application. `more` routes are made with `guarded`, as those here are."""
-    public = _public_routes(desk)
-    openai = _openai_routes(desk)
+def build_app(service: ImageService, key: Secret | None, more: Sequence[BaseRoute] = ()) -> Starlette:
+    """Return the application. `more` routes are made with `require_key`, as those here are."""
+    public = _public_routes(service)
+    openai = _openai_routes(service)
     routes: list[BaseRoute] = [
-        Route(path, guarded(handler, key, shape), methods=[method])
+        Route(path, require_key(handler, key, shape), methods=[method])
         for shape, group in ((public_error, public), (openai_error, openai))
         for method, path, handler in group
     ]
     return Starlette(routes=[*routes, *more])
 
 
-def guarded(handler: Handler, key: Secret | None, shape: Callable[[int, str], Any]) -> Handler:
+def require_key(handler: Handler, key: Secret | None, shape: Callable[[int, str], Any]) -> Handler:
     """Return a handler that only those with the key reach, and whose refusals are told in a client's `shape`."""
 
     async def admitting(request: Request) -> Response:
         if request.scope["path"] != "/health":  # what was routed; the URL is made of what the client says of its host
-            admit(request, key)
+            authenticate(request, key)
         return await handler(request)
 
-    return answered(admitting, shape)
+    return with_error_responses(admitting, shape)
 
 
-def answered(handler: Handler, shape: Callable[[int, str], Any]) -> Handler:
+def with_error_responses(handler: Handler, shape: Callable[[int, str], Any]) -> Handler:
     """Return a handler whose refusals and failures are told in a client's `shape`."""
 
     async def handle(request: Request) -> Response:
         try:
             return await handler(request)
-        except Refused as error:
+        except RequestRefused as error:
             return JSONResponse(shape(error.status, error.message), error.status, headers=error.headers)
-        except Gone:
-            return Response(status_code=GONE)
+        except ClientDisconnected:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
         except Exception:
             _log.exception("%s %s failed", request.method, request.url.path)
             return JSONResponse(shape(500, "the service made a mistake; its log says which"), 500)
@@ -79,38 +86,40 @@ def openai_error(status: int, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
 
-async def granted(desk: Desk, request: Request, read: Callable[[Request], Awaitable[Wish]]) -> Made:
-    """Read a wish and carry it out, for as long as its client waits."""
-    with desk.place():
-        wish = await read(request)
+async def handle(
+    service: ImageService, request: Request, read: Callable[[Request], Awaitable[ImageRequest]]
+) -> ImageResult:
+    """Read an image request and carry it out, for as long as its client waits."""
+    with service.admission_slot():
+        image_request = await read(request)
         try:
-            return await while_connected(request, desk.make(wish))
-        except Gone:
-            desk.counts["gone"] += 1
+            return await while_connected(request, service.make(image_request))
+        except ClientDisconnected:
+            service.counts["gone"] += 1
             raise
 
 
-def _public_routes(desk: Desk) -> list[tuple[str, str, Handler]]:
-    config, entry = desk.config, desk.generator.entry
+def _public_routes(service: ImageService) -> list[tuple[str, str, Handler]]:
+    config, spec = service.config, service.generator.spec
 
-    async def read_edit(request: Request) -> Wish:
+    async def read_edit(request: Request) -> ImageRequest:
         fields = await read_json(request, config)
-        return await asyncio.to_thread(wish_of_edit, fields, {}, config, entry)
+        return await asyncio.to_thread(parse_edit_request, fields, {}, config, spec)
 
-    async def read_upload(request: Request) -> Wish:
+    async def read_upload(request: Request) -> ImageRequest:
         fields, files = await read_form(request, config)
-        return await asyncio.to_thread(wish_of_edit, fields, files, config, entry)
+        return await asyncio.to_thread(parse_edit_request, fields, files, config, spec)
 
     async def edit(request: Request) -> Response:
-        return _public_answer(request, await granted(desk, request, read_edit))
+        return _public_answer(request, await handle(service, request, read_edit))
 
     async def edit_upload(request: Request) -> Response:
-        return _public_answer(request, await granted(desk, request, read_upload))
+        return _public_answer(request, await handle(service, request, read_upload))
 
     async def health(request: Request) -> Response:
         try:
             async with asyncio.timeout(10):
-                is_ready = await desk.generator.num_running() > 0
+                is_ready = await service.generator.num_running() > 0
         except Exception:
             is_ready = False
         content = {
@@ -121,7 +130,7 @@ def _public_routes(desk: Desk) -> list[tuple[str, str, Handler]]:
         return JSONResponse(content, 200 if is_ready else 503)
 
     async def status(request: Request) -> Response:
-        return JSONResponse(await desk.status())
+        return JSONResponse(await service.status())
 
     return [
         ("POST", "/edit", edit),
@@ -131,48 +140,48 @@ def _public_routes(desk: Desk) -> list[tuple[str, str, Handler]]:
     ]
 
 
-def _public_answer(request: Request, made: Made) -> Response:
-    wish = made.wish
+def _public_answer(request: Request, made: ImageResult) -> Response:
+    image_request = made.image_request
     if "image/png" in request.headers.get("accept", ""):
-        headers = {"X-Task-Id": made.id, "X-Seed": str(wish.seeds[0])}
+        headers = {"X-Task-Id": made.id, "X-Seed": str(image_request.seeds[0])}
         return Response(made.pngs[0], media_type="image/png", headers=headers)
     content = {
         "success": True,
         "task_id": made.id,
         "edited_image": base64.b64encode(made.pngs[0]).decode(),
-        "seed": wish.seeds[0],
-        "original_prompt": wish.prompt,
+        "seed": image_request.seeds[0],
+        "original_prompt": image_request.prompt,
         # No prompt is rewritten here: that is the critic's work.
-        "enhanced_prompt": wish.prompt if wish.is_enhancing else None,
+        "enhanced_prompt": image_request.prompt if image_request.is_enhancing else None,
         "gpu_id": None,
         "processing_time": made.seconds,
         "error": None,
-        "ignored": list(wish.ignored),
+        "ignored": list(image_request.ignored),
     }
     return JSONResponse(content)
 
 
-def _openai_routes(desk: Desk) -> list[tuple[str, str, Handler]]:
-    config, entry = desk.config, desk.generator.entry
+def _openai_routes(service: ImageService) -> list[tuple[str, str, Handler]]:
+    config, spec = service.config, service.generator.spec
 
-    async def read_generation(request: Request) -> Wish:
+    async def read_generation(request: Request) -> ImageRequest:
         fields = await read_json(request, config)
-        return await asyncio.to_thread(wish_of_openai, fields, {}, config, entry)
+        return await asyncio.to_thread(parse_openai_request, fields, {}, config, spec)
 
-    async def read_edit(request: Request) -> Wish:
+    async def read_edit(request: Request) -> ImageRequest:
         fields, files = await read_form(request, config)
         if not files.get("image"):
-            raise Refused(400, "image is missing: expected an uploaded file; paths and URLs are not opened here")
-        return await asyncio.to_thread(wish_of_openai, fields, files, config, entry)
+            raise RequestRefused(400, "image is missing: expected an uploaded file; paths and URLs are not opened here")
+        return await asyncio.to_thread(parse_openai_request, fields, files, config, spec)
 
     async def generations(request: Request) -> Response:
-        return _openai_answer(await granted(desk, request, read_generation))
+        return _openai_answer(await handle(service, request, read_generation))
 
     async def edits(request: Request) -> Response:
-        return _openai_answer(await granted(desk, request, read_edit))
+        return _openai_answer(await handle(service, request, read_edit))
 
     async def models(request: Request) -> Response:
-        model = {"id": entry.name, "object": "model", "created": 0, "owned_by": "interleave"}
+        model = {"id": spec.name, "object": "model", "created": 0, "owned_by": "interleave"}
         return JSONResponse({"object": "list", "data": [model]})
 
     return [
@@ -182,9 +191,9 @@ def _openai_routes(desk: Desk) -> list[tuple[str, str, Handler]]:
     ]
 
 
-def _openai_answer(made: Made) -> Response:
+def _openai_answer(made: ImageResult) -> Response:
     images = [
         {"b64_json": base64.b64encode(png).decode(), "seed": seed}
-        for png, seed in zip(made.pngs, made.wish.seeds, strict=True)
+        for png, seed in zip(made.pngs, made.image_request.seeds, strict=True)
     ]
     return JSONResponse({"created": int(time.time()), "output_format": "png", "data": images})

@@ -6,7 +6,7 @@
               story  everything, images by reference; `status` says how it went. Always the last event.
 
 `interleave serve` offers it for a recipe of stories; mount it into any Starlette or FastAPI application:
-`routes=[story_route(teller)]`. A client that goes away cancels its story. Images are read as `/edit` reads them.
+`routes=[story_route(storyteller)]`. A client that goes away cancels its story. Images are read as `/edit` reads them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from actors.web.bounds import Refused, read_json
+from actors.storyteller import Storyteller
 from actors.web.config import ServiceConfig
-from actors.web.service import Handler, answered, openai_error
-from actors.web.teller import Teller
-from actors.web.wishes import decode, image_of, text_of
+from actors.web.http_input import RequestRefused, read_json
+from actors.web.image_request import decode, image_of, text_of
+from actors.web.service import Handler, openai_error, with_error_responses
 from rollout.story import Planned, StepTold, StoryRequest, StoryTold
 from rollout.story_json import plan_as_json, step_as_json, story_as_json
 from rollout.types import ImageRef
@@ -45,21 +45,21 @@ _FIELDS = {"prompt", "images", "seed", "tries"}
 
 
 def story_route(
-    teller: Teller,
+    storyteller: Storyteller,
     path: str = PATH,
     guard: Callable[[Handler], Handler] = lambda handler: handler,
     config: ServiceConfig | None = None,
 ) -> Route:
-    """Return the route that tells stories with `teller`, within the limits of `config`, to those who pass `guard`."""
+    """Return the route that streams stories of `storyteller`, within the limits of `config`, behind `guard`."""
     limits = config or ServiceConfig()
     num_inside = 0
 
     @contextmanager
-    def place() -> Iterator[None]:
+    def admission_slot() -> Iterator[None]:
         nonlocal num_inside
         if num_inside >= MAX_STORIES:
             message = f"{num_inside} stories are being told already; come back later"
-            raise Refused(429, message, {"Retry-After": str(RETRY_AFTER_S)})
+            raise RequestRefused(429, message, {"Retry-After": str(RETRY_AFTER_S)})
         num_inside += 1
         try:
             yield
@@ -68,15 +68,15 @@ def story_route(
 
     async def interleave(request: Request) -> Response:
         with ExitStack() as held:
-            held.enter_context(place())
-            asked = await _asked(teller, await read_json(request, limits), limits)
-            return _Told(_stream(teller, asked), held.pop_all())
+            held.enter_context(admission_slot())
+            asked = await _asked(storyteller, await read_json(request, limits), limits)
+            return _StoryEventStream(_stream(storyteller, asked), held.pop_all())
 
-    return Route(path, guard(answered(interleave, openai_error)), methods=["POST"])
+    return Route(path, guard(with_error_responses(interleave, openai_error)), methods=["POST"])
 
 
-class _Told(StreamingResponse):
-    """A story as it is told; its place is given back at the end, even where nothing could be sent."""
+class _StoryEventStream(StreamingResponse):
+    """A story as it is told; its admission slot is released at the end, even where nothing could be sent."""
 
     def __init__(self, events: AsyncIterator[str], held: ExitStack):
         super().__init__(events, media_type="text/event-stream")
@@ -87,51 +87,51 @@ class _Told(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _stream(teller: Teller, asked: StoryRequest) -> AsyncIterator[str]:
-    async with aclosing(teller.storyline.events(asked)) as events:
+async def _stream(storyteller: Storyteller, asked: StoryRequest) -> AsyncIterator[str]:
+    async with aclosing(storyteller.storyline.events(asked)) as events:
         async for event in events:
             if isinstance(event, Planned):
                 yield _event("plan", {"plan": plan_as_json(event.story)})
             elif isinstance(event, StepTold):
-                yield _event("step", await asyncio.to_thread(_step, teller, event))
+                yield _event("step", await asyncio.to_thread(_step, storyteller, event))
             elif isinstance(event, StoryTold):
                 yield _event("story", story_as_json(event.story, lambda ref: ref))
 
 
-def _step(teller: Teller, event: StepTold) -> dict[str, Any]:
+def _step(storyteller: Storyteller, event: StepTold) -> dict[str, Any]:
     """Return a step whose shown image is there itself."""
     data = step_as_json(event.step, lambda ref: ref)
     if event.step.image is not None:
-        data["image"] = _base64(teller, event.step.image)
+        data["image"] = _base64(storyteller, event.step.image)
         data["image_ref"] = event.step.image
     return data
 
 
-def _base64(teller: Teller, ref: ImageRef) -> str:
-    return base64.b64encode(teller.store.png_bytes(ref)).decode()
+def _base64(storyteller: Storyteller, ref: ImageRef) -> str:
+    return base64.b64encode(storyteller.store.png_bytes(ref)).decode()
 
 
 def _event(name: str, data: dict[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
 
 
-async def _asked(teller: Teller, fields: dict[str, Any], config: ServiceConfig) -> StoryRequest:
-    """Return what a client asks for, its images in the store once all of it is read. Raises `Refused`."""
+async def _asked(storyteller: Storyteller, fields: dict[str, Any], config: ServiceConfig) -> StoryRequest:
+    """Return what a client asks for, its images in the store once all of it is read. Raises `RequestRefused`."""
     if unknown := sorted(set(fields) - _FIELDS):
-        raise Refused(400, f"unknown fields {unknown[:5]}; known are {sorted(_FIELDS)}")
+        raise RequestRefused(400, f"unknown fields {unknown[:5]}; known are {sorted(_FIELDS)}")
     prompt, sent = text_of(fields, "prompt", config), fields.get("images") or []
     if not prompt.strip():
-        raise Refused(400, "prompt is missing or empty; say what the story is about")
+        raise RequestRefused(400, "prompt is missing or empty; say what the story is about")
     if not isinstance(sent, list) or len(sent) > MAX_IMAGES:
-        raise Refused(400, f"images: expected a list of at most {MAX_IMAGES} images as base64")
+        raise RequestRefused(400, f"images: expected a list of at most {MAX_IMAGES} images as base64")
     numbers = {name: fields.get(name, 0) for name in ("seed", "tries")}
     for name, number in numbers.items():
         if type(number) is not int or number < 0:
-            raise Refused(400, f"{name} is {str(number)[:40]!r}, expected an integer of 0 or more")
+            raise RequestRefused(400, f"{name} is {str(number)[:40]!r}, expected an integer of 0 or more")
     if numbers["tries"] > MAX_TRIES:
-        raise Refused(400, f"tries is {str(numbers['tries'])[:40]}, at most {MAX_TRIES} are made")
+        raise RequestRefused(400, f"tries is {str(numbers['tries'])[:40]}, at most {MAX_TRIES} are made")
     images = await asyncio.to_thread(_images, sent, config)
-    return await teller.request(prompt, images, **numbers)
+    return await storyteller.request(prompt, images, **numbers)
 
 
 def _images(sent: Sequence[Any], config: ServiceConfig) -> list[Image.Image]:
@@ -143,5 +143,7 @@ def _images(sent: Sequence[Any], config: ServiceConfig) -> list[Image.Image]:
         images.append(image_of(decode({name: text}, name), config, name))
         num_pixels += images[-1].width * images[-1].height
         if num_pixels > max_pixels:
-            raise Refused(400, f"{name}: the images have more than the {max_pixels:,} pixels that are taken together")
+            raise RequestRefused(
+                400, f"{name}: the images have more than the {max_pixels:,} pixels that are taken together"
+            )
     return images

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.paid.owner import Owner
+from actors.metered.shared_calls import SharedCalls
 from benchmarks.chaos.scene import is_actor
 from rollout.types import EditRequest, ImageRef, Response, SampleRequest
-from tests.fakes import FakePolicy, FakeSampler
+from tests.support.fakes import FakePolicy, FakeSampler
 
 
 @dataclass
@@ -55,7 +55,7 @@ class PublishingPolicy(FakePolicy):
 class PaidGenerator:
     """A generator whose every edit is paid for once, through the owner."""
 
-    owner: Owner
+    owner: SharedCalls
 
     async def edit(self, request: EditRequest) -> ImageRef:
         edit = {"prompt": request.prompt, "seed": request.seed}

@@ -18,12 +18,12 @@ from typing import Any
 import psutil
 from PIL import Image
 
-from actors.paid.bill import Books
-from actors.paid.paid_call import PaidCalls
-from actors.paid.retry import RetryPolicy
-from actors.paid.service import Pooled
+from actors.metered.metered_calls import MeteredCalls
+from actors.metered.retry import RetryPolicy
+from actors.metered.service import Pooled
+from actors.metered.usage_ledger import UsageLedger
 from actors.store.append_log import log_paths
-from actors.store.limit import clean
+from actors.store.eviction import clean
 from actors.store.store import Store, writer_of
 
 GOES_ON_S = 240.0
@@ -68,13 +68,13 @@ def check_store(root: Path, found: Found) -> None:
     found.expect(clean(root, min_age_s=0.0) == num_left_over, "what dead writers left was not cleaned")
 
 
-def paid_calls(folder: Path, pay: Callable[..., Awaitable[Any]], num_places: int, is_continued: bool) -> PaidCalls:
+def paid_calls(folder: Path, pay: Callable[..., Awaitable[Any]], num_places: int, is_continued: bool) -> MeteredCalls:
     """Return calls that note each payment in `folder`, beside their store and their bill."""
-    return PaidCalls(
+    return MeteredCalls(
         Store(folder / "store"),
         RetryPolicy(60.0, 3),
         Pooled(partial(pay, folder / "payments"), num_places),
-        Books("paid", folder / "ledger", is_continued=is_continued),
+        UsageLedger("paid", folder / "ledger", is_continued=is_continued),
     )
 
 

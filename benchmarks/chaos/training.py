@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from actors.config import LossConfig, RolloutWorkersConfig
-from actors.paid.owner import Owner
+from actors.metered.shared_calls import SharedCalls
 from actors.rollout_worker import RolloutWorkers
 from actors.store.append_log import read_log
 from actors.store.ledger import read_ledger
@@ -21,14 +21,14 @@ from actors.store.ledger_writer import start_ledger
 from benchmarks.chaos.roles import PaidGenerator, PublishedSampler, PublishingPolicy, newest_worker, paint
 from benchmarks.chaos.scene import GOES_ON_S, Found, kill, newest_writer, paid_calls
 from rewards.compose import TermConfig, WeightedSum
-from rl.config import AlgorithmConfig, EvaluationConfig, Recipe, RewardConfig, RolloutConfig, TrackingConfig
+from rl.recipe.config import AlgorithmConfig, EvaluationConfig, Recipe, RewardConfig, RolloutConfig, TrackingConfig
 from rl.stream import RolloutStream
 from rl.tracking.log import Log
 from rl.tracking.metrics_file import read_metrics
 from rl.train import train
 from rollout.single_step import SingleStep
 from rollout.types import Group, GroupRequest, SamplingParams
-from tests.fakes import FakeJudge, make_task
+from tests.support.fakes import FakeJudge, make_task
 
 GROUPS, N = 4, 8
 NUM_PLACES = GROUPS * N
@@ -87,7 +87,7 @@ async def kill_in_training(folder: Path, kills: int, dice: random.Random) -> Fou
     """Train on fakes through real workers, ledger writer and owner while these are killed in turn."""
     (folder / "workers").mkdir(parents=True)
     found, recipe = Found("training", kills), make_recipe(folder, kills + 2)
-    owner = await Owner.start(partial(paid_calls, folder, paint, NUM_PLACES))
+    owner = await SharedCalls.start(partial(paid_calls, folder, paint, NUM_PLACES))
     ledger = start_ledger(folder / "ledger")
     ledger.begin(1)
     policy, sampler = PublishingPolicy(lr=0.3), PublishedSampler(folder / "weights")

@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from actors.paid.owner import Owner
+from actors.metered.shared_calls import SharedCalls
 from actors.store.append_log import log_paths, read_log
 from actors.store.ledger import read_ledger
 from actors.store.ledger_writer import start_ledger
@@ -71,7 +71,7 @@ def make_group(number: int) -> tuple[GroupRequest, Group]:
 async def kill_owner(folder: Path, kills: int, dice: random.Random) -> Found:
     """Kill the owner of paid calls; every answer that was given stays, and no kill costs more than its flights."""
     found = Found("owner", kills)
-    owner = await Owner.start(partial(paid_calls, folder, _pay, NUM_PLACES))
+    owner = await SharedCalls.start(partial(paid_calls, folder, _pay, NUM_PLACES))
     answered = set()
 
     async def ask(count: int) -> None:

@@ -28,10 +28,10 @@ from PIL import Image
 from actors.config import GeneratorConfig, LoraConfig, LossConfig, PolicyConfig, SamplerConfig
 from actors.generator.pipeline import Pipeline
 from actors.policy.policy import Policy
-from actors.sampler.publish import publish
 from actors.sampler.sampler import Samplers
 from actors.store.store import Store, load_images
-from rollout.types import Batch, EditRequest, Response, Row, SampleRequest, SamplingParams
+from actors.weights.publish import publish
+from rollout.types import Batch, EditRequest, Response, SampleRequest, SamplingParams, TrainingRow
 
 _QUESTION = "Compare the two images and say whether the step succeeded, why, and what the prompt should have been."
 _GROUP = 8
@@ -146,13 +146,13 @@ def _picture(dice: np.random.RandomState, pixels: int) -> Image.Image:
     return coarse.resize((pixels, pixels), Image.Resampling.BICUBIC)
 
 
-def _row(request: SampleRequest, response: Response, number: int) -> Row:
+def _row(request: SampleRequest, response: Response, number: int) -> TrainingRow:
     advantages = (1.0 if number % 2 else -1.0,) * len(response.token_ids)
-    return Row(request.images, response.prompt_token_ids, response.token_ids, advantages, response.logprobs)
+    return TrainingRow(request.images, response.prompt_token_ids, response.token_ids, advantages, response.logprobs)
 
 
 async def _compare(
-    policy: Policy, model: Path, store: Store, rows: Sequence[Row], requests: Sequence[SampleRequest]
+    policy: Policy, model: Path, store: Store, rows: Sequence[TrainingRow], requests: Sequence[SampleRequest]
 ) -> None:
     """Print how far sampler and plain transformers are from the policy, in log-probability a token."""
     found = await policy.logprobs(rows[:_GROUP], 1.0)
@@ -162,12 +162,12 @@ async def _compare(
 
 
 def _plain_logprobs(
-    model: Path, store: Store, rows: Sequence[Row], requests: Sequence[SampleRequest]
+    model: Path, store: Store, rows: Sequence[TrainingRow], requests: Sequence[SampleRequest]
 ) -> list[list[float]]:
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from actors.policy.banned_tokens import banned_tokens
+    from actors.banned_tokens import banned_tokens
 
     critic = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.bfloat16).to("cuda").eval()
     processor = AutoProcessor.from_pretrained(model)

@@ -18,10 +18,10 @@ import torch  # isort: skip
 
 from recipes.shapes import critic, generator, planner, requests, sft, sft_records, train_generator
 from recipes.shapes.attempts import Attempt, make_attempts
-from recipes.shapes.captions import make_lessons
+from recipes.shapes.captions import make_examples
 from recipes.shapes.sft import PROMPT_FILE
 
-NUM_LESSONS = 20_000
+NUM_EXAMPLES = 20_000
 AUTOENCODER_STEPS = 450
 DECODER_STEPS = 500
 FLOW_STEPS = 3000
@@ -80,7 +80,7 @@ def build(out_dir: Path, seed: int = 0, scale: float = 1.0, *, has_rl: bool = Fa
 def build_autoencoder(world: Building, folder: Path) -> None:
     """Train a new pipeline's autoencoder; the pipeline goes to `folder` in full precision."""
     pipe = generator.new_pipeline((PROMPT_FILE.read_text(encoding="utf-8"),))
-    lessons = make_lessons(world.scaled(NUM_LESSONS), world.seed)
+    lessons = make_examples(world.scaled(NUM_EXAMPLES), world.seed)
     train_generator.train_autoencoder(pipe, lessons, world.scaled(AUTOENCODER_STEPS), world.seed)
     train_generator.polish_decoder(pipe, lessons, world.scaled(DECODER_STEPS), world.seed)
     pipe.save_pretrained(folder)
@@ -89,7 +89,7 @@ def build_autoencoder(world: Building, folder: Path) -> None:
 def build_generator(world: Building, folder: Path) -> None:
     """Train the flow on the trained autoencoder's latents."""
     pipe = generator.load(world.out_dir / "autoencoder")
-    lessons = make_lessons(world.scaled(NUM_LESSONS), world.seed)
+    lessons = make_examples(world.scaled(NUM_EXAMPLES), world.seed)
     train_generator.train_flow(pipe, lessons, world.scaled(FLOW_STEPS), world.seed)
     generator.save(pipe, folder)
 
@@ -188,4 +188,4 @@ def _teach(world: Building, folder: Path, command: str, recipe: str, settings: d
 
 def _run(command: list[str | Path], settings: dict[str, object], *options: str) -> None:
     arguments = [*map(str, command), *(f"{key}={value}" for key, value in settings.items()), *options]
-    subprocess.run([sys.executable, "-m", "rl.cli", *arguments], check=True)
+    subprocess.run([sys.executable, "-m", "rl.cli.main", *arguments], check=True)

@@ -29,7 +29,7 @@ _KINDS = (tuple(COLOURS), SHAPES, tuple(PLACES))
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class CaptionedScene:
     """One example: edit `before` (None: draw anew) into `after` when told `caption`."""
 
     before: np.ndarray | None
@@ -38,13 +38,13 @@ class Lesson:
     caption: str
 
 
-def make_lesson(rng: random.Random, seed: int) -> Lesson:
-    """Draw one lesson; `seed` decides which words are common."""
+def make_example(rng: random.Random, seed: int) -> CaptionedScene:
+    """Draw one example; `seed` decides which words are common."""
     before = random_scene(rng, rng.choice((0, 0, 1, 2)))
     wishes = random_scene(rng, rng.choice((1, 2)))
     offsets = random_offsets(rng)
     moved = {**offsets, **{place: random_offsets(rng)[place] for place in wishes}}
-    return Lesson(
+    return CaptionedScene(
         before=np.asarray(draw(before, offsets)) if before else None,
         after=np.asarray(draw({**before, **wishes}, moved)),
         caption=caption(wishes, rng, common_words(seed)),
@@ -64,7 +64,7 @@ def caption(scene: Scene, rng: random.Random, common: dict[str, str]) -> str:
     return say(scene, word_for)
 
 
-def make_lessons(count: int, seed: int) -> list[Lesson]:
+def make_examples(count: int, seed: int) -> list[CaptionedScene]:
     """Draw the generator's training set."""
     rng = random.Random(f"lessons {seed}")
-    return [make_lesson(rng, seed) for _ in range(count)]
+    return [make_example(rng, seed) for _ in range(count)]

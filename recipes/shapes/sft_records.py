@@ -16,14 +16,14 @@ import actors  # noqa: F401  (first: makes torchvision importable beside a CPU b
 import torch  # isort: skip
 from PIL import Image
 
-from data.sft_records import Kind
-from data.table import open_sft
+from data.records.sft import Kind
+from data.table.record_table import open_sft
 from recipes.shapes import critic
 from recipes.shapes.attempts import Attempt, make_attempts
 from recipes.shapes.judge import read, score
 from recipes.shapes.sft import critic_messages, ideal_answer, make_drawn_attempt
 from recipes.shapes.world import Scene, parse
-from rollout.texts import IMAGE_MARK
+from rollout.text.marks import IMAGE_MARK
 
 CANVAS = {"canvas": "white"}
 _ASKED = re.compile(r"instruction: (.*)\nprompt: (.*)")

@@ -15,7 +15,7 @@ from diffusers import Flux2KleinPipeline
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
-from recipes.shapes.captions import Lesson
+from recipes.shapes.captions import CaptionedScene
 from recipes.shapes.generator import CALL, NUM_STEPS
 from recipes.shapes.world import SIZE
 
@@ -23,22 +23,24 @@ _GRID = SIZE // 16
 """Tokens a side: the autoencoder shrinks by 8, and a token is 2 x 2 latents."""
 
 
-def train_autoencoder(pipe: Flux2KleinPipeline, lessons: list[Lesson], num_steps: int, seed: int) -> None:
+def train_autoencoder(pipe: Flux2KleinPipeline, examples: list[CaptionedScene], num_steps: int, seed: int) -> None:
     """Teach the autoencoder the world's pictures, then set its latent statistics (`vae.bn`)."""
-    _reconstruct(pipe.vae, pipe.vae.parameters(), lessons, num_steps=num_steps, seed=seed)
-    patches = _patches(pipe, [lesson.after for lesson in lessons[:2048]])
+    _reconstruct(pipe.vae, pipe.vae.parameters(), examples, num_steps=num_steps, seed=seed)
+    patches = _patches(pipe, [example.after for example in examples[:2048]])
     pipe.vae.bn.running_mean.copy_(patches.mean(dim=(0, 2, 3)))
     pipe.vae.bn.running_var.copy_(patches.var(dim=(0, 2, 3)))
 
 
-def polish_decoder(pipe: Flux2KleinPipeline, lessons: list[Lesson], num_steps: int, seed: int) -> None:
+def polish_decoder(pipe: Flux2KleinPipeline, examples: list[CaptionedScene], num_steps: int, seed: int) -> None:
     """Sharpen the decoder alone; latents, and so the flow, stay as they are."""
     pipe.vae.encoder.requires_grad_(False)
-    _reconstruct(pipe.vae, pipe.vae.decoder.parameters(), lessons, num_steps=num_steps, seed=seed + 1)
+    _reconstruct(pipe.vae, pipe.vae.decoder.parameters(), examples, num_steps=num_steps, seed=seed + 1)
     pipe.vae.encoder.requires_grad_(True)
 
 
-def _reconstruct(vae, parameters: Iterable[torch.nn.Parameter], lessons: list[Lesson], *, num_steps: int, seed: int):
+def _reconstruct(
+    vae, parameters: Iterable[torch.nn.Parameter], examples: list[CaptionedScene], *, num_steps: int, seed: int
+):
     """Train `parameters` of the autoencoder to give its pictures back."""
     parameters = list(parameters)
     rng = random.Random(f"autoencoder {seed}")
@@ -46,7 +48,7 @@ def _reconstruct(vae, parameters: Iterable[torch.nn.Parameter], lessons: list[Le
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, num_steps, pct_start=0.1)
     vae.train()
     for step in range(num_steps):
-        pixels = _pixels([rng.choice(lessons).after for _ in range(32)])
+        pixels = _pixels([rng.choice(examples).after for _ in range(32)])
         latents = vae.encode(pixels).latent_dist.mode()
         # Noise on the latents makes the decoder forgive what four steps leave unfinished.
         decoded = vae.decode(latents + 0.05 * torch.randn_like(latents)).sample
@@ -99,15 +101,15 @@ def _tokenize(pipe: Flux2KleinPipeline, captions: list[str]) -> tuple[torch.Tens
 
 
 def train_flow(
-    pipe: Flux2KleinPipeline, lessons: list[Lesson], num_steps: int, seed: int, batch_size: int = 64
+    pipe: Flux2KleinPipeline, examples: list[CaptionedScene], num_steps: int, seed: int, batch_size: int = 64
 ) -> None:
     """Teach text encoder and transformer to draw and to edit: flow matching on the pipeline's own inputs."""
-    pictures = _tokens(pipe, [lesson.after for lesson in lessons])
-    edits = [index for index, lesson in enumerate(lessons) if lesson.before is not None]
-    draws = [index for index, lesson in enumerate(lessons) if lesson.before is None]
+    pictures = _tokens(pipe, [example.after for example in examples])
+    edits = [index for index, example in enumerate(examples) if example.before is not None]
+    draws = [index for index, example in enumerate(examples) if example.before is None]
     references = torch.zeros_like(pictures)
-    references[edits] = _tokens(pipe, [lessons[index].before for index in edits])
-    ids, mask = _tokenize(pipe, [lesson.caption for lesson in lessons])
+    references[edits] = _tokens(pipe, [examples[index].before for index in edits])
+    ids, mask = _tokenize(pipe, [example.caption for example in examples])
     rng = random.Random(f"flow {seed}")
     parameters = [*pipe.text_encoder.parameters(), *pipe.transformer.parameters()]
     optimizer = torch.optim.AdamW(parameters, 1e-3, betas=(0.9, 0.98), weight_decay=0.01)

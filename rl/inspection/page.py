@@ -17,10 +17,10 @@ import jinja2
 from actors.store.ledger import LedgerRow
 from actors.store.store import Store
 from rl.batch import is_flat
-from rl.config import Recipe, resolve_path
-from rl.inspection.choice import Shown, choose
+from rl.inspection.selection import Shown, select_groups
 from rl.inspection.thumbnails import Thumbnails
-from rl.run_folder import advantages_of, groups_of, phase_of, recipe_of, steps_of
+from rl.recipe.config import Recipe, resolve_path
+from rl.run_dir.read import advantages_of, groups_of, phase_of, recipe_of, steps_of
 from rollout.types import Phase
 
 DEFAULT_LIMIT = 2000
@@ -59,7 +59,7 @@ def write_page(
         raise ValueError(f"--limit is {limit}; expected 0 (all) or more")
     only = phase_of(phase) if phase else None
     recipe = recipe_of(run_dir, overrides)
-    groups, num_samples = choose(_groups(run_dir, recipe, only), limit)
+    groups, num_samples = select_groups(_groups(run_dir, recipe, only), limit)
     out = out or run_dir / "inspect.html"
     thumbnails = Thumbnails(Store(resolve_path(recipe.store)))
     data = _data(groups, thumbnails)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rl.batch import is_flat
-from rl.run_folder import SampleKey
+from rl.run_dir.read import SampleKey
 from rollout.types import Group, Reward, Sample
 
 _MAX_ERRORS = 100

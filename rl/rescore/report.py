@@ -12,7 +12,7 @@ from rl.rescore.run import Rescored
 _NUM_ERRORS = 5
 
 
-def show(result: Rescored, console: Console) -> None:
+def print_report(result: Rescored, console: Console) -> None:
     """Print means by term, what changed between the rewards, what failed, and the file."""
     samples = result.samples
     if result.ignored:

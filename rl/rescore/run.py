@@ -16,18 +16,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from actors.reward.runner import RewardRunner
 from actors.store.ledger import LedgerRow
-from rewards.traits import Traits
-from rl.advantages import check_names
-from rl.config import AlgorithmConfig, Recipe
-from rl.recipe_file import differences
+from actors.user_functions.runner import RewardRunner
+from rewards.signature import RewardSignature
+from rl.advantages import check_estimator_and_loss
+from rl.recipe.config import AlgorithmConfig, Recipe
+from rl.recipe.reader import differences
 from rl.rescore.change import GroupChanges, RescoredStep, SampleChanges
 from rl.rescore.table import RescoredTable
-from rl.run_folder import advantages_of, groups_of, recipe_of, steps_of
-from rollout.asking import describe
+from rl.run_dir.read import advantages_of, groups_of, recipe_of, steps_of
 from rollout.concurrency import all_of
-from rollout.single_step import earned
+from rollout.retry_parse import describe
+from rollout.single_step import call_reward
 from rollout.types import Evidence, Failure, Group, Phase, Reward, Sample, Stage
 
 RewardOf = Callable[[Evidence], Reward | Awaitable[Reward]]
@@ -67,7 +67,7 @@ async def rescore(run_dir: Path, overrides: Sequence[str] = ()) -> Rescored:
     for evidence that the run did not gather.
     """
     own, other = recipe_of(run_dir), recipe_of(run_dir, overrides)
-    check_names(other.algorithm.advantage, other.algorithm.loss.policy_loss)
+    check_estimator_and_loss(other.algorithm.advantage, other.algorithm.loss.policy_loss)
     result = Rescored(
         run_dir / "rescored" / f"{name_of(overrides)}.parquet",
         is_own=own.reward.terms == other.reward.terms,
@@ -134,7 +134,7 @@ def estimator_of(algorithm: AlgorithmConfig) -> str:
     return f"{algorithm.advantage}, {scale}, {algorithm.loss.aggregation}"
 
 
-def _check_evidence(traits: Mapping[str, Traits], own: Recipe) -> None:
+def _check_evidence(traits: Mapping[str, RewardSignature], own: Recipe) -> None:
     for name, trait in traits.items():
         missing = [wanted for wanted in trait.needs if wanted not in own.evidence]
         if missing:
@@ -180,7 +180,7 @@ async def _rewarded_anew(sample: Sample, reward: RewardOf) -> Sample:
     if sample.evidence is None or (sample.failure is not None and sample.failure.stage is not Stage.REWARD):
         return sample
     try:
-        anew = await earned(reward, sample.evidence)
+        anew = await call_reward(reward, sample.evidence)
     except Exception as error:
         return replace(sample, reward=None, failure=Failure(Stage.REWARD, describe(error)))
     return replace(sample, reward=anew, failure=None)

@@ -11,7 +11,7 @@ import pyarrow
 from pyarrow import parquet
 
 from rl.rescore.change import RescoredStep, printable
-from rl.run_folder import SampleKey
+from rl.run_dir.read import SampleKey
 from rollout.types import Reward, Sample
 
 _ROWS_PER_WRITE = 20_000

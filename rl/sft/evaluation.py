@@ -12,14 +12,14 @@ from pathlib import Path
 from statistics import fmean
 
 from actors.sampler.sampler import SamplerError
-from data.sft_records import Kind
-from rl.sft.config import SftRecipe
-from rl.sft.lessons import Conversation
+from data.records.sft import Kind
+from rl.recipe.sft_config import SftRecipe
+from rl.sft.examples import Conversation
 from rollout.concurrency import all_of
 from rollout.critic import CritiqueError, parse_critique
 from rollout.plan import Mode, Plan, PlanError, parse_plan
 from rollout.roles import Policy, Sampler
-from rollout.types import Critique, Lesson, Response, SampleRequest, SamplingParams
+from rollout.types import Critique, Response, SampleRequest, SamplingParams, SftExample
 
 Figures = dict[str, float]
 _IN_FLIGHT = 256
@@ -27,7 +27,7 @@ _LESSONS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EvaluatedAnswer:
     """A greedy answer, measured."""
 
     id: str
@@ -52,14 +52,14 @@ class SftEvaluator:
         policy: Policy,
         samplers: Sampler | None,
         *,
-        lessons: Sequence[Lesson],
+        examples: Sequence[SftExample],
         questions: Sequence[Conversation],
     ):
-        """`lessons` are for the loss; `questions` are answered by `samplers` (None: there are none)."""
+        """`examples` are for the loss; `questions` are answered by `samplers` (None: there are none)."""
         self._recipe = recipe
         self._policy = policy
         self._samplers = samplers
-        self._lessons = lessons
+        self._lessons = examples
         self._questions = questions
 
     async def __call__(self, step: int) -> Figures:
@@ -80,9 +80,9 @@ class SftEvaluator:
         total = 0.0
         for start in range(0, len(self._lessons), _LESSONS_AT_ONCE):
             total += sum(await self._policy.losses(self._lessons[start : start + _LESSONS_AT_ONCE]))
-        return total / sum(lesson.num_taught for lesson in self._lessons)
+        return total / sum(example.num_target_tokens for example in self._lessons)
 
-    async def _ask(self, question: Conversation, limit: asyncio.Semaphore) -> Answer | None:
+    async def _ask(self, question: Conversation, limit: asyncio.Semaphore) -> EvaluatedAnswer | None:
         """Return the answer; None where the sampler could not give one."""
         params = SamplingParams(temperature=0.0, max_tokens=self._recipe.evaluation.max_tokens)
         request = SampleRequest(question.messages[:-1], question.images, params, seed=0)
@@ -95,7 +95,7 @@ class SftEvaluator:
         return measure(question, response)
 
 
-def measure(question: Conversation, response: Response) -> Answer:
+def measure(question: Conversation, response: Response) -> EvaluatedAnswer:
     """Return what a response is worth as the answer to a record's question."""
     true = question.record.answer
     parse: Callable[[str], Critique | Plan] = parse_critique
@@ -109,10 +109,10 @@ def measure(question: Conversation, response: Response) -> Answer:
         except (CritiqueError, PlanError) as error:
             parse_error = error.kind
     is_success = true.is_success if isinstance(true, Critique) else None
-    return Answer(question.id, response.text, parse_error, is_success, is_right, response.is_truncated, same)
+    return EvaluatedAnswer(question.id, response.text, parse_error, is_success, is_right, response.is_truncated, same)
 
 
-def answer_figures(answers: Sequence[Answer], kind: Kind) -> Figures:
+def answer_figures(answers: Sequence[EvaluatedAnswer], kind: Kind) -> Figures:
     """Return `eval/...` of all answers; one that does not parse is wrong. Nothing of nothing."""
     if not answers:
         return {}
@@ -148,7 +148,7 @@ def _same_instructions(said: Critique | Plan, true: Critique | Plan) -> float:
     return sum(ours.instruction == theirs.instruction for ours, theirs in pairs) / len(true.steps)
 
 
-def _write(path: Path, answers: Sequence[Answer]) -> None:
+def _write(path: Path, answers: Sequence[EvaluatedAnswer]) -> None:
     path.write_text(
         "".join(
             json.dumps({"id": a.id, "text": a.text, "parse_error": a.parse_error, "is_right": a.is_right}) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rl.sft.config import SftRecipe
+from rl.recipe.sft_config import SftRecipe
 from rl.sft.evaluation import Figures
 from rl.tracking.step_log import StepLog
 from rl.tracking.step_table import SFT_COLUMNS
@@ -14,7 +14,7 @@ class SftLog(StepLog[SftRecipe]):
     """Collects a step's metrics and writes them together when the step ends."""
 
     columns = SFT_COLUMNS
-    waits_for = "lessons"
+    waits_for = "examples"
     _num_left_out = 0
 
     def left_out(self, reasons: Sequence[str]) -> None:

@@ -15,28 +15,28 @@ from rich.console import Console
 
 from actors.cluster import ray_cluster
 from actors.config import LossConfig
-from actors.policy.lessons import LessonMaker, load_processor
+from actors.policy.conversation_tokenizer import ConversationTokenizer, load_processor
 from actors.policy.policy import Policy
 from actors.sampler.sampler import Samplers
-from actors.store.server import attended_store
+from actors.store.peers import managed_store
 from actors.store.store import Store
-from data.bad_records import OnBad
-from data.sft_records import SftRecord
+from data.records.on_bad import OnBad
+from data.records.sft import SftRecord
 from rl import checkpoint
-from rl.records import read_sft_records
-from rl.run_start import check_run_dir, explain, model_path
-from rl.sft.best import Best
-from rl.sft.config import SftRecipe
+from rl.recipe.sft_config import SftRecipe
+from rl.recipe.tasks import read_sft_records
+from rl.run_dir.start import check_run_dir, model_path, write_provenance
+from rl.sft.best_checkpoint import BestCheckpoint
 from rl.sft.evaluation import SftEvaluator
-from rl.sft.lessons import LeftOut, LessonStream, Order, conversation_of, lesson_of
+from rl.sft.examples import ExampleStream, Order, UnusableRecord, conversation_of, example_of
 from rl.sft.log import SftLog
 from rl.sft.train import teach
 from rollout.concurrency import all_settled
-from rollout.types import Lesson
+from rollout.types import SftExample
 
 
 @dataclass(frozen=True)
-class SftPlan:
+class PreparedSft:
     """A recipe, checked, with the records that it names."""
 
     recipe: SftRecipe
@@ -57,7 +57,7 @@ class SftStack:
         return await self.samplers.stats() if self.samplers else {}
 
 
-def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False) -> SftPlan:
+def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False) -> PreparedSft:
     """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
     data = recipe.data
     model_path(recipe.policy.model, "policy.model")
@@ -65,14 +65,14 @@ def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False) -> SftPlan:
     num_steps = recipe.num_steps or ceil(recipe.num_epochs * len(training) / recipe.batch_size)
     recipe = replace(recipe, num_steps=num_steps)
     check_run_dir(recipe, is_resumed)
-    return SftPlan(recipe, training, heldout, is_resumed)
+    return PreparedSft(recipe, training, heldout, is_resumed)
 
 
-async def run_sft(plan: SftPlan, *, console: Console | None = None) -> Path:
+async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
     """Teach a model by a recipe and return the folder of its best weights, in Hugging Face format."""
     console = console or Console(highlight=False, soft_wrap=True)
     recipe, start = plan.recipe, time.monotonic()
-    explain(recipe)
+    write_provenance(recipe)
     console.print(
         f"[bold]{recipe.name}[/]  {len(plan.training):,} records, {len(plan.heldout):,} held out, "
         f"{recipe.num_steps} steps of {recipe.batch_size}; starting the actors ..."
@@ -81,7 +81,7 @@ async def run_sft(plan: SftPlan, *, console: Console | None = None) -> Path:
         console.print(f"actors are up after {time.monotonic() - start:.0f} s")
         await actors.policy.check_folder(Path(recipe.run_dir))
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
-        best = Best(recipe, resumed_after=done)
+        best = BestCheckpoint(recipe, resumed_after=done)
         stream, evaluate = await asyncio.to_thread(_with_tokens, plan, actors, done)
         log = await SftLog.start(recipe, resumed_after=done, console=console, stats=actors.stats)
         try:
@@ -99,7 +99,7 @@ async def sft_stack(recipe: SftRecipe) -> AsyncIterator[SftStack]:
     """Start the policy and, where answers are measured, samplers; stop them on exit."""
     store_root = str(Path(recipe.store).resolve())
     model = model_path(recipe.policy.model, "policy.model")
-    attended = attended_store(store_root, is_shared=recipe.store_is_shared, limit_gib=0.0, run_start=time.time())
+    attended = managed_store(store_root, is_shared=recipe.store_is_shared, limit_gib=0.0, run_start=time.time())
     async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
         starting: list[Coroutine[Any, Any, Any]] = [
             Policy.start(
@@ -117,18 +117,18 @@ async def sft_stack(recipe: SftRecipe) -> AsyncIterator[SftStack]:
         yield SftStack(policy, samplers[0] if samplers else None)
 
 
-def _with_tokens(plan: SftPlan, actors: SftStack, done: int) -> tuple[LessonStream, SftEvaluator]:
-    """Return the lessons that are left to learn, and the evaluation of held-out ones."""
+def _with_tokens(plan: PreparedSft, actors: SftStack, done: int) -> tuple[ExampleStream, SftEvaluator]:
+    """Return the examples that are left to learn, and the evaluation of held-out ones."""
     recipe = plan.recipe
     store = Store(Path(recipe.store).resolve())
-    maker = LessonMaker(load_processor(model_path(recipe.policy.model, "policy.model")), store)
+    maker = ConversationTokenizer(load_processor(model_path(recipe.policy.model, "policy.model")), store)
 
-    def make(record: SftRecord) -> Lesson:
+    def make(record: SftRecord) -> SftExample:
         conversation = conversation_of(record, store)
         return maker.make(conversation.messages, conversation.images)
 
     max_tokens, is_skipping = recipe.policy.max_tokens_per_micro_batch, recipe.data.on_bad == OnBad.SKIP
-    stream = LessonStream(
+    stream = ExampleStream(
         plan.training,
         make,
         Order(len(plan.training), recipe.batch_size, recipe.seed),
@@ -138,15 +138,15 @@ def _with_tokens(plan: SftPlan, actors: SftStack, done: int) -> tuple[LessonStre
     )
     settings = recipe.evaluation
     heldout = heldout_places(len(plan.heldout), max(settings.num_losses or len(plan.heldout), settings.num_answers))
-    lessons: list[Lesson] = []
+    examples: list[SftExample] = []
     for place in heldout[: settings.num_losses or None]:
         try:
-            lessons.append(lesson_of(plan.heldout[place], make, max_tokens))
-        except LeftOut:
+            examples.append(example_of(plan.heldout[place], make, max_tokens))
+        except UnusableRecord:
             if not is_skipping:
                 raise
     questions = [conversation_of(plan.heldout[place], store) for place in heldout[: settings.num_answers]]
-    return stream, SftEvaluator(recipe, actors.policy, actors.samplers, lessons=lessons, questions=questions)
+    return stream, SftEvaluator(recipe, actors.policy, actors.samplers, examples=examples, questions=questions)
 
 
 def heldout_places(num_records: int, num_wanted: int) -> list[int]:

@@ -1,6 +1,6 @@
 """The cold start's loop.
 
-records -> LessonStream -> lessons -> Policy.fit -> now and then: evaluation, best weights, checkpoint
+records -> LessonStream -> examples -> Policy.fit -> now and then: evaluation, best weights, checkpoint
 """
 
 from __future__ import annotations
@@ -8,30 +8,30 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from rl import checkpoint
-from rl.sft.best import Best
-from rl.sft.config import SftRecipe
+from rl.recipe.alerts import Collapsed
+from rl.recipe.sft_config import SftRecipe
+from rl.sft.best_checkpoint import BestCheckpoint
 from rl.sft.evaluation import Figures
-from rl.sft.lessons import LessonStream
+from rl.sft.examples import ExampleStream
 from rl.sft.log import SftLog
-from rl.tracking.alerts import Collapsed
 from rollout.roles import Policy
 
 
 async def teach(
     recipe: SftRecipe,
     policy: Policy,
-    lessons_by_step: LessonStream,
+    lessons_by_step: ExampleStream,
     evaluate: Callable[[int], Awaitable[Figures]],
-    best: Best,
+    best: BestCheckpoint,
     log: SftLog,
 ) -> None:
-    """Teach a model to answer as its records do: an optimizer step for each batch of lessons."""
-    async for step, lessons, left_out in lessons_by_step:
+    """Teach a model to answer as its records do: an optimizer step for each batch of examples."""
+    async for step, examples, left_out in lessons_by_step:
         async with log.step(step):
             log.left_out(left_out)
-            if lessons:
+            if examples:
                 with log.timed("update"):
-                    log.metrics(await policy.fit(lessons))
+                    log.metrics(await policy.fit(examples))
             if recipe.evaluates_at(step):
                 with log.timed("evaluation"):
                     figures = await evaluate(step)

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rl.config import resolve_path
-from rl.recipe_file import to_yaml
-from rl.run_start import model_path, placed_generator
+from rl.recipe.config import resolve_path
+from rl.recipe.reader import to_yaml
+from rl.run_dir.start import model_path, placed_generator
 from rl.story.config import BUNDLE_RECIPE, BUNDLED, StoryRecipe
 
 _FILE_MARK = ".py:"

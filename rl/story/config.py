@@ -7,7 +7,7 @@ from pathlib import Path
 
 from actors.config import GeneratorConfig, JudgeConfig, SamplerConfig
 from actors.web.config import ServiceConfig
-from rl.recipe_file import load_as
+from rl.recipe.reader import load_as
 from rollout.story import DEFAULT_TRIES
 
 BUNDLED = "bundle:"

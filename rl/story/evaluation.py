@@ -42,7 +42,7 @@ async def run_story_eval(
     plan = prepare_story(recipe, has_judge=True, befores=[None])
     async with story_stack(plan, [model for _, model in others]) as stack:
         console.print(f"{len(stories)} stories; actors are up after {time.monotonic() - start:.0f} s")
-        storyline, judge = stack.teller.storyline, stack.judge
+        storyline, judge = stack.storyteller.storyline, stack.judge
         assert storyline.critic is not None
         assert judge is not None
         trial = StoryEval(storyline, judge, stories, bar)

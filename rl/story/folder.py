@@ -10,9 +10,9 @@ from pathlib import Path
 
 from actors.generator.settings import resolve
 from actors.store.store import Store
+from rl.run_dir.atomic_write import atomic_write
 from rl.story.config import StoryRecipe
 from rl.story.page import Embedded, render_story
-from rl.whole_file import write_whole
 from rollout.story import Story
 from rollout.story_json import story_as_json
 from rollout.types import ImageRef
@@ -38,12 +38,12 @@ class StoryFolder:
         for name, ref in _images(story):
             if ref not in self._names:
                 self._names[ref] = name
-                write_whole(self.path / name, self._store.png_bytes(ref))
+                atomic_write(self.path / name, self._store.png_bytes(ref))
         data = story_as_json(story, self._names.__getitem__) | {"made_by": self._made_by}
-        write_whole(self.path / STORY_FILE, json.dumps(data, indent=1, ensure_ascii=False))
+        atomic_write(self.path / STORY_FILE, json.dumps(data, indent=1, ensure_ascii=False))
         page = self.path / "index.html"
         # The same JSON, with the pictures themselves in place of their files' names.
-        write_whole(page, render_story(story_as_json(story, self._embedded), self._made_by))
+        atomic_write(page, render_story(story_as_json(story, self._embedded), self._made_by))
         return page
 
 

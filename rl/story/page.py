@@ -30,7 +30,7 @@ _VERDICTS = {
 }
 
 
-class Picture(NamedTuple):
+class StoryImage(NamedTuple):
     """What the page knows of an image."""
 
     source: str
@@ -41,20 +41,20 @@ class Picture(NamedTuple):
 
 
 class Embedded:
-    """Turns images into `Picture`s, each once."""
+    """Turns images into `StoryImage`s, each once."""
 
     def __init__(self, store: Store):
         self._store = store
-        self._pictures: dict[ImageRef, Picture] = {}
+        self._pictures: dict[ImageRef, StoryImage] = {}
 
-    def __call__(self, ref: ImageRef) -> Picture:
+    def __call__(self, ref: ImageRef) -> StoryImage:
         if ref not in self._pictures:
             self._pictures[ref] = _picture(self._store.get_image(ref))
         return self._pictures[ref]
 
 
 def render_story(story: Mapping[str, Any], made_by: Mapping[str, str]) -> str:
-    """Return the page of a story as `story_as_json` gives it, its images as `Picture`s."""
+    """Return the page of a story as `story_as_json` gives it, its images as `StoryImage`s."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -68,7 +68,7 @@ def _seconds(story: Mapping[str, Any]) -> float:
     return sum(sum(attempt["seconds"].values()) for step in story["steps"] for attempt in step["tries"])
 
 
-def _picture(image: Image.Image) -> Picture:
+def _picture(image: Image.Image) -> StoryImage:
     is_small = max(image.size) <= _SMALL
     if max(image.size) > _SIDE:
         image.thumbnail((_SIDE, _SIDE))
@@ -78,6 +78,6 @@ def _picture(image: Image.Image) -> Picture:
     else:
         image.save(buffer, format="WEBP", quality=_QUALITY)
     kind = "png" if is_small else "webp"
-    return Picture(
+    return StoryImage(
         f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", is_small, image.width, image.height
     )

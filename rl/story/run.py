@@ -2,13 +2,13 @@
 
     from rl.story.run import open_story
 
-    async with open_story("recipes/shapes_story.yaml") as teller:
-        story = await teller.tell("Draw a red circle at the left, then a blue square at the top.")
+    async with open_story("recipes/shapes_story.yaml") as storyteller:
+        story = await storyteller.tell("Draw a red circle at the left, then a blue square at the top.")
         for step in story.steps:
             print(step.status, step.plan.instruction)
-            teller.picture(step.image).save(f"{step.plan.number}.png")
+            storyteller.picture(step.image).save(f"{step.plan.number}.png")
 
-`teller.events(...)` yields what happens as it happens; many stories may be told at once, by `asyncio.gather`.
+`storyteller.events(...)` yields what happens as it happens; many stories may be told at once, by `asyncio.gather`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from actors.generator.generator import Generator
 from actors.generator.settings import check_generator
 from actors.judge.judge import check_judge, start_judge
 from actors.sampler.sampler import Samplers
-from actors.store.server import attended_store
+from actors.store.peers import managed_store
 from actors.store.store import Store
-from actors.web.teller import Teller
+from actors.storyteller import Storyteller
 from rewards.functions import FunctionError, load_function
-from rl.config import resolve_path
-from rl.run_start import model_path, placed_generator
+from rl.recipe.config import resolve_path
+from rl.run_dir.start import model_path, placed_generator
 from rl.story.config import CriticConfig, PlannerConfig, StoryRecipe, load_story_recipe
 from rollout.concurrency import all_settled
 from rollout.critic import render_messages
@@ -44,7 +44,7 @@ from rollout.types import ImageRef, SamplingParams
 
 
 @dataclass(frozen=True)
-class StoryPlan:
+class PreparedStory:
     """A recipe, checked, with all that can be read before anything starts."""
 
     recipe: StoryRecipe
@@ -59,7 +59,7 @@ class StoryPlan:
 class StoryStack:
     """Every actor of a storyteller, started."""
 
-    teller: Teller
+    storyteller: Storyteller
     generator: Generator
     judge: Judge | None
     more_critics: tuple[Critic, ...] = ()
@@ -68,7 +68,7 @@ class StoryStack:
 
 def prepare_story(
     recipe: StoryRecipe, *, has_judge: bool = False, befores: Iterable[ImageRef | None] = ()
-) -> StoryPlan:
+) -> PreparedStory:
     """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError.
 
     `has_judge` starts the judge even where the recipe does not choose by it. `befores` are the images that first
@@ -83,26 +83,26 @@ def prepare_story(
         model_path(recipe.critic.model, "critic.model")
         critic = _template(recipe.critic.prompt, "critic.prompt")
         render_messages(critic, Shown("", "", None, ""))
-    return StoryPlan(recipe, _planner(recipe.planner), critic, has_judge)
+    return PreparedStory(recipe, _planner(recipe.planner), critic, has_judge)
 
 
 @asynccontextmanager
-async def open_story(recipe: StoryRecipe | Path | str, overrides: Sequence[str] = ()) -> AsyncIterator[Teller]:
+async def open_story(recipe: StoryRecipe | Path | str, overrides: Sequence[str] = ()) -> AsyncIterator[Storyteller]:
     """Start a storyteller from a recipe, its file or a bundle's folder; stop it on exit. Raises ValueError."""
     if not isinstance(recipe, StoryRecipe):
         recipe = load_story_recipe(recipe, list(overrides))
     async with story_stack(prepare_story(recipe)) as stack:
-        yield stack.teller
+        yield stack.storyteller
 
 
 @asynccontextmanager
-async def story_stack(plan: StoryPlan, more_critics: Sequence[str] = ()) -> AsyncIterator[StoryStack]:
+async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> AsyncIterator[StoryStack]:
     """Start every actor of a recipe at once, with samplers for further critics' models; stop them on exit."""
     recipe = plan.recipe
     store_root = str(Path(recipe.store).resolve())
     # Storytellers on one cluster may share a store, but never their pools.
     run_id = uuid.uuid4().hex[:8]
-    attended = attended_store(store_root, is_shared=recipe.store_is_shared, limit_gib=0.0, run_start=time.time())
+    attended = managed_store(store_root, is_shared=recipe.store_is_shared, limit_gib=0.0, run_start=time.time())
     critics = [recipe.critic.model, *more_critics] if plan.critic else []
     async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
         starting: list[Coroutine[Any, Any, Any]] = [
@@ -123,7 +123,7 @@ async def story_stack(plan: StoryPlan, more_critics: Sequence[str] = ()) -> Asyn
             num_plans=recipe.planner.num_attempts,
             num_references=recipe.num_references,
         )
-        yield StoryStack(Teller(storyline, Store(store_root)), pool, judge, tuple(made[1:]))
+        yield StoryStack(Storyteller(storyline, Store(store_root)), pool, judge, tuple(made[1:]))
 
 
 def _planner(config: PlannerConfig) -> FunctionPlanner | str:
@@ -138,7 +138,7 @@ def _planner(config: PlannerConfig) -> FunctionPlanner | str:
     return template
 
 
-async def _start_planner(plan: StoryPlan, store_root: str) -> Planner:
+async def _start_planner(plan: PreparedStory, store_root: str) -> Planner:
     if isinstance(plan.planner, FunctionPlanner):
         return plan.planner
     config = plan.recipe.planner
@@ -146,7 +146,7 @@ async def _start_planner(plan: StoryPlan, store_root: str) -> Planner:
     return ModelPlanner(sampler, plan.planner, SamplingParams(config.temperature, config.max_tokens))
 
 
-async def _start_judge(plan: StoryPlan, store_root: str, service: str) -> Judge | None:
+async def _start_judge(plan: PreparedStory, store_root: str, service: str) -> Judge | None:
     return await start_judge(plan.recipe.judge, store_root, service) if plan.has_judge else None
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from actors.store.store import Store
 from rl.batch import batch_metrics
-from rl.config import Recipe
 from rl.evaluation import Evaluation
+from rl.recipe.config import Recipe
 from rl.tracking.metrics import group_metrics
 from rl.tracking.pictures import strips
 from rl.tracking.service_metrics import idle_shares, throughput

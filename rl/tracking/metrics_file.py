@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rl.whole_file import write_whole
+from rl.run_dir.atomic_write import atomic_write
 
 _NAME = "metrics.jsonl"
 
@@ -31,7 +31,7 @@ def drop_metrics_after(run_dir: Path, step: int) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     kept = [row for row in _readable(path) if row["step"] <= step and "eval/reward_after" not in row]
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
+    atomic_write(path, "".join(json.dumps(row) + "\n" for row in kept))
     return kept
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from actors.config import EvidenceConfig, JudgeConfig
 from actors.judge.settings import member_configs
-from rl.config import Recipe
+from rl.recipe.config import Recipe
 
 Metrics = dict[str, float]
 

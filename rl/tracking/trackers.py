@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 
 from PIL import Image
 
-from rl.config import BACKENDS, Run
+from rl.recipe.config import BACKENDS, Run
 
 Row = Mapping[str, Any]
 

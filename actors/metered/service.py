@@ -1,0 +1,80 @@
+"""Who is paid for an answer: where a request may be sent now, and how it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from actors.metered.retry import Fault
+
+Count = Callable[[str, float], None]
+"""`count(name, amount)` puts something on the bill."""
+
+
+class Service(Protocol):
+    """Takes requests at places: an endpoint, a pool. The `str` of a place is its name on the bill."""
+
+    num_places: int
+    """How many requests it takes at a time."""
+
+    is_revocable: bool
+    """A request that nobody waits for any more is called back, under way or not: nothing is paid for it."""
+
+    async def acquire(self) -> Any:
+        """Return a place for one request, as soon as there is one; first come, first served."""
+        ...
+
+    def try_acquire_other(self, beside: Any) -> Any | None:
+        """Return a free place for a second request, away from `beside` where possible; None: all are taken."""
+        ...
+
+    def release(self, place: Any) -> None:
+        """Leave a place."""
+        ...
+
+    async def send(self, payload: Any, place: Any, count: Count) -> Any:
+        """Send one request and return its answer, JSON-able; `count` what it costs either way. Raises `CallError`."""
+        ...
+
+    def record_fault(self, place: Any, fault: Fault) -> Fault:
+        """Note what went wrong at a place; return the fault as it is to be treated."""
+        ...
+
+
+class Pooled:
+    """A pool of replicas as a service: it knows nothing but how many requests may be under way."""
+
+    def __init__(
+        self,
+        call: Callable[[Any], Awaitable[Any]],
+        num_places: int,
+        counted: Sequence[str] = (),
+        *,
+        is_revocable: bool = False,
+    ):
+        """`counted` names numbers of an answer that go on the bill."""
+        self.num_places = num_places
+        self.is_revocable = is_revocable
+        self._call = call
+        self._counted = counted
+        self._free = asyncio.Semaphore(num_places)
+
+    async def acquire(self) -> str:
+        await self._free.acquire()
+        return "pool"
+
+    def try_acquire_other(self, beside: str) -> None:
+        return None
+
+    def release(self, place: str) -> None:
+        self._free.release()
+
+    async def send(self, payload: Any, place: str, count: Count) -> Any:
+        answer = await self._call(payload)
+        for name in self._counted:
+            count(name, answer[name])
+        return answer
+
+    def record_fault(self, place: str, fault: Fault) -> Fault:
+        return fault

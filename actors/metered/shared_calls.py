@@ -1,0 +1,114 @@
+"""One owner of a run's calls to a paid service, whichever process asks: one cache, one bill, one budget.
+
+Equal requests of all rollout workers meet here and share one call; limits, hedges and budget hold for the
+run and not for each process. One owner serves all keys of a service: a run makes tens of calls a second at
+most, and an owner hands on hundreds (a hop takes about a millisecond). Split by key when that is not enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.calls import ask, retry_until_alive
+from actors.metered.metered_calls import MeteredCalls
+from actors.metered.retry import CallError, Fault
+
+MAX_CALLERS = 4096
+"""Requests that wait in an owner at a time; further ones wait in Ray."""
+
+CLOSING_S = 60.0
+"""How long requests under way at the end of a run may take: their answers are paid for anyhow."""
+
+_running: list[tuple[str, Any]] = []
+"""Owners that this process started, each with the node, so that those of a cluster that is gone are known."""
+
+Make = Callable[[bool], MeteredCalls]
+"""Makes the calls; the argument says whether they are those of the whole run and take up its bill."""
+
+
+def shutdown() -> None:
+    """Wait until the owners that this process started have saved what is under way. Blocks; Ray has to be up."""
+    here = ray.get_runtime_context().get_node_id()
+    closing = [actor.close.remote() for node, actor in _running if node == here]
+    _running.clear()
+    if closing:
+        ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)
+
+
+class _SharedCallsActor:
+    def __init__(self, make: Make):
+        self._calls = make(True)
+
+    async def get(self, request: Mapping[str, Any], payload: Any) -> Any:
+        return await self._calls.get(request, payload)
+
+    async def stats(self) -> dict[str, float]:
+        return self._calls.stats()
+
+    async def close(self) -> None:
+        await self._calls.close()
+
+
+class SharedCalls:
+    """A handle on the owner. Picklable.
+
+    Without an actor, the calls are made lazily in each process: cache on disk alone in common, and limits,
+    budget and bill for each process by itself. For tools, tests and what costs nothing.
+    """
+
+    def __init__(self, make: Make, actor: Any = None):
+        self._make = make
+        self._actor = actor
+        self._local: MeteredCalls | None = None
+
+    @classmethod
+    async def start(cls, make: Make, *, is_local: bool = False) -> SharedCalls:
+        """Start the actor on the driver's node and return once it has read its bill. Ray must be initialized."""
+        if is_local:
+            return cls(make)
+        if not ray.is_initialized():
+            raise ValueError("Ray is not running: call ray.init() first, or set num_replicas=0 to do without it")
+        # No logical CPU: it waits for others nearly all of the time, and has to find room on a full node too.
+        node = ray.get_runtime_context().get_node_id()
+        here = NodeAffinitySchedulingStrategy(node, soft=False)
+        options = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": MAX_CALLERS, "scheduling_strategy": here}
+        actor = ray.remote(_SharedCallsActor).options(**options).remote(make)
+        await ask(actor.stats)
+        _running.append((node, actor))
+        return cls(make, actor)
+
+    async def get(self, request: Mapping[str, Any], payload: Any) -> Any:
+        """Return the answer to a request (`MeteredCalls.get`). Raises `CallError` and `BudgetSpent`.
+
+        When the owner dies, Ray starts another one and it is asked again; what was answered is in the cache.
+        """
+        if self._actor is None:
+            return await self._calls().get(request, payload)
+        actor = self._actor
+        return await self._retry_until_alive(lambda: ask(actor.get, dict(request), payload))
+
+    async def stats(self) -> dict[str, float]:
+        """Return the owner's stats, the same for every process; without an actor those of this process."""
+        if self._actor is None:
+            return {} if self._local is None else self._local.stats()
+        actor = self._actor
+        return await self._retry_until_alive(lambda: ask(actor.stats))
+
+    async def _retry_until_alive(self, asking: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await retry_until_alive(asking)
+        except RayActorError as error:
+            raise CallError(Fault("owner_lost", " ".join(str(error).split())[-300:])) from error
+
+    def _calls(self) -> MeteredCalls:
+        if self._local is None:
+            self._local = self._make(False)
+        return self._local
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_local": None}

@@ -1,0 +1,92 @@
+"""Conversations -> examples: tokens exactly as the sampler's prompts have them, without looking at a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+
+from actors.store.store import Store
+from rollout.types import ImageRef, SftExample
+
+
+class ConversationTokenizer:
+    """Tokenizes with a model's chat template; of an image it reads the size alone. Threads may share it."""
+
+    def __init__(self, processor: Any, store: Store):
+        """Take the model's own processor (`load_processor`)."""
+        self._processor = processor
+        self._store = store
+
+    def make(self, messages: Sequence[dict[str, Any]], images: Sequence[ImageRef | None]) -> SftExample:
+        """Return the example of a conversation whose assistant's messages are plain texts.
+
+        A prompt is what the sampler would be given at that place, and an answer the text that is said then, up to
+        and including its end-of-turn token. Raises ValueError that says what does not fit.
+        """
+        pieces = self._pieces(messages)
+        text_ids = self._tokenize([text for text, _ in pieces], images)
+        tokens = [token for ids in text_ids for token in ids]
+        flags = [flag for ids, (_, flag) in zip(text_ids, pieces, strict=True) for _ in ids]
+        start = len(text_ids[0])
+        return SftExample(tuple(images), tuple(tokens[:start]), tuple(tokens[start:]), tuple(flags[start:]))
+
+    def _pieces(self, messages: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
+        """Return the conversation's text in pieces, each with whether it is taught: prompt, answer, prompt, ..."""
+        pieces: list[tuple[str, bool]] = []
+        said = ""
+        for place, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            prompt = self._processor.apply_chat_template(
+                list(messages[:place]), tokenize=False, add_generation_prompt=True
+            )
+            if not prompt.startswith(said):
+                raise ValueError("the model's chat template rewrites earlier answers; use records of one turn each")
+            answer = message["content"] + self._processor.tokenizer.eos_token
+            pieces += [(prompt[len(said) :], False), (answer, True)]
+            said = prompt + answer
+        if not pieces:
+            raise ValueError("the conversation has no answer to learn from")
+        return pieces
+
+    def _tokenize(self, texts: list[str], images: Sequence[ImageRef | None]) -> list[list[int]]:
+        """Return token ids by text; each image's mark becomes as many tokens as the image has."""
+        mark = self._processor.image_token
+        num_marks = sum(text.count(mark) for text in texts)
+        if num_marks != len(images):
+            raise ValueError(f"the conversation marks {num_marks} images and has {len(images)}")
+        counts = iter(self._image_tokens(images))
+        expanded = []
+        for text in texts:
+            first, *rest = text.split(mark)
+            expanded.append(first + "".join(mark * next(counts) + piece for piece in rest))
+        return self._processor.tokenizer(expanded, add_special_tokens=False)["input_ids"]
+
+    def _image_tokens(self, refs: Sequence[ImageRef | None]) -> list[int]:
+        sizes = [None if ref is None else self._size(ref) for ref in refs]
+        real = next((size for size in sizes if size is not None), None)
+        if refs and real is None:
+            raise ValueError("all images are white canvases without a size; declare one, like [1024, 1024]")
+        processor = self._processor.image_processor
+        numbers = []
+        for size in sizes:
+            width, height = size or real or (0, 0)
+            numbers.append(processor.get_number_of_image_patches(height, width, {}) // processor.merge_size**2)
+        return numbers
+
+    def _size(self, ref: ImageRef) -> tuple[int, int]:
+        """Return (width, height) in pixels, from the file's header."""
+        try:
+            with Image.open(self._store.image_path(ref)) as image:
+                return image.size
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError(f"image {ref} cannot be opened ({error})") from None
+
+
+def load_processor(model: str) -> Any:
+    """Return the processor of a checkpoint."""
+    from transformers import AutoProcessor  # late: it takes seconds
+
+    return AutoProcessor.from_pretrained(model)

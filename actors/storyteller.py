@@ -1,0 +1,63 @@
+"""A storyteller as its users see it: texts and pictures in, stories out, with the pictures to be had from its store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from actors.store.store import Store
+from rollout.story import Story, StoryEvent, StoryRequest
+from rollout.storyline import Storyline
+from rollout.types import ImageRef
+
+ImageInput = Path | str | Image.Image
+"""An image file, or an image."""
+
+
+@dataclass(frozen=True)
+class Storyteller:
+    """Tells stories, many at a time. Made by `rl.story.run.open_story`."""
+
+    storyline: Storyline
+    store: Store
+
+    async def tell(self, text: str, images: Sequence[ImageInput] = (), *, seed: int = 0, tries: int = 0) -> Story:
+        """Return the story of a request; what failed is in its status. Raises ValueError for a bad request.
+
+        `tries` is the most tries of a step, 0: the recipe's number.
+        """
+        return await self.storyline.tell(await self.request(text, images, seed=seed, tries=tries))
+
+    async def events(
+        self, text: str, images: Sequence[ImageInput] = (), *, seed: int = 0, tries: int = 0
+    ) -> AsyncGenerator[StoryEvent]:
+        """Yield what happens while a story is told (`rollout.story`); the last event has all of it."""
+        request = await self.request(text, images, seed=seed, tries=tries)
+        async with aclosing(self.storyline.events(request)) as events:
+            async for event in events:
+                yield event
+
+    async def request(
+        self, text: str, images: Sequence[ImageInput] = (), *, seed: int = 0, tries: int = 0
+    ) -> StoryRequest:
+        """Return a request whose images are in the store. Raises ValueError that says what is wrong with it."""
+        refs = await asyncio.to_thread(lambda: tuple(map(self._keep, images)))
+        return StoryRequest(text, refs, seed, tries)
+
+    def picture(self, ref: ImageRef) -> Image.Image:
+        """Return an image of a story, RGB."""
+        return self.store.get_image(ref)
+
+    def _keep(self, picture: ImageInput) -> ImageRef:
+        if isinstance(picture, Image.Image):
+            return self.store.put_image(picture)
+        try:
+            with Image.open(picture) as image:
+                return self.store.put_image(image)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(f"image {picture} cannot be read: {error}") from None

@@ -1,0 +1,1 @@
+"""Teachers of planner and critic while data is built."""

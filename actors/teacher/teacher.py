@@ -1,0 +1,172 @@
+"""Teachers of planner and critic while data is built: functions of ours, or models that are asked and paid once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from actors.judge.local_vlm import model_of, start_servers
+from actors.judge.openai_asker import OpenAIAsker, check_asker, start_asker
+from actors.judge.prompt_file import Prompt, read_prompt
+from actors.judge.question import TEXT, Question
+from actors.metered.retry import CallError
+from actors.store.store import Store, load_images, white_canvas
+from actors.teacher.config import TeacherConfig
+from rewards.functions import FunctionError, anchored, identity_of, load_function
+from rollout.collect import TeacherError
+from rollout.critic import NUM_IMAGES, format_critique, render_messages
+from rollout.plan import Plan, format_plan, render_request
+from rollout.text.messages import as_texts
+from rollout.trajectory import Attempt, Request
+from rollout.types import Critique, ImageRef, Scores, Task
+
+
+@dataclass(frozen=True)
+class FunctionTeacher:
+    """Satisfies `rollout.collect.PlanTeacher` and `CriticTeacher`: calls a function in a thread."""
+
+    function: Callable[..., str | Plan | Critique]
+    store: Store
+
+    async def plan(self, request: Request, seed: int) -> str:
+        """Return what the function answers to a request. Raises `TeacherError`."""
+        return await asyncio.to_thread(
+            self._answer, lambda: (request.text, [self.store.get_image(image) for image in request.images], seed)
+        )
+
+    async def criticise(self, attempt: Attempt, seed: int, repeat: int = 0) -> str:
+        """Return what the function answers to an attempt; the seed tells repeats apart. Raises `TeacherError`."""
+        return await asyncio.to_thread(
+            self._answer,
+            lambda: (
+                self._before(attempt),
+                self.store.get_image(attempt.after),
+                attempt.instruction,
+                attempt.prompt,
+                seed,
+            ),
+        )
+
+    async def stats(self) -> dict[str, float]:
+        """A function costs nothing."""
+        return {}
+
+    def _before(self, attempt: Attempt) -> Image.Image | None:
+        return None if attempt.before is None else self.store.get_image(attempt.before)
+
+    def _answer(self, arguments: Callable[[], tuple[Any, ...]]) -> str:
+        try:
+            answer = self.function(*arguments())
+            if isinstance(answer, Plan):
+                return format_plan(answer)
+            if isinstance(answer, Critique):
+                return format_critique(answer)
+        except Exception as error:
+            raise TeacherError(f"{type(error).__name__}: {error}") from error
+        if not isinstance(answer, str):
+            raise TeacherError(f"a teacher's function returned a {type(answer).__name__}, expected a text")
+        return answer
+
+
+@dataclass(frozen=True)
+class AskedTeacher:
+    """Satisfies the same Protocols: asks a model, each distinct question once. Seeds are the endpoint's affair."""
+
+    asker: OpenAIAsker
+    template: str
+    store: Store
+
+    async def plan(self, request: Request, seed: int) -> str:
+        """Return what the model answers to a request. Raises `TeacherError`, `BudgetSpent`."""
+        return await self._ask(render_request(self.template, request.text, len(request.images)), request.images)
+
+    async def criticise(self, attempt: Attempt, seed: int, repeat: int = 0) -> str:
+        """Return what the model answers to an attempt. Raises `TeacherError`, `BudgetSpent`."""
+        before = attempt.before
+        if before is None:
+            before = await asyncio.to_thread(self._canvas, attempt.after)
+        return await self._ask(question_of(self.template, attempt), (before, attempt.after), repeat)
+
+    async def stats(self) -> dict[str, float]:
+        """Return the teacher's bill."""
+        return await self.asker.stats()
+
+    def _canvas(self, like: ImageRef) -> ImageRef:
+        return self.store.put_image(white_canvas(*load_images(self.store, (like,))))
+
+    async def _ask(self, messages: tuple[dict, ...], images: tuple[str, ...], repeat: int = 0) -> str:
+        *system, user = as_texts(messages)
+        said = system[0]["content"] if system else ""
+        question = Question(user["content"], images, form=TEXT, size=1, repeat=repeat, system=said)
+        try:
+            return (await self.asker.ask(question))["text"]
+        except CallError as error:
+            raise TeacherError(str(error)) from error
+
+
+def question_of(template: str, attempt: Attempt) -> tuple[dict, ...]:
+    """Return the messages that ask for a critique of an attempt."""
+    task = Task("", attempt.instruction, attempt.prompt, attempt.before, attempt.after, False, Scores(0, 0))
+    return render_messages(template, task)
+
+
+async def start_teacher(
+    config: TeacherConfig, role: str, store_root: Path | str, ledger_folder: Path | str | None = None
+) -> FunctionTeacher | AskedTeacher:
+    """Start what a teacher of a role (planner or critic) needs; metrics and ledger name it so. Raises ValueError."""
+    check_teacher(config, role)
+    store = Store(store_root)
+    if config.fn:
+        return FunctionTeacher(_load(config.fn), store)
+    asked = config.ask
+    if asked.kind == "vllm":
+        _, asked = await start_servers(asked, Path(ledger_folder or store_root).absolute().parent, name=role)
+    asker = await start_asker(asked, store_root, role, ledger_folder)
+    return AskedTeacher(asker, read_template(config, role).text, store)
+
+
+def read_template(config: TeacherConfig, role: str) -> Prompt:
+    """Read the prompt file of a teacher. Raises ValueError where it is not one of its role."""
+    if role == "planner":
+        return read_prompt(config.prompt, fields=("request",))
+    return read_prompt(config.prompt, fields=("instruction", "prompt"), num_images=NUM_IMAGES)
+
+
+def check_teacher(config: TeacherConfig, role: str) -> None:
+    """Raise ValueError for what a teacher lacks: a prompt file, a function, a model, a key. Starts nothing."""
+    describe_teacher(config, role)
+    if config.fn:
+        _load(config.fn)
+    elif config.ask.kind == "openai":
+        check_asker(config.ask)
+
+
+def describe_teacher(config: TeacherConfig, role: str) -> dict[str, str]:
+    """Return what a teacher's answers depend on, by content. Raises ValueError where a file or function is missing."""
+    described = {"prompt": read_template(config, role).label}
+    if not config.fn:
+        if not config.ask.model:
+            raise ValueError(f"the teacher {role} needs fn (a function) or ask.model (a model to ask)")
+        name = model_of(config.ask)[1] if config.ask.kind == "vllm" else config.ask.model
+        return {"model": name, "call": str(sorted(config.ask.call.items())), **described}
+    with _explained(config.fn):
+        return {"fn": identity_of(anchored(config.fn, Path.cwd())), **described}
+
+
+def _load(path: str) -> Callable[..., Any]:
+    with _explained(path):
+        return load_function(anchored(path, Path.cwd()))
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (FunctionError, ImportError) as error:
+        raise ValueError(f"a teacher's fn is {path!r}: {error}") from error

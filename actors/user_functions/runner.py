@@ -1,0 +1,71 @@
+"""A recipe's reward, run so that no term can hold a rollout up: ours here, others where they can be killed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from actors.user_functions.process import RewardProcess, start
+from rewards.compose import RewardError, TermConfig, WeightedSum, check_term_names, import_function, weighted_total
+from rewards.functions import FunctionError
+from rewards.signature import RewardSignature, signature_of
+from rollout.concurrency import all_of
+from rollout.types import Evidence, Reward
+
+
+class RewardRunner:
+    """Awaitable evidence -> `Reward` (`rollout.single_step.SingleStep.reward`). Picklable.
+
+    Each term that is not of `rewards/` has a process of its own in every process that uses it: a hang is
+    blamed on the right term, and takes no other down. A module that two terms name is loaded twice.
+    """
+
+    def __init__(self, terms: Sequence[TermConfig]):
+        check_term_names(terms)
+        self.terms = tuple(terms)
+
+    async def __call__(self, evidence: Evidence) -> Reward:
+        """Return the terms and their weighted sum. Raises `RewardError` naming a term that gives no finite number."""
+        values = dict(self._ours(evidence).terms)
+        if self._others:
+            values |= zip(self._others, await all_of(other(evidence) for other in self._others.values()), strict=True)
+        values = {term.key: values[term.key] for term in self.terms}
+        return Reward(values, weighted_total(values, self.weights))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return {term.key: term.weight for term in self.terms}
+
+    def check(self) -> dict[str, RewardSignature]:
+        """Import every term's function and return what it is, by the term's name; blocks.
+
+        Raises `RewardError` (a ValueError) for one that is not there or can be no reward.
+        """
+        return {term.key: _traits(term) for term in self.terms}
+
+    def close(self) -> None:
+        """Kill the processes; a next call would start them again."""
+        for other in self._others.values():
+            other.close()
+
+    @cached_property
+    def _ours(self) -> WeightedSum:
+        return WeightedSum([term for term in self.terms if term.is_own])
+
+    @cached_property
+    def _others(self) -> dict[str, RewardProcess]:
+        return {term.key: RewardProcess(term) for term in self.terms if not term.is_own}
+
+    def __reduce__(self) -> tuple:
+        return RewardRunner, (self.terms,)
+
+
+def _traits(term: TermConfig) -> RewardSignature:
+    if not term.is_own:
+        started = start(term)
+        started.close()
+        return started.traits
+    try:
+        return signature_of(import_function(term.fn))
+    except FunctionError as error:
+        raise RewardError("import", term.fn, str(error)) from error

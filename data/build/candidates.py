@@ -1,0 +1,154 @@
+"""From trajectories to candidates of each set: what the rules say of one attempt or plan by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SplitConfig
+from data.table.digest_log import digest_of
+from data.prompts import prompt_digest
+from data.split import SplitRules, side_of
+from rollout.seeds import seed_of
+from rollout.trajectory import Attempt, Request, Trajectory
+from rollout.types import ImageRef, Scores
+
+SideOfStep = Callable[[ImageRef | None, str], str]
+"""`side(before, instruction)` says on which side a step is."""
+IsSuccess = Callable[[Scores], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What choosing has to know of a record that may be written: a few numbers."""
+
+    request: int
+    """Number of the request: its place in the file."""
+    item: int
+    """Place of the attempt in the trajectory; 0 for a plan."""
+    side: str
+    is_success: bool | None
+    """The label to balance by; None: there is none."""
+    content: int
+    """Digest of what the record says."""
+    prompt: int
+    """Digest of the prompt that the split goes by."""
+    rank: int
+    """Who comes first where not all can: drawn by the seed from what the request says."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.request, self.item
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Decides which side a record is on, and which critic's set an attempt may be in."""
+
+    split: SplitConfig
+    seed: int
+    of_step: SideOfStep | None = None
+
+    def of_request(self, request: Request) -> str:
+        return side_of(request.text, self._rules)
+
+    def of_attempt(self, request: Request, attempt: Attempt) -> str:
+        if self.of_step is None:
+            return self.of_request(request)
+        return self.of_step(attempt.before, attempt.instruction)
+
+    def is_for(self, request: Request, *, rl: bool) -> bool:
+        """Say whether a request's attempts may be in the set of RL, or else of SFT."""
+        share = self.split.rl_share
+        return not share or (digest_of("rl", str(self.seed), request.id) / 2**64 < share) == rl
+
+    @property
+    def _rules(self) -> SplitRules:
+        return SplitRules(self.split.heldout, self.seed)
+
+
+def why_no_plan(trajectory: Trajectory, rules: PlannerSetConfig) -> str:
+    """Return the name of the rule that a trajectory's plan does not meet; empty: it meets all."""
+    if trajectory.plan is None:
+        return "no_plan"
+    return "not_complete" if rules.is_complete and not trajectory.is_complete else ""
+
+
+def why_no_sft(trajectory: Trajectory, place: int, rules: CriticSetConfig, is_success: IsSuccess) -> str:
+    """Return the name of the rule that an attempt does not meet as a example of the critic's; empty: it meets all."""
+    attempt = trajectory.attempts[place]
+    if attempt.critique is None:
+        return "no_critique"
+    if why := _why_unsure(attempt, rules, is_success):
+        return why
+    if rules.min_gain is None or is_success(attempt.scores):
+        return ""
+    later = trajectory.attempts[place + 1 : place + 2]
+    if not later or later[0].step != attempt.step:
+        return "refinement_not_tried"
+    return "" if later[0].scores.mean - attempt.scores.mean >= rules.min_gain else "refinement_no_better"
+
+
+def why_no_task(trajectory: Trajectory, place: int, rules: RlSetConfig, is_success: IsSuccess) -> str:
+    """Return the name of the rule that an attempt does not meet as a task of RL; empty: it meets all."""
+    attempt = trajectory.attempts[place]
+    if attempt.critique is None and rules.has_agreement:
+        return "no_critique"
+    if why := _why_unsure(attempt, rules, is_success):
+        return why
+    if is_success(attempt.scores) or not rules.needs_measure:
+        return ""
+    retried, refined = _share(attempt.retried, is_success), _share(attempt.refined, is_success)
+    limits = (
+        ("retry_fixes_it", retried, None, rules.max_retried),
+        ("never_solved", refined, rules.min_refined, None),
+        ("always_solved", refined, None, rules.max_refined),
+    )
+    for name, share, least, most in limits:
+        if (least, most) == (None, None):
+            continue
+        if share is None:
+            return "not_measured"
+        if (least is not None and share < least) or (most is not None and share > most):
+            return name
+    return ""
+
+
+def plan_candidate(trajectory: Trajectory, number: int, sides: Sides) -> Candidate:
+    """Return the candidate that a trajectory as a whole is."""
+    request = trajectory.request
+    content = digest_of(request.text, *request.images, trajectory.plan_text, *(a.after for a in trajectory.attempts))
+    rank = seed_of(sides.seed, "rank", request.id)
+    side = sides.of_request(request)
+    return Candidate(number, 0, side, None, content, prompt_digest(request.text), rank)
+
+
+def attempt_candidate(
+    trajectory: Trajectory, place: int, number: int, sides: Sides, is_success: IsSuccess
+) -> Candidate:
+    """Return the candidate that an attempt is."""
+    request, attempt = trajectory.request, trajectory.attempts[place]
+    said = (attempt.instruction, attempt.prompt, attempt.before or "", attempt.after)
+    return Candidate(
+        number,
+        place,
+        sides.of_attempt(request, attempt),
+        is_success(attempt.scores),
+        digest_of(*said),
+        prompt_digest(attempt.instruction),
+        seed_of(sides.seed, "rank", request.id, place),
+    )
+
+
+def _why_unsure(attempt: Attempt, rules: CriticSetConfig, is_success: IsSuccess) -> str:
+    if rules.max_spread is not None and attempt.scores.spread > rules.max_spread:
+        return "judge_unsure"
+    critique = attempt.critique
+    if rules.has_agreement and critique is not None and critique.is_success != is_success(attempt.scores):
+        return "disagreement"
+    return ""
+
+
+def _share(scores: Sequence[Scores], is_success: IsSuccess) -> float | None:
+    return fmean(map(is_success, scores)) if scores else None

@@ -1,0 +1,129 @@
+"""A trajectory's plan, attempts and images as records of each kind (`data.records.rl`, `data.records.sft`)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from actors.store.store import Store
+from data.records.rl import VERSION
+from rollout.critic import format_critique, render_messages
+from rollout.text.messages import as_texts
+from rollout.plan import format_plan, render_request
+from rollout.trajectory import Trajectory
+from rollout.types import ImageRef, Scores, Task
+
+Keep = Callable[[ImageRef], str]
+"""Puts an image beside the records and returns its path as they have it."""
+CANVAS = {"canvas": "white"}
+
+
+def planner_record(trajectory: Trajectory, template: str, keep: Keep) -> dict[str, Any]:
+    """Return the SFT record of a plan."""
+    request, plan = trajectory.request, trajectory.plan
+    assert plan is not None
+    asked = as_texts(render_request(template, request.text, len(request.images)))
+    return {
+        "id": request.id,
+        "version": VERSION,
+        "messages": [*asked, {"role": "assistant", "content": format_plan(plan)}],
+        "images": [keep(image) for image in request.images],
+        "source_prompt": request.text,
+    }
+
+
+def critic_record(trajectory: Trajectory, place: int, template: str, keep: Keep) -> dict[str, Any]:
+    """Return the SFT record of an attempt: what the teacher said of it."""
+    attempt = trajectory.attempts[place]
+    assert attempt.critique is not None
+    task = Task("", attempt.instruction, attempt.prompt, attempt.before, attempt.after, False, Scores(0, 0))
+    asked = as_texts(render_messages(template, task))
+    return {
+        "id": _id(trajectory, place),
+        "version": VERSION,
+        "messages": [*asked, {"role": "assistant", "content": format_critique(attempt.critique)}],
+        "images": [CANVAS if attempt.before is None else keep(attempt.before), keep(attempt.after)],
+        "source_prompt": attempt.instruction,
+    }
+
+
+def rl_record(trajectory: Trajectory, place: int, keep: Keep, *, is_success: bool) -> dict[str, Any]:
+    """Return the RL record of an attempt, labelled by its scores."""
+    attempt = trajectory.attempts[place]
+    scores = attempt.scores
+    return {
+        "id": _id(trajectory, place),
+        "version": VERSION,
+        "origin_prompt": attempt.instruction,
+        "rewritten_prompt": attempt.prompt,
+        "origin_image_path": None if attempt.before is None else keep(attempt.before),
+        "edited_image_path": keep(attempt.after),
+        "evaluation": {"success": is_success, "semantics": scores.semantics, "quality": scores.quality},
+    }
+
+
+def sequence_record(trajectory: Trajectory, keep: Keep) -> dict[str, Any]:
+    """Return a complete trajectory as a sequence of texts and images, for models that make both.
+
+    `input` is the request as it was made, `output` what it came to: of each step its texts, and the image that was
+    accepted. Parts are `{"type": "text", "text"}` or `{"type": "image", "image": path}`.
+    """
+    request, plan = trajectory.request, trajectory.plan
+    assert plan is not None
+    output: list[dict[str, str]] = []
+    for step in plan.steps:
+        texts = [step.instruction, step.auxiliary_text]
+        output.extend({"type": "text", "text": text} for text in texts if text)
+        if not step.is_text_only:
+            image = trajectory.attempts[trajectory.accepted[step.number]].after
+            output.append({"type": "image", "image": keep(image)})
+    asked = as_texts(render_request("{request}", request.text, len(request.images)))[-1]["content"]
+    return {
+        "id": request.id,
+        "version": VERSION,
+        "input": _parts(asked, [keep(image) for image in request.images]),
+        "output": output,
+        "source_prompt": request.text,
+    }
+
+
+class ImageFolder:
+    """The images of a set, beside its records: links to the store's files where the file system can link."""
+
+    def __init__(self, store: Store, folder: Path):
+        self._store = store
+        self._folder = folder
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+
+    def keep(self, ref: ImageRef) -> str:
+        """Put an image of the store there, once. Raises FileNotFoundError when the store has it no more."""
+        digest = self._store.digest(ref)
+        name = f"images/{digest[:2]}/{digest}.png"
+        target = self._folder / name
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            source = self._store.image_path(ref)
+            with suppress(OSError):
+                os.link(source, target)
+                return name
+            shutil.copyfile(source, target)
+        return name
+
+
+def _id(trajectory: Trajectory, place: int) -> str:
+    attempt = trajectory.attempts[place]
+    return f"{trajectory.request.id}-{attempt.step}-{attempt.index}"
+
+
+def _parts(text: str, images: list[str]) -> list[dict[str, str]]:
+    parts: list[dict[str, str]] = []
+    for place, piece in enumerate(text.split("<image>")):
+        if place > 0:
+            parts.append({"type": "image", "image": images[place - 1]})
+        if piece:
+            parts.append({"type": "text", "text": piece})
+    return parts

@@ -1,0 +1,91 @@
+"""What users ask for, read one by one: a text file with a request a line, or records `{"request", "images", "id"}`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from actors.store.store import Store
+from data.records.on_bad import BadRecords, good_records
+from data.check.images import inspect_image
+from data.table.digest_log import digest_of
+from data.errors import RecordError, type_error
+from data.records.image_paths import ImageResolver, ImageRules
+from data.formats.strict_json import MAX_RECORD
+from data.formats.reader import RawRecord, Records, open_records
+from data.records.rl import check_object, check_unicode, id_of, text_of
+from rollout.text.marks import IMAGE_MARK
+from rollout.trajectory import Request
+
+
+class TextLines:
+    """One request a line, as it stands; blank lines are none."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.position = 0
+        self.size = path.stat().st_size
+
+    def where(self, number: int) -> str:
+        return f"{self.path}:{number}"
+
+    def __iter__(self) -> Iterator[RawRecord]:
+        with self.path.open(encoding="utf-8", errors="surrogateescape") as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_RECORD), ""), 1):
+                self.position += len(line)
+                if line.strip():
+                    yield RawRecord(number, {"request": line.strip()})
+
+
+def open_requests(path: Path) -> Records:
+    """Return the requests of a file: lines of text (`.txt`), else records of any format. Raises `RecordError`."""
+    if path.suffix == ".txt" and path.is_file():
+        return TextLines(path)
+    return open_records(path)
+
+
+def read_requests(
+    records: Records, store: Store, bad: BadRecords, rules: ImageRules | None = None
+) -> Iterator[tuple[int, Request]]:
+    """Yield (number, request), images in the store; what is no request, or is one again, goes to `bad`."""
+    places = ImageResolver(records.path.parent, rules)
+    seen: set[int] = set()
+
+    def read(raw: RawRecord) -> Request:
+        request = _request(raw.value, places, store)
+        digest = digest_of(request.id)
+        if digest in seen:
+            raise RecordError("duplicate", f"request {request.id!r} stands here again")
+        seen.add(digest)
+        return request
+
+    for raw, request in good_records(records, read, bad):
+        yield raw.number, request
+
+
+def _request(record: Any, places: ImageResolver, store: Store) -> Request:
+    """Return the request that a record is. Its default id is a digest of what it says, wherever it stands."""
+    check_object(record)
+    text = text_of(record, "request").strip()
+    if not text:
+        raise RecordError("empty", "field request is empty")
+    entries = record.get("images") or []
+    if not isinstance(entries, list):
+        raise type_error("images", entries, "a list")
+    num_marks = text.count(IMAGE_MARK)
+    if num_marks not in (0, len(entries)):
+        raise RecordError("marks", f"{num_marks} {IMAGE_MARK} marks for {len(entries)} images")
+    images = tuple(_image(entry, f"images[{place}]", places, store) for place, entry in enumerate(entries))
+    check_unicode(text, "request")
+    return Request(id_of(record, f"{digest_of(text, *images):016x}"), text, images)
+
+
+def _image(entry: Any, field: str, places: ImageResolver, store: Store) -> str:
+    path = places.find(entry, field)
+    if path is None:
+        raise RecordError("canvas", f"field {field} is the white canvas; a request without an image has none")
+    fault = inspect_image(path).fault
+    if fault is not None:
+        raise fault
+    return store.put_image(store.get_image(path))

@@ -1,0 +1,1 @@
+"""`interleave data check` and `show`: what a file of records holds."""

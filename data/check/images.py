@@ -1,0 +1,131 @@
+"""`interleave data check --deep`: look into every image once, whatever it may be, on threads and with little memory."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from actors.store.store import FORMATS
+from data.check.image_log import ImageLog, NamedImage
+from data.check.near_duplicates import HashLog, difference_hash
+from data.check.statistics import Lengths
+from data.errors import RecordError, shown
+from data.records.on_bad import BadRecords
+
+MAX_PIXELS = 32 * 2**20
+"""Pixels of the largest image that is decoded: 96 MiB as RGB."""
+_MOST_SIZES = 10_000
+_EVERY = 200
+
+
+@dataclass(frozen=True)
+class DeepRules:
+    """How deep to look."""
+
+    model: str = ""
+    """Folder or hub id of the model whose tokenizer counts; empty: nothing is counted."""
+    prompt: Path | None = None
+    """The critic's prompt file, which an RL record is rendered with to count its tokens."""
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass
+class DeepSummary:
+    """What the images are."""
+
+    num_images: int = 0
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Images by (width, height); the rare ones are counted together under (0, 0)."""
+    num_flat: int = 0
+    """Images of one colour: they look like nothing else."""
+    num_same: int = 0
+    """Images with the same look as one named before."""
+    num_alike: int = 0
+    """Pairs of looks that differ by a few bits."""
+    examples: list[tuple[NamedImage, NamedImage, int]] = field(default_factory=list)
+    """Two images and the bits that differ."""
+    tokens: dict[str, Lengths] = field(default_factory=dict)
+
+
+class InspectedImage(NamedTuple):
+    """What one image turned out to be."""
+
+    size: tuple[int, int] | None
+    look: int | None
+    fault: RecordError | None
+
+
+def scan_images(
+    images: ImageLog,
+    max_pixels: int,
+    bad: BadRecords,
+    where: Callable[[int], str],
+    progress: Callable[[str, float, int], None],
+) -> DeepSummary:
+    """Decode each image once; count the broken ones in `bad`, by the first record that names them."""
+    summary = DeepSummary()
+    num_images, names = images.distinct()
+    hashes = HashLog(images.folder / "hashes")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image is refused, and counted
+        for named, seen in _on_threads(names, max_pixels):
+            summary.num_images += 1
+            if summary.num_images % _EVERY == 0:
+                progress("looking at images", summary.num_images / num_images, summary.num_images)
+            if seen.fault is not None:
+                bad.add(seen.fault.at(where(named.number)))
+                continue
+            assert seen.size is not None
+            is_counted = seen.size in summary.sizes or len(summary.sizes) < _MOST_SIZES
+            summary.sizes[seen.size if is_counted else (0, 0)] += 1
+            if seen.look is None:
+                summary.num_flat += 1
+            else:
+                hashes.add(seen.look, named.offset)
+    alike = hashes.alike()
+    summary.num_same, summary.num_alike = alike.num_same, alike.num_pairs
+    summary.examples = [(images.at(first), images.at(later), bits) for first, later, bits in alike.examples]
+    progress("looking at images", 1.0, summary.num_images)
+    return summary
+
+
+def inspect_image(path: str, max_pixels: int = MAX_PIXELS) -> InspectedImage:
+    """Open an image, and decode it when its header says a size that may be decoded."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                return InspectedImage(None, None, _too_large(path, f"{width:,} x {height:,} pixels", max_pixels))
+            image.load()
+            return InspectedImage((width, height), difference_hash(image), None)
+    except Image.DecompressionBombError:
+        return InspectedImage(None, None, _too_large(path, "far more pixels", max_pixels))
+    except Exception as error:  # decoders of broken data raise whatever their arithmetic meets
+        text = f"the image {shown(path)} cannot be decoded ({type(error).__name__}: {str(error)[:100]})"
+        return InspectedImage(None, None, RecordError("image_broken", text))
+
+
+def _too_large(path: str, size: str, max_pixels: int) -> RecordError:
+    return RecordError("image_too_large", f"the image {shown(path)} has {size}, expected at most {max_pixels:,} in all")
+
+
+def _on_threads(names: Iterator[NamedImage], max_pixels: int) -> Iterator[tuple[NamedImage, InspectedImage]]:
+    """Look at images on a few threads (Pillow decodes outside the interpreter's lock); the order is kept."""
+    num_threads = min(8, os.cpu_count() or 1)
+    waiting: deque[tuple[NamedImage, Future[InspectedImage]]] = deque()
+    with ThreadPoolExecutor(num_threads) as threads:
+        for named in names:
+            waiting.append((named, threads.submit(inspect_image, named.path, max_pixels)))
+            if len(waiting) > 2 * num_threads:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()

@@ -1,0 +1,174 @@
+"""`interleave data show`: some of a file's records as one HTML page that needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from actors.store.store import FORMATS
+from data.check.check import detect_kind
+from data.check.images import MAX_PIXELS
+from data.errors import RecordError
+from data.formats.reader import RawRecord, Records, open_records
+from data.records.image_paths import ImageResolver, ImageRules
+from data.records.sft import Canvas, Kind, SftRecord
+from data.table.record_table import parser
+from rollout.plan import Plan, PlanStep
+from rollout.types import Task
+
+_SIDE = 440
+"""Longest side of a thumbnail in pixels: twice what a card shows."""
+_SMALL = 128
+"""Images up to this side are kept as they are."""
+_MOST_SOURCE = 4000
+"""Characters shown of a record that cannot be read."""
+
+
+@dataclass(frozen=True)
+class RecordImage:
+    """An image on a card."""
+
+    name: str
+    source: str = ""
+    """A data URL; empty: there is none to show."""
+    note: str = ""
+    is_small: bool = False
+    is_lost: bool = False
+
+
+@dataclass(frozen=True)
+class Words:
+    """A text on a card, or a badge."""
+
+    text: str
+    what: str = ""
+    tone: str = ""
+
+
+@dataclass
+class Card:
+    """One record on the page."""
+
+    id: str
+    where: str
+    badges: list[Words] = field(default_factory=list)
+    images: list[RecordImage] = field(default_factory=list)
+    texts: list[Words] = field(default_factory=list)
+    steps: tuple[PlanStep, ...] = ()
+    source: str = ""
+
+
+def write_page(
+    path: Path,
+    *,
+    out: Path | None = None,
+    limit: int = 50,
+    seed: int = 0,
+    kind: Kind | None = None,
+    rules: ImageRules | None = None,
+) -> Path:
+    """Write `limit` records (0: all), drawn by the seed, in their order; bad ones are shown with what is wrong.
+
+    Raises `RecordError` for a file that holds no record of a known kind.
+    """
+    if limit < 0:
+        raise ValueError(f"--limit is {limit}; expected 0 (all) or more")
+    records = open_records(path)
+    kind = kind or detect_kind(records)
+    chosen, num_records = sample_records(records, limit, seed)
+    parse = parser(kind, path, ImageResolver(path.parent, rules))
+    cards = [_card(raw, parse, records) for raw in chosen]
+    about = f"{len(cards):,} of {num_records:,} {kind} records"
+    if len(cards) < num_records:
+        about += f", drawn with seed {seed}"
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
+    page = environment.get_template("page.html.j2").render(name=path.name, about=about, cards=cards)
+    out = out or path.with_name(f"{path.stem}.html")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8", errors="replace")
+    return out
+
+
+def sample_records(records: Records, limit: int, seed: int) -> tuple[list[RawRecord], int]:
+    """Return `limit` records of a stream, each with the same chance, in their order, and how many there are.
+
+    Algorithm R: Vitter, "Random Sampling with a Reservoir", 1985.
+    """
+    rng = random.Random(seed)
+    kept: list[RawRecord] = []
+    num_records = 0
+    for raw in records:
+        num_records += 1
+        if not limit or len(kept) < limit:
+            kept.append(raw)
+        elif (place := rng.randrange(num_records)) < limit:
+            kept[place] = raw
+    return sorted(kept, key=lambda raw: raw.number), num_records
+
+
+def _card(raw: RawRecord, parse: Any, records: Records) -> Card:
+    where = records.where(raw.number)
+    try:
+        if raw.error is not None:
+            raise raw.error
+        record = parse(raw)
+    except RecordError as error:
+        source = "" if raw.value is None else json.dumps(raw.value, indent=1, ensure_ascii=False, default=str)
+        return Card("", where, [Words(error.text, tone="bad")], source=source[:_MOST_SOURCE])
+    return _task_card(record, where) if isinstance(record, Task) else _sft_card(record, where)
+
+
+def _task_card(task: Task, where: str) -> Card:
+    scores = task.scores
+    badges = [_verdict(task.is_success), Words(f"semantics {scores.semantics:g}"), Words(f"quality {scores.quality:g}")]
+    texts = [Words(task.instruction, "origin_prompt")]
+    if task.prompt:
+        texts.append(Words(task.prompt, "rewritten_prompt"))
+    before = Canvas() if task.before is None else task.before
+    return Card(task.id, where, badges, [_picture(before), _picture(task.after)], texts)
+
+
+def _sft_card(record: SftRecord, where: str) -> Card:
+    answer = record.answer
+    texts = [Words(message.content, message.role) for message in record.messages[:-1]]
+    card = Card(record.id, where, images=[_picture(image) for image in record.images], texts=texts)
+    if answer.thought:
+        texts.append(Words(answer.thought, "thought"))
+    if isinstance(answer, Plan):
+        card.badges.append(Words(f"{len(answer.steps)} steps{' of words' if answer.is_text_only else ''}"))
+        card.steps = answer.steps
+    else:
+        card.badges.append(_verdict(answer.is_success))
+        texts.append(Words(answer.refine_prompt, "refine_prompt"))
+    return card
+
+
+def _verdict(is_success: bool) -> Words:
+    return Words("success", tone="success") if is_success else Words("failed", tone="failed")
+
+
+def _picture(image: str | Canvas) -> RecordImage:
+    if isinstance(image, Canvas):
+        size = "" if image.size is None else f", {image.size[0]} x {image.size[1]}"
+        return RecordImage("declared", note=f"white canvas{size}")
+    try:
+        with Image.open(image, formats=FORMATS) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                return RecordImage(image, note=f"{opened.width:,} x {opened.height:,} pixels: too large", is_lost=True)
+            is_small = max(opened.size) <= _SMALL
+            small = opened.convert("RGBA" if "A" in opened.getbands() else "RGB")
+    except Exception as error:  # decoders of broken data raise whatever their arithmetic meets
+        return RecordImage(image, note=f"cannot be decoded: {type(error).__name__}", is_lost=True)
+    small.thumbnail((_SIDE, _SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, format="PNG" if is_small else "WEBP")
+    source = f"data:image/{'png' if is_small else 'webp'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return RecordImage(image, source, is_small=is_small)

@@ -1,0 +1,165 @@
+"""What `interleave data check` prints: counts, bars, and where the bad records are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from data.check.check import Summary
+from data.check.images import DeepSummary
+from data.check.statistics import Lengths, RlStatistics, SftStatistics
+from data.errors import shown
+
+_WIDTH = 40
+"""Characters of the longest bar."""
+
+
+def print_report(summary: Summary, console: Console) -> None:
+    """Print a summary, as plain text throughout: what a file holds is never markup."""
+    num_good = summary.num_records - summary.bad.num
+    rate = summary.num_records / max(summary.seconds, 1e-9)
+    console.print(
+        Text.assemble(
+            (str(summary.path), "bold"),
+            f"  {summary.kind}: {summary.num_records:,} records, {max(num_good, 0):,} good, "
+            f"{summary.bad.num:,} problems ({summary.seconds:.1f} s, {rate:,.0f} records/s)",
+        )
+    )
+    parts = _rl(summary.statistics) if isinstance(summary.statistics, RlStatistics) else _sft(summary.statistics)
+    for block in (*parts, *_repeats(summary), *([] if summary.deep is None else _deep(summary.deep)), *_bad(summary)):
+        console.print()
+        console.print(block)
+
+
+def bar(count: int, most: int) -> str:
+    """Return a bar for a share of the largest count.
+
+    >>> bar(1, 4), bar(0, 4), bar(1, 10**6)
+    ('██████████', '', '▏')
+    """
+    if count == 0:
+        return ""
+    eighths = max(1, round(8 * _WIDTH * count / most))
+    return "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
+
+
+def _histogram(title: str, bars: Sequence[tuple[str, int]], note: str = "") -> RenderableType:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", min_width=11)
+    table.add_column(justify="right")
+    table.add_column(justify="right")
+    table.add_column()
+    most = max((count for _, count in bars), default=0)
+    total = sum(count for _, count in bars)
+    for name, count in bars:
+        table.add_row(Text(name), f"{count:,}", f"{100 * count / total:.1f} %", bar(count, most))
+    return Group(Text.assemble((title, "bold"), f"  {note}" if note else ""), table)
+
+
+def _lengths(title: str, lengths: Lengths) -> RenderableType:
+    return _histogram(title, lengths.bars(), f"mean {lengths.mean:,.1f}, longest {lengths.longest:,}")
+
+
+def _rl(statistics: RlStatistics) -> list[RenderableType]:
+    num = statistics.num
+    blocks = [_histogram("labels", [("success", num[True]), ("failed", num[False])])]
+    for name, scores in (("semantics", statistics.semantics), ("quality", statistics.quality)):
+        table = Table(title=f"{name}, by label", title_justify="left", title_style="bold", box=None, padding=(0, 1))
+        for column in ("score", "failed", "", "success", ""):
+            table.add_column(column, justify="right" if column else "left")
+        most = max(max(scores[True]), max(scores[False]))
+        for score, (failed, success) in enumerate(zip(scores[False], scores[True], strict=True)):
+            half = most * 2  # two bars share a line
+            table.add_row(str(score), f"{failed:,}", bar(failed, half), f"{success:,}", bar(success, half))
+        blocks.append(table)
+    blocks.append(_lengths("characters of the original prompt", statistics.instructions))
+    if statistics.prompts.num:
+        blocks.append(_lengths("characters of the rewritten prompt", statistics.prompts))
+    total = max(sum(num.values()), 1)
+    blocks.append(
+        Text(
+            f"{statistics.prompts.num:,} records have a rewritten prompt; {statistics.num_from_nothing:,} "
+            f"({100 * statistics.num_from_nothing / total:.1f} %) began with a white canvas"
+        )
+    )
+    return blocks
+
+
+def _sft(statistics: SftStatistics) -> list[RenderableType]:
+    blocks = []
+    if statistics.verdicts:
+        bars = [("success", statistics.verdicts[True]), ("failed", statistics.verdicts[False])]
+        blocks.append(_histogram("verdicts", bars))
+    if statistics.modes:
+        blocks.append(_histogram("modes", statistics.modes.most_common()))
+        blocks.append(
+            _histogram("steps of a plan", [(str(num), count) for num, count in sorted(statistics.steps.items())])
+        )
+    images = sorted(statistics.images.items())
+    counts = [(str(num), count) for num, count in images[:12]]
+    if len(images) > 12:
+        counts.append(("more", sum(count for _, count in images[12:])))
+    blocks.append(_histogram("images of a record", counts, f"{statistics.num_canvases:,} of them white canvases"))
+    blocks.append(_lengths("characters of the question", statistics.questions))
+    blocks.append(_lengths("characters of the answer", statistics.answers))
+    if statistics.num_rewritten:
+        blocks.append(
+            Text(f"{statistics.num_rewritten:,} answers are Python literals; they are read, and taught, as JSON")
+        )
+    return blocks
+
+
+def _repeats(summary: Summary) -> list[RenderableType]:
+    prompts, copies = summary.prompts, summary.copies
+    num = prompts.num_distinct + prompts.num_later
+    mean = num / max(prompts.num_distinct, 1)
+    lines = [
+        f"{prompts.num_distinct:,} different source prompts, {mean:.1f} records each, at most {prompts.most:,}",
+        f"{copies.num_later:,} records say the same as an earlier one"
+        + "".join(f"\n  {later} as {first}" for first, later in summary.examples_of_copies),
+    ]
+    if summary.num_canvas_paths:
+        lines.append(f"{summary.num_canvas_paths:,} paths were read as the white canvas")
+    if summary.num_called_white:
+        lines.append(
+            f"{summary.num_called_white:,} images are called white.png; if they mean no image: --white-canvas white.png"
+        )
+    if (overlap := summary.overlap) is not None:
+        lines.append(
+            f"{overlap.num_records:,} records have a prompt that {overlap.other} has too"
+            + "".join(f"\n  {own} and {other}" for own, other in overlap.examples)
+        )
+    return [Text("\n".join(lines))]
+
+
+def _deep(deep: DeepSummary) -> list[RenderableType]:
+    names = [
+        (f"{width} x {height}" if width else "others", count) for (width, height), count in deep.sizes.most_common(8)
+    ]
+    num_more = sum(deep.sizes.values()) - sum(count for _, count in names)
+    if num_more:
+        names.append(("others", num_more))
+    blocks: list[RenderableType] = [_histogram("sizes of images", names, f"{deep.num_images:,} different files")]
+    lines = [
+        f"{deep.num_same:,} images look the same as an earlier one, {deep.num_alike:,} pairs look alike; "
+        f"{deep.num_flat:,} are of one colour"
+    ]
+    lines += [
+        f"  {shown(first.path)} and {shown(later.path)} ({bits} bits differ)" for first, later, bits in deep.examples
+    ]
+    blocks.append(Text("\n".join(lines)))
+    blocks += [_lengths(f"tokens of the {name}", lengths) for name, lengths in deep.tokens.items()]
+    return blocks
+
+
+def _bad(summary: Summary) -> list[RenderableType]:
+    if not summary.bad.num:
+        return [Text("no bad records", style="green")]
+    lines = []
+    for kind, count in summary.bad.counts.most_common():
+        lines.append(Text(f"{count:,} x {kind}", style="bold red"))
+        lines += [Text(f"  {example}") for example in summary.bad.examples[kind]]
+    return [Group(*lines)]

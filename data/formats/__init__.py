@@ -1,0 +1,1 @@
+"""Files of records in every format, iterated and never held."""

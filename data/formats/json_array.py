@@ -1,0 +1,172 @@
+"""A JSON array of records, read one by one: a scanner finds where each ends, so a bad one ends nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from data.errors import RecordError
+from data.formats.reader import RawRecord
+from data.formats.strict_json import BOM, MAX_RECORD, decode, too_long
+
+_BLOCK = 2**20
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["{}\[\],]', re.DOTALL)
+"""A whole string, or a mark of structure; a lone quote is a string that the buffer does not end."""
+_STRING_END = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)
+
+
+class Piece(NamedTuple):
+    """What stands between two commas of the array."""
+
+    data: bytes | None
+    """None: longer than a record may be."""
+    start: int
+    length: int
+    is_last: bool
+    """Closed by the array's bracket, or by the file's end."""
+    fault: str = ""
+    """What is wrong with the array here, beyond the element."""
+
+
+class JsonArray:
+    """A file that holds one JSON array."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.position = 0
+        self.size = path.stat().st_size
+
+    def where(self, number: int) -> str:
+        return f"{self.path}: record {number}"
+
+    def __iter__(self) -> Iterator[RawRecord]:
+        for number, piece in enumerate(self._pieces(), 1):
+            if number == 1 and piece.is_last and not piece.fault and not piece.length:
+                return  # an empty array
+            self.position = piece.start + piece.length
+            yield self._read(piece, number)
+
+    def _read(self, piece: Piece, number: int) -> RawRecord:
+        try:
+            if piece.data is None:
+                raise too_long(piece.length)
+            if piece.fault:
+                raise RecordError("json", f"not JSON ({piece.fault})")
+            if not piece.data:
+                raise RecordError("json", "not JSON (nothing between two commas)")
+            return RawRecord(number, decode(piece.data), None, piece.start, piece.length)
+        except RecordError as error:
+            return RawRecord(number, None, error.at(self.where(number)), piece.start, piece.length)
+
+    def _pieces(self) -> Iterator[Piece]:
+        scanner = _Scanner()
+        with self.path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield from scanner.feed(block)
+                if scanner.is_over:
+                    rest = scanner.rest()
+                    while not rest.strip() and (block := file.read(_BLOCK)):
+                        rest = block
+                    if rest.strip():
+                        yield Piece(b"", scanner.offset, len(rest), True, "more stands behind the array")
+                    return
+        yield from scanner.end()
+
+
+class _Scanner:
+    """Cuts an array into its elements, whatever the blocks it is fed."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        """Where the buffer starts in the file."""
+        self.is_over = False
+        self._buffer = b""
+        self._at = 0
+        """The buffer is scanned up to here."""
+        self._depth = 0
+        self._is_in_string = False
+        self._num_dropped = 0
+        """Bytes of the current element that are not kept, because it is too long."""
+
+    def feed(self, block: bytes) -> Iterator[Piece]:
+        """Take the next block of the file; yield the elements that it ends."""
+        self._buffer += block
+        if self._depth == 0 and not self._enter():
+            return
+        start = 0
+        while not self.is_over and (end := self._next_end()) is not None:
+            yield self._piece(start, end)
+            start = end + 1
+            self._num_dropped = 0
+        self._keep(start)
+
+    def end(self) -> Iterator[Piece]:
+        """Say that the file has ended; what is left is an element cut off."""
+        yield Piece(b"", self.offset, len(self._buffer), True, "the file ends before the array does")
+
+    def rest(self) -> bytes:
+        """Return what the buffer holds beyond the array."""
+        return self._buffer
+
+    def _enter(self) -> bool:
+        """Step over the opening bracket, as soon as it is there (the format was told by it)."""
+        head = self._buffer.removeprefix(BOM).lstrip()
+        if not head.startswith(b"["):
+            return False
+        self._at = len(self._buffer) - len(head) + 1
+        self._depth = 1
+        self.offset += self._at
+        self._buffer, self._at = self._buffer[self._at :], 0
+        return True
+
+    def _next_end(self) -> int | None:
+        """Scan on; return the place of the comma or bracket that ends the current element, None to ask for more."""
+        while True:
+            if self._is_in_string:
+                match = _STRING_END.match(self._buffer, self._at)
+                if match is None:
+                    return None
+                self._at, self._is_in_string = match.end(), False
+            match = _TOKEN.search(self._buffer, self._at)
+            if match is None:
+                self._at = len(self._buffer)
+                return None
+            token = match[0]
+            self._at = match.end()
+            if token == b'"':
+                self._is_in_string = True
+            elif token in b"{[":
+                self._depth += 1
+            elif token in b"}]":
+                self._depth -= 1
+                if self._depth == 0:
+                    self.is_over = True
+                    return match.start()
+            elif token == b"," and self._depth == 1:
+                return match.start()
+
+    def _piece(self, start: int, end: int) -> Piece:
+        data = self._buffer[start:end]
+        length = len(data) + self._num_dropped
+        begin = self.offset + start - self._num_dropped
+        if length > MAX_RECORD:
+            return Piece(None, begin, length, self.is_over)
+        stripped = data.strip()
+        begin += data.find(stripped[:1]) if stripped else 0
+        return Piece(stripped, begin, len(stripped), self.is_over)
+
+    def _keep(self, start: int) -> None:
+        """Forget what is done; of an element that is too long already, all but what the scan still needs."""
+        if len(self._buffer) - start > MAX_RECORD:
+            cut = self._at
+            if self._is_in_string:
+                # An escape is not torn: the odd backslash at the end waits for what it escapes.
+                tail = self._buffer[cut:]
+                cut += len(tail) - (len(tail) - len(tail.rstrip(b"\\"))) % 2
+            self._num_dropped += cut - start
+            start = cut
+        self.offset += start
+        self._buffer = self._buffer[start:]
+        self._at = max(self._at - start, 0)

@@ -1,0 +1,149 @@
+"""Where a record's images are: paths made absolute, found, and kept inside the image root."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.errors import RecordError, shown, type_error
+
+_LOOKS_BEFORE_LISTING = 32
+"""A folder is asked for this many files one by one before its listing is read."""
+_MOST_NAMES = 300_000
+"""Names kept of all listings together; a larger folder is asked file by file."""
+_MOST_FOLDERS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRules:
+    """How paths in a file of records are to be read."""
+
+    folder: Path | None = None
+    """Where relative paths start; None: at `root`, or else in the folder that the file is in."""
+    root: Path | None = None
+    """No image may lie outside this folder, whatever links lead there; None: anywhere."""
+    prefixes: tuple[tuple[str, str], ...] = ()
+    """(old, new): a path that starts with the folder `old` is read as if it started with `new`."""
+    white_canvas: str = ""
+    """A path that is this, or ends in it after a slash, stands for a white canvas; empty: none does."""
+
+
+def parse_prefixes(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Read `old=new` pairs.
+
+    >>> parse_prefixes(["/mnt/a=/data/b"])
+    (('/mnt/a', '/data/b'),)
+    """
+    pairs = []
+    for text in texts:
+        old, separator, new = text.partition("=")
+        if not separator or not old:
+            raise ValueError(f"a path prefix is {text!r}; expected old=new, like /mnt/theirs=/data/ours")
+        pairs.append((old, new))
+    return tuple(pairs)
+
+
+class ImageResolver:
+    """Finds the images of one file of records. A folder that is asked for often is listed once."""
+
+    def __init__(self, file_folder: Path, rules: ImageRules | None = None):
+        rules = rules or ImageRules()
+        self._base = os.path.abspath(rules.folder or rules.root or file_folder)
+        self._fence = os.path.join(os.path.realpath(rules.root), "") if rules.root else ""
+        self._prefixes = [(old.rstrip("/"), new) for old, new in rules.prefixes]
+        self._white_canvas = rules.white_canvas
+        self._folders: dict[str, _Folder] = {}
+        self._num_names = 0
+        self.num_canvases = 0
+        """How often `white_canvas` was met."""
+
+    def find(self, value: Any, field: str) -> str | None:
+        """Return an image's absolute path, None for the white canvas. Raises `RecordError`; the field is in it."""
+        if not isinstance(value, str):
+            raise type_error(field, value, "a path")
+        if self._white_canvas and (value == self._white_canvas or value.endswith(f"/{self._white_canvas}")):
+            self.num_canvases += 1
+            return None
+        for old, new in self._prefixes:
+            if value == old or value.startswith(f"{old}/"):
+                value = new + value[len(old) :]
+                break
+        folder, _, name = (value if value.startswith("/") else f"{self._base}/{value}").rpartition("/")
+        try:
+            return self._look(folder or "/", name, field)
+        except (OSError, ValueError) as error:
+            if isinstance(error, RecordError):
+                raise
+            # A NUL byte, half a character, a name too long, a link to itself: nothing can be there.
+            raise RecordError("image_missing", f"field {field}: {shown(value)} cannot be a path ({error})") from None
+
+    def _look(self, path: str, name: str, field: str) -> str:
+        folder = self._folders.get(path)
+        if folder is None:
+            folder = self._enter(path)
+        is_listed = folder.names is not None and name in folder.names
+        found = f"{folder.real}/{name}" if is_listed else self._ask(folder, name)
+        if self._fence and not (found or f"{folder.real}/").startswith(self._fence):
+            raise RecordError(
+                "image_outside", f"field {field}: {shown(name)} leads out of the image root to {found or folder.real}"
+            )
+        if not found:
+            raise RecordError("image_missing", f"field {field}: there is no image at {path}/{name}")
+        return found
+
+    def _enter(self, path: str) -> _Folder:
+        if len(self._folders) >= _MOST_FOLDERS:
+            self._forget()
+        folder = self._folders[path] = _Folder(os.path.realpath(path))
+        return folder
+
+    def _ask(self, folder: _Folder, name: str) -> str:
+        """Ask the file system; return the real path of a file that is there, else nothing."""
+        folder.num_looks += 1
+        if folder.num_looks == _LOOKS_BEFORE_LISTING:
+            self._list(folder)
+        path = f"{folder.real}/{name}"
+        try:
+            mode = os.lstat(path).st_mode
+            if stat.S_ISLNK(mode):
+                path = os.path.realpath(path)
+                mode = os.stat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        return path if stat.S_ISREG(mode) else ""
+
+    def _list(self, folder: _Folder) -> None:
+        """Keep the names of a folder's plain files (links and the rest are asked for one by one)."""
+        names = set()
+        try:
+            with os.scandir(folder.real) as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False):
+                        names.add(entry.name)
+                    if len(names) > _MOST_NAMES:
+                        return
+        except OSError:
+            return
+        if self._num_names + len(names) > _MOST_NAMES:
+            self._forget()
+        folder.names = names
+        self._num_names += len(names)
+
+    def _forget(self) -> None:
+        self._folders.clear()
+        self._num_names = 0
+
+
+class _Folder:
+    """What is known of a folder."""
+
+    __slots__ = ("names", "num_looks", "real")
+
+    def __init__(self, real: str):
+        self.real = real
+        self.num_looks = 0
+        self.names: set[str] | None = None

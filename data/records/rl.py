@@ -1,0 +1,100 @@
+"""RL records: one recorded attempt each, checked on load with file, line and field in the error.
+
+`{"origin_prompt", "rewritten_prompt", "origin_image_path", "edited_image_path", "evaluation": {"success",
+"semantics", "quality"}}` and, if wished, `id` and `version`. An `origin_image_path` of null says that the step
+began with nothing: the critic sees a white canvas. A `rewritten_prompt` that is empty (or absent) says that the
+original one was used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from data.errors import RecordError, shown, type_error
+from data.records.image_paths import ImageResolver
+from rollout.types import Scores, Task
+
+VERSION = 1
+"""Of all record schemas; a record without `version` has this one."""
+MAX_SCORE = 10
+
+
+def read_task(record: Any, places: ImageResolver, *, default_id: str) -> Task:
+    """Return the task that a record is; raise `RecordError`, without its place, for anything else."""
+    check_object(record)
+    evaluation = required(record, "evaluation", dict, "an object")
+    instruction = text_of(record, "origin_prompt")
+    if not instruction.strip():
+        raise RecordError("empty", "field origin_prompt is empty")
+    before = record.get("origin_image_path")
+    after = places.find(required(record, "edited_image_path", str, "str"), "edited_image_path")
+    if after is None:
+        raise RecordError("canvas", "field edited_image_path is the white canvas, expected the image that was made")
+    is_success = evaluation.get("success")
+    if not isinstance(is_success, bool):
+        required(evaluation, "success", bool, "bool", inside="evaluation: ")
+    return Task(
+        id=id_of(record, default_id),
+        instruction=instruction,
+        prompt="" if record.get("rewritten_prompt") is None else text_of(record, "rewritten_prompt"),
+        before=None if before is None else places.find(before, "origin_image_path"),
+        after=after,
+        is_success=is_success,
+        scores=Scores(_score(evaluation, "semantics"), _score(evaluation, "quality")),
+    )
+
+
+def check_object(record: Any) -> None:
+    """Raise `RecordError` unless a record is an object of a version that is known."""
+    if not isinstance(record, dict):
+        raise RecordError("not_object", f"expected an object, found a {type(record).__name__}")
+    version = record.get("version")
+    if version is not None and (version != VERSION or isinstance(version, bool)):
+        raise RecordError("version", f"field version is {shown(version)}; this reader knows version {VERSION}")
+
+
+def required(record: dict[str, Any], name: str, kind: type, expected: str, *, inside: str = "") -> Any:
+    """Return a field of the right type."""
+    if name not in record:
+        raise RecordError("missing", f"{inside}field {name} is missing")
+    value = record[name]
+    if not isinstance(value, kind):
+        raise RecordError("type", f"{inside}{type_error(name, value, expected).text}")
+    return value
+
+
+def text_of(record: dict[str, Any], name: str) -> str:
+    """Return a text that can be encoded."""
+    text = required(record, name, str, "str")
+    check_unicode(text, name)
+    return text
+
+
+def check_unicode(text: str, field: str) -> None:
+    """Raise `RecordError` for half a character, which no tokenizer takes."""
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RecordError("unicode", f"field {field} holds half a character (a lone surrogate)") from None
+
+
+def id_of(record: dict[str, Any], default: str) -> str:
+    """Return a record's own id, a text or a whole number, or else `default`."""
+    value = record.get("id")
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise type_error("id", value, "str or int")
+    if value == "":
+        raise RecordError("empty", "field id is empty")
+    check_unicode(str(value), "id")
+    return str(value)
+
+
+def _score(evaluation: dict[str, Any], name: str) -> float:
+    value = evaluation.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_SCORE:
+        raise RecordError("score", f"evaluation: field {name} is {shown(value)}, expected a number from 0 to 10")
+    return float(value)

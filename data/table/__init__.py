@@ -1,0 +1,1 @@
+"""Records by number, without holding them: indexes and digests on disk."""

@@ -1,0 +1,52 @@
+"""Functions that gather evidence: `look(before, after, instruction)`, of PIL images and a text, to JSON."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+from rewards.functions import FunctionError, load_function
+
+EvidenceFn = Callable[..., Any]
+"""Must give equal answers for equal arguments."""
+_NUM_ARGUMENTS = 3
+_OWN_PACKAGES = ("rewards.", "recipes.")
+
+
+def is_builtin_evidence_function(fn: str) -> bool:
+    """Say whether a function is one of this repository's, which is trusted not to hang.
+
+    >>> [is_builtin_evidence_function(fn) for fn in ("recipes.shapes.judge.score", "./recipes.py:look", "mine.look")]
+    [True, False, False]
+    """
+    return fn.startswith(_OWN_PACKAGES) and ".py:" not in fn
+
+
+def load_evidence_function(fn: str) -> EvidenceFn:
+    """Return the function. Raises `FunctionError` for one that is not there or can gather nothing."""
+    function = load_function(fn)
+    try:
+        inspect.signature(function).bind(*range(_NUM_ARGUMENTS))
+    except TypeError:
+        raise FunctionError(f"takes {inspect.signature(function)}; it is given (before, after, instruction)") from None
+    if inspect.iscoroutinefunction(function):
+        raise FunctionError("is async; it is run by itself, so write a plain function")
+    return function
+
+
+def as_json(answer: Any) -> Any:
+    """Return an answer as JSON has it, so that one from the cache is the same as a fresh one.
+
+    >>> as_json({"size": (8, 4)})
+    {'size': [8, 4]}
+    """
+    return json.loads(json.dumps(answer, default=_plain, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """Turn arrays and tensors into lists and numbers."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"the answer holds a {type(value).__name__}, which JSON cannot")

@@ -1,0 +1,78 @@
+"""What a reward function is, as far as its definition says: sync or async, what it looks at, whether it can be one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from rewards.functions import FunctionError
+from rewards.needs import needs_of
+
+_NO_NUMBERS = ("bool", "str", "bytes", "dict", "list", "tuple", "None", "NoneType", "Reward", "Scores", "Evidence")
+_AWAITABLES = ("Awaitable", "Coroutine", "Future", "Task")
+
+
+@dataclass(frozen=True)
+class RewardSignature:
+    """What is known of a reward function before its first call."""
+
+    is_async: bool
+    needs: tuple[str, ...] = ()
+    """Names of further evidence that it looks at (`rewards.needs`)."""
+
+
+def signature_of(function: Callable[..., Any]) -> RewardSignature:
+    """Return what kind of reward function this is. Raises `FunctionError` for one that can be none."""
+    if inspect.isclass(function):
+        raise FunctionError("is a class; name a function of the evidence")
+    called = function if inspect.isroutine(function) else type(function).__call__
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        raise FunctionError("is a generator; return one float instead of yielding")
+    if not _takes_evidence_alone(function):
+        raise FunctionError(f"takes {inspect.signature(function)}; it is given the evidence alone")
+    is_async, returned = inspect.iscoroutinefunction(called), _returned(function)
+    if not is_async and returned.startswith(_AWAITABLES):
+        raise FunctionError(f"returns {returned}: declare it with `async def`, returning a float")
+    if returned in _NO_NUMBERS or returned.startswith(_AWAITABLES):
+        raise FunctionError(f"is declared to return {returned}; a reward is a float")
+    return RewardSignature(is_async, needs_of(function))
+
+
+def reward_names(module: ModuleType) -> list[str]:
+    """Return the names of a module's own public functions that look like rewards: evidence in, a number out."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+        and _takes_evidence_alone(value)
+        and _asked(value) in ("", "Evidence")
+        and _returned(value) not in _NO_NUMBERS
+    ]
+
+
+def _takes_evidence_alone(function: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    takes_one = any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) for p in parameters)
+    is_open = [p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters]
+    return takes_one and sum(is_open) <= 1 and not any(is_open[1:])
+
+
+def _asked(function: Callable[..., Any]) -> str:
+    return _written(next(iter(inspect.signature(function).parameters.values())).annotation)
+
+
+def _returned(function: Callable[..., Any]) -> str:
+    return _written(inspect.signature(function).return_annotation)
+
+
+def _written(annotation: Any) -> str:
+    """Return an annotation as it reads in the source, without its module; empty where there is none."""
+    if annotation is inspect.Signature.empty:
+        return ""
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    return text.rpartition(".")[2] if "[" not in text else text.removeprefix("typing.").removeprefix("collections.abc.")

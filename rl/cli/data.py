@@ -1,0 +1,150 @@
+"""The commands `interleave data check|show|split|build`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from rl.cli.arguments import add_command
+
+
+def add_data_commands(commands: argparse._SubParsersAction) -> None:
+    """Add the commands to the command line's parser; what they need is imported when they run."""
+    data = commands.add_parser("data", help="files of records").add_subparsers(metavar="", required=True)
+    check = add_command(data, "check", _check, "count and check records; exit code 1 when one is bad")
+    _add_file(check)
+    check.add_argument("--deep", action="store_true", help="decode every image, look for near-duplicates, count tokens")
+    check.add_argument("--limit", type=int, default=0, help="records to read, 0: all; default: 0")
+    check.add_argument("--against", type=Path, help="another file, which should have no prompt in common with this one")
+    check.add_argument("--model", default="", help="with --deep: count tokens as this model's tokenizer does")
+    check.add_argument(
+        "--prompt", type=Path, help="with --model: the critic's prompt file, default: recipes/prompts/critic.txt"
+    )
+    check.add_argument(
+        "--max-pixels", type=int, default=0, help="with --deep: a larger image is bad; default: 33,554,432"
+    )
+    show = add_command(data, "show", _show, "write a page to look at records with their images")
+    _add_file(show)
+    show.add_argument("--out", type=Path, help="the page; default: beside the file")
+    show.add_argument("--limit", type=int, default=50, help="records to show, 0: all; default: 50")
+    show.add_argument("--seed", type=int, default=0, help="draws them")
+    split = add_command(data, "split", _split, "hold records out by source prompt, so that no prompt is on both sides")
+    split.add_argument("file", type=Path, help="JSONL, JSON or Parquet, or a folder of Hugging Face `datasets`")
+    split.add_argument("--heldout", type=float, required=True, help="share of the prompts, like 0.1")
+    split.add_argument(
+        "--by", default="", help="field of the prompt; default: origin_prompt, source_prompt or the user's words"
+    )
+    split.add_argument(
+        "--pattern", default="", help="regular expression whose first group is the prompt within that field"
+    )
+    split.add_argument("--seed", type=int, default=0)
+    split.add_argument("--out", type=Path, help="folder; default: the file's")
+    split.add_argument(
+        "--on-bad", choices=["raise", "skip"], default="raise", help="records without a prompt; default: raise"
+    )
+    build = add_command(
+        data, "build", _build, "build planner SFT, critic SFT and critic RL sets; goes on where it was stopped"
+    )
+    build.add_argument("recipe", type=Path, help="recipe YAML")
+    build.add_argument("overrides", nargs="*", help="key=value, like requests.limit=100 critic_rl.num_train=500")
+    build.add_argument("--resume", action="store_true", help="need not be said: a build always goes on")
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="JSONL, JSON or Parquet, or a folder of Hugging Face `datasets`")
+    parser.add_argument("--kind", choices=["auto", "rl", "critic_sft", "planner_sft"], default="auto")
+    parser.add_argument("--image-root", type=Path, help="where relative image paths start; none may lead out of it")
+    parser.add_argument(
+        "--prefix", action="append", default=[], metavar="OLD=NEW", help="read paths from OLD as if from NEW"
+    )
+    parser.add_argument(
+        "--white-canvas", default="", help="a path with this end stands for a white canvas, like white.png"
+    )
+
+
+def _rules(chosen: argparse.Namespace) -> Any:
+    from data.records.image_paths import ImageRules, parse_prefixes
+
+    if chosen.image_root is not None and not chosen.image_root.is_dir():
+        raise ValueError(f"--image-root {chosen.image_root}: there is no such folder")
+    return ImageRules(root=chosen.image_root, prefixes=parse_prefixes(chosen.prefix), white_canvas=chosen.white_canvas)
+
+
+def _kind(chosen: argparse.Namespace) -> Any:
+    from data.records.sft import Kind
+
+    return None if chosen.kind == "auto" else Kind(chosen.kind)
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from data.check.check import CheckRules, check
+    from data.check.images import MAX_PIXELS, DeepRules
+    from data.check.progress import progress_bar
+    from data.check.report import print_report
+
+    if not chosen.deep and (chosen.model or chosen.max_pixels or chosen.prompt):
+        raise ValueError("--model, --prompt and --max-pixels belong to --deep; add it")
+    if chosen.limit < 0 or chosen.max_pixels < 0:
+        raise ValueError("--limit and --max-pixels are 0 or more")
+    deep = DeepRules(chosen.model, chosen.prompt, chosen.max_pixels or MAX_PIXELS) if chosen.deep else None
+    rules = CheckRules(_kind(chosen), _rules(chosen), chosen.limit, chosen.against, deep)
+    with progress_bar(Console(stderr=True)) as progress:
+        summary = check(chosen.file, rules, progress)
+    print_report(summary, Console(highlight=False, soft_wrap=True))
+    return 0 if summary.is_good else 1
+
+
+def _show(chosen: argparse.Namespace) -> int:
+    from data.check.page import write_page
+
+    page = write_page(
+        chosen.file, out=chosen.out, limit=chosen.limit, seed=chosen.seed, kind=_kind(chosen), rules=_rules(chosen)
+    )
+    print(f"page  {page}")
+    return 0
+
+
+def _split(chosen: argparse.Namespace) -> int:
+    from data.records.on_bad import BadRecords, OnBad
+    from data.split import SplitRules, split
+
+    rules = SplitRules(chosen.heldout, chosen.seed, chosen.by, chosen.pattern)
+    done = split(chosen.file, rules, out=chosen.out, bad=BadRecords(OnBad(chosen.on_bad)))
+    for side, path in done.paths.items():
+        print(f"{side:8} {done.num_records[side]:>10,} records  {path}")
+    if done.bad.num:
+        print(done.bad.summary())
+    return 0
+
+
+def _build(chosen: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from data.check.progress import progress_bar
+    from rl.data_build.config import BuildRecipe
+    from rl.recipe.reader import load_as
+
+    recipe = load_as(BuildRecipe, chosen.recipe, chosen.overrides)
+    from rl.data_build.build import BuildStopped, prepare_build, run_build  # late: it imports Ray
+
+    build = prepare_build(recipe)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        with progress_bar(Console(stderr=True)) as progress:
+            cards = asyncio.run(run_build(build, progress))
+    except BuildStopped as error:
+        print(f"interleave: the build stopped: {error}", file=sys.stderr)
+        return 1
+    for name, count in cards[0].stages.items() if cards else ():
+        console.print(f"{count:>9,} {name}")
+    for card in cards:
+        sides = ", ".join(f"{counts['records']:,} {side}" for side, counts in card.records.items())
+        console.print(f"{card.set:12} {sides}; {sum(card.dropped.values()):,} dropped  {build.out / card.set}/card.md")
+    for kind, count in cards[0].bad.items() if cards else ():
+        console.print(f"{count:>9,} bad: {kind}, for example {cards[0].bad_examples[kind][0]}", markup=False)
+    return 0

@@ -1,0 +1,197 @@
+"""The command line: `interleave <command> ...`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from rl.cli.arguments import add_command, numbers
+from rl.cli.data import add_data_commands
+from rl.cli.shapes import add_shapes_commands
+from rl.cli.story import add_story_commands
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; one line on stderr and code 2 for bad input, 1 for a run that stopped, 3 for a spent budget."""
+    from rollout.roles import BudgetSpent, RunStopped
+
+    parser = _parser()
+    chosen, left = parser.parse_known_args(arguments)
+    go_on = "; go on with the same command and --resume" if hasattr(chosen, "resume") else ""
+    # Options and overrides may stand in any order.
+    unknown = [argument for argument in left if "=" not in argument or argument.startswith("-")]
+    if unknown or (left and not hasattr(chosen, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or left)}")
+    if left:
+        chosen.overrides += left
+    sys.path.insert(0, os.getcwd())  # a reward function of the user's own is imported from where they stand
+    if not hasattr(chosen, "command"):
+        parser.print_help()
+        return 2
+    try:
+        return chosen.command(chosen)
+    except ValueError as error:
+        print(f"interleave: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:  # no file: a connection, a deadline
+            raise
+        print(f"interleave: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except RunStopped as error:
+        print(f"interleave: the run stopped: {error}", file=sys.stderr)
+        return 1
+    except BudgetSpent as error:
+        print(f"interleave: the run stopped, and all of it is saved: {error}{go_on}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        print(f"interleave: interrupted{go_on}", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="interleave", description=__doc__)
+    commands = parser.add_subparsers(title="commands", metavar="")
+    train = add_command(commands, "train", _train, "train a critic by GRPO and report what it learned")
+    train.add_argument("recipe", type=Path, help="recipe YAML")
+    train.add_argument("overrides", nargs="*", help="key=value, like rollout.n=4 reward=paper")
+    train.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
+    sft = add_command(commands, "sft", _sft, "cold-start a critic or a planner on records, and export its best weights")
+    sft.add_argument("recipe", type=Path, help="recipe YAML")
+    sft.add_argument("overrides", nargs="*", help="key=value, like batch_size=32 policy.lr=1e-5")
+    sft.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
+    learning = add_command(commands, "learning", _learning, "train with several seeds; fail unless every one learned")
+    learning.add_argument("recipe", type=Path, help="recipe YAML")
+    learning.add_argument("overrides", nargs="*", help="key=value")
+    learning.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="default: 0,1,2")
+    learning.add_argument("--out", type=Path, help="folder of the runs; default: runs/learning-<now>")
+    learning.add_argument("--resume", action="store_true", help="go on with the runs in --out")
+    rescore = add_command(
+        commands, "rescore", _rescore, "compute a run's rewards again from its ledger, without a model"
+    )
+    rescore.add_argument("run", type=Path, help="the run's folder")
+    rescore.add_argument("overrides", nargs="*", help="key=value, like reward=paper; none: the run's own recipe")
+    inspect = add_command(
+        commands, "inspect", _inspect, "write a page to sort and filter a run's samples with their images"
+    )
+    inspect.add_argument("run", type=Path, help="the run's folder")
+    inspect.add_argument("overrides", nargs="*", help="key=value, like store=/elsewhere for a run that was moved")
+    inspect.add_argument("--phase", default="", help="train, before, during or after; default: all")
+    inspect.add_argument("--out", type=Path, help="the page; default: inspect.html in the run's folder")
+    inspect.add_argument("--limit", type=int, default=2000, help="most samples to show, 0: all; default: 2000")
+    ledger = add_command(commands, "ledger", _ledger, "write a run's ledger as Parquet, for pandas and datasets")
+    ledger.add_argument("run", type=Path, help="the run's folder")
+    serve = add_command(
+        commands, "serve", _serve, "put a recipe's generator, or its whole storyteller, behind HTTP until Ctrl-C"
+    )
+    serve.add_argument("recipe", type=Path, help="recipe YAML or bundle; of a training recipe, its generator")
+    serve.add_argument("overrides", nargs="*", help="key=value, like service.port=8012 generator.num_replicas=4")
+    rewards = commands.add_parser("reward", help="rewards of your own").add_subparsers(metavar="", required=True)
+    trial = add_command(rewards, "test", _reward_test, "try rewards on gold and broken samples, or on a run's ledger")
+    trial.add_argument("target", help="FILE.py, FILE.py:function, module or module.function; all rewards of a file")
+    trial.add_argument("--ledger", type=Path, metavar="RUN", help="the folder of a run whose samples to use")
+    trial.add_argument("--limit", type=int, default=500, help="most samples of a ledger; default: 500")
+    trial.add_argument("--timeout", type=float, default=10.0, help="seconds a call may take; default: 10")
+    trial.add_argument("--extra", default="", help="""JSON of gold samples' further evidence: '{"aesthetic": 0.7}'""")
+    add_story_commands(commands)
+    add_data_commands(commands)
+    add_shapes_commands(commands)
+    return parser
+
+
+def _train(chosen: argparse.Namespace) -> int:
+    from rl.cli.run_to_end import run_to_end
+    from rl.recipe.reader import load_recipe
+
+    recipe = load_recipe(chosen.recipe, chosen.overrides)
+    from rl.run import prepare, run  # late: it imports torch, Ray and verl, and a wrong recipe should fail at once
+
+    plan = prepare(recipe, is_resumed=chosen.resume)
+    _make_folder(recipe.run_dir)
+    run_to_end(run(plan))
+    return 0
+
+
+def _sft(chosen: argparse.Namespace) -> int:
+    from rl.cli.run_to_end import run_to_end
+    from rl.recipe.reader import load_as
+    from rl.recipe.sft_config import SftRecipe
+
+    recipe = load_as(SftRecipe, chosen.recipe, chosen.overrides)
+    from rl.sft.run import prepare_sft, run_sft  # late: it imports torch, Ray and verl
+
+    plan = prepare_sft(recipe, is_resumed=chosen.resume)
+    _make_folder(recipe.run_dir)
+    run_to_end(run_sft(plan))
+    return 0
+
+
+def _make_folder(path: str) -> None:
+    """Make a run's folder, so that one that cannot be made is told before anything starts."""
+    Path(path).mkdir(parents=True, exist_ok=True)
+
+
+def _learning(chosen: argparse.Namespace) -> int:
+    from rl.multi_seed import train_seeds
+
+    if chosen.resume and not chosen.out:
+        raise ValueError("--resume needs the folder of the runs to go on with: --out FOLDER")
+    folder = chosen.out or Path("runs") / f"learning-{datetime.now():%Y%m%d-%H%M%S}"
+    try:
+        return train_seeds(chosen.recipe, chosen.overrides, chosen.seeds, folder, is_resumed=chosen.resume)
+    except KeyboardInterrupt:
+        print(f"interleave: interrupted; go on with the same command, --out {folder} and --resume", file=sys.stderr)
+        return 130
+
+
+def _rescore(chosen: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from rl.rescore.report import print_report
+    from rl.rescore.run import rescore
+
+    result = asyncio.run(rescore(chosen.run, chosen.overrides))
+    print_report(result, Console(highlight=False, soft_wrap=True))
+    return 0 if result.is_good else 1
+
+
+def _inspect(chosen: argparse.Namespace) -> int:
+    from rl.inspection.page import write_page
+
+    page = write_page(chosen.run, phase=chosen.phase, out=chosen.out, limit=chosen.limit, overrides=chosen.overrides)
+    missing = f", {page.num_missing:,} of {page.num_images:,} images missing" if page.num_missing else ""
+    print(f"{page.num_shown:,} of {page.num_samples:,} samples{missing}\npage  {page.path}")
+    return 0
+
+
+def _ledger(chosen: argparse.Namespace) -> int:
+    from actors.store.ledger_table import compact
+
+    folder = chosen.run / "ledger"
+    for table, num_rows in compact(folder).items():
+        print(f"{num_rows:>9,} {table}  {folder / table}.parquet")
+    return 0
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    from rl.serve import ServeRecipe, load_served, serve, serve_stories
+
+    recipe = load_served(chosen.recipe, chosen.overrides)
+    asyncio.run(serve(recipe) if isinstance(recipe, ServeRecipe) else serve_stories(recipe))
+    return 0
+
+
+def _reward_test(chosen: argparse.Namespace) -> int:
+    from rl.reward_trial.report import try_rewards
+
+    return try_rewards(
+        chosen.target, ledger=chosen.ledger, limit=chosen.limit, timeout_s=chosen.timeout, extra=chosen.extra
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The commands `interleave shapes build|requests|records|headroom`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rl.cli.arguments import add_command
+
+
+def add_shapes_commands(commands: argparse._SubParsersAction) -> None:
+    """Add the commands to the command line's parser; what they need is imported when they run."""
+    shapes = commands.add_parser("shapes", help="the embedded shapes world").add_subparsers(metavar="", required=True)
+    build = add_command(
+        shapes, "build", _shapes_build, "rebuild generator, data, tasks, critic and planner from a seed"
+    )
+    build.add_argument("--out", type=Path, default=Path("runs/shapes"), help="default: runs/shapes")
+    build.add_argument("--seed", type=int, default=0)
+    build.add_argument("--scale", type=float, default=1.0, help="share of all counts; 0.01 rehearses the chain")
+    build.add_argument("--rl", action="store_true", help="and train the critic by GRPO on what was built")
+    requests = add_command(
+        shapes, "requests", _shapes_requests, "write what `data build recipes/build_shapes.yaml` is asked"
+    )
+    requests.add_argument("--out", type=Path, default=Path("runs/shapes/requests"), help="default: %(default)s")
+    requests.add_argument("--seed", type=int, default=0)
+    requests.add_argument("--count", type=int, default=2800, help="default: 2800")
+    records = add_command(shapes, "records", _shapes_records, "write what the critic's cold start begins with")
+    records.add_argument("--out", type=Path, default=Path("runs/shapes/critic_sft"), help="default: %(default)s")
+    records.add_argument("--seed", type=int, default=0)
+    records.add_argument("--attempts", type=int, default=8500, help="of the generator; default: 8500")
+    records.add_argument("--drawn", type=int, default=5700, help="pictures drawn instead; default: 5700")
+    headroom = add_command(shapes, "headroom", _shapes_headroom, "print how much there is to learn before RL")
+    headroom.add_argument("--tasks", type=int, default=0, help="held-out tasks to use; default: all")
+
+
+def _shapes_build(chosen: argparse.Namespace) -> int:
+    from recipes.shapes.build import build
+
+    build(chosen.out, chosen.seed, chosen.scale, has_rl=chosen.rl)
+    return 0
+
+
+def _shapes_requests(chosen: argparse.Namespace) -> int:
+    from recipes.shapes.requests import write_requests
+
+    print(write_requests(chosen.out, chosen.seed, chosen.count))
+    return 0
+
+
+def _shapes_records(chosen: argparse.Namespace) -> int:
+    from recipes.shapes.sft_records import make_records
+
+    counts = make_records(chosen.out, chosen.seed, num_attempts=chosen.attempts, num_drawn=chosen.drawn)
+    for split, count in counts.items():
+        print(f"{split:8} {count:>8,} records  {chosen.out / split}.jsonl")
+    return 0
+
+
+def _shapes_headroom(chosen: argparse.Namespace) -> int:
+    from recipes.shapes.headroom import headroom
+
+    headroom(num_tasks=chosen.tasks)
+    return 0

@@ -1,0 +1,130 @@
+"""The commands `interleave generate`, `interleave export` and `interleave eval stories`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from rl.cli.arguments import add_command, numbers
+from rl.story.config import StoryRecipe, load_story_recipe
+
+
+def add_story_commands(commands: argparse._SubParsersAction) -> None:
+    """Add the commands to the command line's parser; what they need is imported when they run."""
+    generate = add_command(
+        commands, "generate", _generate, "tell a story: plan a request, draw its steps, criticise, try again"
+    )
+    generate.add_argument("request", help='what is asked for, like "How do I draw a cat, step by step?"')
+    generate.add_argument("overrides", nargs="*", help="key=value, like critic.model=runs/mine/export")
+    generate.add_argument("--recipe", type=Path, required=True, help="recipe YAML, or the folder of a bundle")
+    generate.add_argument(
+        "--image", type=Path, action="append", default=[], help="an image that the request goes on from; more than once"
+    )
+    generate.add_argument("--tries", type=int, default=0, help="most tries of a step; default: the recipe's (5)")
+    generate.add_argument("--seed", type=int, default=0)
+    generate.add_argument("--out", type=Path, help="folder of the story; default: runs/stories/<request>-<now>")
+    export = add_command(
+        commands, "export", _export, "bundle planner, critic and recipe in one folder, for generate --recipe"
+    )
+    export.add_argument("recipe", type=Path, help="recipe YAML of stories")
+    export.add_argument("overrides", nargs="*", help="key=value, like critic.model=runs/mine/export")
+    export.add_argument("--out", type=Path, required=True, help="a new folder")
+    export.add_argument("--generator", action="store_true", help="put the generator in, too, where it is a folder")
+    evals = commands.add_parser("eval", help="benchmarks on trained agents").add_subparsers(metavar="", required=True)
+    stories = add_command(evals, "stories", _eval_stories, "measure what planner and critics add to a generator")
+    stories.add_argument("recipe", type=Path, help="recipe YAML of stories, or the folder of a bundle")
+    stories.add_argument("overrides", nargs="*", help="key=value")
+    stories.add_argument(
+        "--critic",
+        action="append",
+        default=[],
+        metavar="NAME=MODEL",
+        help="a critic to measure, like rl=runs/mine/export; more than once; default: the recipe's",
+    )
+    stories.add_argument("--stories", type=Path, help="JSONL of id, request, instructions; default: the shapes world's")
+    stories.add_argument("--num", type=int, default=100, help="stories of the shapes world; default: 100")
+    stories.add_argument(
+        "--form",
+        choices=["then", "show"],
+        default="then",
+        help="how they ask: Draw X, then Y; or Show in 2 steps: X and Y",
+    )
+    stories.add_argument("--tries", type=numbers, default=[1, 3, 5], help="default: 1,3,5")
+    stories.add_argument("--semantics", type=float, default=9.0, help="a step is satisfied from here; default: 9")
+    stories.add_argument("--quality", type=float, default=5.0, help="and from here; default: 5")
+    stories.add_argument("--out", type=Path, default=Path("runs/eval_stories.json"), help="default: %(default)s")
+
+
+def _generate(chosen: argparse.Namespace) -> int:
+    recipe = load_story_recipe(chosen.recipe, chosen.overrides)
+    for image in chosen.image:
+        if not image.is_file():
+            raise ValueError(f"--image {image}: there is no such file")
+    try:
+        return asyncio.run(_tell(recipe, chosen))
+    except KeyboardInterrupt:
+        print("interleave: interrupted; what was told is in its folder", file=sys.stderr)
+        return 130
+
+
+async def _tell(recipe: StoryRecipe, chosen: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from actors.store.store import Store
+    from rl.story.folder import StoryFolder, default_folder, made_by
+    from rl.story.progress import Progress
+    from rl.story.run import open_story, prepare_story  # late: they import torch and Ray
+    from rollout.story import Planned, StepTold, StoryRequest, StoryStatus, StoryTold
+
+    StoryRequest(chosen.request, tries=chosen.tries)  # a bad one is refused before anything starts
+    prepare_story(recipe, befores=[str(chosen.image[-1]) if chosen.image else None])
+    folder = StoryFolder(
+        chosen.out or default_folder(chosen.request), Store(Path(recipe.store).resolve()), made_by(recipe)
+    )
+    folder.path.mkdir(parents=True, exist_ok=True)  # one that cannot be made is told before anything starts
+    console = Console(highlight=False, soft_wrap=True)
+    with console.status("starting the actors") as status:
+        async with open_story(recipe) as storyteller:
+            status.update("planning")
+            progress, told = Progress(console, status), None
+            async for event in storyteller.events(chosen.request, chosen.image, seed=chosen.seed, tries=chosen.tries):
+                progress.show(event)
+                if isinstance(event, Planned | StepTold | StoryTold):
+                    told, page = event.story, await asyncio.to_thread(folder.save, event.story)
+    assert told is not None
+    console.print(f"story   {folder.path / 'story.json'}\npage    {page}")
+    return 0 if told.status is StoryStatus.DONE else 1
+
+
+def _export(chosen: argparse.Namespace) -> int:
+    from rl.story.bundle import write_bundle
+
+    for line in write_bundle(load_story_recipe(chosen.recipe, chosen.overrides), chosen.out, chosen.generator):
+        print(line)
+    return 0
+
+
+def _eval_stories(chosen: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from evals.stories import Bar, read_stories
+    from recipes.shapes.stories import eval_stories
+    from rl.story.evaluation import run_story_eval
+
+    recipe = load_story_recipe(chosen.recipe, chosen.overrides)
+    critics = dict(_named(text) for text in chosen.critic) or {"critic": recipe.critic.model}
+    if min(chosen.tries) < 1 or chosen.num < 1:
+        raise ValueError(f"--tries {chosen.tries} and --num {chosen.num}: expected 1 or more")
+    stories = read_stories(chosen.stories) if chosen.stories else eval_stories(chosen.num, chosen.form)
+    console, bar = Console(highlight=False, soft_wrap=True), Bar(chosen.semantics, chosen.quality)
+    asyncio.run(run_story_eval(recipe, stories, critics, tries=chosen.tries, bar=bar, out=chosen.out, console=console))
+    return 0
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, is_pair, model = text.partition("=")
+    if not is_pair or not name or not model:
+        raise ValueError(f"--critic {text}: expected NAME=MODEL, like rl=runs/mine/export")
+    return name, model

@@ -1,0 +1,272 @@
+"""One build of data: walk every request to its trajectory, then make the sets. What is there already is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from actors.cluster import ray_cluster
+from actors.generator.config import GeneratorConfig
+from actors.generator.generator import Generator
+from actors.generator.settings import check_generator
+from actors.judge import local_vlm
+from actors.judge.judge import check_judge, describe_judge, start_judge
+from actors.model_digest import model_digest
+from actors.store.peers import managed_store
+from actors.store.store import Store
+from actors.teacher.teacher import check_teacher, describe_teacher, read_template, start_teacher
+from data.build.candidates import SideOfStep, Sides
+from data.build.card import Card, Source
+from data.build.requests import open_requests, read_requests
+from data.build.sets import Rules, Tally, make_sets
+from data.build.trajectory_log import TrajectoryLog, request_digest
+from data.errors import RecordError
+from data.formats.reader import Records
+from data.records.image_paths import ImageRules
+from data.records.on_bad import BadRecords, OnBad
+from data.split import SIDES
+from rewards.functions import FunctionError, anchored, load_function
+from rl.data_build.config import BuildRecipe, is_resumable_change
+from rl.recipe.config import resolve_path
+from rl.recipe.reader import load_as
+from rl.recipe.resumable import forbidden_changes
+from rl.run_dir.provenance import Sources, changes
+from rl.run_dir.start import placed_generator, write_provenance
+from rollout.collect import TrajectoryCollector
+from rollout.concurrency import all_settled
+from rollout.seeds import seed_of
+from rollout.trajectory import Request, Trajectory, TrajectoryFailure
+
+NUM_RECENT = 50
+"""Trajectories that the share of failures is taken of."""
+NUM_FIRST = 50
+"""Requests that are looked at before a build starts: whether the generator can do any of them."""
+_OR_ELSEWHERE = "put it back as it was, or choose another run_dir"
+_OF_THIS_MACHINE = ("run_dir", "store", "num_cpus", "ray_address", "in_flight")
+
+
+class BuildStopped(RuntimeError):
+    """Too many calls failed in a row of requests; what was done is kept."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A recipe, checked, with all that can be read before anything starts."""
+
+    recipe: BuildRecipe
+    records: Records
+    sources: Sources
+    side_of_step: SideOfStep | None
+
+    @property
+    def out(self) -> Path:
+        return Path(self.recipe.run_dir)
+
+    @property
+    def store(self) -> Store:
+        return Store(Path(self.recipe.store).resolve())
+
+
+def prepare_build(recipe: BuildRecipe) -> Build:
+    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
+    check_teacher(recipe.planner, "planner")
+    check_teacher(recipe.critic, "critic")
+    check_judge(recipe.judge)
+    records = open_requests(resolve_path(recipe.requests.file))
+    sources = {
+        "planner": describe_teacher(recipe.planner, "planner"),
+        "critic": describe_teacher(recipe.critic, "critic"),
+        "generator": _describe_generator(recipe.generator, records),
+        "judge": describe_judge(recipe.judge),
+    }
+    side, path = recipe.split.side, Path(recipe.run_dir) / "recipe.yaml"
+    build = Build(recipe, records, sources, _side_of_step(side, Store(Path(recipe.store).resolve())) if side else None)
+    if path.exists():
+        if changed := forbidden_changes(load_as(BuildRecipe, path), recipe, is_resumable_change):
+            raise ValueError(f"{path.parent} was begun with another {', '.join(changed)}; {_OR_ELSEWHERE}")
+        saved = json.loads((path.parent / "versions.json").read_text())
+        if new := list(changes(saved, sources)):
+            raise ValueError(f"{path.parent} cannot go on: {'; '.join(new)}; {_OR_ELSEWHERE}")
+    return build
+
+
+async def run_build(build: Build, progress: Callable[[str, float, int], None]) -> list[Card]:
+    """Walk what is not walked yet and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
+    recipe = build.recipe
+    write_provenance(recipe, build.sources)
+    log = TrajectoryLog(build.out / "trajectories")
+    bad = BadRecords(OnBad(recipe.on_bad))
+    # What earlier starts made belongs to this build, too; it is needed until the sets are written.
+    async with managed_store(build.store.root, is_shared=True, limit_gib=0.0, run_start=_began(build.out)):
+        async with collector_of(recipe) as walk:
+            numbers = await collect_all(build, walk, log, bad, progress)
+        return await asyncio.to_thread(_make, build, log, numbers, bad)
+
+
+async def collect_all(
+    build: Build,
+    walk: TrajectoryCollector,
+    log: TrajectoryLog,
+    bad: BadRecords,
+    progress: Callable[[str, float, int], None],
+) -> dict[int, int]:
+    """Walk the requests that the log has no end of, a few at a time; return the number of each by its digest."""
+    recipe, records = build.recipe, build.records
+    done, lost = await asyncio.to_thread(log.done, build.store)
+    if lost:
+        text = f"{len(lost):,} requests are walked again: images of theirs are no longer in {build.store.root}"
+        print(f"interleave: {text}", file=sys.stderr)
+    numbers: dict[int, int] = {}
+    stream = _requests(build, bad)
+    reading = asyncio.Lock()
+    recent: deque[bool] = deque(maxlen=NUM_RECENT)
+
+    async def next_request() -> Request | None:
+        async with reading:
+            while (found := await asyncio.to_thread(next, stream, None)) is not None:
+                number, request = found
+                digest = request_digest(request)
+                numbers[digest] = number
+                progress("requests", records.position / max(records.size, 1), len(numbers))
+                if digest not in done:
+                    return request
+        return None
+
+    async def work() -> None:
+        while (request := await next_request()) is not None:
+            trajectory = await walk(request)
+            if trajectory.failure is not None and bad.on_bad is OnBad.RAISE:
+                raise _located(trajectory.failure, records.where(numbers[request_digest(request)]))
+            await log.append(trajectory)
+            _check_share(recent, trajectory, recipe.max_failure_share)
+
+    try:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(recipe.in_flight):
+                workers.create_task(work())
+    except* Exception as errors:
+        raise _first(errors) from None
+    return numbers
+
+
+@asynccontextmanager
+async def collector_of(recipe: BuildRecipe) -> AsyncIterator[TrajectoryCollector]:
+    """Start generator, judge and teachers; stop them on exit."""
+    store_root = str(Path(recipe.store).resolve())
+    ledger = Path(recipe.run_dir) / "ledger"
+    run_id = f"{seed_of(Path(recipe.run_dir).resolve()):08x}"
+    async with ray_cluster(recipe.ray_address, recipe.num_cpus) if recipe.needs_ray else _without_ray():
+        starting: list[Coroutine[Any, Any, Any]] = [
+            start_teacher(recipe.planner, "planner", store_root, ledger),
+            start_teacher(recipe.critic, "critic", store_root, ledger),
+            Generator.start(placed_generator(recipe.generator), store_root, f"generator-{run_id}", ledger),
+            start_judge(recipe.judge, store_root, f"judge-{run_id}", ledger),
+        ]
+        # Settled: else the others would go on starting while Ray is shut down for the error of one.
+        planner, critic, generator, judge = await all_settled(starting)
+        yield TrajectoryCollector(planner, critic, generator, judge, recipe.collect, recipe.success, recipe.seed)
+
+
+@asynccontextmanager
+async def _without_ray() -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(local_vlm.shutdown)  # a teacher's or judge's own server
+
+
+def _began(out: Path) -> float:
+    """Return when the first start of a build was, in seconds since 1970; now, if it is this one."""
+    explained = out / "versions-0.json"
+    return explained.stat().st_mtime if explained.exists() else time.time()
+
+
+def _make(build: Build, log: TrajectoryLog, numbers: dict[int, int], bad: BadRecords) -> list[Card]:
+    recipe = build.recipe
+    sides = Sides(recipe.split, recipe.seed, build.side_of_step)
+    rules = Rules(
+        recipe.planner_sft,
+        recipe.critic_sft,
+        recipe.critic_rl,
+        recipe.sequences,
+        sides,
+        recipe.success,
+        read_template(recipe.planner, "planner").text,
+        read_template(recipe.critic, "critic").text,
+    )
+    ordered = sorted(numbers, key=numbers.__getitem__)
+
+    def trajectories() -> Iterator[tuple[int, Trajectory]]:
+        return ((numbers[request_digest(trajectory.request)], trajectory) for trajectory in log.read(ordered))
+
+    tally = Tally(bad, build.records.where)
+    tally.stages["requests read"] = len(numbers)
+    settings = {name: value for name, value in asdict(recipe).items() if name not in _OF_THIS_MACHINE}
+    source = Source(recipe.name, recipe.seed, build.sources, settings)
+    return make_sets(trajectories, rules, tally, source, bad=bad, store=build.store, out=build.out)
+
+
+def _requests(build: Build, bad: BadRecords) -> Iterator[tuple[int, Request]]:
+    config = build.recipe.requests
+    rules = ImageRules(root=resolve_path(config.image_root) if config.image_root else None)
+    for count, found in enumerate(read_requests(build.records, build.store, bad, rules), 1):
+        yield found
+        if count == config.limit:
+            return
+
+
+def _describe_generator(config: GeneratorConfig, records: Records) -> dict[str, str]:
+    # A request without an image begins with one from text alone. What one with images comes to, its plan decides.
+    first = [raw.value for raw in islice(records, NUM_FIRST) if isinstance(raw.value, dict)]
+    is_from_text = bool(first) and not any(record.get("images") for record in first)
+    resolved = check_generator(placed_generator(config), [None] if is_from_text else [])
+    folder = Path(resolved.model)
+    digest = f"@{model_digest(folder)[:16]}" if resolved.model and folder.is_dir() else ""
+    return {"pipeline": resolved.pipeline, "model": f"{config.model or resolved.model}{digest}"}
+
+
+def _side_of_step(path: str, store: Store) -> SideOfStep:
+    """Return the recipe's function, which sees an image in place of its reference. Raises ValueError."""
+    try:
+        function = load_function(anchored(path, Path.cwd()))
+    except (FunctionError, ImportError) as error:
+        raise ValueError(f"split.side is {path!r}: {error}") from error
+
+    def side(before: str | None, instruction: str) -> str:
+        answer = function(None if before is None else store.get_image(before), instruction)
+        if answer not in SIDES:
+            raise ValueError(f"split.side is {path!r}, which said {answer!r}; expected {' or '.join(SIDES)}")
+        return answer
+
+    return side
+
+
+def _check_share(recent: deque[bool], trajectory: Trajectory, limit: float) -> None:
+    trouble = trajectory.failure
+    has_failed = trouble is not None and not trouble.is_final
+    recent.append(has_failed)
+    if trouble is not None and has_failed and len(recent) == NUM_RECENT and sum(recent) > limit * NUM_RECENT:
+        raise BuildStopped(
+            f"calls failed for {sum(recent)} of the last {NUM_RECENT} requests, the last time at {trouble.stage}: "
+            f"{trouble.error}; all that was done is kept, and the same command goes on"
+        )
+
+
+def _located(trouble: TrajectoryFailure, where: str) -> RecordError:
+    return RecordError(f"{trouble.stage}.{trouble.kind}", trouble.error, where=f"{where}: {trouble.stage}")
+
+
+def _first(errors: BaseExceptionGroup) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,106 @@
+"""A recipe of data: what `interleave data build` reads (`rl/recipe/reader.py`), checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from actors.config import GeneratorConfig, JudgeConfig
+from actors.judge.settings import member_configs
+from actors.teacher.config import TeacherConfig
+from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
+from data.records.on_bad import OnBad
+from rl.recipe.resumable import SERVICE_MAY_CHANGE
+from rollout.collect import CollectConfig, Success
+
+_DECIDES = ("seed", "store", "planner", "critic", "generator", "judge", "success", "collect")
+"""Keys that decide how requests are walked and where their images are; of services, who is asked may change."""
+
+
+@dataclass(frozen=True)
+class RequestsConfig:
+    """What users ask for (see data/build/requests.py)."""
+
+    file: str = "???"
+    """A text file with a request a line (.txt), or records of any format."""
+    image_root: str = ""
+    """No image may lie outside this folder, where relative paths start; empty: anywhere, and the file's folder."""
+    limit: int = 0
+    """Most requests to read, 0: all."""
+
+
+@dataclass(frozen=True)
+class BuildRecipe:
+    """One build of planner SFT, critic SFT and critic RL sets."""
+
+    name: str = "???"
+    run_dir: str = "runs/${name}"
+    """The sets, the trajectories and the bill."""
+    store: str = "runs/store"
+    """Images and paid-for answers, shared by runs."""
+    seed: int = 0
+    on_bad: str = "skip"
+    """What a bad request or answer does: skip (it is left out, counted and located), or raise."""
+    max_failure_share: float = 0.5
+    """Share of the last 50 requests whose calls failed that stops the build; answers that cannot be read never do."""
+    in_flight: int = 16
+    """Requests that are walked at a time."""
+    num_cpus: int = 16
+    """Logical CPUs told to a Ray that this build starts itself."""
+    ray_address: str = ""
+    """A running cluster's address (or `auto`); empty: start Ray on this machine, if anything needs it."""
+    requests: RequestsConfig = field(default_factory=RequestsConfig)
+    planner: TeacherConfig = field(default_factory=TeacherConfig)
+    """The teacher of plans."""
+    critic: TeacherConfig = field(default_factory=TeacherConfig)
+    """The teacher of critiques."""
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    success: Success = field(default_factory=Success)
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    planner_sft: PlannerSetConfig = field(default_factory=PlannerSetConfig)
+    critic_sft: CriticSetConfig = field(default_factory=CriticSetConfig)
+    critic_rl: RlSetConfig = field(default_factory=RlSetConfig)
+    sequences: SetConfig = field(default_factory=SetConfig)
+    """Complete trajectories as sequences of texts and images, for models that make both."""
+
+    def __post_init__(self) -> None:
+        if self.on_bad not in list(OnBad):
+            raise ValueError(f"on_bad is {self.on_bad!r}; expected {' or '.join(OnBad)}")
+        if self.in_flight < 1 or not 0 <= self.max_failure_share <= 1:
+            raise ValueError(
+                f"in_flight={self.in_flight} (1 or more), max_failure_share={self.max_failure_share} (a share up to 1)"
+            )
+        rl, collect = self.critic_rl, self.collect
+        for rule, is_set, tries in (
+            ("max_retried", rl.max_retried is not None, "num_retries"),
+            ("min_refined or max_refined", (rl.min_refined, rl.max_refined) != (None, None), "num_refinements"),
+        ):
+            if rl.is_made and is_set and not (collect.num_measured and getattr(collect, tries)):
+                raise ValueError(
+                    f"critic_rl.{rule} goes by a measure: set collect.num_measured and collect.{tries} above 0"
+                )
+        temperature = self.critic.ask.call.get("temperature", 0.0)
+        if not self.critic.fn and collect.num_measured and collect.num_refinements > 1 and not temperature:
+            raise ValueError(
+                f"collect.num_refinements={collect.num_refinements} at temperature {temperature} would be "
+                "the same prompt, "
+                f"paid for {collect.num_refinements} times: set critic.ask.call.temperature, to 0.7 for example"
+            )
+
+    @property
+    def needs_ray(self) -> bool:
+        """Whether something runs in actors."""
+        asked = [teacher.ask for teacher in (self.planner, self.critic) if not teacher.fn]
+        judges = member_configs(self.judge) if self.judge.kind == "ensemble" else [self.judge]
+        return self.generator.num_replicas > 0 or any(config.num_replicas > 0 for config in [*judges, *asked])
+
+
+def is_resumable_change(key: str) -> bool:
+    """Say whether a build that goes on may set a key anew: how sets are chosen, who is asked and how fast.
+
+    >>> [is_resumable_change(key) for key in ("critic_rl.failed_share", "planner.ask.budget_usd", "collect.tries")]
+    [True, True, False]
+    """
+    section, *rest = key.split(".")
+    return section not in _DECIDES or not SERVICE_MAY_CHANGE.isdisjoint(rest)

@@ -1,0 +1,1 @@
+"""Recipes: everything that makes an experiment, read and checked."""

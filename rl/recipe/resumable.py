@@ -1,0 +1,100 @@
+"""What a resumed run may be given anew: nothing that changes what is learned from a step.
+
+But for `num_steps`: a run may be made longer, and a cosine schedule or a warm-up that is a share of it stretches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rl.recipe.config import Job
+
+MAY_CHANGE = frozenset(
+    {
+        "num_steps",
+        "save_every",
+        "num_cpus",
+        "ray_address",
+        "workers",
+        "tracking",
+        "store_is_shared",
+        "store_limit_gib",
+    }
+)
+"""Top-level keys."""
+SERVICE_MAY_CHANGE = frozenset(
+    {
+        "base_url",
+        "api_key_env",
+        "endpoints",
+        "structured_output",
+        "hedge_after_s",
+        "budget_calls",
+        "budget_usd",
+        "usd_per_million_input_tokens",
+        "usd_per_million_output_tokens",
+        "usd_per_image",
+        "num_replicas",
+        "min_replicas",
+        "max_replicas",
+        "cpus_per_replica",
+        "gpus_per_replica",
+        "max_concurrency",
+        "timeout_s",
+        "num_attempts",
+        "gpus",
+        "port",
+        "start_timeout_s",
+    }
+)
+"""Keys of generator, judge (an ensemble's members too) and evidence: who is asked, how fast, and for how much."""
+_SERVICES = ("generator", "judge", "evidence")
+
+
+def is_resumable_change(key: str) -> bool:
+    """Say whether a resumed run may set a key anew.
+
+    >>> [is_resumable_change(key) for key in ("judge.members.1.budget_usd", "judge.server.dtype", "rollout.n")]
+    [True, False, False]
+    """
+    section, *rest = key.split(".")
+    return section in MAY_CHANGE or (section in _SERVICES and not SERVICE_MAY_CHANGE.isdisjoint(rest))
+
+
+def forbidden_changes(saved: Job, recipe: Job, allows: Callable[[str], bool] = is_resumable_change) -> list[str]:
+    """Return the keys, dotted, in which a recipe differs from the one that its job was started with."""
+    old, new = asdict(saved), asdict(recipe)
+    forbidden = {key for key in _differing(old, new) if not allows(key)}
+    return sorted(forbidden | set(_other_models(old, new)))
+
+
+def _other_models(old: Any, new: Any, key: str = "") -> Iterator[str]:
+    """Yield the keys of endpoints that know the model by a name that none had: an endpoint may come, no other model."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        if (old.get("endpoints") or new.get("endpoints")) and not _models(new) <= _models(old):
+            yield f"{key}.endpoints.model"
+        for name in (old.keys() & new.keys()) - {"endpoints"}:
+            yield from _other_models(old[name], new[name], f"{key}.{name}".lstrip("."))
+    elif isinstance(old, list) and isinstance(new, list):
+        for place, (first, second) in enumerate(zip(old, new, strict=False)):
+            yield from _other_models(first, second, f"{key}.{place}")
+
+
+def _models(settings: dict[str, Any]) -> set[str]:
+    """Return the names by which the endpoints of a judge know its model."""
+    own = settings.get("model") or ""
+    return {endpoint.get("model") or own for endpoint in settings.get("endpoints") or ()} or {own}
+
+
+def _differing(one: Any, other: Any, key: str = "") -> Iterator[str]:
+    """Yield the dotted keys in which two trees differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in one.keys() | other.keys():
+            yield from _differing(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for place, (first, second) in enumerate(zip(one, other, strict=True)):
+            yield from _differing(first, second, f"{key}.{place}")
+    elif one != other:
+        yield key

@@ -1,0 +1,17 @@
+"""Write a file whole or not at all: a job that is killed meanwhile has to go on later."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Put `content` (text: as UTF-8) at `path`, which holds all of it or what it held before, whenever this ends.
+
+    Folders that are missing are made.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+    os.replace(unfinished, path)

@@ -1,0 +1,45 @@
+"""What a run's rewards depend on beside its recipe: models, prompts and functions, by their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from actors.judge.judge import describe_judge
+from rewards.functions import identity_of
+from rl.recipe.config import Recipe, resolve_path
+
+Sources = dict[str, dict[str, str]]
+"""Section -> name -> what it is, with a digest."""
+
+
+def sources_of(recipe: Recipe) -> Sources:
+    """Return judge, prompts, rewards and evidence with digests of their files. Raises ValueError where one is missing.
+
+    What the modules of functions import is not in their digests; they are read, not run.
+    """
+    evidence: dict[str, str] = {}
+    for name, config in recipe.evidence.items():
+        seen = {"fn": identity_of(config.fn)} if config.judge is None else describe_judge(config.judge)
+        evidence |= {f"{name}.{key}": what for key, what in seen.items()}
+    prompt = resolve_path(recipe.rollout.prompt).read_bytes()
+    return {
+        "judge": describe_judge(recipe.judge),
+        "rollout": {"prompt": f"{recipe.rollout.prompt}@{hashlib.sha256(prompt).hexdigest()[:16]}"},
+        "reward": {term.key: identity_of(term.fn) for term in recipe.reward.terms},
+        "evidence": evidence,
+    }
+
+
+def changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each thing that is another one now. A section that was not saved is not compared.
+
+    >>> list(changes({"judge": {"model": "a"}}, {"judge": {"model": "b"}, "reward": {}}))
+    ['judge.model was a and is b']
+    """
+    for section in saved.keys() & now.keys():
+        old, new = saved[section], now[section]
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                yield f"{section}.{name} was {old.get(name, 'not there')} and is {new.get(name, 'not there')}"

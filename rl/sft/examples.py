@@ -1,0 +1,148 @@
+"""Records -> the examples of each step: which ones is decided by seed and step alone; tokens are made a step ahead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from actors.store.store import Store
+from data.records.sft import Canvas, SftRecord
+from rollout.seeds import seed_of
+from rollout.text.marks import IMAGE_MARK
+from rollout.types import ImageRef, SftExample
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A record as a model's chat template takes it."""
+
+    id: str
+    messages: tuple[dict[str, Any], ...]
+    """The assistant's are plain texts; the others have `{"type": "image"}` parts."""
+    images: tuple[ImageRef | None, ...]
+    record: SftRecord
+
+
+def conversation_of(record: SftRecord, store: Store) -> Conversation:
+    """Return a record's conversation; a canvas of a declared size becomes an image of the store."""
+    messages = tuple(
+        {"role": turn.role, "content": turn.content if turn.role == "assistant" else _parts(turn.content)}
+        for turn in record.messages
+    )
+    return Conversation(record.id, messages, tuple(_ref(image, store) for image in record.images), record)
+
+
+class Order:
+    """Which records a step learns from. Each epoch is a new shuffle, and epochs follow each other without a gap."""
+
+    def __init__(self, num_records: int, batch_size: int, seed: int):
+        self._num_records = num_records
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = lru_cache(maxsize=2)(self._shuffle)
+
+    def at(self, step: int) -> list[int]:
+        """Return the places of a step's records; steps count from 1.
+
+        >>> order = Order(num_records=5, batch_size=3, seed=0)
+        >>> first_epoch = (order.at(1) + order.at(2) + order.at(3))[:5]
+        >>> sorted(first_epoch), order.at(2) == Order(5, 3, seed=0).at(2)
+        ([0, 1, 2, 3, 4], True)
+        """
+        start = (step - 1) * self._batch_size
+        places = range(start, start + self._batch_size)
+        return [int(self._epoch(place // self._num_records)[place % self._num_records]) for place in places]
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng(seed_of(self._seed, "epoch", epoch)).permutation(self._num_records)
+
+
+class UnusableRecord(ValueError):
+    """A record cannot be learned from; names it."""
+
+
+class ExampleStream:
+    """Yields (step, examples, why some were left out). Tokens of the next step are made while this one is learned."""
+
+    def __init__(
+        self,
+        records: Sequence[SftRecord],
+        make: Callable[[SftRecord], SftExample],
+        order: Order,
+        *,
+        steps: range,
+        max_tokens: int,
+        is_skipping: bool = False,
+    ):
+        """`max_tokens` is the longest example; with `is_skipping` what cannot be learned from is left out."""
+        self._records = records
+        self._make = make
+        self._order = order
+        self._steps = steps
+        self._max_tokens = max_tokens
+        self._is_skipping = is_skipping
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, list[SftExample], list[str]]]:
+        ahead: asyncio.Task[tuple[list[SftExample], list[str]]] | None = None
+        try:
+            for step in self._steps:
+                examples, left_out = await (ahead or self._start(step))
+                ahead = self._start(step + 1) if step + 1 in self._steps else None
+                yield step, examples, left_out
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+
+    def _start(self, step: int) -> asyncio.Task[tuple[list[SftExample], list[str]]]:
+        return asyncio.create_task(asyncio.to_thread(self.examples_at, step))
+
+    def examples_at(self, step: int) -> tuple[list[SftExample], list[str]]:
+        """Return a step's examples, and why others were left out. Raises `UnusableRecord` unless it skips."""
+        examples: list[SftExample] = []
+        left_out: list[str] = []
+        for place in self._order.at(step):
+            try:
+                examples.append(example_of(self._records[place], self._make, self._max_tokens))
+            except UnusableRecord as error:
+                if not self._is_skipping:
+                    raise
+                left_out.append(str(error))
+        return examples, left_out
+
+
+def example_of(record: SftRecord, make: Callable[[SftRecord], SftExample], max_tokens: int) -> SftExample:
+    """Return a record's example. Raises `UnusableRecord` when it is too long or does not fit its images."""
+    try:
+        example = make(record)
+    except ValueError as error:
+        raise UnusableRecord(f"record {record.id}: {error}") from None
+    length = len(example.prompt_token_ids) + len(example.token_ids)
+    if length > max_tokens:
+        raise UnusableRecord(
+            f"record {record.id} has {length} tokens; raise policy.max_tokens_per_micro_batch from {max_tokens}, "
+            "or set data.on_bad=skip"
+        )
+    return example
+
+
+def _parts(text: str) -> list[dict[str, str]]:
+    """Return a message's text as parts, an image at each mark."""
+    parts: list[dict[str, str]] = []
+    for place, piece in enumerate(text.split(IMAGE_MARK)):
+        if place > 0:
+            parts.append({"type": "image"})
+        if piece:
+            parts.append({"type": "text", "text": piece})
+    return parts
+
+
+def _ref(image: str | Canvas, store: Store) -> ImageRef | None:
+    if isinstance(image, str):
+        return image
+    return None if image.size is None else store.put_image(Image.new("RGB", image.size, "white"))

@@ -1,0 +1,96 @@
+"""Which tasks a step gets: by the recipe's seed and the step alone, in stated shares of labels."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rl.recipe.config import RolloutConfig
+from rollout.seeds import seed_of
+from rollout.types import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """What a step draws `size` tasks from."""
+
+    name: str
+    positions: Sequence[int]
+    """Of its tasks among all."""
+    size: int
+    label: bool | None = None
+    """What its tasks are labelled; None: either."""
+
+    def matches(self, task: Task) -> bool:
+        return self.label is None or task.is_success == self.label
+
+
+class TaskSampler:
+    """Draws by position: of a large data set, no task is read before its step.
+
+    Each share runs through epochs of its own, in fresh permutations; an epoch's remainder is left out, so that no
+    step holds a task twice.
+    """
+
+    def __init__(self, tasks: Sequence[Task], settings: RolloutConfig, seed: int):
+        """Raises ValueError for a share with fewer tasks than a step needs."""
+        self.shares = _strata(tasks, settings)
+        self._tasks = tasks
+        self._seed = seed
+        self._epochs: dict[str, tuple[int, list[int]]] = {}
+
+    def tasks_of(self, step: int) -> list[Task]:
+        """Return the tasks of a step, by id."""
+        return sorted((self._tasks[position] for position in self._positions(step)), key=lambda task: task.id)
+
+    def spares(self, step: int) -> dict[str, list[int]]:
+        """Return the positions that refills of a step are taken from, in order, for each share."""
+        own = set(self._positions(step))
+        spares = {}
+        for share in self.shares:
+            order = [position for position in share.positions if position not in own]
+            random.Random(seed_of(self._seed, "refill", share.name, step)).shuffle(order)
+            spares[share.name] = order
+        return spares
+
+    def task(self, position: int) -> Task:
+        """Read one task."""
+        return self._tasks[position]
+
+    def _positions(self, step: int) -> list[int]:
+        drawn: list[int] = []
+        for share in self.shares:
+            epoch, index = divmod(step - 1, len(share.positions) // share.size)
+            drawn += self._epoch(share, epoch)[index * share.size : (index + 1) * share.size]
+        return drawn
+
+    def _epoch(self, share: Stratum, epoch: int) -> list[int]:
+        """Return the permutation of an epoch; the last one is kept, as the next step most likely needs it again."""
+        kept, order = self._epochs.get(share.name, (-1, []))
+        if kept != epoch:
+            order = list(share.positions)
+            random.Random(seed_of(self._seed, "epoch", share.name, epoch)).shuffle(order)
+            self._epochs[share.name] = epoch, order
+        return order
+
+
+def _strata(tasks: Sequence[Task], settings: RolloutConfig) -> list[Stratum]:
+    """Return what a step draws from, and how many from each: all tasks, or those of either label."""
+    if settings.success_share is None:
+        shares = [Stratum("all", range(len(tasks)), settings.groups_per_step)]
+    else:
+        labels = getattr(tasks, "labels", None)  # a table of records knows them without reading any
+        if labels is None:
+            labels = [task.is_success for task in tasks]
+        num_successes = round(settings.success_share * settings.groups_per_step)
+        wanted = {True: ("success", num_successes), False: ("failed", settings.groups_per_step - num_successes)}
+        positions: dict[bool, list[int]] = {True: [], False: []}
+        for position, is_success in enumerate(labels):
+            positions[bool(is_success)].append(position)
+        shares = [Stratum(name, positions[label], size, label) for label, (name, size) in wanted.items()]
+    for share in shares:
+        if len(share.positions) < share.size:
+            few = f"{len(share.positions)} training tasks ({share.name}) are too few"
+            raise ValueError(f"{few}: each step needs {share.size} of them")
+    return [share for share in shares if share.size > 0]

@@ -1,0 +1,90 @@
+"""Read a judge's JSON strictly: exactly the stated object, or an error with a name; never a guess."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from typing import Any
+
+MIN_SCORE, MAX_SCORE = 0.0, 10.0
+
+_FENCE = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
+
+
+class RubricError(ValueError):
+    """The judge's answer cannot be used; `kind` is a short stable name to count by."""
+
+    def __init__(self, kind: str, detail: str):
+        super().__init__(f"{kind}: {detail}")
+        self.kind = kind
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RubricError, (self.kind, self.detail)
+
+
+def read_object(text: str, keys: Collection[str]) -> dict[str, Any]:
+    """Return the JSON object with exactly these keys, bare or in one json fence; raise `RubricError` for all else.
+
+    A number found somewhere in prose would be a reward made of noise.
+
+    >>> read_object('```json\\n{"a": 1}\\n```', {"a"})
+    {'a': 1}
+    """
+    body = text.strip()
+    if (fenced := _FENCE.match(body)) is not None:
+        body = fenced.group(1)
+    try:
+        # A raw line break inside a string is all that is forgiven: it changes no value, and judges write it often.
+        answer = json.loads(body, object_pairs_hook=_unique_keys, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise RubricError("unreadable", f"{str(error)[:200]} in {body[:200]!r}") from None
+    if not isinstance(answer, dict) or set(answer) != set(keys):
+        raise RubricError("shape", f"expected an object with {sorted(keys)}, got {body[:200]!r}")
+    return answer
+
+
+def check_list(value: Any, name: str, fewest: int, most: int) -> list[Any]:
+    """Return a list of `fewest` to `most` items; raise `RubricError` for all else."""
+    if not isinstance(value, list) or not fewest <= len(value) <= most:
+        wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        found = f"{len(value)} of them" if isinstance(value, list) else f"a {type(value).__name__}"
+        raise RubricError("shape", f"{name}: expected a list of {wanted}, got {found}")
+    return value
+
+
+def check_text(value: Any, name: str) -> str:
+    """Return a string that can be written anywhere: trimmed, without lone surrogates."""
+    if not isinstance(value, str):
+        raise RubricError("shape", f"{name} is a {type(value).__name__}, expected a string")
+    return value.encode(errors="replace").decode().strip()
+
+
+def check_score(score: Any) -> float:
+    """Return a score as a float; raise `RubricError` unless it is a number in [0, 10].
+
+    >>> check_score(7)
+    7.0
+    """
+    if isinstance(score, bool) or not isinstance(score, (int, float)):
+        raise RubricError("not_number", f"a score is {excerpt(score)}, expected a number from 0 to 10")
+    if not MIN_SCORE <= score <= MAX_SCORE:  # a NaN is not between anything
+        raise RubricError("range", f"a score is {excerpt(score)}, expected a number from 0 to 10")
+    return float(score)
+
+
+def excerpt(value: Any) -> str:
+    """Return a value for an error's text; lists and objects may be as deep as the stack, so only by their type.
+
+    >>> excerpt("7"), excerpt(None), excerpt([[]])
+    ("'7'", 'None', 'a list')
+    """
+    return f"a {type(value).__name__}" if isinstance(value, (list, dict)) else repr(value)[:100]
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        raise ValueError(f"duplicate keys in {keys[:5]}")
+    return dict(pairs)

@@ -1,0 +1,152 @@
+"""Generators behind OpenAI's images and chat interfaces, against real HTTP servers on loopback."""
+
+import asyncio
+import base64
+import io
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from PIL import Image
+
+from actors.config import GeneratorConfig
+from actors.generator.generator import Generator
+from actors.store.store import Store
+from actors.web.service import build_app
+from actors.web.serving import listening
+from rollout.roles import BudgetSpent, GeneratorError
+from rollout.types import EditRequest
+from tests.actors.web.test_service import png, service_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]  # a real HTTP server
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch):
+    monkeypatch.setenv("PAINTER_KEY", "the-key")
+
+
+def settings(name, url, **changes):
+    given = {"name": name, "model": "painter", "base_url": url, "api_key_env": "PAINTER_KEY", "num_replicas": 0}
+    return GeneratorConfig(**given | {"num_attempts": 2} | changes)
+
+
+class Chat:
+    """A model that answers with a picture in its message, in one of the ways that there are."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = []
+
+    async def answer(self, request):
+        asked = await request.json()
+        self.asked.append(asked)
+        message = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **message}}
+        usage = {"prompt_tokens": 10, "completion_tokens": 1000, "total_tokens": 1010}
+        return web.json_response(
+            {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
+        )
+
+    @asynccontextmanager
+    async def running(self):
+        app = web.Application(client_max_size=2**26)
+        app.router.add_post("/chat/completions", self.answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+        finally:
+            await runner.cleanup()
+
+
+URL = f"data:image/png;base64,{base64.b64encode(png((16, 8), (1, 2, 3))).decode()}"
+IN_IMAGES = {"content": "Here it is.", "images": [{"type": "image_url", "image_url": {"url": URL}}]}
+IN_TEXT = {"content": f"![image]({URL})"}
+NONE = {"content": "I cannot draw that."}
+
+
+@pytest.mark.parametrize("message", [IN_IMAGES, IN_TEXT])
+def test_a_chat_model_draws(tmp_path, message):
+    store = Store(tmp_path)
+    before, other = (store.put_image(Image.new("RGB", (8, 8), (tint, 0, 0))) for tint in (1, 2))
+    chat = Chat(message)
+
+    async def scenario():
+        async with chat.running() as url:
+            config = settings("nano-banana-pro", url, usd_per_image=0.25, call={"modalities": ["image", "text"]})
+            generator = await Generator.start(config, tmp_path)
+            refs = [await generator.edit(EditRequest(before, "a hat", seed, (other,))) for seed in (1, 2, 1)]
+            return refs, await generator.stats()
+
+    refs, stats = asyncio.run(scenario())
+    assert {store.get_image(ref).getpixel((0, 0)) for ref in refs} == {(1, 2, 3)}
+    (first, second) = chat.asked  # two seeds are two pictures, the third call is the first one again
+    assert first == second
+    assert (first["model"], first["modalities"]) == ("painter", ["image", "text"])
+    kinds = [part["type"] for part in first["messages"][0]["content"]]
+    assert kinds == ["image_url", "image_url", "text"]
+    sent = base64.b64decode(first["messages"][0]["content"][1]["image_url"]["url"].partition(",")[2])
+    assert Image.open(io.BytesIO(sent)).getpixel((0, 0)) == (2, 0, 0)
+    assert (stats["generator/usd"], stats["generator/tokens_out"], stats["generator/hits"]) == (0.5, 2000, 1)
+
+
+def test_an_answer_without_an_image_is_asked_for_again_and_then_told(tmp_path):
+    async def scenario(*answers):
+        chat = Chat(*answers)
+        async with chat.running() as url:
+            generator = await Generator.start(settings("openai-chat", url, usd_per_image=0.25), tmp_path)
+            try:
+                ref = await generator.edit(EditRequest(None, f"{answers}", 1))
+            except GeneratorError as error:
+                ref = str(error)
+            return ref, len(chat.asked), await generator.stats()
+
+    ref, num_asked, stats = asyncio.run(scenario(NONE, IN_TEXT))
+    assert ref.startswith("sha256:")
+    assert (num_asked, stats["generator/usd"], stats["generator/tokens_out"]) == (2, 0.5, 2000)  # words cost, too
+    said, num_asked, stats = asyncio.run(scenario(NONE))
+    assert "I cannot draw that" in said
+    assert stats["generator/usd"] == 0.25 * num_asked
+
+
+def test_a_budget_ends_the_run(tmp_path):
+    async def scenario():
+        async with Chat(IN_TEXT).running() as url:
+            config = settings("nano-banana-pro", url, usd_per_image=1.0)
+            generator = await Generator.start(config, tmp_path)
+            calls = generator.owner._calls()
+            calls._usage._budget = type(calls._usage._budget)(calls=0, usd=2.0)
+            for seed in range(3):
+                await generator.edit(EditRequest(None, "a hat", seed))
+
+    with pytest.raises(BudgetSpent, match=r"2.00 of 2.00 US dollars"):
+        asyncio.run(scenario())
+
+
+def test_the_images_interface_generates_edits_and_keeps_the_aspect_ratio(tmp_path):
+    store = Store(tmp_path / "mine")
+    before, other = (store.put_image(Image.new("RGB", (512, 256), (tint, 0, 0))) for tint in (200, 100))
+
+    async def scenario():
+        service = service_of(tmp_path / "theirs", spec="flux2-klein", port=0)
+        asked = []
+        make = service.make
+        service.make = lambda wish: asked.append(wish) or make(wish)
+        async with listening(build_app(service, None), service.config) as url:
+            generator = await Generator.start(settings("openai-images", f"{url}/v1"), tmp_path / "mine")
+            refs = [
+                await generator.edit(EditRequest(None, "abc", 1)),
+                await generator.edit(EditRequest(before, "abcd", 1, references=(other,))),
+            ]
+            with pytest.raises(GeneratorError, match="does no inpainting"):
+                await generator.edit(EditRequest(before, "x", 1, mask=other))
+        return refs, asked
+
+    refs, asked = asyncio.run(scenario())
+    assert [store.get_image(ref).getpixel((0, 0))[:2] for ref in refs] == [(0, 3), (200, 4)]
+    assert [wish.size for wish in asked] == [(1024, 1024), (512, 256), (512, 256)]
+    assert len(asked[1].images) == 2
+    assert asked[2].mask.getpixel((0, 0)) in (100, 29, 30)  # red 100 as a shade of grey

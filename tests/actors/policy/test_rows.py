@@ -1,0 +1,151 @@
+"""How rows are dealt out to ranks, and the loss of what a rank gets, against hand-computed numbers."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.config import LossConfig
+from rollout.types import TrainingRow
+
+LOSSES = ["vanilla", "gspo", "cispo", "sapo", "gpg", "dppo_tv", "dppo_kl"]
+
+
+def row(size: int) -> TrainingRow:
+    return TrainingRow((), (1,) * size, (2,) * size, (0.0,) * size, (0.0,) * size)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 5), st.integers(1, 4))
+def test_every_row_is_dealt_once(sizes: list[int], num_mini_batches: int, num_ranks: int):
+    from actors.policy.rows import split_rows
+
+    split = split_rows([row(size) for size in sizes], num_mini_batches, num_ranks)
+    assert len(split) == min(num_mini_batches, len(sizes))
+    dealt = [index for ranks in split for share in ranks for index in share if index is not None]
+    assert sorted(dealt) == list(range(len(sizes)))
+    for ranks in split:
+        # No mini-batch is padding alone: its mean over tokens would be 0/0.
+        assert any(index is not None for share in ranks for index in share)
+        assert len(ranks) == num_ranks
+        assert len({len(share) for share in ranks}) == 1
+    counts = [sum(index is not None for share in ranks for index in share) for ranks in split]
+    assert max(counts) - min(counts) <= 1
+
+
+def jagged(lists: list[list[float]], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    from verl.utils import tensordict_utils as tu
+
+    return tu.nested_tensor_from_tensor_list([torch.tensor(values, dtype=dtype) for values in lists])
+
+
+def micro_batch(advantages: list[list[float]], old: list[list[float]] | None, masks: list[list[float]], total: int):
+    """Return a micro-batch whose prompts have one token, as the engine hands it to the loss."""
+    from tensordict import TensorDict
+    from verl.utils import tensordict_utils as tu
+
+    tokens = [[3] * len(values) for values in advantages]
+    data = {
+        "prompts": jagged([[1]] * len(tokens), torch.long),
+        "responses": jagged(tokens, torch.long),
+        "response_mask": jagged(masks),
+        "advantages": jagged(advantages),
+        "rollout_log_probs": jagged([[-1.0] * len(values) for values in advantages]),
+    }
+    if old is not None:
+        data["old_log_probs"] = jagged(old)
+    batch = TensorDict(data, batch_size=[len(tokens)])
+    num_rows = sum(any(mask) for mask in masks)
+    return tu.assign_non_tensor(batch, dp_size=1, batch_num_tokens=total, global_batch_size=num_rows)
+
+
+def model_output(logprobs: list[list[float]]) -> dict[str, torch.Tensor]:
+    """Place response log-probabilities where the engine has them: one place earlier, in the whole sequence."""
+    whole = jagged([[*values, 0.0] for values in logprobs])
+    return {"log_probs": whole.requires_grad_(), "entropy": whole.detach() * 0 + 2.0}
+
+
+def policy_loss(output: dict[str, torch.Tensor], data: Any, **settings: str) -> tuple[torch.Tensor, dict]:
+    from actors.policy.loss import PolicyLoss
+
+    return PolicyLoss(LossConfig(**settings))(output, data)
+
+
+def lesson_loss(output: dict[str, torch.Tensor], data: Any) -> tuple[torch.Tensor, dict]:
+    from actors.policy import loss as policy_loss
+
+    return policy_loss.sft_loss(output, data)
+
+
+def test_vanilla_loss_by_hand():
+    # ratios: e^0.1 (advantage 2, unclipped), e^0.5 (advantage 1, clipped at 1.2), e^-0.5 (advantage -1, clipped at 0.8)
+    data = micro_batch([[2.0, 1.0], [-1.0]], [[-1.0, -1.0], [-1.0]], [[1.0, 1.0], [1.0]], total=3)
+    loss, metrics = policy_loss(model_output([[-0.9, -0.5], [-1.5]]), data)
+    expected = -(2 * 2.718281828**0.1 + 1.2 - 0.8) / 3
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+    assert metrics["clip_fraction"].aggregate() == pytest.approx(2 / 3)
+    assert metrics["entropy"].aggregate() == pytest.approx(2.0)
+    assert metrics["sampler_gap_max"].aggregate() == 0.0
+
+
+def test_one_step_a_batch_takes_the_present_policy_for_the_old_one():
+    data = micro_batch([[2.0, 1.0], [-1.0]], None, [[1.0, 1.0], [1.0]], total=3)
+    output = model_output([[-0.9, -0.5], [-1.5]])
+    loss, metrics = policy_loss(output, data)
+    loss.backward()
+    assert loss.item() == pytest.approx(-(2 + 1 - 1) / 3)
+    assert metrics["ratio"].aggregate() == pytest.approx(1.0)
+    gradient = output["log_probs"].grad.values()
+    assert gradient.tolist() == pytest.approx([-2 / 3, -1 / 3, 0, 1 / 3, 0])
+
+
+@pytest.mark.parametrize("aggregation", ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_micro_batches_and_padding_add_up(name: str, aggregation: str):
+    from verl.utils import tensordict_utils as tu
+
+    advantages, old = [[0.5, -1.0, 2.0], [1.5]], [[-1.0, -2.0, -0.5], [-1.2]]
+    now = [[-1.1, -1.7, -0.4], [-1.0]]
+    loss = partial(policy_loss, policy_loss=name, aggregation=aggregation)
+    ones = [[1.0] * len(values) for values in advantages]
+    whole, _ = loss(model_output(now), micro_batch(advantages, old, ones, total=4))
+    parts = torch.zeros(())
+    for place in (0, 1):
+        padded = micro_batch([advantages[place], [9.0]], [old[place], [-3.0]], [ones[place], [0.0]], total=4)
+        tu.assign_non_tensor(padded, global_batch_size=2)
+        parts = parts + loss(model_output([now[place], [-7.0]]), padded)[0]
+    assert torch.isfinite(whole)
+    assert parts.item() == pytest.approx(whole.item(), rel=1e-5)
+
+
+def test_stale_responses_are_weighed_and_the_weight_is_cut_off():
+    # The trainer's old log-probabilities are 0.5 and 2.0 above the sampler's: weights e^0.5 and, cut off, 2.
+    data = micro_batch([[1.0, 1.0]], [[-0.5, 1.0]], [[1.0, 1.0]], total=2)
+    value, _ = policy_loss(model_output([[-0.5, 1.0]]), data, rollout_correction="token")
+    assert value.item() == pytest.approx(-(2.718281828**0.5 + 2.0) / 2, rel=1e-5)
+
+
+def test_a_lessons_loss_is_the_mean_over_what_is_taught():
+    whole = micro_batch([[0.0, 0.0, 0.0], [0.0]], None, [[1.0, 0.0, 1.0], [1.0]], total=3)
+    output = model_output([[-0.5, -9.0, -0.25], [-1.5]])
+    loss, metrics = lesson_loss(output, whole)
+    loss.backward()
+    assert loss.item() == pytest.approx((0.5 + 0.25 + 1.5) / 3)
+    assert metrics["loss"].aggregate() == pytest.approx(loss.item())
+    assert output["log_probs"].grad.values().tolist() == pytest.approx([-1 / 3, 0, -1 / 3, 0, -1 / 3, 0])
+
+
+def test_lessons_in_micro_batches_with_padding_add_up():
+    whole, _ = lesson_loss(
+        model_output([[-0.5, -2.0], [-1.5]]), micro_batch([[0.0] * 2, [0.0]], None, [[1.0, 1.0], [1.0]], total=3)
+    )
+    parts = torch.zeros(())
+    for logprobs in ([-0.5, -2.0], [-1.5]):
+        masks = [[1.0] * len(logprobs), [0.0]]
+        padded = micro_batch([[0.0] * len(logprobs), [0.0]], None, masks, total=3)
+        parts = parts + lesson_loss(model_output([logprobs, [-float("inf")]]), padded)[0]
+    assert parts.item() == pytest.approx(whole.item())

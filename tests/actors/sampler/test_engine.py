@@ -1,0 +1,46 @@
+"""A sampler's actor without vLLM: what a restarted one may do."""
+
+import asyncio
+import sys
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
+import pytest
+
+from actors.config import SamplerConfig
+from actors.sampler import engine
+from actors.sampler.engine_loop import SamplerUnavailable
+from rollout.types import SampleRequest, SamplingParams
+from tests.actors.sampler.test_engine_loop import FakeEngine
+
+
+class Words(FakeEngine):
+    """Takes any prompt and answers it with two tokens."""
+
+    def add_request(self, request_id, prompt, params):
+        super().add_request(request_id, {"tokens": 2}, params)
+
+
+@pytest.fixture
+def restarted(tmp_path, monkeypatch):
+    """Return what makes an actor that Ray had to start again."""
+    monkeypatch.setitem(sys.modules, "transformers", MagicMock())
+    monkeypatch.setattr(engine, "banned_tokens", lambda config: [])
+    monkeypatch.setattr(engine, "build_engine", lambda config, model: Words())
+    monkeypatch.setattr(engine.Engine, "_params", lambda self, params, seed: None)
+    context = SimpleNamespace(was_current_actor_reconstructed=True)
+    monkeypatch.setattr(engine.ray, "get_runtime_context", lambda: context)
+    return lambda is_published: engine.Engine(SamplerConfig(), "model", str(tmp_path), is_published)
+
+
+def sample(actor):
+    return asyncio.run(actor.sample(SampleRequest((), (), SamplingParams(), 0)))
+
+
+def test_a_restarted_sampler_of_a_run_waits_for_the_next_publish(restarted):
+    with pytest.raises(SamplerUnavailable, match="waits for the next publish"):
+        sample(restarted(is_published=True))
+
+
+def test_a_restarted_sampler_goes_on_where_nobody_publishes(restarted):
+    assert sample(restarted(is_published=False)).token_ids == (1, 2)

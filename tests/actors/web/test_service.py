@@ -1,0 +1,395 @@
+"""The service's routes, in this process, with a pool that paints instead of a pipeline."""
+
+import asyncio
+import base64
+import io
+import json
+import struct
+import zlib
+from functools import partial
+
+import httpx
+import pytest
+from PIL import Image
+
+from actors.generator.generator import Generator, make_calls
+from actors.generator.registry import REGISTRY
+from actors.generator.settings import resolve
+from actors.metered.connections import Secret
+from actors.metered.shared_calls import SharedCalls
+from actors.pool import Pool
+from actors.store.store import Store
+from actors.web.config import ServiceConfig, read_service_key
+from actors.web.image_service import ImageService
+from actors.web.service import build_app
+from tests.actors.generator.test_generator import Painter, settings
+
+KEY = Secret("the-key")
+
+
+class Slow(Painter):
+    """Paints after a while, one at a time."""
+
+    def _load(self):
+        canvas = super()._load()
+        paint = canvas.draw
+
+        def draw(images, mask, requests):
+            import time
+
+            time.sleep(0.05)
+            return paint(images, mask, requests)
+
+        canvas.draw = draw
+        return canvas
+
+
+def service_of(tmp_path, replica=Painter, spec="qwen-image-edit-plus", **limits):
+    """Return the service of a generator of this spec; its recipe sets no size."""
+    config = resolve(settings(max_batch_size=1, height=0, width=0))
+    made = type("Made", (replica,), {"spec": REGISTRY[spec]})
+    root = str(tmp_path)
+    pool = Pool(partial(made, config, root))
+    owner = SharedCalls(partial(make_calls, config, root, pool, None))
+    generator = Generator(config, root, owner, "painter-1", REGISTRY[spec], pool)
+    return ImageService(generator, ServiceConfig(**limits))
+
+
+def talk(service, *talks, key=None, headers=None):
+    """Let each of `talks(client)` happen at once; return what they come to."""
+
+    async def scenario():
+        transport = httpx.ASGITransport(build_app(service, key), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
+            return await asyncio.gather(*(one(client) for one in talks))
+
+    return asyncio.run(scenario())
+
+
+def ask(service, method, path, **options):
+    headers = options.pop("client_headers", None)
+    key = options.pop("key", None)
+    (response,) = talk(service, lambda client: client.request(method, path, **options), key=key, headers=headers)
+    return response
+
+
+def png(size=(8, 8), colour=(200, 0, 0), mode="RGB"):
+    buffer = io.BytesIO()
+    Image.new(mode, size, colour).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def b64(data):
+    return base64.b64encode(data).decode()
+
+
+def pixel(data):
+    with Image.open(io.BytesIO(data)) as image:
+        return image.getpixel((0, 0))
+
+
+def files_in(folder):
+    return sorted(str(path) for path in folder.rglob("*") if path.is_file())
+
+
+EDIT = {"image": b64(png()), "prompt": "abc", "seed": 7}
+
+
+def test_an_edit_is_answered_as_the_public_systems_clients_expect(tmp_path):
+    sent = {**EDIT, "negative_prompt": " ", "guidance_scale": 4.0, "num_inference_steps": 50, "enhance_prompt": False}
+    answer = ask(service_of(tmp_path), "POST", "/edit", json=sent).json()
+    assert pixel(base64.b64decode(answer.pop("edited_image"))) == (200, 3, 7)
+    assert answer.pop("processing_time") >= 0
+    assert len(answer.pop("task_id")) == 32
+    assert answer == {
+        "success": True,
+        "seed": 7,
+        "original_prompt": "abc",
+        "enhanced_prompt": None,
+        "gpu_id": None,
+        "error": None,
+        "ignored": [],
+    }
+
+
+def test_what_a_distilled_generator_takes_from_no_request_is_said(tmp_path):
+    service = service_of(tmp_path, spec="flux2-klein")
+    answer = ask(
+        service, "POST", "/edit", json={"prompt": "abc", "num_inference_steps": 50, "guidance_scale": 4.0}
+    ).json()
+    assert answer["ignored"] == ["guidance_scale", "num_inference_steps"]
+    assert answer["enhanced_prompt"] == "abc"
+
+
+def test_an_upload_goes_and_comes_as_bytes(tmp_path):
+    form = {"data": {"prompt": "abcd", "seed": "9"}, "files": {"image_file": ("a.png", png(), "image/png")}}
+    service = service_of(tmp_path)
+    raw = ask(service, "POST", "/edit-upload", headers={"Accept": "image/png"}, **form)
+    assert (raw.headers["content-type"], raw.headers["x-seed"]) == ("image/png", "9")
+    assert pixel(raw.content) == (200, 4, 9)
+    assert base64.b64decode(ask(service, "POST", "/edit-upload", **form).json()["edited_image"]) == raw.content
+
+
+def test_health_means_that_an_image_was_made(tmp_path):
+    assert ask(service_of(tmp_path), "GET", "/health").json()["status"] == "Healthy"
+
+    class Broken(Painter):
+        def _load(self):
+            raise RuntimeError("no GPU")
+
+    response = ask(service_of(tmp_path, Broken), "GET", "/health")
+    assert (response.status_code, response.json()["status"]) == (503, "Unhealthy")
+
+
+def test_status_tells_what_the_generator_can_do_and_how_long_it_takes(tmp_path):
+    service = service_of(tmp_path)
+    for seed in range(3):
+        ask(service, "POST", "/edit", json={**EDIT, "seed": seed})
+    status = ask(service, "GET", "/status").json()
+    assert (status["system_ready"], status["active_workers"], status["pending_tasks"]) == (True, 1, 0)
+    assert status["generator"]["name"] == "qwen-image-edit-plus"
+    assert sorted(status["generator"]["modes"]) == ["edit", "several images"]
+    assert status["requests"] == {"answered": 3}
+    assert 0 < status["latency_s"]["p50"] <= status["latency_s"]["p99"]
+
+
+def test_openais_interface_generates_and_edits(tmp_path):
+    service = service_of(tmp_path, spec="flux2-klein")
+    made = ask(service, "POST", "/v1/images/generations", json={"prompt": "abc", "n": 2, "seed": 5, "model": "dall-e"})
+    assert [pixel(base64.b64decode(one["b64_json"])) for one in made.json()["data"]] == [(0, 3, 5), (0, 3, 6)]
+    sent = png((64, 64))
+    files = [("image[]", ("a.png", sent, "image/png")), ("image[]", ("b.png", sent, "image/png"))]
+    edited = ask(
+        service, "POST", "/v1/images/edits", data={"prompt": "ab", "seed": "1", "size": "512x512"}, files=files
+    )
+    assert pixel(base64.b64decode(edited.json()["data"][0]["b64_json"])) == (200, 2, 1)
+    assert ask(service, "GET", "/v1/models").json()["data"][0]["id"] == "flux2-klein"
+
+
+def bomb():
+    """A PNG of 30,000 x 30,000 pixels in a few hundred kilobytes."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compress(b"\0" * (30_000 * 100), 9)
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+HOSTILE = {
+    "not an image": ({"json": {**EDIT, "image": b64(b"#!/bin/sh")}}, 400, "9 bytes that cannot be read as one"),
+    "an empty image": ({"json": {**EDIT, "image": ""}}, 400, "an empty file"),
+    "a torn image": ({"json": {**EDIT, "image": b64(png((64, 64))[:50])}}, 400, "cannot be read as one"),
+    "a bomb": ({"json": {**EDIT, "image": b64(bomb())}}, 400, "more pixels than the|30000x30000"),
+    "a large image": ({"json": {**EDIT, "image": b64(png((5000, 4000), 0, "1"))}}, 400, "5000x4000 pixels, more than"),
+    "a path": ({"json": {**EDIT, "image": "/etc/passwd"}}, 400, "paths and URLs are not opened"),
+    "a URL": ({"json": {**EDIT, "image": "http://169.254.169.254/latest"}}, 400, "paths and URLs are not opened"),
+    "a file URL": ({"json": {**EDIT, "image": "file:///etc/passwd"}}, 400, "paths and URLs are not opened"),
+    "a number for an image": ({"json": {**EDIT, "image": 5}}, 400, "found a int"),
+    "an SVG": ({"json": {**EDIT, "image": b64(b"<svg xmlns='x'/>")}}, 400, "cannot be read as one"),
+    "a megabyte of prompt": (
+        {"json": {**EDIT, "prompt": "x" * 2**20}},
+        400,
+        "1,048,576 characters, more than the 16,000",
+    ),
+    "no prompt": ({"json": {"image": EDIT["image"]}}, 400, "prompt is missing"),
+    "a list for a prompt": ({"json": {**EDIT, "prompt": ["a"]}}, 400, "prompt: expected a text, found a list"),
+    "half a character": ({"content": json.dumps({**EDIT, "prompt": "a \ud800"})}, 400, "prompt holds half a character"),
+    "half a character to avoid": (
+        {"content": json.dumps({**EDIT, "negative_prompt": "\udfff"})},
+        400,
+        "negative_prompt holds half a character",
+    ),
+    "a word for a seed": ({"json": {**EDIT, "seed": "seven"}}, 400, "seed: expected a whole number"),
+    "a fraction for a seed": ({"json": {**EDIT, "seed": 0.5}}, 400, "seed: expected a whole number"),
+    "a seed below 0": ({"json": {**EDIT, "seed": -1}}, 400, "seed: expected a whole number from 0"),
+    "a seed beyond all floats": ({"json": {**EDIT, "seed": 10**400}}, 400, "seed: expected a whole number from 0"),
+    "guidance beyond all floats": ({"json": {**EDIT, "guidance_scale": 10**400}}, 400, "guidance_scale: expected a"),
+    "an infinite seed": ({"content": '{"prompt": "x", "seed": 1e400}'}, 400, "seed: expected a whole number"),
+    "a seed that is no number": ({"content": '{"prompt": "x", "seed": NaN}'}, 400, "seed: expected a whole number"),
+    "a million steps": ({"json": {**EDIT, "num_inference_steps": 10**6}}, 400, "from 1 to 100, found '1000000'"),
+    "no number": ({"content": '{"prompt": "x", "guidance_scale": NaN}'}, 400, "guidance_scale: expected a number"),
+    "no JSON": ({"content": b"\xff\xfe"}, 400, "no JSON"),
+    "a deep JSON": ({"content": b"[" * 200_000}, 400, "no JSON"),
+    "a JSON list": ({"json": []}, 400, "found a list"),
+    "one side of a size": ({"json": {**EDIT, "width": 512}}, 400, "send both, or neither"),
+    "a size that is none": ({"json": {**EDIT, "width": 500, "height": 512}}, 400, "multiples of 16"),
+    "what it cannot do": ({"json": {"prompt": "abc"}}, 400, "qwen-image-edit-plus does no text-to-image"),
+    "too many images": ({"json": {**EDIT, "references": [EDIT["image"]] * 9}}, 400, "takes 3 images at most"),
+    "a long body": ({"content": b" " * (33 * 2**20)}, 413, "more than the 33,554,432 bytes"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_edit_is_refused_and_changes_nothing(tmp_path, case):
+    sent, status, why = HOSTILE[case]
+    service = service_of(tmp_path)
+    response = ask(service, "POST", "/edit", **sent)
+    assert response.status_code == status
+    error = response.json()["error"]
+    assert any(part in error for part in why.split("|")), error
+    assert (files_in(tmp_path), service.num_pending, dict(service.counts)) == ([], 0, {})
+
+
+@pytest.mark.parametrize(("size", "why"), [((63, 512), "64 pixels a side at least"), ((64, 520), "a ratio up to 8")])
+def test_an_image_that_the_generator_does_not_look_at_is_refused_before_it_is_kept(tmp_path, size, why):
+    service = service_of(tmp_path, spec="flux2-klein")
+    response = ask(service, "POST", "/edit", json={**EDIT, "image": b64(png(size))})
+    assert response.status_code == 400
+    assert f"{why}, not {size[0]}x{size[1]}" in response.json()["error"]
+    assert (files_in(tmp_path), service.num_pending, dict(service.counts)) == ([], 0, {})
+    assert ask(service, "POST", "/edit", json={**EDIT, "image": b64(png((64, 512)))}).status_code == 200
+
+
+def test_what_the_pipeline_refuses_is_the_clients_fault(tmp_path):
+    service = service_of(tmp_path)
+    response = ask(service, "POST", "/edit", json={**EDIT, "prompt": "strange"})
+    assert response.status_code == 400
+    assert "refuses the request: Image too small" in response.json()["error"]
+
+
+def test_a_body_without_a_told_length_is_cut_off(tmp_path):
+    async def endless():
+        while True:
+            yield b" " * 2**20
+
+    assert ask(service_of(tmp_path), "POST", "/edit", content=endless()).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "why"),
+    [
+        ({"json": {"prompt": "a"}}, 415, "expected multipart/form-data"),
+        ({"data": {"prompt": "a"}, "files": {"other": b"x"}}, 400, "image is missing"),
+        ({"data": {"prompt": "a", "image": "http://x"}, "files": {"image": b"x"}}, 400, "paths and URLs"),
+        (
+            {"data": {"prompt": "a", "n": "99"}, "files": {"image": png()}},
+            400,
+            "n: expected a whole number from 1 to 8",
+        ),
+        ({"data": {"prompt": "a", "size": "huge"}, "files": {"image": png()}}, 400, "expected WIDTHxHEIGHT"),
+        ({"data": {"prompt": "a", "response_format": "url"}, "files": {"image": png()}}, 400, "b64_json alone"),
+        ({"data": {"prompt": "a"}, "files": {"image": b"GIF89a"}}, 400, "cannot be read as one"),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "form cannot be read"),
+    ],
+)
+def test_a_hostile_upload_is_refused_in_openais_shape(tmp_path, options, status, why):
+    response = ask(service_of(tmp_path), "POST", "/v1/images/edits", **options)
+    assert response.status_code == status
+    assert why in response.json()["error"]["message"]
+    assert files_in(tmp_path) == []
+
+
+def test_who_has_the_key_may_ask_and_nobody_else(tmp_path):
+    service = service_of(tmp_path)
+    codes = {}
+    for name, headers in {
+        "none": {},
+        "wrong": {"Authorization": "Bearer the-kez"},
+        "bearer": {"Authorization": "Bearer the-key"},
+        "header": {"X-API-Key": "the-key"},
+    }.items():
+        codes[name] = ask(service, "POST", "/edit", json=EDIT, key=KEY, headers=headers).status_code
+    assert codes == {"none": 401, "wrong": 401, "bearer": 200, "header": 200}
+    refused = ask(service, "POST", "/v1/images/generations", json=EDIT, key=KEY)
+    assert refused.json()["error"]["type"] == "authentication_error"
+    assert ask(service, "GET", "/status", key=KEY).status_code == 401
+    assert ask(service, "GET", "/health", key=KEY).status_code == 200
+
+
+def test_without_a_key_no_page_of_another_site_may_ask(tmp_path):
+    service = service_of(tmp_path)
+    for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}):
+        assert ask(service, "POST", "/edit", json=EDIT, headers=headers).status_code == 403
+    assert ask(service, "POST", "/edit", json=EDIT, headers={"Origin": "http://localhost:3000"}).status_code == 200
+
+
+def test_a_service_that_is_open_to_others_needs_a_key(monkeypatch):
+    monkeypatch.delenv("INTERLEAVE_API_KEY", raising=False)
+    assert read_service_key(ServiceConfig()) is None
+    with pytest.raises(ValueError, match="INTERLEAVE_API_KEY"):
+        read_service_key(ServiceConfig(host="0.0.0.0"))
+    monkeypatch.setenv("INTERLEAVE_API_KEY", "the-key")
+    assert read_service_key(ServiceConfig(host="0.0.0.0")).value == "the-key"
+
+
+def test_a_full_queue_says_when_to_come_back(tmp_path):
+    service = service_of(tmp_path, Slow, max_pending=2)
+    talks = [partial(_post, {**EDIT, "seed": seed}) for seed in range(5)]
+    answers = talk(service, *talks)
+    codes = sorted(answer.status_code for answer in answers)
+    assert codes == [200, 200, 429, 429, 429]
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert int(refused.headers["retry-after"]) >= 1
+    assert service.num_pending == 0
+
+
+def _post(content, client):
+    return client.post("/edit", json=content)
+
+
+def test_n_images_take_n_places(tmp_path):
+    service = service_of(tmp_path, spec="flux2-klein", max_pending=2)
+    response = ask(service, "POST", "/v1/images/generations", json={"prompt": "a", "n": 3})
+    assert response.status_code == 429
+    assert service.num_pending == 0
+
+
+def test_a_request_that_takes_too_long_ends(tmp_path):
+    response = ask(service_of(tmp_path, Slow, timeout_s=0.02), "POST", "/edit", json=EDIT)
+    assert response.status_code == 504
+    assert "not made within 0.02 s" in response.json()["error"]
+
+
+def test_a_failure_of_the_generator_is_told_and_counted(tmp_path):
+    service = service_of(tmp_path)
+    response = ask(service, "POST", "/edit", json={**EDIT, "prompt": "bad"})
+    assert response.status_code == 502
+    assert "CUDA out of memory" in response.json()["error"]
+    assert service.counts == {"failed": 1}
+
+
+def test_a_client_that_goes_away_takes_its_waiting_request_along(tmp_path):
+    service = service_of(tmp_path, Slow)
+    app = build_app(service, None)
+
+    async def scenario():
+        async def send(_):
+            pass
+
+        def client(seed, leaves):
+            body = json.dumps({**EDIT, "seed": seed}).encode()
+            messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+            async def receive():
+                if messages:
+                    return messages.pop()
+                await leaves.wait()
+                return {"type": "http.disconnect"}
+
+            scope = {"type": "http", "method": "POST", "path": "/edit", "headers": [(b"host", b"localhost")]}
+            return app({**scope, "query_string": b"", "http_version": "1.1"}, receive, send)
+
+        stays, leaves = asyncio.Event(), asyncio.Event()
+        running = [asyncio.create_task(client(seed, stays if seed == 0 else leaves)) for seed in range(4)]
+        while service.num_pending < 4:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.04)  # the warm-up ends, the first is being painted or about to be
+        leaves.set()
+        await asyncio.gather(*running)
+        await asyncio.sleep(0.1)
+        return await service.generator.pool._replica()
+
+    replica = asyncio.run(scenario())
+    assert service.counts == {"answered": 1, "gone": 3}
+    assert service.num_pending == 0
+    assert len(replica.batches) <= 3  # the warm-up, the one that stayed, and one that was being painted already
+
+
+def test_the_store_keeps_what_was_made(tmp_path):
+    service = service_of(tmp_path)
+    first = ask(service, "POST", "/edit", json=EDIT).json()["edited_image"]
+    assert ask(service_of(tmp_path), "POST", "/edit", json=EDIT).json()["edited_image"] == first
+    assert len(files_in(tmp_path / "calls")) == 1
+    assert Store(tmp_path).root == tmp_path

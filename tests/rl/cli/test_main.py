@@ -1,0 +1,92 @@
+"""What the command line says of files that are not there or cannot be written, and of runs that break."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from data.errors import RecordError
+from rl.cli import main as cli
+from rl.recipe.config import REPO
+from tests.support.record_files import critic_record, write_lines
+
+SHAPES = str(REPO / "recipes" / "shapes_story.yaml")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["shapes", "requests", "--count", "1", "--out"],
+        ["generate", "a cat", "--recipe", SHAPES, "--out"],
+        ["eval", "stories", SHAPES, "--num", "1", "--out"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_folder_that_cannot_be_made_is_one_line(arguments, tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
+    assert cli.main([*arguments, str(tmp_path / "file" / "new" / "out")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"interleave: {tmp_path / 'file'}")
+    assert told.endswith(": Not a directory\n")
+    assert told.count("\n") == 1
+
+
+def test_a_bad_record_is_one_located_line_before_anything_starts(tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    good, bad = critic_record(0), critic_record(1, images=["x.png"])
+    files = [
+        f"data.{name}={write_lines(tmp_path / f'{name}.jsonl', records)}"
+        for name, records in (("train", [good, bad]), ("heldout", [good]))
+    ]
+    run_dir = tmp_path / "run"
+    overrides = [*files, f"run_dir={run_dir}", "policy.model=owner/name"]
+    assert cli.main(["sft", str(REPO / "recipes/shapes_critic_sft.yaml"), *overrides]) == 2
+    told = capsys.readouterr().err
+    assert "train.jsonl:2: 2 <image> marks for 1 images" in told
+    assert told.count("\n") == 1
+    assert not run_dir.exists()
+
+
+@pytest.mark.parametrize("command", ["train", "sft"])
+def test_a_bad_record_that_is_met_later_is_one_line_and_another_error_is_not(command, tmp_path, monkeypatch, capsys):
+    async def broken(plan):
+        raise plan
+
+    def prepared(error):
+        return lambda recipe, *, is_resumed: error
+
+    module, prepare, run, recipe = {
+        "train": ("rl.run", "prepare", "run", "shapes_grpo.yaml"),
+        "sft": ("rl.sft.run", "prepare_sft", "run_sft", "shapes_critic_sft.yaml"),
+    }[command]
+    arguments = [command, str(REPO / "recipes" / recipe), f"run_dir={tmp_path / 'run'}"]
+    for error in (RecordError("marks", "2 marks", where="a.jsonl:7"), OSError(28, "No space left", "a")):
+        monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{prepare: prepared(error), run: broken}))
+        if isinstance(error, RecordError):
+            assert cli.main(arguments) == 1
+            assert capsys.readouterr().err == "interleave: the run stopped: a.jsonl:7: 2 marks\n"
+        else:
+            with pytest.raises(RuntimeError, match="the run broke"):
+                cli.main(arguments)
+
+
+def test_whoever_interrupts_is_told_how_to_go_on_where_that_can_be(monkeypatch, capsys):
+    def interrupted(chosen):
+        raise KeyboardInterrupt
+
+    for name in ("_train", "_ledger"):
+        monkeypatch.setattr(cli, name, interrupted)
+    assert cli.main(["train", "recipe.yaml"]) == 130
+    assert capsys.readouterr().err == "interleave: interrupted; go on with the same command and --resume\n"
+    assert cli.main(["ledger", "runs/none"]) == 130
+    assert capsys.readouterr().err == "interleave: interrupted\n"
+
+
+def test_an_error_without_a_file_keeps_its_traceback(monkeypatch):
+    def lost(chosen):
+        raise ConnectionResetError(104, "the cluster is gone")
+
+    monkeypatch.setattr(cli, "_ledger", lost)
+    with pytest.raises(ConnectionResetError):
+        cli.main(["ledger", "runs/none"])

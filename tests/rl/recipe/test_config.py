@@ -1,0 +1,116 @@
+"""Recipes: what extends what, what is refused and how."""
+
+import pytest
+
+from rl.data_build.config import BuildRecipe
+from rl.recipe.config import REPO, Recipe
+from rl.recipe.reader import differences, load_as, load_recipe, to_yaml
+from rl.recipe.sft_config import SftRecipe
+from rl.story.config import StoryRecipe
+
+FULL = REPO / "recipes" / "critic_grpo.yaml"
+
+
+def test_every_recipe_of_ours_loads():
+    kinds: dict[str, type] = {"grpo": Recipe, "sft": SftRecipe, "story": StoryRecipe, "build": BuildRecipe}
+    for path in (REPO / "recipes").glob("*.yaml"):
+        [kind] = [kinds[word] for word in path.stem.split("_") if word in kinds]
+        assert isinstance(load_as(kind, path), kind)
+
+
+def test_a_recipe_may_train_adapters():
+    lora = load_recipe(FULL.with_name("critic_grpo_lora.yaml")).policy.lora
+    assert (lora.rank, lora.scale, lora.targets) == (32, 1.0, ["all-linear"])
+    assert load_recipe(FULL).policy.lora.rank == 0
+
+
+def test_overrides_and_reward_sets():
+    recipe = load_recipe(FULL, ["rollout.n=4", "reward=paper", "algorithm.loss.kl_coef=0.001"])
+    assert recipe.rollout.n == 4
+    assert recipe.algorithm.loss.kl_coef == 0.001
+    assert [term.key for term in recipe.reward.terms] == ["format", "accuracy", "step"]
+
+
+def test_a_recipe_extends_another_and_the_resolved_one_loads_again(tmp_path):
+    (tmp_path / "child.yaml").write_text(f"extends: {FULL}\nname: child\nrollout: {{n: 6}}\n")
+    recipe = load_recipe(tmp_path / "child.yaml")
+    assert (recipe.rollout.n, recipe.rollout.groups_per_step, recipe.run_dir) == (6, 16, "runs/child")
+    (tmp_path / "resolved.yaml").write_text(to_yaml(recipe))
+    assert load_recipe(tmp_path / "resolved.yaml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("rollout.nn=3", r"unknown key rollout.nn; did you mean n\?"),
+        ("polic.lr=1", r"unknown key polic; did you mean policy\?"),
+        ("rollout.n=many", "rollout.n: Value 'many'"),
+        ("rollout.n=1", "needs at least 2"),
+        ("rollout.regenerate=never", "expected one of by_label, by_verdict, always"),
+        ("reward=unknown", "known are checklist, dr_grpo, gdpo, "),
+        ("evaluation.fixed_quality=11", r"expected a judge's score in \(0, 10\]"),
+        ("max_staleness=-1", "max_staleness is -1"),
+        ("max_staleness=1", "set algorithm.loss.rollout_correction"),
+        ("rollout.max_failure_share=2", "rollout.max_failure_share is 2"),
+        ("reward.terms.0.weigth=1", r"did you mean weight\?"),
+        ("reward.terms.0.weight=heavy", "'heavy'"),
+        ("reward.terms=[]", "the recipe has no reward"),
+        ("reward=[{fn: rewards.format.is_parsed}]", "terms beside the format weigh nothing"),
+        ("policy.lora.rank=-1", r"policy.lora: rank=-1 \(0: no adapters"),
+        ("policy.lora.alpha=0", r"alpha=0 \(1 or more\)"),
+        ("policy.lora.targets=[]", r"expected \[all-linear\] or names"),
+        ("policy.lora.targets=[all-linear, q_proj]", r"expected \[all-linear\] or names"),
+        ("policy.lora.targets=[q_proj, lm_head]", "names lm_head: head and embedding may be one tensor"),
+        ("policy.lora.targets=all-linear", "policy.lora.targets"),
+        ("policy.lora.ranks=4", r"unknown key policy.lora.ranks; did you mean rank\?"),
+        ("rollout", "expected key=value"),
+        ("name=[a", r"override 'name=\[a': the value is not YAML \(expected ',' or '\]'"),
+        ("name=@x", r"override 'name=@x': the value is not YAML \(found character '@'"),
+        ("name=*x", r"override 'name=\*x': the value is not YAML \(found undefined alias 'x'"),
+        ("name=\udcff", r"override 'name=\\udcff': the value is not YAML"),
+        ("name=" + "[" * 3000, r"override 'name=\[+\.\.\.': the value is not YAML"),
+    ],
+)
+def test_bad_input_is_explained(override, message):
+    with pytest.raises(ValueError, match=message):
+        load_recipe(FULL, [override])
+
+
+def test_a_sampler_on_cpu_reads_every_prompt_at_once():
+    with pytest.raises(ValueError, match=r"at least samplers\.max_model_len=8192"):
+        load_recipe(FULL, ["samplers.gpus_per_sampler=0", "samplers.max_num_batched_tokens=4096"])
+
+
+def test_an_override_may_go_into_a_list_and_a_reward_may_be_one():
+    assert load_recipe(FULL, ["reward.terms.1.weight=0.2"]).reward.terms[1].weight == 0.2
+    recipe = load_recipe(FULL, ["reward=[{fn: rewards.stepwise.mean_gain, weight: 2}]"])
+    assert [(term.key, term.weight) for term in recipe.reward.terms] == [("mean_gain", 2.0)]
+
+
+def test_what_differs_between_recipes_is_named():
+    assert differences(load_recipe(FULL), load_recipe(FULL, ["rollout.n=4", "seed=3"])) == {"rollout", "seed"}
+
+
+def test_a_recipe_of_the_users_extends_one_of_ours_by_name(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: critic_grpo.yaml\nname: mine\n")
+    assert load_recipe(tmp_path / "mine.yaml").rollout.n == 8
+    (tmp_path / "loop.yaml").write_text("extends: loop.yaml\n")
+    with pytest.raises(ValueError, match="extends itself"):
+        load_recipe(tmp_path / "loop.yaml")
+
+
+def test_a_recipe_that_is_not_yaml_is_explained(tmp_path):
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(ValueError, match="is not YAML"):
+        load_recipe(tmp_path / "bad.yaml")
+
+
+def test_a_missing_recipe_is_explained(tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_a_recipe_that_is_no_mapping_is_explained(tmp_path):
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ValueError, match="expected a mapping"):
+        load_recipe(tmp_path / "list.yaml")

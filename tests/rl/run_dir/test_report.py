@@ -1,0 +1,79 @@
+"""The run's page, from a run on fakes."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+from PIL import Image
+from rich.console import Console
+
+from actors.store.ledger import Ledger
+from actors.store.store import Store
+from rewards.compose import WeightedSum
+from rl.evaluation import Evaluation, Evaluator, compare
+from rl.run_dir.report import write_report
+from rl.tracking.log import Log
+from rl.tracking.metrics_file import read_metrics
+from rollout.single_step import SingleStep
+from rollout.types import Phase, SamplingParams
+from tests.rl.test_train import TERMS, make_recipe, recorded
+from tests.support.fakes import FakeJudge, FakeSampler, make_task
+
+
+class Painter:
+    """A generator that commits a coloured square."""
+
+    def __init__(self, store):
+        self.store = store
+
+    async def edit(self, request):
+        return self.store.put_image(Image.new("RGB", (8, 8), (request.seed % 256, 0, 0)))
+
+    async def stats(self):
+        return {}
+
+
+def test_the_page_shows_table_curves_and_examples(tmp_path):
+    store = Store(tmp_path / "store")
+    rejected = store.put_image(Image.new("RGB", (8, 8)))
+    tasks = [replace(make_task(i), after=rejected, instruction="<b>a box</b>") for i in range(20)]
+    step = SingleStep(
+        FakeSampler(), Painter(store), FakeJudge(), WeightedSum(TERMS), "<image><image>", SamplingParams()
+    )
+    recipe = make_recipe(tmp_path / "run")
+    roll_out = recorded(step.roll_out, Ledger.open(tmp_path / "run" / "ledger", store=store))
+    evaluator = Evaluator(recipe.evaluation, tasks, roll_out, {"semantic_gain": 0.5})
+
+    async def follow() -> Evaluation:
+        evaluation = await evaluator(0, Phase.BEFORE)
+        await evaluator(0, Phase.AFTER, 2)
+        log = await Log.start(recipe, console=Console(quiet=True))
+        await log.evaluation(evaluation, Phase.BEFORE, step=0)
+        for number in (1, 2):
+            async with log.step(number):
+                await log.groups(evaluation.groups)
+        log.metrics({"generator/calls": 7.0})
+        await log.evaluation(evaluation, Phase.AFTER, step=2)
+        await log.close()
+        return evaluation
+
+    evaluation = asyncio.run(follow())
+    after = read_metrics(tmp_path / "run")[-1]
+    assert after["generator/calls"] == 7.0  # what was logged between the steps ...
+    assert "rollout/samples" not in after  # ... without the last step's own
+    (tmp_path / "run" / "recipe.yaml").write_text("name: fake")
+    (tmp_path / "run" / "versions.json").write_text(json.dumps({"python": "3.11"}))
+
+    page = write_report(tmp_path / "run", store, compare(evaluation, evaluation)).read_text()
+
+    assert page.count('class="example"') == 12
+    assert "<svg" in page
+    assert "failed tasks fixed" in page
+    assert "&lt;b&gt;a box&lt;/b&gt;" in page  # what a task says is text, never markup
+    assert 'src="http' not in page  # one file, without network
+    assert "<link" not in page
+
+    store.image_path(rejected).unlink()
+    page = write_report(tmp_path / "run", store, compare(evaluation, evaluation)).read_text()
+    assert page.count('class="example"') == 0  # they all have that image; the table is there all the same
+    assert "failed tasks fixed" in page

@@ -1,0 +1,152 @@
+"""Recipes of stories and bundles: what loads, what is refused and how, and that a bundle stands on its own."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from rl.cli.main import main
+from rl.recipe.config import REPO
+from rl.recipe.reader import load_as, to_yaml
+from rl.story.bundle import write_bundle
+from rl.story.config import StoryRecipe, load_story_recipe
+from rl.story.run import prepare_story
+
+SHAPES = REPO / "recipes" / "shapes_story.yaml"
+
+
+@pytest.mark.parametrize("name", ["story", "shapes_story"])
+def test_our_recipes_load_and_are_checked(name, tmp_path):
+    recipe = load_story_recipe(REPO / "recipes" / f"{name}.yaml")
+    assert (recipe.name, recipe.tries) == (name, 5)
+    (tmp_path / "resolved.yaml").write_text(to_yaml(recipe))
+    assert load_as(StoryRecipe, tmp_path / "resolved.yaml") == recipe
+    assert prepare_story(recipe).critic.count("<image>") == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trise=3", r"unknown key trise; did you mean tries\?"),
+        ("tries=0", r"tries=0 \(1 or more\)"),
+        ("num_references=-1", r"num_references=-1 \(0 or more\)"),
+        ("best_of=first", "best_of is 'first'; expected last or judge"),
+        ("planner.kind=human", "planner.kind is 'human'; expected model or function"),
+        ("planner.temperature=-1", "planner: temperature=-1"),
+        ("planner.fn=''", "set planner.fn"),
+        ("critic.model=''", r"set critic.model, .* \(or critic.kind=none\)"),
+        ("critic.num_attempts=0", "critic: .*num_attempts=0"),
+        ("critic.modle=a", r"unknown key critic.modle; did you mean model\?"),
+    ],
+)
+def test_bad_settings_are_explained(override, message):
+    with pytest.raises(ValueError, match=message):
+        load_story_recipe(SHAPES, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("critic.prompt=none.txt", "critic.prompt is none.txt: there is no such file"),
+        ("critic.model=/none", "critic.model is /none"),
+        ("generator.model=./none", "generator.model is ./none"),
+        ("planner.fn=recipes.shapes.stories.plam", "planner.fn is .* has no plam"),
+        ("planner.fn=recipes.none.plan", "planner.fn is 'recipes.none.plan'"),
+        ("planner={kind: model, model: ./none}", "planner.model is ./none"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_starts(override, message):
+    with pytest.raises(ValueError, match=message):
+        prepare_story(load_story_recipe(SHAPES, [override]))
+
+
+def test_a_judge_is_checked_only_where_it_is_started():
+    recipe = load_story_recipe(SHAPES, ["judge.scorer=recipes.none.score"])
+    assert not prepare_story(recipe).has_judge
+    for started in (
+        lambda: prepare_story(replace(recipe, best_of="judge")),
+        lambda: prepare_story(recipe, has_judge=True),
+    ):
+        with pytest.raises(ValueError, match=r"judge.scorer is 'recipes.none.score'"):
+            started()
+
+
+def test_a_planner_in_a_file_is_found_from_the_recipes_folder(tmp_path, monkeypatch):
+    (tmp_path / "plans.py").write_text("def plan(request, num_images):\n    raise ValueError\n")
+    (tmp_path / "mine.yaml").write_text("extends: shapes_story.yaml\nname: mine\nplanner: {fn: ./plans.py:plan}\n")
+    assert load_story_recipe(tmp_path / "mine.yaml").planner.fn == f"{tmp_path / 'plans.py'}:plan"
+
+
+@pytest.fixture
+def models(tmp_path):
+    for name in ("planner", "critic", "generator"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(name)
+    return tmp_path
+
+
+def overrides(models) -> list[str]:
+    return [f"{name}.model={models / name}" for name in ("planner", "critic", "generator")]
+
+
+@pytest.mark.parametrize("has_generator", [True, False])
+def test_a_bundle_has_its_models_and_prompts_wherever_it_is_moved(models, has_generator):
+    recipe = load_story_recipe(REPO / "recipes" / "story.yaml", [*overrides(models), "tries=2"])
+    lines = list(write_bundle(recipe, models / "bundle", has_generator))
+    shutil.move(models / "bundle", models / "elsewhere")
+    shutil.rmtree(models / "planner")
+    there = load_story_recipe(models / "elsewhere")
+    assert there.tries == 2
+    for part in (there.planner, there.critic):
+        assert part.model.startswith(str(models / "elsewhere"))
+    assert (models / "elsewhere" / "planner" / "config.json").read_text() == "planner"
+    assert prepare_story(there).planner == (REPO / "recipes/prompts/planner.txt").read_text()
+    assert there.generator.model == str(models / ("elsewhere/generator" if has_generator else "generator"))
+    assert any("not in the bundle" in line for line in lines) is not has_generator
+    assert load_story_recipe(models / "elsewhere", ["critic.model=other"]).critic.model == "other"
+
+
+def test_a_bundle_keeps_hub_ids_and_takes_a_function_along(models):
+    plans = models / "plans.py"
+    plans.write_text("def plan(request, num_images):\n    raise ValueError('mine')\n")
+    recipe = load_story_recipe(SHAPES, [f"planner.fn={plans}:plan", "critic.model=owner/critic"])
+    lines = list(write_bundle(recipe, models / "bundle"))
+    plans.unlink()
+    there = load_story_recipe(models / "bundle")
+    assert there.critic.model == "owner/critic"
+    assert "critic    owner/critic (not in the bundle)" in lines
+    with pytest.raises(ValueError, match="mine"):
+        prepare_story(there).planner.function("a", 0)
+
+
+def test_a_bundle_wants_a_new_folder(models):
+    recipe = load_story_recipe(SHAPES)
+    with pytest.raises(ValueError, match="is not empty"):
+        write_bundle(recipe, models)
+    with pytest.raises(ValueError, match="is no bundle"):
+        load_story_recipe(models)
+
+
+ONLY_EDITS = ["generator={name: qwen-image-edit, model: owner/name, pipeline: QwenImageEditPipeline}"]
+ONLY_TEXT = ["generator={name: qwen-image, model: owner/name, pipeline: QwenImagePipeline}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", " ", "--recipe", str(SHAPES)], "the request is empty"),
+        (["generate", "a \udcff", "--recipe", str(SHAPES)], "the request holds half a character"),
+        (["generate", "a cat", "--recipe", str(SHAPES), "--tries", "-1"], "tries is -1"),
+        (["generate", "a cat", "--recipe", "none.yaml"], "none.yaml does not exist"),
+        (["generate", "a cat", "--recipe", str(SHAPES), "--image", "none.png"], "--image none.png"),
+        (["generate", "a cat", "--recipe", str(SHAPES), "trise=3"], "did you mean tries"),
+        (["generate", "a cat", "--recipe", str(SHAPES), *ONLY_EDITS], "does no text-to-image; it does edit"),
+        (["generate", "a cat", "--recipe", str(SHAPES), *ONLY_TEXT, "--image", str(SHAPES)], "does no edit"),
+        (["eval", "stories", str(SHAPES), *ONLY_EDITS, "--out", "/dev/null"], "does no text-to-image; it does edit"),
+        (["eval", "stories", str(SHAPES), "--critic", "rl"], "expected NAME=MODEL"),
+        (["eval", "stories", str(SHAPES), "--tries", "0"], "expected 1 or more"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong_in_one_line(arguments, message, capsys):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err

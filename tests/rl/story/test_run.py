@@ -1,0 +1,115 @@
+"""How a storyteller's actors are put together, on fakes in place of what is started."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from actors.sampler.sampler import Samplers
+from rl.recipe.config import REPO
+from rl.story import run as story_run
+from rl.story.config import load_story_recipe
+from rl.story.run import open_story, prepare_story, story_stack
+from rollout.planner import FunctionPlanner, ModelPlanner
+from rollout.types import SamplingParams
+from tests.support.fakes import FakeGenerator, FakeJudge
+
+SHAPES = REPO / "recipes" / "shapes_story.yaml"
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What was started, by role, with the model that it was started with."""
+    log: list[tuple[str, str]] = []
+
+    class Recorded(FakeGenerator):
+        @classmethod
+        async def start(cls, config, store_root, service):
+            log.append(("generator", config.model))
+            return cls()
+
+    async def sampler(config, model, *, store_root, is_published):
+        assert not is_published
+        log.append(("sampler", model))
+        if model.endswith("broken"):
+            raise RuntimeError("no GPU")
+        return ("sampler of", model)
+
+    async def judge(config, store_root, service):
+        log.append(("judge", config.scorer))
+        return FakeJudge()
+
+    @asynccontextmanager
+    async def nothing(*arguments, **settings):
+        log.append(("up", ""))
+        try:
+            yield
+        finally:
+            log.append(("down", ""))
+
+    monkeypatch.setattr(story_run, "Generator", Recorded)
+    monkeypatch.setattr(Samplers, "start", sampler)
+    monkeypatch.setattr(story_run, "start_judge", judge)
+    monkeypatch.setattr(story_run, "ray_cluster", nothing)
+    monkeypatch.setattr(story_run, "managed_store", nothing)
+    return log
+
+
+def storyline_of(*overrides: str):
+    async def opened():
+        async with open_story(SHAPES, list(overrides)) as storyteller:
+            return storyteller.storyline
+
+    return asyncio.run(opened())
+
+
+def test_a_recipe_says_who_is_started(started):
+    line = storyline_of("critic.model=owner/critic", "critic.temperature=0.3", "tries=4", "num_references=2")
+    assert sorted(started) == [
+        *[("down", "")] * 2,
+        ("generator", str(REPO / "recipes/shapes/weights/generator")),
+        ("sampler", "owner/critic"),
+        *[("up", "")] * 2,
+    ]
+    assert line.critic.sampler == ("sampler of", "owner/critic")
+    assert line.critic.params == SamplingParams(0.3, 128)
+    assert isinstance(line.planner, FunctionPlanner)
+    assert (line.tries, line.num_references, line.judge) == (4, 2, None)
+
+
+def test_a_model_plans_with_a_sampler_and_a_prompt_of_its_own(started):
+    line = storyline_of("planner.kind=model", "planner.model=owner/planner", "planner.num_attempts=2")
+    assert isinstance(line.planner, ModelPlanner)
+    assert line.planner.sampler == ("sampler of", "owner/planner")
+    assert line.planner.template == (REPO / "recipes/prompts/planner.txt").read_text()
+    assert line.num_plans == 2
+
+
+def test_without_a_critic_no_sampler_is_started(started):
+    assert storyline_of("critic.kind=none").critic is None
+    assert not [what for what, _ in started if what == "sampler"]
+
+
+def test_a_judge_is_started_where_it_chooses(started):
+    assert isinstance(storyline_of("best_of=judge").judge, FakeJudge)
+    assert ("judge", "recipes.shapes.judge.score") in started
+
+
+def test_an_evaluation_has_further_critics_and_a_judge_that_chooses_nothing(started):
+    async def opened():
+        recipe = load_story_recipe(SHAPES, ["critic.model=owner/sft"])
+        async with story_stack(prepare_story(recipe, has_judge=True), ["owner/rl"]) as stack:
+            return stack
+
+    stack = asyncio.run(opened())
+    assert [critic.sampler[1] for critic in stack.more_critics] == ["owner/rl"]
+    assert stack.storyteller.storyline.critic.sampler[1] == "owner/sft"
+    assert isinstance(stack.judge, FakeJudge)
+    assert stack.storyteller.storyline.judge is None
+
+
+def test_one_that_does_not_start_takes_all_down(started):
+    with pytest.raises(RuntimeError, match="no GPU"):
+        storyline_of("critic.model=owner/broken")
+    assert started[-2:] == [("down", "")] * 2
+    assert ("generator", str(REPO / "recipes/shapes/weights/generator")) in started  # it was waited for

@@ -1,0 +1,97 @@
+"""The driver's loop at full size, on fakes: no callback computes for long while a run trains and evaluates."""
+
+import asyncio
+from collections import deque
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from actors.cluster import ray_cluster
+from actors.config import LossConfig, RolloutWorkersConfig
+from actors.rollout_worker import RolloutWorkers
+from rewards.compose import WeightedSum
+from rl import evaluation
+from rl.advantages import check_estimator_and_loss
+from rl.recipe.config import AlgorithmConfig, EvaluationConfig, RolloutConfig, TrackingConfig
+from rl.run import train_between_evaluations
+from rl.tracking.log import Log
+from rl.tracking.loop_watch import LIMIT_S, LoopWatch, watch_loop
+from rl.tracking.metrics_file import read_metrics
+from rollout.single_step import SingleStep
+from rollout.types import SamplingParams
+from tests.rl.test_train import TERMS, make_recipe
+from tests.support.fakes import FakeGenerator, FakeJudge, FakePolicy, FakeSampler, make_task
+
+NUM_GROUPS, NUM_SAMPLES, NUM_TRAINING, NUM_HELDOUT = 64, 8, 13_000, 448
+NUM_PROMPT_TOKENS, NUM_TOKENS = 1024, 512
+
+
+class WordySampler(FakeSampler):
+    """Answers as long as a real critic's."""
+
+    async def sample(self, request):
+        response = await super().sample(request)
+        tokens = response.token_ids + (99,) * (NUM_TOKENS - len(response.token_ids))
+        prompt, logprobs = (1,) * NUM_PROMPT_TOKENS, (-0.5,) * NUM_TOKENS
+        return replace(response, prompt_token_ids=prompt, token_ids=tokens, logprobs=logprobs)
+
+
+def make_journey() -> SingleStep:
+    roles = WordySampler(), FakeGenerator(failing=0.02), FakeJudge()
+    for fake in roles:
+        fake.requests = deque(maxlen=1)  # a real one forgets what it has answered
+    return SingleStep(*roles, WeightedSum(TERMS), "<image><image>", SamplingParams())
+
+
+async def follow(recipe, policy, workers) -> LoopWatch:
+    """Do what `rl.run` does between the actors' start and their stop."""
+    plan = SimpleNamespace(
+        recipe=recipe,
+        training=[make_task(i, is_success=i % 4 == 0) for i in range(NUM_TRAINING)],
+        heldout=[make_task(i, is_success=i % 4 == 0) for i in range(NUM_HELDOUT)],
+    )
+    actors = SimpleNamespace(policy=policy, samplers=FakeSampler(), workers=workers)
+    async with watch_loop() as watch:
+        log = await Log.start(recipe, console=Console(quiet=True), stats=workers.stats, watch=watch)
+        await train_between_evaluations(plan, actors, log, 0)
+        await log.close()
+    return watch
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    check_estimator_and_loss("grpo", "vanilla")  # as a run's preparation does: verl takes seconds to import
+    monkeypatch.setattr(evaluation, "_NUM_RESAMPLES", 10_000)  # far too much for the loop, as in a long run
+    return make_recipe(
+        tmp_path,
+        num_steps=2,
+        max_staleness=1,
+        algorithm=AlgorithmConfig(loss=LossConfig(rollout_correction="token")),
+        rollout=RolloutConfig(groups_per_step=NUM_GROUPS, n=NUM_SAMPLES),
+        evaluation=EvaluationConfig(num_tasks=0, num_tasks_during=64, every=1, num_seeds=2),
+    )
+
+
+def test_no_callback_computes_for_long(recipe, tmp_path):
+    watch = asyncio.run(follow(recipe, FakePolicy(), make_journey()))
+    assert watch.max_ms < LIMIT_S * 1e3, "\n".join(map(str, watch.slowest()))
+    rows = read_metrics(tmp_path)
+    assert [row["step"] for row in rows] == [0, 1, 2, 2]
+    assert 0 < max(row["driver/max_callback_ms"] for row in rows) <= watch.max_ms
+
+
+@pytest.mark.slow
+def test_no_callback_computes_for_long_with_real_workers(recipe):
+    """Slow: groups come from actors, through Ray's serialisation."""
+    recipe = replace(recipe, tracking=TrackingConfig(backends=["wandb", "tensorboard"]))
+
+    async def follow_workers() -> LoopWatch:
+        async with ray_cluster("", 4):
+            workers = await RolloutWorkers.start(RolloutWorkersConfig(num_workers=2), make_journey())
+            return await follow(recipe, FakePolicy(), workers)
+
+    watch = asyncio.run(follow_workers())
+    print(watch, *watch.slowest(), sep="\n")
+    assert watch.max_ms < LIMIT_S * 1e3, "\n".join(map(str, watch.slowest()))

@@ -1,0 +1,200 @@
+"""A request's way to its trajectory, on fakes: tries, budgets, difficulty, and everything that can go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import replace
+
+import pytest
+
+from actors.store.store import Store
+from rollout.collect import CollectConfig, TeacherError
+from rollout.critic import format_critique
+from rollout.plan import Plan, PlanStep, format_plan
+from rollout.roles import BudgetSpent, Unsupported
+from rollout.trajectory import Request, row_of_trajectory, trajectory_of
+from rollout.types import Critique
+from tests.support.fake_teachers import FakeCritic, FakePlanner, StoreGenerator, is_good, make_collector
+
+STEP = {"step_name": "a", "instruction": "b", "prompt": "c", "auxiliary_text": None}
+LONG = json.dumps({"execution_plan": [{"step_number": number, **STEP} for number in range(1, 10_001)]})
+
+
+@pytest.fixture(autouse=True)
+def _without_waiting_for_disks(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+def walked(tmp_path, text="a box", **roles):
+    return asyncio.run(make_collector(Store(tmp_path), **roles)(Request(text, text)))
+
+
+def test_each_try_uses_the_prompt_that_the_critic_gave_after_the_one_before(tmp_path):
+    for number in range(8):
+        trajectory = walked(tmp_path, f"box {number}")
+        for place, attempt in enumerate(trajectory.attempts):
+            assert attempt.index < 3
+            before = trajectory.attempts[place - 1] if attempt.index else None
+            expected = before.critique.refine_prompt if before else f"{attempt.instruction} please"
+            assert attempt.prompt == expected
+            assert before is None or not before.critique.is_success
+        steps = [attempt.step for attempt in trajectory.attempts]
+        assert steps == sorted(steps)
+        if 2 in steps:
+            assert next(a for a in trajectory.attempts if a.step == 2).before == (
+                trajectory.attempts[trajectory.accepted[1]].after
+            )
+        assert trajectory.is_complete == (set(trajectory.accepted) == {1, 2})
+
+
+def test_a_failed_step_ends_the_trajectory_or_goes_on_from_the_best_try(tmp_path):
+    class Never(FakeCritic):
+        async def criticise(self, attempt, seed, repeat=0):
+            return '<think></think><answer>{"previous_step_success": false, "refine_prompt": "again"}</answer>'
+
+    stopped = walked(tmp_path, critic=Never(), rules=CollectConfig(tries=2))
+    assert [attempt.step for attempt in stopped.attempts] == [1, 1]
+    went_on = walked(tmp_path, critic=Never(), rules=CollectConfig(tries=4, on_failed_step="best"))
+    assert [attempt.step for attempt in went_on.attempts] == [1] * 4 + [2] * 4
+    best = max(went_on.attempts[:4], key=lambda attempt: attempt.scores.mean)
+    assert went_on.attempts[4].before == best.after
+    assert not went_on.is_complete
+
+
+def test_the_first_failed_attempts_are_measured_with_other_seeds_and_other_prompts(tmp_path):
+    generator = StoreGenerator(Store(tmp_path))
+    trajectory = walked(tmp_path, "box 3", generator=generator)
+    failed = [attempt for attempt in trajectory.attempts if not is_good(attempt.after)]
+    assert [(len(a.retried), len(a.refined)) for a in failed] == [(2, 2)] + [(0, 0)] * (len(failed) - 1)
+    first = failed[0]
+    retries = [r for r in generator.calls if r.prompt == first.prompt and r.image == first.before]
+    assert len({request.seed for request in retries}) == 3
+    assert set(generator.calls.values()) == {1}
+
+
+def test_an_attempt_is_kept_where_its_measuring_fails(tmp_path):
+    class Alone(FakeCritic):
+        async def criticise(self, attempt, seed, repeat=0):
+            if repeat:
+                raise TeacherError("no answer in time")
+            return await super().criticise(attempt, seed)
+
+    trajectory = walked(tmp_path, "box 3", critic=Alone())
+    assert trajectory.failure.error == "TeacherError: no answer in time"
+    measured = trajectory.attempts[-1]
+    assert not is_good(measured.after)
+    assert measured.critique is not None
+    assert (measured.retried, measured.refined) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("I would rather not", "tags"),
+        ("<answer>{]</answer>", "json"),
+        ("", "tags"),
+        (f"<answer>{LONG}</answer>", "num_steps"),
+        (format_plan(Plan(tuple(PlanStep(n, "a", "b", "c") for n in range(1, 18)))), "num_steps"),
+        (format_plan(Plan((PlanStep(1, "a", "b", "two <image> marks"),))), "marks"),
+        (format_plan(Plan((PlanStep(1, "<image>", "b", "c"),))), "marks"),
+        (format_plan(Plan((PlanStep(1, "a", "b", "c", "see <image>"),))), "marks"),
+        (format_plan(Plan((PlanStep(1, "a", "b", "c"),), "<image> is white")), "marks"),
+        (format_plan(Plan((PlanStep(1, "a", "b", "c <image>"),))).replace("<image>", "\\u003cimage>"), "marks"),
+        (format_plan(Plan((PlanStep(1, "a", None, None, "words"),))), "mode"),
+    ],
+)
+def test_a_hostile_plan_is_a_final_trouble_with_its_kind_and_nothing_is_paid(tmp_path, said, kind):
+    generator = StoreGenerator(Store(tmp_path))
+    trajectory = walked(tmp_path, planner=FakePlanner({"a box": said}), generator=generator)
+    assert (trajectory.failure.stage, trajectory.failure.kind) == ("plan", kind)
+    assert trajectory.failure.is_final
+    assert len(trajectory.failure.error) <= 500
+    assert trajectory.plan is None
+    assert trajectory.plan_text == said
+    assert not generator.calls
+
+
+def test_a_failed_call_is_a_trouble_that_may_pass(tmp_path):
+    class Down(FakePlanner):
+        async def plan(self, request, seed):
+            raise TeacherError("no answer in time")
+
+    assert walked(tmp_path, planner=Down()).failure.error == "TeacherError: no answer in time"
+    trajectory = walked(tmp_path, "fail")
+    assert (trajectory.failure.stage, trajectory.failure.kind, trajectory.failure.is_final) == (
+        "generate",
+        "error",
+        False,
+    )
+    assert trajectory.plan is not None
+
+
+def test_what_the_generator_cannot_do_is_a_final_trouble_of_its_own_kind(tmp_path):
+    class EditsAlone(StoreGenerator):
+        async def edit(self, request):
+            raise Unsupported("unsupported: it does no text-to-image")
+
+    trouble = walked(tmp_path, generator=EditsAlone(Store(tmp_path))).failure
+    assert (trouble.stage, trouble.kind, trouble.is_final) == ("generate", "unsupported", True)
+    assert trouble.error == "unsupported: it does no text-to-image"
+
+
+def test_an_unreadable_critique_ends_the_trajectory_and_keeps_the_judged_attempt(tmp_path):
+    class Prose(FakeCritic):
+        async def criticise(self, attempt, seed, repeat=0):
+            return "looks fine to me"
+
+    trajectory = walked(tmp_path, critic=Prose())
+    assert (trajectory.failure.stage, trajectory.failure.kind) == ("critique", "tags")
+    (attempt,) = trajectory.attempts
+    assert (attempt.answer, attempt.critique) == ("looks fine to me", None)
+    assert attempt.scores.semantics > 0
+
+
+@pytest.mark.parametrize("critique", [Critique(False, "as in <image>", "no"), Critique(True, "b", "<image> is good")])
+def test_a_critique_that_says_an_image_mark_is_a_final_trouble(tmp_path, critique):
+    class Marks(FakeCritic):
+        async def criticise(self, attempt, seed, repeat=0):
+            return format_critique(critique)
+
+    trajectory = walked(tmp_path, critic=Marks())
+    trouble, (attempt,) = trajectory.failure, trajectory.attempts
+    assert (trouble.stage, trouble.kind, trouble.is_final) == ("critique", "marks", True)
+    assert (attempt.answer, attempt.critique, attempt.refined) == (format_critique(critique), None, ())
+
+
+def test_a_spent_budget_ends_the_build_and_not_the_trajectory(tmp_path):
+    class Broke(FakePlanner):
+        async def plan(self, request, seed):
+            raise BudgetSpent("the budget of planner is spent")
+
+    with pytest.raises(BudgetSpent):
+        walked(tmp_path, planner=Broke())
+
+
+def test_a_trajectory_is_the_same_again_and_reads_back_from_its_row(tmp_path):
+    request = Request("x", "first <image> and then?", ("sha256:0",))
+    for trajectory in (
+        walked(tmp_path),
+        walked(tmp_path, planner=FakePlanner({"a box": "no plan"})),
+        asyncio.run(make_collector(Store(tmp_path))(request)),
+    ):
+        assert trajectory_of(json.loads(json.dumps(row_of_trajectory(trajectory)))) == trajectory
+    assert walked(tmp_path) == walked(tmp_path)
+    assert walked(tmp_path, seed=1) != walked(tmp_path)
+
+
+def test_questions_are_complete_without_an_image(tmp_path):
+    trajectory = asyncio.run(make_collector(Store(tmp_path))(Request("x", "what is it?", ("sha256:0",))))
+    assert trajectory.is_complete
+    assert trajectory.attempts == ()
+    assert not replace(trajectory, plan=None).is_complete
+
+
+def test_rules_say_what_is_wrong_with_them():
+    with pytest.raises(ValueError, match="tries=0"):
+        CollectConfig(tries=0)
+    with pytest.raises(ValueError, match="expected stop or best"):
+        CollectConfig(on_failed_step="go")
