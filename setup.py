@@ -31,6 +31,7 @@ setup(
         "tensorboard",
         "omegaconf",
         "openai",
+        "socksio",
         "numpy",
         "scipy",
         "pandas",

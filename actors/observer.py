@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from actors.config import EvidenceConfig
+from actors.config import EvidenceConfig, JudgeConfig
 from actors.judge.judge import check_judge, start_judge
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, Fault, RetryPolicy
@@ -54,6 +54,11 @@ def check_evidence(name: str, config: EvidenceConfig) -> None:
         _identity(config.fn)
     except RewardError as error:
         raise ValueError(f"evidence.{name}.fn {config.fn}: {error.detail}") from error
+
+
+def judges_of(evidence: Mapping[str, EvidenceConfig]) -> dict[str, JudgeConfig]:
+    """Return the judges among the evidence, by their sections of the recipe."""
+    return {f"evidence.{name}.judge": one.judge for name, one in evidence.items() if one.judge is not None}
 
 
 async def _start(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from rollout.types import Critique, Evidence, Response, Scores, Task
 
@@ -24,6 +24,53 @@ _BEST_TO_WORST = {
     "unchanged image": _RECORDED,
     "worse image": Scores(1.0, 3.0),
 }
+
+
+LACKING = "no built-in sample has the evidence"
+"""Begins what `PartialEvidence` raises."""
+
+
+class PartialEvidence(dict[str, Any]):
+    """A sample's `extra` of which some is not known: it is there, but whoever looks at it is told so."""
+
+    def __init__(self, known: dict[str, Any], lacking: Collection[str]):
+        super().__init__(known)
+        self._lacking = tuple(lacking)
+
+    def __missing__(self, name: str) -> Any:
+        if name in self._lacking:
+            self._refuse()
+        raise KeyError(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self._lacking
+
+    def __iter__(self) -> Iterator[str]:
+        self._refuse()
+
+    def __len__(self) -> int:
+        return super().__len__() + len(self._lacking)
+
+    def keys(self) -> Any:
+        self._refuse()
+
+    def values(self) -> Any:
+        self._refuse()
+
+    def items(self) -> Any:
+        self._refuse()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PartialEvidence, ({name: self[name] for name in super().__iter__()}, self._lacking)
+
+    def _refuse(self) -> NoReturn:
+        raise LookupError(f"{LACKING} {', '.join(self._lacking)}")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,14 @@ from rich.table import Table
 
 from actors.cluster import ray_cluster
 from actors.config import EvidenceConfig, JudgeConfig
+from actors.generator.api import check_api
 from actors.generator.generator import Generator
 from actors.generator.settings import check_generator
 from actors.judge.judge import check_baseline, check_judge, start_judge
+from actors.judge.probe import probe_judges
 from actors.judge.settings import member_configs
-from actors.observer import start_observers
+from actors.observer import judges_of, start_observers
+from actors.reward.samples import try_reward
 from actors.rollout_worker import RolloutWorkers
 from actors.sampler.sampler import Samplers
 from actors.store.ledger import Ledger, start_time
@@ -104,6 +108,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> PreparedRun:
     model_path(recipe.policy.model, "policy.model")
     some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))
     check_generator(placed_generator(recipe.generator), {task.before and "an image" for task in some})
+    check_api(recipe.generator)
     check_judge(recipe.judge)
     check_baseline(Baseline(recipe.rollout.baseline), recipe.judge)
     prompt = resolve_path(recipe.rollout.prompt)
@@ -112,8 +117,12 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> PreparedRun:
     template = prompt.read_text(encoding="utf-8")
     render_messages(template, training[0])
     reward = RewardRunner(recipe.reward.terms)
-    evidence = needed_evidence(recipe, reward.check())
+    if not recipe.reward.probe:
+        evidence = needed_evidence(recipe, reward.check())
+    else:
+        evidence = try_reward(recipe.reward.terms, partial(needed_evidence, recipe), training)
     check_run_dir(recipe, is_resumed, sources_of(recipe))
+    asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence)))
     return PreparedRun(recipe, training, heldout, template, reward, evidence, is_resumed)
 
 

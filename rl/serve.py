@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from actors.cluster import ray_cluster
 from actors.config import GeneratorConfig
+from actors.generator.api import check_api
 from actors.generator.generator import Generator
 from actors.generator.settings import check_generator
 from actors.store.peers import managed_store
@@ -68,6 +69,7 @@ async def serve(recipe: ServeRecipe, console: Console | None = None) -> None:
     key = read_service_key(recipe.service)
     config = placed_generator(recipe.generator)
     check_generator(config)
+    check_api(config)
     store_root = str(Path(recipe.store).resolve())
     service = f"serve-{seed_of(Path(recipe.run_dir).resolve()):08x}"
     attended = managed_store(

@@ -15,11 +15,12 @@ from actors.generator.api_calls import CALLS, ImageAnswer, Sent
 from actors.generator.config import GeneratorConfig
 from actors.generator.image_sizes import Sizes
 from actors.generator.registry import GeneratorSpec, Mode
-from actors.generator.settings import resolve, spec_of
+from actors.generator.settings import API_KINDS, resolve, spec_of
 from actors.judge.config import EndpointConfig
-from actors.metered.connections import Secret, connect, read_key
+from actors.metered.connections import Secret, check_connections, connect, read_key
 from actors.metered.endpoints import Endpoints, Slot, with_defaults
-from actors.metered.http_faults import fault_of_http
+from actors.metered.environment import without_login
+from actors.metered.http_faults import fault_at
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, Fault, RetryPolicy
 from actors.metered.service import Count
@@ -30,6 +31,8 @@ from rollout.types import EditRequest
 
 MAX_PIXELS = 64 * 1024 * 1024
 """Of an image that an endpoint sends."""
+STATUS_TIMEOUT_S = 30.0
+"""For a service to say what it is."""
 
 
 class ImageEndpoints(Endpoints):
@@ -53,13 +56,16 @@ class ImageEndpoints(Endpoints):
             answer = await self._ask(place.endpoint, sent)
             self._settle(place, answer, count)
             if answer.image is None:
-                raise BadImage(answer.complaint)
+                raise CallError(Fault("unreadable", answer.complaint, is_retryable=not answer.is_permanent))
             image = await asyncio.to_thread(self._keep, answer.image)
         except Exception as error:
-            fault = Fault("unreadable", str(error)) if isinstance(error, BadImage) else fault_of_http(error)
+            fault = fault_at(place.endpoint, error)
+            if isinstance(error, BadImage):
+                fault = replace(fault, error=str(error))
             # It may have been made and charged for; only the server knows.
             count("unbilled", fault.kind in ("timeout", "connection"))
-            raise CallError(fault) from error
+            # Whatever the error itself says (the key, too) is told no further.
+            raise CallError(fault) from None
         except asyncio.CancelledError:
             count("unbilled", is_sent)
             raise
@@ -107,12 +113,23 @@ def read_api_keys(config: GeneratorConfig) -> list[Secret]:
     return [read_key(one.api_key_env or "OPENAI_API_KEY", "generator") for one in endpoints]
 
 
+def check_api(config: GeneratorConfig) -> None:
+    """Raise ValueError for a generator behind HTTP without a key, or whose client cannot be made here."""
+    config = resolve(config)
+    spec = spec_of(config)
+    if spec is None or spec.kind not in API_KINDS:
+        return
+    read_api_keys(config)
+    check_connections(endpoints_of(config), "generator", are_listed=bool(config.endpoints))
+
+
 async def describe_api(config: GeneratorConfig, spec: GeneratorSpec) -> tuple[str, GeneratorSpec]:
     """Return by what the model is known, and what it can do: a service of our own is asked."""
     if spec.kind != "service":
         return config.model, spec
     settings, key = endpoints_of(config)[0], read_api_keys(config)[0]
-    client = connect(settings, key, config.timeout_s).connection
+    endpoint = connect(settings, key, min(config.timeout_s, STATUS_TIMEOUT_S))
+    client = endpoint.connection
     try:
         status = await client.get("/status", cast_to=object)
         model, can = status["model"], status["generator"]
@@ -124,10 +141,10 @@ async def describe_api(config: GeneratorConfig, spec: GeneratorSpec) -> tuple[st
         # Started again with other settings, it makes other images.
         return f"{model} {can['settings']}", replace(known, max_images=can["max_images"])
     except Exception as error:
-        fault = fault_of_http(error)
+        fault = fault_at(endpoint, error)
         raise ValueError(
-            f"generator.base_url is {settings.base_url}: no service answers there ({fault.error})"
-        ) from error
+            f"generator.base_url is {without_login(str(settings.base_url))}: no service answers there ({fault.error})"
+        ) from None
     finally:
         await client.close()
 

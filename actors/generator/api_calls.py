@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
+from actors.generator.image_answers import Found, image_in_message, image_of_data
 from actors.generator.image_sizes import Size
+from actors.metered.answers import field_of, usage_of
 from actors.metered.endpoints import Endpoint
 from actors.store.untrusted_images import png_of, transparent_mask
 from rollout.types import EditRequest
-
-_DATA = re.compile(r"data:image/[\w.+-]+;base64,([A-Za-z0-9+/=]+)")
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,14 @@ class ImageAnswer:
     tokens_out: int = 0
     complaint: str = ""
     """Why there is no image."""
+    is_permanent: bool = False
+    """Another answer would be like this one: it is not asked again."""
+
+    @classmethod
+    def of(cls, found: Found, whole: Any) -> ImageAnswer:
+        """Return what was found in a whole answer, with the tokens that it counts."""
+        usage = usage_of(whole)
+        return cls(found.image, usage.tokens_in, usage.tokens_out, found.complaint, found.is_permanent)
 
 
 async def ask_images(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
@@ -55,11 +62,7 @@ async def ask_images(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
         made = await images.edit(**arguments)
     else:
         made = await images.generate(**arguments)
-    # Following a URL that a server names would open whatever it points to.
-    image = _decoded(made.data[0].b64_json) if made.data else None
-    usage = getattr(made, "usage", None)
-    tokens = (usage.input_tokens or 0, usage.output_tokens or 0) if usage else (0, 0)
-    return ImageAnswer(image, *tokens, "the endpoint sent no b64_json: try generator.call.response_format=b64_json")
+    return ImageAnswer.of(image_of_data(made), made)
 
 
 async def ask_chat(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
@@ -72,16 +75,12 @@ async def ask_chat(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
     completion = await endpoint.connection.chat.completions.create(
         model=endpoint.config.model, messages=[{"role": "user", "content": parts}], **sent.call
     )
-    usage = completion.usage
-    tokens = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
-    if not completion.choices:
-        return ImageAnswer(None, *tokens, "the endpoint sent no answer")
-    message = completion.choices[0].message
-    found = _DATA.findall(str(message.model_dump()))
-    said = message.refusal or message.content or "nothing"
-    # A model that thinks in images ends with the one it means.
-    image = _decoded(found[-1]) if found else None
-    return ImageAnswer(image, *tokens, f"the answer has no image; it says {str(said)[:200]!r}")
+    choices = field_of(completion, "choices")
+    message = field_of(choices[0], "message") if isinstance(choices, list) and choices else None
+    if message is None:
+        said = field_of(completion, "error") or completion
+        return ImageAnswer.of(Found(None, f"the endpoint sent no answer: {str(said)[:200]!r}"), completion)
+    return ImageAnswer.of(image_in_message(message), completion)
 
 
 async def ask_service(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
@@ -100,13 +99,6 @@ async def ask_service(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
         "/edit-upload", cast_to=httpx.Response, body=body, files=files, options={"headers": headers}
     )
     return ImageAnswer(response.content)
-
-
-def _decoded(text: str | None) -> bytes | None:
-    try:
-        return base64.b64decode(text) if text else None
-    except ValueError:
-        return None
 
 
 CALLS: Mapping[str, Callable[[Endpoint, Sent], Awaitable[ImageAnswer]]] = {

@@ -127,6 +127,9 @@ class JudgeConfig:
     timeout_s: float = 120.0
     """Deadline of one call, its retries included; waiting for a free place does not count."""
     num_attempts: int = 4
+    probe: bool = True
+    """openai: ask each endpoint one question before anything starts, so that a wrong key, model or address is said in
+    seconds; it counts against no budget. An ensemble's: its members'."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("embedded", "openai", "vllm", "ensemble"):

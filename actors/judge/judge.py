@@ -46,14 +46,14 @@ async def start_judge(
     return LocalJudge(await _start_asking(asked, store_root, ledger_folder, area), servers)
 
 
-def check_judge(config: JudgeConfig) -> None:
+def check_judge(config: JudgeConfig, where: str = "judge") -> None:
     """Raise ValueError for what a judge lacks: a prompt file, a scorer, a model, a key. Starts nothing."""
     describe_judge(config)
-    for asked in member_configs(config) if config.kind == "ensemble" else [config]:
-        if asked.kind == "openai":
-            check_asker(asked)
-        elif asked.kind == "ensemble":
-            check_judge(asked)
+    if config.kind == "openai":
+        check_asker(config, where)
+    elif config.kind == "ensemble":
+        for number, member in enumerate(member_configs(config)):
+            check_judge(member, f"{where}.members.{number}")
 
 
 def sees_both(config: JudgeConfig) -> bool:

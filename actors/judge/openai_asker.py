@@ -16,18 +16,22 @@ from typing import Any
 
 from actors.config import EndpointConfig, JudgeConfig
 from actors.judge.question import TEXT, Question
-from actors.metered.connections import Secret, connect, read_key
+from actors.judge.schema_trial import Asking, SchemaTrial, Verdict
+from actors.metered.answers import text_of, usage_of
+from actors.metered.connections import Secret, check_connections, connect, read_key
 from actors.metered.endpoints import Endpoint, Endpoints, Slot, with_defaults
-from actors.metered.http_faults import fault_of_http
+from actors.metered.http_faults import fault_at
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, Fault, RetryPolicy
 from actors.metered.service import Count
 from actors.metered.shared_calls import SharedCalls
 from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.store.store import Store
-from rewards.rubric import FORMS, IMAGE_MARK, RubricError
+from rewards.rubric import FORMS, IMAGE_MARK
+from rollout.text.unwrap import unwrapped
 
 DEFAULT_CALL = {"temperature": 0.0, "max_tokens": 1024}
+_WITHOUT_SCHEMA = Asking(has_schema=False)
 
 
 @dataclass(frozen=True)
@@ -81,14 +85,18 @@ async def start_asker(
     ledger = None if ledger_folder is None else str(Path(ledger_folder).absolute())
     make = partial(_make_calls, config, read_keys(config), root, service, ledger)
     owner = await SharedCalls.start(make, is_local=config.num_replicas == 0)
-    return OpenAIAsker(f"{config.model} with {sorted(_arguments(config).items())}", root, owner)
+    return OpenAIAsker(f"{config.model} with {sorted(arguments_of(config).items())}", root, owner)
 
 
-def check_asker(config: JudgeConfig) -> None:
-    """Raise ValueError for a judge without a model or a key."""
+def check_asker(config: JudgeConfig, where: str = "judge") -> None:
+    """Raise ValueError for a judge without a model or a key, or whose client cannot be made here.
+
+    `where` is its section of the recipe.
+    """
     if not config.model:
-        raise ValueError("judge.model is empty: name the model at the endpoint")
-    read_keys(config)
+        raise ValueError(f"{where}.model is empty: name the model at the endpoint")
+    read_keys(config, where)
+    check_connections(endpoints_of(config), where, are_listed=bool(config.endpoints))
 
 
 def endpoints_of(config: JudgeConfig) -> list[EndpointConfig]:
@@ -102,12 +110,13 @@ def endpoints_of(config: JudgeConfig) -> list[EndpointConfig]:
     return with_defaults(config.endpoints or [only], model=config.model, max_concurrency=config.max_concurrency)
 
 
-def read_keys(config: JudgeConfig) -> list[Secret]:
+def read_keys(config: JudgeConfig, where: str = "judge") -> list[Secret]:
     """Return the endpoints' keys from the environment. Raises ValueError with the variable's name."""
-    return [read_key(endpoint.api_key_env, "judge") for endpoint in endpoints_of(config)]
+    return [read_key(endpoint.api_key_env, where) for endpoint in endpoints_of(config)]
 
 
-def _arguments(config: JudgeConfig) -> dict[str, Any]:
+def arguments_of(config: JudgeConfig) -> dict[str, Any]:
+    """Return the keyword arguments of a judge's calls."""
     merged = {**DEFAULT_CALL, **config.call}
     return {name: value for name, value in merged.items() if value is not None}
 
@@ -134,41 +143,63 @@ class OpenAIService(Endpoints):
             for settings, key in zip(endpoints_of(config), keys, strict=True)
         )
         self._store = Store(store_root)
-        self._arguments = _arguments(config)
+        self._arguments = arguments_of(config)
         self._is_structured = config.structured_output
         self._max_chars = config.max_reasoning_chars
+        self._trials: dict[tuple[Endpoint, str], SchemaTrial] = {}
 
     async def send(self, payload: Question, place: Slot, count: Count) -> dict[str, Any]:
         """Return the answer. Raises `CallError` with what went wrong."""
-        endpoint = place.endpoint
-        has_schema, is_sent = endpoint.is_structured and payload.form != TEXT, False
+        endpoint, trial = place.endpoint, self._trial(place.endpoint, payload)
+        asking = _WITHOUT_SCHEMA if trial is None else trial.ask()
+        is_sent, is_answered = False, False
         try:
             content: Any = await asyncio.to_thread(_content, self._store, payload)
             is_sent = True
             completion = await endpoint.connection.chat.completions.create(
                 model=endpoint.config.model,
                 messages=[*_system(payload), {"role": "user", "content": content}],
-                **{**(self._response_format(payload) if has_schema else {}), **self._arguments},
+                **{**(self._response_format(payload) if asking.has_schema else {}), **self._arguments},
             )
             self._settle(place, completion, count)
-            answer = _read(_text_of(completion), payload)
+            text = text_of(completion)
+            is_answered = True
+            answer = _read(text, payload, endpoint.key, count)
         except Exception as error:
-            fault = fault_of_http(error)
+            fault = fault_at(endpoint, error)
             # It may have been answered and charged for; only the server knows.
             count("unbilled", fault.kind in ("timeout", "connection"))
-            if fault.kind == "bad_request":
-                fault = self._without_schema(endpoint, fault, has_schema)
-            raise CallError(fault) from error
+            # Whatever the error itself says (the key, too) is told no further.
+            raise CallError(self._without_schema(place, fault, asking, trial)) from None
         except asyncio.CancelledError:
             count("unbilled", is_sent)
             raise
+        finally:
+            if trial is not None:
+                trial.answered(asking) if is_answered else trial.gave_up(asking)
         self.record_success(place)
+        count("without_schema", self._is_structured and payload.form != TEXT and not asking.has_schema)
         return answer
 
-    def _without_schema(self, endpoint: Endpoint, fault: Fault, had_schema: bool) -> Fault:
-        """Ask an endpoint that refuses a request with a schema without one; when that is no better, it was not that."""
-        endpoint.is_structured = self._is_structured and not had_schema
-        return Fault("unstructured", fault.error, is_counted=False) if had_schema else fault
+    def _trial(self, endpoint: Endpoint, question: Question) -> SchemaTrial | None:
+        """Return what is known of an endpoint and a form's schema; None where none is sent."""
+        if not endpoint.is_structured or question.form == TEXT:
+            return None
+        return self._trials.setdefault((endpoint, question.form), SchemaTrial())
+
+    def _without_schema(self, place: Slot, fault: Fault, asking: Asking, trial: SchemaTrial | None) -> Fault:
+        """Have an endpoint that refuses a request with a schema asked without one; return the fault as it is meant.
+
+        HTTP 400 means the schema until the same without one is no better; HTTP 5xx has to be found out about.
+        """
+        if fault.kind == "bad_request":
+            place.endpoint.is_structured = self._is_structured and not asking.has_schema
+            return Fault("unstructured", fault.error, is_counted=False) if asking.has_schema else fault
+        if fault.kind != "server_error" or trial is None:
+            return fault
+        verdict = trial.failed(asking)
+        place.is_echo = verdict is Verdict.ECHO
+        return Fault("unstructured", fault.error, is_counted=False) if verdict is Verdict.REFUSAL else fault
 
     def _response_format(self, question: Question) -> dict[str, Any]:
         schema = FORMS[question.form].schema(question.size, max_chars=self._max_chars)
@@ -177,21 +208,32 @@ class OpenAIService(Endpoints):
 
     def _settle(self, place: Slot, completion: Any, count: Count) -> None:
         """Put on the bill what the server counted, whatever the answer is worth."""
-        usage, prices = getattr(completion, "usage", None), place.endpoint.config
-        if usage is None:
+        usage, prices = usage_of(completion), place.endpoint.config
+        place.used = float(usage.tokens_in + usage.tokens_out)
+        if not usage.is_whole:
             count("without_usage", 1)
-            place.used = place.reserved  # it has used some: the limit of a minute has to hold here too
-            return
-        tokens_in, tokens_out = usage.prompt_tokens or 0, usage.completion_tokens or 0
-        place.used = float(tokens_in + tokens_out)
-        count("tokens_in", tokens_in)
-        count("tokens_out", tokens_out)
-        usd = tokens_in * prices.usd_per_million_input_tokens + tokens_out * prices.usd_per_million_output_tokens
-        count("usd", usd / 1e6)
+            place.used = max(place.used, place.reserved)  # it has used some: a minute's limit has to hold here too
+        count("tokens_in", usage.tokens_in)
+        count("tokens_out", usage.tokens_out)
+        by_tokens = (
+            usage.tokens_in * prices.usd_per_million_input_tokens
+            + usage.tokens_out * prices.usd_per_million_output_tokens
+        )
+        count("usd", by_tokens / 1e6)
 
 
-def _read(text: str, question: Question) -> dict[str, Any]:
-    return {"text": text} if question.form == TEXT else FORMS[question.form].parse(text, question.size)
+def _read(text: str, question: Question, key: Secret | None, count: Count) -> dict[str, Any]:
+    """Return an answer as its form reads it; what was read round is counted."""
+    if key is not None:
+        text = key.hidden_in(text, is_answer=True)
+    if question.form == TEXT:
+        return {"text": text}
+    answer = FORMS[question.form].parse(text, question.size)
+    _, kinds = unwrapped(text)
+    count("lenient_reads", bool(kinds))
+    for kind in kinds:
+        count(f"lenient_reads_{kind}", 1)
+    return answer
 
 
 def _system(question: Question) -> list[dict[str, Any]]:
@@ -211,14 +253,3 @@ def _content(store: Store, question: Question) -> list[dict[str, Any]]:
         if piece.strip():
             parts.append({"type": "text", "text": piece})
     return parts
-
-
-def _text_of(completion: Any) -> str:
-    if not getattr(completion, "choices", None):
-        raise RubricError("unreadable", f"the endpoint sent no completion: {str(completion)[:200]!r}")
-    choice = completion.choices[0]
-    if getattr(choice.message, "refusal", None) or choice.finish_reason == "content_filter":
-        raise RubricError("refusal", str(choice.message.refusal or "filtered")[:200])
-    if choice.finish_reason == "length":
-        raise RubricError("truncated", "the answer hit max_tokens: raise it in judge.call")
-    return choice.message.content or ""

@@ -3,44 +3,66 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from actors.judge.config import EndpointConfig
 from actors.metered.endpoints import Endpoint
+from actors.metered.environment import check_environment, check_headers, check_url, without_login
+from actors.metered.keys import Secret as Secret
+from actors.metered.keys import read_key as read_key
+
+OPENAI_URL = "https://api.openai.com/v1"
+"""Where a client without base_url goes, unless OPENAI_BASE_URL says otherwise."""
 
 
-class Secret:
-    """A string that no repr, log or traceback shows."""
-
-    def __init__(self, value: str):
-        self.value = value
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
+def url_of(settings: EndpointConfig) -> str:
+    """Return where an endpoint is."""
+    return settings.base_url if settings.base_url is not None else os.environ.get("OPENAI_BASE_URL", OPENAI_URL)
 
 
-def read_key(variable: str, whose: str) -> Secret:
-    """Return a key from the environment. Raises ValueError with the variable's name; `whose` is a recipe's section."""
-    key = os.environ.get(variable, "").strip()
-    if not key:
+def check_connections(endpoints: Sequence[EndpointConfig], where: str, *, are_listed: bool) -> None:
+    """Raise ValueError, in one line, for an address or environment that no client can be made of.
+
+    `where` is the section of the recipe that holds the endpoints; `are_listed`: as its `endpoints`.
+    """
+    different = {(one.base_url, one.has_proxy): number for number, one in reversed(list(enumerate(endpoints)))}
+    for number in sorted(different.values()):
+        _check_connection(endpoints[number], f"{where}.endpoints.{number}" if are_listed else where)
+
+
+def _check_connection(settings: EndpointConfig, where: str) -> None:
+    variable = "OPENAI_BASE_URL" if settings.base_url is None else f"{where}.base_url"
+    check_url(url_of(settings), variable, "http://localhost:8000/v1")
+    if settings.has_proxy:
+        check_environment(url_of(settings))
+    check_headers()
+    try:
+        _client(settings, Secret("none"), 1.0)
+    except Exception as error:
         raise ValueError(
-            f"the {whose}'s key is missing: set the environment variable {variable} (any text for "
-            f"an endpoint without keys), or name another one in {whose}.api_key_env or in its endpoint"
-        )
-    return Secret(key)
+            f"{where}: no client can be made for {without_login(url_of(settings))} ({type(error).__name__}: {error}); "
+            "look at SSL_CERT_FILE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY"
+        ) from error
 
 
 def connect(settings: EndpointConfig, key: Secret, timeout_s: float, *, is_structured: bool = True) -> Endpoint:
     """Return an endpoint with its client; `settings` name model and concurrency."""
+    client = _client(settings, key, timeout_s)
+    host = urlsplit(str(client.base_url)).netloc.rpartition("@")[2]  # a login is no part of its name
+    name = f"{host} with {settings.api_key_env}"
+    return Endpoint(name, settings, settings.max_concurrency, client, is_structured, key)
+
+
+def _client(settings: EndpointConfig, key: Secret, timeout_s: float) -> Any:
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     # The client's own retries are off: they would hide from our count and our deadline.
-    client = AsyncOpenAI(
+    return AsyncOpenAI(
         api_key=key.value,
         base_url=settings.base_url,
         max_retries=0,
         timeout=timeout_s,
         http_client=None if settings.has_proxy else DefaultAsyncHttpxClient(trust_env=False),
     )
-    name = f"{urlsplit(str(client.base_url)).netloc} with {settings.api_key_env}"
-    return Endpoint(name, settings, settings.max_concurrency, client, is_structured)

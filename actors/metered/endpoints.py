@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.config import EndpointConfig
+from actors.metered.keys import Secret
 from actors.metered.retry import Fault
 
 TROUBLES = frozenset({"rate_limit", "server_error", "connection", "unreachable", "timeout"})
@@ -76,6 +77,7 @@ class Endpoint:
     connection: Any = None
     is_structured: bool = True
     """It has not refused an answer's schema."""
+    key: Secret | None = None
     num_busy: int = 0
     num_sent: int = 0
     num_faults: int = 0
@@ -110,6 +112,8 @@ class Slot:
     """Tokens that it is expected to need."""
     used: float | None = field(default=None)
     """Tokens that the server counted."""
+    is_echo: bool = False
+    """Its fault is one that others in flight have met: the endpoint is not left alone for longer because of it."""
 
     def __str__(self) -> str:
         return self.endpoint.name
@@ -176,6 +180,8 @@ class Endpoints:
         """
         endpoint, now = slot.endpoint, self._clock()
         wish_s = fault.retry_after_s
+        if slot.is_echo:
+            return fault
         if fault.kind not in TROUBLES | REFUSALS:
             if fault.kind != "no_image":
                 self.record_success(slot)

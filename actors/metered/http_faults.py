@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from actors.metered.retry import Fault
+from actors.metered.connections import url_of
+from actors.metered.endpoints import Endpoint
+from actors.metered.environment import proxy_for
+from actors.metered.keys import Secret
+from actors.metered.retry import CallError, Fault
 from rewards.rubric import RubricError
 
 RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
@@ -15,36 +20,50 @@ KIND_BY_STATUS = {
     402: "no_quota",
     403: "forbidden",
     404: "not_found",
+    407: "unauthorized",  # by the proxy
     408: "timeout",
     429: "rate_limit",
 }
 
 
-_UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")
+_UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol", "LocalProtocolError")
 """httpx's errors of requests that found no connection: nobody has seen them."""
 
 
-def fault_of_http(error: Exception) -> Fault:
-    """Return the fault of a request that raised `error`."""
+def fault_at(endpoint: Endpoint, error: Exception) -> Fault:
+    """Return the fault of a request to an endpoint: the key is not shown, the proxy on the way is."""
+    fault = fault_of_http(error, endpoint.key)
+    proxy = proxy_for(url_of(endpoint.config)) if fault.kind == "unreachable" and endpoint.config.has_proxy else ""
+    return replace(fault, error=f"{fault.error} (by the proxy in {proxy})") if proxy else fault
+
+
+def fault_of_http(error: Exception, key: Secret | None = None) -> Fault:
+    """Return the fault of a request that raised `error`; its text has *** in the key's place."""
     import openai
 
+    def said(text: object, limit: int | None = 500) -> str:  # hidden first: half a key is none that is found
+        return (str(text) if key is None else key.hidden_in(str(text)))[:limit]
+
+    if isinstance(error, CallError):
+        return replace(error.fault, error=said(error.fault.error, None))
     if isinstance(error, RubricError):
-        return Fault(error.kind, error.detail)
+        return Fault(error.kind, said(error.detail, None))
     if isinstance(error, FileNotFoundError):
-        return Fault("no_image", str(error), is_retryable=False)
+        return Fault("no_image", said(error, None), is_retryable=False)
     if isinstance(error, openai.APIConnectionError):  # a timeout is one, too
         cause = error.__cause__ or error
         if type(cause).__name__ in _UNSENT:
-            return Fault("unreachable", f"{type(cause).__name__}: {cause}"[:500])
+            return Fault("unreachable", said(f"{type(cause).__name__}: {cause}"))
         if isinstance(error, openai.APITimeoutError):
             return Fault("timeout", "the endpoint did not answer in time")
-        return Fault("connection", f"{type(cause).__name__}: {cause}"[:500])
+        return Fault("connection", said(f"{type(cause).__name__}: {cause}"))
     if isinstance(error, openai.APIStatusError):
-        return _status_fault(error)
-    return Fault("unreadable", f"{type(error).__name__}: {error}"[:500])
+        # A plain sentence, or OpenAI's error object.
+        return _status_fault(error, said(error.body if isinstance(error.body, str) else error, 400))
+    return Fault("unreadable", said(f"{type(error).__name__}: {error}"))
 
 
-def _status_fault(error: Any) -> Fault:
+def _status_fault(error: Any, said: str) -> Fault:
     status = error.status_code
     kind = KIND_BY_STATUS.get(status, "server_error" if status >= 500 else "bad_request")
     is_retryable = status in RETRYABLE_STATUS or status >= 500
@@ -54,8 +73,7 @@ def _status_fault(error: Any) -> Fault:
     wish = retry_after_s(error.response.headers.get("retry-after"))
     # Who is told to come back later has not been looked at: only the deadline limits how often.
     is_counted = kind != "rate_limit"
-    said = error.body if isinstance(error.body, str) else str(error)  # a plain sentence, or OpenAI's error object
-    return Fault(kind, f"HTTP {status}: {said[:400]}", is_retryable, is_counted, wish)
+    return Fault(kind, f"HTTP {status}: {said}", is_retryable, is_counted, wish)
 
 
 def retry_after_s(header: str | None) -> float | None:

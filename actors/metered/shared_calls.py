@@ -88,7 +88,12 @@ class SharedCalls:
         When the owner dies, Ray starts another one and it is asked again; what was answered is in the cache.
         """
         if self._actor is None:
-            return await self._calls().get(request, payload)
+            try:
+                calls = self._calls()
+            except Exception as error:  # the environment of this process, say: no call is to blame
+                detail = " ".join(str(error).split())[:500]
+                raise CallError(Fault("not_made", f"{type(error).__name__}: {detail}", is_retryable=False)) from error
+            return await calls.get(request, payload)
         actor = self._actor
         return await self._retry_until_alive(lambda: ask(actor.get, dict(request), payload))
 

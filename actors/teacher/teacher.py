@@ -144,7 +144,7 @@ def check_teacher(config: TeacherConfig, role: str) -> None:
     if config.fn:
         _load(config.fn)
     elif config.ask.kind == "openai":
-        check_asker(config.ask)
+        check_asker(config.ask, f"{role}.ask")
 
 
 def describe_teacher(config: TeacherConfig, role: str) -> dict[str, str]:

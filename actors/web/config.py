@@ -6,7 +6,7 @@ import ipaddress
 import os
 from dataclasses import dataclass
 
-from actors.metered.connections import Secret
+from actors.metered.keys import Secret, why_no_key
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ def read_service_key(config: ServiceConfig) -> Secret | None:
             f"service.host is {config.host}, open to others: set the environment variable {config.api_key_env} to "
             "the key that clients have to send, or listen at 127.0.0.1"
         )
+    if key and (why := why_no_key(key)):
+        raise ValueError(f"service: the key in {config.api_key_env} {why}; set it again")
     return Secret(key) if key else None
 
 

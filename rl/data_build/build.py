@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from actors.cluster import ray_cluster
+from actors.generator.api import check_api
 from actors.generator.config import GeneratorConfig
 from actors.generator.generator import Generator
 from actors.generator.settings import check_generator
 from actors.judge import local_vlm
 from actors.judge.judge import check_judge, describe_judge, start_judge
+from actors.judge.probe import probe_judges
 from actors.model_digest import model_digest
 from actors.store.peers import managed_store
 from actors.store.store import Store
@@ -81,6 +83,7 @@ def prepare_build(recipe: BuildRecipe) -> Build:
     check_teacher(recipe.planner, "planner")
     check_teacher(recipe.critic, "critic")
     check_judge(recipe.judge)
+    check_api(recipe.generator)
     records = open_requests(resolve_path(recipe.requests.file))
     sources = {
         "planner": describe_teacher(recipe.planner, "planner"),
@@ -102,6 +105,9 @@ def prepare_build(recipe: BuildRecipe) -> Build:
 async def run_build(build: Build, progress: Callable[[str, float, int], None]) -> list[Card]:
     """Walk what is not walked yet and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
     recipe = build.recipe
+    teachers = {"planner.ask": recipe.planner, "critic.ask": recipe.critic}
+    asked = {where: teacher.ask for where, teacher in teachers.items() if not teacher.fn}
+    await probe_judges({"judge": recipe.judge} | asked, without_images=("planner.ask",))
     write_provenance(recipe, build.sources)
     log = TrajectoryLog(build.out / "trajectories")
     bad = BadRecords(OnBad(recipe.on_bad))

@@ -117,6 +117,8 @@ class RewardConfig:
     """Weighted terms; `recipes/reward/*.yaml` are named sets."""
 
     terms: list[TermConfig] = field(default_factory=list)
+    probe: bool = True
+    """Try each term on the built-in samples (`interleave reward test`) before anything starts."""
     replaced: dict[str, Any] = field(default_factory=dict, compare=False)
     """Written by the reader: what a named set changed elsewhere, by key, as it would be without the set."""
 

@@ -21,9 +21,10 @@ MAY_CHANGE = frozenset(
         "tracking",
         "store_is_shared",
         "store_limit_gib",
+        "reward.probe",
     }
 )
-"""Top-level keys."""
+"""Top-level keys, and one in a section."""
 SERVICE_MAY_CHANGE = frozenset(
     {
         "base_url",
@@ -44,6 +45,7 @@ SERVICE_MAY_CHANGE = frozenset(
         "max_concurrency",
         "timeout_s",
         "num_attempts",
+        "probe",
         "gpus",
         "port",
         "start_timeout_s",
@@ -60,7 +62,9 @@ def is_resumable_change(key: str) -> bool:
     [True, False, False]
     """
     section, *rest = key.split(".")
-    return section in MAY_CHANGE or (section in _SERVICES and not SERVICE_MAY_CHANGE.isdisjoint(rest))
+    return not MAY_CHANGE.isdisjoint((section, key)) or (
+        section in _SERVICES and not SERVICE_MAY_CHANGE.isdisjoint(rest)
+    )
 
 
 def forbidden_changes(saved: Job, recipe: Job, allows: Callable[[str], bool] = is_resumable_change) -> list[str]:

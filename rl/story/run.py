@@ -23,9 +23,11 @@ from typing import Any
 
 from actors.cluster import ray_cluster
 from actors.config import SamplerConfig
+from actors.generator.api import check_api
 from actors.generator.generator import Generator
 from actors.generator.settings import check_generator
 from actors.judge.judge import check_judge, start_judge
+from actors.judge.probe import probe_judges
 from actors.sampler.sampler import Samplers
 from actors.store.peers import managed_store
 from actors.store.store import Store
@@ -75,6 +77,7 @@ def prepare_story(
     steps edit, as far as they are known (None: they are made from words alone); the generator has to be able to.
     """
     check_generator(placed_generator(recipe.generator), befores)
+    check_api(recipe.generator)
     has_judge = has_judge or recipe.best_of == "judge"
     if has_judge:
         check_judge(recipe.judge)
@@ -99,6 +102,8 @@ async def open_story(recipe: StoryRecipe | Path | str, overrides: Sequence[str] 
 async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> AsyncIterator[StoryStack]:
     """Start every actor of a recipe at once, with samplers for further critics' models; stop them on exit."""
     recipe = plan.recipe
+    if plan.has_judge:
+        await probe_judges({"judge": recipe.judge})
     store_root = str(Path(recipe.store).resolve())
     # Storytellers on one cluster may share a store, but never their pools.
     run_id = uuid.uuid4().hex[:8]

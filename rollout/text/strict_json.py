@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection
 from typing import Any
 
-MIN_SCORE, MAX_SCORE = 0.0, 10.0
+from rollout.text.unwrap import unwrapped
 
-_FENCE = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
+MIN_SCORE, MAX_SCORE = 0.0, 10.0
 
 
 class RubricError(ValueError):
@@ -25,16 +24,14 @@ class RubricError(ValueError):
 
 
 def read_object(text: str, keys: Collection[str]) -> dict[str, Any]:
-    """Return the JSON object with exactly these keys, bare or in one json fence; raise `RubricError` for all else.
+    """Return the JSON object with exactly these keys, bare or in one wrapping; raise `RubricError` for all else.
 
-    A number found somewhere in prose would be a reward made of noise.
+    `rollout.text.unwrap` lists the wrappings: a number found somewhere in prose would be a reward made of noise.
 
     >>> read_object('```json\\n{"a": 1}\\n```', {"a"})
     {'a': 1}
     """
-    body = text.strip()
-    if (fenced := _FENCE.match(body)) is not None:
-        body = fenced.group(1)
+    body, _ = unwrapped(text)
     try:
         # A raw line break inside a string is all that is forgiven: it changes no value, and judges write it often.
         answer = json.loads(body, object_pairs_hook=_unique_keys, strict=False)

@@ -112,6 +112,26 @@ def test_an_answer_without_an_image_is_asked_for_again_and_then_told(tmp_path):
     assert stats["generator/usd"] == 0.25 * num_asked
 
 
+def test_other_wrappings_are_read_and_an_answer_by_url_is_paid_for_once(tmp_path):
+    lines = "\n".join(URL[place : place + 76] for place in range(0, len(URL), 76))
+    by_url = {"content": "Here:", "images": [{"image_url": {"url": "https://host/x.png"}}]}
+
+    async def scenario(*answers):
+        chat = Chat(*answers)
+        async with chat.running() as url:
+            generator = await Generator.start(settings("openai-chat", url), tmp_path)
+            try:
+                return await generator.edit(EditRequest(None, f"{answers}", 1)), len(chat.asked)
+            except GeneratorError as error:
+                return str(error), len(chat.asked)
+
+    ref, num_asked = asyncio.run(scenario({"content": f"![it]({lines})"}))
+    assert (Store(tmp_path).get_image(ref).getpixel((0, 0)), num_asked) == ((1, 2, 3), 1)
+    said, num_asked = asyncio.run(scenario(by_url))
+    assert "URLs are not opened here" in said
+    assert num_asked == 1
+
+
 def test_a_budget_ends_the_run(tmp_path):
     async def scenario():
         async with Chat(IN_TEXT).running() as url:

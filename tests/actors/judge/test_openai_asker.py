@@ -243,7 +243,7 @@ def test_another_key_stands_in_for_one_that_fails(tmp_path, images, trouble):
 
 def test_a_straggler_is_asked_again_at_the_other_endpoint(tmp_path, images):
     with MisbehavingJudge(lambda asked: "silence") as slow, MisbehavingJudge() as quick:
-        config = settings(endpoint(slow), endpoint(quick, "KEY_B"), hedge_after_s=0.1)
+        config = settings(endpoint(slow), endpoint(quick, "KEY_B"), hedge_after_s=0.5)
         start = time.monotonic()
         answers, bill = play(tmp_path, config, *map(look, images[:6]))
         assert time.monotonic() - start < 5

@@ -1,0 +1,127 @@
+"""Images out of what an endpoint answered: base64 however it is wrapped, data URLs wherever they stand."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from actors.metered.answers import field_of
+
+_HEAD = r"data:image/[\w.+-]{1,40}(?:;[\w.=+-]{1,60}){0,4};base64,"
+_DATA_URL = re.compile(rf"\s*{_HEAD}", re.IGNORECASE)
+# In a text it ends where the alphabet does; a line that follows belongs to it when there is nothing else in that line.
+_DATA_IN_TEXT = re.compile(
+    rf"({_HEAD}[A-Za-z0-9+/_%-]+)((?:[ \t\r]*\n[ \t\r]*[A-Za-z0-9+/_%-]+(?=[ \t\r]*(?:[\n=)\"'>\]]|\Z)))*={{0,2}})",
+    re.IGNORECASE,
+)
+_ALPHABET = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_URL = re.compile(r"https?://", re.IGNORECASE)
+_URL_IN_TEXT = re.compile(r"!\[[^\]]{0,200}\]\(\s*https?://", re.IGNORECASE)
+_BYTES_KEYS = ("b64_json", "b64", "base64", "image_base64")
+"""Fields that hold an image's bytes as base64."""
+_TYPE_KEYS = ("mime_type", "mimeType", "media_type")
+"""Beside one of these, `data` does."""
+
+URL_HINT = "the endpoint sent a URL instead of the image's bytes, and URLs are not opened here"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An image's bytes, or why there are none."""
+
+    image: bytes | None
+    complaint: str = ""
+    is_permanent: bool = False
+    """The endpoint would send the like again."""
+
+
+def bytes_of(text: str) -> bytes | None:
+    """Return the bytes of a base64 text or data URL; None where it is neither.
+
+    White space, a missing padding, the alphabet of URLs and escaped characters change no byte.
+
+    >>> bytes_of("data:image/png;base64,_-8"), bytes_of("/+8="), bytes_of("none here!")
+    (b'\\xff\\xef', b'\\xff\\xef', None)
+    """
+    text = "".join(_DATA_URL.sub("", text, count=1).split())
+    for escaped, character in (("%2B", "+"), ("%2F", "/"), ("%3D", "="), ("-", "+"), ("_", "/")):
+        text = text.replace(escaped, character).replace(escaped.lower(), character)
+    bare = text.rstrip("=")
+    if not bare or _ALPHABET.fullmatch(text) is None or len(bare) % 4 == 1:
+        return None
+    return base64.b64decode(bare + "=" * (-len(bare) % 4))
+
+
+def image_of_data(made: Any) -> Found:
+    """Return the first image of an answer of the images interface."""
+    data = field_of(made, "data")
+    if not isinstance(data, list) or not data:
+        said = field_of(made, "error") or made
+        return Found(None, f"the endpoint sent no image: {str(said)[:200]!r}")
+    text, url = field_of(data[0], "b64_json"), field_of(data[0], "url")
+    for given in (text, url):
+        if isinstance(given, str) and given and not _URL.match(given):
+            if (image := bytes_of(given)) is not None:
+                return Found(image)
+            name = "b64_json" if given is text else "url"
+            return Found(None, f"the endpoint sent {name} that is no base64: {given[:60]!r}")
+    if any(isinstance(given, str) and _URL.match(given) for given in (text, url)):
+        return Found(None, f"{URL_HINT}: try generator.call.response_format=b64_json", is_permanent=True)
+    if text:
+        return Found(None, f"the endpoint sent b64_json of type {type(text).__name__}, expected a text", True)
+    return Found(None, "the endpoint sent no b64_json: try generator.call.response_format=b64_json")
+
+
+def image_in_message(message: Any) -> Found:
+    """Return the last image of a chat message: a model that thinks in images ends with the one it means."""
+    whole = message.model_dump() if hasattr(message, "model_dump") else message
+    if found := list(_images(whole)):
+        return Found(found[-1])
+    said = field_of(message, "refusal") or field_of(message, "content") or "nothing"
+    has_url = any(_URL.match(text) for text in _image_urls(whole))
+    complaint = URL_HINT if has_url or _URL_IN_TEXT.search(str(said)) else "the answer has no image"
+    return Found(None, f"{complaint}; it says {str(said)[:200]!r}", is_permanent=has_url)
+
+
+def _images(value: Any) -> Iterator[bytes]:
+    """Yield the bytes of a message's images, in order."""
+    if isinstance(value, str):
+        yield from _images_in_text(value)
+    elif isinstance(value, Mapping):
+        is_image = any(str(value.get(key) or "").startswith("image/") for key in _TYPE_KEYS)
+        for key, inner in value.items():
+            is_bytes = isinstance(inner, str) and (key in _BYTES_KEYS or (key == "data" and is_image))
+            if is_bytes and (image := bytes_of(inner)) is not None:
+                yield image
+            else:
+                yield from _images(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _images(inner)
+
+
+def _images_in_text(text: str) -> Iterator[bytes]:
+    if _DATA_URL.match(text) and (image := bytes_of(text)) is not None:
+        yield image
+        return
+    for found in _DATA_IN_TEXT.finditer(text):
+        image = bytes_of(found.group()) or bytes_of(found.group(1))  # the last line may have been a word of its own
+        if image is not None:
+            yield image
+
+
+def _image_urls(value: Any) -> Iterator[str]:
+    """Yield the addresses of images in a message's parts."""
+    if isinstance(value, Mapping):
+        image = value.get("image_url")
+        url = image.get("url") if isinstance(image, Mapping) else image
+        if isinstance(url, str):
+            yield url
+        for inner in value.values():
+            yield from _image_urls(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _image_urls(inner)

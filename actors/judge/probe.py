@@ -1,0 +1,135 @@
+"""One question to each endpoint of a run's judges before anything starts: it finds wrong keys, models and addresses.
+
+The question is asked beside the run: it is on no bill, counts against no budget, and its answer is kept nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from actors.config import EndpointConfig, JudgeConfig
+from actors.judge.openai_asker import arguments_of, endpoints_of
+from actors.judge.settings import member_configs
+from actors.metered.answers import field_of, text_of
+from actors.metered.connections import connect, read_key, url_of
+from actors.metered.endpoints import Endpoint
+from actors.metered.environment import without_login
+from actors.metered.http_faults import fault_at
+from actors.metered.retry import Fault
+from rewards.rubric import RubricError
+
+TIMEOUT_S, SILENCE_S = 10.0, 8.0
+"""For all endpoints together, which are asked at once; and for a connection, or an answer on it."""
+_PASSING = frozenset({"timeout", "rate_limit", "server_error"})
+"""Faults that a slow or busy endpoint has too: they are told, and the run starts."""
+_HINTS = {
+    "unauthorized": "set {key} to a valid key",
+    "forbidden": "ask for access to the model, or set {key} to another key",
+    "no_quota": "fill up the account of {key}",
+    "not_found": "check {where}.model and {where}.base_url (most end in /v1)",
+    "bad_request": "check {where}.model and {judge}.call",
+    "unreachable": "is the server up? check {where}.base_url",
+    "unreadable": "check {where}.base_url (most end in /v1) and {judge}.call",
+    "connection": "does the server speak this protocol? check {where}.base_url",
+}
+_SIDE = 64
+"""Pixels: some models take no smaller images."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The question to one endpoint."""
+
+    judge: str
+    """The judge's section of the recipe."""
+    where: str
+    """The endpoint's own."""
+    endpoint: EndpointConfig
+    call: Mapping[str, Any]
+    has_image: bool
+
+    async def ask(self) -> Fault | None:
+        """Return what is wrong; None where nothing is."""
+        connected = connect(self.endpoint, read_key(self.endpoint.api_key_env, self.judge), SILENCE_S)
+        try:
+            async with asyncio.timeout(TIMEOUT_S), connected.connection:
+                fault = await self._ask(connected)
+                return await self._ask(connected) if fault and fault.kind == "connection" else fault
+        except TimeoutError:
+            return Fault("timeout", f"no answer within {TIMEOUT_S:g} s")
+
+    async def _ask(self, connected: Endpoint) -> Fault | None:
+        completion = None
+        try:
+            completion = await connected.connection.chat.completions.create(
+                model=self.endpoint.model,
+                messages=[{"role": "user", "content": _content(self.has_image)}],
+                **self.call,
+            )
+            text_of(completion)
+        except Exception as error:
+            # A refusal, say, or nothing but a thought: what the model answers is no matter here.
+            is_answered = isinstance(error, RubricError) and bool(field_of(completion, "choices"))
+            return None if is_answered else fault_at(connected, error)
+        return None
+
+    def sentence(self, fault: Fault) -> str:
+        """Return a fault in one line, with what to do."""
+        key = self.endpoint.api_key_env
+        hint = _HINTS.get(fault.kind, "").format(key=key, where=self.where, judge=self.judge)
+        said, url = " ".join(fault.error.split()), without_login(url_of(self.endpoint))
+        return (
+            f"{self.where}: cannot ask {self.endpoint.model!r} at {url} with the key in {key}: "
+            f"{fault.kind}: {said}{hint and '; '}{hint}"
+        )
+
+
+async def probe_judges(judges: Mapping[str, JudgeConfig], *, without_images: Collection[str] = ()) -> None:
+    """Ask each endpoint of the judges a question; `judges` is keyed by their sections of the recipe.
+
+    Raises ValueError with a line for each endpoint that cannot work. One that is slow or overloaded is told on
+    stderr. Judges whose `probe` is off, and those that the run serves itself, are not asked.
+    """
+    probes = [probe for where, judge in judges.items() for probe in _probes(where, judge, where not in without_images)]
+    faults = await asyncio.gather(*(probe.ask() for probe in probes))
+    wrong = []
+    for probe, fault in zip(probes, faults, strict=True):
+        if fault is not None and fault.kind in _PASSING:
+            print(f"interleave: {probe.sentence(fault)}; starting all the same", file=sys.stderr)
+        elif fault is not None:
+            wrong.append((probe, probe.sentence(fault)))
+    if wrong:
+        raise ValueError(
+            "\n".join(f"{line} ({probe.judge}.probe=false starts without asking)" for probe, line in wrong)
+        )
+
+
+def _probes(where: str, judge: JudgeConfig, has_image: bool) -> Iterator[Probe]:
+    if not judge.probe:
+        return
+    if judge.kind == "ensemble":
+        for number, member in enumerate(member_configs(judge)):
+            yield from _probes(f"{where}.members.{number}", member, has_image)
+    if judge.kind != "openai":
+        return
+    for number, endpoint in enumerate(endpoints_of(judge)):
+        place = f"{where}.endpoints.{number}" if judge.endpoints else where
+        yield Probe(where, place, endpoint, arguments_of(judge), has_image)
+
+
+def _content(has_image: bool) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = [{"type": "text", "text": "Answer with the one word: ready"}]
+    if has_image:
+        buffer = io.BytesIO()
+        Image.new("RGB", (_SIDE, _SIDE), "white").save(buffer, format="PNG")
+        url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        parts.insert(0, {"type": "image_url", "image_url": {"url": url}})
+    return parts

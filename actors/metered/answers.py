@@ -1,0 +1,127 @@
+"""What an OpenAI-compatible endpoint answered, read field by field: servers leave out, add and bend many of them.
+
+The client checks nothing: any field may be missing, null or of another type than OpenAI's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from actors.metered.retry import CallError, Fault
+from rewards.rubric import RubricError
+
+_TOKENS_IN, _TOKENS_OUT = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
+_MAX_TOKENS = 10**12
+"""Of one answer: more is no count."""
+_TRUNCATED = ("length", "max_tokens")
+_REFUSED = ("content_filter", "safety")
+_THOUGHTS = ("thinking", "redacted_thinking", "reasoning", "thought")
+_TEXTS = (None, "text", "output_text")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a server counted."""
+
+    tokens_in: int
+    tokens_out: int
+    is_whole: bool
+    """False: a number was missing, or none."""
+
+
+def field_of(owner: Any, name: str) -> Any:
+    """Return a field of an object or mapping; None where there is none."""
+    return owner.get(name) if isinstance(owner, Mapping) else getattr(owner, name, None)
+
+
+def usage_of(answer: Any) -> Usage:
+    """Return what an answer's `usage` counts; it is never worth an answer, so nothing is raised.
+
+    >>> usage_of({"usage": {"prompt_tokens": "12", "completion_tokens": 3}})
+    Usage(tokens_in=12, tokens_out=3, is_whole=True)
+    >>> usage_of({"usage": {"prompt_tokens": -1, "completion_tokens": 3}})
+    Usage(tokens_in=0, tokens_out=3, is_whole=False)
+    """
+    usage = field_of(answer, "usage")
+    given = [_first(usage, names) for names in (_TOKENS_IN, _TOKENS_OUT)]
+    tokens_in, tokens_out = (_count_of(value) for value in given)
+    is_whole = any(value is not None for value in given) and all(
+        value is None or count is not None for value, count in zip(given, (tokens_in, tokens_out), strict=True)
+    )
+    return Usage(tokens_in or 0, tokens_out or 0, is_whole)
+
+
+def text_of(completion: Any) -> str:
+    """Return the text of a chat completion.
+
+    Raises `RubricError` for an answer without one, and a `CallError` that is not to be tried again where the server
+    answers in a form that is not ours to read: it would do so each time.
+    """
+    choices = field_of(completion, "choices")
+    if not isinstance(choices, list) or not choices:
+        said = field_of(completion, "error")
+        what = f"an error instead of an answer: {str(said)[:300]}" if said else f"no completion: {_shown(completion)}"
+        raise RubricError("unreadable", f"the endpoint sent {what}")
+    choice = choices[0]
+    message, finish = field_of(choice, "message"), str(field_of(choice, "finish_reason") or "").lower()
+    if message is None and isinstance(field_of(choice, "text") or field_of(choice, "delta"), (str, Mapping)):
+        _refuse("choices[0] has no message: this is no chat completion, but a completion or a piece of a stream")
+    if message is None:
+        raise RubricError("unreadable", f"choices[0].message is null in {_shown(completion)}")
+    if isinstance(message, (str, list, int, float)):
+        _refuse(f"choices[0].message is a {type(message).__name__}, expected an object with content")
+    if (refusal := field_of(message, "refusal")) or finish in _REFUSED:
+        raise RubricError("refusal", str(refusal or "filtered")[:200])
+    if finish in _TRUNCATED:
+        raise RubricError("truncated", "the answer hit max_tokens: raise it in judge.call")
+    return _content_of(message)
+
+
+def _content_of(message: Any) -> str:
+    content = field_of(message, "content")
+    if isinstance(content, str) and content:
+        return content
+    if not content and not isinstance(content, (bool, int, float, Mapping)):
+        if thought := field_of(message, "reasoning_content") or field_of(message, "reasoning"):
+            raise RubricError("unreadable", f"content is empty, the whole answer is a thought: {str(thought)[:200]!r}")
+        if field_of(message, "tool_calls"):
+            raise RubricError("unreadable", "content is empty: the model called a tool instead of answering")
+        return ""
+    if isinstance(content, list):
+        return "".join(map(_text_of_part, content))
+    _refuse(f"message.content is a {type(content).__name__}, expected a text or a list of text parts")
+
+
+def _text_of_part(part: Any) -> str:
+    kind, text = field_of(part, "type"), part if isinstance(part, str) else field_of(part, "text")
+    if isinstance(text, Mapping):
+        text = text.get("value")  # as OpenAI's assistants have it
+    if kind in _THOUGHTS:
+        return ""
+    if kind == "refusal":
+        raise RubricError("refusal", str(field_of(part, "refusal"))[:200])
+    if kind not in _TEXTS or not isinstance(text, str):
+        _refuse(f"message.content has a part of type {kind or type(part).__name__!r}, expected texts alone")
+    return text
+
+
+def _refuse(shape: str) -> NoReturn:
+    raise CallError(Fault("answer_shape", shape[:400], is_retryable=False))
+
+
+def _shown(answer: Any) -> str:
+    return repr(str(answer)[:200])
+
+
+def _first(owner: Any, names: tuple[str, ...]) -> Any:
+    return next((value for name in names if (value := field_of(owner, name)) is not None), None)
+
+
+def _count_of(value: Any) -> int | None:
+    """Return a number of tokens; None for what is none."""
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
+        value = int(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return int(value) if is_number and 0 <= value < _MAX_TOKENS else None  # NaN is not in between

@@ -1,0 +1,122 @@
+"""Images come back as base64 in many wrappings; each is read, and what is none is told for what it is."""
+
+import base64
+import re
+
+import pytest
+
+from actors.generator.image_answers import bytes_of, image_in_message, image_of_data
+from tests.actors.web.test_service import png
+
+PNG = png((16, 8), (1, 2, 3))
+TEXT = base64.b64encode(PNG).decode()
+URL = f"data:image/png;base64,{TEXT}"
+LINES = "\n".join(TEXT[place : place + 64] for place in range(0, len(TEXT), 64))
+SAFE = base64.urlsafe_b64encode(PNG).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT,
+        URL,
+        f" {TEXT}\n",
+        LINES,
+        LINES.replace("\n", "\r\n"),
+        f"data:image/png;base64,{LINES}",
+        TEXT.rstrip("="),
+        SAFE,
+        SAFE.rstrip("="),
+        f"data:image/png;charset=utf-8;base64,{TEXT}",
+        f"DATA:IMAGE/PNG;BASE64,{TEXT}",
+        URL.replace("+", "%2B").replace("=", "%3D"),
+    ],
+)
+def test_base64_in_any_wrapping_is_read(text):
+    assert bytes_of(text) == PNG
+    assert image_of_data({"data": [{"b64_json": text}]}).image == PNG
+    assert image_in_message({"images": [{"type": "image_url", "image_url": {"url": text}}]}).image == (
+        PNG if text.lower().startswith("data:") else None
+    )
+
+
+@pytest.mark.parametrize("text", ["", "  ", "====", "abcde", "no image!", "https://host/x.png", "a=b"])
+def test_what_is_no_base64_is_none(text):
+    assert bytes_of(text) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "is_permanent"),
+    [
+        ({"data": [{"url": "https://host/x.png"}]}, "sent a URL .*response_format=b64_json", True),
+        ({"data": [{"b64_json": "https://host/x.png"}]}, "sent a URL", True),
+        ({"data": [{"b64_json": "C:\\images\\x.png"}]}, "b64_json that is no base64", False),
+        ({"data": [{"b64_json": {"data": TEXT}}]}, "b64_json of type dict", True),
+        ({"data": [{"b64_json": None}]}, "no b64_json", False),
+        ({"data": [None]}, "no b64_json", False),
+        ({"data": []}, "no image", False),
+        ({"data": None}, "no image", False),
+        ({"data": {"b64_json": TEXT}}, "no image", False),
+        ({"error": {"message": "too busy"}}, "too busy", False),
+        ("<html>Welcome</html>", "<html>", False),
+        (None, "no image", False),
+    ],
+)
+def test_no_image_is_told_for_what_it_is(answer, said, is_permanent):
+    found = image_of_data(answer)
+    assert found.image is None
+    assert found.is_permanent == is_permanent
+    assert re.search(said, found.complaint)
+
+
+def test_a_data_url_in_the_place_of_a_url_is_read():
+    assert image_of_data({"data": [{"b64_json": None, "url": URL}]}).image == PNG
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": URL},
+        {"content": f"![image]({URL})"},
+        {"content": f"![image](data:image/png;base64,{LINES})"},
+        {"content": f'<img src="{URL}">'},
+        {"content": f"Here it is:\n{URL}\nI hope you like it."},
+        {"content": f"Here it is:\ndata:image/png;base64,{LINES}\nI hope you like it."},
+        {"content": f"{URL}\nDone"},
+        {"content": [{"type": "text", "text": "Here:"}, {"type": "image_url", "image_url": {"url": URL}}]},
+        {"content": [{"type": "output_image", "b64_json": TEXT}]},
+        {"content": [{"inline_data": {"mime_type": "image/png", "data": LINES}}]},
+        {"content": None, "images": [{"image_url": URL}]},
+        {
+            "content": "two",
+            "images": [{"image_url": {"url": "data:image/png;base64,AAAA"}}, {"image_url": {"url": URL}}],
+        },
+    ],
+)
+def test_an_image_is_found_wherever_it_stands_in_a_message(message):
+    assert image_in_message(message).image.startswith(PNG)
+
+
+@pytest.mark.parametrize(
+    ("message", "said", "is_permanent"),
+    [
+        ({"content": "I cannot draw that."}, "no image; it says 'I cannot", False),
+        ({"content": None, "refusal": "no"}, "no image; it says 'no'", False),
+        ({"content": None}, "it says 'nothing'", False),
+        ({"content": "![x](https://host/x.png)"}, "sent a URL", False),
+        ({"images": [{"image_url": {"url": "https://host/x.png"}}]}, "sent a URL", True),
+    ],
+)
+def test_a_message_without_an_image_says_why(message, said, is_permanent):
+    found = image_in_message(message)
+    assert (found.image, found.is_permanent) == (None, is_permanent)
+    assert said in found.complaint
+
+
+def test_hostile_texts_take_no_long_time():
+    for text in (
+        "data:image/" * 50_000,
+        "data:image/png;base64,A" + "\n" * 500_000,
+        "data:image/png;base64,A\n" * 50_000,
+    ):
+        image_in_message({"content": text})
