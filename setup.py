@@ -1,14 +1,16 @@
 """Install the packages and the one command, `interleave`. Versions are pinned in requirements.lock alone."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+VERSION = re.search(r'^__version__ = "(.+)"', Path(__file__).with_name("rl").joinpath("__init__.py").read_text(), re.M)
 PACKAGES = ["rl", "rollout", "rewards", "actors", "recipes", "data", "evals"]
 
 setup(
     name="interleave-thinker",
-    version="0.1.0",
+    version=VERSION[1],
     description="Train critic agents for image generation by GRPO on Ray clusters.",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -30,6 +32,7 @@ setup(
         "wandb",
         "tensorboard",
         "omegaconf",
+        "annotated-types",
         "openai",
         "socksio",
         "numpy",

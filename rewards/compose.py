@@ -8,7 +8,9 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Gt, Le
 
 from rewards.functions import FunctionError, is_builtin, load_function, name_of
 from rollout.types import Evidence, Reward
@@ -40,7 +42,7 @@ class TermConfig:
     weight: float = 1.0
     name: str = ""
     """Name in metrics and ledger; empty: the function's own name."""
-    timeout_s: float = 10.0
+    timeout_s: Annotated[float, Gt(0), Le(1e9)] = 10.0
     """A function that is not ours is killed when it takes longer, and its sample fails."""
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rl.cli.run_to_end import run_to_end
 from rl.evaluation import Change
 from rl.recipe.reader import load_recipe
+from rl.tracking.trackers import check_trackers
 from rollout.roles import RunStopped
 
 # Smallest change, smallest lower end of the interval, for each figure.
@@ -48,6 +49,7 @@ def train_seeds(recipe: Path, overrides: list[str], seeds: list[int], folder: Pa
         for seed in seeds:
             run_dir = folder / f"seed{seed}"
             chosen = load_recipe(recipe, [*overrides, f"seed={seed}", f"run_dir={run_dir}"])
+            check_trackers(chosen.tracking)
             plan = prepare(chosen, is_resumed=is_resumed and (run_dir / "recipe.yaml").exists())
             try:
                 changes = run_to_end(run(plan, console=console)).changes

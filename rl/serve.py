@@ -22,31 +22,35 @@ from actors.web.service import build_app, openai_error, require_key
 from actors.web.serving import listening, until_stopped
 from actors.web.story_route import story_route
 from rl.recipe.config import Recipe
-from rl.recipe.layers import layers_of
+from rl.recipe.layers import layers_of, recipe_path
 from rl.recipe.reader import load_as
 from rl.run_dir.start import placed_generator
 from rl.story.config import StoryRecipe, load_story_recipe
 from rl.story.run import prepare_story, story_stack
 from rollout.seeds import seed_of
+from rollout.text.limits import NonNegativeFloat, PositiveInt, RequiredPath, RunName, check_fields
 
 
 @dataclass(frozen=True)
 class ServeRecipe:
     """What `interleave serve` reads: a recipe of its own, or these parts of a training recipe."""
 
-    name: str = "serve"
-    run_dir: str = "runs/${name}"
-    store: str = "runs/store"
+    name: RunName = "serve"
+    run_dir: RequiredPath = "runs/${name}"
+    store: RequiredPath = "runs/store"
     """Images and answers; the same request is answered from here."""
     store_is_shared: bool = True
-    store_limit_gib: float = 0.0
+    store_limit_gib: NonNegativeFloat = 0.0
     """Least recently used images and answers go above this size; 0: no limit."""
-    num_cpus: int = 16
+    num_cpus: PositiveInt = 16
     """Logical CPUs told to a Ray that the service starts itself."""
     ray_address: str = ""
     """A running cluster's address (or `auto`), whose nodes the replicas spread over; empty: start Ray here."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     service: ServiceConfig = field(default_factory=ServiceConfig)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
 
 
 def load_serve_recipe(path: Path, overrides: list[str]) -> ServeRecipe:
@@ -58,7 +62,7 @@ def load_serve_recipe(path: Path, overrides: list[str]) -> ServeRecipe:
 
 def load_served(path: Path, overrides: list[str]) -> ServeRecipe | StoryRecipe:
     """Read what is to be served: a recipe of stories, or a bundle, is one that has a planner. Raises ValueError."""
-    if path.is_dir() or any("planner" in layer.content for layer in layers_of(path)):
+    if recipe_path(path).is_dir() or any("planner" in layer.content for layer in layers_of(path)):
         return load_story_recipe(path, overrides)
     return load_serve_recipe(path, overrides)
 

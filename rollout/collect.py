@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Annotated, Protocol
 
 from rollout.concurrency import all_settled
 from rollout.critic import CritiqueError, format_critique, parse_critique
 from rollout.plan import PlanError, PlanStep, format_plan, parse_plan
 from rollout.roles import BudgetSpent, Generator, Judge, Unsupported
 from rollout.seeds import seed_of
+from rollout.text.limits import NonNegativeInt, PositiveInt, Score, check_fields, one_of
 from rollout.text.marks import IMAGE_MARK
 from rollout.trajectory import Attempt, Request, Trajectory, TrajectoryFailure
 from rollout.types import Critique, EditRequest, ImageRef, ScoreRequest, Scores
@@ -54,8 +55,11 @@ class OnFailedStep(StrEnum):
 class Success:
     """When a step succeeded, by the judge's scores of 10."""
 
-    semantics: float = 7.0
-    quality: float = 7.0
+    semantics: Score = 7.0
+    quality: Score = 7.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "success")
 
     def __call__(self, scores: Scores) -> bool:
         return scores.semantics >= self.semantics and scores.quality >= self.quality
@@ -65,28 +69,21 @@ class Success:
 class CollectConfig:
     """How far a request is carried, and what is tried beside its way to learn how hard it is."""
 
-    tries: int = 3
+    tries: PositiveInt = 3
     """Attempts at a step."""
-    max_steps: int = 16
+    max_steps: PositiveInt = 16
     """A longer plan is not carried out."""
-    on_failed_step: str = OnFailedStep.STOP
+    on_failed_step: Annotated[str, one_of(*OnFailedStep)] = OnFailedStep.STOP
     """stop, or best: go on from the best try."""
-    num_measured: int = 0
+    num_measured: NonNegativeInt = 0
     """Failed attempts of a trajectory, its first ones, whose difficulty is measured."""
-    num_retries: int = 0
+    num_retries: NonNegativeInt = 0
     """Measure: the same prompt with so many new seeds."""
-    num_refinements: int = 0
+    num_refinements: NonNegativeInt = 0
     """Measure: so many independent prompts of the critic's, with one seed in common."""
 
     def __post_init__(self) -> None:
-        counts = (self.num_measured, self.num_retries, self.num_refinements)
-        if min(self.tries, self.max_steps) < 1 or min(counts) < 0:
-            raise ValueError(
-                f"walk: tries={self.tries}, max_steps={self.max_steps} (each 1 or more), num_measured={counts[0]}, "
-                f"num_retries={counts[1]}, num_refinements={counts[2]} (each 0 or more)"
-            )
-        if self.on_failed_step not in list(OnFailedStep):
-            raise ValueError(f"collect.on_failed_step is {self.on_failed_step!r}; expected {' or '.join(OnFailedStep)}")
+        check_fields(self, "walk")
 
 
 @dataclass(frozen=True)

@@ -5,41 +5,41 @@ from __future__ import annotations
 import ipaddress
 import os
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt, Le
 
 from actors.metered.keys import Secret, why_no_key
+from rollout.text.limits import KeyVariable, Name, Port, PositiveInt, Seconds, check_fields
 
 
 @dataclass(frozen=True)
 class ServiceConfig:
     """`interleave serve`: one front for the pool, wherever its replicas are."""
 
-    host: str = "127.0.0.1"
+    host: Name = "127.0.0.1"
     """Address to listen at; 0.0.0.0 is open to the network and needs a key."""
-    port: int = 8011
+    port: Port = 8011
     """0: a free one."""
-    api_key_env: str = "INTERLEAVE_API_KEY"
+    api_key_env: KeyVariable = "INTERLEAVE_API_KEY"
     """Environment variable with the key that clients have to send; unset: no key, on loopback alone."""
-    max_pending: int = 256
+    max_pending: PositiveInt = 256
     """Images asked for and not answered yet; the next request is told to come back later (429)."""
-    timeout_s: float = 300.0
+    timeout_s: Seconds = 300.0
     """Longest that a request may take from its last byte to its answer."""
-    upload_timeout_s: float = 60.0
+    upload_timeout_s: Seconds = 60.0
     """Longest that a client may take to send a request."""
-    max_body_mib: float = 32.0
-    max_pixels: int = 16 * 1024 * 1024
+    max_body_mib: Annotated[float, Gt(0), Le(2**20)] = 32.0
+    max_pixels: PositiveInt = 16 * 1024 * 1024
     """Of an image that is sent."""
-    max_prompt_chars: int = 16_000
-    max_images: int = 8
+    max_prompt_chars: PositiveInt = 16_000
+    max_images: PositiveInt = 8
     """New images of one request (OpenAI's n)."""
-    max_steps: int = 100
+    max_steps: PositiveInt = 100
     """num_inference_steps that a request may ask for."""
 
     def __post_init__(self) -> None:
-        bounds = (self.max_pending, self.max_pixels, self.max_prompt_chars, self.max_images, self.max_steps)
-        if min(bounds) < 1 or min(self.timeout_s, self.upload_timeout_s, self.max_body_mib) <= 0:
-            raise ValueError("service: every limit has to be above 0")
-        if not 0 <= self.port < 65536:
-            raise ValueError(f"service.port is {self.port}; expected 1 to 65535, or 0 for a free one")
+        check_fields(self, "service")
 
     @property
     def max_body_bytes(self) -> int:

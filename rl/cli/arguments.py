@@ -3,7 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rl import __version__
+from rollout.text.limits import nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with the command that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with code 2."""
+        self.exit(2, f"{self.prog.split()[0]}: {message}; see {self.prog} --help\n")
+
+    def refuse(self, unknown: list[str]) -> NoReturn:
+        """Leave for arguments that the command does not know."""
+        hint = nearest(unknown[0].partition("=")[0], self._option_string_actions, cutoff=0.6)
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            known = list(action.choices)
+            commands = f"the commands are {', '.join(known)}"
+            self.error(f"unknown command {value!r}{nearest(str(value), known, cutoff=0.5)}; {commands}")
+        super()._check_value(action, value)
 
 
 def add_command(
@@ -11,8 +38,50 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """Add a command that calls `run` with what was chosen."""
     parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, parser=parser)
     return parser
+
+
+def add_group(commands: argparse._SubParsersAction, name: str, text: str) -> argparse._SubParsersAction:
+    """Add a command that has commands of its own, one of which has to be said."""
+    group = commands.add_parser(name, help=text, description=text)
+    return group.add_subparsers(metavar="command", required=True)
+
+
+def own_version() -> str:
+    """Return the version that is installed; of a checkout that is not installed, its own."""
+    try:
+        return version("interleave-thinker")
+    except PackageNotFoundError:
+        return __version__
+
+
+def file_path(text: str) -> Path:
+    """Read a file's or folder's path, with `~` for the home folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; expected a file or a folder")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"{text!r} begins with the home folder of a user who does not exist") from None
+
+
+def whole_number(text: str) -> int:
+    """Read a whole number of 0 or more."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number, 0 or more")
+    return int(text)
+
+
+def positive_number(text: str) -> float:
+    """Read a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a number above 0")
+    return number
 
 
 def numbers(text: str) -> list[int]:
@@ -21,4 +90,7 @@ def numbers(text: str) -> list[int]:
     >>> numbers("1,3,5")
     [1, 3, 5]
     """
-    return [int(part) for part in text.split(",")]
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected whole numbers with commas between, like 0,1,2") from None

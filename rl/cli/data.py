@@ -5,34 +5,34 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from pathlib import Path
 from typing import Any
 
-from rl.cli.arguments import add_command
+from rl.cli.arguments import add_command, add_group, file_path
+from rollout.text.limits import Tilde
 
 
 def add_data_commands(commands: argparse._SubParsersAction) -> None:
     """Add the commands to the command line's parser; what they need is imported when they run."""
-    data = commands.add_parser("data", help="files of records").add_subparsers(metavar="", required=True)
+    data = add_group(commands, "data", "files of records")
     check = add_command(data, "check", _check, "count and check records; exit code 1 when one is bad")
     _add_file(check)
     check.add_argument("--deep", action="store_true", help="decode every image, look for near-duplicates, count tokens")
     check.add_argument("--limit", type=int, default=0, help="records to read, 0: all; default: 0")
-    check.add_argument("--against", type=Path, help="another file, which should have no prompt in common with this one")
+    check.add_argument("--against", type=file_path, help="another file, which should have no prompt in common")
     check.add_argument("--model", default="", help="with --deep: count tokens as this model's tokenizer does")
     check.add_argument(
-        "--prompt", type=Path, help="with --model: the critic's prompt file, default: recipes/prompts/critic.txt"
+        "--prompt", type=file_path, help="with --model: the critic's prompt file, default: recipes/prompts/critic.txt"
     )
     check.add_argument(
         "--max-pixels", type=int, default=0, help="with --deep: a larger image is bad; default: 33,554,432"
     )
     show = add_command(data, "show", _show, "write a page to look at records with their images")
     _add_file(show)
-    show.add_argument("--out", type=Path, help="the page; default: beside the file")
+    show.add_argument("--out", type=file_path, help="the page; default: beside the file")
     show.add_argument("--limit", type=int, default=50, help="records to show, 0: all; default: 50")
     show.add_argument("--seed", type=int, default=0, help="draws them")
     split = add_command(data, "split", _split, "hold records out by source prompt, so that no prompt is on both sides")
-    split.add_argument("file", type=Path, help="JSONL, JSON or Parquet, or a folder of Hugging Face `datasets`")
+    split.add_argument("file", type=file_path, help="JSONL, JSON or Parquet, or a folder of Hugging Face `datasets`")
     split.add_argument("--heldout", type=float, required=True, help="share of the prompts, like 0.1")
     split.add_argument(
         "--by", default="", help="field of the prompt; default: origin_prompt, source_prompt or the user's words"
@@ -41,22 +41,24 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
         "--pattern", default="", help="regular expression whose first group is the prompt within that field"
     )
     split.add_argument("--seed", type=int, default=0)
-    split.add_argument("--out", type=Path, help="folder; default: the file's")
+    split.add_argument("--out", type=file_path, help="folder; default: the file's")
     split.add_argument(
         "--on-bad", choices=["raise", "skip"], default="raise", help="records without a prompt; default: raise"
     )
     build = add_command(
         data, "build", _build, "build planner SFT, critic SFT and critic RL sets; goes on where it was stopped"
     )
-    build.add_argument("recipe", type=Path, help="recipe YAML")
-    build.add_argument("overrides", nargs="*", help="key=value, like requests.limit=100 critic_rl.num_train=500")
+    build.add_argument("recipe", type=file_path, help="recipe YAML")
+    build.add_argument(
+        "overrides", nargs="*", default=[], help="key=value, like requests.limit=100 critic_rl.num_train=500"
+    )
     build.add_argument("--resume", action="store_true", help="need not be said: a build always goes on")
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="JSONL, JSON or Parquet, or a folder of Hugging Face `datasets`")
+    parser.add_argument("file", type=file_path, help="JSONL, JSON or Parquet, or a folder of Hugging Face `datasets`")
     parser.add_argument("--kind", choices=["auto", "rl", "critic_sft", "planner_sft"], default="auto")
-    parser.add_argument("--image-root", type=Path, help="where relative image paths start; none may lead out of it")
+    parser.add_argument("--image-root", type=file_path, help="where relative image paths start; none leads out of it")
     parser.add_argument(
         "--prefix", action="append", default=[], metavar="OLD=NEW", help="read paths from OLD as if from NEW"
     )
@@ -70,7 +72,11 @@ def _rules(chosen: argparse.Namespace) -> Any:
 
     if chosen.image_root is not None and not chosen.image_root.is_dir():
         raise ValueError(f"--image-root {chosen.image_root}: there is no such folder")
-    return ImageRules(root=chosen.image_root, prefixes=parse_prefixes(chosen.prefix), white_canvas=chosen.white_canvas)
+    return ImageRules(
+        root=chosen.image_root,
+        prefixes=parse_prefixes([Tilde("=").expand(prefix) for prefix in chosen.prefix]),
+        white_canvas=chosen.white_canvas,
+    )
 
 
 def _kind(chosen: argparse.Namespace) -> Any:
@@ -91,7 +97,9 @@ def _check(chosen: argparse.Namespace) -> int:
         raise ValueError("--model, --prompt and --max-pixels belong to --deep; add it")
     if chosen.limit < 0 or chosen.max_pixels < 0:
         raise ValueError("--limit and --max-pixels are 0 or more")
-    deep = DeepRules(chosen.model, chosen.prompt, chosen.max_pixels or MAX_PIXELS) if chosen.deep else None
+    deep = (
+        DeepRules(Tilde().expand(chosen.model), chosen.prompt, chosen.max_pixels or MAX_PIXELS) if chosen.deep else None
+    )
     rules = CheckRules(_kind(chosen), _rules(chosen), chosen.limit, chosen.against, deep)
     with progress_bar(Console(stderr=True)) as progress:
         summary = check(chosen.file, rules, progress)

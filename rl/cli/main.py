@@ -9,7 +9,16 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from rl.cli.arguments import add_command, numbers
+from rl.cli.arguments import (
+    Parser,
+    add_command,
+    add_group,
+    file_path,
+    numbers,
+    own_version,
+    positive_number,
+    whole_number,
+)
 from rl.cli.data import add_data_commands
 from rl.cli.shapes import add_shapes_commands
 from rl.cli.story import add_story_commands
@@ -23,9 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen, left = parser.parse_known_args(arguments)
     go_on = "; go on with the same command and --resume" if hasattr(chosen, "resume") else ""
     # Options and overrides may stand in any order.
-    unknown = [argument for argument in left if "=" not in argument or argument.startswith("-")]
+    unknown = [text for text in left if not text.startswith("~") and ("=" not in text or text.startswith("-"))]
     if unknown or (left and not hasattr(chosen, "overrides")):
-        parser.error(f"unrecognized arguments: {' '.join(unknown or left)}")
+        getattr(chosen, "parser", parser).refuse(unknown or left)
     if left:
         chosen.overrides += left
     sys.path.insert(0, os.getcwd())  # a reward function of the user's own is imported from where they stand
@@ -53,49 +62,61 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="interleave", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(prog="interleave", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"interleave {own_version()}")
     commands = parser.add_subparsers(title="commands", metavar="")
     train = add_command(commands, "train", _train, "train a critic by GRPO and report what it learned")
-    train.add_argument("recipe", type=Path, help="recipe YAML")
-    train.add_argument("overrides", nargs="*", help="key=value, like rollout.n=4 reward=paper")
+    train.add_argument("recipe", type=file_path, help="recipe YAML")
+    train.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        help="key=value, like rollout.n=4 reward=paper; ~key drops what the recipe sets",
+    )
     train.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
     sft = add_command(commands, "sft", _sft, "cold-start a critic or a planner on records, and export its best weights")
-    sft.add_argument("recipe", type=Path, help="recipe YAML")
-    sft.add_argument("overrides", nargs="*", help="key=value, like batch_size=32 policy.lr=1e-5")
+    sft.add_argument("recipe", type=file_path, help="recipe YAML")
+    sft.add_argument("overrides", nargs="*", default=[], help="key=value, like batch_size=32 policy.lr=1e-5")
     sft.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
     learning = add_command(commands, "learning", _learning, "train with several seeds; fail unless every one learned")
-    learning.add_argument("recipe", type=Path, help="recipe YAML")
-    learning.add_argument("overrides", nargs="*", help="key=value")
+    learning.add_argument("recipe", type=file_path, help="recipe YAML")
+    learning.add_argument("overrides", nargs="*", default=[], help="key=value")
     learning.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="default: 0,1,2")
-    learning.add_argument("--out", type=Path, help="folder of the runs; default: runs/learning-<now>")
+    learning.add_argument("--out", type=file_path, help="folder of the runs; default: runs/learning-<now>")
     learning.add_argument("--resume", action="store_true", help="go on with the runs in --out")
     rescore = add_command(
         commands, "rescore", _rescore, "compute a run's rewards again from its ledger, without a model"
     )
-    rescore.add_argument("run", type=Path, help="the run's folder")
-    rescore.add_argument("overrides", nargs="*", help="key=value, like reward=paper; none: the run's own recipe")
+    rescore.add_argument("run", type=file_path, help="the run's folder")
+    rescore.add_argument(
+        "overrides", nargs="*", default=[], help="key=value, like reward=paper; none: the run's own recipe"
+    )
     inspect = add_command(
         commands, "inspect", _inspect, "write a page to sort and filter a run's samples with their images"
     )
-    inspect.add_argument("run", type=Path, help="the run's folder")
-    inspect.add_argument("overrides", nargs="*", help="key=value, like store=/elsewhere for a run that was moved")
+    inspect.add_argument("run", type=file_path, help="the run's folder")
+    inspect.add_argument(
+        "overrides", nargs="*", default=[], help="key=value, like store=/elsewhere for a run that was moved"
+    )
     inspect.add_argument("--phase", default="", help="train, before, during or after; default: all")
-    inspect.add_argument("--out", type=Path, help="the page; default: inspect.html in the run's folder")
+    inspect.add_argument("--out", type=file_path, help="the page; default: inspect.html in the run's folder")
     inspect.add_argument("--limit", type=int, default=2000, help="most samples to show, 0: all; default: 2000")
     ledger = add_command(commands, "ledger", _ledger, "write a run's ledger as Parquet, for pandas and datasets")
-    ledger.add_argument("run", type=Path, help="the run's folder")
+    ledger.add_argument("run", type=file_path, help="the run's folder")
     serve = add_command(
         commands, "serve", _serve, "put a recipe's generator, or its whole storyteller, behind HTTP until Ctrl-C"
     )
-    serve.add_argument("recipe", type=Path, help="recipe YAML or bundle; of a training recipe, its generator")
-    serve.add_argument("overrides", nargs="*", help="key=value, like service.port=8012 generator.num_replicas=4")
-    rewards = commands.add_parser("reward", help="rewards of your own").add_subparsers(metavar="", required=True)
+    serve.add_argument("recipe", type=file_path, help="recipe YAML or bundle; of a training recipe, its generator")
+    serve.add_argument(
+        "overrides", nargs="*", default=[], help="key=value, like service.port=8012 generator.num_replicas=4"
+    )
+    rewards = add_group(commands, "reward", "rewards of your own")
     trial = add_command(rewards, "test", _reward_test, "try rewards on gold and broken samples, or on a run's ledger")
     trial.add_argument("target", help="FILE.py, FILE.py:function, module or module.function; all rewards of a file")
-    trial.add_argument("--ledger", type=Path, metavar="RUN", help="the folder of a run whose samples to use")
-    trial.add_argument("--limit", type=int, default=500, help="most samples of a ledger; default: 500")
-    trial.add_argument("--timeout", type=float, default=10.0, help="seconds a call may take; default: 10")
+    trial.add_argument("--ledger", type=file_path, metavar="RUN", help="the folder of a run whose samples to use")
+    trial.add_argument("--limit", type=whole_number, default=500, help="most samples of a ledger; default: 500")
+    trial.add_argument("--timeout", type=positive_number, default=10.0, help="seconds a call may take; default: 10")
     trial.add_argument("--extra", default="", help="""JSON of gold samples' further evidence: '{"aesthetic": 0.7}'""")
     add_story_commands(commands)
     add_data_commands(commands)
@@ -106,8 +127,10 @@ def _parser() -> argparse.ArgumentParser:
 def _train(chosen: argparse.Namespace) -> int:
     from rl.cli.run_to_end import run_to_end
     from rl.recipe.reader import load_recipe
+    from rl.tracking.trackers import check_trackers
 
     recipe = load_recipe(chosen.recipe, chosen.overrides)
+    check_trackers(recipe.tracking)
     from rl.run import prepare, run  # late: it imports torch, Ray and verl, and a wrong recipe should fail at once
 
     plan = prepare(recipe, is_resumed=chosen.resume)
@@ -120,8 +143,10 @@ def _sft(chosen: argparse.Namespace) -> int:
     from rl.cli.run_to_end import run_to_end
     from rl.recipe.reader import load_as
     from rl.recipe.sft_config import SftRecipe
+    from rl.tracking.trackers import check_trackers
 
     recipe = load_as(SftRecipe, chosen.recipe, chosen.overrides)
+    check_trackers(recipe.tracking)
     from rl.sft.run import prepare_sft, run_sft  # late: it imports torch, Ray and verl
 
     plan = prepare_sft(recipe, is_resumed=chosen.resume)

@@ -7,8 +7,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from rl.cli.arguments import add_command, numbers
+from rl.cli.arguments import add_command, add_group, file_path, numbers
 from rl.story.config import StoryRecipe, load_story_recipe
+from rollout.text.limits import Tilde
 
 
 def add_story_commands(commands: argparse._SubParsersAction) -> None:
@@ -17,25 +18,29 @@ def add_story_commands(commands: argparse._SubParsersAction) -> None:
         commands, "generate", _generate, "tell a story: plan a request, draw its steps, criticise, try again"
     )
     generate.add_argument("request", help='what is asked for, like "How do I draw a cat, step by step?"')
-    generate.add_argument("overrides", nargs="*", help="key=value, like critic.model=runs/mine/export")
-    generate.add_argument("--recipe", type=Path, required=True, help="recipe YAML, or the folder of a bundle")
+    generate.add_argument("overrides", nargs="*", default=[], help="key=value, like critic.model=runs/mine/export")
+    generate.add_argument("--recipe", type=file_path, required=True, help="recipe YAML, or the folder of a bundle")
     generate.add_argument(
-        "--image", type=Path, action="append", default=[], help="an image that the request goes on from; more than once"
+        "--image",
+        type=file_path,
+        action="append",
+        default=[],
+        help="an image to go on from; more than once",
     )
     generate.add_argument("--tries", type=int, default=0, help="most tries of a step; default: the recipe's (5)")
     generate.add_argument("--seed", type=int, default=0)
-    generate.add_argument("--out", type=Path, help="folder of the story; default: runs/stories/<request>-<now>")
+    generate.add_argument("--out", type=file_path, help="folder of the story; default: runs/stories/<request>-<now>")
     export = add_command(
         commands, "export", _export, "bundle planner, critic and recipe in one folder, for generate --recipe"
     )
-    export.add_argument("recipe", type=Path, help="recipe YAML of stories")
-    export.add_argument("overrides", nargs="*", help="key=value, like critic.model=runs/mine/export")
-    export.add_argument("--out", type=Path, required=True, help="a new folder")
+    export.add_argument("recipe", type=file_path, help="recipe YAML of stories")
+    export.add_argument("overrides", nargs="*", default=[], help="key=value, like critic.model=runs/mine/export")
+    export.add_argument("--out", type=file_path, required=True, help="a new folder")
     export.add_argument("--generator", action="store_true", help="put the generator in, too, where it is a folder")
-    evals = commands.add_parser("eval", help="benchmarks on trained agents").add_subparsers(metavar="", required=True)
+    evals = add_group(commands, "eval", "benchmarks on trained agents")
     stories = add_command(evals, "stories", _eval_stories, "measure what planner and critics add to a generator")
-    stories.add_argument("recipe", type=Path, help="recipe YAML of stories, or the folder of a bundle")
-    stories.add_argument("overrides", nargs="*", help="key=value")
+    stories.add_argument("recipe", type=file_path, help="recipe YAML of stories, or the folder of a bundle")
+    stories.add_argument("overrides", nargs="*", default=[], help="key=value")
     stories.add_argument(
         "--critic",
         action="append",
@@ -43,7 +48,7 @@ def add_story_commands(commands: argparse._SubParsersAction) -> None:
         metavar="NAME=MODEL",
         help="a critic to measure, like rl=runs/mine/export; more than once; default: the recipe's",
     )
-    stories.add_argument("--stories", type=Path, help="JSONL of id, request, instructions; default: the shapes world's")
+    stories.add_argument("--stories", type=file_path, help="JSONL of id, request, instructions; default: shapes'")
     stories.add_argument("--num", type=int, default=100, help="stories of the shapes world; default: 100")
     stories.add_argument(
         "--form",
@@ -54,7 +59,7 @@ def add_story_commands(commands: argparse._SubParsersAction) -> None:
     stories.add_argument("--tries", type=numbers, default=[1, 3, 5], help="default: 1,3,5")
     stories.add_argument("--semantics", type=float, default=9.0, help="a step is satisfied from here; default: 9")
     stories.add_argument("--quality", type=float, default=5.0, help="and from here; default: 5")
-    stories.add_argument("--out", type=Path, default=Path("runs/eval_stories.json"), help="default: %(default)s")
+    stories.add_argument("--out", type=file_path, default=Path("runs/eval_stories.json"), help="default: %(default)s")
 
 
 def _generate(chosen: argparse.Namespace) -> int:
@@ -127,4 +132,4 @@ def _named(text: str) -> tuple[str, str]:
     name, is_pair, model = text.partition("=")
     if not is_pair or not name or not model:
         raise ValueError(f"--critic {text}: expected NAME=MODEL, like rl=runs/mine/export")
-    return name, model
+    return name, Tilde().expand(model)

@@ -40,7 +40,7 @@ from rewards.functions import FunctionError, anchored, load_function
 from rl.data_build.config import BuildRecipe, is_resumable_change
 from rl.recipe.config import resolve_path
 from rl.recipe.reader import load_as
-from rl.recipe.resumable import forbidden_changes
+from rl.recipe.resumable import describe_changes, forbidden_changes
 from rl.run_dir.provenance import Sources, changes
 from rl.run_dir.start import placed_generator, write_provenance
 from rollout.collect import TrajectoryCollector
@@ -94,8 +94,10 @@ def prepare_build(recipe: BuildRecipe) -> Build:
     side, path = recipe.split.side, Path(recipe.run_dir) / "recipe.yaml"
     build = Build(recipe, records, sources, _side_of_step(side, Store(Path(recipe.store).resolve())) if side else None)
     if path.exists():
-        if changed := forbidden_changes(load_as(BuildRecipe, path), recipe, is_resumable_change):
-            raise ValueError(f"{path.parent} was begun with another {', '.join(changed)}; {_OR_ELSEWHERE}")
+        begun = load_as(BuildRecipe, path)
+        if changed := forbidden_changes(begun, recipe, is_resumable_change):
+            told = describe_changes(begun, recipe, changed)
+            raise ValueError(f"{path.parent} was begun with another {told}; {_OR_ELSEWHERE}")
         saved = json.loads((path.parent / "versions.json").read_text())
         if new := list(changes(saved, sources)):
             raise ValueError(f"{path.parent} cannot go on: {'; '.join(new)}; {_OR_ELSEWHERE}")

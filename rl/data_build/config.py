@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from actors.config import GeneratorConfig, JudgeConfig
 from actors.judge.settings import member_configs
@@ -11,6 +12,17 @@ from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, Set
 from data.records.on_bad import OnBad
 from rl.recipe.resumable import SERVICE_MAY_CHANGE
 from rollout.collect import CollectConfig, Success
+from rollout.text.limits import (
+    NonNegativeInt,
+    PathText,
+    PositiveInt,
+    RequiredPath,
+    RunName,
+    Seed,
+    Share,
+    check_fields,
+    one_of,
+)
 
 _DECIDES = ("seed", "store", "planner", "critic", "generator", "judge", "success", "collect")
 """Keys that decide how requests are walked and where their images are; of services, who is asked may change."""
@@ -20,31 +32,34 @@ _DECIDES = ("seed", "store", "planner", "critic", "generator", "judge", "success
 class RequestsConfig:
     """What users ask for (see data/build/requests.py)."""
 
-    file: str = "???"
+    file: RequiredPath = "???"
     """A text file with a request a line (.txt), or records of any format."""
-    image_root: str = ""
+    image_root: PathText = ""
     """No image may lie outside this folder, where relative paths start; empty: anywhere, and the file's folder."""
-    limit: int = 0
+    limit: NonNegativeInt = 0
     """Most requests to read, 0: all."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "requests")
 
 
 @dataclass(frozen=True)
 class BuildRecipe:
     """One build of planner SFT, critic SFT and critic RL sets."""
 
-    name: str = "???"
-    run_dir: str = "runs/${name}"
+    name: RunName = "???"
+    run_dir: RequiredPath = "runs/${name}"
     """The sets, the trajectories and the bill."""
-    store: str = "runs/store"
+    store: RequiredPath = "runs/store"
     """Images and paid-for answers, shared by runs."""
-    seed: int = 0
-    on_bad: str = "skip"
+    seed: Seed = 0
+    on_bad: Annotated[str, one_of(*OnBad)] = "skip"
     """What a bad request or answer does: skip (it is left out, counted and located), or raise."""
-    max_failure_share: float = 0.5
+    max_failure_share: Share = 0.5
     """Share of the last 50 requests whose calls failed that stops the build; answers that cannot be read never do."""
-    in_flight: int = 16
+    in_flight: PositiveInt = 16
     """Requests that are walked at a time."""
-    num_cpus: int = 16
+    num_cpus: PositiveInt = 16
     """Logical CPUs told to a Ray that this build starts itself."""
     ray_address: str = ""
     """A running cluster's address (or `auto`); empty: start Ray on this machine, if anything needs it."""
@@ -65,12 +80,7 @@ class BuildRecipe:
     """Complete trajectories as sequences of texts and images, for models that make both."""
 
     def __post_init__(self) -> None:
-        if self.on_bad not in list(OnBad):
-            raise ValueError(f"on_bad is {self.on_bad!r}; expected {' or '.join(OnBad)}")
-        if self.in_flight < 1 or not 0 <= self.max_failure_share <= 1:
-            raise ValueError(
-                f"in_flight={self.in_flight} (1 or more), max_failure_share={self.max_failure_share} (a share up to 1)"
-            )
+        check_fields(self, "")
         rl, collect = self.critic_rl, self.collect
         for rule, is_set, tries in (
             ("max_retried", rl.max_retried is not None, "num_retries"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from statistics import fmean
 
 from rollout.roles import RunStopped
+from rollout.text.limits import NonNegativeFloat, PositiveInt
 
 
 class Collapsed(RunStopped):
@@ -19,9 +20,9 @@ class Collapsed(RunStopped):
 class Limit:
     """Where a mean over the last `window` steps sets off an alert."""
 
-    limit: float | None = None
+    limit: NonNegativeFloat | None = None
     """0 or null: off."""
-    window: int = 5
+    window: PositiveInt = 5
     """Steps."""
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from actors.config import EvidenceConfig
 from actors.observer import check_evidence
 from rewards.signature import RewardSignature
 from rl.recipe.config import Recipe
-from rl.recipe.layers import nearest
+from rollout.text.limits import nearest
 
 
 def needed_evidence(recipe: Recipe, traits: Mapping[str, RewardSignature]) -> dict[str, EvidenceConfig]:

@@ -10,19 +10,19 @@ all that it had set. A run's resolved recipe remembers what that was (`RewardCon
 from __future__ import annotations
 
 import copy
-import difflib
-import pickle
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from yaml import YAMLError
+from omegaconf import DictConfig, OmegaConf
 
 from rewards.functions import anchored
-from rl.recipe.config import REPO
+from rl.recipe.config import REPO, Recipe, resolve_path
+from rl.recipe.schema import Fitting
+from rl.recipe.tree import at, drop, merge, nothing_to_drop, put
+from rl.recipe.yaml import Plain, read_yaml
+from rollout.text.limits import hints_of, nearest, shown
 
 _RECIPES = REPO / "recipes"
 _SETS = _RECIPES / "reward"
@@ -35,37 +35,68 @@ class Layer:
     """Some of a recipe's keys, and who sets them."""
 
     where: str
-    content: DictConfig
+    content: dict[str, Any]
     is_set: bool = False
+    dropped: Sequence[str] = ()
+    """Keys of the layers below that are not to be there."""
 
 
-def layers_of(path: Path) -> list[Layer]:
-    """Return the layers of a recipe file. Raises ValueError that names the file that is wrong."""
+def recipe_path(path: Path | str) -> Path:
+    """Return a recipe's file, or a bundle's folder: as given, from the working folder or from the checkout."""
+    found = resolve_path(str(path))
+    return found if found.exists() else Path(path).expanduser()
+
+
+def layers_of(path: Path, kind: type | None = None, without: Collection[str] = ()) -> list[Layer]:
+    """Return the layers of a recipe file, fitted to its kind. Raises ValueError that names the file that is wrong.
+
+    `without` names top-level keys to pass over.
+    """
     layers: list[Layer] = []
-    for file, content in _chain(path, _RECIPES, "recipe"):
-        layers = with_content(layers, content, str(file), file.parent)
+    for file, said in _chain(recipe_path(path), _RECIPES, "recipe"):
+        kept = {key: value for key, value in said.items() if key not in without}
+        layers = with_content(layers, kept, Fitting(kind, str(file)), file.parent)
     return layers
 
 
-def with_content(layers: list[Layer], content: DictConfig, where: str, folder: Path) -> list[Layer]:
-    """Put a file's content on top, over the reward set that it names; relative paths start at `folder`."""
-    reward = content.get("reward")
-    if isinstance(reward, str):
-        del content["reward"]
-        layers = with_set(layers, reward, where, folder)
-        _check_agreement(content, _of_sets(layers), reward, where)
-    elif isinstance(reward, ListConfig):
-        content["reward"] = {"terms": reward}
+def with_content(layers: list[Layer], said: dict[str, Any], fit: Fitting, folder: Path) -> list[Layer]:
+    """Put what a file says on top, over the reward set that it names; relative paths start at `folder`."""
+    name = None
+    if fit.kind is None or "reward" in hints_of(fit.kind):
+        reward = said.get("reward")
+        if isinstance(reward, list):
+            said = {**said, "reward": {"terms": reward}}
+        elif isinstance(reward, str | Plain):
+            name = reward.text if isinstance(reward, Plain) else reward
+            said = {key: value for key, value in said.items() if key != "reward"}
+    content = fit(said)
+    if name is not None:
+        layers = with_set(layers, name, fit.where, folder)
+        _check_agreement(content, _of_sets(layers), name, fit.where)
     _anchor(content, folder)
-    return [*layers, Layer(where, content)]
+    return [*layers, Layer(fit.where, content, dropped=fit.dropped)]
+
+
+def merged(layers: Iterable[Layer], *, is_strict: bool = False) -> dict[str, Any]:
+    """Return what layers say together. Strict: raises ValueError where one drops what the ones below do not set."""
+    tree: dict[str, Any] = {}
+    for layer in layers:
+        for key in layer.dropped:
+            if not drop(tree, key) and is_strict:
+                raise ValueError(f"{layer.where}: {nothing_to_drop(tree, key)}")
+        merge(tree, layer.content)
+    return tree
 
 
 def with_set(layers: list[Layer], name: str, where: str, folder: Path) -> list[Layer]:
     """Put the reward set of this name, or in this file, on top; the set that was there goes."""
     chosen = [_without_set(layer) for layer in layers if not layer.is_set]
-    for file, content in _chain(_set_path(name, where, folder), _SETS, "reward set"):
-        chosen.append(Layer(str(file), _as_recipe(content, file), is_set=True))
-    if not any(OmegaConf.select(layer.content, "reward.terms") for layer in chosen if layer.is_set):
+    for file, said in _chain(_set_path(name, where, folder), _SETS, "reward set"):
+        fit = Fitting(Recipe, str(file))
+        content = fit(_as_recipe(said, file))
+        _anchor(content, file.parent)
+        chosen.append(Layer(str(file), content, is_set=True, dropped=fit.dropped))
+    if not any(at(layer.content, "reward.terms") for layer in chosen if layer.is_set):
         raise ValueError(f"reward set {name} has no terms; add `terms:`, a list of {{fn, weight}}")
     return chosen
 
@@ -75,11 +106,11 @@ def replaced_by_set(layers: list[Layer], recipe: DictConfig, defaults: DictConfi
 
     None stands for a key that would not be there. What another key overrode is none of the set's changes.
     """
-    sets = _of_sets(layers)
-    beneath = OmegaConf.merge(*(layer.content for layer in layers if not layer.is_set))
+    sets = OmegaConf.create(_of_sets(layers))
+    beneath = OmegaConf.create(merged(layer for layer in layers if not layer.is_set))
     with_sets = OmegaConf.merge(recipe, sets)
     replaced = {}
-    for leaf, _ in _leaves(sets):
+    for leaf, _ in _leaves(_of_sets(layers)):
         key = ".".join(leaf.split(".")[:2]) if leaf.startswith("evidence.") else leaf
         said, without = OmegaConf.select(recipe, key), OmegaConf.select(beneath, key)
         if without is None:
@@ -92,21 +123,19 @@ def replaced_by_set(layers: list[Layer], recipe: DictConfig, defaults: DictConfi
 
 def _without_set(layer: Layer) -> Layer:
     """Return a layer with what its resolved reward set had changed as it would be without it."""
-    replaced = OmegaConf.select(layer.content, "reward.replaced")
+    replaced = at(layer.content, "reward.replaced")
     if not replaced:
         return layer
     content = copy.deepcopy(layer.content)
     del content["reward"]["replaced"]
     for key, value in replaced.items():
-        parent, _, name = key.rpartition(".")
+        drop(content, key)
         if value is not None:
-            OmegaConf.update(content, key, value, merge=False, force_add=True)
-        elif OmegaConf.select(content, parent) is not None:
-            OmegaConf.select(content, parent).pop(name, None)
-    return Layer(layer.where, content)
+            put(content, key, value)
+    return replace(layer, content=content)
 
 
-def _check_agreement(content: DictConfig, sets: DictConfig, name: str, where: str) -> None:
+def _check_agreement(content: dict[str, Any], sets: dict[str, Any], name: str, where: str) -> None:
     """Raise ValueError where a file itself says something else than the reward set that it names.
 
     A key that the set computes (`${rollout.max_tokens}`) may be said otherwise.
@@ -121,18 +150,16 @@ def _check_agreement(content: DictConfig, sets: DictConfig, name: str, where: st
             )
 
 
-def _of_sets(layers: list[Layer]) -> DictConfig:
+def _of_sets(layers: list[Layer]) -> dict[str, Any]:
     """Return what the reward set says beside its terms."""
-    merged = OmegaConf.merge(*(layer.content for layer in layers if layer.is_set))
-    assert isinstance(merged, DictConfig)
-    merged.pop("reward", None)
-    return merged
+    said = merged(layer for layer in layers if layer.is_set)
+    said.pop("reward", None)
+    return said
 
 
-def _leaves(tree: DictConfig | dict, key: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: dict[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield dotted keys with their values as they are written."""
-    content: Any = tree if isinstance(tree, dict) else OmegaConf.to_container(tree, resolve=False)
-    for name, value in content.items():
+    for name, value in tree.items():
         path = f"{key}.{name}".lstrip(".")
         if isinstance(value, dict):
             yield from _leaves(value, path)
@@ -140,30 +167,27 @@ def _leaves(tree: DictConfig | dict, key: str = "") -> Iterator[tuple[str, Any]]
             yield path, value
 
 
-def _chain(path: Path, ours: Path, kind: str, heirs: tuple[Path, ...] = ()) -> Iterable[tuple[Path, DictConfig]]:
-    """Yield a file after the files that it extends, each with its content."""
-    if not path.is_file():
-        raise ValueError(f"{kind} {path} does not exist; ours are in {ours}")
-    if path.resolve() in heirs:
-        raise ValueError(f"{kind} {path} extends itself")
-    try:
-        content = pickle.loads(_loaded(path.absolute(), path.read_bytes()))
-    except YAMLError as error:
-        raise ValueError(f"{kind} {path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, DictConfig):
-        raise ValueError(f"{kind} {path}: expected a mapping of settings, found a {type(content).__name__}")
-    parent = content.pop("extends", None)
+def _chain(path: Path, ours: Path, what: str, heirs: tuple[Path, ...] = ()) -> Iterable[tuple[Path, dict[str, Any]]]:
+    """Yield a file after the files that it extends, each with what it says."""
+    if not path.exists():
+        by = f" ({heirs[-1]} extends it)" if heirs else ""
+        known = [str(file.name) for file in ours.glob("*.yaml")]
+        raise ValueError(f"{what} {path} does not exist; ours are in {ours}{by}{nearest(path.name, known, cutoff=0.7)}")
+    if path.resolve() in [heir.resolve() for heir in heirs]:
+        chain = " -> ".join(file.name for file in (*heirs, path))
+        raise ValueError(f"{what} {path} extends itself: {chain}")
+    said = read_yaml(path, what)
+    parent = said.pop("extends", None)
+    if isinstance(parent, Plain):
+        parent = parent.text if parent.value is not None else None
     if parent is not None:
-        beside = path.parent / str(parent)
-        is_ours = not beside.exists() and (ours / str(parent)).exists()
-        yield from _chain(ours / str(parent) if is_ours else beside, ours, kind, (*heirs, path.resolve()))
-    yield path, content
-
-
-@lru_cache(maxsize=64)
-def _loaded(path: Path, said: bytes) -> bytes:
-    """Return what a file says, `said` in bytes, pickled: parsing takes longest, and OmegaConf's own copies long."""
-    return pickle.dumps(OmegaConf.load(path))
+        if not isinstance(parent, str) or not parent:
+            raise ValueError(f"{what} {path}: extends is {shown(parent)}; expected one file, like critic_grpo.yaml")
+        named = Path(parent).expanduser()
+        beside = path.parent / named
+        is_ours = not beside.exists() and (ours / named).exists()
+        yield from _chain(ours / named if is_ours else beside, ours, what, (*heirs, path))
+    yield path, said
 
 
 def _set_path(name: str, where: str, folder: Path) -> Path:
@@ -180,33 +204,19 @@ def _set_path(name: str, where: str, folder: Path) -> Path:
     return path
 
 
-def _as_recipe(content: DictConfig, file: Path) -> DictConfig:
-    for key in map(str, content):
-        if key not in ("terms", *_SECTIONS):
-            allowed = ("terms", *_SECTIONS)
+def _as_recipe(said: dict[str, Any], file: Path) -> dict[str, Any]:
+    allowed = ("terms", *_SECTIONS)
+    for key in said:
+        if key not in allowed:
             raise ValueError(f"{file}: a reward set may hold {', '.join(allowed)}, not {key}{nearest(key, allowed)}")
-    if "terms" in content:
-        content["reward"] = {"terms": content.pop("terms")}
-    _anchor(content, file.parent)
-    return content
+    parts = {key: value for key, value in said.items() if key != "terms"}
+    return {**parts, "reward": {"terms": said["terms"]}} if "terms" in said else parts
 
 
-def _anchor(content: DictConfig, folder: Path) -> None:
+def _anchor(content: dict[str, Any], folder: Path) -> None:
     """Make the files of functions absolute, so that they are found wherever the run goes on."""
-    terms = OmegaConf.select(content, "reward.terms")
-    evidence = content.get("evidence")
-    of_evidence = evidence.values() if isinstance(evidence, DictConfig) else []
-    named: list[Any] = [*(terms or []), *of_evidence, content.get("planner")]
-    for item in named:
-        if isinstance(item, DictConfig) and isinstance(item.get("fn"), str):
+    terms, evidence = at(content, "reward.terms"), content.get("evidence")
+    of_evidence = evidence.values() if isinstance(evidence, dict) else []
+    for item in [*(terms or []), *of_evidence, content.get("planner")]:
+        if isinstance(item, dict) and isinstance(item.get("fn"), str):
             item["fn"] = anchored(item["fn"], folder)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the known name that is most like this one, if one is.
-
-    >>> nearest("weigth", ["fn", "weight"]), nearest("x", ["fn"])
-    ('; did you mean weight?', '')
-    """
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    return f"; did you mean {found[0]}?" if found else ""

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from actors.config import EvidenceConfig, JudgeConfig
-from actors.judge.settings import GONE
 from rewards.functions import anchored
 from rl.recipe.config import NamedRecipe, Recipe
-from rl.recipe.layers import Layer, layers_of, nearest, replaced_by_set, with_content, with_set
+from rl.recipe.layers import Layer, layers_of, merged, replaced_by_set, with_content, with_set
+from rl.recipe.schema import Fitting
+from rl.recipe.tree import at, drop, nothing_to_drop, put
+from rl.recipe.yaml import parse_yaml
+from rollout.text.limits import check_value, shown
 
 _COMMAND_LINE = "command line"
 R = TypeVar("R")
@@ -30,35 +33,30 @@ def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
 
 
 def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None, *, without: Collection[str] = ()) -> R:
-    """Read a recipe of some kind with what it extends, apply `key=value` overrides and check it.
+    """Read a recipe of some kind with what it extends, apply overrides (`key=value`, `~key` to drop) and check it.
 
     What is said later wins: extended recipe < reward set < the file that names the set (which may not contradict
     it) < `reward=...` of the command line < its other overrides. `without` names top-level keys to pass over.
     Raises ValueError that says which key is wrong, what was given and what would be right.
     """
-    given = [_pair(override) for override in overrides or []]
-    layers = layers_of(Path(path))
-    for key, value in given:
-        if key == "reward" and isinstance(value, str):
-            layers = with_set(layers, value, _COMMAND_LINE, Path.cwd())
-    tree = OmegaConf.create({})
-    layers = [_passing_over(layer, without) for layer in layers]
-    with _blamed(kind, layers), _explained(str(path)):
-        for layer in layers:
-            tree.merge_with(layer.content)
-        for key, value in given:
-            _override(tree, key, value)
+    given = [_override(kind, text) for text in overrides or []]
+    layers = layers_of(Path(path), kind, without)
+    for override in given:
+        if override.reward_set:
+            layers = with_set(layers, override.reward_set, _COMMAND_LINE, Path.cwd())
+    tree = merged(layers, is_strict=True)
+    for override in given:
+        override.apply(tree, kind)
+    with _explained(str(path), tree):
         whole = OmegaConf.unsafe_merge(_schema(kind, tree), tree)  # both are ours: no copies
         assert isinstance(whole, DictConfig)
         _remember_set(kind, layers, whole)
+        resolved = OmegaConf.to_container(whole, resolve=True, throw_on_missing=True)
+        _check_resolved(resolved)
+        check_value(resolved, kind, "")
         recipe = OmegaConf.to_object(whole)
     assert isinstance(recipe, kind)
     return recipe
-
-
-def _passing_over(layer: Layer, keys: Collection[str]) -> Layer:
-    kept = [str(key) for key in layer.content if key not in keys]
-    return replace(layer, content=OmegaConf.masked_copy(layer.content, kept)) if keys else layer
 
 
 def _remember_set(kind: type[R], layers: list[Layer], whole: DictConfig) -> None:
@@ -80,72 +78,90 @@ def to_yaml(recipe: NamedRecipe) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True)
 
 
-def _pair(override: str) -> tuple[str, object]:
-    key, is_pair, text = override.partition("=")
-    if not is_pair or not key:
-        raise ValueError(f"override {override!r}: expected key=value, like rollout.n=8")
-    if "${" in text:  # resolved within the recipe: run_dir=runs/${name}-2
-        return key, text
-    try:
-        return key, OmegaConf.select(OmegaConf.from_dotlist([f"it={text}"]), "it")
-    except (YAMLError, RecursionError) as error:
-        why = getattr(error, "problem", None) or str(error).splitlines()[0]
-        shown = override if len(override) <= 80 else f"{override[:80]}..."
-        raise ValueError(f"override {shown!r}: the value is not YAML ({why}); a text may stand in quotes") from None
+@dataclass(frozen=True)
+class _Override:
+    """One argument of the command line: a key and its value, or a key to drop."""
 
+    key: str
+    value: Any = None
+    dropped: tuple[str, ...] = ()
+    reward_set: str = ""
 
-def _override(tree: DictConfig, key: str, value: object) -> None:
-    """Set one key from the command line; it may go into a list (`reward.terms.0.weight=0.9`)."""
-    if key == "reward":
-        if isinstance(value, str):
+    def apply(self, tree: dict[str, Any], kind: type) -> None:
+        """Change a recipe's tree. Raises ValueError for what is not there."""
+        for key in self.dropped:
+            if not drop(tree, key):
+                raise ValueError(f"{_COMMAND_LINE}: {nothing_to_drop(tree, key)}")
+        if self.reward_set or self.dropped == (self.key,):
             return
-        (layer,) = with_content([], OmegaConf.create({"reward": value}), _COMMAND_LINE, Path.cwd())
-        value = layer.content["reward"]
-    elif key.endswith(".fn") and isinstance(value, str):
-        value = anchored(value, Path.cwd())
-    with _explained(_COMMAND_LINE):
-        OmegaConf.update(tree, key, value, force_add=True)
+        in_list = re.match(r"(.+?)\.\d+(?:\.|$)", self.key)
+        if in_list and at(tree, in_list[1]) is None:  # the list is the kind's own
+            put(tree, in_list[1], at(OmegaConf.to_container(_empty(kind)), in_list[1]) or [])
+        try:
+            put(tree, self.key, self.value)
+        except ValueError as error:
+            raise ValueError(f"{_COMMAND_LINE}: {error}") from None
+
+
+def _override(kind: type, text: str) -> _Override:
+    """Read `key=value` or `~key`. Raises ValueError."""
+    fit = Fitting(kind, _COMMAND_LINE)
+    key, is_pair, value = text.partition("=")
+    key = re.sub(r"\[(\w+)\]", r".\1", key)
+    if text.startswith("~") and not is_pair:
+        fit.hint_at(key[1:])
+        return _Override(key[1:], dropped=(key[1:],))
+    if not is_pair or not key or text.startswith("~"):
+        raise ValueError(f"override {text!r}: expected key=value, like rollout.n=8, or ~key to drop a key")
+    if key == "reward" and kind is Recipe:
+        if not value.startswith(("[", "{")):
+            if not (name := value.strip("'\" ")):
+                raise ValueError(f"{_COMMAND_LINE}: reward is empty; expected a set like released, or a list of terms")
+            return _Override(key, reward_set=name)
+        (layer,) = with_content([], {key: parse_yaml(value, f"{_COMMAND_LINE}: reward")}, fit, Path.cwd())
+        return _Override(key, layer.content[key], tuple(fit.dropped))
+    said = fit.parse(value, key)
+    if key.endswith(".fn") and isinstance(said, str):
+        said = anchored(said, Path.cwd())
+    return _Override(key, said, tuple(fit.dropped))
 
 
 @contextmanager
-def _blamed(kind: type[R], layers: list[Layer]) -> Iterator[None]:
-    """Where a recipe is wrong, blame the first layer that is wrong by itself: each check takes as long as the whole."""
+def _explained(where: str, tree: dict[str, Any]) -> Iterator[None]:
+    """Turn OmegaConf's errors into one line that names the key, what was given and what is wrong with it."""
     try:
         yield
-    except ValueError:
-        for layer in layers:
-            with _explained(layer.where):
-                OmegaConf.unsafe_merge(_schema(kind, layer.content), layer.content)
-        raise
-
-
-@contextmanager
-def _explained(where: str) -> Iterator[None]:
-    """Turn OmegaConf's errors into one line that names the file, the key and the nearest right one."""
-    try:
-        yield
-    except ConfigKeyError as error:
-        known = [field.name for field in fields(error.object_type)] if error.object_type else []
-        name = str(error.full_key).rpartition(".")[2]
-        if error.object_type is JudgeConfig and name in GONE:
-            raise ValueError(f"{where}: {error.full_key} is no setting any more: {GONE[name]}") from None
-        hint = nearest(name, known)
-        raise ValueError(f"{where}: unknown key {error.full_key}{hint}") from None
     except MissingMandatoryValue as error:
         raise ValueError(f"{where}: {error.full_key} is not set") from None
-    except (OmegaConfBaseException, TypeError) as error:
-        key = getattr(error, "full_key", None)
-        raise ValueError(f"{where}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from None
+    except (OmegaConfBaseException, TypeError, RecursionError) as error:
+        key = getattr(error, "full_key", None) or ""
+        given = at(tree, key)
+        if isinstance(error, InterpolationResolutionError | RecursionError) or "${" in str(given):
+            reason = str(error).splitlines()[0].rpartition(": ")[2].removeprefix("Interpolation ").strip()
+            reason = "it refers to itself" if isinstance(error, RecursionError) else reason
+            raise ValueError(
+                f"{where}: {key or 'a reference'} is {shown(given)}, which cannot be read: {reason}"
+            ) from None
+        raise ValueError(f"{where}: {key} is {shown(given)}; {str(error).splitlines()[0]}") from None
 
 
-def _schema(kind: type[Any], content: DictConfig) -> DictConfig:
+def _check_resolved(value: Any, key: str = "") -> None:
+    """Raise ValueError for a text that would be a reference when the resolved recipe is read again."""
+    if isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_resolved(item, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, str) and "${" in value:
+        raise ValueError(f"{key} is {shown(value)}; expected text without ${{, which begins a reference")
+
+
+def _schema(kind: type[Any], content: dict[str, Any]) -> DictConfig:
     """Return a new empty recipe, with a place for each evidence that `content` names."""
     schema = _empty(kind)
     evidence = content.get("evidence")
-    if kind is not Recipe or not isinstance(evidence, DictConfig):
+    if kind is not Recipe or not isinstance(evidence, dict):
         return schema
-    for name, given in evidence.items_ex(resolve=False):
-        has_judge = isinstance(given, DictConfig) and isinstance(given.get("judge"), DictConfig)
+    for name, given in evidence.items():
+        has_judge = isinstance(given, dict) and isinstance(given.get("judge"), dict)
         schema.evidence[name] = EvidenceConfig(judge=JudgeConfig() if has_judge else None)
         _make_writable(schema.evidence[name])
     return schema

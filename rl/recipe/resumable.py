@@ -5,7 +5,8 @@ But for `num_steps`: a run may be made longer, and a cosine schedule or a warm-u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -52,6 +53,7 @@ SERVICE_MAY_CHANGE = frozenset(
     }
 )
 """Keys of generator, judge (an ensemble's members too) and evidence: who is asked, how fast, and for how much."""
+_MODELS = ".endpoints.model"
 _SERVICES = ("generator", "judge", "evidence")
 
 
@@ -74,11 +76,37 @@ def forbidden_changes(saved: Job, recipe: Job, allows: Callable[[str], bool] = i
     return sorted(forbidden | set(_other_models(old, new)))
 
 
+def describe_changes(saved: Job, recipe: Job, keys: Iterable[str]) -> str:
+    """Return changed keys with what they were and what they are now."""
+    old, new = asdict(saved), asdict(recipe)
+    return ", ".join(f"{key} (was {_told(old, key)}, now {_told(new, key)})" for key in keys)
+
+
+def _told(tree: Any, key: str) -> str:
+    """Return the value at a dotted key as a message shows it.
+
+    >>> _told({"a": {"b": [1, 2]}}, "a.b.1"), _told({"a": None}, "a"), _told({}, "a.b")
+    ('2', 'null', 'not there')
+    """
+    judge, mark, _ = key.partition(_MODELS)
+    for name in (judge if mark else key).split("."):
+        if isinstance(tree, dict) and name in tree:
+            tree = tree[name]
+        elif isinstance(tree, list) and name.isdigit() and int(name) < len(tree):
+            tree = tree[int(name)]
+        else:
+            return "not there"
+    if mark:
+        return " and ".join(sorted(_models(tree)))
+    text = json.dumps(tree, ensure_ascii=False, default=str)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
 def _other_models(old: Any, new: Any, key: str = "") -> Iterator[str]:
     """Yield the keys of endpoints that know the model by a name that none had: an endpoint may come, no other model."""
     if isinstance(old, dict) and isinstance(new, dict):
         if (old.get("endpoints") or new.get("endpoints")) and not _models(new) <= _models(old):
-            yield f"{key}.endpoints.model"
+            yield f"{key}{_MODELS}"
         for name in (old.keys() & new.keys()) - {"endpoints"}:
             yield from _other_models(old[name], new[name], f"{key}.{name}".lstrip("."))
     elif isinstance(old, list) and isinstance(new, list):

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from actors.config import PolicyConfig, SamplerConfig
 from data.records.sft import Kind
 from rl.recipe.config import DataConfig, TrackingConfig
+from rollout.text.limits import (
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    RequiredPath,
+    RunName,
+    Seed,
+    Share,
+    check_fields,
+    one_of,
+)
 
 _LOSS = "eval/loss"
 FIGURES = {
@@ -20,36 +32,27 @@ FIGURES = {
 class SftDataConfig(DataConfig):
     """SFT records of one kind, of any format (see data/records/sft.py)."""
 
-    kind: str = "critic_sft"
+    kind: Annotated[str, one_of(*FIGURES)] = "critic_sft"
     """critic_sft or planner_sft: what an answer has to parse as."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.kind not in FIGURES:
-            raise ValueError(f"data.kind is {self.kind!r}; expected {' or '.join(FIGURES)}")
 
 
 @dataclass(frozen=True)
 class SftEvaluationConfig:
     """Held-out records: their loss, and greedy answers to their questions."""
 
-    every: int = 0
+    every: NonNegativeInt = 0
     """Steps between evaluations; the last step always has one. 0: only that."""
-    num_losses: int = 400
+    num_losses: NonNegativeInt = 400
     """Held-out records whose loss is measured; 0: all."""
-    num_answers: int = 200
+    num_answers: NonNegativeInt = 200
     """Held-out records that are answered; 0: none, and no sampler is started."""
-    max_tokens: int = 1024
+    max_tokens: PositiveInt = 1024
     """Longest answer."""
     best: str = _LOSS
     """Figure by which the weights to export are chosen; empty: the last step's are."""
 
     def __post_init__(self) -> None:
-        if min(self.every, self.num_losses, self.num_answers) < 0 or self.max_tokens < 1:
-            raise ValueError(
-                f"evaluation: every={self.every}, num_losses={self.num_losses}, num_answers={self.num_answers} "
-                f"(each 0 or more), max_tokens={self.max_tokens} (1 or more)"
-            )
+        check_fields(self, "evaluation")
 
     @property
     def is_less_better(self) -> bool:
@@ -60,24 +63,24 @@ class SftEvaluationConfig:
 class SftRecipe:
     """One cold start."""
 
-    name: str = "???"
-    run_dir: str = "runs/${name}"
-    store: str = "runs/store"
+    name: RunName = "???"
+    run_dir: RequiredPath = "runs/${name}"
+    store: RequiredPath = "runs/store"
     """Declared canvases; the images of records stay where they are."""
     store_is_shared: bool = True
     """All nodes see the same folder; false: what a node misses is sent by another."""
-    seed: int = 0
-    num_epochs: float = 1.0
+    seed: Seed = 0
+    num_epochs: PositiveFloat = 1.0
     """How often each record is learned from."""
-    num_steps: int = 0
+    num_steps: NonNegativeInt = 0
     """Optimizer steps; 0: as many as `num_epochs` takes."""
-    batch_size: int = 64
+    batch_size: PositiveInt = 64
     """Records of one optimizer step, over all ranks."""
-    warmup_share: float = 0.1
+    warmup_share: Share = 0.1
     """Share of the steps in which the learning rate rises (unless policy.warmup_steps says how many)."""
-    save_every: int = 0
+    save_every: NonNegativeInt = 0
     """Steps between checkpoints; 0: only at the end."""
-    num_cpus: int = 16
+    num_cpus: PositiveInt = 16
     """Logical CPUs told to a Ray that this run starts itself."""
     ray_address: str = ""
     """A running cluster's address (or `auto`); empty: start Ray on this machine."""
@@ -88,13 +91,9 @@ class SftRecipe:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.num_steps < 0 or self.num_epochs <= 0 or self.save_every < 0:
-            raise ValueError(
-                f"batch_size={self.batch_size} (1 or more), num_steps={self.num_steps} (0 or more), "
-                f"num_epochs={self.num_epochs} (above 0), save_every={self.save_every} (0 or more)"
-            )
-        if not 0 <= self.warmup_share <= 1:
-            raise ValueError(f"warmup_share is {self.warmup_share}; expected a share from 0 to 1")
+        check_fields(self, "")
+        if self.evaluation.num_answers:
+            self.samplers.check_answers(self.evaluation.max_tokens, "evaluation.max_tokens")
         best, figures = self.evaluation.best, FIGURES[Kind(self.data.kind)]
         if best not in ("", _LOSS, *figures):
             raise ValueError(

@@ -15,7 +15,7 @@ from actors.generator.config import GeneratorConfig
 from actors.store.ledger import holds_samples
 from rl.recipe.config import REPO, Job, Run, resolve_path
 from rl.recipe.reader import load_as, to_yaml
-from rl.recipe.resumable import forbidden_changes
+from rl.recipe.resumable import describe_changes, forbidden_changes
 from rl.run_dir.atomic_write import atomic_write
 from rl.run_dir.provenance import changes
 
@@ -51,8 +51,10 @@ def check_run_dir(recipe: Run, is_resumed: bool, sources: Mapping[str, Any] | No
         return
     if not saved.exists():
         raise ValueError(f"{run_dir} holds no run to resume")
-    if changed := forbidden_changes(load_as(type(recipe), saved), recipe):
-        raise ValueError(f"{run_dir} was started with another {', '.join(changed)}; resume with the same recipe")
+    began = load_as(type(recipe), saved)
+    if changed := forbidden_changes(began, recipe):
+        told = describe_changes(began, recipe, changed)
+        raise ValueError(f"{run_dir} was started with another {told}; resume with the same recipe")
     explained = run_dir / "versions.json"
     if sources and explained.exists() and (new := list(changes(json.loads(explained.read_text()), sources))):
         raise ValueError(f"{run_dir} cannot be resumed: {'; '.join(new)}; put it back as it was, or start another run")

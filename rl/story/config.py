@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 from actors.config import GeneratorConfig, JudgeConfig, SamplerConfig
 from actors.web.config import ServiceConfig
+from rl.recipe.layers import recipe_path
 from rl.recipe.reader import load_as
 from rollout.story import DEFAULT_TRIES
+from rollout.text.limits import (
+    NonNegativeInt,
+    PathText,
+    PositiveInt,
+    RequiredPath,
+    RunName,
+    Temperature,
+    check_fields,
+    one_of,
+)
 
 BUNDLED = "bundle:"
 """Begins a path of a bundle's recipe that lies in the bundle's own folder."""
@@ -19,60 +31,60 @@ BUNDLE_RECIPE = "recipe.yaml"
 class PlannerConfig:
     """Who turns a request into steps."""
 
-    kind: str = "model"
+    kind: Annotated[str, one_of("model", "function")] = "model"
     """model, or function: `fn` reads requests of a grammar."""
-    fn: str = ""
+    fn: PathText = ""
     """`fn(request, num_images)` to a `rollout.plan.Plan`; by import path or in a file (`./my_plans.py:plan`)."""
-    model: str = ""
+    model: PathText = ""
     """Folder or hub id of a Qwen-VL checkpoint in Hugging Face format."""
-    prompt: str = "recipes/prompts/planner.txt"
-    temperature: float = 0.7
-    max_tokens: int = 4096
+    prompt: RequiredPath = "recipes/prompts/planner.txt"
+    temperature: Temperature = 0.7
+    max_tokens: PositiveInt = 4096
     """Longest answer."""
-    num_attempts: int = 3
+    num_attempts: PositiveInt = 3
     """How often it is asked, with new seeds, until its plan can be read."""
     samplers: SamplerConfig = field(default_factory=SamplerConfig)
 
     def __post_init__(self) -> None:
-        _check("planner", self.kind, ("model", "function"), self.temperature, self.max_tokens, self.num_attempts)
+        check_fields(self, "planner")
 
 
 @dataclass(frozen=True)
 class CriticConfig:
     """Who says whether a step succeeded, and what to tell the generator if it did not."""
 
-    kind: str = "model"
+    kind: Annotated[str, one_of("model", "none")] = "model"
     """model, or none: each step's first image is taken as it is."""
-    model: str = ""
+    model: PathText = ""
     """Folder or hub id of a Qwen-VL checkpoint in Hugging Face format: an export of SFT or RL."""
-    prompt: str = "recipes/prompts/critic.txt"
-    temperature: float = 0.7
-    max_tokens: int = 1024
+    prompt: RequiredPath = "recipes/prompts/critic.txt"
+    temperature: Temperature = 0.7
+    max_tokens: PositiveInt = 1024
     """Longest answer."""
-    num_attempts: int = 3
+    num_attempts: PositiveInt = 3
     """How often it is asked about one image, with new seeds, until its answer can be read."""
     samplers: SamplerConfig = field(default_factory=SamplerConfig)
 
     def __post_init__(self) -> None:
-        _check("critic", self.kind, ("model", "none"), self.temperature, self.max_tokens, self.num_attempts)
+        check_fields(self, "critic")
 
 
 @dataclass(frozen=True)
 class StoryRecipe:
     """A storyteller: planner, generator and critic."""
 
-    name: str = "???"
-    store: str = "runs/store"
+    name: RunName = "???"
+    store: RequiredPath = "runs/store"
     """Images, and edits that are made once."""
     store_is_shared: bool = True
     """All nodes see the same folder; false: what a node misses is sent by another."""
-    tries: int = DEFAULT_TRIES
+    tries: PositiveInt = DEFAULT_TRIES
     """Most tries of a step."""
-    num_references: int = 0
+    num_references: NonNegativeInt = 0
     """Earlier images shown to the generator beside the one to edit, for generators that take several."""
-    best_of: str = "last"
+    best_of: Annotated[str, one_of("last", "judge")] = "last"
     """What a step shows when no try is accepted: last (made by the latest prompt), or judge: the best-scored one."""
-    num_cpus: int = 8
+    num_cpus: PositiveInt = 8
     """Logical CPUs told to a Ray that is started for it."""
     ray_address: str = ""
     """A running cluster's address (or `auto`); empty: start Ray on this machine."""
@@ -85,10 +97,7 @@ class StoryRecipe:
     """Of `interleave serve`."""
 
     def __post_init__(self) -> None:
-        if self.tries < 1 or self.num_references < 0:
-            raise ValueError(f"tries={self.tries} (1 or more), num_references={self.num_references} (0 or more)")
-        if self.best_of not in ("last", "judge"):
-            raise ValueError(f"best_of is {self.best_of!r}; expected last or judge")
+        check_fields(self, "")
         if self.planner.kind == "model" and not self.planner.model:
             raise ValueError("planner.kind is model: set planner.model, a folder or a hub id")
         if self.planner.kind == "function" and not self.planner.fn:
@@ -99,7 +108,7 @@ class StoryRecipe:
 
 def load_story_recipe(path: Path | str, overrides: list[str] | None = None) -> StoryRecipe:
     """Read a recipe file, or the recipe of a bundle's folder (`interleave export`). Raises ValueError."""
-    path = Path(path)
+    path = recipe_path(path)
     if not path.is_dir():
         return load_as(StoryRecipe, path, overrides)
     if not (path / BUNDLE_RECIPE).is_file():
@@ -121,13 +130,3 @@ def load_story_recipe(path: Path | str, overrides: list[str] | None = None) -> S
 
 def _placed(path: str, folder: Path) -> str:
     return str(folder / path.removeprefix(BUNDLED)) if path.startswith(BUNDLED) else path
-
-
-def _check(who: str, kind: str, kinds: tuple[str, ...], temperature: float, max_tokens: int, num_attempts: int) -> None:
-    if kind not in kinds:
-        raise ValueError(f"{who}.kind is {kind!r}; expected {' or '.join(kinds)}")
-    if temperature < 0 or max_tokens < 1 or num_attempts < 1:
-        raise ValueError(
-            f"{who}: temperature={temperature} (0 or more), max_tokens={max_tokens}, "
-            f"num_attempts={num_attempts} (each 1 or more)"
-        )

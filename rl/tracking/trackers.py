@@ -5,14 +5,15 @@ A tracker is made and used in one thread, and not on the event loop's.
 
 from __future__ import annotations
 
-import os
+import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from PIL import Image
 
-from rl.recipe.config import BACKENDS, Run
+from rl.recipe.config import BACKENDS, Run, TrackingConfig
+from rl.tracking.wandb_settings import check_environment, wandb_arguments, wandb_mode
 
 Row = Mapping[str, Any]
 
@@ -38,7 +39,7 @@ class Tracker(Protocol):
 
 
 class Wandb:
-    """Weights & Biases: online when WANDB_API_KEY is set, else into the run's folder.
+    """Weights & Biases: as its variables say, else online with a WANDB_API_KEY and without one in the run's folder.
 
     A resumed run gets one of its own with the kept rows, so that no step is charted twice.
     """
@@ -47,13 +48,16 @@ class Wandb:
         import wandb
         from omegaconf import OmegaConf
 
-        self._is_online = bool(os.environ.get("WANDB_API_KEY")) and os.environ.get("WANDB_MODE") != "offline"
-        self._run = wandb.init(
+        arguments = wandb_arguments(
             project=recipe.tracking.project,
-            name=recipe.name if first_step == 1 else f"{recipe.name} from step {first_step}",
+            name=recipe.name if first_step == 1 else f"{recipe.name} from step {first_step}"[:128],
             group=recipe.name,
-            dir=recipe.run_dir,
-            mode="online" if self._is_online else "offline",
+            run_dir=recipe.run_dir,
+        )
+        Path(arguments["dir"]).mkdir(parents=True, exist_ok=True)  # else W&B would take a temporary one
+        self._is_online = arguments["mode"] == "online"
+        self._run = wandb.init(
+            **arguments,
             config=cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(recipe))),
             settings=wandb.Settings(silent=True, console="off"),
         )
@@ -96,7 +100,7 @@ class Tensorboard:
 
         captions = []
         for number, (picture, caption) in enumerate(pictures):
-            self._writer.add_image(f"{key}/{number}", np.asarray(picture), step, dataformats="HWC")
+            self._writer.add_image(f"{key}/{number}", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
             captions.append(f"{number}. {caption}")
         self._writer.add_text(key, "\n".join(captions), step)
 
@@ -111,4 +115,20 @@ def start_trackers(recipe: Run, first_step: int, kept: Sequence[Row]) -> list[Tr
     """Start what the recipe's `tracking.backends` names; `kept` are the rows that a resumed run goes on from."""
     makers: dict[str, Callable[[Run, int, Sequence[Row]], Tracker]] = {"wandb": Wandb, "tensorboard": Tensorboard}
     assert set(makers) == set(BACKENDS)
-    return [makers[name](recipe, first_step, kept) for name in recipe.tracking.backends]
+    return [makers[name](recipe, first_step, kept) for name in _wanted(recipe.tracking)]
+
+
+def check_trackers(config: TrackingConfig) -> None:
+    """Raise ValueError for a tracker that is not installed, or that would refuse what the environment tells it."""
+    for name in _wanted(config):
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(
+                f"tracking.backends has {name}, which is not installed: pip install {name}, or leave it out"
+            )
+    if "wandb" in _wanted(config):
+        check_environment()
+
+
+def _wanted(config: TrackingConfig) -> list[str]:
+    is_disabled = wandb_mode() == "disabled"
+    return [name for name in config.backends if not (name == "wandb" and is_disabled)]

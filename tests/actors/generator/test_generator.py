@@ -245,7 +245,7 @@ def test_a_generator_that_cannot_paint_never_gets_healthy(tmp_path):
 
 
 def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(ValueError, match="max_batch_size=-1"):
+    with pytest.raises(ValueError, match=r"generator\.max_batch_size is -1"):
         settings(max_batch_size=-1)
 
 

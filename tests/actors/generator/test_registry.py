@@ -90,7 +90,7 @@ def test_what_cannot_work_is_refused_before_it_is_loaded(config, why):
 
 @pytest.mark.parametrize("changes", [{"height": 8}, {"max_replicas": 1, "num_replicas": 2}, {"usd_per_image": -1}])
 def test_settings_that_contradict_each_other_are_refused(changes):
-    with pytest.raises(ValueError, match="generator: "):
+    with pytest.raises(ValueError, match=r"generator(: |\.)"):
         GeneratorConfig(**changes)
 
 

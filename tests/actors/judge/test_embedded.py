@@ -121,5 +121,5 @@ def test_a_scorer_that_cannot_be_imported_is_said_at_the_start(tmp_path, path):
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="use embedded"):
+    with pytest.raises(ValueError, match="expected one of embedded"):
         JudgeConfig(kind="oracle")

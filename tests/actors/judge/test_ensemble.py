@@ -103,9 +103,9 @@ PRICE = {"usd_per_million_output_tokens": 8.0}
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "oracle"}, "use embedded"),
-        ({"rubric": "stars"}, "use scores or checklist"),
-        ({"repeats": 0}, "each 1 or more"),
+        ({"kind": "oracle"}, "expected one of embedded, openai, vllm, ensemble"),
+        ({"rubric": "stars"}, "expected scores or checklist"),
+        ({"repeats": 0}, "judge.repeats is 0; expected a whole number, 1 or more"),
         ({"repeats": 2}, "embedded scorer gives the same"),
         ({"rubric": "checklist"}, "embedded scorer gives the same"),
         (OPENAI | {"repeats": 3}, r"set judge\.call\.temperature"),
@@ -113,10 +113,10 @@ PRICE = {"usd_per_million_output_tokens": 8.0}
         (OPENAI | {"members": [EMBEDDED, EMBEDDED]}, "make it ensemble"),
         ({"kind": "ensemble"}, "has 0 judges"),
         ({"kind": "ensemble", "members": [EMBEDDED]}, "at least 2"),
-        ({"kind": "ensemble", "members": [EMBEDDED] * 2, "combine": "max"}, "use mean, median, min"),
+        ({"kind": "ensemble", "members": [EMBEDDED] * 2, "combine": "max"}, "expected one of mean, median, min"),
         ({"kind": "ensemble", "members": [EMBEDDED] * 2, "budget_usd": 5.0}, r"budget_usd is a member's own"),
         ({"budget_calls": 5, "num_replicas": 0}, r"set judge\.num_replicas to 1"),
-        (OPENAI | {"budget_calls": -1}, "each 0"),
+        (OPENAI | {"budget_calls": -1}, "judge.budget_calls is -1; expected a whole number, 0 or more"),
         (OPENAI | {"budget_calls": 5, "num_replicas": 0}, r"set judge\.num_replicas to 1"),
         ({"budget_usd": 5.0}, "give it budget_calls, not budget_usd"),
         (OPENAI | {"kind": "vllm", "budget_usd": 5.0}, "give it budget_calls, not budget_usd"),
@@ -137,7 +137,10 @@ PRICE = {"usd_per_million_output_tokens": 8.0}
             {"kind": "ensemble", "members": [OPENAI | {"endpoints": [{"url": "x"}]}, EMBEDDED]},
             r"members\.0: unknown key url",
         ),
-        ({"kind": "ensemble", "members": [EMBEDDED, {"repeats": "many"}]}, r"members\.1: Value 'many'"),
+        (
+            {"kind": "ensemble", "members": [EMBEDDED, {"repeats": "many"}]},
+            r"judge\.members\.1\.repeats is 'many'; expected a whole number",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_together_are_explained(settings, message):

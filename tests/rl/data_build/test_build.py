@@ -320,7 +320,9 @@ def test_the_rules_of_the_sets_may_change_and_what_was_walked_may_not(tmp_path):
     build_module.write_provenance(prepare().recipe, prepare().sources)
     assert prepare("critic_rl.num_train=5", "in_flight=1").recipe.critic_rl.num_train == 5
     for change in ("collect.tries=2", f"store={tmp_path / 'other'}"):
-        with pytest.raises(ValueError, match=rf"begun with another {change.partition('=')[0]}; put it back"):
+        with pytest.raises(
+            ValueError, match=rf"begun with another {change.partition('=')[0]} \(was .*, now .*\); put it back"
+        ):
             prepare(change)
     versions = tmp_path / "out/versions.json"
     versions.write_text(versions.read_text().replace("recipes.shapes.teacher.plan@", "recipes.shapes.teacher.plan@0"))
@@ -337,7 +339,7 @@ def test_the_rules_of_the_sets_may_change_and_what_was_walked_may_not(tmp_path):
         ("split.side=recipes.nothing.at_all", "split.side is 'recipes.nothing.at_all'"),
         ("collect.num_retries=0", "critic_rl.max_retried goes by a measure"),
         ("on_bad=maybe", "on_bad is 'maybe'"),
-        ("split.heldout=2", "a share between 0 and 1"),
+        ("split.heldout=2", "split.heldout is 2.0; expected a share above 0 and below 1"),
         ("critic_rl.failed_share=-1", "failed_share is -1"),
         ("critic_sft.max_sprad=1", "max_sprad.*max_spread"),
         ("generator.model=./no/such", "generator.model is ./no/such"),

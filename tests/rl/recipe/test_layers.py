@@ -125,7 +125,7 @@ def test_the_resolved_recipe_loads_again_with_its_evidence(folder):
     ("text", "message"),
     [
         ("terms: []", "set.yaml has no terms"),
-        ("terms: [{fn: a.b, weigth: 1}]", r"set\.yaml: unknown key weigth; did you mean weight\?"),
+        ("terms: [{fn: a.b, weigth: 1}]", r"set\.yaml: unknown key reward\.terms\.0\.weigth; did you mean weight\?"),
         ("algoritm: {advantage: rloo}", r"a reward set may hold terms, .*, not algoritm; did you mean algorithm\?"),
         ("policy: {lr: 1}", "a reward set may hold terms"),
         (

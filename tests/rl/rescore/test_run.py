@@ -195,7 +195,7 @@ def refusal(capsys, *arguments):
 def test_wrong_input_is_said_in_one_line(run, mine, tmp_path, capsys):
     assert "not the folder of a run: it has no recipe.yaml" in refusal(capsys, tmp_path / "nowhere")
     assert "reward set 'papper' is unknown" in refusal(capsys, run.folder, "reward=papper")
-    assert "verl knows" in refusal(capsys, run.folder, "algorithm.advantage=unheard_of")
+    assert "expected one of grpo, gdpo" in refusal(capsys, run.folder, "algorithm.advantage=unheard_of")
     assert "needs the evidence ocr, which this run did not gather" in refusal(
         capsys, run.folder, only(f"{mine}:reading")
     )

@@ -1,0 +1,86 @@
+"""What W&B is told: by the recipe, by its own variables in the environment, and what it would refuse.
+
+W&B obeys its variables where a run gives no argument of its own. So a run gives one only where no variable does; a
+project that the recipe names is over WANDB_PROJECT, as an argument is over a variable elsewhere in W&B.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rollout.text.limits import shown
+
+DEFAULT_PROJECT = "interleave"
+MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+"""WANDB_MODE -> what it stands for."""
+_TRUE = frozenset({"1", "true", "yes", "on", "y", "t"})
+# As `wandb.Settings` checks them; a test compares.
+_PROJECT = (re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}"), "1 to 128 characters and none of / \\ # ? % :")
+_ENTITY = (re.compile(r"[\w\-.]{1,128}"), "a user's or team's name, of letters, digits, - _ and .")
+_RUN_ID = (re.compile(r"(?!\s)[^:;,#?/'\s]{1,128}"), "1 to 128 characters and none of : ; , # ? / '")
+_NAME = (re.compile(r".{1,128}"), "1 to 128 characters")
+_TAGS = (re.compile(r"[^,]{1,64}(,[^,]{1,64})*"), "tags of 1 to 64 characters, with commas between")
+_VARIABLES = {
+    "WANDB_PROJECT": _PROJECT,
+    "WANDB_ENTITY": _ENTITY,
+    "WANDB_RUN_ID": _RUN_ID,
+    "WANDB_NAME": _NAME,
+    "WANDB_RUN_GROUP": _NAME,
+    "WANDB_TAGS": _TAGS,
+}
+
+
+def wandb_mode(environ: Mapping[str, str] = os.environ) -> str:
+    """Return online, offline or disabled: as the variables say, else online where there is a key.
+
+    >>> wandb_mode({"WANDB_API_KEY": "k"}), wandb_mode({}), wandb_mode({"WANDB_MODE": "disabled", "WANDB_API_KEY": "k"})
+    ('online', 'offline', 'disabled')
+    """
+    if environ.get("WANDB_DISABLED", "").lower() in _TRUE:
+        return "disabled"
+    if mode := environ.get("WANDB_MODE"):
+        return MODES.get(mode, mode)
+    return "online" if environ.get("WANDB_API_KEY") else "offline"
+
+
+def wandb_arguments(
+    *, project: str, name: str, group: str, run_dir: str, environ: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
+    """Return the arguments of `wandb.init` that say where a run goes and what it is called."""
+    folder = environ.get("WANDB_DIR")
+    return {
+        "project": project or environ.get("WANDB_PROJECT") or DEFAULT_PROJECT,
+        "name": environ.get("WANDB_NAME") or name,
+        "group": environ.get("WANDB_RUN_GROUP") or group,
+        "dir": str(Path(folder).expanduser()) if folder else run_dir,
+        "mode": wandb_mode(environ),
+    }
+
+
+def check_project(project: str) -> None:
+    """Raise ValueError for a project's name that W&B refuses."""
+    pattern, expected = _PROJECT
+    if project and not pattern.fullmatch(project):
+        team = "; a team or user is named by WANDB_ENTITY" if "/" in project else ""
+        raise ValueError(f"tracking.project is {shown(project)}; expected {expected}{team}")
+
+
+def check_environment(environ: Mapping[str, str] = os.environ) -> None:
+    """Raise ValueError for a variable that W&B refuses, and for what would end a run that is to be online."""
+    for variable, (pattern, expected) in _VARIABLES.items():
+        if (given := environ.get(variable)) and not pattern.fullmatch(given):
+            raise ValueError(f"{variable} is {shown(given)}; expected {expected} (W&B's own variable)")
+    if (mode := wandb_mode(environ)) not in MODES.values():
+        raise ValueError(f"WANDB_MODE is {shown(mode)}; expected online, offline or disabled")
+    has_login = environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").exists()
+    if mode == "online" and not has_login:
+        raise ValueError("WANDB_MODE is online, but WANDB_API_KEY is not set; set it, or WANDB_MODE=offline")
+    if folder := environ.get("WANDB_DIR"):
+        path = Path(folder).expanduser()
+        there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise ValueError(f"WANDB_DIR is {folder}; expected a folder that can be written ({there} cannot)")
