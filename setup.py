@@ -25,6 +25,7 @@ setup(
         "ray[default,serve]",
         "starlette",
         "uvicorn",
+        "httptools",
         "python-multipart",
         "peft",
         "tensordict",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from rollout.story import ModelAnswer
+from rollout.text.marks import without_objects
 from rollout.types import Response, SamplingParams
 
 RETRY_TEMPERATURE = 0.7
@@ -53,4 +54,4 @@ def params_of(params: SamplingParams, attempt: int) -> SamplingParams:
 
 def describe(error: Exception) -> str:
     """Return an error as one line of a record."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+    return f"{type(error).__name__}: {' '.join(without_objects(str(error)).split())}"[:500]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rollout.plan import Mode, Plan, PlanStep
-from rollout.text.marks import is_unicode
+from rollout.text.marks import is_unicode, special_tokens_in
 from rollout.types import Critique, ImageRef, Scores
 
 DEFAULT_TRIES = 5
@@ -30,6 +30,8 @@ class StoryRequest:
             raise ValueError("the request is empty; say what the story is about")
         if not is_unicode(self.text):
             raise ValueError("the request holds half a character (a lone surrogate), which no model reads")
+        if special := special_tokens_in(self.text):
+            raise ValueError(f"the request holds {special[0]}, which models read as a control token; leave it out")
         if self.tries < 0:
             raise ValueError(f"tries is {self.tries}; expected 1 or more, or 0 for the recipe's number")
 

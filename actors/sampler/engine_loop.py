@@ -15,6 +15,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from rollout.text.marks import without_objects
+
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +70,7 @@ class EngineLoop:
                 engine.add_request(request_id, prompt, params)
             except Exception as error:
                 del self._waiting[request_id]
-                _settle(answer, error=SamplerError(f"vLLM refused the request: {error}"))
+                _settle(answer, error=SamplerError(f"vLLM refused the request: {_reason(error)}"))
 
         def fail(done: Future) -> None:
             if done.exception() is not None:
@@ -170,6 +172,13 @@ class EngineLoop:
 
     def _dead(self) -> SamplerUnavailable:
         return SamplerUnavailable(f"the vLLM engine died: {type(self.error).__name__}: {self.error}")
+
+
+def _reason(error: BaseException) -> str:
+    """Return why: what vLLM raises lists the whole request, and only its first cause says what is wrong."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(without_objects(str(error)).split()) or type(error).__name__
 
 
 def _settle(future: Future, result: Any = None, *, error: BaseException | None = None) -> None:

@@ -9,8 +9,11 @@ import re
 
 from PIL import Image, ImageOps
 
+from actors.store.image_structure import complaint_about
+
 FORMATS = ("PNG", "JPEG", "WEBP")
 _DATA_URL = re.compile(r"data:image/[\w.+-]{1,40};base64,", re.IGNORECASE)
+_BLANKS = b" \t\n\v\f\r\x1c\x1d\x1e\x1f"
 
 
 class BadImage(ValueError):
@@ -20,6 +23,8 @@ class BadImage(ValueError):
 def read_image(data: bytes, max_pixels: int) -> Image.Image:
     """Return a decoded image, upright, as RGB or RGBA. Raises `BadImage` before a large one is decoded."""
     try:
+        if complaint := complaint_about(data):
+            raise BadImage(f"{complaint}, which take too long to read; save it anew")
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
@@ -42,7 +47,7 @@ def decode_base64(text: object, what: str = "image") -> bytes:
         raise BadImage(f"{what}: expected the image's bytes as a base64 text, found a {type(text).__name__}")
     text = _DATA_URL.sub("", text, count=1) if _DATA_URL.match(text) else text
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return base64.b64decode(text.encode("ascii").translate(None, _BLANKS), validate=True)
     except (binascii.Error, ValueError):
         raise BadImage(
             f"{what}: expected the image's bytes as base64, found {text[:60]!r}; paths and URLs are not opened here"

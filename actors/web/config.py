@@ -10,7 +10,7 @@ from typing import Annotated
 from annotated_types import Gt, Le
 
 from actors.metered.keys import Secret, why_no_key
-from rollout.text.limits import KeyVariable, Name, Port, PositiveInt, Seconds, check_fields
+from rollout.text.limits import KeyVariable, Name, Port, PositiveInt, Seconds, check_fields, one_of
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,12 @@ class ServiceConfig:
     timeout_s: Seconds = 300.0
     """Longest that a request may take from its last byte to its answer."""
     upload_timeout_s: Seconds = 60.0
-    """Longest that a client may take to send a request."""
+    """Longest that a client may take to send a request, or may leave its answer lying."""
+    head_timeout_s: Seconds = 10.0
+    """Longest that a connection may take to send its request's line and headers."""
     max_body_mib: Annotated[float, Gt(0), Le(2**20)] = 32.0
+    max_reading_mib: Annotated[float, Gt(0), Le(2**20)] = 1024.0
+    """Of all requests that are being read; a client that sends beyond it is told to come back later (429)."""
     max_pixels: PositiveInt = 16 * 1024 * 1024
     """Of an image that is sent."""
     max_prompt_chars: PositiveInt = 16_000
@@ -37,13 +41,25 @@ class ServiceConfig:
     """New images of one request (OpenAI's n)."""
     max_steps: PositiveInt = 100
     """num_inference_steps that a request may ask for."""
+    other_sizes: Annotated[str, one_of("refuse", "scale")] = "refuse"
+    """What becomes of a size that is asked for and that the generator does not make, or that its recipe sets
+    otherwise: refuse (400), or scale: the image is made as if none was asked for, then scaled to fit into it."""
 
     def __post_init__(self) -> None:
         check_fields(self, "service")
+        if not self.max_reading_mib >= self.max_body_mib:
+            raise ValueError(
+                f"service.max_reading_mib is {self.max_reading_mib:g}; expected at least service.max_body_mib, "
+                f"{self.max_body_mib:g}"
+            )
 
     @property
     def max_body_bytes(self) -> int:
         return int(self.max_body_mib * 2**20)
+
+    @property
+    def max_reading_bytes(self) -> int:
+        return int(self.max_reading_mib * 2**20)
 
     @property
     def is_loopback(self) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import Awaitable, Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -19,6 +21,11 @@ from actors.metered.connections import Secret
 from actors.web.config import ServiceConfig, is_loopback
 
 MAX_FIELDS = 64
+MAX_VALUES = 100_000
+"""Lists, objects and commas of a JSON body, those in texts among them; more take seconds to read."""
+_CHUNK = 2**20
+_READING: Counter[str] = Counter()
+"""`bytes` of the bodies that are being read now, by whatever application of this process."""
 Done = TypeVar("Done")
 
 
@@ -61,9 +68,12 @@ def _is_here(site: str) -> bool:
 
 async def read_json(request: Request, config: ServiceConfig) -> dict[str, Any]:
     """Return a request's JSON object. Raises `RequestRefused`."""
-    body = await _in_time(_bounded(request, config.max_body_bytes).body(), config)
+    if encoding := request.headers.get("content-encoding", ""):
+        raise RequestRefused(415, f"Content-Encoding is {encoding[:40]!r}; bodies are taken as they are alone")
+    with _bounded(request, config) as bounded:
+        body = await _in_time(bounded.body(), config)
     try:
-        content = await asyncio.to_thread(json.loads, body)
+        content = await asyncio.to_thread(_parsed, body)
     except (ValueError, RecursionError):
         raise RequestRefused(400, "expected a JSON object, found something that is no JSON") from None
     if not isinstance(content, dict):
@@ -71,16 +81,34 @@ async def read_json(request: Request, config: ServiceConfig) -> dict[str, Any]:
     return content
 
 
+def _parsed(body: bytes) -> Any:
+    num_values = 0
+    # By pieces, because neither this nor the parser lets another thread run meanwhile.
+    for at in range(0, len(body), _CHUNK):
+        piece = body[at : at + _CHUNK]
+        num_values += len(piece) - len(piece.translate(None, b"[{,"))
+        if num_values > MAX_VALUES:
+            why = f"it has more than {MAX_VALUES:,} lists, objects and commas"
+            raise RequestRefused(400, f"this is no JSON that is taken: {why}")
+    return json.loads(body)
+
+
 async def read_form(request: Request, config: ServiceConfig) -> tuple[dict[str, str], dict[str, list[bytes]]]:
     """Return a form's fields and its files' bytes by name. Raises `RequestRefused`."""
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data":
         raise RequestRefused(415, "expected multipart/form-data")
-    bounded = _bounded(request, config.max_body_bytes)
+    charset = options.get(b"charset", b"utf-8").decode("latin-1")
+    if charset.lower() not in ("utf-8", "utf8", "us-ascii"):
+        raise RequestRefused(400, f"the form's charset is {charset[:40]!r}; expected utf-8")
     limits = {"max_files": MAX_FIELDS, "max_fields": MAX_FIELDS, "max_part_size": config.max_body_bytes}
-    try:
-        form = await _in_time(bounded.form(**limits), config)
-    except HTTPException as error:
-        raise RequestRefused(400, f"the form cannot be read: {error.detail}") from None
+    with _bounded(request, config) as bounded:
+        try:
+            form = await _in_time(bounded.form(**limits), config)
+        except HTTPException as error:
+            raise RequestRefused(400, f"the form cannot be read: {error.detail}") from None
+        except (ValueError, LookupError):  # the parser's own, about odd headers
+            raise RequestRefused(400, "the form cannot be read: its headers are malformed") from None
     try:
         return await _parts_of(form)
     finally:
@@ -91,30 +119,42 @@ async def _parts_of(form: FormData) -> tuple[dict[str, str], dict[str, list[byte
     fields: dict[str, str] = {}
     files: dict[str, list[bytes]] = {}
     for name, value in form.multi_items():
+        name = name.removesuffix("[]")
         if isinstance(value, UploadFile):
-            files.setdefault(name.removesuffix("[]"), []).append(await value.read())
+            files.setdefault(name, []).append(await value.read())
+        elif name in fields:
+            raise RequestRefused(400, f"{name[:40]}: expected once, found twice")
         else:
             fields[name] = value
     return fields, files
 
 
-def _bounded(request: Request, max_bytes: int) -> Request:
-    """Return the request with a body that raises `RequestRefused` beyond the limit, at once if it states its length."""
+@contextmanager
+def _bounded(request: Request, config: ServiceConfig) -> Iterator[Request]:
+    """Yield the request with a body that ends in `RequestRefused` beyond a limit, at once where its length is told."""
     told = request.headers.get("content-length", "")
-    too_large = RequestRefused(413, f"the request has more than the {max_bytes:,} bytes that are taken")
-    if told.isdigit() and int(told) > max_bytes:
+    too_large = RequestRefused(413, f"the request has more than the {config.max_body_bytes:,} bytes that are taken")
+    if told.isdecimal() and int(told) > config.max_body_bytes:
         raise too_large
     num_read = 0
 
     async def receive() -> Message:
         nonlocal num_read
         message = await request.receive()
-        num_read += len(message.get("body", b""))
-        if num_read > max_bytes:
+        num_bytes = len(message.get("body", b""))
+        num_read += num_bytes
+        _READING["bytes"] += num_bytes
+        if num_read > config.max_body_bytes:
             raise too_large
+        if _READING["bytes"] > config.max_reading_bytes:
+            why = f"{config.max_reading_mib:g} MiB of requests are being read already; come back later"
+            raise RequestRefused(429, why, {"Retry-After": "1"})
         return message
 
-    return Request(request.scope, receive)
+    try:
+        yield Request(request.scope, receive)
+    finally:
+        _READING["bytes"] -= num_read
 
 
 async def _in_time(reading: Awaitable[Done], config: ServiceConfig) -> Done:

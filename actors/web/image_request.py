@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from actors.generator.image_sizes import Size
 from actors.generator.registry import GeneratorSpec
-from actors.store.untrusted_images import BadImage, decode_base64, flatten, mask_of, read_image
+from actors.store.untrusted_images import BadImage, decode_base64
 from actors.web.config import ServiceConfig
+from actors.web.fields import EDIT, OPENAI, unknown_names
 from actors.web.http_input import RequestRefused
-from rollout.text.marks import is_unicode
+from rollout.text.marks import is_unicode, special_tokens_in
 
 OPTIONS = ("negative_prompt", "guidance_scale", "num_inference_steps")
+STEPS_OF_THE_PUBLIC_CLIENT = "num_inference_step"
+"""Its own spelling, which its servers never read."""
 MAX_SEED, MAX_GUIDANCE, MAX_SIDE = 2**63 - 1, 100.0, 16384
 Files = Mapping[str, Sequence[bytes]]
 """Uploaded files' bytes by the field's name."""
@@ -26,17 +27,18 @@ _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One request, checked, its images decoded."""
+    """One request, checked but for its images' bytes."""
 
     prompt: str
     seeds: tuple[int, ...]
     """One for each new image."""
-    images: tuple[Image.Image, ...] = ()
-    mask: Image.Image | None = None
+    images: tuple[bytes, ...] = ()
+    """Files as they were sent."""
+    mask: bytes | None = None
     size: Size | None = None
     options: tuple[tuple[str, Any], ...] = ()
     ignored: tuple[str, ...] = ()
-    """Settings that were sent and that this generator does not take from a request."""
+    """Fields that were sent and that mean nothing here, or that this generator does not take from a request."""
     is_enhancing: bool = False
 
 
@@ -47,6 +49,7 @@ def parse_edit_request(
 
     The public system's clients send guidance and steps to every generator; one that takes none is not troubled.
     """
+    unknown = unknown_names(fields, files, EDIT)
     sent = list(files.get("image_file", ()))
     sent += [decode(fields, "image")] if fields.get("image") is not None else []
     references = fields.get("references") or []
@@ -61,11 +64,11 @@ def parse_edit_request(
     return ImageRequest(
         prompt=_prompt(fields, config),
         seeds=_seeds(fields, 1),
-        images=tuple(image_of(data, config) for data in sent[: spec.max_images + 1]),
-        mask=_mask(masks, config),
+        images=tuple(sent[: spec.max_images + 1]),
+        mask=_mask(masks),
         size=None if width is None or height is None else (int(width), int(height)),
         options=tuple((name, value) for name, value in options if name in spec.options),
-        ignored=tuple(name for name, _ in options if name not in spec.options),
+        ignored=(*(name for name, _ in options if name not in spec.options), *unknown),
         is_enhancing=str(fields.get("enhance_prompt", True)).lower() in ("true", "1"),
     )
 
@@ -82,14 +85,16 @@ def parse_openai_request(
         raise RequestRefused(400, "stream: images are sent when they are done")
     if any(fields.get(name) is not None for name in ("image", "mask", "image[]")):
         raise RequestRefused(400, "image: expected an uploaded file; paths and URLs are not opened here")
+    unknown = unknown_names(fields, files, OPENAI)
     num_images = _number(fields, "n", 1, config.max_images, is_whole=True) or 1
     return ImageRequest(
         prompt=_prompt(fields, config),
         seeds=_seeds(fields, int(num_images)),
-        images=tuple(image_of(data, config) for data in files.get("image", ())[: spec.max_images + 1]),
-        mask=_mask(files.get("mask", ()), config),
+        images=tuple(files.get("image", ())[: spec.max_images + 1]),
+        mask=_mask(files.get("mask", ())),
         size=_size(fields.get("size")),
         options=_options(fields, config),
+        ignored=unknown,
     )
 
 
@@ -101,22 +106,10 @@ def decode(fields: Mapping[str, Any], name: str) -> bytes:
         raise RequestRefused(400, str(error)) from None
 
 
-def image_of(data: bytes, config: ServiceConfig, what: str = "") -> Image.Image:
-    """Return an image that is to be looked at: upright, over white. Raises `RequestRefused`, saying of `what`."""
-    return flatten(_decoded(data, config, what))
-
-
-def _mask(sent: Sequence[bytes], config: ServiceConfig) -> Image.Image | None:
+def _mask(sent: Sequence[bytes]) -> bytes | None:
     if len(sent) > 1:
         raise RequestRefused(400, "mask: expected one image")
-    return mask_of(_decoded(sent[0], config)) if sent else None
-
-
-def _decoded(data: bytes, config: ServiceConfig, what: str = "") -> Image.Image:
-    try:
-        return read_image(data, config.max_pixels)
-    except BadImage as error:
-        raise RequestRefused(400, f"{what}: {error}" if what else str(error)) from None
+    return sent[0] if sent else None
 
 
 def _prompt(fields: Mapping[str, Any], config: ServiceConfig) -> str:
@@ -139,6 +132,10 @@ def text_of(fields: Mapping[str, Any], name: str, config: ServiceConfig) -> str:
         )
     if not is_unicode(text):
         raise RequestRefused(400, f"{name} holds half a character (a lone surrogate), which no model reads")
+    if special := special_tokens_in(text):
+        raise RequestRefused(
+            400, f"{name} holds {special[0]}, which models read as a control token of their own; leave it out"
+        )
     return text
 
 
@@ -169,6 +166,8 @@ def _seeds(fields: Mapping[str, Any], count: int) -> tuple[int, ...]:
 
 
 def _options(fields: Mapping[str, Any], config: ServiceConfig) -> tuple[tuple[str, Any], ...]:
+    if fields.get("num_inference_steps") in (None, ""):
+        fields = {**fields, "num_inference_steps": fields.get(STEPS_OF_THE_PUBLIC_CLIENT)}
     sent = {
         "negative_prompt": text_of(fields, "negative_prompt", config) or None,
         "guidance_scale": _number(fields, "guidance_scale", 0, MAX_GUIDANCE),

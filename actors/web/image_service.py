@@ -15,11 +15,15 @@ from typing import Any
 
 from actors.generator.generator import Generator
 from actors.store.store import Store
+from actors.store.untrusted_images import BadImage
 from actors.web.config import ServiceConfig
 from actors.web.http_input import RequestRefused
+from actors.web.image_decoder import Decoded, shared_decoder
 from actors.web.image_request import ImageRequest
+from actors.web.sizes import fitted, scaled
 from rollout.concurrency import all_of
 from rollout.roles import BudgetSpent, GeneratorError, Unsupported
+from rollout.text.marks import without_objects
 from rollout.types import EditRequest
 
 NUM_LATENCIES = 1000
@@ -77,18 +81,20 @@ class ImageService:
         """Return the images asked for. Raises `RequestRefused`; an unsupported request costs nothing."""
         began = time.monotonic()
         try:
-            self._check(image_request)
+            made_as, scaled_to = fitted(image_request, self.config, self._check)
             with self.admission_slot(len(image_request.seeds) - 1):
                 async with asyncio.timeout(self.config.timeout_s):
-                    pngs = await self._make(image_request)
+                    pngs = await self._make(made_as)
+                    if scaled_to is not None:
+                        pngs = [await asyncio.to_thread(scaled, png, scaled_to) for png in pngs]
         except Unsupported as error:
-            raise RequestRefused(400, str(error).removeprefix("unsupported: ")) from error
+            raise RequestRefused(400, without_objects(str(error)).removeprefix("unsupported: ")) from error
         except BudgetSpent as error:
-            raise RequestRefused(503, str(error)) from error
+            raise RequestRefused(503, without_objects(str(error))) from error
         except GeneratorError as error:
             self.counts["failed"] += 1
             status = 504 if str(error).startswith("timeout") else 502
-            raise RequestRefused(status, f"the image was not made: {str(error)[:500]}") from error
+            raise RequestRefused(status, f"the image was not made: {without_objects(str(error))[:500]}") from error
         except TimeoutError:
             self.counts["late"] += 1
             raise RequestRefused(504, f"the image was not made within {self.config.timeout_s:g} s") from None
@@ -99,21 +105,27 @@ class ImageService:
         return ImageResult(uuid.uuid4().hex, image_request, tuple(pngs), seconds)
 
     def _check(self, image_request: ImageRequest) -> None:
-        self.generator.spec.check_images(image.size for image in image_request.images)
         names = [PLACEHOLDER] * len(image_request.images)
         self.generator.check(
             _request(image_request, image_request.seeds[0], names, PLACEHOLDER if image_request.mask else None)
         )
 
     async def _make(self, image_request: ImageRequest) -> list[bytes]:
-        names = [await asyncio.to_thread(self._store.put_image, image) for image in image_request.images]
-        mask = (
-            None if image_request.mask is None else await asyncio.to_thread(self._store.put_image, image_request.mask)
-        )
+        images = [await self._decoded(data) for data in image_request.images]
+        mask = None if image_request.mask is None else await self._decoded(image_request.mask, is_mask=True)
+        self.generator.spec.check_images(image.size for image in images)
+        names = [await asyncio.to_thread(self._store.put_png, image.png) for image in images]
+        mask_name = None if mask is None else await asyncio.to_thread(self._store.put_png, mask.png)
         made = await all_of(
-            self.generator.edit(_request(image_request, seed, names, mask)) for seed in image_request.seeds
+            self.generator.edit(_request(image_request, seed, names, mask_name)) for seed in image_request.seeds
         )
         return [await asyncio.to_thread(self._store.png_bytes, ref) for ref in made]
+
+    async def _decoded(self, data: bytes, *, is_mask: bool = False) -> Decoded:
+        try:
+            return await shared_decoder().decode(data, self.config.max_pixels, is_mask=is_mask)
+        except BadImage as error:
+            raise RequestRefused(400, str(error)) from None
 
     async def status(self) -> dict[str, Any]:
         """Return what goes on: the public system's figures, and ours beside them."""

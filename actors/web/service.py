@@ -14,11 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from actors.metered.connections import Secret
+from actors.web.docs import ABOUT, index_routes
 from actors.web.http_input import (
     ClientDisconnected,
     RequestRefused,
@@ -29,10 +31,12 @@ from actors.web.http_input import (
 )
 from actors.web.image_request import ImageRequest, parse_edit_request, parse_openai_request
 from actors.web.image_service import ImageResult, ImageService
+from actors.web.stopping import ServiceStopping, unless_stopping
 
 Handler = Callable[[Request], Awaitable[Response]]
 CLIENT_CLOSED_REQUEST = 499
 """What is logged for a client that did not wait; nobody sees it."""
+STOPPED = "the service stopped before this was done; ask again when it is back"
 _log = logging.getLogger(__name__)
 
 
@@ -45,14 +49,29 @@ def build_app(service: ImageService, key: Secret | None, more: Sequence[BaseRout
         for shape, group in ((public_error, public), (openai_error, openai))
         for method, path, handler in group
     ]
-    return Starlette(routes=[*routes, *more])
+    served = [*routes, *more]
+    paths = [route.path for route in served if isinstance(route, Route)]
+    # What describes the interface tells nothing of this service: it needs no key, as a browser has none to send.
+    about = [
+        Route(path, require_key(handler, key, public_error), methods=["GET"]) for path, handler in index_routes(paths)
+    ]
+    return Starlette(routes=[*served, *about], exception_handlers={HTTPException: _not_served})
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.scope["path"][:100]
+    message = f"{request.method} is not for {path}" if error.status_code == 405 else f"there is no {path}"
+    content = openai_error(error.status_code, f"{message}; GET / says what there is")
+    return JSONResponse(content, error.status_code, headers=error.headers)
 
 
 def require_key(handler: Handler, key: Secret | None, shape: Callable[[int, str], Any]) -> Handler:
     """Return a handler that only those with the key reach, and whose refusals are told in a client's `shape`."""
 
     async def admitting(request: Request) -> Response:
-        if request.scope["path"] != "/health":  # what was routed; the URL is made of what the client says of its host
+        path = request.scope["path"]  # what was routed; the URL is made of what the client says of its host
+        if path != "/health" and not (key is not None and path in ABOUT):
             authenticate(request, key)
         return await handler(request)
 
@@ -64,9 +83,11 @@ def with_error_responses(handler: Handler, shape: Callable[[int, str], Any]) -> 
 
     async def handle(request: Request) -> Response:
         try:
-            return await handler(request)
+            return await unless_stopping(request.scope, handler(request))
         except RequestRefused as error:
             return JSONResponse(shape(error.status, error.message), error.status, headers=error.headers)
+        except ServiceStopping:
+            return JSONResponse(shape(503, STOPPED), 503, headers={"Retry-After": "10", "Connection": "close"})
         except ClientDisconnected:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         except Exception:
@@ -89,9 +110,9 @@ def openai_error(status: int, message: str) -> dict[str, Any]:
 async def handle(
     service: ImageService, request: Request, read: Callable[[Request], Awaitable[ImageRequest]]
 ) -> ImageResult:
-    """Read an image request and carry it out, for as long as its client waits."""
+    """Read an image request, then take a slot and carry it out for as long as its client waits."""
+    image_request = await read(request)
     with service.admission_slot():
-        image_request = await read(request)
         try:
             return await while_connected(request, service.make(image_request))
         except ClientDisconnected:
@@ -196,4 +217,10 @@ def _openai_answer(made: ImageResult) -> Response:
         {"b64_json": base64.b64encode(png).decode(), "seed": seed}
         for png, seed in zip(made.pngs, made.image_request.seeds, strict=True)
     ]
-    return JSONResponse({"created": int(time.time()), "output_format": "png", "data": images})
+    content = {
+        "created": int(time.time()),
+        "output_format": "png",
+        "data": images,
+        "ignored": list(made.image_request.ignored),
+    }
+    return JSONResponse(content)

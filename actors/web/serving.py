@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.web.config import ServiceConfig
+from actors.web.connections import ServerConfig
+from actors.web.stopping import STOPPING
 
-GRACE_S = 10
-"""How long requests under way may take at the end."""
+GRACE_S = 1.0
+"""How long requests under way may go on when the service stops; what is not done then is told so."""
+LAST_WORDS_S = 1.0
+"""How long clients may take to hear it."""
+MAX_FILES = 65536
+"""Open files of this process, connections among them, where the system allows so many."""
 
 
 class _Server(uvicorn.Server):
@@ -32,24 +40,53 @@ async def listening(app: ASGIApp, config: ServiceConfig) -> AsyncIterator[str]:
     except OSError as error:
         raise ValueError(f"cannot listen at {config.host}:{config.port}: {error}") from error
     host, port = bound.getsockname()[:2]
+    _allow_files()
+    stopping = asyncio.Event()
     server = _Server(
-        uvicorn.Config(
-            app,
-            log_level="warning",
+        ServerConfig(
+            _told_of(stopping, app),
+            head_timeout_s=config.head_timeout_s,
+            stall_timeout_s=config.upload_timeout_s,
+            log_level="error",
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-            # Connections, not requests: those beyond the queue are to be told so.
-            limit_concurrency=4 * config.max_pending + 64,
+            timeout_graceful_shutdown=math.ceil(GRACE_S + LAST_WORDS_S) + 1,
         )
     )
     serving = asyncio.create_task(server.serve([bound]))
     try:
         yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
     finally:
-        server.should_exit = True
-        await asyncio.gather(serving, return_exceptions=True)
+        await _stop(server, serving, stopping)
         bound.close()
+
+
+async def _stop(server: uvicorn.Server, serving: asyncio.Task[None], stopping: asyncio.Event) -> None:
+    """Let requests end by themselves, then by a last word, then by closing their connections."""
+    server.should_exit = True
+    await asyncio.wait({serving}, timeout=GRACE_S)
+    stopping.set()
+    await asyncio.wait({serving}, timeout=LAST_WORDS_S)
+    for connection in list(server.server_state.connections):
+        connection.transport.abort()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+def _told_of(stopping: asyncio.Event, app: ASGIApp) -> ASGIApp:
+    """Return the application, whose requests know when the service stops (`actors.web.stopping`)."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, STOPPING: stopping}, receive, send)
+
+    return serve
+
+
+def _allow_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def until_stopped() -> None:

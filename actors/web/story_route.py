@@ -6,7 +6,8 @@
               story  everything, images by reference; `status` says how it went. Always the last event.
 
 `interleave serve` offers it for a recipe of stories; mount it into any Starlette or FastAPI application:
-`routes=[story_route(storyteller)]`. A client that goes away cancels its story. Images are read as `/edit` reads them.
+`routes=[story_route(storyteller)]`. A client that leaves cancels its story; a stopping service ends it as `telling`.
+Images are read as `/edit` reads them.
 """
 
 from __future__ import annotations
@@ -16,20 +17,26 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing, contextmanager
+from dataclasses import replace
 from typing import Any
 
-from PIL import Image
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from actors.generator.generator import Generator
+from actors.store.untrusted_images import BadImage
 from actors.storyteller import Storyteller
 from actors.web.config import ServiceConfig
-from actors.web.http_input import RequestRefused, read_json
-from actors.web.image_request import decode, image_of, text_of
-from actors.web.service import Handler, openai_error, with_error_responses
-from rollout.story import Planned, StepTold, StoryRequest, StoryTold
+from actors.web.fields import STORY
+from actors.web.http_input import RequestRefused, read_json, while_connected
+from actors.web.image_decoder import Decoded, shared_decoder
+from actors.web.image_request import decode, text_of
+from actors.web.service import STOPPED, Handler, openai_error, with_error_responses
+from actors.web.stopping import ServiceStopping, items_unless_stopping
+from rollout.roles import Unsupported
+from rollout.story import Planned, StepTold, Story, StoryRequest, StoryStatus, StoryTold
 from rollout.story_json import plan_as_json, step_as_json, story_as_json
 from rollout.types import ImageRef
 
@@ -37,11 +44,12 @@ PATH = "/v1/interleave"
 MAX_IMAGES = 16
 LARGE_IMAGES = 2
 """Images of a request may have as many pixels together as so many of the largest size."""
-MAX_TRIES = 16
+MAX_ASPECT = 200
+"""Longer side over the shorter one; the processor of planner and critic (Qwen-VL) takes no more."""
+MAX_TRIES = STORY.values["tries"]["maximum"]
 MAX_STORIES = 64
-"""Read or told at a time; the next request is told to come back later (429)."""
+"""Told at a time; the next request is told to come back later (429)."""
 RETRY_AFTER_S = 10
-_FIELDS = {"prompt", "images", "seed", "tries"}
 
 
 def story_route(
@@ -67,10 +75,11 @@ def story_route(
             num_inside -= 1
 
     async def interleave(request: Request) -> Response:
+        fields = await read_json(request, limits)  # who has not asked yet takes no admission_slot
         with ExitStack() as held:
             held.enter_context(admission_slot())
-            asked = await _asked(storyteller, await read_json(request, limits), limits)
-            return _StoryEventStream(_stream(storyteller, asked), held.pop_all())
+            asked = await _asked(storyteller, request, fields, limits)
+            return _StoryEventStream(_stream(storyteller, asked, request.scope), held.pop_all())
 
     return Route(path, guard(with_error_responses(interleave, openai_error)), methods=["POST"])
 
@@ -87,15 +96,20 @@ class _StoryEventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _stream(storyteller: Storyteller, asked: StoryRequest) -> AsyncIterator[str]:
-    async with aclosing(storyteller.storyline.events(asked)) as events:
-        async for event in events:
-            if isinstance(event, Planned):
-                yield _event("plan", {"plan": plan_as_json(event.story)})
-            elif isinstance(event, StepTold):
-                yield _event("step", await asyncio.to_thread(_step, storyteller, event))
-            elif isinstance(event, StoryTold):
-                yield _event("story", story_as_json(event.story, lambda ref: ref))
+async def _stream(storyteller: Storyteller, asked: StoryRequest, scope: Scope) -> AsyncIterator[str]:
+    story = Story(asked, StoryStatus.TELLING)
+    try:
+        async with aclosing(storyteller.storyline.events(asked)) as events:
+            async for event in items_unless_stopping(scope, events):
+                if isinstance(event, Planned):
+                    yield _event("plan", {"plan": plan_as_json(event.story)})
+                elif isinstance(event, StepTold):
+                    yield _event("step", await asyncio.to_thread(_step, storyteller, event))
+                if isinstance(event, Planned | StepTold | StoryTold):
+                    story = event.story
+    except ServiceStopping:
+        story = replace(story, error=STOPPED)
+    yield _event("story", story_as_json(story, lambda ref: ref))
 
 
 def _step(storyteller: Storyteller, event: StepTold) -> dict[str, Any]:
@@ -115,10 +129,12 @@ def _event(name: str, data: dict[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
 
 
-async def _asked(storyteller: Storyteller, fields: dict[str, Any], config: ServiceConfig) -> StoryRequest:
+async def _asked(
+    storyteller: Storyteller, request: Request, fields: dict[str, Any], config: ServiceConfig
+) -> StoryRequest:
     """Return what a client asks for, its images in the store once all of it is read. Raises `RequestRefused`."""
-    if unknown := sorted(set(fields) - _FIELDS):
-        raise RequestRefused(400, f"unknown fields {unknown[:5]}; known are {sorted(_FIELDS)}")
+    if unknown := sorted(name[:40] for name in set(fields) - set(STORY.values)):
+        raise RequestRefused(400, f"unknown fields {unknown[:5]}; known are {sorted(STORY.values)}")
     prompt, sent = text_of(fields, "prompt", config), fields.get("images") or []
     if not prompt.strip():
         raise RequestRefused(400, "prompt is missing or empty; say what the story is about")
@@ -130,20 +146,40 @@ async def _asked(storyteller: Storyteller, fields: dict[str, Any], config: Servi
             raise RequestRefused(400, f"{name} is {str(number)[:40]!r}, expected an integer of 0 or more")
     if numbers["tries"] > MAX_TRIES:
         raise RequestRefused(400, f"tries is {str(numbers['tries'])[:40]}, at most {MAX_TRIES} are made")
-    images = await asyncio.to_thread(_images, sent, config)
-    return await storyteller.request(prompt, images, **numbers)
+    images = await while_connected(request, _images(storyteller, sent, config)) if sent else []
+    refs = [await asyncio.to_thread(storyteller.store.put_png, image.png) for image in images]
+    return StoryRequest(prompt, tuple(refs), **numbers)
 
 
-def _images(sent: Sequence[Any], config: ServiceConfig) -> list[Image.Image]:
+async def _images(storyteller: Storyteller, sent: Sequence[Any], config: ServiceConfig) -> list[Decoded]:
     """Return input images; nothing but the bytes themselves is taken, no path and no address."""
-    images: list[Image.Image] = []
+    images: list[Decoded] = []
     max_pixels, num_pixels = LARGE_IMAGES * config.max_pixels, 0
     for at, text in enumerate(sent):
         name = f"images[{at}]"
-        images.append(image_of(decode({name: text}, name), config, name))
-        num_pixels += images[-1].width * images[-1].height
+        data = await asyncio.to_thread(decode, {name: text}, name)
+        try:
+            images.append(await shared_decoder().decode(data, config.max_pixels))
+        except BadImage as error:
+            raise RequestRefused(400, f"{name}: {error}") from None
+        width, height = images[-1].size
+        num_pixels += width * height
         if num_pixels > max_pixels:
             raise RequestRefused(
                 400, f"{name}: the images have more than the {max_pixels:,} pixels that are taken together"
             )
+        _check_size(storyteller, name, images[-1])
     return images
+
+
+def _check_size(storyteller: Storyteller, name: str, image: Decoded) -> None:
+    """Raise `RequestRefused` for an image that planner, critic or generator does not look at, before any is asked."""
+    width, height = image.size
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise RequestRefused(400, f"{name}: expected sides of a ratio up to {MAX_ASPECT}, found {width}x{height}")
+    generator = storyteller.storyline.generator
+    if isinstance(generator, Generator):
+        try:
+            generator.spec.check_images([image.size])
+        except Unsupported as error:
+            raise RequestRefused(400, f"{name}: {str(error).removeprefix('unsupported: ')}") from None

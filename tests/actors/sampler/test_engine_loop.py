@@ -25,6 +25,11 @@ class FakeEngine:
     def add_request(self, request_id, prompt, params):
         if prompt["tokens"] == 0:
             raise ValueError("prompt too long")
+        if prompt["tokens"] < 0:
+            try:
+                raise ValueError("absolute aspect ratio must be smaller than 200, got 4096.0")
+            except ValueError as error:
+                raise ValueError(f"Failed to apply the processor on [{object()!r}]") from error
         self.requests[request_id] = [0, prompt["tokens"]]
 
     def abort_request(self, request_ids):
@@ -176,3 +181,10 @@ def test_seconds_at_work_and_tokens_are_counted(engine, loop):
     assert busy >= 0.05
     loop.run(lambda engine: None).result(WAIT_S)
     assert loop.busy_s == busy, "an engine without requests does not work"
+
+
+def test_a_refusal_says_what_is_wrong_and_names_no_object():
+    _, answer = EngineLoop(FakeEngine).generate({"tokens": -1}, None)
+    with pytest.raises(SamplerError) as caught:
+        answer.result(WAIT_S)
+    assert str(caught.value) == ("vLLM refused the request: absolute aspect ratio must be smaller than 200, got 4096.0")

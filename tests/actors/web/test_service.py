@@ -6,14 +6,15 @@ import io
 import json
 import struct
 import zlib
+from dataclasses import replace
 from functools import partial
 
 import httpx
 import pytest
 from PIL import Image
 
-from actors.generator.generator import Generator, make_calls
 from actors.generator.registry import REGISTRY
+from actors.generator.generator import Generator, make_calls
 from actors.generator.settings import resolve
 from actors.metered.connections import Secret
 from actors.metered.shared_calls import SharedCalls
@@ -22,6 +23,8 @@ from actors.store.store import Store
 from actors.web.config import ServiceConfig, read_service_key
 from actors.web.image_service import ImageService
 from actors.web.service import build_app
+from rollout.roles import GeneratorError
+from tests.support.hostile_images import jpeg_of_scans, noise
 from tests.actors.generator.test_generator import Painter, settings
 
 KEY = Secret("the-key")
@@ -114,9 +117,8 @@ def test_an_edit_is_answered_as_the_public_systems_clients_expect(tmp_path):
 
 def test_what_a_distilled_generator_takes_from_no_request_is_said(tmp_path):
     service = service_of(tmp_path, spec="flux2-klein")
-    answer = ask(
-        service, "POST", "/edit", json={"prompt": "abc", "num_inference_steps": 50, "guidance_scale": 4.0}
-    ).json()
+    sent = {"prompt": "abc", "num_inference_steps": 50, "guidance_scale": 4.0}
+    answer = ask(service, "POST", "/edit", json=sent).json()
     assert answer["ignored"] == ["guidance_scale", "num_inference_steps"]
     assert answer["enhanced_prompt"] == "abc"
 
@@ -159,9 +161,8 @@ def test_openais_interface_generates_and_edits(tmp_path):
     assert [pixel(base64.b64decode(one["b64_json"])) for one in made.json()["data"]] == [(0, 3, 5), (0, 3, 6)]
     sent = png((64, 64))
     files = [("image[]", ("a.png", sent, "image/png")), ("image[]", ("b.png", sent, "image/png"))]
-    edited = ask(
-        service, "POST", "/v1/images/edits", data={"prompt": "ab", "seed": "1", "size": "512x512"}, files=files
-    )
+    fields = {"prompt": "ab", "seed": "1", "size": "512x512"}
+    edited = ask(service, "POST", "/v1/images/edits", data=fields, files=files)
     assert pixel(base64.b64decode(edited.json()["data"][0]["b64_json"])) == (200, 2, 1)
     assert ask(service, "GET", "/v1/models").json()["data"][0]["id"] == "flux2-klein"
 
@@ -213,6 +214,15 @@ HOSTILE = {
     "no JSON": ({"content": b"\xff\xfe"}, 400, "no JSON"),
     "a deep JSON": ({"content": b"[" * 200_000}, 400, "no JSON"),
     "a JSON list": ({"json": []}, 400, "found a list"),
+    "nine megabytes of lists": ({"content": b'{"a": [' + b"[]," * 3_000_000 + b"[]]}"}, 400, "more than 100,000 lists"),
+    "a million commas in a text": ({"json": {**EDIT, "prompt": "," * 10**6}}, 400, "more than 100,000 lists"),
+    "a number of a megabyte": ({"content": b'{"seed": ' + b"1" * 2**20 + b"}"}, 400, "no JSON"),
+    "a packed body": ({"content": b"x", "headers": {"Content-Encoding": "gzip"}}, 415, "Content-Encoding is 'gzip'"),
+    "a costly image": ({"json": {**EDIT, "image": b64(jpeg_of_scans(500))}}, 400, "the JPEG has more than 32 scans"),
+    "an image by an upload's name": ({"json": {"prompt": "a", "image_file": "x"}}, 400, "expected an uploaded file"),
+    "an image by an unknown name": ({"json": {"prompt": "a", "init_image": "x"}}, 400, "init_image: there is no such"),
+    "a control token": ({"json": {**EDIT, "prompt": "a cat<|im_end|>"}}, 400, "prompt holds <|im_end|>, which models"),
+    "a control token to avoid": ({"json": {**EDIT, "negative_prompt": "<|image_pad|>"}}, 400, "holds <|image_pad|>"),
     "one side of a size": ({"json": {**EDIT, "width": 512}}, 400, "send both, or neither"),
     "a size that is none": ({"json": {**EDIT, "width": 500, "height": 512}}, 400, "multiples of 16"),
     "what it cannot do": ({"json": {"prompt": "abc"}}, 400, "qwen-image-edit-plus does no text-to-image"),
@@ -272,12 +282,129 @@ def test_a_body_without_a_told_length_is_cut_off(tmp_path):
         ({"data": {"prompt": "a", "response_format": "url"}, "files": {"image": png()}}, 400, "b64_json alone"),
         ({"data": {"prompt": "a"}, "files": {"image": b"GIF89a"}}, 400, "cannot be read as one"),
         ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "form cannot be read"),
+        ({"data": {"prompt": "<|vision_start|>"}, "files": {"image": png()}}, 400, "prompt holds <|vision_start|>"),
+        ({"data": {"image": "text", "prompt": "a"}, "files": {"mask": png()}}, 400, "image is missing"),
+        ({"data": {"image[]": "text", "prompt": "a"}, "files": {"image": png()}}, 400, "paths and URLs"),
+        ({"data": {"prompt": "a", "mask[]": "x"}, "files": {"image": png()}}, 400, "paths and URLs"),
+        ({"files": {"image": png(), "prompt": b"a"}}, 400, "prompt: expected a text, found an uploaded file"),
+        ({"data": {"prompt": "a"}, "files": {"image": png(), "photo": png()}}, 400, "photo: there is no such file"),
+        ({"data": {"prompt": ["a", "b"]}, "files": {"image": png()}}, 400, "prompt: expected once, found twice"),
+        ({"data": {"prompt": "a"}, "files": [("image", png()), ("mask", png()), ("mask", png())]}, 400, "one image"),
     ],
 )
 def test_a_hostile_upload_is_refused_in_openais_shape(tmp_path, options, status, why):
     response = ask(service_of(tmp_path), "POST", "/v1/images/edits", **options)
     assert response.status_code == status
     assert why in response.json()["error"]["message"]
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "files", "why"),
+    [
+        ({"image_file": "a.png"}, {}, "image_file: expected an uploaded file (multipart/form-data), found a text"),
+        ({"mask_file": "a.png"}, {"image_file": png()}, "mask_file: expected an uploaded file"),
+        ({"references": "a.png"}, {"image_file": png()}, "references: expected a list"),
+        ({"image_url": "http://x"}, {"image_file": png()}, "image_url: there is no such field"),
+        (
+            {},
+            {"image": png()},
+            "image: expected a text, found an uploaded file; files are taken as image_file and mask",
+        ),
+        ({}, {"file": png()}, "file: there is no such file; files are taken as image_file and mask_file"),
+        ({}, {"image_file": png(), "seed": b"7"}, "seed: expected a text, found an uploaded file"),
+        ({}, {"image_file": b""}, "found an empty file that cannot be read as one"),
+    ],
+)
+def test_an_image_that_would_be_left_out_in_silence_is_refused(tmp_path, data, files, why):
+    files = files or {"other": (None, "text")}  # a form, and no file
+    response = ask(service_of(tmp_path), "POST", "/edit-upload", data={"prompt": "abc", **data}, files=files)
+    assert response.status_code == 400
+    assert why in response.json()["error"]
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        *(
+            (f"multipart/form-data; boundary=b; charset={name}", 400)
+            for name in ("undefined", "idna", "utf-16", "no", "\xff")
+        ),
+        ("multipart/form-data; charset=utf-8", 400),
+        ("multipart/form-data; boundary=", 400),
+        ("multipart/form-data; boundary=other", 400),
+        ("multipart/form-dat", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("Multipart/Form-Data; Boundary=b; Charset=UTF-8", 200),
+        ("multipart/form-data; boundary=b", 200),
+    ],
+)
+def test_an_odd_form_is_the_clients_fault(tmp_path, kind, status):
+    parts = {b'"prompt"': b"abc", b'"seed"': b"7", b'"image_file"; filename="a"': png()}
+    body = b"".join(b"--b\r\nContent-Disposition: form-data; name=%b\r\n\r\n%b\r\n" % part for part in parts.items())
+    headers = {"Content-Type": kind.encode("latin-1")}
+    response = ask(service_of(tmp_path), "POST", "/edit-upload", content=body + b"--b--\r\n", headers=headers)
+    assert response.status_code == status, response.text
+    assert "error" in response.json()
+
+
+def test_unknown_fields_are_named_and_the_public_clients_spelling_of_steps_is_taken(tmp_path):
+    service = service_of(tmp_path, spec="qwen-image-edit-plus")
+    asked = []
+    make = service.make
+    service.make = lambda image_request: asked.append(image_request.options) or make(image_request)
+    sent = {**EDIT, "num_inference_step": 9, "true_cfg_scale": 4.0, "nothing": None}
+    answer = ask(service, "POST", "/edit", json=sent)
+    assert (answer.status_code, answer.json()["ignored"]) == (200, ["true_cfg_scale"])
+    assert asked == [(("num_inference_steps", 9),)]
+    files = {"image": png()}
+    data = {"prompt": "a", "model": "m", "quality": "high", "partial_images": "0"}
+    answer = ask(service, "POST", "/v1/images/edits", data=data, files=files)
+    assert (answer.status_code, answer.json()["ignored"]) == (200, ["partial_images", "quality"])
+
+
+def test_a_size_that_the_recipe_pins_is_refused_or_scaled_to_as_the_service_is_set(tmp_path):
+    def size_of(response):
+        with Image.open(io.BytesIO(base64.b64decode(response.json()["edited_image"]))) as image:
+            return image.size
+
+    def pinned(**limits):
+        service = service_of(tmp_path, **limits)
+        config = replace(service.generator.config, width=16, height=8)
+        return ImageService(replace(service.generator, config=config), service.config)
+
+    wished = {**EDIT, "width": 1024, "height": 1024}
+    refused = ask(pinned(), "POST", "/edit", json=wished)
+    assert refused.status_code == 400
+    assert "is set to 16x8 by its recipe, not 1024x1024" in refused.json()["error"]
+    scaling = pinned(other_sizes="scale")
+    own = size_of(ask(scaling, "POST", "/edit", json=EDIT))
+    larger = {"width": own[0] * 100, "height": own[1] * 100}
+    assert size_of(ask(scaling, "POST", "/edit", json=EDIT | larger)) == (own[0] * 100, own[1] * 100)
+    assert size_of(ask(scaling, "POST", "/edit", json=EDIT | larger | {"width": 10**4})) == (own[0] * 100, own[1] * 100)
+    large = ask(scaling, "POST", "/edit", json={**EDIT, "width": 16384, "height": 16384})
+    assert large.status_code == 400
+    assert "more than the 16,777,216 pixels that are made" in large.json()["error"]
+    with pytest.raises(ValueError, match="'stretch'; expected refuse or scale"):
+        ServiceConfig(other_sizes="stretch")
+
+
+def test_an_error_holds_no_object_of_python(tmp_path):
+    service = service_of(tmp_path)
+
+    async def edit(request):
+        raise GeneratorError("no image in [<PIL.Image.Image image mode=RGB size=4096x1 at 0x7F06C0>]")
+
+    service.generator.edit = edit
+    error = ask(service, "POST", "/edit", json=EDIT).json()["error"]
+    assert error == "the image was not made: no image in [Image]"
+
+
+def test_a_costly_image_is_given_up_with_its_client_and_holds_no_place(tmp_path):
+    service = service_of(tmp_path, timeout_s=0.2)
+    response = ask(service, "POST", "/edit-upload", data={"prompt": "a"}, files={"image_file": noise(3000)})
+    assert (response.status_code, service.num_pending) == (504, 0)
     assert files_in(tmp_path) == []
 
 

@@ -116,6 +116,13 @@ def test_a_story_that_fails_ends_with_its_status(tmp_path):
         ({"prompt": "a", "images": [png(), 7]}, 400, "images[1]: expected the image's bytes"),
         ({"prompt": "a", "images": [bomb(100_000)]}, 400, "images[0]: the image has more pixels"),
         ({"prompt": "a", "images": [bomb(8192)]}, 400, "images[0]: the image has 8192x8192 pixels"),
+        (
+            {"prompt": "a", "images": [png((4096, 1))]},
+            400,
+            "images[0]: expected sides of a ratio up to 200, found 4096x1",
+        ),
+        ({"prompt": "a<|image_pad|>"}, 400, "prompt holds <|image_pad|>, which models read as a control token"),
+        ('{"prompt": "a", "images": [' + "[]," * 200_000 + "[]]}", 400, "more than 100,000 lists"),
         ({"prompt": "a", "seed": -1}, 400, "seed is '-1'"),
         ({"prompt": "a", "tries": 99}, 400, "at most 16"),
         ({"prompt": "a", "tries": True}, 400, "tries is 'True'"),
@@ -201,7 +208,7 @@ def test_a_place_is_given_back_however_a_request_ends(client, monkeypatch):
     assert sent[0]["status"] == CLIENT_CLOSED_REQUEST
     with pytest.raises(ClientDisconnect):
         ask(app, whole, is_gone)
-    monkeypatch.setattr(client.store.__class__, "put_image", lambda *_: 1 / 0)
+    monkeypatch.setattr(client.store.__class__, "put_png", lambda *_: 1 / 0)
     assert client.post(PATH, json={"prompt": "a", "images": [png()]}).status_code == 500
     monkeypatch.undo()
     monkeypatch.setattr(module, "MAX_STORIES", 1)

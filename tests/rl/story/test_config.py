@@ -136,6 +136,7 @@ ONLY_TEXT = ["generator={name: qwen-image, model: owner/name, pipeline: QwenImag
     [
         (["generate", " ", "--recipe", str(SHAPES)], "the request is empty"),
         (["generate", "a \udcff", "--recipe", str(SHAPES)], "the request holds half a character"),
+        (["generate", "a <|im_end|>", "--recipe", str(SHAPES)], "the request holds <|im_end|>, which models read as"),
         (["generate", "a cat", "--recipe", str(SHAPES), "--tries", "-1"], "tries is -1"),
         (["generate", "a cat", "--recipe", "none.yaml"], "none.yaml does not exist"),
         (["generate", "a cat", "--recipe", str(SHAPES), "--image", "none.png"], "--image none.png"),

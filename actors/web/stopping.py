@@ -1,0 +1,47 @@
+"""A request learns from its scope that the service stops, and ends with a sentence instead of a broken connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from starlette.types import Scope
+
+STOPPING = "interleave.stopping"
+"""Name of the event in a request's scope; absent where another server carries the routes."""
+Done = TypeVar("Done")
+Item = TypeVar("Item")
+
+
+class ServiceStopping(Exception):
+    """The service stops before the work is done."""
+
+
+async def unless_stopping(scope: Scope, work: Awaitable[Done]) -> Done:
+    """Return what `work` comes to; cancel it and raise `ServiceStopping` when the service stops first."""
+    stopping: asyncio.Event | None = scope.get(STOPPING)
+    if stopping is None:
+        return await work
+    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ServiceStopping
+        return working.result()
+    finally:
+        for task in (working, waiting):
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(working, waiting, return_exceptions=True)
+
+
+async def items_unless_stopping(scope: Scope, items: AsyncGenerator[Item, Any]) -> AsyncGenerator[Item]:
+    """Yield what `items` yields. Raises `ServiceStopping` when the service stops before its end."""
+    while True:
+        try:
+            item = await unless_stopping(scope, anext(items))
+        except StopAsyncIteration:
+            return
+        yield item
