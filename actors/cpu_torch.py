@@ -11,6 +11,9 @@ from __future__ import annotations
 import importlib.abc
 import importlib.util
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 _HIDDEN = frozenset({"torchaudio", "torchcodec"})
@@ -21,10 +24,10 @@ _SCHEMAS = (
 
 
 class _NeedsCuda(importlib.abc.Loader):
-    def create_module(self, spec):
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         raise ModuleNotFoundError(f"{spec.name} needs CUDA and this torch has none", name=spec.name)
 
-    def exec_module(self, module):
+    def exec_module(self, module: ModuleType) -> None:
         raise AssertionError("create_module never returns")
 
 
@@ -32,7 +35,9 @@ class _CpuTorchFinder(importlib.abc.MetaPathFinder):
     def __init__(self) -> None:
         self._library: Any = None
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname in _HIDDEN and _is_cpu_torch():
             return importlib.util.spec_from_loader(fullname, _NeedsCuda())
         if fullname == "torchvision" and self._library is None and _is_cpu_torch():

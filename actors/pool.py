@@ -79,7 +79,7 @@ class Pool:
             return 1
         return await asyncio.to_thread(_num_running, self._name)
 
-    async def _ask_replica(self, arguments: tuple) -> Any:
+    async def _ask_replica(self, arguments: tuple[Any, ...]) -> Any:
         response = self._handle.remote(*arguments)
         try:
             return await response
@@ -90,7 +90,7 @@ class Pool:
             response.cancel()
             raise
 
-    async def _ask_local(self, arguments: tuple) -> Any:
+    async def _ask_local(self, arguments: tuple[Any, ...]) -> Any:
         return await (await self._replica())(*arguments)
 
     async def _replica(self) -> Any:

@@ -81,7 +81,8 @@ class RolloutWorkers:
                 actor = slot.actor
                 slot.num_groups += 1
                 try:
-                    return await ask(actor.roll_out, request)
+                    group: Group = await ask(actor.roll_out, request)
+                    return group
                 except RayActorError as error:
                     last = error
                     self._replace(slot, actor)

@@ -32,8 +32,9 @@ def prompt_in(value: Any) -> str | None:
     if not isinstance(value, dict):
         return None
     for name in ("origin_prompt", "source_prompt"):
-        if isinstance(value.get(name), str):
-            return value[name]
+        prompt = value.get(name)
+        if isinstance(prompt, str):
+            return prompt
     messages = value.get("messages")
     turns = [turn for turn in messages if isinstance(turn, dict)] if isinstance(messages, list) else []
     asked = [str(turn.get("content")) for turn in turns if turn.get("role") == "user"]

@@ -29,7 +29,7 @@ class RewardError(ValueError):
         super().__init__(f"reward term {fn}: {detail}")
         self.kind, self.fn, self.detail = kind, fn, detail
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type[RewardError], tuple[str, str, str]]:
         return RewardError, (self.kind, self.fn, self.detail)
 
 
@@ -86,7 +86,7 @@ class WeightedSum:
         values = {term.key: self._value(term, evidence) for term in self.terms}
         return Reward(values, weighted_total(values, self.weights))
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type[WeightedSum], tuple[Sequence[TermConfig]]]:
         return WeightedSum, (self.terms,)
 
     @property

@@ -52,7 +52,7 @@ def load_function(path: str) -> Callable[..., Any]:
     Whatever the module itself raises while it is imported comes out as it is.
     """
     module, name = load_module(_module_part(path)), name_of(path)
-    function = getattr(module, name, None)
+    function: object = getattr(module, name, None)
     if function is None:
         raise FunctionError(f"{module_label(module)} has no {name}, only {_public(module)}")
     if not callable(function):

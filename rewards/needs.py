@@ -25,7 +25,7 @@ def needs(*names: str) -> Callable[[Function], Function]:
         raise ValueError(f"needs{names!r}: give the names of the evidence, like needs('aesthetic')")
 
     def declare(function: Function) -> Function:
-        function.needs = names  # type: ignore[attr-defined]
+        function.needs = names  # type: ignore[attr-defined]  # no type has a function's own
         return function
 
     return declare

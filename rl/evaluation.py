@@ -82,14 +82,18 @@ def _mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """
     is_number = ~np.isnan(values)
     num = counts[:, is_number].sum(axis=1)
-    return np.divide(counts[:, is_number] @ values[is_number], num, out=np.full(len(num), np.nan), where=num > 0)
+    means: np.ndarray = np.divide(
+        counts[:, is_number] @ values[is_number], num, out=np.full(len(num), np.nan), where=num > 0
+    )
+    return means
 
 
 def _balanced_accuracy(columns: Columns, counts: np.ndarray) -> np.ndarray:
     """Return the mean of the accuracies on failed and on successful tasks, of those that there are."""
     is_failed, is_right = columns["is_failed_task"] == 1, columns["is_right"]
     by_label = [_mean(np.where(mask, is_right, np.nan), counts) for mask in (is_failed, ~is_failed)]
-    return np.nanmean(by_label, axis=0)
+    mean: np.ndarray = np.nanmean(by_label, axis=0)
+    return mean
 
 
 FIGURES: dict[str, Callable[[Columns, np.ndarray], np.ndarray]] = {

@@ -7,6 +7,7 @@ import re
 from typing import Protocol
 
 from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, is_unicode, without_tags
+from rollout.text.messages import Message
 from rollout.types import Critique
 
 NUM_IMAGES = 2
@@ -40,7 +41,7 @@ class CriticInput(Protocol):
         ...
 
 
-def render_messages(template: str, task: CriticInput) -> tuple[dict, ...]:
+def render_messages(template: str, task: CriticInput) -> tuple[Message, ...]:
     """Return the chat messages that ask for a critique of `task`.
 
     `template` is the text of a prompt file with two `<image>` marks (before, after) and the fields
@@ -50,7 +51,7 @@ def render_messages(template: str, task: CriticInput) -> tuple[dict, ...]:
     if not separator:
         system, user = "", template
     fields = {"instruction": task.instruction, "prompt": task.prompt or task.instruction}
-    parts: list[dict] = []
+    parts: list[dict[str, str]] = []
     pieces = user.strip().split(IMAGE_MARK)
     if len(pieces) != NUM_IMAGES + 1:
         raise ValueError(

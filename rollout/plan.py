@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, is_unicode, without_tags
+from rollout.text.messages import Message
 
 MAX_STEPS = 64
 """Most steps of a plan: each may cost several generations."""
@@ -73,7 +74,7 @@ class PlanError(ValueError):
         self.kind = kind
 
 
-def render_request(template: str, request: str, num_images: int = 0) -> tuple[dict, ...]:
+def render_request(template: str, request: str, num_images: int = 0) -> tuple[Message, ...]:
     """Return the chat messages that ask for a plan.
 
     `template` is the text of a prompt file with the field `{request}`; text before a line `---` is the system
@@ -88,7 +89,7 @@ def render_request(template: str, request: str, num_images: int = 0) -> tuple[di
         request = IMAGE_MARK * num_images + request
     if request.count(IMAGE_MARK) != num_images:
         raise ValueError(f"the request has {request.count(IMAGE_MARK)} {IMAGE_MARK} marks for {num_images} images")
-    parts: list[dict] = []
+    parts: list[dict[str, str]] = []
     for position, piece in enumerate(user.strip().replace(_FIELD, request).split(IMAGE_MARK)):
         if position > 0:
             parts.append({"type": "image"})

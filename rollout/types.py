@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from rollout.text.messages import Message
+
 ImageRef = str
 """Where an image is: `sha256:<hex digest>` (in the store) or a file path (a data set's own image)."""
 
@@ -202,7 +204,7 @@ class SamplingParams:
 class SampleRequest:
     """One prompt for a sampler: chat messages with `{"type": "image"}` parts, and their images in order."""
 
-    messages: tuple[dict, ...]
+    messages: tuple[Message, ...]
     images: tuple[ImageRef | None, ...]
     """None stands for a white canvas as large as the other image."""
     params: SamplingParams

@@ -14,7 +14,7 @@ from typing import Any
 class _Pending:
     kind: Hashable
     item: Any
-    future: asyncio.Future
+    future: asyncio.Future[Batched]
     since: float
 
 
@@ -41,7 +41,7 @@ class Batcher:
         self._wait_s = wait_s
         self._pending: list[_Pending] = []
         self._thread = ThreadPoolExecutor(max_workers=1)
-        self._loop: asyncio.Task | None = None
+        self._loop: asyncio.Task[None] | None = None
 
     async def submit(self, kind: Hashable, item: Any) -> Batched:
         """Return the result of `item`, or raise what `run` put in its place."""

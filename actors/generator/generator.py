@@ -87,13 +87,14 @@ class Generator:
 
     async def edit(self, request: EditRequest) -> ImageRef:
         """Return the new image, committed to the store. Raises `GeneratorError`, `Unsupported` before any work."""
-        return (await self.make(request))["image"]
+        return str((await self.make(request))["image"])
 
     async def make(self, request: EditRequest) -> dict[str, Any]:
         """Return the new image under `image`, with what it took. Raises `GeneratorError` as `edit` does."""
         self.check(request)
         try:
-            return await self.owner.get(self._depends_on(request), request)
+            made: dict[str, Any] = await self.owner.get(self._depends_on(request), request)
+            return made
         except CallError as error:
             refuses = error.fault.kind == "unsupported"
             raise (Unsupported if refuses else GeneratorError)(str(error)) from error

@@ -52,7 +52,7 @@ class Pipeline:
         `images` and `mask` are those of every request.
         """
         arguments = self.arguments(images, mask, requests)
-        made = self._pipeline(**arguments).images
+        made: list[Image.Image] = self._pipeline(**arguments).images
         if len(made) != len(requests):
             raise RuntimeError(
                 f"{self._config.pipeline} made {len(made)} images of {len(requests)} prompts: set max_batch_size=1"
@@ -150,4 +150,4 @@ def _local_folder(config: GeneratorConfig) -> str:
     from diffusers import DiffusionPipeline
 
     arguments: Mapping[str, Any] = {"trust_remote_code": True} if config.trust_remote_code else {}
-    return DiffusionPipeline.download(config.model, **arguments)
+    return str(DiffusionPipeline.download(config.model, **arguments))

@@ -87,7 +87,8 @@ class GeneratorReplica:
     ) -> Image.Image | Exception:
         # One request must not take its batch along (a prompt that breaks the tokenizer, too little memory).
         try:
-            return self._pipeline.draw(images, mask, [request])[0]
+            made: list[Image.Image] = self._pipeline.draw(images, mask, [request])
+            return made[0]
         except Exception as error:
             return self._as_told(error)
 

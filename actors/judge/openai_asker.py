@@ -65,7 +65,8 @@ class OpenAIAsker:
         }
         if question.system:
             depends_on["system"] = question.system
-        return await self.owner.get(depends_on, question)
+        answer: dict[str, Any] = await self.owner.get(depends_on, question)
+        return answer
 
     async def stats(self) -> dict[str, float]:
         """Return the bill since the run's start, keyed `service/...`."""

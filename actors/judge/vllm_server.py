@@ -205,4 +205,4 @@ def _environment(config: ServerConfig) -> dict[str, str]:
 def _free_port(host: str) -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])

@@ -109,4 +109,4 @@ def _is_of_serve(error: BaseException) -> bool:
 
 def _wait_s(fault: Fault, num_tries: int, policy: RetryPolicy) -> float:
     wait_s = min(policy.max_wait_s, policy.first_wait_s * 2 ** (num_tries - 1)) * random.uniform(0.5, 1.0)
-    return max(wait_s, fault.retry_after_s or 0.0)
+    return float(max(wait_s, fault.retry_after_s or 0.0))

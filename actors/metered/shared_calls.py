@@ -102,7 +102,8 @@ class SharedCalls:
         if self._actor is None:
             return {} if self._local is None else self._local.stats()
         actor = self._actor
-        return await self._retry_until_alive(lambda: ask(actor.stats))
+        counts: dict[str, float] = await self._retry_until_alive(lambda: ask(actor.stats))
+        return counts
 
     async def _retry_until_alive(self, asking: Callable[[], Awaitable[Any]]) -> Any:
         try:

@@ -62,7 +62,8 @@ class ConversationTokenizer:
         for text in texts:
             first, *rest = text.split(mark)
             expanded.append(first + "".join(mark * next(counts) + piece for piece in rest))
-        return self._processor.tokenizer(expanded, add_special_tokens=False)["input_ids"]
+        token_ids: list[list[int]] = self._processor.tokenizer(expanded, add_special_tokens=False)["input_ids"]
+        return token_ids
 
     def _image_tokens(self, refs: Sequence[ImageRef | None]) -> list[int]:
         sizes = [None if ref is None else self._size(ref) for ref in refs]

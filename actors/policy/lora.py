@@ -83,7 +83,8 @@ def without_adapters(model: torch.nn.Module) -> AbstractContextManager[None]:
     """
     from peft.helpers import rescale_adapter_scale
 
-    return rescale_adapter_scale(model, 0.0)
+    scaled: AbstractContextManager[None] = rescale_adapter_scale(model, 0.0)
+    return scaled
 
 
 def plain_name(name: str) -> str:

@@ -74,7 +74,7 @@ class Policy:
             num_rows = sum(index is not None for share in shares for index in share)
             for rank, share in enumerate(shares):
                 work[rank].append(MiniBatch(tuple(_pick(batch.rows, share)), num_rows))
-        metrics = (await self._call("update", work, [batch.temperature] * config.num_ranks))[0]
+        metrics: dict[str, float] = (await self._call("update", work, [batch.temperature] * config.num_ranks))[0]
         self.version += 1
         metrics["policy/tokens"] = float(batch.num_tokens)
         return metrics
@@ -87,7 +87,7 @@ class Policy:
         num_ranks = self._setup.config.num_ranks
         [shares] = split_rows(examples, 1, num_ranks)
         work = [MiniBatch(tuple(_pick(examples, share)), len(examples)) for share in shares]
-        metrics = (await self._call("fit", work))[0]
+        metrics: dict[str, float] = (await self._call("fit", work))[0]
         self.version += 1
         metrics["sft/tokens"] = float(sum(example.num_target_tokens for example in examples))
         return metrics
@@ -125,7 +125,9 @@ class Policy:
         self, receivers: Sequence[Any], dtype: str, bucket_bytes: int, skipped: Collection[str]
     ) -> Manifest:
         """Send all parameters but `skipped` to engine actors and return the manifest of what was sent."""
-        return (await self._call("push_weights", list(receivers), dtype, bucket_bytes, frozenset(skipped)))[0]
+        answers = await self._call("push_weights", list(receivers), dtype, bucket_bytes, frozenset(skipped))
+        manifest: Manifest = answers[0]
+        return manifest
 
     async def check_folder(self, folder: Path) -> None:
         """Raise `CheckpointError` where a rank's node has another folder of this name: what it saves would be lost."""
@@ -195,7 +197,8 @@ class Policy:
 
         def run() -> list[Any]:
             with self._lock:
-                return getattr(self._group, method)(*args, **kwargs)
+                answers: list[Any] = getattr(self._group, method)(*args, **kwargs)
+                return answers
 
         return await asyncio.to_thread(run)
 

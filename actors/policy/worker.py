@@ -193,13 +193,16 @@ class PolicyWorker(TrainingWorker):
             scale = self._setup.config.lora.scale
             return self._unfused(lora.merged_weights(self.engine.module.state_dict(), scale, skipped))
         assert not skipped, "without LoRA every tensor may have changed"
-        return self.engine.get_per_tensor_param()[0]
+        weights: Iterator[tuple[str, torch.Tensor]] = self.engine.get_per_tensor_param()[0]
+        return weights
 
     def _unfused(self, weights: Iterator[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
         """Name experts one by one, as checkpoints do."""
         from verl.workers.engine.fsdp.utils import unfuse_moe_params
 
-        return unfuse_moe_params(weights, self.model_config.hf_config.model_type)
+        model_type = self.model_config.hf_config.model_type
+        unfused: Iterator[tuple[str, torch.Tensor]] = unfuse_moe_params(weights, model_type)
+        return unfused
 
     def _on_first_rank(self, weights: Iterator[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         """Return tensors in host memory; the other ranks only iterate, since gathering is a collective."""

@@ -74,7 +74,8 @@ class Engine:
 
     async def missing_tensors(self, origins: Mapping[str, BaseTensor]) -> set[str]:
         """Return names of the untrained tensors that have to be sent all the same."""
-        return await self._on_model(lambda model: missing_tensors(model, origins))
+        missing: set[str] = await self._on_model(lambda model: missing_tensors(model, origins))
+        return missing
 
     async def load_bucket(self, bucket: Bucket) -> None:
         """Load some tensors."""

@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from rollout.text.marks import without_objects
+
+Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class EngineLoop:
         self.ready: Future[None] = Future()
         self.error: BaseException | None = None
         self._build = build
-        self._commands: queue.SimpleQueue[tuple[Callable[[Any], Any], Future]] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[tuple[Callable[[Any], Any], Future[Any]]] = queue.SimpleQueue()
         self._waiting: dict[str, tuple[Generation, Future[Generation]]] = {}
         self._ids = itertools.count()
         self._is_paused = False
@@ -72,7 +74,7 @@ class EngineLoop:
                 del self._waiting[request_id]
                 _settle(answer, error=SamplerError(f"vLLM refused the request: {_reason(error)}"))
 
-        def fail(done: Future) -> None:
+        def fail(done: Future[None]) -> None:
             if done.exception() is not None:
                 _settle(answer, error=done.exception())
 
@@ -88,20 +90,20 @@ class EngineLoop:
 
         self.run(drop)
 
-    def run(self, command: Callable[[Any], Any]) -> Future:
+    def run(self, command: Callable[[Any], Result]) -> Future[Result]:
         """Call `command(engine)` between two steps and return its future."""
-        result: Future = Future()
+        result: Future[Result] = Future()
         if self.error is not None:
             result.set_exception(self._dead())
         else:
             self._commands.put((command, result))
         return result
 
-    def pause(self) -> Future:
+    def pause(self) -> Future[None]:
         """Stop stepping; requests wait where they are and new ones queue up."""
         return self.run(lambda engine: setattr(self, "_is_paused", True))
 
-    def resume(self, version: int) -> Future:
+    def resume(self, version: int) -> Future[None]:
         """Go on, with weights of another version."""
 
         def go(engine: Any) -> None:
@@ -181,7 +183,7 @@ def _reason(error: BaseException) -> str:
     return " ".join(without_objects(str(error)).split()) or type(error).__name__
 
 
-def _settle(future: Future, result: Any = None, *, error: BaseException | None = None) -> None:
+def _settle(future: Future[Any], result: Any = None, *, error: BaseException | None = None) -> None:
     """Hand over an answer or why there is none, unless there was one or its caller has gone: that is not our error."""
     if future.done() or not future.set_running_or_notify_cancel():
         return

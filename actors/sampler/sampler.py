@@ -138,7 +138,8 @@ class Samplers:
     async def _ask(self, index: int, request: SampleRequest) -> Response:
         self._load[index] += 1
         try:
-            return await ask(self.engines[index].sample, request)
+            response: Response = await ask(self.engines[index].sample, request)
+            return response
         finally:
             self._load[index] -= 1
 

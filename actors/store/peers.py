@@ -108,7 +108,8 @@ def fetch(root: Path, digest: str, where: str) -> bytes:
     servers = _servers(root)
     for name in _holders(servers, digest, deadline, trouble):
         try:
-            data = ray.get(servers[name].read.remote(digest), timeout=max(0.1, deadline - time.monotonic()))
+            timeout_s = max(0.1, deadline - time.monotonic())
+            data: bytes | None = ray.get(servers[name].read.remote(digest), timeout=timeout_s)
         except RayError as error:
             trouble.append(f"{name} is lost ({type(error).__name__})")
             continue

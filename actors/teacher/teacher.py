@@ -22,7 +22,7 @@ from rewards.functions import FunctionError, anchored, identity_of, load_functio
 from rollout.collect import TeacherError
 from rollout.critic import NUM_IMAGES, format_critique, render_messages
 from rollout.plan import Plan, format_plan, render_request
-from rollout.text.messages import as_texts
+from rollout.text.messages import Message, as_texts
 from rollout.trajectory import Attempt, Request
 from rollout.types import Critique, ImageRef, Scores, Task
 
@@ -100,17 +100,17 @@ class AskedTeacher:
     def _canvas(self, like: ImageRef) -> ImageRef:
         return self.store.put_image(white_canvas(*load_images(self.store, (like,))))
 
-    async def _ask(self, messages: tuple[dict, ...], images: tuple[str, ...], repeat: int = 0) -> str:
+    async def _ask(self, messages: tuple[Message, ...], images: tuple[str, ...], repeat: int = 0) -> str:
         *system, user = as_texts(messages)
         said = system[0]["content"] if system else ""
         question = Question(user["content"], images, form=TEXT, size=1, repeat=repeat, system=said)
         try:
-            return (await self.asker.ask(question))["text"]
+            return str((await self.asker.ask(question))["text"])
         except CallError as error:
             raise TeacherError(str(error)) from error
 
 
-def question_of(template: str, attempt: Attempt) -> tuple[dict, ...]:
+def question_of(template: str, attempt: Attempt) -> tuple[Message, ...]:
     """Return the messages that ask for a critique of an attempt."""
     task = Task("", attempt.instruction, attempt.prompt, attempt.before, attempt.after, False, Scores(0, 0))
     return render_messages(template, task)

@@ -89,7 +89,7 @@ async def _answer_many(channel: socket.socket, function: RewardFunction, fn: str
             given = {"kind": "hung", "error": late(timeout_s)} if deadline.expired() else _excuse(error)
         writer.write(_framed({"id": number, **given}))
 
-    running: set[asyncio.Task] = set()
+    running: set[asyncio.Task[None]] = set()
     while True:
         try:
             (size,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))

@@ -28,7 +28,7 @@ _GRACE_S = 1.0
 class Started:
     """A process that has imported what it was told to."""
 
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     channel: socket.socket
     hello: dict[str, Any]
     """Its first message (`actors.user_functions.child`)."""
@@ -81,7 +81,8 @@ def reward_names_in(module: str) -> list[str]:
     """Return the names of a module's or file's rewards; imports it in a process of its own. Raises `RewardError`."""
     started = start(TermConfig(module + EVERY))
     started.close()
-    return started.hello["names"]
+    names: list[str] = started.hello["names"]
+    return names
 
 
 def _hello(channel: socket.socket) -> dict[str, Any] | None:

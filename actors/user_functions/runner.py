@@ -56,7 +56,7 @@ class RewardRunner:
     def _others(self) -> dict[str, RewardProcess]:
         return {term.key: RewardProcess(term) for term in self.terms if not term.is_own}
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type[RewardRunner], tuple[Sequence[TermConfig]]]:
         return RewardRunner, (self.terms,)
 
 

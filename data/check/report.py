@@ -42,8 +42,9 @@ def bar(count: int, most: int) -> str:
     """
     if count == 0:
         return ""
-    eighths = max(1, round(8 * _WIDTH * count / most))
-    return "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
+    eighths: int = max(1, round(8 * _WIDTH * count / most))
+    end: str = ("", *"▏▎▍▌▋▊▉")[eighths % 8]
+    return "█" * (eighths // 8) + end
 
 
 def _histogram(title: str, bars: Sequence[tuple[str, int]], note: str = "") -> RenderableType:

@@ -73,7 +73,7 @@ class TokenCounter:
             texts.clear()
 
     def _chat(self, messages: list[dict[str, Any]]) -> str:
-        return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
 def template_at(path: Path) -> str:

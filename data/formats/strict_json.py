@@ -43,11 +43,13 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise RecordError("duplicate_key", f"field {shown(twice)} stands twice")
+        for key, _ in pairs:
+            if key in seen:
+                raise RecordError("duplicate_key", f"field {shown(key)} stands twice")
+            seen.add(key)
     return record
 
 
 # What `JSONDecoder.decode` calls, without what it does around it: this runs once a record.
-_scan: Any = json.JSONDecoder(object_pairs_hook=_unique_keys).scan_once  # type: ignore[attr-defined]
+_scan: Any = json.JSONDecoder(object_pairs_hook=_unique_keys).scan_once  # type: ignore[attr-defined]  # it is undocumented
 _SPACE = " \t\n\r"

@@ -65,7 +65,7 @@ def required(record: dict[str, Any], name: str, kind: type, expected: str, *, in
 
 def text_of(record: dict[str, Any], name: str) -> str:
     """Return a text that can be encoded."""
-    text = required(record, name, str, "str")
+    text: str = required(record, name, str, "str")
     check_unicode(text, name)
     return text
 

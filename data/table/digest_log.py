@@ -149,7 +149,8 @@ class DigestLog:
                 self._cut(folder, num_parts)
             path = folder / str(part)
         rows = np.fromfile(path, _ROW) if path.exists() else np.empty(0, _ROW)
-        return rows[np.lexsort((rows["number"], rows["digest"]))]
+        sorted_rows: NDArray[np.void] = rows[np.lexsort((rows["number"], rows["digest"]))]
+        return sorted_rows
 
     def _cut(self, folder: Path, num_parts: int) -> None:
         """Write each range of digests to a file of its own, in one pass."""

@@ -41,7 +41,7 @@ class RecordTable(Sequence[T], Generic[T]):
     def __init__(self, lines: JsonLines | JsonArray, rows: Rows, parse: Callable[[RawRecord], T]):
         self._file = lines.path.open("rb", buffering=0)
         self._rows = rows
-        self._parse: Callable[[RawRecord], Any] = parse
+        self._parse: Callable[[RawRecord], T] = parse
         self._where = lines.where
         self.left_out = ""
         """What the rule left out, in one line; empty: nothing."""
@@ -70,7 +70,8 @@ class RecordTable(Sequence[T], Generic[T]):
     @property
     def labels(self) -> NDArray[np.bool_]:
         """Whether each RL record is a success, [len]; nothing is read for it."""
-        return self._rows["label"] == 1
+        is_success: NDArray[np.bool_] = self._rows["label"] == 1
+        return is_success
 
 
 def open_tasks(path: Path, rules: ImageRules | None = None, *, on_bad: OnBad = OnBad.RAISE) -> RecordTable[Task]:

@@ -34,15 +34,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(
-    commands: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], int], text: str
-) -> argparse.ArgumentParser:
+    commands: argparse._SubParsersAction[Parser], name: str, run: Callable[[argparse.Namespace], int], text: str
+) -> Parser:
     """Add a command that calls `run` with what was chosen."""
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(command=run, parser=parser)
     return parser
 
 
-def add_group(commands: argparse._SubParsersAction, name: str, text: str) -> argparse._SubParsersAction:
+def add_group(commands: argparse._SubParsersAction[Parser], name: str, text: str) -> argparse._SubParsersAction[Parser]:
     """Add a command that has commands of its own, one of which has to be said."""
     group = commands.add_parser(name, help=text, description=text)
     return group.add_subparsers(metavar="command", required=True)

@@ -7,11 +7,11 @@ import asyncio
 import sys
 from typing import Any
 
-from rl.cli.arguments import add_command, add_group, file_path
+from rl.cli.arguments import Parser, add_command, add_group, file_path
 from rollout.text.limits import Tilde
 
 
-def add_data_commands(commands: argparse._SubParsersAction) -> None:
+def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the commands to the command line's parser; what they need is imported when they run."""
     data = add_group(commands, "data", "files of records")
     check = add_command(data, "check", _check, "count and check records; exit code 1 when one is bad")

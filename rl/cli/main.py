@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        return chosen.command(chosen)
+        return int(chosen.command(chosen))
     except ValueError as error:
         print(f"interleave: {error}", file=sys.stderr)
         return 2

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rl.cli.arguments import add_command, add_group, file_path, positive_number, whole_number
+from rl.cli.arguments import Parser, add_command, add_group, file_path, positive_number, whole_number
 
 
-def add_shapes_commands(commands: argparse._SubParsersAction) -> None:
+def add_shapes_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the commands to the command line's parser; what they need is imported when they run."""
     shapes = add_group(commands, "shapes", "the embedded shapes world")
     build = add_command(

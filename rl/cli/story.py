@@ -7,12 +7,12 @@ import asyncio
 import sys
 from pathlib import Path
 
-from rl.cli.arguments import add_command, add_group, file_path, numbers
+from rl.cli.arguments import Parser, add_command, add_group, file_path, numbers
 from rl.story.config import StoryRecipe, load_story_recipe
 from rollout.text.limits import Tilde
 
 
-def add_story_commands(commands: argparse._SubParsersAction) -> None:
+def add_story_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the commands to the command line's parser; what they need is imported when they run."""
     generate = add_command(
         commands, "generate", _generate, "tell a story: plan a request, draw its steps, criticise, try again"

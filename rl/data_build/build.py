@@ -253,7 +253,7 @@ def _side_of_step(path: str, store: Store) -> SideOfStep:
         answer = function(None if before is None else store.get_image(before), instruction)
         if answer not in SIDES:
             raise ValueError(f"split.side is {path!r}, which said {answer!r}; expected {' or '.join(SIDES)}")
-        return answer
+        return str(answer)
 
     return side
 

@@ -6,7 +6,6 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from actors.store.ledger import LedgerRow
 from rollout.seeds import seed_of
@@ -101,7 +100,7 @@ def _spread(group: Shown) -> float | None:
     return _largest(spread for scores in judged if (spread := scores.get("spread") or 0.0) > 0)
 
 
-def _mean(scores: dict[str, Any]) -> float:
+def _mean(scores: dict[str, float]) -> float:
     return (scores["semantics"] + scores["quality"]) / 2
 
 

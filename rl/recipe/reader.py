@@ -168,7 +168,8 @@ def _schema(kind: type[Any], content: dict[str, Any]) -> DictConfig:
 
 
 def _empty(kind: type) -> DictConfig:
-    return pickle.loads(_pickled(kind))
+    schema: DictConfig = pickle.loads(_pickled(kind))
+    return schema
 
 
 @cache

@@ -195,8 +195,8 @@ def _scalar(said: Any, kind: Any) -> str | int | float | bool | None:
 
 
 def _wanted(kind: Any, is_optional: bool) -> str:
-    if is_dataclass(kind):
-        first = next(iter(hints_of(kind)))  # type: ignore[arg-type]
+    if isinstance(kind, type) and is_dataclass(kind):
+        first = next(iter(hints_of(kind)))
         words = f"settings like {{{first}: ...}}"
     elif get_origin(kind) is tuple:
         words = f"a list of {len(get_args(kind))} items, like [{', '.join(_word(one) for one in get_args(kind))}]"
@@ -237,6 +237,6 @@ def _keys(kind: type) -> tuple[str, ...]:
         if get_origin(inner) in (list, dict):
             path, inner = f"{name}.{'0' if get_origin(inner) is list else 'NAME'}", parts_of(get_args(inner)[-1])[0]
         found.append(name)
-        if is_dataclass(inner):
-            found += [f"{path}.{key}" for key in _keys(inner)]  # type: ignore[arg-type]
+        if isinstance(inner, type) and is_dataclass(inner):
+            found += [f"{path}.{key}" for key in _keys(inner)]
     return tuple(found)

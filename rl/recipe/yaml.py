@@ -29,7 +29,7 @@ class Delete(Enum):
     DELETE = "!delete"
 
 
-class _Loader(get_yaml_loader()):  # type: ignore[misc]
+class _Loader(get_yaml_loader()):  # type: ignore[misc]  # made at run time
     """OmegaConf's reading of numbers, with the text of each kept; a key is text and stands once in its mapping."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:

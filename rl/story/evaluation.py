@@ -125,7 +125,7 @@ def _percent(got: Interval) -> str:
     return f"{100 * got.value:.1f} % ({100 * got.low:.1f} to {100 * got.high:.1f})"
 
 
-def _as_json(arm: Arm) -> dict:
+def _as_json(arm: Arm) -> dict[str, object]:
     return {
         "name": arm.name,
         "tries": arm.tries,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -56,9 +56,10 @@ class Wandb:
         )
         Path(arguments["dir"]).mkdir(parents=True, exist_ok=True)  # else W&B would take a temporary one
         self._is_online = arguments["mode"] == "online"
+        content: Any = OmegaConf.to_container(OmegaConf.structured(recipe))
         self._run = wandb.init(
             **arguments,
-            config=cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(recipe))),
+            config=content,
             settings=wandb.Settings(silent=True, console="off"),
         )
         self._run.define_metric("*", step_metric="step")

@@ -66,7 +66,8 @@ class Like:
     @property
     def kind(self) -> type:
         module, _, name = self.path.rpartition(".")
-        return getattr(importlib.import_module(module), name)
+        kind: type = getattr(importlib.import_module(module), name)
+        return kind
 
 
 def one_of(*values: str | int) -> Rule:
@@ -135,8 +136,8 @@ def check_value(value: Any, hint: Any, key: str) -> None:
     kind, rules, _ = parts_of(hint)
     for rule in rules:
         kind = rule.kind if isinstance(rule, Like) else kind
-    if isinstance(value, dict) and is_dataclass(kind):
-        for name, field_hint in hints_of(kind).items():  # type: ignore[arg-type]
+    if isinstance(value, dict) and isinstance(kind, type) and is_dataclass(kind):
+        for name, field_hint in hints_of(kind).items():
             if name in value:
                 check_value(value[name], field_hint, f"{key}.{name}".lstrip("."))
     elif isinstance(value, list | tuple):
@@ -180,13 +181,13 @@ def _expected(value: str | int | float, kind: Any, rules: tuple[Any, ...]) -> st
 def _is_within(value: Any, rule: Ge | Gt | Le | Lt) -> bool:
     match rule:
         case Ge():
-            return value >= rule.ge
+            return bool(value >= rule.ge)
         case Gt():
-            return value > rule.gt
+            return bool(value > rule.gt)
         case Le():
-            return value <= rule.le
+            return bool(value <= rule.le)
         case Lt():
-            return value < rule.lt
+            return bool(value < rule.lt)
     raise AssertionError(rule)
 
 

@@ -7,8 +7,11 @@ from typing import Any
 
 from rollout.text.marks import IMAGE_MARK
 
+Message = dict[str, Any]
+"""`role` and `content`: a text, or parts `{"type": "image"}` and `{"type": "text", "text": ...}`."""
 
-def as_texts(messages: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+
+def as_texts(messages: Sequence[Message]) -> list[dict[str, str]]:
     """Return the messages with a mark for each image. Raises ValueError where a text holds a mark of its own.
 
     >>> as_texts([{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a box?"}]}])
