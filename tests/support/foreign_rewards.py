@@ -20,6 +20,16 @@ async def patient(evidence: Evidence) -> float:
     return 0.5
 
 
+_gates: dict[int, asyncio.Barrier] = {}
+
+
+async def together(evidence: Evidence) -> float:
+    """Wait until as many are asked at a time as the instruction says."""
+    num = int(evidence.task.instruction)
+    await _gates.setdefault(num, asyncio.Barrier(num)).wait()
+    return 0.5
+
+
 @needs("aesthetic")
 def beauty(evidence: Evidence) -> float:
     return evidence.extra.get("aesthetic", 0.0)
@@ -45,7 +55,7 @@ async def obedient_too(evidence: Evidence) -> float:
     if deed == "sleep":
         await asyncio.sleep(float(detail))
     if deed == "block":
-        time.sleep(60)
+        time.sleep(600)
     return 1.0
 
 

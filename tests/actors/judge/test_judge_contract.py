@@ -45,7 +45,7 @@ class Judges:
         return ChecklistJudge(self.asker, ChecklistPrompts.read(JudgeConfig()))
 
     def ensemble(self):
-        return EnsembleJudge({"rubric": self.rubric(), "list": self.checklist()}, "median", 2)
+        return EnsembleJudge({"rubric": self.rubric(), "list": self.checklist()}, "median")
 
     def vllm(self):
         return LocalJudge(self.rubric(), (Server(),))

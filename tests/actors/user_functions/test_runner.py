@@ -66,28 +66,21 @@ def test_without_foreign_terms_there_is_no_process():
 
 
 def test_async_rewards_of_many_samples_overlap():
-    async def scenario():
-        runner = RewardRunner([TermConfig(f"{HERE}.patient")])
-        await runner(evidence())
-        began = time.monotonic()
-        await asyncio.gather(*(runner(evidence()) for _ in range(50)))
-        runner.close()
-        return time.monotonic() - began
-
-    assert asyncio.run(scenario()) < 50 * 0.2 / 3
+    rewards = ask([TermConfig(f"{HERE}.together", timeout_s=60)], *["50"] * 50)
+    assert [reward.total for reward in rewards] == [0.5] * 50
 
 
 def test_an_async_reward_that_is_late_is_given_up_and_its_siblings_go_on():
-    late, fine = ask([TermConfig(f"{HERE}.obedient_too", timeout_s=0.5)], "sleep 30", "sleep 0.3")
+    late, fine = ask([TermConfig(f"{HERE}.obedient_too", timeout_s=3)], "sleep 1000", "sleep 0.3")
     assert (late.kind, fine.total) == ("hung", 1.0)
 
 
 def test_an_async_reward_that_blocks_is_killed_and_those_that_wait_behind_it_are_asked_again():
     async def scenario():
-        runner = RewardRunner([TermConfig(f"{HERE}.obedient_too", timeout_s=0.5)])
+        runner = RewardRunner([TermConfig(f"{HERE}.obedient_too", timeout_s=3)])
         await runner(evidence())
         blocking = asyncio.create_task(runner(evidence("block")))
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(1.5)  # asked that much later, it is not late when the other one is
         fine = await runner(evidence())
         runner.close()
         return (await asyncio.gather(blocking, return_exceptions=True))[0].kind, fine.total

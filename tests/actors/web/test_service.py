@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import struct
+import threading
 import zlib
 from dataclasses import replace
 from functools import partial
@@ -402,7 +403,25 @@ def test_a_failure_of_the_generator_is_told_and_counted(tmp_path):
 
 
 def test_a_client_that_goes_away_takes_its_waiting_request_along(tmp_path):
-    service = service_of(tmp_path, Slow)
+    class Held(Painter):
+        """Paints its warm-up, and nothing further until it may."""
+
+        is_painting, may_paint = threading.Event(), threading.Event()
+
+        def _load(self):
+            canvas = super()._load()
+            paint = canvas.draw
+
+            def draw(images, mask, requests):
+                if images:
+                    self.is_painting.set()
+                    assert self.may_paint.wait(30)
+                return paint(images, mask, requests)
+
+            canvas.draw = draw
+            return canvas
+
+    service = service_of(tmp_path, Held)
     app = build_app(service, None)
 
     async def scenario():
@@ -426,16 +445,18 @@ def test_a_client_that_goes_away_takes_its_waiting_request_along(tmp_path):
         running = [asyncio.create_task(client(seed, stays if seed == 0 else leaves)) for seed in range(4)]
         while service.num_pending < 4:
             await asyncio.sleep(0.001)
-        await asyncio.sleep(0.04)  # the warm-up ends, the first is being painted or about to be
+        await asyncio.to_thread(Held.is_painting.wait, 30)
         leaves.set()
-        await asyncio.gather(*running)
-        await asyncio.sleep(0.1)
+        await asyncio.gather(*running[1:])
+        Held.may_paint.set()
+        await running[0]
+        await client(9, stays)  # behind all that may still wait
         return await service.generator.pool._replica()
 
     replica = asyncio.run(scenario())
-    assert service.counts == {"answered": 1, "gone": 3}
+    assert service.counts == {"answered": 2, "gone": 3}
     assert service.num_pending == 0
-    assert len(replica.batches) <= 3  # the warm-up, the one that stayed, and one that was being painted already
+    assert len(replica.batches) <= 4  # the warm-up, the two that stayed, and one that was being painted already
 
 
 def test_the_store_keeps_what_was_made(tmp_path):
