@@ -82,4 +82,4 @@ def test_no_installed_distribution_owns_one_of_our_packages():
 
 
 def test_our_tests_are_not_those_of_a_dependency():
-    assert Path(sys.modules["tests"].__file__).parent == REPO / "tests"
+    assert Path(str(sys.modules["tests"].__file__)).parent == REPO / "tests"

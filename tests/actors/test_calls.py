@@ -38,12 +38,16 @@ def test_who_is_asked_again_answers_once_alive():
     assert (actor.left, actor.rows) == (0, ["a"])
 
 
+def never_made(is_continued):
+    raise AssertionError("the owner is an actor")
+
+
 def test_who_stays_dead_is_given_up_and_each_caller_says_so_in_his_words(monkeypatch):
     monkeypatch.setattr(calls, "PATIENCE_S", 0.02)
     with pytest.raises(RayActorError):
         asyncio.run(retry_until_alive(lambda: Dying(99).remote()))
     with pytest.raises(CallError, match="owner_lost"):
-        asyncio.run(SharedCalls(lambda is_continued: None, Dying(99)).get({}, None))
+        asyncio.run(SharedCalls(never_made, Dying(99)).get({}, None))
     with pytest.raises(OSError, match="ledger's writer did not come back"):
         asyncio.run(RemoteAppender(Dying(99)).append([{}]))
 

@@ -40,8 +40,8 @@ class FakeJourney:
             (self.folder / f"{task.id}-cancelled").touch()
             raise
         reward = Reward({}, float(seed))
-        note = {"edit_seed": request.edit_seeds[0]}
-        return Group(task, tuple(Sample(task.id, i, seed, None, reward, None, note) for i in range(request.n)))
+        seconds = {"edit_seed": request.edit_seeds[0]}
+        return Group(task, tuple(Sample(task.id, i, seed, None, reward, None, seconds) for i in range(request.n)))
 
     async def stats(self):
         return {"fake/groups": float(self.num_groups)}

@@ -44,6 +44,9 @@ class Painter:
         depends_on = {"service": "generator", "before": "", "prompt": request.prompt, "seed": request.seed}
         return (await self.calls.get(depends_on, request))["image"]
 
+    async def stats(self):
+        return self.calls.stats()
+
     async def _paint(self, request):
         colour = (len(request.prompt) * 7 % 256, request.seed % 256, 0)
         return {"image": self.store.put_image(Image.new("RGB", (8, 8), colour))}

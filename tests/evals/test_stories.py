@@ -30,7 +30,8 @@ class Reads(FakeJudge):
 
     async def score(self, request):
         self.requests.append(request)
-        return Scores(*([9.0] * 2 if request.after == f"image of {request.instruction}" else [3.0] * 2))
+        score = 9.0 if request.after == f"image of {request.instruction}" else 3.0
+        return Scores(score, score)
 
 
 def words(text: str, num_images: int) -> Plan:
@@ -40,8 +41,8 @@ def words(text: str, num_images: int) -> Plan:
     return Plan(tuple(PlanStep(number, text, text, text) for number, text in enumerate(texts, 1)))
 
 
-def trial(plan=words, judge=None) -> StoryEval:
-    line = replace(storyline(), planner=FunctionPlanner(plan))
+def trial(plan=words, judge=None, generator=None) -> StoryEval:
+    line = replace(storyline(generator=generator), planner=FunctionPlanner(plan))
     return StoryEval(line, judge or Reads(), STORIES, Bar(7.0, 7.0))
 
 
@@ -50,9 +51,9 @@ def run(coroutine):
 
 
 def test_a_generator_alone_is_told_the_request_and_which_step_of_how_many():
-    trial_ = trial()
-    arm = run(trial_.generator_alone())
-    prompts = [request.prompt for request in trial_.storyline.generator.requests]
+    generator = FakeGenerator()
+    arm = run(trial(generator=generator).generator_alone())
+    prompts = [request.prompt for request in generator.requests]
     assert sorted(prompts) == [f"Step {number} of 2: draw {name}" for number in (1, 2) for name in "ab"]
     assert (arm.name, arm.num_images, share(arm.by_story).value) == (ALONE, 4, 0.0)
 
@@ -102,8 +103,7 @@ def test_steps_that_a_plan_lacks_or_nobody_could_draw_are_not_satisfied():
 
 
 def test_what_failed_on_the_way_is_told_apart_from_what_was_done_badly():
-    trial_ = trial()
-    trial_.storyline.generator.failing = 1.0
+    trial_ = trial(generator=FakeGenerator(failing=1.0))
     told, at_work = Console(record=True, width=200), run(trial().planner())
     _say(told, at_work, 0.0)
     assert "error" not in told.export_text()

@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -13,7 +14,7 @@ from rewards.rubric import FORMS, RubricError, check_scores, combine, parse_scor
 from rollout.text.template import fill
 from rollout.types import Scores
 
-RIGHT = {
+RIGHT: dict[str, dict[str, Any]] = {
     "rubric": {"reasoning": "fine", "score": [7, 8.5]},
     "pair": {"reasoning": "fine", "first": [7, 8.5], "second": [0, 10]},
     "checklist": {"reasoning": "fine", "answers": ["yes", False]},

@@ -50,7 +50,7 @@ def mistaken(evidence):
     return 0.0
 
 
-mistaken.needs = "aesthetic"
+vars(mistaken)["needs"] = "aesthetic"
 
 
 class Stateful:
@@ -92,7 +92,7 @@ def test_what_can_be_no_reward_is_refused(function, message):
 def test_the_rewards_of_a_module_are_its_own_public_ones():
     module = types.ModuleType(__name__)
     vars(module).update({f.__name__: f for f in (plain, patient, looking, verdict, nothing_asked, needs)})
-    module._hidden, module.Evidence, module.traits_of = plain, Evidence, signature_of
+    vars(module).update(_hidden=plain, Evidence=Evidence, traits_of=signature_of)
     assert reward_names(module) == ["plain", "patient", "looking"]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
 from rl.run import Stack, has_local_service
@@ -23,8 +24,11 @@ class Counted:
 
 
 def test_owners_are_asked_once_and_workers_only_for_what_is_theirs():
-    workers, samplers, journey = Counted(judge_calls=3.0), Counted(samplers_tokens=9.0), Counted(generator_calls=4.0)
-    stack = Stack(None, samplers, journey, workers, None)
+    workers: Any = Counted(judge_calls=3.0)
+    samplers: Any = Counted(samplers_tokens=9.0)
+    journey: Any = Counted(generator_calls=4.0)
+    nothing: Any = None
+    stack = Stack(nothing, samplers, journey, workers, nothing)
     told = {"rollout_workers/deaths": 1.0, "samplers/tokens": 9.0, "generator/calls": 4.0}
     assert asyncio.run(stack.stats()) == told
     assert (workers.num_asked, journey.num_asked) == (0, 1)
@@ -36,7 +40,7 @@ def test_a_service_without_replicas_is_counted_in_the_workers(tmp_path):
     assert not has_local_service(recipe, {"looks": EvidenceConfig(fn="a.b")})
     assert has_local_service(recipe, {"looks": EvidenceConfig(fn="a.b", num_replicas=0)})
     assert has_local_service(replace(recipe, generator=GeneratorConfig(num_replicas=0)), {})
-    members = [{"scorer": "a.b"}, {"scorer": "a.c", "num_replicas": 0}]
+    members: list[dict[str, Any]] = [{"scorer": "a.b"}, {"scorer": "a.c", "num_replicas": 0}]
     assert has_local_service(replace(recipe, judge=JudgeConfig(kind="ensemble", members=members)), {})
-    nested = [{"scorer": "a.b"}, {"kind": "ensemble", "members": members}]
+    nested: list[dict[str, Any]] = [{"scorer": "a.b"}, {"kind": "ensemble", "members": members}]
     assert has_local_service(replace(recipe, judge=JudgeConfig(kind="ensemble", members=nested)), {})

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import inspect
 import textwrap
+from typing import Any
 
 import pytest
 
@@ -114,5 +115,5 @@ def test_a_failure_of_the_rollouts_reaches_the_loop(tmp_path):
 
 
 def test_the_loop_stays_on_one_screen():
-    (function,) = ast.parse(textwrap.dedent(inspect.getsource(train))).body
+    function: Any = ast.parse(textwrap.dedent(inspect.getsource(train))).body[0]
     assert function.end_lineno <= 40

@@ -52,9 +52,9 @@ def plans(draw: st.DrawFn) -> Plan:
     is_text_only = draw(st.booleans())
     steps = []
     for number in range(1, draw(st.integers(1, 5)) + 1):
-        image = (None, None) if is_text_only else (draw(TEXTS), draw(TEXTS))
+        short, prompt = (None, None) if is_text_only else (draw(TEXTS), draw(TEXTS))
         auxiliary = draw(TEXTS) if is_text_only else draw(st.none() | TEXTS)
-        steps.append(PlanStep(number, draw(TEXTS), *image, auxiliary))
+        steps.append(PlanStep(number, draw(TEXTS), short, prompt, auxiliary))
     return Plan(tuple(steps), draw(st.text().filter(lambda text: "<" not in text)).strip())
 
 

@@ -46,4 +46,5 @@ def test_tokens_are_counted_and_log_probabilities_dropped():
     back = evidence_of(row_of(of, Sample("t", 0, 1, evidence, Reward({}, 0.0), None)))
     assert len(back.response.token_ids) == 3
     assert back.response.logprobs == ()
+    assert back is not None
     assert replace(back, response=evidence.response) == evidence

@@ -129,8 +129,15 @@ def test_the_baseline_is_the_records_or_the_judges_of_now(rule, num_looks):
         assert sample.evidence.scores is not None
 
 
+class Blind:
+    """What each provider of evidence has: counts."""
+
+    async def stats(self):
+        return {}
+
+
 def test_further_evidence_is_gathered_beside_the_judge_and_its_failure_is_the_samples():
-    class Reader:
+    class Reader(Blind):
         async def observe(self, request):
             if GOOD in request.after:
                 raise JudgeError("no text in it")
@@ -147,7 +154,7 @@ def test_further_evidence_is_gathered_beside_the_judge_and_its_failure_is_the_sa
 def test_what_is_paid_for_and_in_flight_is_waited_for_when_something_beside_it_fails(error):
     done = []
 
-    class Failing:
+    class Failing(Blind):
         async def observe(self, request):
             raise JudgeError("no text in it")
 

@@ -72,7 +72,8 @@ class Taste(FakeJudge):
     async def score(self, request):
         if request.after == "image of unreadable":
             raise JudgeError("no JSON")
-        return Scores(*([9.0] * 2 if request.after == "image of best" else [2.0] * 2))
+        score = 9.0 if request.after == "image of best" else 2.0
+        return Scores(score, score)
 
 
 @pytest.mark.parametrize(

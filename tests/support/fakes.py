@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rollout.critic import format_critique
 from rollout.roles import GeneratorError, JudgeError
@@ -74,7 +75,7 @@ class FakePolicy:
         probabilities = self.probabilities()
         return [-math.log(probabilities[example.token_ids[0]]) for example in examples]
 
-    async def publish(self, samplers: FakeSampler) -> dict[str, float]:
+    async def publish(self, samplers: Any) -> dict[str, float]:
         samplers.probabilities, samplers.version = self.probabilities(), self.version
         return {"publish/max_logprob_gap": 0.0}
 

@@ -5,6 +5,7 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 from rewards.needs import needs
 from rollout.types import Evidence
@@ -47,7 +48,8 @@ def obedient(evidence: Evidence) -> float:
     if deed == "leave":
         Path(detail).write_text(str(os.getpid()))
         time.sleep(60)
-    return {"nan": float("nan"), "text": "good"}.get(deed, 1.0)
+    told: dict[str, Any] = {"nan": float("nan"), "text": "good"}
+    return told.get(deed, 1.0)
 
 
 async def obedient_too(evidence: Evidence) -> float:

@@ -1,6 +1,7 @@
 """A run whose judge may end it, on fakes."""
 
 from types import SimpleNamespace
+from typing import Any
 
 from rich.console import Console
 
@@ -18,12 +19,12 @@ async def follow(recipe, policy, judge):
     """Do what `rl.run` does between the actors' start and their stop; return the steps that were done before."""
     sampler = FakeSampler()
     journey = SingleStep(sampler, FakeGenerator(), judge, WeightedSum(TERMS), "<image><image>", SamplingParams())
-    plan = SimpleNamespace(
+    plan: Any = SimpleNamespace(
         recipe=recipe,
         training=[make_task(i) for i in range(12)],
         heldout=[make_task(i) for i in range(100, 105)],
     )
-    actors = SimpleNamespace(policy=policy, samplers=sampler, workers=journey)
+    actors: Any = SimpleNamespace(policy=policy, samplers=sampler, workers=journey)
     done = await checkpoint.resume(recipe, policy)
     await policy.publish(sampler)
     log = await Log.start(recipe, resumed_after=done, console=Console(quiet=True))

@@ -1,6 +1,7 @@
 """A generator whose replica paints instead of running a pipeline."""
 
 from functools import partial
+from typing import Any
 
 from PIL import Image
 
@@ -49,18 +50,16 @@ class Painter(GeneratorReplica):
 
 
 def generator_settings(**changes):
-    return GeneratorConfig(
-        **{
-            "model": "x",
-            "num_replicas": 0,
-            "height": 8,
-            "width": 8,
-            "num_attempts": 2,
-            "max_batch_size": 4,
-            "batch_wait_s": 0.05,
-        }
-        | changes
-    )
+    given: dict[str, Any] = {
+        "model": "x",
+        "num_replicas": 0,
+        "height": 8,
+        "width": 8,
+        "num_attempts": 2,
+        "max_batch_size": 4,
+        "batch_wait_s": 0.05,
+    }
+    return GeneratorConfig(**given | changes)
 
 
 def make_generator(tmp_path, replica=Painter, **changes):

@@ -33,7 +33,7 @@ def response_logprobs(stack: Stack, model, row: TrainingRow, temperature: float)
     import torch
 
     pixels = stack.processor.image_processor(
-        images=[stack.store.get_image(ref) for ref in row.images], return_tensors="pt"
+        images=[stack.store.get_image(ref) for ref in row.images if ref], return_tensors="pt"
     )
     ids = torch.tensor([row.prompt_token_ids + row.token_ids])
     is_image = (ids == stack.processor.image_token_id).int()

@@ -63,8 +63,8 @@ def planner_record(number: int = 0, **changes: Any) -> dict[str, Any]:
     return {**record, **changes}
 
 
-def write_lines(path: Path, records: Iterable[dict[str, Any] | str | bytes]) -> Path:
-    """Write JSONL (what is no dictionary as it is), and the image x.png beside it."""
+def write_lines(path: Path, records: Iterable[Any]) -> Path:
+    """Write JSONL (texts and bytes as they are), and the image x.png beside it."""
     lines = [json.dumps(record) if isinstance(record, dict) else record for record in records]
     path.write_bytes(b"\n".join(line.encode() if isinstance(line, str) else line for line in lines) + b"\n")
     save_image(path.parent / "x.png")

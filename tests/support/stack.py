@@ -100,12 +100,12 @@ def started_stack(folder: Path) -> Iterator[Stack]:
         cluster = ray_cluster("", 8)
         runner.run(cluster.__aenter__())
         try:
-            *policies, samplers = runner.run(_start_actors(model, store.root))
-            starts = [folder / name for name in ("start", "careful_start", "adapted_start")]
-            for policy, start in zip(policies, starts, strict=True):
-                runner.run(policy.save(start))
+            starts = folder / "start", folder / "careful_start", folder / "adapted_start"
+            policy, careful, adapted, samplers = runner.run(_start_actors(model, store.root))
+            for started, start in zip((policy, careful, adapted), starts, strict=True):
+                runner.run(started.save(start))
             processor = AutoProcessor.from_pretrained(model)
-            yield Stack(model, *starts, store, images, *policies, samplers, processor, runner)
+            yield Stack(model, *starts, store, images, policy, careful, adapted, samplers, processor, runner)
         finally:
             runner.run(cluster.__aexit__(None, None, None))
 

@@ -59,7 +59,7 @@ class Stumbling(FakeGenerator):
         return image
 
 
-def storyline(critic=None, *, plan=CAT, generator=None, **settings) -> Storyline:
+def storyline(critic=None, *, plan=CAT, generator=None, **settings):
     return Storyline(
         planner=FunctionPlanner(lambda text, num_images: plan),
         generator=generator or FakeGenerator(),

@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -132,7 +133,12 @@ def test_edits_are_named_as_they_always_were_and_further_wishes_add_to_the_name(
     plain = generator._depends_on(EditRequest(before, "abc", 7))
     assert set(plain) == {"service", "pipeline", "model", "dtype", "size", "call", "before", "prompt", "seed"}
     assert plain["pipeline"] == "Flux2KleinPipeline"
-    wishes = [{"references": (other,)}, {"mask": other}, {"size": (8, 8)}, {"options": (("guidance_scale", 2.0),)}]
+    wishes: list[dict[str, Any]] = [
+        {"references": (other,)},
+        {"mask": other},
+        {"size": (8, 8)},
+        {"options": (("guidance_scale", 2.0),)},
+    ]
     names = [call_key(**generator._depends_on(EditRequest(before, "abc", 7, **wish))) for wish in wishes]
     assert len({call_key(**plain), *names}) == 5
 

@@ -1,5 +1,7 @@
 """What generators can be named, and what each says to a request that it cannot carry out."""
 
+from typing import Any
+
 import pytest
 
 from actors.config import EndpointConfig, GeneratorConfig
@@ -104,7 +106,8 @@ def test_tasks_that_a_generator_cannot_do_are_told_at_the_start():
 
 
 def request(**changes):
-    return EditRequest(**{"image": "one.png", "prompt": "p", "seed": 1} | changes)
+    given: dict[str, Any] = {"image": "one.png", "prompt": "p", "seed": 1}
+    return EditRequest(**given | changes)
 
 
 @pytest.mark.parametrize(

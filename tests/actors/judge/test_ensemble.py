@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -95,9 +96,9 @@ def test_the_bill_is_the_sum_of_the_members():
     }
 
 
-OPENAI = {"kind": "openai", "model": "gpt-4.1"}
+OPENAI: dict[str, Any] = {"kind": "openai", "model": "gpt-4.1"}
 EMBEDDED = {"scorer": "recipes.shapes.judge.score"}
-PRICE = {"usd_per_million_output_tokens": 8.0}
+PRICE: dict[str, Any] = {"usd_per_million_output_tokens": 8.0}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -33,13 +34,14 @@ def test_a_local_model_judges_two_pictures_and_leaves_no_process_behind(tmp_path
     prompts = {"semantics": SEMANTICS, "quality": QUALITY, "semantics_pair": SEMANTICS, "quality_pair": PAIR}
     for name, text in prompts.items():
         (tmp_path / f"{name}.txt").write_text(text)
+    rubrics: dict[str, Any] = {f"{name}_rubric": str(tmp_path / f"{name}.txt") for name in prompts}
     config = JudgeConfig(
         kind="vllm",
         model="recipes/shapes/weights/critic",
         server=ServerConfig(gpus=0, dtype="float32", max_model_len=1024, start_timeout_s=300),
         max_reasoning_chars=40,
         call={"max_tokens": 200},
-        **{f"{name}_rubric": str(tmp_path / f"{name}.txt") for name in prompts},
+        **rubrics,
     )
     store = Store(tmp_path / "store")
     before, old, new = (store.put_image(Image.new("RGB", (64, 64), colour)) for colour in ("white", "red", "blue"))
@@ -49,7 +51,7 @@ def test_a_local_model_judges_two_pictures_and_leaves_no_process_behind(tmp_path
             with pytest.raises(ValueError, match=r"judge\.server\.gpus is 4096, but the cluster has"):
                 await start_judge(replace(config, server=ServerConfig(gpus=4096)), store.root)
             began = time.monotonic()
-            judge = await start_judge(config, store.root, "judge-test", tmp_path / "run" / "ledger")
+            judge: Any = await start_judge(config, store.root, "judge-test", tmp_path / "run" / "ledger")
             print(f"the server was up after {time.monotonic() - began:.0f} s")
             group = await judge.servers[0].ask("pid")
             assert len(members(group)) >= 2

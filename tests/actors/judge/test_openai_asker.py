@@ -6,6 +6,7 @@ import pickle
 import time
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -55,7 +56,7 @@ def endpoint(judge, key="KEY_A", **changes):
 
 
 def settings(*endpoints, **changes):
-    given = {"kind": "openai", "model": "judge-1", "num_replicas": 0, "timeout_s": 20.0}
+    given: dict[str, Any] = {"kind": "openai", "model": "judge-1", "num_replicas": 0, "timeout_s": 20.0}
     return JudgeConfig(**given | {"endpoints": list(endpoints)} | changes)
 
 
@@ -91,7 +92,7 @@ def test_a_question_and_its_images_reach_the_server_and_the_answer_comes_back(tm
     with MisbehavingJudge() as judge:
         bodies = []
         read = judge._read
-        judge._read = lambda body, key: bodies.append((body, key)) or read(body, key)
+        vars(judge)["_read"] = lambda body, key: bodies.append((body, key)) or read(body, key)
         (answer,), bill = play(tmp_path, settings(endpoint(judge)), look(*images[:2]))
     assert answer == {"scores": list(map(float, scores_of(images[1], 2))), "reasoning": "seen"}
     [(body, key)] = bodies

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -149,6 +150,7 @@ def test_a_prompt_file_that_cannot_be_asked_is_said_at_the_start(tmp_path, key, 
     path = tmp_path / "mine.txt"
     if text is not None:
         path.write_text(text)
-    config = JudgeConfig(kind="openai", model="m", num_replicas=0, **{key: str(path)})
+    prompt: dict[str, Any] = {key: str(path)}
+    config = JudgeConfig(kind="openai", model="m", num_replicas=0, **prompt)
     with pytest.raises(ValueError, match=message):
         asyncio.run(start_judge(config, tmp_path))

@@ -151,16 +151,23 @@ class Raising:
     async def compare(self, request):
         raise self.error
 
+    async def stats(self):
+        return {}
+
+
+def failing(error, *servers):
+    return LocalJudge(Raising(error), servers)
+
 
 def test_a_judge_error_tells_of_the_server_that_is_down():
-    it = LocalJudge(Raising(JudgeError("connection: refused")), (Unwell(""), Unwell("the server died: out of memory")))
+    it = failing(JudgeError("connection: refused"), Unwell(""), Unwell("the server died: out of memory"))
     for call in (it.score(LOOK), it.compare(CompareRequest(None, "old", "new", "x"))):
         with pytest.raises(JudgeError, match="connection: refused\nthe server died: out of memory"):
             asyncio.run(call)
     with pytest.raises(JudgeError, match=r"\Arange: 80\Z"):
-        asyncio.run(LocalJudge(Raising(JudgeError("range: 80")), (Unwell(""), Server())).score(LOOK))
+        asyncio.run(failing(JudgeError("range: 80"), Unwell(""), Server()).score(LOOK))
     with pytest.raises(BudgetSpent):
-        asyncio.run(LocalJudge(Raising(BudgetSpent("spent")), (Unwell("down"),)).score(LOOK))
+        asyncio.run(failing(BudgetSpent("spent"), Unwell("down")).score(LOOK))
 
 
 def test_a_server_of_this_process_stays_here_when_its_judge_travels(tmp_path):

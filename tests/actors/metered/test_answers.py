@@ -3,6 +3,7 @@
 import asyncio
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -133,7 +134,7 @@ def ask(folder, reply, *, form="rubric"):
             )
             asker = await start_asker(config, folder)
             try:
-                answer = await asker.ask(Question("<image>", (image,), form=form))
+                answer: Any = await asker.ask(Question("<image>", (image,), form=form))
             except CallError as error:
                 answer = error
             return answer, len(server.asked), await asker.stats()

@@ -1,5 +1,7 @@
 """What an OpenAI client's exceptions are taken for."""
 
+from typing import Any
+
 import httpx
 import openai
 import pytest
@@ -20,7 +22,7 @@ REQUEST = httpx.Request("POST", "http://host/v1")
     ],
 )
 def test_whether_a_request_was_seen_is_told(cause, kind):
-    raised = openai.APITimeoutError if isinstance(cause, httpx.TimeoutException) else openai.APIConnectionError
+    raised: Any = openai.APITimeoutError if isinstance(cause, httpx.TimeoutException) else openai.APIConnectionError
     error = raised(request=REQUEST)
     error.__cause__ = cause
     assert fault_of_http(error).kind == kind

@@ -1,6 +1,7 @@
 """One flight for equal requests, a cache that outlives the process, hedges, a budget, and an exact bill."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,15 @@ QUICK = RetryPolicy(timeout_s=60.0, num_attempts=3, first_wait_s=0.001, max_wait
 PRICE = 0.25
 
 
+async def not_asked(payload: Any) -> Any:
+    raise AssertionError("the service sends by itself")
+
+
 class Service(Pooled):
     """Answers after its faults are used up; None hangs. Any place is beside any other."""
 
     def __init__(self, *faults, wait_s=0.0, num_places=4):
-        super().__init__(None, num_places)
+        super().__init__(not_asked, num_places)
         self.faults = list(faults)
         self.wait_s = wait_s
         self.may_answer: asyncio.Event | None = None
@@ -43,7 +48,8 @@ class Service(Pooled):
         finally:
             self.num_busy -= 1
         if fault:
-            raise fault if isinstance(fault, Exception) else CallError(fault)
+            error: Any = fault  # one of ours, or what is raised for it
+            raise error if isinstance(error, Exception) else CallError(error)
         count("usd", PRICE)
         self.num_done += 1
         return {"n": self.num_done}

@@ -76,7 +76,7 @@ def test_a_spent_budget_stays_spent_until_it_is_raised(tmp_path):
         (Budget(calls=10), "10 of 10 calls are made; raise its budget_calls"),
         (Budget(usd=2.0), "2.00 of 2.00 US dollars are paid; raise its budget_usd"),
     ):
-        assert sentence in UsageLedger("judge", tmp_path, budget=budget).why_spent()
+        assert sentence in str(UsageLedger("judge", tmp_path, budget=budget).why_spent())
     assert UsageLedger("judge", tmp_path, budget=Budget(11, 2.01)).why_spent() is None
     assert UsageLedger("judge", tmp_path).why_spent() is None
 

@@ -37,7 +37,7 @@ def test_every_row_is_dealt_once(sizes: list[int], num_mini_batches: int, num_ra
     assert max(counts) - min(counts) <= 1
 
 
-def jagged(lists: list[list[float]], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def jagged(lists: Any, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     from verl.utils import tensordict_utils as tu
 
     return tu.nested_tensor_from_tensor_list([torch.tensor(values, dtype=dtype) for values in lists])
@@ -69,7 +69,7 @@ def model_output(logprobs: list[list[float]]) -> dict[str, torch.Tensor]:
     return {"log_probs": whole.requires_grad_(), "entropy": whole.detach() * 0 + 2.0}
 
 
-def policy_loss(output: dict[str, torch.Tensor], data: Any, **settings: str) -> tuple[torch.Tensor, dict]:
+def policy_loss(output: dict[str, torch.Tensor], data: Any, **settings: Any) -> tuple[torch.Tensor, dict]:
     from actors.policy.loss import PolicyLoss
 
     return PolicyLoss(LossConfig(**settings))(output, data)

@@ -29,7 +29,7 @@ def restarted(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "build_engine", lambda config, model: Words())
     monkeypatch.setattr(engine.Engine, "_params", lambda self, params, seed: None)
     context = SimpleNamespace(was_current_actor_reconstructed=True)
-    monkeypatch.setattr(engine.ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr("ray.get_runtime_context", lambda: context)
     return lambda is_published: engine.Engine(SamplerConfig(), "model", str(tmp_path), is_published)
 
 

@@ -1,11 +1,11 @@
 """Rows on disk: what is committed is read, what is torn is not."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
 
-from actors.store import append_log
 from actors.store.append_log import AppendLog, GroupCommit, read_log
 
 
@@ -52,7 +52,7 @@ def test_after_a_failed_write_rows_go_to_a_new_log(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(append_log.os, "fsync", full)
+        patched.setattr("os.fsync", full)
         with pytest.raises(OSError, match="disk full"):
             log.append([{"n": 2}])
     log.append([{"n": 3}])
@@ -71,7 +71,7 @@ def test_concurrent_callers_share_a_sync_and_one_bad_row_fails_alone(tmp_path, m
     async def many():
         monkeypatch.setattr(log, "append_lines", append_lines)
         commits = GroupCommit(log)
-        rows = [[{"n": n}] for n in range(50)] + [[{1.5: {(): 0}}]]
+        rows: Any = [[{"n": n}] for n in range(50)] + [[{1.5: {(): 0}}]]
         return await asyncio.gather(*map(commits.append, rows), return_exceptions=True)
 
     *good, bad = asyncio.run(many())

@@ -40,7 +40,9 @@ def test_rows_are_read_back(tmp_path):
 def test_numbers_and_odd_texts_come_back_as_they_were(tmp_path):
     group = make_group(1, [0.1 + 0.2])
     critique = Critique(False, "half a pair \ud83d, \x00 and \u2028", "é")
-    evidence = replace(group.samples[0].evidence, critique=critique, baseline_scores=Scores(1 / 3, 1e-300, "why", 0.7))
+    seen = group.samples[0].evidence
+    assert seen is not None
+    evidence = replace(seen, critique=critique, baseline_scores=Scores(1 / 3, 1e-300, "why", 0.7))
     reward = Reward({"a": 1 / 3}, 0.1 + 0.2)
     group = replace(group, samples=(Sample(group.task.id, 0, 5, evidence, reward, None, {"sample": 0.1}),))
     asyncio.run(Ledger.open(tmp_path).record(GroupRequest(group.task, 1, 0, (7,)), group))

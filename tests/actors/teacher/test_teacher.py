@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -27,7 +28,8 @@ def attempt(store: Store, before: str | None = None) -> Attempt:
 
 
 def test_a_function_sees_texts_and_pictures_and_may_answer_with_objects(tmp_path):
-    store, seen = Store(tmp_path), []
+    store = Store(tmp_path)
+    seen: list[Any] = []
 
     def plan(request, images, seed):
         seen.append((request, [image.size for image in images], seed))
@@ -56,7 +58,8 @@ def test_a_function_that_fails_is_no_answer(tmp_path, answer):
 
 
 def test_a_model_is_asked_what_its_records_will_ask(tmp_path):
-    store, asker = Store(tmp_path), FakeAsker(lambda question: {"text": question.system[:11]})
+    store = Store(tmp_path)
+    asker: Any = FakeAsker(lambda question: {"text": question.system[:11]})
     planner = AskedTeacher(asker, read_template(PLANNER, "planner").text, store)
     critic = AskedTeacher(asker, read_template(CRITIC, "critic").text, store)
     image = store.put_image(Image.new("RGB", (4, 4)))
@@ -75,8 +78,9 @@ def test_a_model_is_asked_what_its_records_will_ask(tmp_path):
 
 
 def test_a_model_that_does_not_answer_is_a_teachers_error(tmp_path):
+    asker: Any = FakeAsker(failing)
     with pytest.raises(TeacherError, match="timeout: no answer in time"):
-        asyncio.run(AskedTeacher(FakeAsker(failing), "{request}", Store(tmp_path)).plan(Request("r", "a box"), 0))
+        asyncio.run(AskedTeacher(asker, "{request}", Store(tmp_path)).plan(Request("r", "a box"), 0))
 
 
 def test_what_a_teacher_lacks_is_said_before_it_is_started(monkeypatch):

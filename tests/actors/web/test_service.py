@@ -9,6 +9,7 @@ import threading
 import zlib
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -103,7 +104,7 @@ def bomb():
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-HOSTILE = {
+HOSTILE: dict[str, tuple[dict[str, Any], int, str]] = {
     "not an image": ({"json": {**EDIT, "image": b64(b"#!/bin/sh")}}, 400, "9 bytes that cannot be read as one"),
     "an empty image": ({"json": {**EDIT, "image": ""}}, 400, "an empty file"),
     "a torn image": ({"json": {**EDIT, "image": b64(png((64, 64))[:50])}}, 400, "cannot be read as one"),

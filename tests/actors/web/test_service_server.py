@@ -53,7 +53,7 @@ def test_the_openai_package_works_against_it(tmp_path):
         with pytest.raises(BadRequestError, match="multiples of 16"):
             await client.images.generate(prompt="x", model="m", size="1000x1000")
         models = [model.id async for model in client.models.list()]
-        return [pixel(base64.b64decode(one.b64_json)) for one in (*made.data, *edited.data)], models
+        return [pixel(base64.b64decode(one.b64_json)) for one in [*(made.data or ()), *(edited.data or ())]], models
 
     drawn, models = served(tmp_path, scenario, key=Secret("the-key"), spec="flux2-klein")
     assert drawn == [(0, 3, 3), (0, 3, 4), (200, 2, 4)]

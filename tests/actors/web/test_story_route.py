@@ -31,7 +31,7 @@ def client(tmp_path):
     store = Store(tmp_path)
     line = storyline(Script(reject("again"), accept()), generator=StorePainter(store))
     with TestClient(Starlette(routes=[story_route(Storyteller(line, store))])) as client:
-        client.store, client.generator = store, line.generator
+        vars(client).update(store=store, generator=line.generator)
         yield client
 
 

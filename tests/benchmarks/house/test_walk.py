@@ -1,6 +1,7 @@
 """What a walk enters and returns to, in a small house of two rooms and a helper."""
 
 import asyncio
+import contextlib
 import importlib
 import sys
 
@@ -139,8 +140,6 @@ def test_a_walk_begins_where_it_is_told_to_and_ends_when_it_is_over(house):
 
 
 def test_a_door_is_entered_and_not_gone_through(house):
-    import contextlib
-
     from smallhouse import kitchen
 
     _, walk = house
@@ -156,7 +155,7 @@ def test_a_door_is_entered_and_not_gone_through(house):
 
 def test_a_door_that_was_renamed_is_an_error(house):
     with pytest.raises(RuntimeError, match=r"there is no smallhouse\.kitchen:begin: name in DOORS"):
-        _fake("smallhouse.kitchen:begin", house[1], None)
+        _fake("smallhouse.kitchen:begin", house[1], contextlib.ExitStack())
 
 
 @pytest.mark.slow

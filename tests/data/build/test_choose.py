@@ -17,6 +17,7 @@ from data.build.choose import select_records
 from rollout.trajectory import Attempt, Request, Trajectory
 from rollout.types import Critique, Scores
 from rollout.collect import Success
+from typing import Any
 
 GOOD, BAD = Scores(9, 9), Scores(3, 9)
 IS_SUCCESS = Success()
@@ -125,7 +126,8 @@ def test_balance_gives_all_that_are_wanted_where_there_are_enough():
 def test_no_request_and_no_prompt_has_more_than_its_limit(rule, reason):
     made = [Candidate(n // 4, n, "train", False, n, n // 4, n) for n in range(40)]
     dropped = Counter()
-    assert len(select_records(made, "train", CriticSetConfig(**{rule: 3}), dropped)) == 30
+    limits: dict[str, Any] = {rule: 3}
+    assert len(select_records(made, "train", CriticSetConfig(**limits), dropped)) == 30
     assert dropped[reason] == 10
 
 

@@ -1,6 +1,7 @@
 """`interleave data check`: what it counts, what it calls bad, and where."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,13 @@ def test_sft_records_are_counted(tmp_path):
 
 def test_every_bad_record_is_counted_and_located(tmp_path):
     good = [rl_record(1), rl_record(2, id="a")]
-    bad = ["{", rl_record(3, edited_image_path="no.png"), rl_record(4, evaluation={}), rl_record(5, id="a"), "[1]"]
+    bad: list[Any] = [
+        "{",
+        rl_record(3, edited_image_path="no.png"),
+        rl_record(4, evaluation={}),
+        rl_record(5, id="a"),
+        "[1]",
+    ]
     path = write_lines(tmp_path / "a.jsonl", [*good, *bad])
     summary = check(path, CheckRules())
     assert summary.bad.counts == {"json": 1, "image_missing": 1, "missing": 1, "duplicate_id": 1, "not_object": 1}

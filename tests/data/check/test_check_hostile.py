@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def scored(value: object) -> dict:
 STEP = {"step_name": "a", "instruction": "b", "prompt": "c", "auxiliary_text": None}
 LONG_PLAN = json.dumps({"execution_plan": [{"step_number": number, **STEP} for number in range(1, 10_001)]})
 
-HOSTILE_RL: list[tuple[str | bytes | dict, str]] = [
+HOSTILE_RL: list[tuple[Any, str]] = [
     (json.dumps(rl_record())[:-9], "json"),
     ("", ""),
     ("\r", ""),

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data.check import near_duplicates
 from data.check.check import CheckRules, check
 from data.check.images import DeepRules, inspect_image
 from data.check.near_duplicates import MAX_DISTANCE, HashLog, difference_hash
@@ -164,7 +163,7 @@ def test_a_crowd_of_one_look_does_not_compare_all_with_all(tmp_path, monkeypatch
         num_steps += 1
         return count(values)
 
-    monkeypatch.setattr(near_duplicates.np, "bitwise_count", watch)
+    monkeypatch.setattr(np, "bitwise_count", watch)
     assert log.alike().num_same == 2999
     assert num_steps <= 4 * 64
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 
 import numpy as np
 import pyarrow as pa
@@ -114,14 +115,14 @@ def test_a_changed_file_gets_a_new_index(tmp_path, large):
 
 def test_an_index_goes_to_the_cache_where_the_folder_takes_none(tmp_path, large, cache, monkeypatch):
     path = write_lines(tmp_path / "tasks.jsonl", RECORDS)
-    make = index_file.tempfile.TemporaryDirectory
+    make = tempfile.TemporaryDirectory
 
     def read_only(dir=None, **settings):
         if dir == tmp_path:
             raise PermissionError(13, "read-only")
         return make(dir=dir, **settings)
 
-    monkeypatch.setattr(index_file.tempfile, "TemporaryDirectory", read_only)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", read_only)
     first = list(open_tasks(path))
     assert not list(tmp_path.glob("*.index"))
     assert len(list(cache.glob("tasks.jsonl.*.index"))) == 1

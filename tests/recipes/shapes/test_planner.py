@@ -29,11 +29,11 @@ def test_every_request_has_a_plan_that_parses_and_says_what_was_asked():
             assert plan.is_text_only
             continue
         assert [step.number for step in plan.steps] == list(range(wanted.first, wanted.first + len(wanted.steps)))
-        asked = " and ".join(step.instruction for step in plan.steps)
+        asked = " and ".join(str(step.instruction) for step in plan.steps)
         assert text.endswith(asked)
         for step in plan.steps:
-            assert parse(step.prompt) == parse(step.instruction)
-            assert len(parse(step.instruction)) <= MAX_PER_STEP
+            assert parse(str(step.prompt)) == parse(str(step.instruction))
+            assert len(parse(str(step.instruction))) <= MAX_PER_STEP
             assert (step.auxiliary_text is not None) == wanted.is_told
     assert min(kinds.values()) > 15
     assert set(kinds) == {"words", "edits", "narrative"}

@@ -13,6 +13,7 @@ import pytest
 from actors.store.eviction import oldest_run
 from actors.store.store import Store
 from data.build.requests import open_requests, read_requests
+from data.build.sets import make_sets
 from data.build.trajectory_log import TrajectoryLog, request_digest
 from data.errors import RecordError
 from data.records.on_bad import BadRecords, OnBad
@@ -22,6 +23,7 @@ from rl.data_build import build as build_module
 from rl.data_build.build import Build, BuildStopped, collect_all, prepare_build, run_build
 from rl.data_build.config import BuildRecipe
 from rl.recipe.reader import load_as
+from rl.run_dir.start import write_provenance
 from rollout.collect import TeacherError
 from tests.support.fake_teachers import FakePlanner, StoreGenerator, make_collector
 from tests.support.record_files import save_image, save_png_header
@@ -168,7 +170,7 @@ def test_another_run_that_limits_the_store_evicts_nothing_of_a_live_build(monkey
     begun = time.time() - 7 * 24 * 3600
     (build.out / "versions-0.json").write_text("{}")
     os.utime(build.out / "versions-0.json", (begun, begun))
-    starts, make = [], build_module.make_sets
+    starts, make = [], make_sets
 
     def watched(*arguments, **settings):
         starts.append(oldest_run(build.store.root))
@@ -317,7 +319,7 @@ def test_the_rules_of_the_sets_may_change_and_what_was_walked_may_not(tmp_path):
     def prepare(*more: str) -> Build:
         return prepare_build(load_as(BuildRecipe, REPO / "recipes/build_shapes.yaml", [*pairs, *more]))
 
-    build_module.write_provenance(prepare().recipe, prepare().sources)
+    write_provenance(prepare().recipe, prepare().sources)
     assert prepare("critic_rl.num_train=5", "in_flight=1").recipe.critic_rl.num_train == 5
     for change in ("collect.tries=2", f"store={tmp_path / 'other'}"):
         with pytest.raises(

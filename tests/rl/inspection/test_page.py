@@ -214,7 +214,7 @@ def test_a_browser_shows_hostile_samples_as_text_and_filters(run):
     def dom(view):
         profile = f"--user-data-dir={run.folder.parent}/profile"
         command = [
-            BROWSER,
+            str(BROWSER),
             "--headless",
             "--no-sandbox",
             "--disable-gpu",

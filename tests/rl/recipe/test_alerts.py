@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from rl.recipe.alerts import NAMES, AlertConfig, Alerts, Limit, check_alert_names
 
-OFF = AlertConfig(*(Limit() for _ in NAMES[:-1]), grad_norm_not_finite=False)
+_NEVER: dict[str, Any] = dict.fromkeys(NAMES[:-1], Limit())
+OFF = AlertConfig(**_NEVER, grad_norm_not_finite=False)
 
 
 def fired(config: AlertConfig, key: str, values: list[float]) -> list[list[str]]:
@@ -27,7 +29,8 @@ def fired(config: AlertConfig, key: str, values: list[float]) -> list[list[str]]
     ],
 )
 def test_an_alert_goes_off_once_until_it_has_recovered(name, key, limit, good, bad):
-    config = replace(OFF, **{name: Limit(limit, 2)})  # the mean of one good and one bad step is bad in each case
+    change: dict[str, Any] = {name: Limit(limit, 2)}
+    config = replace(OFF, **change)  # the mean of one good and one bad step is bad in each case
     assert fired(config, key, [bad, bad, bad, good, good, good, bad]) == [[], [name], [], [], [], [], [name]]
 
 

@@ -26,7 +26,7 @@ RECIPES = {
     "build": (BuildRecipe, "build_data.yaml"),
 }
 SERVE = "generator: {name: flux2-klein}\n"
-MORE = {
+MORE: dict[str, dict[str, Any]] = {
     "grpo": {
         "evidence": {"looks": {"judge": {"kind": "openai", "model": "m", "endpoints": [{}]}}, "fn": {"fn": "a.b"}},
         "judge": {"endpoints": [{}]},

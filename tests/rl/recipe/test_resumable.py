@@ -39,7 +39,8 @@ def test_a_judge_on_our_gpus_may_move_but_not_compute_otherwise(tmp_path):
     def differing(**server):
         one, other = ServerConfig(), ServerConfig(**server)
         judges = [JudgeConfig(kind="vllm", model="a/b", server=settings) for settings in (one, other)]
-        return forbidden_changes(*(make_recipe(tmp_path, judge=judge) for judge in judges))
+        was, is_now = (make_recipe(tmp_path, judge=judge) for judge in judges)
+        return forbidden_changes(was, is_now)
 
     assert differing(gpus=0.5, port=8000, start_timeout_s=60.0) == []
     assert differing(dtype="float32", args={"quantization": "fp8"}) == [
@@ -58,8 +59,8 @@ def test_an_endpoint_may_come_but_no_other_model(tmp_path):
     ]
     known = replace(old, endpoints=[EndpointConfig("http://new/v1", model="m-1"), *old.endpoints[::-1]])
     assert forbidden_changes(make_recipe(tmp_path, judge=old), make_recipe(tmp_path, judge=known)) == []
-    members = [make_recipe(tmp_path, judge=_ensemble(name)) for name in ("judge-1", "judge-2")]
-    assert forbidden_changes(*members) == ["judge.members.1.endpoints.model"]
+    was, is_now = (make_recipe(tmp_path, judge=_ensemble(name)) for name in ("judge-1", "judge-2"))
+    assert forbidden_changes(was, is_now) == ["judge.members.1.endpoints.model"]
 
 
 def _ensemble(name):

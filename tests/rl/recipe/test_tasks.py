@@ -1,5 +1,7 @@
 """What a recipe says of its data reaches the reading of it."""
 
+from typing import Any
+
 import pytest
 
 from rl.recipe import tasks as rl_records
@@ -8,7 +10,11 @@ from tests.support.record_files import rl_record, write_lines
 
 
 def test_a_recipe_says_how_paths_are_read_and_what_a_bad_record_does(tmp_path, capsys):
-    records = [rl_record(1), rl_record(2, edited_image_path="/theirs/x.png", origin_image_path="/a/white.png"), "{"]
+    records: list[Any] = [
+        rl_record(1),
+        rl_record(2, edited_image_path="/theirs/x.png", origin_image_path="/a/white.png"),
+        "{",
+    ]
     path = write_lines(tmp_path / "tasks.jsonl", records)
     with pytest.raises(ValueError, match=r"tasks.jsonl:2: .*there is no image|tasks.jsonl:3: not JSON"):
         rl_records.read_tasks(str(path), DataConfig())

@@ -15,8 +15,12 @@ from data.records.sft import Kind, read_sft
 from rl.sft.evaluation import answer_figures, measure
 from rl.sft.examples import Order, conversation_of
 from rollout.critic import render_messages
-from rollout.types import Scores, Task
+from rollout.types import Response, Scores, Task
 from tests.support.record_files import critic_record, planner_record, save_image
+
+
+def say(text: str, is_truncated: bool = False) -> Response:
+    return Response((1,), (2,), text, (0.0,), 0, is_truncated)
 
 
 @given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 3))
@@ -137,7 +141,6 @@ def test_training_asks_as_inference_does(tmp_path, store):
 def test_a_plan_is_right_when_it_parses_and_has_as_many_steps(tmp_path, store):
     question = conversation_of(read(planner_record(), tmp_path, Kind.PLANNER_SFT), store)
     text = question.messages[-1]["content"]
-    say = lambda text, is_truncated=False: SimpleNamespace(text=text, is_truncated=is_truncated)  # noqa: E731
     answers = [measure(question, say(text)), measure(question, say("no plan")), measure(question, say(text, True))]
     assert [answer.parse_error for answer in answers] == ["", "tags", "truncated"]
     figures = answer_figures(answers, Kind.PLANNER_SFT)
@@ -158,7 +161,7 @@ def test_verdicts_are_balanced_by_label(tmp_path, store):
         conversation_of(read(critic_record(is_success=label), tmp_path), store) for label in (True, False, False, False)
     ]
     always_no = questions[1].messages[-1]["content"]
-    answers = [measure(question, SimpleNamespace(text=always_no, is_truncated=False)) for question in questions]
+    answers = [measure(question, say(always_no)) for question in questions]
     figures = answer_figures(answers, Kind.CRITIC_SFT)
     assert (figures["eval/verdict_accuracy"], figures["eval/verdict_balanced"]) == (0.75, 0.5)
     assert answer_figures([], Kind.CRITIC_SFT) == {}

@@ -20,6 +20,7 @@ from rl.story.folder import StoryFolder, default_folder, made_by
 from rl.story.progress import Progress
 from rollout.plan import Plan, PlanStep
 from rollout.story import StepTold, StoryStatus
+from tests.support.fakes import FakeGenerator
 from tests.support.storytelling import WORDS, Script, StorePainter, Stumbling, accept, reject, storyline
 
 MADE_BY = {"planner": "a <planner>"}
@@ -161,7 +162,7 @@ def test_a_teller_takes_files_and_pictures_and_gives_pictures_back(store, tmp_pa
         storyteller.tell("go on", [tmp_path / "blue.png", Image.new("RGB", (3, 3), "red")], tries=1, seed=2)
     )
     assert [storyteller.picture(ref).size for ref in story.request.images] == [(5, 4), (3, 3)]
-    assert storyteller.picture(story.steps[0].image).size == (8, 8)
+    assert storyteller.picture(str(story.steps[0].image)).size == (8, 8)
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(ValueError, match=r"text\.png cannot be read"):
         asyncio.run(storyteller.tell("go on", [tmp_path / "text.png"]))
@@ -217,7 +218,7 @@ def test_the_command_writes_the_folder_and_its_exit_code_says_how_it_went(store,
 
     monkeypatch.setattr("rl.story.run.open_story", opened)
     command = ["generate", "a cat", "--recipe", str(REPO / "recipes" / "shapes_story.yaml"), f"store={store.root}"]
-    generator = StorePainter(store)
+    generator: FakeGenerator = StorePainter(store)
     assert main([*command, "--out", str(tmp_path / "a")]) == 0
     assert f"page    {tmp_path / 'a' / 'index.html'}" in capsys.readouterr().out
     generator = Stumbling("draw a head")

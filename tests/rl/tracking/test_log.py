@@ -210,12 +210,14 @@ def test_trackers_hear_of_rows_alerts_and_the_end(tmp_path, monkeypatch):
 
 
 def test_what_stops_a_run_is_not_lost_to_an_error_of_its_log(tmp_path):
+    is_down, told = False, Console(record=True, width=200)
+
     async def no_counts():
         if is_down:
             raise RuntimeError("the owner is dead")
         return {}
 
-    async def follow(stop: Exception) -> None:
+    async def follow(stop: Exception | None) -> None:
         nonlocal is_down
         is_down = False
         log = await Log.start(make_recipe(tmp_path), console=told, stats=no_counts)
@@ -227,7 +229,6 @@ def test_what_stops_a_run_is_not_lost_to_an_error_of_its_log(tmp_path):
         finally:
             await log.close()
 
-    is_down, told = False, Console(record=True, width=200)
     with pytest.raises(BudgetSpent, match="20 of 20"):
         asyncio.run(follow(BudgetSpent("20 of 20 calls are made")))
     assert "step 1: its metrics were not written: the owner is dead" in told.export_text()

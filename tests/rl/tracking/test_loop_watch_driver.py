@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -40,10 +41,11 @@ class WordySampler(FakeSampler):
 
 
 def make_journey() -> SingleStep:
-    roles = WordySampler(), FakeGenerator(failing=0.02), FakeJudge()
-    for fake in roles:
+    sampler, generator, judge = WordySampler(), FakeGenerator(failing=0.02), FakeJudge()
+    fakes: tuple[Any, ...] = sampler, generator, judge
+    for fake in fakes:
         fake.requests = deque(maxlen=1)  # a real one forgets what it has answered
-    return SingleStep(*roles, WeightedSum(TERMS), "<image><image>", SamplingParams())
+    return SingleStep(sampler, generator, judge, WeightedSum(TERMS), "<image><image>", SamplingParams())
 
 
 def quickest(watches: Iterable[LoopWatch]) -> LoopWatch:
@@ -56,12 +58,12 @@ def quickest(watches: Iterable[LoopWatch]) -> LoopWatch:
 
 async def follow(recipe, policy, workers) -> LoopWatch:
     """Do what `rl.run` does between the actors' start and their stop."""
-    plan = SimpleNamespace(
+    plan: Any = SimpleNamespace(
         recipe=recipe,
         training=[make_task(i, is_success=i % 4 == 0) for i in range(NUM_TRAINING)],
         heldout=[make_task(i, is_success=i % 4 == 0) for i in range(NUM_HELDOUT)],
     )
-    actors = SimpleNamespace(policy=policy, samplers=FakeSampler(), workers=workers)
+    actors: Any = SimpleNamespace(policy=policy, samplers=FakeSampler(), workers=workers)
     async with watch_loop() as watch:
         log = await Log.start(recipe, console=Console(quiet=True), stats=workers.stats, watch=watch)
         await train_between_evaluations(plan, actors, log, 0)
