@@ -8,7 +8,6 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data.errors import RecordError, shown
 from data.formats.reader import open_records
@@ -93,7 +92,7 @@ def split(path: Path, rules: SplitRules, *, out: Path | None = None, bad: BadRec
     return Split(paths, num_records, bad)
 
 
-def prompt_by(value: Any, rules: SplitRules) -> str:
+def prompt_by(value: object, rules: SplitRules) -> str:
     """Return the prompt that a record goes by. Raises `RecordError` when it shows none."""
     text = value.get(rules.by) if rules.by and isinstance(value, dict) else None if rules.by else prompt_in(value)
     if not isinstance(text, str) or not text.strip():
@@ -117,7 +116,7 @@ def side_of(prompt: str, rules: SplitRules) -> str:
     return "heldout" if place < rules.share else "train"
 
 
-def _line_of(record: dict[str, Any]) -> str:
+def _line_of(record: dict[str, object]) -> str:
     """Return a record as a line of JSON. Raises `RecordError` for a value that JSON has no word for (bytes, dates)."""
     try:
         return json.dumps(record) + "\n"
@@ -127,7 +126,7 @@ def _line_of(record: dict[str, Any]) -> str:
     raise RecordError("type", text)
 
 
-def _is_json(value: Any) -> bool:
+def _is_json(value: object) -> bool:
     try:
         json.dumps(value)
     except TypeError:
@@ -142,10 +141,10 @@ class _Moved:
         is_same = old.resolve() == new.resolve()
         self._way = "" if is_same else os.path.relpath(old.resolve(), new.resolve())
 
-    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, record: dict[str, object]) -> dict[str, object]:
         if not self._way:
             return record
-        named: dict[str, Any] = {
+        named: dict[str, object] = {
             name: self._path(record[name]) for name in ("origin_image_path", "edited_image_path") if name in record
         }
         images = record.get("images")
@@ -153,7 +152,7 @@ class _Moved:
             named["images"] = [self._path(image) for image in images]
         return {**record, **named}
 
-    def _path(self, image: Any) -> Any:
+    def _path(self, image: object) -> object:
         if isinstance(image, dict) and isinstance(image.get("path"), str):  # an image column of `datasets`
             return {**image, "path": self._path(image["path"])}
         if not isinstance(image, str) or os.path.isabs(image):

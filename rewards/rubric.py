@@ -13,6 +13,9 @@ from rollout.types import Scores
 
 __all__ = ["FORMS", "IMAGE_MARK", "NUM_SCORES", "Form", "RubricError"]
 
+Schema = dict[str, Any]
+Answer = dict[str, Any]
+
 NUM_SCORES = 2
 EDITED = "The image before: <image>\nThe image after the instruction was carried out: <image>"
 DRAWN = "There is no image before: this one was drawn from the instruction alone: <image>"
@@ -27,12 +30,12 @@ DRAWN_PAIR = (
 class Form:
     """One shape of answer; `size` says how many values it has to hold."""
 
-    parse: Callable[[str, int], dict[str, Any]]
+    parse: Callable[[str, int], Answer]
     """Read an answer's text; raises `RubricError`, and nothing else."""
-    shape: Callable[[int, dict[str, Any]], dict[str, Any]]
+    shape: Callable[[int, Schema], Schema]
     """The answer's JSON schema, from its size and the schema of a text."""
 
-    def schema(self, size: int, *, max_chars: int = 0) -> dict[str, Any]:
+    def schema(self, size: int, *, max_chars: int = 0) -> Schema:
         """Return the JSON schema for servers with structured output.
 
         `max_chars` bounds each text, so that a small model cannot ramble until its tokens are spent: vLLM and
@@ -59,7 +62,7 @@ def render_semantics(template: str, instruction: str, *, has_before: bool, is_pa
     return fill(template, {"images": images, "instruction": instruction})
 
 
-def parse_scores(text: str, size: int = NUM_SCORES) -> dict[str, Any]:
+def parse_scores(text: str, size: int = NUM_SCORES) -> Schema:
     """Read `{"reasoning": str, "score": [a, b]}`.
 
     >>> parse_scores('{"reasoning": "the box is blue", "score": [3, 8.5]}')
@@ -70,7 +73,7 @@ def parse_scores(text: str, size: int = NUM_SCORES) -> dict[str, Any]:
     return {"scores": scores, "reasoning": check_text(answer["reasoning"], "reasoning")}
 
 
-def parse_pair(text: str, size: int = NUM_SCORES) -> dict[str, Any]:
+def parse_pair(text: str, size: int = NUM_SCORES) -> Schema:
     """Read `{"reasoning": str, "first": [a, b], "second": [a, b]}`.
 
     >>> parse_pair('{"reasoning": "the second is right", "first": [3, 8], "second": [9, 8]}')
@@ -102,15 +105,15 @@ def _check_scores(value: Any, name: str, size: int) -> list[float]:
     return [check_score(score) for score in check_list(value, name, size, size)]
 
 
-_SCORE: dict[str, Any] = {"type": "number", "minimum": MIN_SCORE, "maximum": MAX_SCORE}
-_YES_OR_NO: dict[str, Any] = {"type": "string", "enum": ["yes", "no"]}
+_SCORE: Schema = {"type": "number", "minimum": MIN_SCORE, "maximum": MAX_SCORE}
+_YES_OR_NO: Schema = {"type": "string", "enum": ["yes", "no"]}
 
 
-def _list(item: dict[str, Any], fewest: int, most: int) -> dict[str, Any]:
+def _list(item: Schema, fewest: int, most: int) -> Schema:
     return {"type": "array", "items": item, "minItems": fewest, "maxItems": most}
 
 
-def _object(**properties: Any) -> dict[str, Any]:
+def _object(**properties: Any) -> Schema:
     # Reasons come before scores: a model that scores first explains a number that it has not thought about.
     return {
         "type": "object",
@@ -120,19 +123,19 @@ def _object(**properties: Any) -> dict[str, Any]:
     }
 
 
-def _rubric_shape(size: int, text: dict[str, Any]) -> dict[str, Any]:
+def _rubric_shape(size: int, text: Schema) -> Schema:
     return _object(reasoning=text, score=_list(_SCORE, size, size))
 
 
-def _pair_shape(size: int, text: dict[str, Any]) -> dict[str, Any]:
+def _pair_shape(size: int, text: Schema) -> Schema:
     return _object(reasoning=text, first=_list(_SCORE, size, size), second=_list(_SCORE, size, size))
 
 
-def _checklist_shape(size: int, text: dict[str, Any]) -> dict[str, Any]:
+def _checklist_shape(size: int, text: Schema) -> Schema:
     return _object(reasoning=text, answers=_list(_YES_OR_NO, size, size))
 
 
-def _questions_shape(size: int, text: dict[str, Any]) -> dict[str, Any]:
+def _questions_shape(size: int, text: Schema) -> Schema:
     return _object(questions=_list(text, 1, size))
 
 

@@ -115,6 +115,6 @@ def _scores(value: Mapping[str, Any] | None) -> Scores | None:
     return Scores(**value) if value else None
 
 
-def _seen(value: Any) -> Any:
+def _seen(value: object) -> object:
     """Return what an observer gave: a mapping with just the fields of `Scores` was one."""
     return Scores(**value) if isinstance(value, dict) and value.keys() == _SCORES else value

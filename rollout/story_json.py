@@ -16,7 +16,7 @@ ImageNamer = Callable[[ImageRef], Any]
 """How an image stands in the JSON: a file's name, its bytes as base64, or its reference as it is."""
 
 
-def story_as_json(story: Story, image: ImageNamer) -> dict[str, Any]:
+def story_as_json(story: Story, image: ImageNamer) -> dict[str, object]:
     """Return all that there is about a story."""
     request = story.request
     return {
@@ -36,13 +36,13 @@ def story_as_json(story: Story, image: ImageNamer) -> dict[str, Any]:
     }
 
 
-def plan_as_json(story: Story) -> dict[str, Any]:
+def plan_as_json(story: Story) -> dict[str, object]:
     """Return a story's plan."""
     assert story.plan is not None
     return {"thought": story.plan.thought, "steps": [_planned(step) for step in story.plan.steps]}
 
 
-def step_as_json(step: StoryStep, image: ImageNamer) -> dict[str, Any]:
+def step_as_json(step: StoryStep, image: ImageNamer) -> dict[str, object]:
     """Return one step with all its tries; `chosen` counts them from 1."""
     return {
         **_planned(step.plan),
@@ -55,7 +55,7 @@ def step_as_json(step: StoryStep, image: ImageNamer) -> dict[str, Any]:
     }
 
 
-def try_as_json(attempt: Try, image: ImageNamer) -> dict[str, Any]:
+def try_as_json(attempt: Try, image: ImageNamer) -> dict[str, object]:
     """Return one try: its image, its verdict, and every answer of the critic."""
     critique, scores = attempt.critique, attempt.scores
     return {
@@ -73,7 +73,7 @@ def try_as_json(attempt: Try, image: ImageNamer) -> dict[str, Any]:
     }
 
 
-def _planned(step: PlanStep) -> dict[str, Any]:
+def _planned(step: PlanStep) -> dict[str, object]:
     return {
         "number": step.number,
         "name": step.name,
@@ -83,9 +83,9 @@ def _planned(step: PlanStep) -> dict[str, Any]:
     }
 
 
-def _answer(answer: ModelAnswer) -> dict[str, Any]:
+def _answer(answer: ModelAnswer) -> dict[str, object]:
     return {"seed": answer.seed, "text": answer.text, "error": answer.error}
 
 
-def _maybe(image: ImageNamer, ref: ImageRef | None) -> Any:
+def _maybe(image: ImageNamer, ref: ImageRef | None) -> object:
     return None if ref is None else image(ref)

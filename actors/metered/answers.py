@@ -31,12 +31,12 @@ class Usage:
     """False: a number was missing, or none."""
 
 
-def field_of(owner: Any, name: str) -> Any:
+def field_of(owner: object, name: str) -> object:
     """Return a field of an object or mapping; None where there is none."""
     return owner.get(name) if isinstance(owner, Mapping) else getattr(owner, name, None)
 
 
-def usage_of(answer: Any) -> Usage:
+def usage_of(answer: object) -> Usage:
     """Return what an answer's `usage` counts; it is never worth an answer, so nothing is raised.
 
     >>> usage_of({"usage": {"prompt_tokens": "12", "completion_tokens": 3}})
@@ -53,7 +53,7 @@ def usage_of(answer: Any) -> Usage:
     return Usage(tokens_in or 0, tokens_out or 0, is_whole)
 
 
-def text_of(completion: Any) -> str:
+def text_of(completion: object) -> str:
     """Return the text of a chat completion.
 
     Raises `RubricError` for an answer without one, and a `CallError` that is not to be tried again where the server
@@ -79,7 +79,7 @@ def text_of(completion: Any) -> str:
     return _content_of(message)
 
 
-def _content_of(message: Any) -> str:
+def _content_of(message: object) -> str:
     content = field_of(message, "content")
     if isinstance(content, str) and content:
         return content
@@ -94,7 +94,7 @@ def _content_of(message: Any) -> str:
     _refuse(f"message.content is a {type(content).__name__}, expected a text or a list of text parts")
 
 
-def _text_of_part(part: Any) -> str:
+def _text_of_part(part: object) -> str:
     kind, text = field_of(part, "type"), part if isinstance(part, str) else field_of(part, "text")
     if isinstance(text, Mapping):
         text = text.get("value")  # as OpenAI's assistants have it
@@ -111,11 +111,11 @@ def _refuse(shape: str) -> NoReturn:
     raise CallError(Fault("answer_shape", shape[:400], is_retryable=False))
 
 
-def _shown(answer: Any) -> str:
+def _shown(answer: object) -> str:
     return repr(str(answer)[:200])
 
 
-def _first(owner: Any, names: tuple[str, ...]) -> Any:
+def _first(owner: object, names: tuple[str, ...]) -> object:
     return next((value for name in names if (value := field_of(owner, name)) is not None), None)
 
 

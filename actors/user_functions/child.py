@@ -111,7 +111,7 @@ def _excuse(error: BaseException) -> dict[str, str]:
     return {"kind": "raised", "error": raised(error)}
 
 
-def _framed(answer: dict[str, Any]) -> bytes:
+def _framed(answer: dict[str, object]) -> bytes:
     text = json.dumps(answer).encode()
     return LENGTH.pack(len(text)) + text
 

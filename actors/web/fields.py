@@ -24,7 +24,7 @@ class Fields:
     """Known from others' interfaces and without a meaning here; named in `ignored`, as unknown ones are."""
 
 
-def unknown_names(fields: Mapping[str, Any], files: Mapping[str, Any], known: Fields) -> tuple[str, ...]:
+def unknown_names(fields: Mapping[str, object], files: Mapping[str, object], known: Fields) -> tuple[str, ...]:
     """Return the names of what was sent and means nothing here.
 
     Raises `RequestRefused` for an image that would be ignored, and for a file in place of a text or the reverse.
@@ -49,7 +49,7 @@ def _text(description: str) -> Schema:
     return {"type": "string", "description": description}
 
 
-def _whole(description: str, **more: Any) -> Schema:
+def _whole(description: str, **more: object) -> Schema:
     return {"type": "integer", "minimum": 0, "description": description, **more}
 
 

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from python_multipart.multipart import parse_options_header
@@ -66,7 +66,7 @@ def _is_here(site: str) -> bool:
         return False
 
 
-async def read_json(request: Request, config: ServiceConfig) -> dict[str, Any]:
+async def read_json(request: Request, config: ServiceConfig) -> dict[str, object]:
     """Return a request's JSON object. Raises `RequestRefused`."""
     if encoding := request.headers.get("content-encoding", ""):
         raise RequestRefused(415, f"Content-Encoding is {encoding[:40]!r}; bodies are taken as they are alone")
@@ -81,7 +81,7 @@ async def read_json(request: Request, config: ServiceConfig) -> dict[str, Any]:
     return content
 
 
-def _parsed(body: bytes) -> Any:
+def _parsed(body: bytes) -> object:
     num_values = 0
     # By pieces, because neither this nor the parser lets another thread run meanwhile.
     for at in range(0, len(body), _CHUNK):

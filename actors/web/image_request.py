@@ -43,7 +43,7 @@ class ImageRequest:
 
 
 def parse_edit_request(
-    fields: Mapping[str, Any], files: Files, config: ServiceConfig, spec: GeneratorSpec
+    fields: Mapping[str, object], files: Files, config: ServiceConfig, spec: GeneratorSpec
 ) -> ImageRequest:
     """Read the fields of `/edit` (images as base64) and `/edit-upload` (images as files). Raises `RequestRefused`.
 
@@ -74,7 +74,7 @@ def parse_edit_request(
 
 
 def parse_openai_request(
-    fields: Mapping[str, Any], files: Files, config: ServiceConfig, spec: GeneratorSpec
+    fields: Mapping[str, object], files: Files, config: ServiceConfig, spec: GeneratorSpec
 ) -> ImageRequest:
     """Read the fields of OpenAI's images API, plus seed, steps and guidance. Raises `RequestRefused`."""
     if fields.get("response_format") not in (None, "b64_json"):
@@ -98,7 +98,7 @@ def parse_openai_request(
     )
 
 
-def decode(fields: Mapping[str, Any], name: str) -> bytes:
+def decode(fields: Mapping[str, object], name: str) -> bytes:
     """Return the bytes of a base64 image. Raises `RequestRefused`."""
     try:
         return decode_base64(fields[name], name)
@@ -112,14 +112,14 @@ def _mask(sent: Sequence[bytes]) -> bytes | None:
     return sent[0] if sent else None
 
 
-def _prompt(fields: Mapping[str, Any], config: ServiceConfig) -> str:
+def _prompt(fields: Mapping[str, object], config: ServiceConfig) -> str:
     prompt = text_of(fields, "prompt", config)
     if not prompt:
         raise RequestRefused(400, "prompt is missing or empty")
     return prompt
 
 
-def text_of(fields: Mapping[str, Any], name: str, config: ServiceConfig) -> str:
+def text_of(fields: Mapping[str, object], name: str, config: ServiceConfig) -> str:
     """Return a text of a request, empty where there is none. Raises `RequestRefused`."""
     text = fields.get(name)
     if text is None:
@@ -140,7 +140,7 @@ def text_of(fields: Mapping[str, Any], name: str, config: ServiceConfig) -> str:
 
 
 def _number(
-    fields: Mapping[str, Any], name: str, low: float, high: float, *, is_whole: bool = False
+    fields: Mapping[str, object], name: str, low: float, high: float, *, is_whole: bool = False
 ) -> int | float | None:
     value = fields.get(name)
     if value is None or value == "":
@@ -159,13 +159,13 @@ def _number(
     return int(number) if is_whole else float(number)
 
 
-def _seeds(fields: Mapping[str, Any], count: int) -> tuple[int, ...]:
+def _seeds(fields: Mapping[str, object], count: int) -> tuple[int, ...]:
     seed = _number(fields, "seed", 0, MAX_SEED - count, is_whole=True)
     first = secrets.randbelow(2**31) if seed is None else int(seed)
     return tuple(range(first, first + count))
 
 
-def _options(fields: Mapping[str, Any], config: ServiceConfig) -> tuple[tuple[str, Any], ...]:
+def _options(fields: Mapping[str, object], config: ServiceConfig) -> tuple[tuple[str, object], ...]:
     if fields.get("num_inference_steps") in (None, ""):
         fields = {**fields, "num_inference_steps": fields.get(STEPS_OF_THE_PUBLIC_CLIENT)}
     sent = {
@@ -176,7 +176,7 @@ def _options(fields: Mapping[str, Any], config: ServiceConfig) -> tuple[tuple[st
     return tuple((name, sent[name]) for name in OPTIONS if sent[name] is not None)
 
 
-def _size(text: Any) -> Size | None:
+def _size(text: object) -> Size | None:
     if text in (None, "", "auto"):
         return None
     match = _SIZE.fullmatch(text) if isinstance(text, str) else None

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import quantiles
-from typing import Any
 
 from actors.generator.generator import Generator
 from actors.store.store import Store
@@ -127,7 +126,7 @@ class ImageService:
         except BadImage as error:
             raise RequestRefused(400, str(error)) from None
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, object]:
         """Return what goes on: the public system's figures, and ours beside them."""
         num_replicas = await self.generator.num_running()
         stats = await self.generator.stats()
@@ -158,7 +157,7 @@ class ImageService:
             "stats": stats,
         }
 
-    def _sizes(self) -> dict[str, Any]:
+    def _sizes(self) -> dict[str, object]:
         sizes, config = dict(vars(self.generator.spec.sizes)), self.generator.config
         if config.height:
             sizes["choices"] = ((config.width, config.height),)

@@ -11,7 +11,6 @@ import base64
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -66,7 +65,7 @@ async def _not_served(request: Request, error: Exception) -> Response:
     return JSONResponse(content, error.status_code, headers=error.headers)
 
 
-def require_key(handler: Handler, key: Secret | None, shape: Callable[[int, str], Any]) -> Handler:
+def require_key(handler: Handler, key: Secret | None, shape: Callable[[int, str], object]) -> Handler:
     """Return a handler that only those with the key reach, and whose refusals are told in a client's `shape`."""
 
     async def admitting(request: Request) -> Response:
@@ -78,7 +77,7 @@ def require_key(handler: Handler, key: Secret | None, shape: Callable[[int, str]
     return with_error_responses(admitting, shape)
 
 
-def with_error_responses(handler: Handler, shape: Callable[[int, str], Any]) -> Handler:
+def with_error_responses(handler: Handler, shape: Callable[[int, str], object]) -> Handler:
     """Return a handler whose refusals and failures are told in a client's `shape`."""
 
     async def handle(request: Request) -> Response:
@@ -97,11 +96,11 @@ def with_error_responses(handler: Handler, shape: Callable[[int, str], Any]) -> 
     return handle
 
 
-def public_error(status: int, message: str) -> dict[str, Any]:
+def public_error(status: int, message: str) -> dict[str, object]:
     return {"success": False, "error": message, "detail": message}
 
 
-def openai_error(status: int, message: str) -> dict[str, Any]:
+def openai_error(status: int, message: str) -> dict[str, object]:
     kinds = {401: "authentication_error", 429: "rate_limit_error"}
     kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}

@@ -112,7 +112,7 @@ async def _stream(storyteller: Storyteller, asked: StoryRequest, scope: Scope) -
     yield _event("story", story_as_json(story, lambda ref: ref))
 
 
-def _step(storyteller: Storyteller, event: StepTold) -> dict[str, Any]:
+def _step(storyteller: Storyteller, event: StepTold) -> dict[str, object]:
     """Return a step whose shown image is there itself."""
     data = step_as_json(event.step, lambda ref: ref)
     if event.step.image is not None:
@@ -125,7 +125,7 @@ def _base64(storyteller: Storyteller, ref: ImageRef) -> str:
     return base64.b64encode(storyteller.store.png_bytes(ref)).decode()
 
 
-def _event(name: str, data: dict[str, Any]) -> str:
+def _event(name: str, data: dict[str, object]) -> str:
     return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
 
 
@@ -151,7 +151,7 @@ async def _asked(
     return StoryRequest(prompt, tuple(refs), **numbers)
 
 
-async def _images(storyteller: Storyteller, sent: Sequence[Any], config: ServiceConfig) -> list[Decoded]:
+async def _images(storyteller: Storyteller, sent: Sequence[object], config: ServiceConfig) -> list[Decoded]:
     """Return input images; nothing but the bytes themselves is taken, no path and no address."""
     images: list[Decoded] = []
     max_pixels, num_pixels = LARGE_IMAGES * config.max_pixels, 0

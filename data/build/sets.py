@@ -178,13 +178,13 @@ def _sets(rules: Rules) -> list[_Set]:
         is_success = rules.is_success(trajectory.attempts[item].scores)
         return records.rl_record(trajectory, item, keep, is_success=is_success)
 
-    def plan(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, Any]:
+    def plan(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, object]:
         return records.planner_record(trajectory, rules.planner_template, keep)
 
     def example(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, Any]:
         return records.critic_record(trajectory, item, rules.critic_template, keep)
 
-    def sequence(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, Any]:
+    def sequence(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, object]:
         return records.sequence_record(trajectory, keep)
 
     return [

@@ -44,7 +44,7 @@ def read_task(record: Any, places: ImageResolver, *, default_id: str) -> Task:
     )
 
 
-def check_object(record: Any) -> None:
+def check_object(record: object) -> None:
     """Raise `RecordError` unless a record is an object of a version that is known."""
     if not isinstance(record, dict):
         raise RecordError("not_object", f"expected an object, found a {type(record).__name__}")
@@ -80,7 +80,7 @@ def check_unicode(text: str, field: str) -> None:
         raise RecordError("unicode", f"field {field} holds half a character (a lone surrogate)") from None
 
 
-def id_of(record: dict[str, Any], default: str) -> str:
+def id_of(record: dict[str, object], default: str) -> str:
     """Return a record's own id, a text or a whole number, or else `default`."""
     value = record.get("id")
     if value is None:
@@ -93,7 +93,7 @@ def id_of(record: dict[str, Any], default: str) -> str:
     return str(value)
 
 
-def _score(evaluation: dict[str, Any], name: str) -> float:
+def _score(evaluation: dict[str, object], name: str) -> float:
     value = evaluation.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_SCORE:
         raise RecordError("score", f"evaluation: field {name} is {shown(value)}, expected a number from 0 to 10")

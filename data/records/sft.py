@@ -122,7 +122,7 @@ def _answer(text: str, kind: Kind, *, has_images: bool) -> tuple[Critique | Plan
         raise RecordError(f"answer.{error.kind}", f"the last message is no answer by the contract ({error})") from None
 
 
-def _image(entry: Any, place: int, places: ImageResolver) -> str | Canvas:
+def _image(entry: object, place: int, places: ImageResolver) -> str | Canvas:
     field = f"images[{place}]"
     if isinstance(entry, dict) and entry.keys() == {"bytes", "path"}:  # an image column of Hugging Face `datasets`
         if entry["bytes"] is not None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rl import __version__
 from rollout.text.limits import nearest
@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
         hint = nearest(unknown[0].partition("=")[0], self._option_string_actions, cutoff=0.6)
         self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
+    def _check_value(self, action: argparse.Action, value: object) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
             known = list(action.choices)
             commands = f"the commands are {', '.join(known)}"

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from rewards.functions import anchored
 from rl.recipe.config import REPO, Recipe, resolve_path
 from rl.recipe.schema import Fitting
-from rl.recipe.tree import at, drop, merge, nothing_to_drop, put
+from rl.recipe.tree import Tree, at, drop, merge, nothing_to_drop, put
 from rl.recipe.yaml import Plain, read_yaml
 from rollout.text.limits import hints_of, nearest, shown
 
@@ -35,7 +35,7 @@ class Layer:
     """Some of a recipe's keys, and who sets them."""
 
     where: str
-    content: dict[str, Any]
+    content: Tree
     is_set: bool = False
     dropped: Sequence[str] = ()
     """Keys of the layers below that are not to be there."""
@@ -59,7 +59,7 @@ def layers_of(path: Path, kind: type | None = None, without: Collection[str] = (
     return layers
 
 
-def with_content(layers: list[Layer], said: dict[str, Any], fit: Fitting, folder: Path) -> list[Layer]:
+def with_content(layers: list[Layer], said: Tree, fit: Fitting, folder: Path) -> list[Layer]:
     """Put what a file says on top, over the reward set that it names; relative paths start at `folder`."""
     name = None
     if fit.kind is None or "reward" in hints_of(fit.kind):
@@ -77,9 +77,9 @@ def with_content(layers: list[Layer], said: dict[str, Any], fit: Fitting, folder
     return [*layers, Layer(fit.where, content, dropped=fit.dropped)]
 
 
-def merged(layers: Iterable[Layer], *, is_strict: bool = False) -> dict[str, Any]:
+def merged(layers: Iterable[Layer], *, is_strict: bool = False) -> Tree:
     """Return what layers say together. Strict: raises ValueError where one drops what the ones below do not set."""
-    tree: dict[str, Any] = {}
+    tree: Tree = {}
     for layer in layers:
         for key in layer.dropped:
             if not drop(tree, key) and is_strict:
@@ -101,7 +101,7 @@ def with_set(layers: list[Layer], name: str, where: str, folder: Path) -> list[L
     return chosen
 
 
-def replaced_by_set(layers: list[Layer], recipe: DictConfig, defaults: DictConfig) -> dict[str, Any]:
+def replaced_by_set(layers: list[Layer], recipe: DictConfig, defaults: DictConfig) -> Tree:
     """Return what the reward set changed in a whole recipe, by dotted key: what it would be without the set.
 
     None stands for a key that would not be there. What another key overrode is none of the set's changes.
@@ -135,7 +135,7 @@ def _without_set(layer: Layer) -> Layer:
     return replace(layer, content=content)
 
 
-def _check_agreement(content: dict[str, Any], sets: dict[str, Any], name: str, where: str) -> None:
+def _check_agreement(content: Tree, sets: Tree, name: str, where: str) -> None:
     """Raise ValueError where a file itself says something else than the reward set that it names.
 
     A key that the set computes (`${rollout.max_tokens}`) may be said otherwise.
@@ -150,14 +150,14 @@ def _check_agreement(content: dict[str, Any], sets: dict[str, Any], name: str, w
             )
 
 
-def _of_sets(layers: list[Layer]) -> dict[str, Any]:
+def _of_sets(layers: list[Layer]) -> Tree:
     """Return what the reward set says beside its terms."""
     said = merged(layer for layer in layers if layer.is_set)
     said.pop("reward", None)
     return said
 
 
-def _leaves(tree: dict[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Tree, key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield dotted keys with their values as they are written."""
     for name, value in tree.items():
         path = f"{key}.{name}".lstrip(".")
@@ -167,7 +167,7 @@ def _leaves(tree: dict[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
             yield path, value
 
 
-def _chain(path: Path, ours: Path, what: str, heirs: tuple[Path, ...] = ()) -> Iterable[tuple[Path, dict[str, Any]]]:
+def _chain(path: Path, ours: Path, what: str, heirs: tuple[Path, ...] = ()) -> Iterable[tuple[Path, Tree]]:
     """Yield a file after the files that it extends, each with what it says."""
     if not path.exists():
         by = f" ({heirs[-1]} extends it)" if heirs else ""
@@ -204,7 +204,7 @@ def _set_path(name: str, where: str, folder: Path) -> Path:
     return path
 
 
-def _as_recipe(said: dict[str, Any], file: Path) -> dict[str, Any]:
+def _as_recipe(said: Tree, file: Path) -> Tree:
     allowed = ("terms", *_SECTIONS)
     for key in said:
         if key not in allowed:
@@ -213,7 +213,7 @@ def _as_recipe(said: dict[str, Any], file: Path) -> dict[str, Any]:
     return {**parts, "reward": {"terms": said["terms"]}} if "terms" in said else parts
 
 
-def _anchor(content: dict[str, Any], folder: Path) -> None:
+def _anchor(content: Tree, folder: Path) -> None:
     """Make the files of functions absolute, so that they are found wherever the run goes on."""
     terms, evidence = at(content, "reward.terms"), content.get("evidence")
     of_evidence = evidence.values() if isinstance(evidence, dict) else []

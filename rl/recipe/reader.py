@@ -87,7 +87,7 @@ class _Override:
     dropped: tuple[str, ...] = ()
     reward_set: str = ""
 
-    def apply(self, tree: dict[str, Any], kind: type) -> None:
+    def apply(self, tree: dict[str, object], kind: type) -> None:
         """Change a recipe's tree. Raises ValueError for what is not there."""
         for key in self.dropped:
             if not drop(tree, key):
@@ -127,7 +127,7 @@ def _override(kind: type, text: str) -> _Override:
 
 
 @contextmanager
-def _explained(where: str, tree: dict[str, Any]) -> Iterator[None]:
+def _explained(where: str, tree: dict[str, object]) -> Iterator[None]:
     """Turn OmegaConf's errors into one line that names the key, what was given and what is wrong with it."""
     try:
         yield
@@ -145,7 +145,7 @@ def _explained(where: str, tree: dict[str, Any]) -> Iterator[None]:
         raise ValueError(f"{where}: {key} is {shown(given)}; {str(error).splitlines()[0]}") from None
 
 
-def _check_resolved(value: Any, key: str = "") -> None:
+def _check_resolved(value: object, key: str = "") -> None:
     """Raise ValueError for a text that would be a reference when the resolved recipe is read again."""
     if isinstance(value, dict | list):
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):
@@ -154,7 +154,7 @@ def _check_resolved(value: Any, key: str = "") -> None:
         raise ValueError(f"{key} is {shown(value)}; expected text without ${{, which begins a reference")
 
 
-def _schema(kind: type[Any], content: dict[str, Any]) -> DictConfig:
+def _schema(kind: type[object], content: dict[str, object]) -> DictConfig:
     """Return a new empty recipe, with a place for each evidence that `content` names."""
     schema = _empty(kind)
     evidence = content.get("evidence")

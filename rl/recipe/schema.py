@@ -32,16 +32,16 @@ class Fitting:
     where: str
     dropped: list[str] = field(default_factory=list)
 
-    def __call__(self, said: Any, hint: Any = None, key: str = "") -> Any:
+    def __call__(self, said: object, hint: object = None, key: str = "") -> Any:
         """Return plain values of the right types. Raises ValueError."""
         return self._fitted(said, hint or self.kind or Any, key)
 
-    def hint_at(self, key: str) -> Any:
+    def hint_at(self, key: str) -> object:
         """Return the type of a dotted key, a list's items by number. Raises ValueError where there is no such key."""
-        hint: Any = self.kind or Any
+        hint: object = self.kind or Any
         path = ""
         for name in key.split("."):
-            kind: Any = _kind(hint)
+            kind: object = _kind(hint)
             path = f"{path}.{name}".lstrip(".")
             if not name:
                 raise ValueError(f"{self.where}: unknown key {key}: a part of it is empty")
@@ -73,8 +73,8 @@ class Fitting:
             raise ValueError(f"override {shown(f'{key}={text}')}: {error}") from None
         return self(said, hint, key)
 
-    def _fitted(self, said: Any, hint: Any, key: str) -> Any:
-        kind: Any = _kind(hint)
+    def _fitted(self, said: object, hint: object, key: str) -> object:
+        kind: object = _kind(hint)
         is_optional = parts_of(hint)[2]
         if said is Delete.DELETE:
             raise ValueError(f"{self.where}: {key}: !delete is for a key of a mapping in a file; here say ~key")
@@ -110,7 +110,7 @@ class Fitting:
                 fitted[name] = self._fitted(value, hint, path)
         return fitted
 
-    def _sequence(self, said: list[Any], kind: Any, key: str) -> list[Any]:
+    def _sequence(self, said: list[object], kind: object, key: str) -> list[object]:
         if get_origin(kind) is tuple and len(said) != len(get_args(kind)):
             raise ValueError(f"{self._named(key)} has {len(said)} items; expected {_wanted(kind, False)}")
         hints = item_hints(kind, len(said))
@@ -119,14 +119,14 @@ class Fitting:
             for place, (item, hint) in enumerate(zip(said, hints, strict=True))
         ]
 
-    def _untyped(self, value: Any, key: str) -> Any:
+    def _untyped(self, value: object, key: str) -> object:
         if isinstance(value, dict):
             return self._mapping(value, lambda name, path: Any, key)
         if isinstance(value, list):
             return [self._fitted(item, Any, f"{key}.{place}") for place, item in enumerate(value)]
         return value
 
-    def _hints(self, kind: Any, path: str, name: str) -> Any:
+    def _hints(self, kind: object, path: str, name: str) -> object:
         hints = hints_of(kind)
         if name in hints:
             return hints[name]
@@ -134,7 +134,7 @@ class Fitting:
             raise ValueError(f"{self.where}: {path} is no setting any more: {GONE[name]}")
         raise ValueError(f"{self.where}: unknown key {path}{self._meant(name, hints)}")
 
-    def _meant(self, name: str, siblings: dict[str, Any]) -> str:
+    def _meant(self, name: str, siblings: dict[str, object]) -> str:
         """Return a hint at the key that was meant: one of this name elsewhere, else a like one beside, or anywhere."""
         assert self.kind is not None
         everywhere = _keys(self.kind)
@@ -157,7 +157,7 @@ class Fitting:
                 "where no secret belongs"
             )
 
-    def _at_home(self, text: str, hint: Any, key: str) -> str:
+    def _at_home(self, text: str, hint: object, key: str) -> str:
         for rule in parts_of(hint)[1]:
             if isinstance(rule, Tilde):
                 try:

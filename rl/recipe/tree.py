@@ -8,6 +8,9 @@ from typing import Any
 
 from rollout.text.limits import nearest
 
+Tree = dict[str, Any]
+"""What a recipe's file says: texts, numbers, lists and further trees by their keys."""
+
 _NOTHING = object()
 
 
@@ -25,7 +28,7 @@ def at(tree: Any, key: str) -> Any:
     return tree
 
 
-def merge(tree: dict[str, Any], content: dict[str, Any]) -> None:
+def merge(tree: Tree, content: Tree) -> None:
     """Put some keys over those of a tree: mappings are merged, all else is replaced."""
     for name, value in content.items():
         if isinstance(value, dict) and isinstance(tree.get(name), dict):
@@ -34,7 +37,7 @@ def merge(tree: dict[str, Any], content: dict[str, Any]) -> None:
             tree[name] = copy.deepcopy(value)
 
 
-def put(tree: dict[str, Any], key: str, value: Any) -> None:
+def put(tree: Tree, key: str, value: Any) -> None:
     """Set a dotted key, over what stands there; it may go into a list. Raises ValueError for an item that is not there.
 
     >>> tree = {"a": [{"b": 1}]}
@@ -55,7 +58,7 @@ def put(tree: dict[str, Any], key: str, value: Any) -> None:
         place[_index(place, last, path)] = value
 
 
-def drop(tree: dict[str, Any], key: str) -> bool:
+def drop(tree: Tree, key: str) -> bool:
     """Take a dotted key out of a tree; say whether it was there."""
     parent, _, name = key.rpartition(".")
     holder = at(tree, parent)
@@ -65,7 +68,7 @@ def drop(tree: dict[str, Any], key: str) -> bool:
     return isinstance(holder, dict) and holder.pop(name, _NOTHING) is not _NOTHING
 
 
-def nothing_to_drop(tree: dict[str, Any], key: str) -> str:
+def nothing_to_drop(tree: Tree, key: str) -> str:
     """Say that a key to drop is not there."""
     parent, _, name = key.rpartition(".")
     holder = at(tree, parent)

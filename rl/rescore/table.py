@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow
 from pyarrow import parquet
@@ -39,7 +38,7 @@ class RescoredTable:
                 ("error", pyarrow.string()),
             ]
         )
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[dict[str, object]] = []
 
     def __enter__(self) -> RescoredTable:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +64,7 @@ class RescoredTable:
         self._writer.write_table(pyarrow.Table.from_pylist(self._rows, self._schema))
         self._rows = []
 
-    def _table_rows(self, step: RescoredStep) -> Iterator[dict[str, Any]]:
+    def _table_rows(self, step: RescoredStep) -> Iterator[dict[str, object]]:
         for old, new in step.samples():
             key: SampleKey = old.task_id, old.index
             yield {

@@ -98,8 +98,8 @@ def _freeze() -> None:
 
 
 def _watched(
-    original: Callable[[Any], None], loop: asyncio.AbstractEventLoop, watch: LoopWatch
-) -> Callable[[Any], None]:
+    original: Callable[[object], None], loop: asyncio.AbstractEventLoop, watch: LoopWatch
+) -> Callable[[object], None]:
     clock = time.thread_time
 
     def run(handle: Any) -> None:

@@ -124,14 +124,14 @@ KeyVariable = Annotated[
 ]
 
 
-def check_fields(config: Any, section: str) -> None:
+def check_fields(config: object, section: str) -> None:
     """Raise ValueError for the first field that is not what its type allows; parts have checked themselves."""
-    kind: Any = type(config)
+    kind: object = type(config)
     for name, hint in hints_of(kind).items():
         check_value(getattr(config, name), hint, f"{section}.{name}".lstrip("."))
 
 
-def check_value(value: Any, hint: Any, key: str) -> None:
+def check_value(value: object, hint: object, key: str) -> None:
     """Raise ValueError that says which key is wrong, what was given and what would be right."""
     kind, rules, _ = parts_of(hint)
     for rule in rules:
@@ -157,7 +157,7 @@ def check_value(value: Any, hint: Any, key: str) -> None:
         raise ValueError(f"{key} is {expected}")
 
 
-def _expected(value: str | int | float, kind: Any, rules: tuple[Any, ...]) -> str:
+def _expected(value: str | int | float, kind: object, rules: tuple[object, ...]) -> str:
     """Return "<given>; expected <what would be right>", or nothing where a value is right."""
     given = shown(value)
     if isinstance(value, str):
@@ -191,7 +191,7 @@ def _is_within(value: Any, rule: Ge | Gt | Le | Lt) -> bool:
     raise AssertionError(rule)
 
 
-def _number_words(kind: Any, rules: Iterable[Any]) -> str:
+def _number_words(kind: object, rules: Iterable[object]) -> str:
     """Return what a number may be.
 
     >>> _number_words(int, [Ge(1)]), _number_words(float, [Gt(0), Lt(1)]), _number_words(float, [])
@@ -221,7 +221,7 @@ def _number_words(kind: Any, rules: Iterable[Any]) -> str:
 
 
 @cache
-def hints_of(kind: type) -> dict[str, Any]:
+def hints_of(kind: type) -> dict[str, object]:
     """Return the annotated types of a configuration's fields, in their order."""
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in fields(kind)}
@@ -241,7 +241,7 @@ def parts_of(hint: Any) -> tuple[Any, tuple[Any, ...], bool]:
             return hint, rules, is_optional
 
 
-def item_hints(kind: Any, count: int) -> tuple[Any, ...]:
+def item_hints(kind: object, count: int) -> tuple[object, ...]:
     """Return the hints of a sequence's items, `count` of them."""
     arguments = get_args(kind)
     if get_origin(kind) is tuple:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from typing import Any
 
 from rollout.text.unwrap import unwrapped
 
@@ -19,11 +18,11 @@ class RubricError(ValueError):
         self.kind = kind
         self.detail = detail
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return RubricError, (self.kind, self.detail)
 
 
-def read_object(text: str, keys: Collection[str]) -> dict[str, Any]:
+def read_object(text: str, keys: Collection[str]) -> dict[str, object]:
     """Return the JSON object with exactly these keys, bare or in one wrapping; raise `RubricError` for all else.
 
     `rollout.text.unwrap` lists the wrappings: a number found somewhere in prose would be a reward made of noise.
@@ -42,7 +41,7 @@ def read_object(text: str, keys: Collection[str]) -> dict[str, Any]:
     return answer
 
 
-def check_list(value: Any, name: str, fewest: int, most: int) -> list[Any]:
+def check_list(value: object, name: str, fewest: int, most: int) -> list[object]:
     """Return a list of `fewest` to `most` items; raise `RubricError` for all else."""
     if not isinstance(value, list) or not fewest <= len(value) <= most:
         wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}"
@@ -51,14 +50,14 @@ def check_list(value: Any, name: str, fewest: int, most: int) -> list[Any]:
     return value
 
 
-def check_text(value: Any, name: str) -> str:
+def check_text(value: object, name: str) -> str:
     """Return a string that can be written anywhere: trimmed, without lone surrogates."""
     if not isinstance(value, str):
         raise RubricError("shape", f"{name} is a {type(value).__name__}, expected a string")
     return value.encode(errors="replace").decode().strip()
 
 
-def check_score(score: Any) -> float:
+def check_score(score: object) -> float:
     """Return a score as a float; raise `RubricError` unless it is a number in [0, 10].
 
     >>> check_score(7)
@@ -71,7 +70,7 @@ def check_score(score: Any) -> float:
     return float(score)
 
 
-def excerpt(value: Any) -> str:
+def excerpt(value: object) -> str:
     """Return a value for an error's text; lists and objects may be as deep as the stack, so only by their type.
 
     >>> excerpt("7"), excerpt(None), excerpt([[]])
@@ -80,7 +79,7 @@ def excerpt(value: Any) -> str:
     return f"a {type(value).__name__}" if isinstance(value, (list, dict)) else repr(value)[:100]
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     keys = [key for key, _ in pairs]
     if len(set(keys)) != len(keys):
         raise ValueError(f"duplicate keys in {keys[:5]}")
