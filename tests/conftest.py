@@ -3,6 +3,7 @@
 import gc
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.source_tree import REPO
@@ -28,3 +29,13 @@ def pytest_collection_finish():
 
 def pytest_unconfigure():
     gc.freeze()
+
+
+@pytest.fixture
+def quick_retries(monkeypatch):
+    """Wait a hundredth as long between the attempts of a paid call, and for an endpoint that has failed."""
+    from actors.metered import endpoints, retry
+
+    wait_s = retry._wait_s
+    monkeypatch.setattr(retry, "_wait_s", lambda *arguments: wait_s(*arguments) / 100)
+    monkeypatch.setattr(endpoints, "FIRST_COOLING_S", endpoints.FIRST_COOLING_S / 100)

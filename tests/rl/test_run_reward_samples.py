@@ -122,23 +122,23 @@ def test_good_rewards_are_taken(mine):
     assert attempt(mine, "good", "good_too", "rewards.format.is_parsed", "rewards.stepwise.semantic_gain") == {}
 
 
-@pytest.mark.parametrize(
-    ("name", "sample", "error"),
-    [
-        ("misspelt", "perfect fix", "raised NameError"),
-        ("unguarded", "unparsable: prose", "raised AttributeError"),
-        ("nan_without_image", "right verdict, good record", "returned nan, expected a finite number"),
-        ("text", "perfect fix", "returned 'good', expected a finite number"),
-        ("undeclared", "perfect fix", "raised KeyError: 'aesthetic'"),
-        ("dies", "perfect fix", "its process died (exit code 3)"),
-    ],
-)
+FAILING = [
+    ("misspelt", "perfect fix", "raised NameError"),
+    ("unguarded", "unparsable: prose", "raised AttributeError"),
+    ("nan_without_image", "right verdict, good record", "returned nan, expected a finite number"),
+    ("text", "perfect fix", "returned 'good', expected a finite number"),
+    ("undeclared", "perfect fix", "raised KeyError: 'aesthetic'"),
+    ("dies", "perfect fix", "its process died (exit code 3)"),
+]
+
+
 @pytest.mark.parametrize("own", [True, False])
-def test_a_reward_that_fails_is_named_with_sample_and_error(mine, name, sample, error, own):
-    [line] = attempt(mine, "good", name, own=own)
-    assert line.startswith(f"reward term {mine}:{name} fails on the built-in sample {sample!r}: ")
-    assert error in line
-    assert "reward.probe=false" in line
+def test_rewards_that_fail_are_named_with_sample_and_error(mine, own):
+    lines = attempt(mine, "good", *(name for name, _, _ in FAILING), own=own)
+    for line, (name, sample, error) in zip(lines, FAILING, strict=True):
+        assert line.startswith(f"reward term {mine}:{name} fails on the built-in sample {sample!r}: ")
+        assert error in line
+        assert "reward.probe=false" in line
 
 
 @pytest.mark.slow  # it has to hang for a while

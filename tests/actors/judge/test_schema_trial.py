@@ -13,6 +13,8 @@ from actors.judge.schema_trial import SchemaTrial, Verdict
 from actors.store.store import Store
 from tests.support.scripted_endpoint import GOOD, ScriptedEndpoint, completion
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
 ANSWER = 200, completion(json.dumps(GOOD))
 DOWN = 500, {"error": {"message": "internal"}}
 

@@ -17,6 +17,8 @@ from actors.store.store import Store
 from rewards.rubric import RubricError
 from tests.support.scripted_endpoint import GOOD, ScriptedEndpoint, completion
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
 JUDGED = json.dumps(GOOD)
 HALVES = [{"type": "text", "text": JUDGED[:10]}, {"type": "text", "text": JUDGED[10:]}]
 
