@@ -25,7 +25,7 @@ from tests.actors.web.test_service import KEY, ask, png, service_of
 from tests.actors.web.test_story_route import Painter
 from tests.rollout.test_storyline import Script, accept, storyline
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[3]
 
 
 def story(tmp_path):
