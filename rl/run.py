@@ -51,6 +51,7 @@ from rollout.critic import render_messages
 from rollout.roles import BudgetSpent, PublishError, RunStopped
 from rollout.seeds import seed_of
 from rollout.single_step import Baseline, Regenerate, SingleStep
+from rollout.text.marks import read_prompt_text
 from rollout.types import Phase, SamplingParams, Task
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> PreparedRun:
     prompt = resolve_path(recipe.rollout.prompt)
     if not prompt.is_file():
         raise ValueError(f"rollout.prompt is {recipe.rollout.prompt}: there is no such file")
-    template = prompt.read_text(encoding="utf-8")
+    template = read_prompt_text(prompt)
     render_messages(template, training[0])
     reward = RewardRunner(recipe.reward.terms)
     if not recipe.reward.probe:

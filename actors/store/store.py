@@ -28,6 +28,7 @@ from typing import Any
 from PIL import Image
 
 from actors.store.append_log import sync_folder
+from actors.store.pixels import as_seen
 from rollout.types import ImageRef
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -76,9 +77,12 @@ class Store:
         return Path(ref)
 
     def get_image(self, ref: ImageRef) -> Image.Image:
-        """Load an image as RGB. Raises FileNotFoundError with the reference, OSError for another format."""
+        """Load an image as people see it (`actors.store.pixels`), as RGB.
+
+        Raises FileNotFoundError with the reference, OSError for another format, ValueError for unclear values.
+        """
         with Image.open(io.BytesIO(self._bytes(ref)), formats=FORMATS) as image:
-            return image.convert("RGB")
+            return as_seen(image)
 
     def png_bytes(self, ref: ImageRef) -> bytes:
         """Return an image as PNG, whatever its file's format. Raises FileNotFoundError with the reference."""
@@ -146,7 +150,7 @@ def _has_ray() -> bool:
 
 def _encode(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, format="PNG")
+    as_seen(image).save(buffer, format="PNG")
     return buffer.getvalue()
 
 

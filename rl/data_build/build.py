@@ -41,6 +41,7 @@ from rl.data_build.config import BuildRecipe, is_resumable_change
 from rl.recipe.config import resolve_path
 from rl.recipe.reader import load_as
 from rl.recipe.resumable import describe_changes, forbidden_changes
+from rl.recipe.tasks import resolve_data
 from rl.run_dir.provenance import Sources, changes
 from rl.run_dir.start import placed_generator, write_provenance
 from rollout.collect import TrajectoryCollector
@@ -84,7 +85,9 @@ def prepare_build(recipe: BuildRecipe) -> Build:
     check_teacher(recipe.critic, "critic")
     check_judge(recipe.judge)
     check_api(recipe.generator)
-    records = open_requests(resolve_path(recipe.requests.file))
+    records = open_requests(resolve_data(recipe.requests.file))
+    if next(iter(records), None) is None:
+        raise RecordError("file", f"requests.file is {recipe.requests.file}, which holds no request")
     sources = {
         "planner": describe_teacher(recipe.planner, "planner"),
         "critic": describe_teacher(recipe.critic, "critic"),
@@ -117,6 +120,8 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     async with managed_store(build.store.root, is_shared=True, limit_gib=0.0, run_start=_began(build.out)):
         async with collector_of(recipe) as walk:
             numbers = await collect_all(build, walk, log, bad, progress)
+        if not numbers:
+            raise RecordError("file", f"{recipe.requests.file} holds no request that is good: {bad.summary()}")
         return await asyncio.to_thread(_make, build, log, numbers, bad)
 
 

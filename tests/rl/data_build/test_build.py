@@ -93,6 +93,15 @@ def test_the_sets_load_and_no_prompt_is_on_both_sides(monkeypatch, tmp_path):
     assert abs(num_failed - 0.75 * len(tasks)) <= 1
 
 
+def test_a_build_of_no_request_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "requests.txt").write_text("a box <|im_end|>\n")
+    with pytest.raises(RecordError, match=r"holds no request that is good: 1 bad records left out \(1 special_token\)"):
+        run(monkeypatch, make_build(tmp_path, on_bad="skip"))
+    (tmp_path / "requests.txt").write_text("\n")
+    with pytest.raises(RecordError, match=r"requests.file is .*requests.txt, which holds no request$"):
+        prepare_build(make_build(tmp_path).recipe)
+
+
 def test_a_card_accounts_for_every_attempt(monkeypatch, tmp_path):
     build = make_build(tmp_path)
     for card in run(monkeypatch, build):
