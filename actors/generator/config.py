@@ -63,6 +63,11 @@ class GeneratorConfig:
     width: _Pixels = 0
     max_batch_size: NonNegativeInt = 0
     """Compatible edits that share a forward pass; 0: as the spec has it, else 8. 1 where prompts do not batch."""
+    batch_invariant: bool = False
+    """Make each image by itself: no bit of it depends on what else was asked for at the time.
+
+    Slower on a GPU. What was made in batches is not taken from the store for it.
+    """
     batch_wait_s: Annotated[float, Ge(0), Le(1e9)] = 0.005
     """How long a batch that is not full waits for more."""
     timeout_s: Seconds = 300.0
@@ -88,6 +93,11 @@ class GeneratorConfig:
         check_fields(self, "generator")
         if self.name:
             spec_named(self.name)
+        if self.batch_invariant and self.max_batch_size > 1:
+            raise ValueError(
+                f"generator.batch_invariant makes each image by itself, and generator.max_batch_size is "
+                f"{self.max_batch_size}: leave one of them out"
+            )
         if (self.height > 0) != (self.width > 0):
             raise ValueError(
                 f"generator.height is {self.height} and generator.width {self.width}; give both in pixels, or neither "

@@ -28,6 +28,7 @@ from typing import Any
 from PIL import Image
 
 from actors.store.append_log import sync_folder
+from actors.store.packed_images import find_packed, image_status, open_image_file
 from actors.store.pixels import as_seen
 from rollout.types import ImageRef
 
@@ -64,7 +65,9 @@ class Store:
         """Whether an image can be had, here or from a peer; if here, it counts as used now."""
         if _mark_used(self.image_path(ref)):
             return True
-        if not ref.startswith(_PREFIX) or not _has_ray():
+        if not ref.startswith(_PREFIX):
+            return find_packed(ref) is not None
+        if not _has_ray():
             return False
         from actors.store.peers import is_with_a_peer  # late: most who read a store do without Ray
 
@@ -94,7 +97,7 @@ class Store:
             return ""
         if ref.startswith(_PREFIX):
             return ref.removeprefix(_PREFIX)
-        status = Path(ref).stat()
+        status = image_status(ref)
         return _file_digest(ref, status.st_mtime_ns, status.st_size)
 
     def get_call(self, key: str) -> Any | None:
@@ -114,6 +117,8 @@ class Store:
             return _read(path)
         except FileNotFoundError:
             where = f"image {ref} is not at {path}"
+        if not ref.startswith(_PREFIX) and (packed := find_packed(path)) is not None:
+            return packed.read()
         if not ref.startswith(_PREFIX) or not _has_ray():
             raise FileNotFoundError(where)
         from actors.store.peers import fetch
@@ -156,7 +161,8 @@ def _encode(image: Image.Image) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _file_digest(path: str, mtime_ns: int, size: int) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    with open_image_file(path) as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def _read(path: Path) -> bytes:

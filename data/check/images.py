@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from actors.store.packed_images import open_image_file
 from actors.store.pixels import UnclearImage, as_seen, oddities
 from actors.store.store import FORMATS
 from data.check.image_log import ImageLog, NamedImage
@@ -106,7 +107,7 @@ def scan_images(
 def inspect_image(path: str, max_pixels: int = MAX_PIXELS) -> InspectedImage:
     """Open an image, and decode it when its header says a size that may be decoded."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image_file(path) as file, Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 return InspectedImage(None, None, _too_large(path, f"{width:,} x {height:,} pixels", max_pixels))

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from actors.store.packed_images import open_image_file
 from actors.store.pixels import UnclearImage, as_seen
 from actors.store.store import FORMATS
 from data.check.check import detect_kind, no_record
@@ -163,7 +164,7 @@ def _picture(image: str | Canvas) -> RecordImage:
         size = "" if image.size is None else f", {image.size[0]} x {image.size[1]}"
         return RecordImage("declared", note=f"white canvas{size}")
     try:
-        with Image.open(image, formats=FORMATS) as opened:
+        with open_image_file(image) as file, Image.open(file, formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 return RecordImage(image, note=f"{opened.width:,} x {opened.height:,} pixels: too large", is_lost=True)
             is_small = max(opened.size) <= _SMALL

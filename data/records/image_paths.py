@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.store.packed_images import find_packed
 from data.errors import RecordError, shown, type_error
 from data.records.image_bytes import bytes_in, images_folder, keep_image, kept_path, path_in
 
@@ -108,14 +109,25 @@ class ImageResolver:
         if folder is None:
             folder = self._enter(path)
         is_listed = folder.names is not None and name in folder.names
-        found = f"{folder.real}/{name}" if is_listed else self._ask(folder, name)
-        if self._fence and not (found or f"{folder.real}/").startswith(self._fence):
+        file = found = f"{folder.real}/{name}" if is_listed else self._ask(folder, name)
+        if not found:
+            found, file = self._find_packed(folder, name, field)
+        if self._fence and not (file or f"{folder.real}/").startswith(self._fence):
             raise RecordError(
-                "image_outside", f"field {field}: {shown(name)} leads out of the image root to {found or folder.real}"
+                "image_outside", f"field {field}: {shown(name)} leads out of the image root to {file or folder.real}"
             )
         if not found:
             raise RecordError("image_missing", f"field {field}: there is no image at {path}/{name}")
         return found
+
+    def _find_packed(self, folder: _Folder, name: str, field: str) -> tuple[str, str]:
+        """Return an image that is in its folder's archive, and the archive's real path; empty: it is not."""
+        path = f"{folder.real}/{name}"
+        try:
+            packed = find_packed(path)
+        except OSError as error:
+            raise RecordError("image_missing", f"field {field}: there is no image at {path}, and {error}") from None
+        return ("", "") if packed is None else (path, os.path.realpath(packed.archive))
 
     def _enter(self, path: str) -> _Folder:
         if len(self._folders) >= _MOST_FOLDERS:

@@ -9,13 +9,13 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+from rl import __version__
 from rl.cli.arguments import (
     Parser,
     add_command,
     add_group,
     file_path,
     numbers,
-    own_version,
     positive_number,
     whole_number,
 )
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="interleave", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"interleave {own_version()}")
+    parser.add_argument("--version", action="version", version=f"interleave {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="")
     train = add_command(commands, "train", _train, "train a critic by GRPO and report what it learned")
     train.add_argument("recipe", type=file_path, help="recipe YAML")

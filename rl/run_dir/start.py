@@ -19,6 +19,7 @@ from rl.recipe.resumable import describe_changes, forbidden_changes
 from rl.run_dir.atomic_write import atomic_write
 from rl.run_dir.provenance import changes
 
+NO_COMMIT = "not a git checkout"
 _PACKAGES = ("torch", "transformers", "verl", "ray", "diffusers", "wandb", "omegaconf")
 
 
@@ -76,8 +77,12 @@ def write_provenance(recipe: Job, more: Mapping[str, Any] | None = None) -> None
 
 
 def _commit() -> str:
-    """Return the checkout's commit, marked when files differ from it."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=REPO, capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip() or "not a git checkout"
+    """Return the checkout's commit, marked when files differ from it; without git, or installed, there is none."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    if not (REPO / ".git").exists():  # else git would describe a checkout that we happen to be installed inside
+        return NO_COMMIT
+    try:
+        described = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine
+        return NO_COMMIT
+    return described.stdout.strip() or NO_COMMIT
