@@ -83,7 +83,7 @@ class CollectConfig:
     """Measure: so many independent prompts of the critic's, with one seed in common."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "walk")
+        check_fields(self, "collect")
 
 
 @dataclass(frozen=True)
