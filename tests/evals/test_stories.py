@@ -19,8 +19,8 @@ from rollout.planner import FunctionPlanner
 from rollout.roles import JudgeError
 from rollout.storyline import Critic
 from rollout.types import SamplingParams, Scores
-from tests.rollout.test_storyline import CRITIC_PROMPT, Script, accept, reject, storyline
 from tests.support.fakes import FakeGenerator, FakeJudge
+from tests.support.storytelling import CRITIC_PROMPT, Script, accept, reject, storyline
 
 STORIES = [EvalStory(name, f"draw {name}", (f"{name} one", f"{name} two")) for name in ("a", "b")]
 

@@ -10,8 +10,8 @@ from rewards.compose import TermConfig
 from rl.advantages import advantages, check_estimator_and_loss
 from rl.batch import batch_metrics, learnable, make_batch
 from rl.recipe.config import AlgorithmConfig, Recipe, RewardConfig, RolloutConfig
-from rollout.types import Evidence, Failure, Group, Response, Reward, Sample, Stage
-from tests.support.fakes import make_task
+from rollout.types import Group, Reward
+from tests.support.groups import make_group
 
 
 def make_recipe(**algorithm) -> Recipe:
@@ -21,19 +21,6 @@ def make_recipe(**algorithm) -> Recipe:
         reward=RewardConfig([TermConfig("rewards.accuracy.is_right")]),
         algorithm=AlgorithmConfig(**algorithm),
     )
-
-
-def make_group(number, rewards, lengths=None, truncated=()) -> Group:
-    task = make_task(number)
-    samples = []
-    for index, reward in enumerate(rewards):
-        length = lengths[index] if lengths else 3
-        response = Response((1, 2), tuple(range(length)), "", (-0.1,) * length, 0, index in truncated)
-        if reward is None:
-            samples.append(Sample(task.id, index, 0, None, None, Failure(Stage.JUDGE, "down")))
-        else:
-            samples.append(Sample(task.id, index, 0, Evidence(task, response, None), Reward({}, reward), None))
-    return Group(task, tuple(samples))
 
 
 def test_grpo_by_hand():

@@ -9,16 +9,18 @@ from actors.generator.generator import Generator
 from actors.generator.settings import resolve
 from actors.store.store import Store
 from rollout.types import EditRequest
-from tests.actors.generator.test_generator import make, run, settings
 from tests.support import tiny_generator
+from tests.support.painter import edit_all
+from tests.support.painter import generator_settings as settings
+from tests.support.painter import make_generator as make
 
 REQUESTS = [EditRequest(None, f"prompt {number}", number) for number in range(6)]
 
 
 def test_each_image_is_made_by_itself(tmp_path):
-    _, _, replica = run(make(tmp_path, batch_invariant=True, max_batch_size=0), *REQUESTS)
+    _, _, replica = edit_all(make(tmp_path, batch_invariant=True, max_batch_size=0), *REQUESTS)
     assert [len(batch) for batch in replica.batches] == [1] * 7  # the first is the warm-up
-    _, _, replica = run(make(tmp_path / "other"), *REQUESTS)
+    _, _, replica = edit_all(make(tmp_path / "other"), *REQUESTS)
     assert max(map(len, replica.batches)) > 1
 
 
@@ -34,8 +36,8 @@ def test_images_of_batches_are_not_taken_for_it_and_all_others_keep_their_names(
     assert "batch_invariant" not in batched._depends_on(REQUESTS[0])
     assert alone._depends_on(REQUESTS[0]) == batched._depends_on(REQUESTS[0]) | {"batch_invariant": True}
     assert alone.settings_digest() != batched.settings_digest()
-    run(batched, *REQUESTS)
-    _, stats, _ = run(alone, *REQUESTS)
+    edit_all(batched, *REQUESTS)
+    _, stats, _ = edit_all(alone, *REQUESTS)
     assert not stats.get("generator/hits")
 
 

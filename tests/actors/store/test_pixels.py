@@ -13,8 +13,7 @@ from data.check.check import CheckRules, check
 from data.check.images import DeepRules, inspect_image
 from data.check.near_duplicates import difference_hash
 from data.check.page import write_page
-from tests.data.check.test_check import report
-from tests.support.record_files import rl_record, write_lines
+from tests.support.record_files import report, rl_record, write_lines
 
 GREY16 = Image.fromarray(np.array([[0, 256 * 128], [256 * 200 + 7, 65535]], np.uint16))
 

@@ -23,9 +23,8 @@ from rollout.critic import CritiqueError, parse_critique
 from rollout.plan import Plan, PlanError, PlanStep, format_plan, parse_plan
 from rollout.text.marks import read_prompt_text, read_text
 from rollout.trajectory import Request
-from tests.data.check.test_check import report
 from tests.support.fake_teachers import FakeCritic, FakePlanner, make_collector
-from tests.support.record_files import critic_record, planner_record, rl_record, write_lines
+from tests.support.record_files import critic_record, planner_record, report, rl_record, write_lines
 
 PAD = "<|image_pad|>"
 

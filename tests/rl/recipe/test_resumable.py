@@ -12,7 +12,7 @@ from rl.recipe.reader import load_recipe
 from rl.recipe.resumable import forbidden_changes
 from rl.run_dir.provenance import sources_of
 from rl.run_dir.start import check_run_dir, write_provenance
-from tests.rl.test_train import TERMS, make_recipe
+from tests.support.training import TERMS, make_recipe
 
 JUDGE = JudgeConfig(kind="openai", model="judge-1")
 

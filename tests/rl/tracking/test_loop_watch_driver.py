@@ -21,8 +21,8 @@ from rl.tracking.loop_watch import LIMIT_S, LoopWatch, watch_loop
 from rl.tracking.metrics_file import read_metrics
 from rollout.single_step import SingleStep
 from rollout.types import SamplingParams
-from tests.rl.test_train import TERMS, make_recipe
 from tests.support.fakes import FakeGenerator, FakeJudge, FakePolicy, FakeSampler, make_task
+from tests.support.training import TERMS, make_recipe
 
 NUM_GROUPS, NUM_SAMPLES, NUM_TRAINING, NUM_HELDOUT = 64, 8, 13_000, 448
 NUM_PROMPT_TOKENS, NUM_TOKENS = 1024, 512
