@@ -119,7 +119,7 @@ class Policy:
 
     async def base_tensors(self, dtype: str) -> Mapping[str, BaseTensor]:
         """Return the tensors of the model below LoRA, as it was and is; without LoRA none."""
-        return (await self._call("origins", dtype))[0] if self._setup.config.lora.rank else {}
+        return (await self._call("base_tensors", dtype))[0] if self._setup.config.lora.rank else {}
 
     async def push_weights(
         self, receivers: Sequence[Any], dtype: str, bucket_bytes: int, skipped: Collection[str]
@@ -132,7 +132,7 @@ class Policy:
         mark = Path(folder).resolve() / f".seen-{uuid.uuid4().hex}"
         mark.touch()
         try:
-            seen = await self._call("sees", str(mark))
+            seen = await self._call("file_exists", str(mark))
         finally:
             mark.unlink()
         blind = ", ".join(str(rank) for rank, sees in enumerate(seen) if not sees)
