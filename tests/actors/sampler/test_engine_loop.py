@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from actors.sampler.engine_loop import EngineLoop, SamplerError, SamplerUnavailable
+from actors.sampler.engine_loop import EngineLoop
+from rollout.roles import SamplerError, SamplerUnavailable
 
 WAIT_S = 10
 
