@@ -8,9 +8,9 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, Lt
 
 from actors.generator.config import GeneratorConfig as GeneratorConfig
-from actors.judge.config import EndpointConfig as EndpointConfig
 from actors.judge.config import JudgeConfig as JudgeConfig
 from actors.judge.config import ServerConfig as ServerConfig
+from actors.metered.config import EndpointConfig as EndpointConfig
 from rollout.text.limits import (
     Cpus,
     Dtype,

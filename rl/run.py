@@ -30,7 +30,7 @@ from actors.sampler.sampler import Samplers
 from actors.store.ledger import Ledger, start_time
 from actors.store.ledger_table import compact
 from actors.store.ledger_writer import start_ledger
-from actors.store.peers import managed_store
+from actors.store.server import managed_store
 from actors.store.store import Store
 from actors.user_functions.runner import RewardRunner
 from rl import checkpoint

@@ -15,7 +15,7 @@ from actors.config import GeneratorConfig
 from actors.generator.api import check_api
 from actors.generator.generator import Generator
 from actors.generator.settings import check_generator
-from actors.store.peers import managed_store
+from actors.store.server import managed_store
 from actors.web.config import ServiceConfig, read_service_key
 from actors.web.image_service import ImageService
 from actors.web.service import build_app, openai_error, require_key

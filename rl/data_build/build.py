@@ -23,7 +23,7 @@ from actors.judge import local_vlm
 from actors.judge.judge import check_judge, describe_judge, start_judge
 from actors.judge.probe import probe_judges
 from actors.model_digest import model_digest
-from actors.store.peers import managed_store
+from actors.store.server import managed_store
 from actors.store.store import Store
 from actors.teacher.teacher import check_teacher, describe_teacher, read_template, start_teacher
 from data.build.candidates import SideOfStep, Sides

@@ -19,7 +19,7 @@ from actors.config import LossConfig
 from actors.policy.conversation_tokenizer import ConversationTokenizer, load_processor
 from actors.policy.policy import Policy
 from actors.sampler.sampler import Samplers
-from actors.store.peers import managed_store
+from actors.store.server import managed_store
 from actors.store.store import Store
 from data.errors import RecordError
 from data.records.on_bad import BadRecords, OnBad

@@ -29,7 +29,7 @@ from actors.generator.settings import check_generator
 from actors.judge.judge import check_judge, start_judge
 from actors.judge.probe import probe_judges
 from actors.sampler.sampler import Samplers
-from actors.store.peers import managed_store
+from actors.store.server import managed_store
 from actors.store.store import Store
 from actors.storyteller import Storyteller
 from rewards.functions import FunctionError, load_function
