@@ -34,7 +34,7 @@ from actors.store.server import managed_store
 from actors.store.store import Store
 from actors.user_functions.runner import RewardRunner
 from rl import checkpoint
-from rl.advantages import check_estimator_and_loss
+from rl.advantages import check_estimator
 from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.recipe.config import Recipe, resolve_path
 from rl.recipe.evidence import idle_evidence, needed_evidence
@@ -104,7 +104,8 @@ class RunResult:
 
 def prepare(recipe: Recipe, *, is_resumed: bool = False) -> PreparedRun:
     """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
-    check_estimator_and_loss(recipe.algorithm.advantage, recipe.algorithm.loss.policy_loss)
+    check_estimator(recipe.algorithm.advantage)
+    recipe.algorithm.loss.check_usable()
     training, heldout = (read_tasks(path, recipe.data) for path in (recipe.data.train, recipe.data.heldout))
     model_path(recipe.policy.model, "policy.model")
     some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))
