@@ -8,8 +8,8 @@ import os
 import shutil
 from pathlib import Path
 
+from rl.atomic_write import atomic_write
 from rl.recipe.config import TrainingRecipe
-from rl.run_dir.atomic_write import atomic_write
 from rollout.roles import Policy
 
 _NUM_KEPT = 2

@@ -14,7 +14,7 @@ from actors.observer import judges_of
 from actors.services import check_services
 from actors.user_functions.runner import RewardRunner
 from actors.user_functions.samples import try_reward
-from rl.advantages import check_estimator_and_loss
+from rl.advantages import check_estimator
 from rl.recipe.config import Recipe, resolve_path
 from rl.recipe.evidence import needed_evidence
 from rl.recipe.tasks import read_tasks
@@ -45,7 +45,8 @@ class PreparedRun:
 
 def prepare(recipe: Recipe, *, is_resumed: bool = False) -> PreparedRun:
     """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
-    check_estimator_and_loss(recipe.algorithm.advantage, recipe.algorithm.loss.policy_loss)
+    check_estimator(recipe.algorithm.advantage)
+    recipe.algorithm.loss.check_usable()
     training, heldout = (read_tasks(path, recipe.data) for path in (recipe.data.train, recipe.data.heldout))
     model_path(recipe.policy.model, "policy.model")
     some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))

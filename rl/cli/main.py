@@ -162,7 +162,7 @@ def _make_folder(path: str) -> None:
 
 
 def _learning(chosen: argparse.Namespace) -> int:
-    from rl.multi_seed import train_seeds
+    from rl.cli.multi_seed import train_seeds
 
     if chosen.resume and not chosen.out:
         raise ValueError("--resume needs the folder of the runs to go on with: --out FOLDER")

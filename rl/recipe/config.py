@@ -24,7 +24,7 @@ from data.records.on_bad import OnBad
 from rewards.compose import TermConfig
 from rl.recipe.alerts import NAMES as ALERTS
 from rl.recipe.alerts import AlertConfig, check_alert_names
-from rl.tracking.wandb_settings import check_project
+from rl.recipe.wandb_project import check_project
 from rollout.single_step import Baseline, Regenerate
 from rollout.text.limits import (
     NonNegativeFloat,
@@ -48,7 +48,7 @@ BACKENDS = ("wandb", "tensorboard")
 """Trackers (`rl/tracking/trackers.py`)."""
 ADVANTAGES = (
     *("grpo", "gdpo", "rloo", "opo", "gpg", "reinforce_plus_plus_baseline", "grpo_vectorized", "rloo_vectorized"),
-    # `rl.advantages.check_estimator_and_loss` says what these lack
+    # `rl.advantages.check_estimator` says what these lack
     *("gae", "remax", "reinforce_plus_plus", "grpo_passk", "optimal_token_baseline", "tir_optimal_token_baseline"),
 )
 """verl's registered estimators."""

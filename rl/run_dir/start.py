@@ -13,10 +13,10 @@ from typing import Any
 
 from actors.generator.config import GeneratorConfig
 from actors.store.ledger import holds_samples
+from rl.atomic_write import atomic_write
 from rl.recipe.config import REPO, RunRecipe, TrainingRecipe, resolve_path
 from rl.recipe.reader import load_as, to_yaml
 from rl.recipe.resumable import describe_changes, forbidden_changes
-from rl.run_dir.atomic_write import atomic_write
 from rl.run_dir.provenance import changes
 
 NO_COMMIT = "not a git checkout"

@@ -14,8 +14,8 @@ from typing import Any, Generic, Self, TypeVar
 
 from rich.console import Console
 
-from rl.recipe.alerts import Alerts
 from rl.recipe.config import TrainingRecipe
+from rl.tracking.alerts import Alerts
 from rl.tracking.loop_watch import LoopWatch
 from rl.tracking.metrics_file import append_metrics, drop_metrics_after
 from rl.tracking.service_metrics import step_metrics
