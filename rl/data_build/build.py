@@ -108,7 +108,7 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     """Walk what is not walked yet and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
     recipe = build.recipe
     teachers = {"planner.ask": recipe.planner, "critic.ask": recipe.critic}
-    asked = {where: teacher.ask for where, teacher in teachers.items() if not teacher.fn}
+    asked = {where: teacher.asked for where, teacher in teachers.items() if teacher.asked is not None}
     await probe_judges({"judge": recipe.judge} | asked, without_images=("planner.ask",))
     write_provenance(recipe, build.sources)
     log = TrajectoryLog(build.out / "trajectories")

@@ -91,7 +91,7 @@ class BuildRecipe:
                     f"critic_rl.{rule} goes by a measure: set collect.num_measured and collect.{tries} above 0"
                 )
         temperature = self.critic.ask.call.get("temperature", 0.0)
-        if not self.critic.fn and collect.num_measured and collect.num_refinements > 1 and not temperature:
+        if self.critic.asked is not None and collect.num_measured and collect.num_refinements > 1 and not temperature:
             raise ValueError(
                 f"collect.num_refinements={collect.num_refinements} at temperature {temperature} would be "
                 "the same prompt, "
@@ -101,8 +101,8 @@ class BuildRecipe:
     @property
     def needs_ray(self) -> bool:
         """Whether something runs in actors."""
-        asked = [teacher.ask for teacher in (self.planner, self.critic) if not teacher.fn]
-        judges = member_configs(self.judge) if self.judge.kind == "ensemble" else [self.judge]
+        asked = [teacher.asked for teacher in (self.planner, self.critic) if teacher.asked is not None]
+        judges = member_configs(self.judge) or [self.judge]
         return self.generator.num_replicas > 0 or any(config.num_replicas > 0 for config in [*judges, *asked])
 
 
