@@ -79,7 +79,7 @@ async def serve(recipe: ServeRecipe, console: Console | None = None) -> None:
     attended = managed_store(
         store_root, is_shared=recipe.store_is_shared, limit_gib=recipe.store_limit_gib, run_start=math.inf
     )  # a service runs on and on: what it used long ago may go
-    console.print(f"[bold]{recipe.name}[/]  starting {config.name or config.model} ...")
+    console.print(f"[bold]{recipe.name}[/]  starting {config.name or config.model or config.kind} ...")
     async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
         ledger = Path(recipe.run_dir) / "ledger"
         generator = await Generator.start(config, store_root, service, ledger)

@@ -13,6 +13,7 @@ from actors.store.store import Store
 from actors.user_classes.classes import UserClass
 from actors.user_classes.roles import Look
 from rewards.compose import raised
+from rollout.roles import Unsupported
 from rollout.text.strict_json import RubricError
 from rollout.types import ImageRef, ScoreRequest
 
@@ -36,6 +37,8 @@ class UserReplica:
             return await self._answer(self._object, self._store, request)
         except FileNotFoundError as error:
             return Fault("no_image", str(error), is_retryable=False)
+        except Unsupported as error:
+            return Fault("unsupported", str(error).removeprefix("unsupported: "), is_retryable=False)
         except RubricError as error:
             return Fault(error.kind, error.detail, is_retryable=False)
         except Exception as error:

@@ -16,13 +16,13 @@ from typing import Any
 
 from actors.cluster import ray_cluster
 from actors.generator.api import check_api
+from actors.generator.backends import kind_of
 from actors.generator.config import GeneratorConfig
 from actors.generator.generator import Generator
 from actors.generator.settings import check_generator
 from actors.judge import local_vlm
 from actors.judge.judge import check_judge, describe_judge, start_judge
 from actors.judge.probe import probe_judges
-from actors.model_digest import model_digest
 from actors.store.peers import managed_store
 from actors.store.store import Store
 from actors.teacher.teacher import check_teacher, describe_teacher, read_template, start_teacher
@@ -237,9 +237,7 @@ def _describe_generator(config: GeneratorConfig, records: Records) -> dict[str, 
     first = [raw.value for raw in islice(records, NUM_FIRST) if isinstance(raw.value, dict)]
     is_from_text = bool(first) and not any(record.get("images") for record in first)
     resolved = check_generator(placed_generator(config), [None] if is_from_text else [])
-    folder = Path(resolved.model)
-    digest = f"@{model_digest(folder)[:16]}" if resolved.model and folder.is_dir() else ""
-    return {"pipeline": resolved.pipeline, "model": f"{config.model or resolved.model}{digest}"}
+    return kind_of(resolved).describe(resolved, config.model or resolved.model)
 
 
 def _side_of_step(path: str, store: Store) -> SideOfStep:
