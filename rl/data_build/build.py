@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 
+from actors.generator.backends import kind_of
 from actors.judge.judge import describe_judge
 from actors.judge.probe import probe_judges
-from actors.model_digest import model_digest
 from actors.services import check_services
 from actors.store.store import Store
 from actors.teacher.teacher import check_teacher, describe_teacher, read_template, start_teacher
@@ -101,7 +101,7 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     """Walk what is not walked yet and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
     recipe = build.recipe
     teachers = {"planner.ask": recipe.planner, "critic.ask": recipe.critic}
-    asked = {where: teacher.ask for where, teacher in teachers.items() if not teacher.fn}
+    asked = {where: teacher.asked for where, teacher in teachers.items() if teacher.asked is not None}
     await probe_judges({"judge": recipe.judge} | asked, without_images=("planner.ask",))
     write_provenance(recipe, build.sources)
     log = TrajectoryLog(build.out / "trajectories")
@@ -218,11 +218,9 @@ def _describe_generator(recipe: BuildRecipe, records: Records) -> dict[str, str]
     # A request without an image begins with one from text alone. What one with images comes to, its plan decides.
     first = [raw.value for raw in islice(records, NUM_FIRST) if isinstance(raw.value, dict)]
     is_from_text = bool(first) and not any(record.get("images") for record in first)
-    config = placed_generator(recipe.generator)
-    resolved = check_services(config, recipe.judge, befores=[None] if is_from_text else [])
-    folder = Path(resolved.model)
-    digest = f"@{model_digest(folder)[:16]}" if resolved.model and folder.is_dir() else ""
-    return {"pipeline": resolved.pipeline, "model": f"{recipe.generator.model or resolved.model}{digest}"}
+    config = recipe.generator
+    resolved = check_services(placed_generator(config), recipe.judge, befores=[None] if is_from_text else [])
+    return kind_of(resolved).describe(resolved, config.model or resolved.model)
 
 
 def _side_of_step(path: str, store: Store) -> SideOfStep:

@@ -40,6 +40,7 @@ from rollout.text.limits import (
     Temperature,
     Tilde,
     check_fields,
+    is_own,
     one_of,
 )
 
@@ -297,8 +298,10 @@ class Recipe(TrainingRecipe):
                 "set both to true, or the first to false"
             )
         for name, evidence in self.evidence.items():
-            if bool(evidence.fn) == (evidence.judge is not None):
-                raise ValueError(f"evidence.{name}: give either fn (a function) or judge (a second judge)")
+            if [bool(evidence.fn), evidence.judge is not None, is_own(evidence.kind)].count(True) != 1:
+                raise ValueError(
+                    f"evidence.{name}: give either fn (a function) or judge (a second judge), or kind (a class)"
+                )
         if self.max_staleness > 0 and self.algorithm.loss.rollout_correction is None:
             raise ValueError(
                 f"max_staleness is {self.max_staleness}, so samples are older than the policy: set "

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from actors.judge.judge import describe_judge
+from actors.observer import describe_evidence
 from rewards.functions import identity_of
 from rl.recipe.config import Recipe, resolve_path
 
@@ -21,8 +22,7 @@ def sources_of(recipe: Recipe) -> Sources:
     """
     evidence: dict[str, str] = {}
     for name, config in recipe.evidence.items():
-        seen = {"fn": identity_of(config.fn)} if config.judge is None else describe_judge(config.judge)
-        evidence |= {f"{name}.{key}": what for key, what in seen.items()}
+        evidence |= {f"{name}.{key}": what for key, what in describe_evidence(config).items()}
     prompt = resolve_path(recipe.rollout.prompt).read_bytes()
     return {
         "judge": describe_judge(recipe.judge),

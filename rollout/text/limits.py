@@ -24,6 +24,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 _MOST = {int: 2**31 - 1, float: 1e15}
 """Where a field names no upper limit of its own: beyond these a number is a slip of the keyboard."""
+_OWN = re.compile(r".+:[^\W\d]\w*", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -74,6 +75,21 @@ def one_of(*values: str | int) -> Rule:
     names = tuple(map(str, values))
     few = " or ".join(name or "empty" for name in names)
     return Rule(few if len(names) < 3 else f"one of {', '.join(names)}", lambda value: value in values, names)
+
+
+def one_of_or_own(*names: str) -> Rule:
+    """Return the rule of a choice that is open for whatever of the user's own a path names."""
+    expected = f"one of {', '.join(names)}, or one of your own, like my_module:MyName or ./my_file.py:MyName"
+    return Rule(expected, lambda value: value in names or is_own(value), names)
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is the path of something of the user's own.
+
+    >>> is_own("openai"), is_own("my_package.judges:Strict"), is_own("./judges.py:Strict")
+    (False, True, True)
+    """
+    return _OWN.fullmatch(name) is not None
 
 
 def _is_url(text: str) -> bool:
