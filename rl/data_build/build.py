@@ -25,7 +25,7 @@ from data.build.requests import open_requests, read_requests
 from data.build.sets import Rules, Tally, make_sets
 from data.build.trajectory_log import TrajectoryLog, request_digest
 from data.errors import RecordError
-from data.formats.reader import Records
+from data.formats.raw import Records
 from data.records.image_paths import ImageRules
 from data.records.on_bad import BadRecords, OnBad
 from data.split import SIDES
