@@ -38,6 +38,15 @@ async def ray_cluster(address: str, num_cpus: int) -> AsyncIterator[None]:
         await asyncio.to_thread(_stop, folder)
 
 
+@asynccontextmanager
+async def without_ray() -> AsyncIterator[None]:
+    """Stop on exit what a job without actors may have started: the servers of a model of its own."""
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(local_vlm.shutdown)
+
+
 def _start(address: str, num_cpus: int, folder: str | None) -> None:
     if address:
         environment = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}

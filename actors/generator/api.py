@@ -16,7 +16,7 @@ from actors.generator.config import GeneratorConfig
 from actors.generator.image_sizes import Sizes
 from actors.generator.registry import GeneratorSpec, Mode
 from actors.generator.settings import API_KINDS, resolve, spec_of
-from actors.judge.config import EndpointConfig
+from actors.metered.config import EndpointConfig
 from actors.metered.connections import Secret, check_connections, connect, read_key
 from actors.metered.endpoints import Endpoints, Slot, with_defaults
 from actors.metered.environment import without_login

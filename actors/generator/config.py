@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le
 
 from actors.generator.registry import spec_named
-from actors.judge.config import EndpointConfig
+from actors.metered.config import EndpointConfig
 from rollout.text.limits import (
     Cpus,
     Dtype,

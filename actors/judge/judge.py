@@ -6,8 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from actors.config import JudgeConfig
 from actors.judge.checklist import ChecklistJudge, ChecklistPrompts
+from actors.judge.config import JudgeConfig
 from actors.judge.embedded import load_scorer, start_embedded_judge
 from actors.judge.ensemble import EnsembleJudge
 from actors.judge.local_vlm import LocalJudge, model_of, start_servers

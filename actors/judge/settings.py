@@ -8,7 +8,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actors.judge.config import EndpointConfig, JudgeConfig
+    from actors.judge.config import JudgeConfig
+    from actors.metered.config import EndpointConfig
 
 _ASKS = ("openai", "vllm")
 _PRICES = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")

@@ -19,8 +19,8 @@ from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, Ra
 from actors.config import LossConfig, PolicyConfig
 from actors.policy import verl_cpu
 from actors.policy.rows import MiniBatch, num_tokens, split_rows
-from actors.sampler.sampler import Samplers
-from actors.weights.publish import BaseTensor, Manifest, publish
+from actors.weights.publish import WeightReceivers, publish
+from actors.weights.wire import BaseTensor, Manifest
 from rollout.roles import CheckpointError, Sampler
 from rollout.types import Batch, SftExample, TrainingRow
 
@@ -114,7 +114,7 @@ class Policy:
 
     async def publish(self, samplers: Sampler) -> dict[str, float]:
         """Hand the weights to the samplers and verify it. Raises `PublishError`; returns `publish/...`."""
-        assert isinstance(samplers, Samplers), "weights can only be handed to engines"
+        assert isinstance(samplers, WeightReceivers), "weights can only be handed to engines"
         return await publish(self, samplers)
 
     async def base_tensors(self, dtype: str) -> Mapping[str, BaseTensor]:

@@ -16,10 +16,11 @@ from PIL import Image
 
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import SamplerConfig
-from actors.sampler.engine_loop import EngineLoop, Generation, SamplerError, SamplerUnavailable
+from actors.sampler.engine_loop import EngineLoop, Generation
 from actors.store.store import Store, load_images
-from actors.weights.publish import BaseTensor, Bucket, Manifest
 from actors.weights.receive import WeightReceiver, missing_tensors
+from actors.weights.wire import BaseTensor, Bucket, Manifest
+from rollout.roles import SamplerError, SamplerUnavailable
 from rollout.types import ImageRef, Response, SampleRequest, SamplingParams
 
 _NUM_PROBES = 2

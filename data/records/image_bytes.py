@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from data.cache import cache_folder
 from data.errors import RecordError, type_error
-from data.table.index_file import cache_folder
 
 IMAGE_FIELDS = ("origin_image_path", "edited_image_path", "images")
 """Of a record: an image, or a list of them."""

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+from data.cache import cache_folder
 from data.errors import RecordError
 from data.formats.json_array import JsonArray
 from data.formats.packed import UNREADABLE, is_packed, open_unpacked
@@ -15,7 +16,6 @@ from data.formats.reader import JsonLines, Records
 from data.formats.shards import Part, Shards
 from data.formats.strict_json import BOM
 from data.records.image_bytes import by_content
-from data.table.index_file import cache_folder
 
 _BLOCK = 2**20
 

@@ -131,7 +131,8 @@ def _train(chosen: argparse.Namespace) -> int:
 
     recipe = load_recipe(chosen.recipe, chosen.overrides)
     check_trackers(recipe.tracking)
-    from rl.run import prepare, run  # late: it imports torch, Ray and verl, and a wrong recipe should fail at once
+    from rl.prepare import prepare  # late, both: they import torch and Ray, and a wrong recipe should fail at once
+    from rl.run import run
 
     plan = prepare(recipe, is_resumed=chosen.resume)
     _make_folder(recipe.run_dir)
@@ -161,7 +162,7 @@ def _make_folder(path: str) -> None:
 
 
 def _learning(chosen: argparse.Namespace) -> int:
-    from rl.multi_seed import train_seeds
+    from rl.cli.multi_seed import train_seeds
 
     if chosen.resume and not chosen.out:
         raise ValueError("--resume needs the folder of the runs to go on with: --out FOLDER")

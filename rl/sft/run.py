@@ -14,17 +14,16 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from actors.cluster import ray_cluster
 from actors.config import LossConfig
 from actors.policy.conversation_tokenizer import ConversationTokenizer, load_processor
 from actors.policy.policy import Policy
 from actors.sampler.sampler import Samplers
-from actors.store.peers import managed_store
 from actors.store.store import Store
 from data.errors import RecordError
 from data.records.on_bad import BadRecords, OnBad
 from data.records.sft import SftRecord
 from rl import checkpoint
+from rl.launch import launch
 from rl.recipe.sft_config import SftRecipe
 from rl.recipe.tasks import read_sft_records
 from rl.run_dir.start import check_run_dir, model_path, write_provenance
@@ -33,7 +32,6 @@ from rl.sft.evaluation import SftEvaluator
 from rl.sft.examples import Conversation, ExampleStream, Order, UnusableRecord, conversation_of, example_of, usable
 from rl.sft.log import SftLog
 from rl.sft.train import teach
-from rollout.concurrency import all_settled
 from rollout.types import SftExample
 
 T = TypeVar("T")
@@ -101,23 +99,20 @@ async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
 @asynccontextmanager
 async def sft_stack(recipe: SftRecipe) -> AsyncIterator[SftStack]:
     """Start the policy and, where answers are measured, samplers; stop them on exit."""
-    store_root = str(Path(recipe.store).resolve())
     model = model_path(recipe.policy.model, "policy.model")
-    attended = managed_store(store_root, is_shared=recipe.store_is_shared, limit_gib=0.0, run_start=time.time())
-    async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
+    async with launch(recipe) as job:
         starting: list[Coroutine[Any, Any, Any]] = [
             Policy.start(
                 replace(recipe.policy, model=model, warmup_steps=recipe.num_warmup_steps),
                 LossConfig(),
-                store_root=store_root,
+                store_root=job.store_root,
                 total_steps=recipe.num_steps,
                 temperature=1.0,
             )
         ]
         if recipe.evaluation.num_answers:
-            starting.append(Samplers.start(recipe.samplers, model, store_root=store_root))
-        # Settled: else one would go on starting while Ray is shut down for the other's error.
-        policy, *samplers = await all_settled(starting)
+            starting.append(Samplers.start(recipe.samplers, model, store_root=job.store_root))
+        policy, *samplers = await job.start(*starting)
         yield SftStack(policy, samplers[0] if samplers else None)
 
 

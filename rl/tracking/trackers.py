@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 
 from PIL import Image
 
-from rl.recipe.config import BACKENDS, Run, TrackingConfig
+from rl.recipe.config import BACKENDS, TrackingConfig, TrainingRecipe
 from rl.tracking.wandb_settings import check_environment, wandb_arguments, wandb_mode
 
 Row = Mapping[str, Any]
@@ -44,7 +44,7 @@ class Wandb:
     A resumed run gets one of its own with the kept rows, so that no step is charted twice.
     """
 
-    def __init__(self, recipe: Run, first_step: int, kept: Sequence[Row]):
+    def __init__(self, recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]):
         import wandb
         from omegaconf import OmegaConf
 
@@ -84,7 +84,7 @@ class Wandb:
 class Tensorboard:
     """Event files in the run's folder: `tensorboard --logdir runs`."""
 
-    def __init__(self, recipe: Run, first_step: int, kept: Sequence[Row]):
+    def __init__(self, recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]):
         from torch.utils.tensorboard import SummaryWriter
 
         # Events of the steps that a resumed run does again are hidden; the kept rows are in the older files.
@@ -111,9 +111,12 @@ class Tensorboard:
         self._writer.close()
 
 
-def start_trackers(recipe: Run, first_step: int, kept: Sequence[Row]) -> list[Tracker]:
+def start_trackers(recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]) -> list[Tracker]:
     """Start what the recipe's `tracking.backends` names; `kept` are the rows that a resumed run goes on from."""
-    makers: dict[str, Callable[[Run, int, Sequence[Row]], Tracker]] = {"wandb": Wandb, "tensorboard": Tensorboard}
+    makers: dict[str, Callable[[TrainingRecipe, int, Sequence[Row]], Tracker]] = {
+        "wandb": Wandb,
+        "tensorboard": Tensorboard,
+    }
     assert set(makers) == set(BACKENDS)
     return [makers[name](recipe, first_step, kept) for name in _wanted(recipe.tracking)]
 

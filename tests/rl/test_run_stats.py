@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
-from rl.run import Stack, has_local_service
+from rl.stack import Stack, has_local_service
 from tests.support.training import make_recipe
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from actors.config import EndpointConfig, GeneratorConfig, JudgeConfig, PolicyConfig, ServerConfig
+from actors.config import GeneratorConfig, JudgeConfig, PolicyConfig, ServerConfig
+from actors.metered.config import EndpointConfig
 from actors.store.append_log import AppendLog
 from rewards.compose import TermConfig
 from rl.recipe.config import REPO, DataConfig, RewardConfig, RolloutConfig, TrackingConfig

@@ -32,7 +32,8 @@ def learning(tmp_path, monkeypatch):
             raise end
         return SimpleNamespace(changes=end)
 
-    monkeypatch.setitem(sys.modules, "rl.run", SimpleNamespace(prepare=prepare, run=run))
+    monkeypatch.setitem(sys.modules, "rl.prepare", SimpleNamespace(prepare=prepare))
+    monkeypatch.setitem(sys.modules, "rl.run", SimpleNamespace(run=run))
 
     def command(*arguments, **told):
         ends.update({int(name.removeprefix("seed")): end for name, end in told.items()})

@@ -38,7 +38,8 @@ def train_seeds(recipe: Path, overrides: list[str], seeds: list[int], folder: Pa
 
     A seed whose run stops misses them, and the others are run all the same. Resumed, begun runs go on.
     """
-    from rl.run import prepare, run  # late: it imports Ray and verl, which the bars themselves do not need
+    from rl.prepare import prepare  # late, both: they import Ray and torch, which the bars themselves do not need
+    from rl.run import run
 
     console = Console(highlight=False, soft_wrap=True)
     table = Table(title="learning: change on held-out tasks, with paired 95 % intervals", title_justify="left")

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from rl.recipe.alerts import NAMES, AlertConfig, Alerts, Limit, check_alert_names
+from rl.recipe.alerts import NAMES, AlertConfig, Limit, check_alert_names
+from rl.tracking.alerts import Alerts
 
 OFF = AlertConfig(*(Limit() for _ in NAMES[:-1]), grad_norm_not_finite=False)
 
