@@ -368,7 +368,7 @@ def test_prompts_that_would_all_be_one_are_not_paid_for():
 def test_every_recipe_of_data_reads():
     recipe = load_as(BuildRecipe, REPO / "recipes/build_data.yaml")
     assert needs_ray(recipe.roles)
-    assert not load_as(BuildRecipe, REPO / "recipes/build_shapes.yaml").needs_ray
+    assert not needs_ray(load_as(BuildRecipe, REPO / "recipes/build_shapes.yaml").roles)
     assert recipe.judge.repeats == 3
 
 
