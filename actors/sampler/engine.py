@@ -16,12 +16,8 @@ from PIL import Image
 
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import SamplerConfig
-<<<<<<< ours
-from actors.sampler.engine_loop import EngineLoop, Generation
-=======
 from actors.lscpu import replace_missing_lscpu
-from actors.sampler.engine_loop import EngineLoop, Generation, SamplerError, SamplerUnavailable
->>>>>>> theirs
+from actors.sampler.engine_loop import EngineLoop, Generation
 from actors.store.store import Store, load_images
 from actors.weights.receive import WeightReceiver, missing_tensors
 from actors.weights.wire import BaseTensor, Bucket, Manifest
