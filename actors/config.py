@@ -222,8 +222,8 @@ class EvidenceConfig:
     or in a file (`./my_scores.py:aesthetic`)."""
     judge: JudgeConfig | None = None
     """Instead of `fn`: a whole judge, whose `Scores` are the evidence."""
-    kind: Annotated[str, Tilde(), one_of_or_own("", *EVIDENCE_KINDS)] = ""
-    """Empty: by which of the two is given; or a class of your own: my_module:MyObserver, ./my_file.py:MyObserver."""
+    kind: Annotated[str, Tilde(), one_of_or_own(*EVIDENCE_KINDS)] | None = None
+    """Null: by which of the two is given; or a class of your own: my_module:MyObserver, ./my_file.py:MyObserver."""
     options: dict[str, Any] = field(default_factory=dict)
     """A class of your own: its keyword arguments."""
     num_replicas: NonNegativeInt = 1

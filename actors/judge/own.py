@@ -41,5 +41,5 @@ async def _answer(judge: Any, store: Store, request: ScoreRequest | CompareReque
     if isinstance(request, ScoreRequest):
         return asdict(check_scores(await call(judge.score, await read_look(store, request))))
     images = [await read_image(store, image) for image in (request.before, request.old, request.new)]
-    old, new = await call(judge.compare, TwoLooks(*images, request.instruction))  # type: ignore[arg-type]
+    old, new = await call(judge.compare, TwoLooks(*images, request.instruction))
     return [asdict(check_scores(scores)) for scores in (old, new)]
