@@ -139,7 +139,8 @@ KL_TYPES = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
 class LossConfig:
     """What one update minimises. Names are verl's registered ones."""
 
-    policy_loss: Annotated[str, one_of(*POLICY_LOSSES)] = "vanilla"
+    policy_loss: Annotated[str, Tilde(), one_of_or_own(*POLICY_LOSSES)] = "vanilla"
+    """One of verl's, or a function of your own (`actors/policy/own_loss.py`)."""
     clip_low: NonNegativeFloat = 0.2
     clip_high: NonNegativeFloat = 0.2
     aggregation: Annotated[str, one_of(*AGGREGATIONS)] = "token-mean"

@@ -146,8 +146,9 @@ class RewardConfig:
 class AlgorithmConfig:
     """Advantages and the loss, by verl's registered names."""
 
-    advantage: Annotated[str, one_of(*ADVANTAGES)] = "grpo"
-    """verl's advantage estimator."""
+    advantage: Annotated[str, Tilde(), one_of_or_own(*ADVANTAGES)] = "grpo"
+    """verl's advantage estimator, or a function of your own, of token_level_rewards (the sample's reward on its last
+    token), response_mask and index (the group of each row), to advantages of that shape."""
     normalise_by_std: bool = True
     """Divide a group's advantages by its standard deviation."""
     filter_zero_variance: bool = True
