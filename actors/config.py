@@ -145,7 +145,8 @@ KL_TYPES = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
 class LossConfig:
     """What one update minimises. Names are verl's registered ones."""
 
-    policy_loss: Annotated[str, one_of(*POLICY_LOSSES)] = "vanilla"
+    policy_loss: Annotated[str, Tilde(), one_of_or_own(*POLICY_LOSSES)] = "vanilla"
+    """One of verl's, or a function of your own (`actors/policy/own_loss.py`)."""
     clip_low: NonNegativeFloat = 0.2
     clip_high: NonNegativeFloat = 0.2
     aggregation: Annotated[str, one_of(*AGGREGATIONS)] = "token-mean"
@@ -233,8 +234,8 @@ class EvidenceConfig:
     or in a file (`./my_scores.py:aesthetic`)."""
     judge: JudgeConfig | None = None
     """Instead of `fn`: a whole judge, whose `Scores` are the evidence."""
-    kind: Annotated[str, Tilde(), one_of_or_own("", *EVIDENCE_KINDS)] = ""
-    """Empty: by which of the two is given; or a class of your own: my_module:MyObserver, ./my_file.py:MyObserver."""
+    kind: Annotated[str, Tilde(), one_of_or_own(*EVIDENCE_KINDS)] | None = None
+    """Null: by which of the two is given; or a class of your own: my_module:MyObserver, ./my_file.py:MyObserver."""
     options: dict[str, Any] = field(default_factory=dict)
     """A class of your own: its keyword arguments."""
     num_replicas: NonNegativeInt = 1
