@@ -9,9 +9,10 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from actors.evidence.registry import KINDS as EVIDENCE_KINDS
 from actors.generator.config import GeneratorConfig as GeneratorConfig
-from actors.judge.config import EndpointConfig as EndpointConfig
 from actors.judge.config import JudgeConfig as JudgeConfig
 from actors.judge.config import ServerConfig as ServerConfig
+from actors.metered.config import EndpointConfig as EndpointConfig
+from actors.policy.own_loss import load_own_loss
 from rollout.text.limits import (
     Cpus,
     Dtype,
@@ -125,9 +126,15 @@ class PolicyConfig:
             )
 
 
+UNFIT_LOSSES = {
+    "geo_mean": "it averages within a micro-batch, so that the gradient would depend on how rows are packed",
+    "dro": "it asks for a dro_beta that recipes do not have",
+    "bypass_mode": "it takes the sampler's log-probabilities for the old ones; use algorithm.loss.rollout_correction",
+}
+"""Losses of verl's that a run would break on, or learn wrongly by, and why."""
 POLICY_LOSSES = (
     *("vanilla", "gspo", "cispo", "sapo", "gpg", "clip_cov", "kl_cov", "dppo_tv", "dppo_kl"),
-    *("geo_mean", "dro", "bypass_mode"),  # `rl.advantages.check_estimator_and_loss` says why these cannot be used
+    *UNFIT_LOSSES,
 )
 """verl's registered policy losses."""
 AGGREGATIONS = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm")
@@ -167,6 +174,13 @@ class LossConfig:
             raise ValueError(
                 "algorithm.loss.aggregation=seq-mean-token-sum-norm needs algorithm.loss.scale_factor (tokens)"
             )
+
+    def check_usable(self) -> None:
+        """Raise ValueError for a policy loss that cannot be trained by."""
+        if is_own(self.policy_loss):
+            load_own_loss(self.policy_loss)
+        if why := UNFIT_LOSSES.get(self.policy_loss):
+            raise ValueError(f"algorithm.loss.policy_loss {self.policy_loss!r} cannot be used here: {why}")
 
 
 @dataclass(frozen=True)

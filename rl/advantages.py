@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from actors.policy.own_loss import load_own_loss
 from rewards.compose import raised
 from rewards.functions import FunctionError, load_function
 from rollout.text.limits import is_own
@@ -23,12 +22,7 @@ _UNFIT_ESTIMATORS = {
     "reinforce_plus_plus": "it asks for a discount in verl's own configuration; reinforce_plus_plus_baseline does not",
     "grpo_passk": "it asks for verl's own configuration",
 }
-_UNFIT_LOSSES = {
-    "geo_mean": "it averages within a micro-batch, so that the gradient would depend on how rows are packed",
-    "dro": "it asks for a dro_beta that recipes do not have",
-    "bypass_mode": "it takes the sampler's log-probabilities for the old ones; use algorithm.loss.rollout_correction",
-}
-"""What verl registers and a run would break on, or learn wrongly by, and why."""
+"""What verl registers and a run would break on, and why."""
 
 
 def advantages(
@@ -42,7 +36,7 @@ def advantages(
 
     Failed samples are in neither the baseline nor the result. The reward stands on the last token, as
     verl's outcome estimators expect. `weights` are those of the reward's terms, which gdpo needs.
-    `check_estimator_and_loss` says which estimators there are.
+    `check_estimator` says which estimators there are.
     """
     from verl.trainer.ppo import core_algos  # takes seconds, here and below: only where something is computed
 
@@ -107,11 +101,11 @@ def _own_estimator(path: str) -> Any:
         raise ValueError(f"algorithm.advantage is {path!r}: {why}") from error
 
 
-def check_estimator_and_loss(estimator: str, policy_loss: str) -> None:
-    """Raise ValueError for an estimator or a loss that verl does not know or that needs more than we have."""
+def check_estimator(estimator: str) -> None:
+    """Raise ValueError for an estimator that verl does not know or that needs more than we have."""
     from verl.trainer.ppo import core_algos
 
-    known, losses = core_algos.ADV_ESTIMATOR_REGISTRY, core_algos.POLICY_LOSS_REGISTRY
+    known = core_algos.ADV_ESTIMATOR_REGISTRY
     if estimator not in known and not is_own(estimator):
         raise ValueError(f"algorithm.advantage is {estimator!r}; verl knows {', '.join(sorted(known))}")
     function = _own_estimator(estimator) if is_own(estimator) else known[estimator]
@@ -123,9 +117,3 @@ def check_estimator_and_loss(estimator: str, policy_loss: str) -> None:
         raise ValueError(f"algorithm.advantage {estimator!r} needs {', '.join(missing)}, which we do not have")
     if why := _UNFIT_ESTIMATORS.get(estimator):
         raise ValueError(f"algorithm.advantage {estimator!r} cannot be used here: {why}")
-    if why := _UNFIT_LOSSES.get(policy_loss):
-        raise ValueError(f"algorithm.loss.policy_loss {policy_loss!r} cannot be used here: {why}")
-    if is_own(policy_loss):
-        load_own_loss(policy_loss)
-    elif policy_loss not in losses:
-        raise ValueError(f"algorithm.loss.policy_loss is {policy_loss!r}; verl knows {', '.join(sorted(losses))}")

@@ -8,18 +8,18 @@ import os
 import shutil
 from pathlib import Path
 
-from rl.recipe.config import Run
-from rl.run_dir.atomic_write import atomic_write
+from rl.atomic_write import atomic_write
+from rl.recipe.config import TrainingRecipe
 from rollout.roles import Policy
 
 _NUM_KEPT = 2
 
 
-def folder_of(recipe: Run) -> Path:
+def folder_of(recipe: TrainingRecipe) -> Path:
     return Path(recipe.run_dir).resolve() / "checkpoints"
 
 
-async def save(recipe: Run, policy: Policy, step: int) -> Path:
+async def save(recipe: TrainingRecipe, policy: Policy, step: int) -> Path:
     """Write the checkpoint of a consumed step and return its folder.
 
     What a step rolls out depends on the recipe's seed and the step alone, so the step number is all the
@@ -35,13 +35,13 @@ async def save(recipe: Run, policy: Policy, step: int) -> Path:
     return final
 
 
-async def save_once(recipe: Run, policy: Policy, step: int) -> None:
+async def save_once(recipe: TrainingRecipe, policy: Policy, step: int) -> None:
     """Write the checkpoint of the last consumed step, unless it is there or nothing was learned yet."""
     if step > 0 and not (folder_of(recipe) / f"step_{step:06d}" / "state.json").exists():
         await save(recipe, policy, step)
 
 
-async def resume(recipe: Run, policy: Policy) -> int:
+async def resume(recipe: TrainingRecipe, policy: Policy) -> int:
     """Load the newest checkpoint into the policy and return its step; 0 when there is none."""
     pointer = folder_of(recipe) / "latest"
     if not pointer.exists():

@@ -17,7 +17,7 @@ from rollout.plan import PlanError, PlanStep, format_plan, parse_plan
 from rollout.roles import BudgetSpent, Generator, Judge, Unsupported
 from rollout.seeds import seed_of
 from rollout.text.limits import NonNegativeInt, PositiveInt, Score, check_fields, one_of
-from rollout.text.marks import IMAGE_MARK
+from rollout.text.marks import IMAGE_MARK, special_tokens_in
 from rollout.trajectory import Attempt, Request, Trajectory, TrajectoryFailure
 from rollout.types import Critique, EditRequest, ImageRef, ScoreRequest, Scores
 
@@ -83,7 +83,7 @@ class CollectConfig:
     """Measure: so many independent prompts of the critic's, with one seed in common."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "walk")
+        check_fields(self, "collect")
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ class TrajectoryCollector:
             )
         if IMAGE_MARK in format_plan(plan):
             raise PlanError("marks", f"the plan says {IMAGE_MARK}, which marks an image of a question")
+        if special := special_tokens_in(format_plan(plan)):
+            raise PlanError("special_token", f"the plan says {special[0]}, which models read as a control token")
         journey.trajectory = replace(journey.trajectory, plan=plan)
 
     async def _carry_out(self, step: PlanStep, before: ImageRef | None, journey: _Journey) -> ImageRef | None:
@@ -213,6 +215,8 @@ def _read_critique(answer: str) -> Critique:
     critique = parse_critique(answer)
     if IMAGE_MARK in format_critique(critique):
         raise CritiqueError("marks", f"the critique says {IMAGE_MARK}, which marks an image of a question")
+    if special := special_tokens_in(format_critique(critique)):
+        raise CritiqueError("special_token", f"the critique says {special[0]}, which models read as a control token")
     return critique
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, is_unicode, without_tags
+from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, is_unicode, special_tokens_in, without_tags
 
 MAX_STEPS = 64
 """Most steps of a plan: each may cost several generations."""
@@ -20,7 +20,7 @@ _TEXTS = ("step_name", "instruction", "prompt", "auxiliary_text")
 _KEYS = {"step_number", *_TEXTS}
 ERROR_KINDS = (
     *("repeated_tags", "tags", "json", "not_object", "keys", "type", "num_steps", "numbers"),
-    *("nulls", "empty_text", "mixed", "mode", "unicode"),
+    *("nulls", "empty_text", "mixed", "mode", "unicode", "special_token"),
 )
 """All that `PlanError.kind` may be."""
 
@@ -182,6 +182,10 @@ def _text(entry: dict[str, Any], key: str, place: int) -> str | None:
     if not text.strip():
         raise PlanError("empty_text", f"step {place}: {key} is empty; no text is null")
     _check_unicode(text, f"step {place}: {key}")
+    if special := special_tokens_in(text):
+        raise PlanError(
+            "special_token", f"step {place}: {key} holds {special[0]}, which models read as a control token"
+        )
     return text.strip()
 
 

@@ -25,8 +25,16 @@ class Sampler(Protocol):
     """Draws responses from the newest published policy."""
 
     async def sample(self, request: SampleRequest) -> Response:
-        """Return the response as soon as it is finished, whatever else is in flight."""
+        """Return the response as soon as it is finished, whatever else is in flight. Raises `SamplerError`."""
         ...
+
+
+class SamplerError(RuntimeError):
+    """The request cannot be answered; says why."""
+
+
+class SamplerUnavailable(SamplerError):
+    """This engine cannot answer now, another one might."""
 
 
 class Generator(Protocol):

@@ -3,13 +3,12 @@
 import ast
 import importlib.metadata
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[1]
-PACKAGES = ("rl", "rollout", "rewards", "actors", "data", "evals", "recipes")
+from tests.support.source_tree import PACKAGES, REPO, imports, modules, nodes
+
 HEAVY = {"torch", "ray", "vllm", "diffusers", "verl", "transformers"}
 
 # What each package may import of ours. `rewards` sees the words (rollout.types) and nothing else of rollout.
@@ -22,27 +21,6 @@ ALLOWED = {
     "evals": {"evals", "rollout", "actors"},
     "recipes": {"recipes", "rollout", "actors", "data", "evals"},
 }
-
-
-def modules(package: str) -> list[Path]:
-    return sorted((REPO / package).rglob("*.py"))
-
-
-@cache
-def nodes(path: Path) -> tuple[ast.AST, ...]:
-    return tuple(ast.walk(ast.parse(path.read_text())))
-
-
-@cache
-def imports(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in nodes(path):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names.add(node.module or "")
-    return names
 
 
 @pytest.mark.parametrize("package", PACKAGES)

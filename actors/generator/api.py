@@ -17,7 +17,7 @@ from actors.generator.config import GeneratorConfig
 from actors.generator.kinds.http import HttpKind
 from actors.generator.registry import GeneratorSpec
 from actors.generator.settings import resolve, spec_of
-from actors.judge.config import EndpointConfig
+from actors.metered.config import EndpointConfig
 from actors.metered.connections import Secret, connect, read_key
 from actors.metered.endpoints import Endpoints, Slot, with_defaults
 from actors.metered.http_faults import fault_at

@@ -125,6 +125,7 @@ class Generator:
             size=[config.height, config.width],
             call=dict(config.call),
             scheduler=dict(self.spec.scheduler),
+            **({"batch_invariant": True} if config.batch_invariant else {}),
         )
 
     def _depends_on(self, request: EditRequest) -> dict[str, Any]:
@@ -147,6 +148,7 @@ class Generator:
             "wished_size": list(request.size or ()),
             "options": [list(option) for option in request.options],
             "scheduler": dict(self.spec.scheduler),
+            "batch_invariant": config.batch_invariant,
         }
         return depends_on | {name: value for name, value in further.items() if value}
 

@@ -23,7 +23,7 @@ def resolve(config: GeneratorConfig) -> GeneratorConfig:
             replace(
                 config,
                 pipeline=config.pipeline or kind.default_pipeline,
-                max_batch_size=config.max_batch_size or DEFAULT_BATCH_SIZE,
+                max_batch_size=_batch_size(config, DEFAULT_BATCH_SIZE),
             ),
             None,
         )
@@ -36,12 +36,16 @@ def resolve(config: GeneratorConfig) -> GeneratorConfig:
         model=config.model or spec.model,
         lora="" if lora == NO_LORA else lora,
         lora_weights=config.lora_weights or ("" if config.lora else spec.lora_weights),
-        max_batch_size=config.max_batch_size or spec.max_batch_size,
+        max_batch_size=_batch_size(config, spec.max_batch_size),
         call={name: value for name, value in merged.items() if value is not None},
         base_url=config.base_url or spec.base_url,
         api_key_env=config.api_key_env or spec.api_key_env,
     )
     return _checked(resolved, spec)
+
+
+def _batch_size(config: GeneratorConfig, default: int) -> int:
+    return 1 if config.batch_invariant else config.max_batch_size or default
 
 
 def spec_of(config: GeneratorConfig) -> GeneratorSpec | None:
@@ -94,6 +98,8 @@ def _checked(config: GeneratorConfig, spec: GeneratorSpec | None) -> GeneratorCo
             f"{where} is made by code that comes with it ({config.custom_pipeline or config.model}): read that code, "
             "then set generator.trust_remote_code=true to run it"
         )
+    if kind.has_prices and config.batch_invariant:
+        raise ValueError(f"{where} makes its images elsewhere: generator.batch_invariant is for pipelines of this run")
     _check_budget(config, where, costs=kind.has_prices)
     return config
 

@@ -9,6 +9,7 @@ from annotated_types import Ge, Le
 
 from actors.judge.registry import KINDS
 from actors.judge.settings import check_budget, check_members, check_rubric
+from actors.metered.config import EndpointConfig
 from rewards.aggregate import COMBINATIONS
 from rollout.text.limits import (
     Cpus,
@@ -31,31 +32,6 @@ from rollout.text.limits import (
 
 VLLM_DTYPES = ("auto", "float32", "bfloat16", "float16", "float", "half")
 """What `vllm serve --dtype` takes."""
-
-
-@dataclass(frozen=True)
-class EndpointConfig:
-    """One way to a model: a server and a key. Those of a judge or generator are equals: any may answer any call."""
-
-    base_url: Url | None = None
-    """None is OpenAI's own."""
-    api_key_env: KeyVariable = "OPENAI_API_KEY"
-    """Environment variable that holds the key."""
-    model: str = ""
-    """What the model is called there; empty: as the judge or generator says."""
-    has_proxy: bool = True
-    """Go through the proxy that the environment names, if it does; false for a server in the own network."""
-    max_concurrency: NonNegativeInt = 0
-    """Requests in flight; 0: as the judge or generator says."""
-    requests_per_minute: NonNegativeFloat = 0.0
-    """0: no limit."""
-    tokens_per_minute: NonNegativeFloat = 0.0
-    """Input and output together; 0: no limit."""
-    usd_per_million_input_tokens: NonNegativeFloat = 0.0
-    usd_per_million_output_tokens: NonNegativeFloat = 0.0
-
-    def __post_init__(self) -> None:
-        check_fields(self, "endpoints")
 
 
 @dataclass(frozen=True)

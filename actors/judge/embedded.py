@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from actors.config import JudgeConfig
+from actors.judge.config import JudgeConfig
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, Fault, RetryPolicy
 from actors.metered.service import Pooled

@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actors.config import EndpointConfig, JudgeConfig
+from actors.judge.config import JudgeConfig
 from actors.judge.question import TEXT, Question
 from actors.judge.schema_trial import Asking, SchemaTrial, Verdict
 from actors.metered.answers import text_of, usage_of
+from actors.metered.config import EndpointConfig
 from actors.metered.connections import Secret, check_connections, connect, read_key
 from actors.metered.endpoints import Endpoint, Endpoints, Slot, with_defaults
 from actors.metered.http_faults import fault_at

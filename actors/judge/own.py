@@ -40,6 +40,8 @@ async def start_own_judge(config: JudgeConfig, context: RunContext, own: UserCla
 async def _answer(judge: Any, store: Store, request: ScoreRequest | CompareRequest) -> Any:
     if isinstance(request, ScoreRequest):
         return asdict(check_scores(await call(judge.score, await read_look(store, request))))
-    images: list[Any] = [await read_image(store, image) for image in (request.before, request.old, request.new)]
-    old, new = await call(judge.compare, TwoLooks(images[0], images[1], images[2], request.instruction))
-    return [asdict(check_scores(scores)) for scores in (old, new)]
+    before, old, new = [await read_image(store, image) for image in (request.before, request.old, request.new)]
+    assert old is not None
+    assert new is not None
+    scores = await call(judge.compare, TwoLooks(before, old, new, request.instruction))
+    return [asdict(check_scores(one)) for one in scores]

@@ -15,11 +15,12 @@ from typing import Any
 
 from PIL import Image
 
-from actors.config import EndpointConfig, JudgeConfig
+from actors.config import JudgeConfig
 from actors.judge.openai_asker import arguments_of
 from actors.judge.registry import kind_of
 from actors.judge.settings import member_configs
 from actors.metered.answers import field_of, text_of
+from actors.metered.config import EndpointConfig
 from actors.metered.connections import connect, read_key, url_of
 from actors.metered.endpoints import Endpoint
 from actors.metered.environment import without_login

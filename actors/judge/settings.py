@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from actors.judge.registry import kind_of
 
 if TYPE_CHECKING:
-    from actors.judge.config import EndpointConfig, JudgeConfig
+    from actors.judge.config import JudgeConfig
+    from actors.metered.config import EndpointConfig
 
 _PRICES = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
 _PER_MEMBER = ("repeats", "rubric", "budget_calls", "budget_usd", *_PRICES)

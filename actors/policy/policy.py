@@ -19,8 +19,8 @@ from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, Ra
 from actors.config import LossConfig, PolicyConfig
 from actors.policy import verl_cpu
 from actors.policy.rows import MiniBatch, num_tokens, split_rows
-from actors.sampler.sampler import Samplers
-from actors.weights.publish import BaseTensor, Manifest, publish
+from actors.weights.publish import WeightReceivers, publish
+from actors.weights.wire import BaseTensor, Manifest
 from rollout.roles import CheckpointError, Sampler
 from rollout.types import Batch, SftExample, TrainingRow
 
@@ -114,12 +114,12 @@ class Policy:
 
     async def publish(self, samplers: Sampler) -> dict[str, float]:
         """Hand the weights to the samplers and verify it. Raises `PublishError`; returns `publish/...`."""
-        assert isinstance(samplers, Samplers), "weights can only be handed to engines"
+        assert isinstance(samplers, WeightReceivers), "weights can only be handed to engines"
         return await publish(self, samplers)
 
     async def base_tensors(self, dtype: str) -> Mapping[str, BaseTensor]:
         """Return the tensors of the model below LoRA, as it was and is; without LoRA none."""
-        return (await self._call("origins", dtype))[0] if self._setup.config.lora.rank else {}
+        return (await self._call("base_tensors", dtype))[0] if self._setup.config.lora.rank else {}
 
     async def push_weights(
         self, receivers: Sequence[Any], dtype: str, bucket_bytes: int, skipped: Collection[str]
@@ -132,7 +132,7 @@ class Policy:
         mark = Path(folder).resolve() / f".seen-{uuid.uuid4().hex}"
         mark.touch()
         try:
-            seen = await self._call("sees", str(mark))
+            seen = await self._call("file_exists", str(mark))
         finally:
             mark.unlink()
         blind = ", ".join(str(rank) for rank, sees in enumerate(seen) if not sees)

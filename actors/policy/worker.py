@@ -31,7 +31,8 @@ from actors.policy.rows import MaybeExample, MaybeRow, MiniBatch, RowTensors
 from actors.policy.token_logprobs import token_logprobs
 from actors.policy.verl_config import engine_config, training_config
 from actors.store.store import Store
-from actors.weights.publish import BaseTensor, Manifest, describe_base_tensors, push
+from actors.weights.send import describe_base_tensors, push
+from actors.weights.wire import BaseTensor, Manifest
 from rollout.types import SftExample, TrainingRow
 
 

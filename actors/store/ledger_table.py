@@ -19,11 +19,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.metered.usage_ledger import KIND as CALLS
-from actors.store.append_log import read_log, sync_folder
+from actors.store.append_log import read_log
 from actors.store.eviction import is_left_behind
-from actors.store.ledger import SAMPLES, read_ledger
-from actors.store.store import temporary_name
+from actors.store.files import sync_folder, temporary_name
+from actors.store.ledger import CALLS, SAMPLES, read_ledger
 from rollout.types import Stage
 
 Row = dict[str, Any]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rl import __version__
 from rollout.text.limits import nearest
 
 
@@ -46,14 +44,6 @@ def add_group(commands: argparse._SubParsersAction, name: str, text: str) -> arg
     """Add a command that has commands of its own, one of which has to be said."""
     group = commands.add_parser(name, help=text, description=text)
     return group.add_subparsers(metavar="command", required=True)
-
-
-def own_version() -> str:
-    """Return the version that is installed; of a checkout that is not installed, its own."""
-    try:
-        return version("interleave-thinker")
-    except PackageNotFoundError:
-        return __version__
 
 
 def file_path(text: str) -> Path:

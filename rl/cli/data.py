@@ -10,6 +10,8 @@ from typing import Any
 from rl.cli.arguments import add_command, add_group, file_path
 from rollout.text.limits import Tilde
 
+_FILES = "JSONL, JSON (also .gz) or Parquet; a folder of these or of Hugging Face `datasets`; a quoted pattern"
+
 
 def add_data_commands(commands: argparse._SubParsersAction) -> None:
     """Add the commands to the command line's parser; what they need is imported when they run."""
@@ -32,7 +34,7 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
     show.add_argument("--limit", type=int, default=50, help="records to show, 0: all; default: 50")
     show.add_argument("--seed", type=int, default=0, help="draws them")
     split = add_command(data, "split", _split, "hold records out by source prompt, so that no prompt is on both sides")
-    split.add_argument("file", type=file_path, help="JSONL, JSON or Parquet, or a folder of Hugging Face `datasets`")
+    split.add_argument("file", type=file_path, help=_FILES)
     split.add_argument("--heldout", type=float, required=True, help="share of the prompts, like 0.1")
     split.add_argument(
         "--by", default="", help="field of the prompt; default: origin_prompt, source_prompt or the user's words"
@@ -56,7 +58,7 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=file_path, help="JSONL, JSON or Parquet, or a folder of Hugging Face `datasets`")
+    parser.add_argument("file", type=file_path, help=_FILES)
     parser.add_argument("--kind", choices=["auto", "rl", "critic_sft", "planner_sft"], default="auto")
     parser.add_argument("--image-root", type=file_path, help="where relative image paths start; none leads out of it")
     parser.add_argument(

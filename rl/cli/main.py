@@ -9,13 +9,13 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+from rl import __version__
 from rl.cli.arguments import (
     Parser,
     add_command,
     add_group,
     file_path,
     numbers,
-    own_version,
     positive_number,
     whole_number,
 )
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="interleave", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"interleave {own_version()}")
+    parser.add_argument("--version", action="version", version=f"interleave {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="")
     train = add_command(commands, "train", _train, "train a critic by GRPO and report what it learned")
     train.add_argument("recipe", type=file_path, help="recipe YAML")
@@ -131,7 +131,8 @@ def _train(chosen: argparse.Namespace) -> int:
 
     recipe = load_recipe(chosen.recipe, chosen.overrides)
     check_trackers(recipe.tracking)
-    from rl.run import prepare, run  # late: it imports torch, Ray and verl, and a wrong recipe should fail at once
+    from rl.prepare import prepare  # late, both: they import torch and Ray, and a wrong recipe should fail at once
+    from rl.run import run
 
     plan = prepare(recipe, is_resumed=chosen.resume)
     _make_folder(recipe.run_dir)
@@ -161,7 +162,7 @@ def _make_folder(path: str) -> None:
 
 
 def _learning(chosen: argparse.Namespace) -> int:
-    from rl.multi_seed import train_seeds
+    from rl.cli.multi_seed import train_seeds
 
     if chosen.resume and not chosen.out:
         raise ValueError("--resume needs the folder of the runs to go on with: --out FOLDER")

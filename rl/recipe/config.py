@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -17,13 +18,14 @@ from actors.config import (
     RolloutWorkersConfig,
     SamplerConfig,
 )
+from actors.resources import Role
 from data.records.image_paths import ImageRules, parse_prefixes
 from data.records.on_bad import OnBad
 from rewards.compose import TermConfig
 from rl.recipe.alerts import NAMES as ALERTS
 from rl.recipe.alerts import AlertConfig, check_alert_names
-from rl.tracking.registry import BACKENDS
-from rl.tracking.wandb_settings import check_project
+from rl.recipe.trackers import BACKENDS
+from rl.recipe.wandb_project import check_project
 from rollout.single_step import Baseline, Regenerate
 from rollout.text.limits import (
     OWN,
@@ -48,7 +50,7 @@ from rollout.text.limits import (
 REPO = Path(__file__).resolve().parent.parent.parent
 ADVANTAGES = (
     *("grpo", "gdpo", "rloo", "opo", "gpg", "reinforce_plus_plus_baseline", "grpo_vectorized", "rloo_vectorized"),
-    # `rl.advantages.check_estimator_and_loss` says what these lack
+    # `rl.advantages.check_estimator` says what these lack
     *("gae", "remax", "reinforce_plus_plus", "grpo_passk", "optimal_token_baseline", "tir_optimal_token_baseline"),
 )
 """verl's registered estimators."""
@@ -211,38 +213,11 @@ class TrackingConfig:
         check_alert_names(self.stop_on)
 
 
-class NamedRecipe(Protocol):
-    """What recipes of every kind have."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def name(self) -> str: ...
-
-
-class Job(NamedRecipe, Protocol):
-    """A recipe whose work has a folder of its own."""
-
-    @property
-    def run_dir(self) -> str: ...
-
-
-class Run(Job, Protocol):
-    """A job that takes steps: enough for checkpoints, trackers and a log."""
-
-    @property
-    def num_steps(self) -> int: ...
-    @property
-    def tracking(self) -> TrackingConfig: ...
-
-
 @dataclass(frozen=True)
-class Recipe:
-    """One experiment."""
+class JobRecipe:
+    """What recipes of every kind have: a name, a store, and the Ray that their actors run on."""
 
     name: RunName = "???"
-    run_dir: RequiredPath = "runs/${name}"
-    """All that explains a run, checkpoints and export too: driver and policy ranks have to see the same folder."""
     store: RequiredPath = "runs/store"
     """Images and paid-for answers, shared by runs."""
     store_is_shared: bool = True
@@ -252,32 +227,73 @@ class Recipe:
     """
     store_limit_gib: NonNegativeFloat = 0.0
     """Least recently used images and answers go above this size, in GiB; never those of a running run. 0: no limit."""
+    num_cpus: PositiveInt = 16
+    """Logical CPUs told to a Ray that is started for this job."""
+    ray_address: str = ""
+    """A running cluster's address (or `auto`); empty: start Ray on this machine, if anything needs it."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """Everything that is started for the job, by its section of the recipe."""
+        return {}
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the job keeps its ledger and what explains it; None where it has no folder of its own."""
+        return None
+
+
+@dataclass(frozen=True)
+class RunRecipe(JobRecipe):
+    """A job with a folder."""
+
+    run_dir: RequiredPath = "runs/${name}"
+    """All that explains a run, checkpoints and export too: driver and policy ranks have to see the same folder."""
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.run_dir)
+
+
+@dataclass(frozen=True)
+class TrainingRecipe(RunRecipe):
+    """A run that takes steps: enough for checkpoints, trackers and a log."""
+
     seed: Seed = 0
+    num_steps: NonNegativeInt = 0
+    save_every: NonNegativeInt = 0
+    """Steps between checkpoints; 0: only at the end."""
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    samplers: SamplerConfig = field(default_factory=SamplerConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def saves_at(self, step: int) -> bool:
+        return step == self.num_steps or (self.save_every > 0 and step % self.save_every == 0)
+
+
+@dataclass(frozen=True)
+class Recipe(TrainingRecipe):
+    """One experiment."""
+
     num_steps: PositiveInt = 100
     max_staleness: NonNegativeInt = 0
     """How many consumed steps the rollouts may run ahead of the policy; 0: on-policy."""
-    save_every: NonNegativeInt = 0
-    """Steps between checkpoints; 0: only at the end."""
-    num_cpus: PositiveInt = 16
-    """Logical CPUs told to a Ray that this run starts itself."""
-    ray_address: str = ""
-    """A running cluster's address (or `auto`); empty: start Ray on this machine."""
     data: DataConfig = field(default_factory=DataConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
-    samplers: SamplerConfig = field(default_factory=SamplerConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     evidence: dict[str, EvidenceConfig] = field(default_factory=dict)
     """What else is gathered for the reward's terms that need it, by name."""
     workers: RolloutWorkersConfig = field(default_factory=RolloutWorkersConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        check_fields(self, "")
+        super().__post_init__()
         self.samplers.check_answers(self.rollout.max_tokens, "rollout.max_tokens")
         if not self.reward.terms:
             raise ValueError("the recipe has no reward; add `reward: released` or a list of terms")
@@ -299,13 +315,20 @@ class Recipe:
                 "algorithm.loss.rollout_correction to token or sequence (importance sampling)"
             )
 
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        return {
+            "policy": self.policy,
+            "samplers": self.samplers,
+            "generator": self.generator,
+            "judge": self.judge,
+            "workers": self.workers,
+        }
+
     def evaluates_at(self, step: int) -> bool:
         """Whether an evaluation during training is due after `step` (counted from 1; the last one has its own)."""
         every = self.evaluation.every
         return every > 0 and step % every == 0 and step < self.num_steps
-
-    def saves_at(self, step: int) -> bool:
-        return step == self.num_steps or (self.save_every > 0 and step % self.save_every == 0)
 
 
 def resolve_path(path: str) -> Path:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from actors.config import EvidenceConfig, JudgeConfig
-from rl.recipe.config import NamedRecipe, Recipe
+from rl.recipe.config import JobRecipe, Recipe
 from rl.recipe.layers import OWN_KEYS, Layer, anchored_own, layers_of, merged, replaced_by_set, with_content, with_set
 from rl.recipe.schema import Fitting
 from rl.recipe.tree import at, drop, nothing_to_drop, put
@@ -72,7 +72,7 @@ def differences(one: Recipe, other: Recipe) -> set[str]:
     return {field.name for field in fields(Recipe) if getattr(one, field.name) != getattr(other, field.name)}
 
 
-def to_yaml(recipe: NamedRecipe) -> str:
+def to_yaml(recipe: JobRecipe) -> str:
     """Return the resolved recipe as YAML."""
     return OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True)
 

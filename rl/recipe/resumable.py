@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from rl.recipe.config import Job
+from rl.recipe.config import RunRecipe
 
 MAY_CHANGE = frozenset(
     {
@@ -69,14 +69,16 @@ def is_resumable_change(key: str) -> bool:
     )
 
 
-def forbidden_changes(saved: Job, recipe: Job, allows: Callable[[str], bool] = is_resumable_change) -> list[str]:
+def forbidden_changes(
+    saved: RunRecipe, recipe: RunRecipe, allows: Callable[[str], bool] = is_resumable_change
+) -> list[str]:
     """Return the keys, dotted, in which a recipe differs from the one that its job was started with."""
     old, new = asdict(saved), asdict(recipe)
     forbidden = {key for key in _differing(old, new) if not allows(key)}
     return sorted(forbidden | set(_other_models(old, new)))
 
 
-def describe_changes(saved: Job, recipe: Job, keys: Iterable[str]) -> str:
+def describe_changes(saved: RunRecipe, recipe: RunRecipe, keys: Iterable[str]) -> str:
     """Return changed keys with what they were and what they are now."""
     old, new = asdict(saved), asdict(recipe)
     return ", ".join(f"{key} (was {_told(old, key)}, now {_told(new, key)})" for key in keys)

@@ -13,8 +13,8 @@ import jinja2
 
 from actors.store.ledger import LedgerRow, read_ledger
 from actors.store.store import Store, load_images
+from rl.atomic_write import atomic_write
 from rl.evaluation import Change
-from rl.run_dir.atomic_write import atomic_write
 from rl.tracking.metrics_file import read_metrics
 
 _CURVES = (

@@ -13,12 +13,13 @@ from typing import Any
 
 from actors.generator.config import GeneratorConfig
 from actors.store.ledger import holds_samples
-from rl.recipe.config import REPO, Job, Run, resolve_path
+from rl.atomic_write import atomic_write
+from rl.recipe.config import REPO, RunRecipe, TrainingRecipe, resolve_path
 from rl.recipe.reader import load_as, to_yaml
 from rl.recipe.resumable import describe_changes, forbidden_changes
-from rl.run_dir.atomic_write import atomic_write
 from rl.run_dir.provenance import changes
 
+NO_COMMIT = "not a git checkout"
 _PACKAGES = ("torch", "transformers", "verl", "ray", "diffusers", "wandb", "omegaconf")
 
 
@@ -37,7 +38,7 @@ def placed_generator(config: GeneratorConfig) -> GeneratorConfig:
     return replace(config, model=model_path(config.model, "generator.model")) if config.model else config
 
 
-def check_run_dir(recipe: Run, is_resumed: bool, sources: Mapping[str, Any] | None = None) -> None:
+def check_run_dir(recipe: TrainingRecipe, is_resumed: bool, sources: Mapping[str, Any] | None = None) -> None:
     """Raise ValueError when a run's folder is another run's, or holds none to resume, or one of other sources.
 
     `sources` are those of `rl.run_dir.provenance`, where a run has some.
@@ -60,7 +61,7 @@ def check_run_dir(recipe: Run, is_resumed: bool, sources: Mapping[str, Any] | No
         raise ValueError(f"{run_dir} cannot be resumed: {'; '.join(new)}; put it back as it was, or start another run")
 
 
-def write_provenance(recipe: Job, more: Mapping[str, Any] | None = None) -> None:
+def write_provenance(recipe: RunRecipe, more: Mapping[str, Any] | None = None) -> None:
     """Write what the run can be explained by: resolved recipe, versions, commit, and `more`.
 
     `versions.json` is that of the newest start; `versions-<number>.json` stay, one for each start of the run.
@@ -76,8 +77,12 @@ def write_provenance(recipe: Job, more: Mapping[str, Any] | None = None) -> None
 
 
 def _commit() -> str:
-    """Return the checkout's commit, marked when files differ from it."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=REPO, capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip() or "not a git checkout"
+    """Return the checkout's commit, marked when files differ from it; without git, or installed, there is none."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    if not (REPO / ".git").exists():  # else git would describe a checkout that we happen to be installed inside
+        return NO_COMMIT
+    try:
+        described = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine
+        return NO_COMMIT
+    return described.stdout.strip() or NO_COMMIT

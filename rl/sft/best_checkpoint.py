@@ -7,8 +7,8 @@ import json
 import math
 from pathlib import Path
 
+from rl.atomic_write import atomic_write
 from rl.recipe.sft_config import SftRecipe
-from rl.run_dir.atomic_write import atomic_write
 from rl.sft.evaluation import Figures
 from rollout.roles import Policy
 

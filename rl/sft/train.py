@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from rl import checkpoint
-from rl.recipe.alerts import Collapsed
 from rl.recipe.sft_config import SftRecipe
 from rl.sft.best_checkpoint import BestCheckpoint
 from rl.sft.evaluation import Figures
 from rl.sft.examples import ExampleStream
 from rl.sft.log import SftLog
+from rl.tracking.alerts import Collapsed
 from rollout.roles import Policy
 
 

@@ -14,8 +14,8 @@ from typing import Any, Generic, Self, TypeVar
 
 from rich.console import Console
 
-from rl.recipe.alerts import Alerts
-from rl.recipe.config import Run
+from rl.recipe.config import TrainingRecipe
+from rl.tracking.alerts import Alerts
 from rl.tracking.loop_watch import LoopWatch
 from rl.tracking.metrics_file import append_metrics, drop_metrics_after
 from rl.tracking.service_metrics import step_metrics
@@ -26,7 +26,7 @@ from rollout.roles import BudgetSpent, RunStopped
 Stats = Callable[[], Awaitable[Mapping[str, float]]]
 """Returns what the services have counted so far, keyed `service/name`."""
 
-R = TypeVar("R", bound=Run)
+R = TypeVar("R", bound=TrainingRecipe)
 
 
 class StepLog(ABC, Generic[R]):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from rl.recipe.config import Run
+from rl.recipe.config import TrainingRecipe
 from rl.tracking.trackers import BuiltinTracker, Row
 
 
@@ -16,7 +16,7 @@ class Tensorboard(BuiltinTracker):
 
     package = "tensorboard"
 
-    def __init__(self, recipe: Run, first_step: int, kept: Sequence[Row]):
+    def __init__(self, recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]):
         from torch.utils.tensorboard import SummaryWriter
 
         # Events of the steps that a resumed run does again are hidden; the kept rows are in the older files.

@@ -14,9 +14,9 @@ from PIL import Image
 
 from rewards.compose import raised
 from rewards.functions import FunctionError, name_of
-from rl.recipe.config import Run, TrackingConfig
+from rl.recipe.config import TrackingConfig, TrainingRecipe
+from rl.recipe.trackers import load_tracker
 from rl.tracking.own_metrics import load_metrics
-from rl.tracking.registry import load_tracker
 from rollout.text.limits import is_own, nearest
 
 Row = Mapping[str, Any]
@@ -66,7 +66,7 @@ class BuiltinTracker:
             )
 
 
-def start_trackers(recipe: Run, first_step: int, kept: Sequence[Row]) -> list[Tracker]:
+def start_trackers(recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]) -> list[Tracker]:
     """Start what the recipe's `tracking.backends` names; `kept` are the rows that a resumed run goes on from."""
     options = recipe.tracking.options
     wanted = _wanted(recipe.tracking).items()

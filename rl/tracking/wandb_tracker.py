@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from PIL import Image
 
-from rl.recipe.config import Run
+from rl.recipe.config import TrainingRecipe
 from rl.tracking.trackers import BuiltinTracker, Row
 from rl.tracking.wandb_settings import check_environment, wandb_arguments, wandb_mode
 
@@ -30,7 +30,7 @@ class Wandb(BuiltinTracker):
         super().check()
         check_environment()
 
-    def __init__(self, recipe: Run, first_step: int, kept: Sequence[Row]):
+    def __init__(self, recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]):
         import wandb
         from omegaconf import OmegaConf
 

@@ -21,8 +21,8 @@ from rewards.compose import WeightedSum
 from rollout.concurrency import all_of
 from rollout.single_step import SingleStep
 from rollout.types import GroupRequest, SamplingParams, Scores
-from tests.rl.test_train import TERMS
 from tests.support.fakes import FakeSampler, make_task
+from tests.support.training import TERMS
 
 NUM_TASKS, NUM_STEPS, N = 3, 2, 8
 

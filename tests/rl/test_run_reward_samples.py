@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from actors.config import EvidenceConfig, JudgeConfig
-from actors.reward.samples import try_reward
+from actors.user_functions.samples import try_reward
 from rewards.compose import RewardError, TermConfig
 from rewards.sample_cases import LACKING, PartialEvidence
 from rollout.types import Scores, Task

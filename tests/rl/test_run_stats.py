@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import replace
 
 from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
-from rl.run import Stack, has_local_service
-from tests.rl.test_train import make_recipe
+from rl.stack import Stack, has_local_service
+from tests.support.training import make_recipe
 
 
 class Counted:

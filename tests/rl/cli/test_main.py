@@ -56,13 +56,14 @@ def test_a_bad_record_that_is_met_later_is_one_line_and_another_error_is_not(com
     def prepared(error):
         return lambda recipe, *, is_resumed: error
 
-    module, prepare, run, recipe = {
-        "train": ("rl.run", "prepare", "run", "shapes_grpo.yaml"),
-        "sft": ("rl.sft.run", "prepare_sft", "run_sft", "shapes_critic_sft.yaml"),
+    modules, prepare, run, recipe = {
+        "train": (("rl.prepare", "rl.run"), "prepare", "run", "shapes_grpo.yaml"),
+        "sft": (("rl.sft.run",), "prepare_sft", "run_sft", "shapes_critic_sft.yaml"),
     }[command]
     arguments = [command, str(REPO / "recipes" / recipe), f"run_dir={tmp_path / 'run'}"]
     for error in (RecordError("marks", "2 marks", where="a.jsonl:7"), OSError(28, "No space left", "a")):
-        monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{prepare: prepared(error), run: broken}))
+        for module in modules:
+            monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{prepare: prepared(error), run: broken}))
         if isinstance(error, RecordError):
             assert cli.main(arguments) == 1
             assert capsys.readouterr().err == "interleave: the run stopped: a.jsonl:7: 2 marks\n"

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from actors.config import EndpointConfig, GeneratorConfig, JudgeConfig, PolicyConfig, ServerConfig
+from actors.config import GeneratorConfig, JudgeConfig, PolicyConfig, ServerConfig
+from actors.metered.config import EndpointConfig
 from actors.store.append_log import AppendLog
 from rewards.compose import TermConfig
 from rl.recipe.config import REPO, DataConfig, RewardConfig, RolloutConfig, TrackingConfig
@@ -12,7 +13,7 @@ from rl.recipe.reader import load_recipe
 from rl.recipe.resumable import forbidden_changes
 from rl.run_dir.provenance import sources_of
 from rl.run_dir.start import check_run_dir, write_provenance
-from tests.rl.test_train import TERMS, make_recipe
+from tests.support.training import TERMS, make_recipe
 
 JUDGE = JudgeConfig(kind="openai", model="judge-1")
 

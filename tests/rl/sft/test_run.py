@@ -168,7 +168,7 @@ def test_by_default_the_record_is_named(tmp_path, records):
 
 
 def test_an_alert_that_the_recipe_stops_on_saves_and_stops(tmp_path, records):
-    from rl.recipe.alerts import Collapsed
+    from rl.tracking.alerts import Collapsed
 
     class Diverging(FakePolicy):
         async def fit(self, examples):
