@@ -12,6 +12,7 @@ from actors.generator.config import GeneratorConfig as GeneratorConfig
 from actors.judge.config import JudgeConfig as JudgeConfig
 from actors.judge.config import ServerConfig as ServerConfig
 from actors.metered.config import EndpointConfig as EndpointConfig
+from actors.policy.own_loss import load_own_loss
 from rollout.text.limits import (
     Cpus,
     Dtype,
@@ -145,7 +146,8 @@ KL_TYPES = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
 class LossConfig:
     """What one update minimises. Names are verl's registered ones."""
 
-    policy_loss: Annotated[str, one_of(*POLICY_LOSSES)] = "vanilla"
+    policy_loss: Annotated[str, Tilde(), one_of_or_own(*POLICY_LOSSES)] = "vanilla"
+    """One of verl's, or a function of your own (`actors/policy/own_loss.py`)."""
     clip_low: NonNegativeFloat = 0.2
     clip_high: NonNegativeFloat = 0.2
     aggregation: Annotated[str, one_of(*AGGREGATIONS)] = "token-mean"
@@ -175,6 +177,8 @@ class LossConfig:
 
     def check_usable(self) -> None:
         """Raise ValueError for a policy loss that cannot be trained by."""
+        if is_own(self.policy_loss):
+            load_own_loss(self.policy_loss)
         if why := UNFIT_LOSSES.get(self.policy_loss):
             raise ValueError(f"algorithm.loss.policy_loss {self.policy_loss!r} cannot be used here: {why}")
 
@@ -233,8 +237,8 @@ class EvidenceConfig:
     or in a file (`./my_scores.py:aesthetic`)."""
     judge: JudgeConfig | None = None
     """Instead of `fn`: a whole judge, whose `Scores` are the evidence."""
-    kind: Annotated[str, Tilde(), one_of_or_own("", *EVIDENCE_KINDS)] = ""
-    """Empty: by which of the two is given; or a class of your own: my_module:MyObserver, ./my_file.py:MyObserver."""
+    kind: Annotated[str, Tilde(), one_of_or_own(*EVIDENCE_KINDS)] | None = None
+    """Null: by which of the two is given; or a class of your own: my_module:MyObserver, ./my_file.py:MyObserver."""
     options: dict[str, Any] = field(default_factory=dict)
     """A class of your own: its keyword arguments."""
     num_replicas: NonNegativeInt = 1

@@ -48,6 +48,7 @@ async def _answer(observer: Any, store: Store, request: ScoreRequest) -> Any:
 
 
 def _class(config: EvidenceConfig, where: str = "evidence.kind") -> UserClass:
+    assert config.kind is not None
     return UserClass(config.kind, config.options, ("observe",), where)
 
 

@@ -37,8 +37,8 @@ class GeneratorConfig:
 
     name: str = ""
     """One of ours: flux2-klein, qwen-image-edit, gpt-image, service, ...; empty: as `pipeline` and `model` say."""
-    kind: Annotated[str, Tilde(), one_of_or_own("", *KINDS)] = ""
-    """Empty: the named spec's, else diffusers; or a class of your own: my_module:MyGenerator, ./my.py:MyGenerator."""
+    kind: Annotated[str, Tilde(), one_of_or_own(*KINDS)] | None = None
+    """Null: the named spec's, else diffusers; or a class of your own: my_module:MyGenerator, ./my.py:MyGenerator."""
     options: dict[str, Any] = field(default_factory=dict)
     """A class of your own: its keyword arguments."""
     pipeline: str = ""

@@ -24,8 +24,8 @@ class TeacherConfig:
     ask: JudgeConfig = field(default_factory=lambda: JudgeConfig(kind="openai", max_concurrency=32))
     """Instead of `fn`: kind openai or vllm, with model, endpoints, prices, budget and call as a judge has them."""
 
-    kind: Annotated[str, Tilde(), one_of_or_own("", *KINDS)] = ""
-    """Empty: a function where `fn` is given, else asked; or a class of your own: my_module:MyTeacher."""
+    kind: Annotated[str, Tilde(), one_of_or_own(*KINDS)] | None = None
+    """Null: a function where `fn` is given, else asked; or a class of your own: my_module:MyTeacher."""
     options: dict[str, Any] = field(default_factory=dict)
     """A class of your own: its keyword arguments."""
 

@@ -32,6 +32,7 @@ class OwnKind(TeacherKind):
 
 
 def _class(config: TeacherConfig, role: str) -> UserClass:
+    assert config.kind is not None
     return UserClass(config.kind, config.options, (_METHODS[role],), f"{role}.kind")
 
 

@@ -74,6 +74,7 @@ async def _answer(generator: Any, store: Store, request: EditRequest) -> dict[st
 
 
 def _class(config: GeneratorConfig) -> UserClass:
+    assert config.kind is not None
     return UserClass(config.kind, config.options, ("edit",), "generator.kind")
 
 
