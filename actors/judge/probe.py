@@ -15,10 +15,9 @@ from typing import Any
 
 from PIL import Image
 
-from actors.config import JudgeConfig
+from actors.judge.config import JudgeConfig, member_configs
+from actors.judge.kind import kind_of
 from actors.judge.openai_asker import arguments_of
-from actors.judge.registry import kind_of
-from actors.judge.settings import member_configs
 from actors.metered.answers import field_of, text_of
 from actors.metered.config import EndpointConfig
 from actors.metered.connections import connect, read_key, url_of
