@@ -14,11 +14,11 @@ from actors.observer import judges_of
 from actors.policy.own_loss import load_own_loss
 from actors.services import check_services
 from actors.user_functions.runner import RewardRunner
-from actors.user_functions.samples import try_reward
 from rl.advantages import check_estimator
 from rl.recipe.config import Recipe, resolve_path
 from rl.recipe.evidence import needed_evidence
 from rl.recipe.tasks import read_tasks
+from rl.reward_trial.samples import try_reward
 from rl.run_dir.provenance import sources_of
 from rl.run_dir.start import check_run_dir, model_path, placed_generator
 from rollout.critic import render_messages
