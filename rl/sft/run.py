@@ -87,6 +87,8 @@ async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
         await actors.policy.check_folder(Path(recipe.run_dir))
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
         best = BestCheckpoint(recipe, resumed_after=done)
+        if best.is_due(done):
+            await best.export(actors.policy)
         stream, evaluate = await asyncio.to_thread(_with_tokens, plan, actors, done)
         log = await SftLog.start(recipe, resumed_after=done, console=console, stats=actors.stats)
         try:
