@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -45,8 +45,11 @@ class PreparedRun:
     is_resumed: bool
 
 
-def prepare(recipe: Recipe, *, is_resumed: bool = False) -> PreparedRun:
-    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
+def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[str] = ()) -> PreparedRun:
+    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError.
+
+    A resumed run may differ from what it was in the keys of `accepted`.
+    """
     check_estimator(recipe.algorithm.advantage)
     recipe.algorithm.loss.check_usable()
     if is_own(recipe.algorithm.loss.policy_loss):
@@ -66,7 +69,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> PreparedRun:
         evidence = needed_evidence(recipe, reward.check())
     else:
         evidence = try_reward(recipe.reward.terms, partial(needed_evidence, recipe), training)
-    check_run_dir(recipe, is_resumed, sources_of(recipe))
+    check_run_dir(recipe, is_resumed, sources_of(recipe), accepted)
     asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence)))
     return PreparedRun(recipe, training, heldout, template, reward, evidence, is_resumed)
 
