@@ -20,7 +20,12 @@ _QUIET = {"GRPC_VERBOSITY": "ERROR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", 
 
 @asynccontextmanager
 async def ray_cluster(address: str, num_cpus: int) -> AsyncIterator[None]:
-    """Connect to `address`, or start Ray with `num_cpus` logical CPUs if it is empty; shut down on exit."""
+    """Connect to `address`, or start Ray with `num_cpus` logical CPUs if it is empty; shut down on exit.
+
+    Raises ValueError where Ray could start, but none of its workers.
+    """
+    if not address and shutil.which("bash") is None:  # Ray would wait for its workers for ever
+        raise ValueError(f"Ray starts its workers by bash, which is not on PATH={os.environ.get('PATH', '')!r}")
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     folder = None if address else tempfile.mkdtemp(prefix="interleave-ray-")
@@ -31,6 +36,15 @@ async def ray_cluster(address: str, num_cpus: int) -> AsyncIterator[None]:
         yield
     finally:
         await asyncio.to_thread(_stop, folder)
+
+
+@asynccontextmanager
+async def without_ray() -> AsyncIterator[None]:
+    """Stop on exit what a job without actors may have started: the servers of a model of its own."""
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(local_vlm.shutdown)
 
 
 def _start(address: str, num_cpus: int, folder: str | None) -> None:

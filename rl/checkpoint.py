@@ -8,18 +8,18 @@ import os
 import shutil
 from pathlib import Path
 
-from rl.recipe.config import Run
-from rl.run_dir.atomic_write import atomic_write
-from rollout.roles import Policy
+from rl.atomic_write import atomic_write
+from rl.recipe.config import TrainingRecipe
+from rollout.roles import CheckpointError, Policy
 
 _NUM_KEPT = 2
 
 
-def folder_of(recipe: Run) -> Path:
+def folder_of(recipe: TrainingRecipe) -> Path:
     return Path(recipe.run_dir).resolve() / "checkpoints"
 
 
-async def save(recipe: Run, policy: Policy, step: int) -> Path:
+async def save(recipe: TrainingRecipe, policy: Policy, step: int) -> Path:
     """Write the checkpoint of a consumed step and return its folder.
 
     What a step rolls out depends on the recipe's seed and the step alone, so the step number is all the
@@ -35,13 +35,13 @@ async def save(recipe: Run, policy: Policy, step: int) -> Path:
     return final
 
 
-async def save_once(recipe: Run, policy: Policy, step: int) -> None:
+async def save_once(recipe: TrainingRecipe, policy: Policy, step: int) -> None:
     """Write the checkpoint of the last consumed step, unless it is there or nothing was learned yet."""
     if step > 0 and not (folder_of(recipe) / f"step_{step:06d}" / "state.json").exists():
         await save(recipe, policy, step)
 
 
-async def resume(recipe: Run, policy: Policy) -> int:
+async def resume(recipe: TrainingRecipe, policy: Policy) -> int:
     """Load the newest checkpoint into the policy and return its step; 0 when there is none."""
     pointer = folder_of(recipe) / "latest"
     if not pointer.exists():
@@ -51,6 +51,22 @@ async def resume(recipe: Run, policy: Policy) -> int:
         raise ValueError(f"{pointer} names {folder.name}, which is not a whole checkpoint")
     await policy.load(folder / "policy")
     return int(json.loads((folder / "state.json").read_text())["step"])
+
+
+async def export(recipe: TrainingRecipe, policy: Policy, step: int, folder: Path) -> None:
+    """Export what was learned up to a step. Raises `CheckpointError` that says how to do it again.
+
+    By then there is a checkpoint of that step, so that nothing is lost with an export.
+    """
+    try:
+        await policy.export(folder)
+    except Exception as error:
+        await save_once(recipe, policy, step)
+        cause = getattr(error, "cause", error)  # of Ray's, whose own text is a traceback
+        raise CheckpointError(
+            f"the export to {folder} failed: {type(cause).__name__}: {' '.join(str(cause).split())}; the checkpoint of "
+            f"step {step} is whole: once that is mended, the same command and --resume export it"
+        ) from error
 
 
 def _commit(temporary: Path, final: Path) -> None:

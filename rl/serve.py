@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -10,47 +11,40 @@ from pathlib import Path
 from rich.console import Console
 from starlette.applications import Starlette
 
-from actors.cluster import ray_cluster
 from actors.config import GeneratorConfig
-from actors.generator.api import check_api
 from actors.generator.generator import Generator
-from actors.generator.settings import check_generator
-from actors.store.peers import managed_store
+from actors.resources import Role
+from actors.services import check_services
 from actors.web.config import ServiceConfig, read_service_key
 from actors.web.image_service import ImageService
 from actors.web.service import build_app, openai_error, require_key
 from actors.web.serving import listening, until_stopped
 from actors.web.story_route import story_route
-from rl.recipe.config import Recipe
+from rl.launch import launch
+from rl.recipe.config import Recipe, RunRecipe
 from rl.recipe.layers import layers_of, recipe_path
 from rl.recipe.reader import load_as
 from rl.run_dir.start import placed_generator
 from rl.story.config import StoryRecipe, load_story_recipe
 from rl.story.run import prepare_story, story_stack
-from rollout.seeds import seed_of
-from rollout.text.limits import NonNegativeFloat, PositiveInt, RequiredPath, RunName, check_fields
+from rollout.text.limits import RunName
 
 
 @dataclass(frozen=True)
-class ServeRecipe:
-    """What `interleave serve` reads: a recipe of its own, or these parts of a training recipe."""
+class ServeRecipe(RunRecipe):
+    """What `interleave serve` reads: a recipe of its own, or these parts of a training recipe.
+
+    Images and answers are in the store, from which the same request is answered; over a cluster's nodes
+    (`ray_address`) the replicas spread.
+    """
 
     name: RunName = "serve"
-    run_dir: RequiredPath = "runs/${name}"
-    store: RequiredPath = "runs/store"
-    """Images and answers; the same request is answered from here."""
-    store_is_shared: bool = True
-    store_limit_gib: NonNegativeFloat = 0.0
-    """Least recently used images and answers go above this size; 0: no limit."""
-    num_cpus: PositiveInt = 16
-    """Logical CPUs told to a Ray that the service starts itself."""
-    ray_address: str = ""
-    """A running cluster's address (or `auto`), whose nodes the replicas spread over; empty: start Ray here."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     service: ServiceConfig = field(default_factory=ServiceConfig)
 
-    def __post_init__(self) -> None:
-        check_fields(self, "")
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        return {"generator": self.generator}
 
 
 def load_serve_recipe(path: Path, overrides: list[str]) -> ServeRecipe:
@@ -72,17 +66,10 @@ async def serve(recipe: ServeRecipe, console: Console | None = None) -> None:
     console = console or Console(highlight=False, soft_wrap=True)
     key = read_service_key(recipe.service)
     config = placed_generator(recipe.generator)
-    check_generator(config)
-    check_api(config)
-    store_root = str(Path(recipe.store).resolve())
-    service = f"serve-{seed_of(Path(recipe.run_dir).resolve()):08x}"
-    attended = managed_store(
-        store_root, is_shared=recipe.store_is_shared, limit_gib=recipe.store_limit_gib, run_start=math.inf
-    )  # a service runs on and on: what it used long ago may go
-    console.print(f"[bold]{recipe.name}[/]  starting {config.name or config.model} ...")
-    async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
-        ledger = Path(recipe.run_dir) / "ledger"
-        generator = await Generator.start(config, store_root, service, ledger)
+    check_services(config)
+    console.print(f"[bold]{recipe.name}[/]  starting {config.name or config.model or config.kind} ...")
+    async with launch(recipe, run_start=math.inf) as job:  # it runs on and on: what it used long ago may go
+        generator = await job.generator(recipe.generator, "serve")
         await _listen(build_app(ImageService(generator, recipe.service), key), generator, recipe.service, console)
 
 

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from actors.cluster import ray_cluster
-from actors.generator.api import check_api
-from actors.generator.config import GeneratorConfig
-from actors.generator.generator import Generator
-from actors.generator.settings import check_generator
-from actors.judge import local_vlm
-from actors.judge.judge import check_judge, describe_judge, start_judge
+from actors.generator.kind import kind_of
+from actors.judge.judge import describe_judge
 from actors.judge.probe import probe_judges
-from actors.model_digest import model_digest
-from actors.store.peers import managed_store
+from actors.services import check_services
 from actors.store.store import Store
 from actors.teacher.teacher import check_teacher, describe_teacher, read_template, start_teacher
 from data.build.candidates import SideOfStep, Sides
@@ -32,28 +24,28 @@ from data.build.requests import open_requests, read_requests
 from data.build.sets import Rules, Tally, make_sets
 from data.build.trajectory_log import TrajectoryLog, request_digest
 from data.errors import RecordError
-from data.formats.reader import Records
+from data.formats.raw import Records
 from data.records.image_paths import ImageRules
 from data.records.on_bad import BadRecords, OnBad
 from data.split import SIDES
 from rewards.functions import FunctionError, anchored, load_function
 from rl.data_build.config import BuildRecipe, is_resumable_change
-from rl.recipe.config import resolve_path
-from rl.recipe.reader import load_as
-from rl.recipe.resumable import describe_changes, forbidden_changes
-from rl.run_dir.provenance import Sources, changes
+from rl.launch import launch
+from rl.recipe.config import JobRecipe, resolve_path
+from rl.recipe.resumable import ACCEPT
+from rl.recipe.tasks import resolve_data
+from rl.run_dir.provenance import Sources
+from rl.run_dir.resume import check_changes
 from rl.run_dir.start import placed_generator, write_provenance
 from rollout.collect import TrajectoryCollector
-from rollout.concurrency import all_settled
-from rollout.seeds import seed_of
-from rollout.trajectory import Request, Trajectory, TrajectoryFailure
+from rollout.trajectory import Request, Trajectory
+from rollout.types import Failure
 
 NUM_RECENT = 50
 """Trajectories that the share of failures is taken of."""
 NUM_FIRST = 50
 """Requests that are looked at before a build starts: whether the generator can do any of them."""
-_OR_ELSEWHERE = "put it back as it was, or choose another run_dir"
-_OF_THIS_MACHINE = ("run_dir", "store", "num_cpus", "ray_address", "in_flight")
+_OF_THIS_MACHINE = (*(one.name for one in fields(JobRecipe) if one.name != "name"), "run_dir", "in_flight")
 
 
 class BuildStopped(RuntimeError):
@@ -78,29 +70,26 @@ class Build:
         return Store(Path(self.recipe.store).resolve())
 
 
-def prepare_build(recipe: BuildRecipe) -> Build:
-    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
+def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
+    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError.
+
+    A build that goes on may differ from what it was in the keys of `accepted`.
+    """
     check_teacher(recipe.planner, "planner")
     check_teacher(recipe.critic, "critic")
-    check_judge(recipe.judge)
-    check_api(recipe.generator)
-    records = open_requests(resolve_path(recipe.requests.file))
+    records = open_requests(resolve_data(recipe.requests.file))
+    if next(iter(records), None) is None:
+        raise RecordError("file", f"requests.file is {recipe.requests.file}, which holds no request")
     sources = {
         "planner": describe_teacher(recipe.planner, "planner"),
         "critic": describe_teacher(recipe.critic, "critic"),
-        "generator": _describe_generator(recipe.generator, records),
+        "generator": _describe_generator(recipe, records),
         "judge": describe_judge(recipe.judge),
     }
-    side, path = recipe.split.side, Path(recipe.run_dir) / "recipe.yaml"
+    side = recipe.split.side
     build = Build(recipe, records, sources, _side_of_step(side, Store(Path(recipe.store).resolve())) if side else None)
-    if path.exists():
-        begun = load_as(BuildRecipe, path)
-        if changed := forbidden_changes(begun, recipe, is_resumable_change):
-            told = describe_changes(begun, recipe, changed)
-            raise ValueError(f"{path.parent} was begun with another {told}; {_OR_ELSEWHERE}")
-        saved = json.loads((path.parent / "versions.json").read_text())
-        if new := list(changes(saved, sources)):
-            raise ValueError(f"{path.parent} cannot go on: {'; '.join(new)}; {_OR_ELSEWHERE}")
+    if not TrajectoryLog(build.out / "trajectories").is_empty():
+        check_changes(recipe, sources, accepted, is_resumable_change)
     return build
 
 
@@ -108,15 +97,16 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     """Walk what is not walked yet and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
     recipe = build.recipe
     teachers = {"planner.ask": recipe.planner, "critic.ask": recipe.critic}
-    asked = {where: teacher.ask for where, teacher in teachers.items() if not teacher.fn}
+    asked = {where: teacher.asked for where, teacher in teachers.items() if teacher.asked is not None}
     await probe_judges({"judge": recipe.judge} | asked, without_images=("planner.ask",))
     write_provenance(recipe, build.sources)
     log = TrajectoryLog(build.out / "trajectories")
     bad = BadRecords(OnBad(recipe.on_bad))
     # What earlier starts made belongs to this build, too; it is needed until the sets are written.
-    async with managed_store(build.store.root, is_shared=True, limit_gib=0.0, run_start=_began(build.out)):
-        async with collector_of(recipe) as walk:
-            numbers = await collect_all(build, walk, log, bad, progress)
+    async with collector_of(recipe, _began(build.out)) as walk:
+        numbers = await collect_all(build, walk, log, bad, progress)
+        if not numbers:
+            raise RecordError("file", f"{recipe.requests.file} holds no request that is good: {bad.summary()}")
         return await asyncio.to_thread(_make, build, log, numbers, bad)
 
 
@@ -167,29 +157,16 @@ async def collect_all(
 
 
 @asynccontextmanager
-async def collector_of(recipe: BuildRecipe) -> AsyncIterator[TrajectoryCollector]:
+async def collector_of(recipe: BuildRecipe, run_start: float) -> AsyncIterator[TrajectoryCollector]:
     """Start generator, judge and teachers; stop them on exit."""
-    store_root = str(Path(recipe.store).resolve())
-    ledger = Path(recipe.run_dir) / "ledger"
-    run_id = f"{seed_of(Path(recipe.run_dir).resolve()):08x}"
-    async with ray_cluster(recipe.ray_address, recipe.num_cpus) if recipe.needs_ray else _without_ray():
-        starting: list[Coroutine[Any, Any, Any]] = [
-            start_teacher(recipe.planner, "planner", store_root, ledger),
-            start_teacher(recipe.critic, "critic", store_root, ledger),
-            Generator.start(placed_generator(recipe.generator), store_root, f"generator-{run_id}", ledger),
-            start_judge(recipe.judge, store_root, f"judge-{run_id}", ledger),
-        ]
-        # Settled: else the others would go on starting while Ray is shut down for the error of one.
-        planner, critic, generator, judge = await all_settled(starting)
+    async with launch(recipe, run_start=run_start) as job:
+        planner, critic, generator, judge = await job.start(
+            start_teacher(recipe.planner, "planner", job.store_root, job.ledger),
+            start_teacher(recipe.critic, "critic", job.store_root, job.ledger),
+            job.generator(recipe.generator),
+            job.judge(recipe.judge),
+        )
         yield TrajectoryCollector(planner, critic, generator, judge, recipe.collect, recipe.success, recipe.seed)
-
-
-@asynccontextmanager
-async def _without_ray() -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(local_vlm.shutdown)  # a teacher's or judge's own server
 
 
 def _began(out: Path) -> float:
@@ -232,14 +209,14 @@ def _requests(build: Build, bad: BadRecords) -> Iterator[tuple[int, Request]]:
             return
 
 
-def _describe_generator(config: GeneratorConfig, records: Records) -> dict[str, str]:
+def _describe_generator(recipe: BuildRecipe, records: Records) -> dict[str, str]:
+    """Check generator and judge; return what the images depend on."""
     # A request without an image begins with one from text alone. What one with images comes to, its plan decides.
     first = [raw.value for raw in islice(records, NUM_FIRST) if isinstance(raw.value, dict)]
     is_from_text = bool(first) and not any(record.get("images") for record in first)
-    resolved = check_generator(placed_generator(config), [None] if is_from_text else [])
-    folder = Path(resolved.model)
-    digest = f"@{model_digest(folder)[:16]}" if resolved.model and folder.is_dir() else ""
-    return {"pipeline": resolved.pipeline, "model": f"{config.model or resolved.model}{digest}"}
+    config = recipe.generator
+    resolved = check_services(placed_generator(config), recipe.judge, befores=[None] if is_from_text else [])
+    return kind_of(resolved).describe(resolved, config.model or resolved.model)
 
 
 def _side_of_step(path: str, store: Store) -> SideOfStep:
@@ -265,11 +242,11 @@ def _check_share(recent: deque[bool], trajectory: Trajectory, limit: float) -> N
     if trouble is not None and has_failed and len(recent) == NUM_RECENT and sum(recent) > limit * NUM_RECENT:
         raise BuildStopped(
             f"calls failed for {sum(recent)} of the last {NUM_RECENT} requests, the last time at {trouble.stage}: "
-            f"{trouble.error}; all that was done is kept, and the same command goes on"
+            f"{trouble.error}; all that was done is kept, and once that is mended the same command goes on{ACCEPT}"
         )
 
 
-def _located(trouble: TrajectoryFailure, where: str) -> RecordError:
+def _located(trouble: Failure, where: str) -> RecordError:
     return RecordError(f"{trouble.stage}.{trouble.kind}", trouble.error, where=f"{where}: {trouble.stage}")
 
 

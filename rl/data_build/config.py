@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from actors.config import GeneratorConfig, JudgeConfig
-from actors.judge.settings import member_configs
+from actors.resources import Role
 from actors.teacher.config import TeacherConfig
 from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
 from data.records.on_bad import OnBad
+from rl.recipe.config import RunRecipe
 from rl.recipe.resumable import SERVICE_MAY_CHANGE
 from rollout.collect import CollectConfig, Success
 from rollout.text.limits import (
@@ -17,7 +19,6 @@ from rollout.text.limits import (
     PathText,
     PositiveInt,
     RequiredPath,
-    RunName,
     Seed,
     Share,
     check_fields,
@@ -44,14 +45,9 @@ class RequestsConfig:
 
 
 @dataclass(frozen=True)
-class BuildRecipe:
-    """One build of planner SFT, critic SFT and critic RL sets."""
+class BuildRecipe(RunRecipe):
+    """One build of planner SFT, critic SFT and critic RL sets: its folder has them, the trajectories and the bill."""
 
-    name: RunName = "???"
-    run_dir: RequiredPath = "runs/${name}"
-    """The sets, the trajectories and the bill."""
-    store: RequiredPath = "runs/store"
-    """Images and paid-for answers, shared by runs."""
     seed: Seed = 0
     on_bad: Annotated[str, one_of(*OnBad)] = "skip"
     """What a bad request or answer does: skip (it is left out, counted and located), or raise."""
@@ -59,10 +55,6 @@ class BuildRecipe:
     """Share of the last 50 requests whose calls failed that stops the build; answers that cannot be read never do."""
     in_flight: PositiveInt = 16
     """Requests that are walked at a time."""
-    num_cpus: PositiveInt = 16
-    """Logical CPUs told to a Ray that this build starts itself."""
-    ray_address: str = ""
-    """A running cluster's address (or `auto`); empty: start Ray on this machine, if anything needs it."""
     requests: RequestsConfig = field(default_factory=RequestsConfig)
     planner: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher of plans."""
@@ -80,7 +72,7 @@ class BuildRecipe:
     """Complete trajectories as sequences of texts and images, for models that make both."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "")
+        super().__post_init__()
         rl, collect = self.critic_rl, self.collect
         for rule, is_set, tries in (
             ("max_retried", rl.max_retried is not None, "num_retries"),
@@ -91,7 +83,7 @@ class BuildRecipe:
                     f"critic_rl.{rule} goes by a measure: set collect.num_measured and collect.{tries} above 0"
                 )
         temperature = self.critic.ask.call.get("temperature", 0.0)
-        if not self.critic.fn and collect.num_measured and collect.num_refinements > 1 and not temperature:
+        if self.critic.asked is not None and collect.num_measured and collect.num_refinements > 1 and not temperature:
             raise ValueError(
                 f"collect.num_refinements={collect.num_refinements} at temperature {temperature} would be "
                 "the same prompt, "
@@ -99,11 +91,10 @@ class BuildRecipe:
             )
 
     @property
-    def needs_ray(self) -> bool:
-        """Whether something runs in actors."""
-        asked = [teacher.ask for teacher in (self.planner, self.critic) if not teacher.fn]
-        judges = member_configs(self.judge) if self.judge.kind == "ensemble" else [self.judge]
-        return self.generator.num_replicas > 0 or any(config.num_replicas > 0 for config in [*judges, *asked])
+    def roles(self) -> Mapping[str, Role]:
+        teachers = {"planner.ask": self.planner, "critic.ask": self.critic}
+        asked: dict[str, Role] = {key: teacher.asked for key, teacher in teachers.items() if teacher.asked is not None}
+        return asked | {"generator": self.generator, "judge": self.judge}
 
 
 def is_resumable_change(key: str) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -17,14 +18,17 @@ from actors.config import (
     RolloutWorkersConfig,
     SamplerConfig,
 )
+from actors.resources import Role
 from data.records.image_paths import ImageRules, parse_prefixes
 from data.records.on_bad import OnBad
 from rewards.compose import TermConfig
 from rl.recipe.alerts import NAMES as ALERTS
 from rl.recipe.alerts import AlertConfig, check_alert_names
-from rl.tracking.wandb_settings import check_project
+from rl.recipe.wandb_project import check_project
+from rl.tracker_registry import BACKENDS
 from rollout.single_step import Baseline, Regenerate
 from rollout.text.limits import (
+    OWN,
     NonNegativeFloat,
     NonNegativeInt,
     Noun,
@@ -38,15 +42,15 @@ from rollout.text.limits import (
     Temperature,
     Tilde,
     check_fields,
+    is_own,
     one_of,
+    one_of_or_own,
 )
 
 REPO = Path(__file__).resolve().parent.parent.parent
-BACKENDS = ("wandb", "tensorboard")
-"""Trackers (`rl/tracking/trackers.py`)."""
 ADVANTAGES = (
     *("grpo", "gdpo", "rloo", "opo", "gpg", "reinforce_plus_plus_baseline", "grpo_vectorized", "rloo_vectorized"),
-    # `rl.advantages.check_estimator_and_loss` says what these lack
+    # `rl.advantages.check_estimator` says what these lack
     *("gae", "remax", "reinforce_plus_plus", "grpo_passk", "optimal_token_baseline", "tir_optimal_token_baseline"),
 )
 """verl's registered estimators."""
@@ -144,8 +148,9 @@ class RewardConfig:
 class AlgorithmConfig:
     """Advantages and the loss, by verl's registered names."""
 
-    advantage: Annotated[str, one_of(*ADVANTAGES)] = "grpo"
-    """verl's advantage estimator."""
+    advantage: Annotated[str, Tilde(), one_of_or_own(*ADVANTAGES)] = "grpo"
+    """verl's advantage estimator, or a function of your own, of token_level_rewards (the sample's reward on its last
+    token), response_mask and index (the group of each row), to advantages of that shape."""
     normalise_by_std: bool = True
     """Divide a group's advantages by its standard deviation."""
     filter_zero_variance: bool = True
@@ -184,11 +189,16 @@ class EvaluationConfig:
 class TrackingConfig:
     """Where metrics go, beside the run folder's metrics.jsonl."""
 
-    backends: list[Annotated[str, one_of(*BACKENDS)]] = field(default_factory=lambda: ["wandb"])
-    """wandb (offline, in the run folder, unless WANDB_API_KEY is set) and tensorboard; [] for plain files alone.
+    backends: list[Annotated[str, Tilde(), one_of_or_own(*BACKENDS)]] = field(default_factory=lambda: ["wandb"])
+    """wandb (offline, in the run folder, unless WANDB_API_KEY is set), tensorboard, and classes of your own
+    (my_module:MyTracker, ./my_file.py:MyTracker); [] for plain files alone.
 
     W&B's own variables are obeyed: WANDB_MODE, WANDB_DISABLED, WANDB_PROJECT, WANDB_ENTITY, WANDB_DIR, ...
     """
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Keyword arguments of classes of your own, by their names: {MyTracker: {url: ...}}."""
+    metrics: list[Annotated[str, Tilde(), OWN]] = field(default_factory=list)
+    """Functions of your own, `my_metric(groups) -> {"area/name": number}`, called for each step of RL."""
     project: str = ""
     """W&B's project; empty: as WANDB_PROJECT says, else interleave."""
     alerts: AlertConfig = field(default_factory=AlertConfig)
@@ -197,44 +207,18 @@ class TrackingConfig:
     """Names of alerts that also save a checkpoint and stop the run."""
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.backends) - set(BACKENDS)):
+        if unknown := sorted(name for name in set(self.backends) - set(BACKENDS) if not is_own(name)):
             raise ValueError(f"tracking.backends has {', '.join(unknown)}; known are {', '.join(BACKENDS)}")
+        check_fields(self, "tracking")
         check_project(self.project)
         check_alert_names(self.stop_on)
 
 
-class NamedRecipe(Protocol):
-    """What recipes of every kind have."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def name(self) -> str: ...
-
-
-class Job(NamedRecipe, Protocol):
-    """A recipe whose work has a folder of its own."""
-
-    @property
-    def run_dir(self) -> str: ...
-
-
-class Run(Job, Protocol):
-    """A job that takes steps: enough for checkpoints, trackers and a log."""
-
-    @property
-    def num_steps(self) -> int: ...
-    @property
-    def tracking(self) -> TrackingConfig: ...
-
-
 @dataclass(frozen=True)
-class Recipe:
-    """One experiment."""
+class JobRecipe:
+    """What recipes of every kind have: a name, a store, and the Ray that their actors run on."""
 
     name: RunName = "???"
-    run_dir: RequiredPath = "runs/${name}"
-    """All that explains a run, checkpoints and export too: driver and policy ranks have to see the same folder."""
     store: RequiredPath = "runs/store"
     """Images and paid-for answers, shared by runs."""
     store_is_shared: bool = True
@@ -244,32 +228,73 @@ class Recipe:
     """
     store_limit_gib: NonNegativeFloat = 0.0
     """Least recently used images and answers go above this size, in GiB; never those of a running run. 0: no limit."""
+    num_cpus: PositiveInt = 16
+    """Logical CPUs told to a Ray that is started for this job."""
+    ray_address: str = ""
+    """A running cluster's address (or `auto`); empty: start Ray on this machine, if anything needs it."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """Everything that is started for the job, by its section of the recipe."""
+        return {}
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the job keeps its ledger and what explains it; None where it has no folder of its own."""
+        return None
+
+
+@dataclass(frozen=True)
+class RunRecipe(JobRecipe):
+    """A job with a folder."""
+
+    run_dir: RequiredPath = "runs/${name}"
+    """All that explains a run, checkpoints and export too: driver and policy ranks have to see the same folder."""
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.run_dir)
+
+
+@dataclass(frozen=True)
+class TrainingRecipe(RunRecipe):
+    """A run that takes steps: enough for checkpoints, trackers and a log."""
+
     seed: Seed = 0
+    num_steps: NonNegativeInt = 0
+    save_every: NonNegativeInt = 0
+    """Steps between checkpoints; 0: only at the end."""
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    samplers: SamplerConfig = field(default_factory=SamplerConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def saves_at(self, step: int) -> bool:
+        return step == self.num_steps or (self.save_every > 0 and step % self.save_every == 0)
+
+
+@dataclass(frozen=True)
+class Recipe(TrainingRecipe):
+    """One experiment."""
+
     num_steps: PositiveInt = 100
     max_staleness: NonNegativeInt = 0
     """How many consumed steps the rollouts may run ahead of the policy; 0: on-policy."""
-    save_every: NonNegativeInt = 0
-    """Steps between checkpoints; 0: only at the end."""
-    num_cpus: PositiveInt = 16
-    """Logical CPUs told to a Ray that this run starts itself."""
-    ray_address: str = ""
-    """A running cluster's address (or `auto`); empty: start Ray on this machine."""
     data: DataConfig = field(default_factory=DataConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
-    samplers: SamplerConfig = field(default_factory=SamplerConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     evidence: dict[str, EvidenceConfig] = field(default_factory=dict)
     """What else is gathered for the reward's terms that need it, by name."""
     workers: RolloutWorkersConfig = field(default_factory=RolloutWorkersConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        check_fields(self, "")
+        super().__post_init__()
         self.samplers.check_answers(self.rollout.max_tokens, "rollout.max_tokens")
         if not self.reward.terms:
             raise ValueError("the recipe has no reward; add `reward: released` or a list of terms")
@@ -281,21 +306,30 @@ class Recipe:
                 "set both to true, or the first to false"
             )
         for name, evidence in self.evidence.items():
-            if bool(evidence.fn) == (evidence.judge is not None):
-                raise ValueError(f"evidence.{name}: give either fn (a function) or judge (a second judge)")
+            if [bool(evidence.fn), evidence.judge is not None, is_own(evidence.kind)].count(True) != 1:
+                raise ValueError(
+                    f"evidence.{name}: give either fn (a function) or judge (a second judge), or kind (a class)"
+                )
         if self.max_staleness > 0 and self.algorithm.loss.rollout_correction is None:
             raise ValueError(
                 f"max_staleness is {self.max_staleness}, so samples are older than the policy: set "
                 "algorithm.loss.rollout_correction to token or sequence (importance sampling)"
             )
 
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        return {
+            "policy": self.policy,
+            "samplers": self.samplers,
+            "generator": self.generator,
+            "judge": self.judge,
+            "workers": self.workers,
+        }
+
     def evaluates_at(self, step: int) -> bool:
         """Whether an evaluation during training is due after `step` (counted from 1; the last one has its own)."""
         every = self.evaluation.every
         return every > 0 and step % every == 0 and step < self.num_steps
-
-    def saves_at(self, step: int) -> bool:
-        return step == self.num_steps or (self.save_every > 0 and step % self.save_every == 0)
 
 
 def resolve_path(path: str) -> Path:

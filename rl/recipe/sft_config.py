@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from actors.config import PolicyConfig, SamplerConfig
+from actors.resources import Role
 from data.records.sft import Kind
-from rl.recipe.config import DataConfig, TrackingConfig
+from rl.recipe.config import DataConfig, TrainingRecipe
 from rollout.text.limits import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    RequiredPath,
-    RunName,
-    Seed,
     Share,
     check_fields,
     one_of,
@@ -60,16 +58,9 @@ class SftEvaluationConfig:
 
 
 @dataclass(frozen=True)
-class SftRecipe:
-    """One cold start."""
+class SftRecipe(TrainingRecipe):
+    """One cold start. Its store has declared canvases; the images of records stay where they are."""
 
-    name: RunName = "???"
-    run_dir: RequiredPath = "runs/${name}"
-    store: RequiredPath = "runs/store"
-    """Declared canvases; the images of records stay where they are."""
-    store_is_shared: bool = True
-    """All nodes see the same folder; false: what a node misses is sent by another."""
-    seed: Seed = 0
     num_epochs: PositiveFloat = 1.0
     """How often each record is learned from."""
     num_steps: NonNegativeInt = 0
@@ -78,22 +69,17 @@ class SftRecipe:
     """Records of one optimizer step, over all ranks."""
     warmup_share: Share = 0.1
     """Share of the steps in which the learning rate rises (unless policy.warmup_steps says how many)."""
-    save_every: NonNegativeInt = 0
-    """Steps between checkpoints; 0: only at the end."""
-    num_cpus: PositiveInt = 16
-    """Logical CPUs told to a Ray that this run starts itself."""
-    ray_address: str = ""
-    """A running cluster's address (or `auto`); empty: start Ray on this machine."""
     data: SftDataConfig = field(default_factory=SftDataConfig)
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
-    samplers: SamplerConfig = field(default_factory=SamplerConfig)
     evaluation: SftEvaluationConfig = field(default_factory=SftEvaluationConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        check_fields(self, "")
+        super().__post_init__()
         if self.evaluation.num_answers:
             self.samplers.check_answers(self.evaluation.max_tokens, "evaluation.max_tokens")
+        if self.tracking.metrics:
+            raise ValueError(
+                f"tracking.metrics has {self.tracking.metrics[0]}; they are computed of the groups of RL alone"
+            )
         best, figures = self.evaluation.best, FIGURES[Kind(self.data.kind)]
         if best not in ("", _LOSS, *figures):
             raise ValueError(
@@ -103,6 +89,10 @@ class SftRecipe:
             raise ValueError(f"evaluation.best is {best}, but evaluation.num_answers=0: set how many are answered")
 
     @property
+    def roles(self) -> Mapping[str, Role]:
+        return {"policy": self.policy} | ({"samplers": self.samplers} if self.evaluation.num_answers else {})
+
+    @property
     def num_warmup_steps(self) -> int:
         return self.policy.warmup_steps or round(self.warmup_share * self.num_steps)
 
@@ -110,6 +100,3 @@ class SftRecipe:
         """Whether an evaluation is due after `step`, counted from 1."""
         every = self.evaluation.every
         return step == self.num_steps or (every > 0 and step % every == 0)
-
-    def saves_at(self, step: int) -> bool:
-        return step == self.num_steps or (self.save_every > 0 and step % self.save_every == 0)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 from actors.config import GeneratorConfig, JudgeConfig, SamplerConfig
+from actors.resources import Role
 from actors.web.config import ServiceConfig
+from rl.recipe.config import JobRecipe
 from rl.recipe.layers import recipe_path
 from rl.recipe.reader import load_as
 from rollout.story import DEFAULT_TRIES
@@ -16,7 +19,6 @@ from rollout.text.limits import (
     PathText,
     PositiveInt,
     RequiredPath,
-    RunName,
     Temperature,
     check_fields,
     one_of,
@@ -70,24 +72,17 @@ class CriticConfig:
 
 
 @dataclass(frozen=True)
-class StoryRecipe:
+class StoryRecipe(JobRecipe):
     """A storyteller: planner, generator and critic."""
 
-    name: RunName = "???"
-    store: RequiredPath = "runs/store"
-    """Images, and edits that are made once."""
-    store_is_shared: bool = True
-    """All nodes see the same folder; false: what a node misses is sent by another."""
+    num_cpus: PositiveInt = 8
+    """Logical CPUs told to a Ray that is started for it."""
     tries: PositiveInt = DEFAULT_TRIES
     """Most tries of a step."""
     num_references: NonNegativeInt = 0
     """Earlier images shown to the generator beside the one to edit, for generators that take several."""
     best_of: Annotated[str, one_of("last", "judge")] = "last"
     """What a step shows when no try is accepted: last (made by the latest prompt), or judge: the best-scored one."""
-    num_cpus: PositiveInt = 8
-    """Logical CPUs told to a Ray that is started for it."""
-    ray_address: str = ""
-    """A running cluster's address (or `auto`); empty: start Ray on this machine."""
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -97,13 +92,22 @@ class StoryRecipe:
     """Of `interleave serve`."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "")
+        super().__post_init__()
         if self.planner.kind == "model" and not self.planner.model:
             raise ValueError("planner.kind is model: set planner.model, a folder or a hub id")
         if self.planner.kind == "function" and not self.planner.fn:
             raise ValueError("planner.kind is function: set planner.fn, like my_module.plan or ./my_plans.py:plan")
         if self.critic.kind == "model" and not self.critic.model:
             raise ValueError("critic.kind is model: set critic.model, a folder or a hub id (or critic.kind=none)")
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        roles: dict[str, Role] = {"generator": self.generator}
+        if self.planner.kind == "model":
+            roles["planner.samplers"] = self.planner.samplers
+        if self.critic.kind == "model":
+            roles["critic.samplers"] = self.critic.samplers
+        return roles | ({"judge": self.judge} if self.best_of == "judge" else {})
 
 
 def load_story_recipe(path: Path | str, overrides: list[str] | None = None) -> StoryRecipe:

@@ -13,35 +13,29 @@
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from actors.cluster import ray_cluster
 from actors.config import SamplerConfig
-from actors.generator.api import check_api
 from actors.generator.generator import Generator
-from actors.generator.settings import check_generator
-from actors.judge.judge import check_judge, start_judge
 from actors.judge.probe import probe_judges
 from actors.sampler.sampler import Samplers
-from actors.store.peers import managed_store
+from actors.services import check_services
 from actors.store.store import Store
 from actors.storyteller import Storyteller
 from rewards.functions import FunctionError, load_function
+from rl.launch import Launch, launch
 from rl.recipe.config import resolve_path
 from rl.run_dir.start import model_path, placed_generator
 from rl.story.config import CriticConfig, PlannerConfig, StoryRecipe, load_story_recipe
-from rollout.concurrency import all_settled
 from rollout.critic import render_messages
 from rollout.plan import render_request
 from rollout.planner import FunctionPlanner, ModelPlanner, Planner
 from rollout.roles import Judge, Sampler
 from rollout.storyline import Critic, Shown, Storyline
+from rollout.text.marks import read_prompt_text
 from rollout.types import ImageRef, SamplingParams
 
 
@@ -76,11 +70,8 @@ def prepare_story(
     `has_judge` starts the judge even where the recipe does not choose by it. `befores` are the images that first
     steps edit, as far as they are known (None: they are made from words alone); the generator has to be able to.
     """
-    check_generator(placed_generator(recipe.generator), befores)
-    check_api(recipe.generator)
     has_judge = has_judge or recipe.best_of == "judge"
-    if has_judge:
-        check_judge(recipe.judge)
+    check_services(placed_generator(recipe.generator), recipe.judge if has_judge else None, befores=befores)
     critic = ""
     if recipe.critic.kind == "model":
         model_path(recipe.critic.model, "critic.model")
@@ -104,20 +95,14 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
     recipe = plan.recipe
     if plan.has_judge:
         await probe_judges({"judge": recipe.judge})
-    store_root = str(Path(recipe.store).resolve())
-    # Storytellers on one cluster may share a store, but never their pools.
-    run_id = uuid.uuid4().hex[:8]
-    attended = managed_store(store_root, is_shared=recipe.store_is_shared, limit_gib=0.0, run_start=time.time())
     critics = [recipe.critic.model, *more_critics] if plan.critic else []
-    async with ray_cluster(recipe.ray_address, recipe.num_cpus), attended:
-        starting: list[Coroutine[Any, Any, Any]] = [
-            Generator.start(placed_generator(recipe.generator), store_root, f"generator-{run_id}"),
-            _start_planner(plan, store_root),
-            _start_judge(plan, store_root, f"judge-{run_id}"),
-            *(_start_sampler(recipe.critic.samplers, model, "critic.model", store_root) for model in critics),
-        ]
-        # Settled: else the others would go on starting while Ray is shut down for the error of one.
-        pool, planner, judge, *samplers = await all_settled(starting)
+    async with launch(recipe) as job:
+        pool, planner, judge, *samplers = await job.start(
+            job.generator(recipe.generator),
+            _start_planner(plan, job.store_root),
+            _start_judge(plan, job),
+            *(_start_sampler(recipe.critic.samplers, model, "critic.model", job.store_root) for model in critics),
+        )
         made = [_critic(sampler, plan.critic, recipe.critic) for sampler in samplers]
         storyline = Storyline(
             planner=planner,
@@ -128,7 +113,7 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
             num_plans=recipe.planner.num_attempts,
             num_references=recipe.num_references,
         )
-        yield StoryStack(Storyteller(storyline, Store(store_root)), pool, judge, tuple(made[1:]))
+        yield StoryStack(Storyteller(storyline, Store(job.store_root)), pool, judge, tuple(made[1:]))
 
 
 def _planner(config: PlannerConfig) -> FunctionPlanner | str:
@@ -151,8 +136,8 @@ async def _start_planner(plan: PreparedStory, store_root: str) -> Planner:
     return ModelPlanner(sampler, plan.planner, SamplingParams(config.temperature, config.max_tokens))
 
 
-async def _start_judge(plan: PreparedStory, store_root: str, service: str) -> Judge | None:
-    return await start_judge(plan.recipe.judge, store_root, service) if plan.has_judge else None
+async def _start_judge(plan: PreparedStory, job: Launch) -> Judge | None:
+    return await job.judge(plan.recipe.judge) if plan.has_judge else None
 
 
 async def _start_sampler(config: SamplerConfig, model: str, key: str, store_root: str) -> Samplers:
@@ -167,4 +152,4 @@ def _template(prompt: str, key: str) -> str:
     path = resolve_path(prompt)
     if not path.is_file():
         raise ValueError(f"{key} is {prompt}: there is no such file")
-    return path.read_text(encoding="utf-8")
+    return read_prompt_text(path)

@@ -33,7 +33,7 @@ def read_object(text: str, keys: Collection[str]) -> dict[str, object]:
     body, _ = unwrapped(text)
     try:
         # A raw line break inside a string is all that is forgiven: it changes no value, and judges write it often.
-        answer = json.loads(body, object_pairs_hook=_unique_keys, strict=False)
+        answer = json.loads(body, object_pairs_hook=unique_keys, strict=False)
     except (ValueError, RecursionError) as error:
         raise RubricError("unreadable", f"{str(error)[:200]} in {body[:200]!r}") from None
     if not isinstance(answer, dict) or set(answer) != set(keys):
@@ -79,7 +79,8 @@ def excerpt(value: object) -> str:
     return f"a {type(value).__name__}" if isinstance(value, (list, dict)) else repr(value)[:100]
 
 
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object (`object_pairs_hook`). Raises ValueError for a key that stands twice."""
     keys = [key for key, _ in pairs]
     if len(set(keys)) != len(keys):
         raise ValueError(f"duplicate keys in {keys[:5]}")

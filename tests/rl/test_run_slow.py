@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from actors.store.ledger import read_ledger
+from rl.prepare import prepare
 from rl.recipe.config import REPO
 from rl.recipe.reader import load_recipe
-from rl.run import prepare, run
+from rl.run import run
 from rl.tracking.metrics_file import read_metrics
 from rollout.roles import BudgetSpent
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
-from rl.run import Stack, has_local_service
+from rl.stack import Stack, has_local_service
 from tests.support.training import make_recipe
 
 

@@ -1,5 +1,6 @@
 """A generator whose replica paints instead of running a pipeline."""
 
+import asyncio
 from functools import partial
 from typing import Any
 
@@ -68,3 +69,14 @@ def make_generator(tmp_path, replica=Painter, **changes):
     return Generator(
         config, root, SharedCalls(partial(make_calls, config, root, pool, None)), "painter-1", replica.spec
     )
+
+
+def edit_all(generator, *requests):
+    """Return the images of requests made at once (or their errors), the counts, and the replica."""
+
+    async def scenario():
+        refs = await asyncio.gather(*map(generator.edit, requests), return_exceptions=True)
+        pool = generator.owner._make.args[2]
+        return refs, await generator.stats(), await pool._replica()
+
+    return asyncio.run(scenario())

@@ -1,6 +1,5 @@
 """The generator's own work, with a replica that paints instead of a pipeline."""
 
-import asyncio
 import pickle
 from typing import Any
 
@@ -14,21 +13,12 @@ from actors.model_digest import model_digest
 from actors.store.store import Store, call_key
 from rollout.roles import GeneratorError, Unsupported
 from rollout.types import EditRequest
-from tests.support.painter import Painter, generator_settings, make_generator
-
-
-def run(generator, *requests):
-    async def scenario():
-        refs = await asyncio.gather(*map(generator.edit, requests), return_exceptions=True)
-        pool = generator.owner._make.args[2]
-        return refs, await generator.stats(), await pool._replica()
-
-    return asyncio.run(scenario())
+from tests.support.painter import Painter, edit_all, generator_settings, make_generator
 
 
 def test_the_image_is_committed_before_the_answer(tmp_path):
     before = Store(tmp_path).put_image(Image.new("RGB", (8, 8), (200, 0, 0)))
-    refs, _, _ = run(make_generator(tmp_path), EditRequest(None, "abc", 7), EditRequest(before, "abc", 7))
+    refs, _, _ = edit_all(make_generator(tmp_path), EditRequest(None, "abc", 7), EditRequest(before, "abc", 7))
     assert [Store(tmp_path).get_image(ref).getpixel((0, 0)) for ref in refs] == [(0, 3, 7), (200, 3, 7)]
 
 
@@ -36,7 +26,7 @@ def test_only_edits_of_one_image_share_a_batch_and_equal_ones_are_made_once(tmp_
     store = Store(tmp_path)
     one, two = (store.put_image(Image.new("RGB", (8, 8), (tint, 0, 0))) for tint in (1, 2))
     requests = [EditRequest(before, f"{before[-1]}{i}", i) for i in range(3) for before in (one, two)]
-    refs, stats, replica = run(make_generator(tmp_path), *requests, requests[0])
+    refs, stats, replica = edit_all(make_generator(tmp_path), *requests, requests[0])
     assert refs[0] == refs[-1]
     assert len(set(refs)) == 6
     assert all(len({prompt[0] for prompt in batch}) == 1 for batch in replica.batches[1:])
@@ -46,8 +36,8 @@ def test_only_edits_of_one_image_share_a_batch_and_equal_ones_are_made_once(tmp_
 
 def test_a_second_process_pays_nothing(tmp_path):
     generator = make_generator(tmp_path)
-    first, _, _ = run(generator, EditRequest(None, "abc", 7))
-    again, stats, replica = run(pickle.loads(pickle.dumps(generator)), EditRequest(None, "abc", 7))
+    first, _, _ = edit_all(generator, EditRequest(None, "abc", 7))
+    again, stats, replica = edit_all(pickle.loads(pickle.dumps(generator)), EditRequest(None, "abc", 7))
     assert again == first
     assert stats["generator/hits"] == 1
     assert len(replica.batches) == 1
@@ -55,22 +45,24 @@ def test_a_second_process_pays_nothing(tmp_path):
 
 @pytest.mark.parametrize("changes", [{"width": 16}, {"call": {"num_inference_steps": 5}}, {"dtype": "bfloat16"}])
 def test_other_settings_are_other_edits(tmp_path, changes):
-    run(make_generator(tmp_path), EditRequest(None, "abc", 7))
-    _, stats, _ = run(make_generator(tmp_path, **changes), EditRequest(None, "abc", 7))
+    edit_all(make_generator(tmp_path), EditRequest(None, "abc", 7))
+    _, stats, _ = edit_all(make_generator(tmp_path, **changes), EditRequest(None, "abc", 7))
     assert "generator/hits" not in stats
 
 
 def test_a_lost_image_is_made_again(tmp_path):
     generator = make_generator(tmp_path)
-    (ref,), _, _ = run(generator, EditRequest(None, "abc", 7))
+    (ref,), _, _ = edit_all(generator, EditRequest(None, "abc", 7))
     Store(tmp_path).image_path(ref).unlink()
-    (again,), _, _ = run(make_generator(tmp_path), EditRequest(None, "abc", 7))
+    (again,), _, _ = edit_all(make_generator(tmp_path), EditRequest(None, "abc", 7))
     assert again == ref
     assert Store(tmp_path).image_path(ref).exists()
 
 
 def test_one_bad_edit_does_not_take_its_batch_along(tmp_path):
-    refs, stats, _ = run(make_generator(tmp_path), *(EditRequest(None, prompt, 1) for prompt in ("a", "bad", "ccc")))
+    refs, stats, _ = edit_all(
+        make_generator(tmp_path), *(EditRequest(None, prompt, 1) for prompt in ("a", "bad", "ccc"))
+    )
     assert isinstance(refs[1], GeneratorError)
     assert "CUDA out of memory" in str(refs[1])
     assert "attempts: 2" in str(refs[1])
@@ -79,7 +71,7 @@ def test_one_bad_edit_does_not_take_its_batch_along(tmp_path):
 
 
 def test_what_the_pipeline_refuses_is_not_tried_again_and_does_not_take_its_batch_along(tmp_path):
-    refs, stats, replica = run(
+    refs, stats, replica = edit_all(
         make_generator(tmp_path), *(EditRequest(None, prompt, 1) for prompt in ("a", "strange", "ccc"))
     )
     assert isinstance(refs[1], Unsupported)
@@ -91,7 +83,7 @@ def test_what_the_pipeline_refuses_is_not_tried_again_and_does_not_take_its_batc
 
 @pytest.mark.parametrize("gone", ["sha256:" + "0" * 64, "no/such/file.png"])
 def test_a_missing_before_image_is_named_and_not_tried_again(tmp_path, gone):
-    (error,), _, replica = run(make_generator(tmp_path), EditRequest(gone, "abc", 7))
+    (error,), _, replica = edit_all(make_generator(tmp_path), EditRequest(gone, "abc", 7))
     assert isinstance(error, GeneratorError)
     assert "no_image" in str(error)
     assert gone[:20] in str(error)
@@ -104,7 +96,7 @@ class OnlyText(Painter):
 
 def test_a_pipeline_that_edits_nothing_says_so(tmp_path):
     before = Store(tmp_path).put_image(Image.new("RGB", (8, 8)))
-    (error, ref), _, replica = run(
+    (error, ref), _, replica = edit_all(
         make_generator(tmp_path, OnlyText), EditRequest(before, "abc", 7), EditRequest(None, "abc", 7)
     )
     assert isinstance(error, Unsupported)
@@ -114,7 +106,7 @@ def test_a_pipeline_that_edits_nothing_says_so(tmp_path):
 
 
 def test_what_it_cannot_do_is_said_before_the_image_is_looked_for(tmp_path):
-    (error,), stats, replica = run(make_generator(tmp_path, OnlyText), EditRequest("no/such/file.png", "abc", 7))
+    (error,), stats, replica = edit_all(make_generator(tmp_path, OnlyText), EditRequest("no/such/file.png", "abc", 7))
     assert isinstance(error, Unsupported)
     assert stats == {}
     assert len(replica.batches) == 1
@@ -122,7 +114,7 @@ def test_what_it_cannot_do_is_said_before_the_image_is_looked_for(tmp_path):
 
 def test_a_recipes_size_is_not_to_be_asked_away(tmp_path):
     asked = EditRequest(None, "abc", 7, size=(512, 512))
-    (error, ref), _, _ = run(make_generator(tmp_path), asked, EditRequest(None, "abc", 7, size=(8, 8)))
+    (error, ref), _, _ = edit_all(make_generator(tmp_path), asked, EditRequest(None, "abc", 7, size=(8, 8)))
     assert Store(tmp_path).get_image(ref).size == (8, 8)
     assert "set to 8x8 by its recipe, not 512x512" in str(error)
 
@@ -151,7 +143,7 @@ def test_only_requests_alike_in_all_but_prompt_and_seed_share_a_batch(tmp_path):
         for number in range(3)
         for references in ((), (two,))
     ]
-    _, _, replica = run(make_generator(tmp_path), *requests)
+    _, _, replica = edit_all(make_generator(tmp_path), *requests)
     assert sorted(map(len, replica.batches)) == [1, 3, 3]
     assert all(len({prompt[0] for prompt in batch}) == 1 for batch in replica.batches)
 

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from actors.config import EndpointConfig, EvidenceConfig, JudgeConfig
+from actors.config import EvidenceConfig, JudgeConfig
 from actors.judge import probe
 from actors.judge.probe import probe_judges
+from actors.metered.config import EndpointConfig
 from actors.observer import judges_of
 from tests.support.scripted_endpoint import ScriptedEndpoint, completion
 from tests.support.source_tree import REPO
@@ -169,8 +170,8 @@ def test_training_stories_and_builds_ask_before_ray_starts(tmp_path):
 
     from rl.data_build.build import prepare_build, run_build
     from rl.data_build.config import BuildRecipe
+    from rl.prepare import prepare
     from rl.recipe.reader import load_as, load_recipe
-    from rl.run import prepare
     from rl.story.config import load_story_recipe
     from rl.story.run import open_story
 

@@ -9,7 +9,7 @@ import pytest
 
 from actors.config import SamplerConfig
 from actors.sampler import engine
-from actors.sampler.engine_loop import SamplerUnavailable
+from rollout.roles import SamplerUnavailable
 from rollout.types import SampleRequest, SamplingParams
 from tests.support.fake_engine import FakeEngine
 

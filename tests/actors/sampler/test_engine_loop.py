@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from actors.sampler.engine_loop import EngineLoop, SamplerError, SamplerUnavailable
+from actors.sampler.engine_loop import EngineLoop
+from rollout.roles import SamplerError, SamplerUnavailable
 from tests.support.fake_engine import FakeEngine
 
 WAIT_S = 10

@@ -68,7 +68,7 @@ def test_a_crash_while_writing_leaves_nothing(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     store = Store(tmp_path)
-    monkeypatch.setattr("os.fsync", crash)
+    monkeypatch.setattr(os, "fsync", crash)
     with pytest.raises(OSError, match="disk full"):
         store.put_call("ab" * 32, {"x": 1})
     assert store.get_call("ab" * 32) is None
@@ -120,7 +120,7 @@ def test_somebody_elses_store_can_be_read(tmp_path, monkeypatch):
     def forbid(*_):
         raise PermissionError("not the owner")
 
-    monkeypatch.setattr("os.utime", forbid)
+    monkeypatch.setattr(os, "utime", forbid)
     assert store.get_image(ref).getpixel((0, 0)) == (255, 0, 0)
 
 

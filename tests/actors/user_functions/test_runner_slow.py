@@ -72,9 +72,9 @@ async def until(condition):
 )
 def test_a_reward_that_cannot_work_is_refused_before_anything_starts(tmp_path, fn, message):
     """Slow: imports the whole stack."""
+    from rl.prepare import prepare
     from rl.recipe.config import REPO
     from rl.recipe.reader import load_recipe
-    from rl.run import prepare
 
     recipe = load_recipe(REPO / "recipes" / "shapes_grpo.yaml", [f"reward=[{{fn: {fn}}}]", f"run_dir={tmp_path}"])
     with pytest.raises(ValueError, match=re.escape(message)):

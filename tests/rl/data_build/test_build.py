@@ -6,10 +6,13 @@ import asyncio
 import json
 import os
 import time
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from actors.resources import needs_ray
+from actors.store.append_log import AppendLog
 from actors.store.eviction import oldest_run
 from actors.store.store import Store
 from data.build.requests import open_requests, read_requests
@@ -22,6 +25,7 @@ from data.table.record_table import open_sft, open_tasks
 from rl.data_build import build as build_module
 from rl.data_build.build import Build, BuildStopped, collect_all, prepare_build, run_build
 from rl.data_build.config import BuildRecipe
+from rl.launch import launch
 from rl.recipe.reader import load_as
 from rl.run_dir.start import write_provenance
 from rollout.collect import TeacherError
@@ -55,17 +59,12 @@ def make_build(tmp_path, out="out", **overrides) -> Build:
 def run(monkeypatch, build: Build, **roles):
     """Run a build on a walk of fakes."""
 
-    class Walking:
-        def __init__(self, recipe):
-            self.collect = make_collector(build.store, recipe.collect, **roles)
+    @asynccontextmanager
+    async def walking(recipe, run_start):
+        async with launch(recipe, run_start=run_start):
+            yield make_collector(build.store, recipe.collect, **roles)
 
-        async def __aenter__(self):
-            return self.collect
-
-        async def __aexit__(self, *error):
-            return None
-
-    monkeypatch.setattr(build_module, "collector_of", Walking)
+    monkeypatch.setattr(build_module, "collector_of", walking)
     monkeypatch.setattr(
         build_module, "write_provenance", lambda recipe, sources: build.out.mkdir(parents=True, exist_ok=True)
     )
@@ -93,6 +92,15 @@ def test_the_sets_load_and_no_prompt_is_on_both_sides(monkeypatch, tmp_path):
     num_failed = cards["critic_rl"].records["train"]["failed"]
     assert num_failed == sum(not task.is_success for task in tasks)
     assert abs(num_failed - 0.75 * len(tasks)) <= 1
+
+
+def test_a_build_of_no_request_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "requests.txt").write_text("a box <|im_end|>\n")
+    with pytest.raises(RecordError, match=r"holds no request that is good: 1 bad records left out \(1 special_token\)"):
+        run(monkeypatch, make_build(tmp_path, on_bad="skip"))
+    (tmp_path / "requests.txt").write_text("\n")
+    with pytest.raises(RecordError, match=r"requests.file is .*requests.txt, which holds no request$"):
+        prepare_build(make_build(tmp_path).recipe)
 
 
 def test_a_card_accounts_for_every_attempt(monkeypatch, tmp_path):
@@ -320,15 +328,18 @@ def test_the_rules_of_the_sets_may_change_and_what_was_walked_may_not(tmp_path):
         return prepare_build(load_as(BuildRecipe, REPO / "recipes/build_shapes.yaml", [*pairs, *more]))
 
     write_provenance(prepare().recipe, prepare().sources)
+    assert prepare("collect.tries=2").recipe.collect.tries == 2  # nothing was walked yet
+    row = {"request": {"id": "1", "text": "a box", "images": []}}
+    AppendLog(tmp_path / "out/trajectories", "trajectories").append([row])
     assert prepare("critic_rl.num_train=5", "in_flight=1").recipe.critic_rl.num_train == 5
     for change in ("collect.tries=2", f"store={tmp_path / 'other'}"):
         with pytest.raises(
-            ValueError, match=rf"begun with another {change.partition('=')[0]} \(was .*, now .*\); put it back"
+            ValueError, match=rf"started with another {change.partition('=')[0]} \(was .*, now .*\); put it back"
         ):
             prepare(change)
     versions = tmp_path / "out/versions.json"
     versions.write_text(versions.read_text().replace("recipes.shapes.teacher.plan@", "recipes.shapes.teacher.plan@0"))
-    with pytest.raises(ValueError, match=r"planner\.fn was"):
+    with pytest.raises(ValueError, match=r"planner\.fn \(was .*, now .*--accept-changed planner\.fn$"):
         prepare()
 
 
@@ -371,8 +382,8 @@ def test_prompts_that_would_all_be_one_are_not_paid_for():
 
 def test_every_recipe_of_data_reads():
     recipe = load_as(BuildRecipe, REPO / "recipes/build_data.yaml")
-    assert recipe.needs_ray
-    assert not load_as(BuildRecipe, REPO / "recipes/build_shapes.yaml").needs_ray
+    assert needs_ray(recipe.roles)
+    assert not needs_ray(load_as(BuildRecipe, REPO / "recipes/build_shapes.yaml").roles)
     assert recipe.judge.repeats == 3
 
 

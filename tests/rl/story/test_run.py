@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from actors.sampler.sampler import Samplers
+from rl import launch as launching
 from rl.recipe.config import REPO
-from rl.story import run as story_run
 from rl.story.config import load_story_recipe
 from rl.story.run import open_story, prepare_story, story_stack
 from rollout.planner import FunctionPlanner, ModelPlanner
@@ -24,7 +24,7 @@ def started(monkeypatch):
 
     class Recorded(FakeGenerator):
         @classmethod
-        async def start(cls, config, store_root, service):
+        async def start(cls, config, store_root, service, ledger):
             log.append(("generator", config.model))
             return cls()
 
@@ -35,7 +35,7 @@ def started(monkeypatch):
             raise RuntimeError("no GPU")
         return ("sampler of", model)
 
-    async def judge(config, store_root, service):
+    async def judge(config, store_root, service, ledger):
         log.append(("judge", config.scorer))
         return FakeJudge()
 
@@ -47,11 +47,11 @@ def started(monkeypatch):
         finally:
             log.append(("down", ""))
 
-    monkeypatch.setattr(story_run, "Generator", Recorded)
+    monkeypatch.setattr(launching, "Generator", Recorded)
     monkeypatch.setattr(Samplers, "start", sampler)
-    monkeypatch.setattr(story_run, "start_judge", judge)
-    monkeypatch.setattr(story_run, "ray_cluster", nothing)
-    monkeypatch.setattr(story_run, "managed_store", nothing)
+    monkeypatch.setattr(launching, "start_judge", judge)
+    monkeypatch.setattr(launching, "ray_cluster", nothing)
+    monkeypatch.setattr(launching, "managed_store", nothing)
     return log
 
 

@@ -14,8 +14,9 @@ from rich.console import Console
 from actors.config import EvidenceConfig, JudgeConfig, ServerConfig
 from rl import checkpoint
 from rl.evaluation import Evaluation
-from rl.recipe.alerts import AlertConfig, Collapsed, Limit
+from rl.recipe.alerts import AlertConfig, Limit
 from rl.recipe.config import EvaluationConfig, Recipe, RewardConfig, TrackingConfig
+from rl.tracking.alerts import Collapsed
 from rl.tracking.log import Log
 from rl.tracking.loop_watch import watch_loop
 from rl.tracking.metrics_file import append_metrics, drop_metrics_after, read_metrics

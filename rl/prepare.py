@@ -1,0 +1,80 @@
+"""Everything that can be wrong with a run is found here, before anything starts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+
+from actors.config import EvidenceConfig
+from actors.judge.probe import probe_judges
+from actors.observer import judges_of
+from actors.services import check_services
+from actors.user_functions.runner import RewardRunner
+from rl.advantages import check_estimator
+from rl.recipe.config import Recipe, resolve_path
+from rl.recipe.evidence import needed_evidence
+from rl.recipe.tasks import read_tasks
+from rl.reward_trial.samples import try_reward
+from rl.run_dir.provenance import sources_of
+from rl.run_dir.start import check_run_dir, model_path, placed_generator
+from rollout.critic import render_messages
+from rollout.single_step import Baseline
+from rollout.text.marks import read_prompt_text
+from rollout.types import Task
+
+NUM_CHECKED = 1000
+"""Tasks of each kind that tell what the generator will be asked for."""
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A recipe, checked, with all that can be read before anything starts."""
+
+    recipe: Recipe
+    training: Sequence[Task]
+    heldout: Sequence[Task]
+    template: str
+    reward: RewardRunner
+    evidence: dict[str, EvidenceConfig]
+    """What the reward needs beside the judge's scores."""
+    is_resumed: bool
+
+
+def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[str] = ()) -> PreparedRun:
+    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError.
+
+    A resumed run may differ from what it was in the keys of `accepted`.
+    """
+    check_estimator(recipe.algorithm.advantage)
+    recipe.algorithm.loss.check_usable()
+    training, heldout = (read_tasks(path, recipe.data) for path in (recipe.data.train, recipe.data.heldout))
+    model_path(recipe.policy.model, "policy.model")
+    some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))
+    check_services(
+        placed_generator(recipe.generator),
+        recipe.judge,
+        befores={task.before and "an image" for task in some},
+        baseline=Baseline(recipe.rollout.baseline),
+    )
+    template = _template(recipe.rollout.prompt, training[0])
+    reward = RewardRunner(recipe.reward.terms)
+    if not recipe.reward.probe:
+        evidence = needed_evidence(recipe, reward.check())
+    else:
+        evidence = try_reward(recipe.reward.terms, partial(needed_evidence, recipe), training)
+    check_run_dir(recipe, is_resumed, sources_of(recipe), accepted)
+    asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence)))
+    return PreparedRun(recipe, training, heldout, template, reward, evidence, is_resumed)
+
+
+def _template(path: str, task: Task) -> str:
+    """Return the critic's prompt file, which has been tried on a task."""
+    file = resolve_path(path)
+    if not file.is_file():
+        raise ValueError(f"rollout.prompt is {path}: there is no such file")
+    template = read_prompt_text(file)
+    render_messages(template, task)
+    return template

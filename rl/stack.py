@@ -1,0 +1,100 @@
+"""The actors of a run, started together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from actors.config import EvidenceConfig, JudgeConfig
+from actors.judge.config import member_configs
+from actors.rollout_worker import RolloutWorkers
+from actors.sampler.sampler import Samplers
+from actors.store.ledger import Ledger, start_time
+from actors.store.ledger_writer import start_ledger
+from actors.store.store import Store
+from rl.launch import launch
+from rl.prepare import PreparedRun
+from rl.recipe.config import Recipe
+from rl.run_dir.start import model_path
+from rollout.single_step import Baseline, Regenerate, SingleStep
+from rollout.types import SamplingParams
+
+if TYPE_CHECKING:
+    from actors.policy.policy import Policy
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Every actor of a run, started."""
+
+    policy: Policy
+    samplers: Samplers
+    journey: SingleStep
+    workers: RolloutWorkers
+    ledger: Ledger
+    has_counts_in_workers: bool = False
+    """A service is made in each worker (num_replicas: 0), and counted there."""
+
+    async def stats(self) -> dict[str, float]:
+        """Return what the services have counted since the start, keyed `service/name`."""
+        counts = await self.workers.stats() if self.has_counts_in_workers else self.workers.own_stats()
+        # An owner counts for all workers: added up over them, its counts would be there once for each.
+        return counts | await self.samplers.stats() | await self.journey.stats()
+
+
+@asynccontextmanager
+async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
+    """Start every actor of a recipe, all at once; stop them on exit."""
+    from actors.policy.policy import Policy  # verl takes seconds to import: only where a policy starts
+
+    recipe, ledger_folder = plan.recipe, plan.recipe.folder / "ledger"
+    model = model_path(recipe.policy.model, "policy.model")
+    # What an earlier attempt at this run wrote or used belongs to it, too.
+    async with launch(recipe, run_start=start_time(ledger_folder)) as job:
+        policy, samplers, generator, judge, observers = await job.start(
+            Policy.start(
+                replace(recipe.policy, model=model),
+                recipe.algorithm.loss,
+                store_root=job.store_root,
+                total_steps=recipe.num_steps,
+                temperature=recipe.rollout.temperature,
+            ),
+            Samplers.start(recipe.samplers, model, store_root=job.store_root),
+            job.generator(recipe.generator),
+            job.judge(recipe.judge),
+            job.observers(plan.evidence),
+        )
+        journey = SingleStep(
+            sampler=samplers,
+            generator=generator,
+            judge=judge,
+            reward=plan.reward,
+            template=plan.template,
+            params=SamplingParams(recipe.rollout.temperature, recipe.rollout.max_tokens),
+            regenerate=Regenerate(recipe.rollout.regenerate),
+            baseline=Baseline(recipe.rollout.baseline),
+            observers=observers,
+        )
+        ledger = start_ledger(ledger_folder, store=Store(job.store_root))
+        workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
+        yield Stack(policy, samplers, journey, workers, ledger, has_local_service(recipe, plan.evidence))
+
+
+def has_local_service(recipe: Recipe, evidence: Mapping[str, EvidenceConfig]) -> bool:
+    """Say whether one of the services is made where it is asked, without an owner for the run."""
+    judges = [recipe.judge, *(config.judge for config in evidence.values() if config.judge is not None)]
+    asked = [member for judge in judges for member in _judges_asked(judge)]
+    functions = [config for config in evidence.values() if config.judge is None]
+    num_replicas = [judge.num_replicas for judge in asked] + [config.num_replicas for config in functions]
+    return 0 in [recipe.generator.num_replicas, *num_replicas]
+
+
+def _judges_asked(config: JudgeConfig) -> Iterator[JudgeConfig]:
+    """Yield the judges that are asked in the end: an ensemble's members, and theirs."""
+    members = member_configs(config)
+    for member in members:
+        yield from _judges_asked(member)
+    if not members:
+        yield config

@@ -1,0 +1,55 @@
+"""What a run writes to be explained by, on machines that lack what a developer's has."""
+
+import json
+import subprocess
+
+import pytest
+
+from rl.recipe.config import resolve_path
+from rl.recipe.reader import load_recipe
+from rl.run_dir import start
+from rl.run_dir.start import NO_COMMIT, write_provenance
+
+
+def commit_of(tmp_path):
+    write_provenance(load_recipe(resolve_path("recipes/shapes_grpo.yaml"), [f"run_dir={tmp_path}/run"]))
+    return json.loads((tmp_path / "run/versions.json").read_text())["commit"]
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    git(folder, "init")
+    (folder / "file").write_text("1")
+    git(folder, "add", "file")
+    git(folder, "commit", "-m", "First")
+    return folder
+
+
+def test_a_run_says_its_commit_and_whether_files_differ_from_it(checkout, tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "REPO", checkout)
+    clean = commit_of(tmp_path)
+    assert len(clean) == 40
+    (checkout / "file").write_text("2")
+    assert commit_of(tmp_path) == f"{clean}-dirty"
+
+
+def test_a_machine_without_git_has_no_commit(checkout, tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "REPO", checkout)
+    monkeypatch.setenv("PATH", "")
+    assert commit_of(tmp_path) == NO_COMMIT
+    monkeypatch.setenv("PATH", str(checkout))
+    (checkout / "git").write_text("cannot be executed")
+    assert commit_of(tmp_path) == NO_COMMIT
+
+
+def test_a_package_that_is_installed_inside_a_checkout_has_not_its_commit(checkout, tmp_path, monkeypatch):
+    (checkout / "site-packages").mkdir()
+    monkeypatch.setattr(start, "REPO", checkout / "site-packages")
+    assert commit_of(tmp_path) == NO_COMMIT
