@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 BANNED_LOGIT = -1e4
 """Low enough that exp() is 0 beside any real logit, high enough to stay finite in 16 bits and over a temperature."""
 
 
-def banned_tokens(hf_config: Any) -> list[int]:
+def banned_tokens(hf_config: object) -> list[int]:
     """Return the vision tokens' ids: a sampled one would ask the model for an image that is not there.
 
     >>> from types import SimpleNamespace

@@ -52,7 +52,7 @@ class OwnLoss:
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         self._wanted = [name for name in OFFERED if takes_all or name in parameters]
 
-    def __call__(self, **given: Any) -> tuple[Any, dict[str, Any]]:
+    def __call__(self, **given: Any) -> tuple[object, dict[str, float]]:
         """Return the loss as a number, and the metrics. Raises ValueError for an answer that is neither."""
         answer = self._function(**{name: given[name] for name in self._wanted})
         loss, metrics = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, {})
@@ -70,6 +70,6 @@ class OwnLoss:
         return loss, dict(metrics)
 
 
-def _told(value: Any) -> str:
+def _told(value: object) -> str:
     shape = getattr(value, "shape", None)
     return f"a {type(value).__name__}" + ("" if shape is None else f" of {tuple(shape)}")

@@ -112,7 +112,7 @@ class RolloutWorkers:
         for slot in self._slots:
             ray.kill(slot.actor)
 
-    def _replace(self, slot: _Slot, dead: Any) -> None:
+    def _replace(self, slot: _Slot, dead: object) -> None:
         if slot.actor is dead:
             self._num_deaths += 1
             ray.kill(dead)  # it may only be out of reach

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import reprlib
-from typing import Any
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
@@ -24,7 +23,7 @@ class RecordError(ValueError):
         return RecordError(self.kind, self.text, where=where)
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return a value as a message may hold it: short, whatever its size.
 
     >>> shown("a" * 1000) == shown("a" * 1000)[:80] and len(shown("a" * 1000))
@@ -33,6 +32,6 @@ def shown(value: Any) -> str:
     return _SHORT.repr(value)
 
 
-def type_error(field: str, value: Any, expected: str) -> RecordError:
+def type_error(field: str, value: object, expected: str) -> RecordError:
     """Return the error for a field of the wrong type."""
     return RecordError("type", f"field {field} is a {type(value).__name__}, expected {expected}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from data.records.sft import SftRecord
 from data.table.digest_log import digest_of
 from rollout.types import Task
@@ -23,7 +21,7 @@ def prompt_of(record: Task | SftRecord) -> str:
     return record.instruction if isinstance(record, Task) else record.source_prompt
 
 
-def prompt_in(value: Any) -> str | None:
+def prompt_in(value: object) -> str | None:
     """Return the source prompt of a record that is not checked otherwise; None when it shows none.
 
     >>> prompt_in({"messages": [{"role": "user", "content": "a box"}, {"role": "assistant", "content": "x"}]})

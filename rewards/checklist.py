@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rollout.text.strict_json import MAX_SCORE, RubricError, check_list, check_text, excerpt, read_object
 from rollout.text.template import fill
@@ -31,7 +30,7 @@ def render_checklist(template: str, instruction: str, questions: Sequence[str], 
     return fill(template, {"images": images, "instruction": instruction, "questions": numbered})
 
 
-def parse_questions(text: str, size: int) -> dict[str, Any]:
+def parse_questions(text: str, size: int) -> dict[str, object]:
     """Read `{"questions": [str, ...]}`: one to `size` different ones.
 
     >>> parse_questions('{"questions": ["Is there a box?", "Is it red?"]}', 4)
@@ -47,7 +46,7 @@ def parse_questions(text: str, size: int) -> dict[str, Any]:
     return {"questions": questions}
 
 
-def parse_checklist(text: str, size: int) -> dict[str, Any]:
+def parse_checklist(text: str, size: int) -> dict[str, object]:
     """Read `{"reasoning": str, "answers": [...]}`: exactly `size` times yes or no, true or false.
 
     >>> parse_checklist('{"reasoning": "it is blue", "answers": ["yes", false]}', 2)
@@ -77,7 +76,7 @@ def failed_questions(questions: Sequence[str], answers: Sequence[bool]) -> str:
     return "no: " + " / ".join(failed) if failed else "all answered yes"
 
 
-def _check_answer(answer: Any) -> bool:
+def _check_answer(answer: object) -> bool:
     if isinstance(answer, bool):
         return answer
     if isinstance(answer, str) and answer.strip().lower() in _ANSWERS:

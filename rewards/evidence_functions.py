@@ -36,7 +36,7 @@ def load_evidence_function(fn: str) -> EvidenceFn:
     return function
 
 
-def as_json(answer: Any) -> Any:
+def as_json(answer: object) -> object:
     """Return an answer as JSON has it, so that one from the cache is the same as a fresh one.
 
     >>> as_json({"size": (8, 4)})
@@ -45,7 +45,7 @@ def as_json(answer: Any) -> Any:
     return json.loads(json.dumps(answer, default=_plain, allow_nan=False))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Turn arrays and tensors into lists and numbers."""
     if hasattr(value, "tolist"):
         return value.tolist()

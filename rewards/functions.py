@@ -57,7 +57,7 @@ def load_function(path: str) -> Callable[..., Any]:
     return function
 
 
-def load_object(path: str) -> Any:
+def load_object(path: str) -> object:
     """Return whatever is at an import path or in a file (`load_function`)."""
     module, name = load_module(_module_part(path)), name_of(path)
     if (found := getattr(module, name, None)) is None:

@@ -31,7 +31,7 @@ def needs(*names: str) -> Callable[[Function], Function]:
     return declare
 
 
-def needs_of(function: Callable[..., Any]) -> tuple[str, ...]:
+def needs_of(function: Callable[..., object]) -> tuple[str, ...]:
     """Return what a function declares to need. Raises `FunctionError` for a declaration that is no tuple of names."""
     wanted = getattr(function, "needs", ())
     if isinstance(wanted, str) or not all(isinstance(name, str) for name in wanted):

@@ -95,14 +95,14 @@ def combine(semantics: Mapping[str, Any], quality: Mapping[str, Any]) -> Scores:
     return Scores(min(semantics["scores"]), min(quality["scores"]), reason)
 
 
-def check_scores(scores: Any) -> Scores:
+def check_scores(scores: object) -> Scores:
     """Return what an embedded scorer gave, checked and as plain floats. Raises `RubricError`."""
     if not isinstance(scores, Scores):
         raise RubricError("shape", f"a scorer returned a {type(scores).__name__}, expected Scores")
     return Scores(check_score(scores.semantics), check_score(scores.quality), str(scores.reason))
 
 
-def _check_scores(value: Any, name: str, size: int) -> list[float]:
+def _check_scores(value: object, name: str, size: int) -> list[float]:
     return [check_score(score) for score in check_list(value, name, size, size)]
 
 
@@ -114,7 +114,7 @@ def _list(item: Schema, fewest: int, most: int) -> Schema:
     return {"type": "array", "items": item, "minItems": fewest, "maxItems": most}
 
 
-def _object(**properties: Any) -> Schema:
+def _object(**properties: object) -> Schema:
     # Reasons come before scores: a model that scores first explains a number that it has not thought about.
     return {
         "type": "object",

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
 
 from rewards.functions import FunctionError
 from rewards.needs import needs_of
@@ -24,7 +23,7 @@ class RewardSignature:
     """Names of further evidence that it looks at (`rewards.needs`)."""
 
 
-def signature_of(function: Callable[..., Any]) -> RewardSignature:
+def signature_of(function: Callable[..., object]) -> RewardSignature:
     """Return what kind of reward function this is. Raises `FunctionError` for one that can be none."""
     if inspect.isclass(function):
         raise FunctionError("is a class; name a function of the evidence")
@@ -55,22 +54,22 @@ def reward_names(module: ModuleType) -> list[str]:
     ]
 
 
-def _takes_evidence_alone(function: Callable[..., Any]) -> bool:
+def _takes_evidence_alone(function: Callable[..., object]) -> bool:
     parameters = inspect.signature(function).parameters.values()
     takes_one = any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) for p in parameters)
     is_open = [p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters]
     return takes_one and sum(is_open) <= 1 and not any(is_open[1:])
 
 
-def _asked(function: Callable[..., Any]) -> str:
+def _asked(function: Callable[..., object]) -> str:
     return _written(next(iter(inspect.signature(function).parameters.values())).annotation)
 
 
-def _returned(function: Callable[..., Any]) -> str:
+def _returned(function: Callable[..., object]) -> str:
     return _written(inspect.signature(function).return_annotation)
 
 
-def _written(annotation: Any) -> str:
+def _written(annotation: object) -> str:
     """Return an annotation as it reads in the source, without its module; empty where there is none."""
     if annotation is inspect.Signature.empty:
         return ""

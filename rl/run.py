@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -123,7 +123,7 @@ async def _report(console: Console, recipe: Recipe, changes: dict[str, Change]) 
     return await _dispensable(console, "the report", write_report, Path(recipe.run_dir), store, changes)
 
 
-async def _dispensable(console: Console, what: str, make: Callable[..., T], *arguments: Any) -> T | None:
+async def _dispensable(console: Console, what: str, make: Callable[..., T], *arguments: object) -> T | None:
     """Return what a run can do without; where it cannot be made that is told, and nothing else is lost with it."""
     try:
         return await asyncio.to_thread(make, *arguments)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rewards.functions import load_object
 
 BACKENDS = {
@@ -12,6 +10,6 @@ BACKENDS = {
 }
 
 
-def load_tracker(name: str) -> Any:
+def load_tracker(name: str) -> object:
     """Return a tracker's class by its name, or by its path where it is the user's own."""
     return load_object(BACKENDS.get(name, name))

@@ -11,7 +11,7 @@ from rollout.roles import BudgetSpent
 Result = TypeVar("Result")
 
 
-async def all_of(coroutines: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+async def all_of(coroutines: Iterable[Coroutine[object, object, Result]]) -> list[Result]:
     """Await all, in their order; the first error cancels the others and is raised as it is."""
     try:
         async with asyncio.TaskGroup() as running:

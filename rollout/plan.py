@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, is_unicode, special_tokens_in, without_tags
 from rollout.text.messages import Message
@@ -156,7 +155,7 @@ def parse_plan(text: str, mode: Mode | None = None) -> Plan:
     return plan
 
 
-def _step(entry: Any, place: int) -> PlanStep:
+def _step(entry: object, place: int) -> PlanStep:
     """Read the entry at `place`, counted from 1."""
     if not isinstance(entry, dict):
         raise PlanError("not_object", f"step {place} is a {type(entry).__name__}, expected an object")
@@ -175,7 +174,7 @@ def _step(entry: Any, place: int) -> PlanStep:
     return PlanStep(number, name, instruction, prompt, auxiliary)
 
 
-def _text(entry: dict[str, Any], key: str, place: int) -> str | None:
+def _text(entry: dict[str, object], key: str, place: int) -> str | None:
     text = entry[key]
     if text is None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from rollout.types import (
     Batch,
@@ -92,7 +92,7 @@ class JudgeError(RuntimeError):
 class EvidenceProvider(Protocol):
     """Gathers further evidence that a reward asks for: a second judge, an aesthetic score, OCR."""
 
-    async def observe(self, request: ScoreRequest) -> Any:
+    async def observe(self, request: ScoreRequest) -> object:
         """Return what there is to see, JSON-able or `Scores`. Raises `JudgeError`."""
         ...
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from PIL import Image
 
@@ -37,7 +36,7 @@ class FunctionObserver:
     store_root: str
     owner: SharedCalls
 
-    async def observe(self, request: ScoreRequest) -> Any:
+    async def observe(self, request: ScoreRequest) -> object:
         """Return what the function saw. Raises `JudgeError` when it fails, or an image is gone."""
         store = Store(self.store_root)
         try:
@@ -69,7 +68,7 @@ async def start_function(config: EvidenceConfig, context: RunContext) -> Functio
 
 
 async def start_calls(
-    config: EvidenceConfig, context: RunContext, make: Callable[[], Any], policy: RetryPolicy, num_at_once: int
+    config: EvidenceConfig, context: RunContext, make: Callable[[], object], policy: RetryPolicy, num_at_once: int
 ) -> SharedCalls:
     """Deploy a pool of replicas made by `make`, each with so many calls at once, and start the owner of its calls."""
     pool = await deploy(
@@ -98,7 +97,7 @@ class EvidenceReplica:
         self._process = RewardProcess(TermConfig(fn, timeout_s=timeout_s), LOOK)
         self._store = Store(store_root)
 
-    async def __call__(self, request: ScoreRequest) -> Any:
+    async def __call__(self, request: ScoreRequest) -> object:
         """Return the function's answer as JSON has it, or a `Fault` that says why there is none."""
         try:
             seen = await asyncio.to_thread(self._seen, request)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
@@ -21,7 +20,7 @@ class BannedTokenMask:
         self._index = torch.tensor(tokens)
         self._is_lifted = False
 
-    def __call__(self, _: torch.nn.Module, __: Any, logits: torch.Tensor) -> torch.Tensor | None:
+    def __call__(self, _: torch.nn.Module, __: object, logits: torch.Tensor) -> torch.Tensor | None:
         if self._is_lifted:
             return None
         # In place: a copy of all logits would be the largest tensor of the forward pass.

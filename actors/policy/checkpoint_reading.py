@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +20,11 @@ def tensors_alone() -> Iterator[None]:
     load = torch.load
 
     @functools.wraps(load)
-    def load_data(*arguments: Any, **options: Any) -> Any:
+    def load_data(*arguments: object, **options: object) -> object:
         return load(*arguments, **{**options, "weights_only": True})
 
-    reconstruct: Any = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-    arrays: list[Any] = [np.dtype, np.ndarray, type(np.dtype("uint32"))]
+    reconstruct: object = vars(importlib.import_module("numpy._core.multiarray"))["_reconstruct"]
+    arrays: list[object] = [np.dtype, np.ndarray, type(np.dtype("uint32"))]
     arrays += [(reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("_core", "core")]
     torch.load = load_data
     try:

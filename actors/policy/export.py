@@ -58,7 +58,7 @@ def let_others_read(folder: Path) -> None:
             path.chmod(mode)
 
 
-def _save_generation_config(source: str, config: Any, folder: Path) -> None:
+def _save_generation_config(source: str, config: object, folder: Path) -> None:
     """Write the generation settings of `source` as they are; without any, those that transformers would derive.
 
     Not as transformers writes them: it refuses what it finds odd, like a temperature without sampling.

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -44,7 +43,7 @@ class Weight:
         return torch.addmm(full(self.base), full(self.up), full(self.down), alpha=scale)
 
 
-def model_settings(config: PolicyConfig) -> dict[str, Any]:
+def model_settings(config: PolicyConfig) -> dict[str, object]:
     """Return what verl's model configuration has to be told; nothing without LoRA."""
     lora = config.lora
     if not lora.rank:

@@ -58,7 +58,7 @@ class PolicyLoss:
             POLICY_LOSS_REGISTRY[loss.policy_loss] = OwnLoss(loss.policy_loss, agg_loss)
 
     def __call__(
-        self, model_output: dict[str, torch.Tensor], data: TensorDict, dp_group: Any = None
+        self, model_output: dict[str, torch.Tensor], data: TensorDict, dp_group: object = None
     ) -> tuple[torch.Tensor, dict[str, Metric]]:
         """Return the scaled loss and metrics that sum up to the mean over the mini-batch's valid tokens."""
         if "old_log_probs" not in data:
@@ -114,7 +114,7 @@ class PolicyLoss:
 
 
 def sft_loss(
-    model_output: dict[str, torch.Tensor], data: TensorDict, dp_group: Any = None
+    model_output: dict[str, torch.Tensor], data: TensorDict, dp_group: object = None
 ) -> tuple[torch.Tensor, dict[str, Metric]]:
     """Return the scaled negative log-likelihood: summed over micro-batches and averaged over ranks, a token mean."""
     logprobs = no_padding_2_padding(model_output["log_probs"], data)

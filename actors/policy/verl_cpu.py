@@ -12,7 +12,6 @@ import os
 import types
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from verl.plugin.platform import PlatformBase, PlatformRegistry, get_platform, set_platform
@@ -28,7 +27,7 @@ class _CpuDeviceModule(types.ModuleType):
     _ZERO = frozenset({"max_memory_allocated", "max_memory_reserved", "memory_allocated", "memory_reserved"})
     _NOTHING = frozenset({"empty_cache", "ipc_collect", "reset_peak_memory_stats", "manual_seed", "manual_seed_all"})
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name in self._ZERO:
             return lambda *args, **kwargs: 0
         if name in self._NOTHING:

@@ -171,7 +171,7 @@ class PolicyWorker(TrainingWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def push_weights(
-        self, receivers: Sequence[Any], dtype: str, bucket_bytes: int, skipped: Collection[str]
+        self, receivers: Sequence[object], dtype: str, bucket_bytes: int, skipped: Collection[str]
     ) -> Manifest:
         """Send parameters to `receivers`, all but `skipped`; rank 0 returns what it sent, the others nothing."""
         with torch.no_grad():
@@ -259,7 +259,7 @@ class PolicyWorker(TrainingWorker):
             output = engine.infer_batch(data)
         return response_from_nested(output["model_output"]["log_probs"].cpu(), data["response_mask"]).float()
 
-    def _build_reference(self) -> Any:
+    def _build_reference(self) -> object:
         """Return a second engine with the initial weights: in host memory but for the moment it is asked."""
         from verl.workers.engine import EngineRegistry
 

@@ -130,7 +130,7 @@ class Engine:
                 # Ray restarts the actor; the delay lets the answers to all waiting requests get out.
                 asyncio.get_running_loop().call_later(1.0, os._exit, 1)
 
-    def _prompt(self, request: SampleRequest) -> dict[str, Any]:
+    def _prompt(self, request: SampleRequest) -> dict[str, object]:
         if len(request.images) > self._config.max_images:
             raise SamplerError(f"a prompt has {len(request.images)} images; raise samplers.max_images")
         text = self._processor.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
@@ -146,7 +146,7 @@ class Engine:
                 self._images.popitem(last=False)
         return images
 
-    def _params(self, params: SamplingParams, seed: int) -> Any:
+    def _params(self, params: SamplingParams, seed: int) -> object:
         from vllm import SamplingParams as VllmParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -191,7 +191,7 @@ class Engine:
         return _greedy(SampleRequest((message,), images, SamplingParams(), seed=0))
 
 
-def build_engine(config: SamplerConfig, model: str) -> Any:
+def build_engine(config: SamplerConfig, model: str) -> object:
     """Make the in-process vLLM engine."""
     from vllm import EngineArgs
     from vllm.v1.core.sched import output
@@ -201,7 +201,7 @@ def build_engine(config: SamplerConfig, model: str) -> Any:
     # preempted and has to encode them after all, as at every publish in mid-flight. In-process nothing is saved by it.
     output.strip_covered_mm_data = lambda features, *args, **kwargs: features
     if config.gpus_per_sampler:
-        memory: dict[str, Any] = {"gpu_memory_utilization": config.gpu_memory_utilization}
+        memory: dict[str, object] = {"gpu_memory_utilization": config.gpu_memory_utilization}
     else:
         _adapt_vllm_to_cpu()
         memory = {"kv_cache_memory_bytes": int(config.kv_cache_gib * (1 << 30))}

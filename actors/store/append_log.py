@@ -130,7 +130,7 @@ def _line(row: Row) -> bytes:
     return _checksum(text) + b" " + text + b"\n"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return what JSON can hold: numpy's scalars and arrays as Python's, anything else by its name."""
     return value.tolist() if hasattr(value, "tolist") else repr(value)
 

@@ -36,7 +36,7 @@ def data_url(data: bytes) -> str:
     return f"data:image/{suffix_of(data)};base64,{base64.b64encode(data).decode()}"
 
 
-def image_part(data: bytes) -> dict[str, Any]:
+def image_part(data: bytes) -> dict[str, object]:
     """Return the part of a chat message that holds a PNG or WebP file."""
     return {"type": "image_url", "image_url": {"url": data_url(data)}}
 

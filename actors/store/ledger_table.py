@@ -140,7 +140,7 @@ def _table(batch: list[Row], schema: pa.Schema) -> pa.Table:
         return pa.Table.from_pylist([_encodable(row) for row in batch], schema=schema)
 
 
-def _encodable(value: Any) -> Any:
+def _encodable(value: object) -> object:
     if isinstance(value, dict):
         return {key: _encodable(item) for key, item in value.items()}
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

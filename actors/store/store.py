@@ -99,7 +99,7 @@ class Store:
         except (FileNotFoundError, ValueError):
             return None
 
-    def put_call(self, key: str, call: Any) -> None:
+    def put_call(self, key: str, call: object) -> None:
         """Commit a call; a later one of the same key takes its place."""
         write_whole(self._path("calls", key, "json"), json.dumps(call).encode())
 
@@ -123,7 +123,7 @@ class Store:
         return self.root / kind / digest[:2] / f"{digest}.{suffix}"
 
 
-def call_key(**depends_on: Any) -> str:
+def call_key(**depends_on: object) -> str:
     """Return the name of a call: a digest of everything its answer depends on."""
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
 

@@ -80,8 +80,9 @@ class OwnTeacher:
 
     async def plan(self, request: Request, seed: int) -> str:
         """Return what the object answers to a request. Raises `TeacherError`."""
-        images = [await read_image(self.store, image) for image in request.images]
-        return await self._answer(self.teacher.plan, PlanQuestion(request.text, images), seed)  # type: ignore[arg-type]
+        read = [await read_image(self.store, image) for image in request.images]
+        images = [image for image in read if image is not None]
+        return await self._answer(self.teacher.plan, PlanQuestion(request.text, images), seed)
 
     async def criticise(self, attempt: Attempt, seed: int, repeat: int = 0) -> str:
         """Return what the object answers to an attempt; the seed tells repeats apart. Raises `TeacherError`."""

@@ -76,5 +76,5 @@ async def call(method: Any, *arguments: Any) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-def _told(options: Mapping[str, Any]) -> str:
+def _told(options: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in options.items())

@@ -31,7 +31,7 @@ class UserReplica:
         if load := getattr(self._object, "load", None):
             load()
 
-    async def __call__(self, request: Any) -> Any:
+    async def __call__(self, request: object) -> object:
         """Return the answer, or a `Fault` that says why there is none."""
         try:
             return await self._answer(self._object, self._store, request)

@@ -93,7 +93,7 @@ class UserGenerator(Protocol):
 class UserObserver(Protocol):
     """`evidence.NAME.kind`."""
 
-    def observe(self, look: Look) -> Any:
+    def observe(self, look: Look) -> object:
         """Return what a reward finds in `evidence.extra[NAME]`: anything that JSON can hold."""
         ...
 

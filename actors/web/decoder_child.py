@@ -14,7 +14,6 @@ import sys
 import warnings
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
 
 from actors.store.image_files import png_of
 from actors.store.untrusted_images import BadImage, flatten, mask_of, read_image
@@ -51,7 +50,7 @@ def _bound_memory(num_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (num_bytes, hard))
 
 
-def _json(**fields: Any) -> bytes:
+def _json(**fields: object) -> bytes:
     return json.dumps(fields).encode()
 
 

@@ -76,7 +76,7 @@ def _repeated(schema: Schema) -> Schema:
     return {"type": "array", "items": {"type": "string", "format": "binary"}, "description": schema["description"]}
 
 
-def _operation(summary: str, answer: Operation | None, *, is_open: bool = False, **more: Any) -> Operation:
+def _operation(summary: str, answer: Operation | None, *, is_open: bool = False, **more: object) -> Operation:
     refusals = {} if is_open else {status: {"description": why} for status, why in _REFUSALS.items()}
     kind = more.pop("kind", "application/json")
     content = {kind: {"schema": answer or {}}}

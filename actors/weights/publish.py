@@ -37,7 +37,7 @@ class WeightSource(Protocol):
         ...
 
     async def push_weights(
-        self, receivers: Sequence[Any], dtype: str, bucket_bytes: int, skipped: Collection[str]
+        self, receivers: Sequence[object], dtype: str, bucket_bytes: int, skipped: Collection[str]
     ) -> Manifest:
         """Send all tensors but `skipped` to engine actors and return what was sent."""
         ...

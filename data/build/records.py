@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from actors.store.store import Store
 from data.records.rl import VERSION
@@ -22,7 +21,7 @@ Keep = Callable[[ImageRef], str]
 CANVAS = {"canvas": "white"}
 
 
-def planner_record(trajectory: Trajectory, template: str, keep: Keep) -> dict[str, Any]:
+def planner_record(trajectory: Trajectory, template: str, keep: Keep) -> dict[str, object]:
     """Return the SFT record of a plan."""
     request, plan = trajectory.request, trajectory.plan
     assert plan is not None
@@ -36,7 +35,7 @@ def planner_record(trajectory: Trajectory, template: str, keep: Keep) -> dict[st
     }
 
 
-def critic_record(trajectory: Trajectory, place: int, template: str, keep: Keep) -> dict[str, Any]:
+def critic_record(trajectory: Trajectory, place: int, template: str, keep: Keep) -> dict[str, object]:
     """Return the SFT record of an attempt: what the teacher said of it."""
     attempt = trajectory.attempts[place]
     assert attempt.critique is not None
@@ -51,7 +50,7 @@ def critic_record(trajectory: Trajectory, place: int, template: str, keep: Keep)
     }
 
 
-def rl_record(trajectory: Trajectory, place: int, keep: Keep, *, is_success: bool) -> dict[str, Any]:
+def rl_record(trajectory: Trajectory, place: int, keep: Keep, *, is_success: bool) -> dict[str, object]:
     """Return the RL record of an attempt, labelled by its scores."""
     attempt = trajectory.attempts[place]
     scores = attempt.scores
@@ -66,7 +65,7 @@ def rl_record(trajectory: Trajectory, place: int, keep: Keep, *, is_success: boo
     }
 
 
-def sequence_record(trajectory: Trajectory, keep: Keep) -> dict[str, Any]:
+def sequence_record(trajectory: Trajectory, keep: Keep) -> dict[str, object]:
     """Return a complete trajectory as a sequence of texts and images, for models that make both.
 
     `input` is the request as it was made, `output` what it came to: of each step its texts, and the image that was

@@ -94,7 +94,7 @@ def _request(record: Any, places: ImageResolver, store: Store) -> Request:
     return Request(id_of(record, f"{digest_of(text, *images):016x}"), text, images)
 
 
-def _image(entry: Any, field: str, places: ImageResolver, store: Store) -> str:
+def _image(entry: object, field: str, places: ImageResolver, store: Store) -> str:
     path = places.find(entry, field)
     if path is None:
         raise RecordError("canvas", f"field {field} is the white canvas; a request without an image has none")

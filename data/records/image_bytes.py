@@ -36,7 +36,7 @@ def keep_image(data: bytes, folder: Path) -> str:
     return str(path)
 
 
-def bytes_in(image: Any, field: str) -> bytes | None:
+def bytes_in(image: object, field: str) -> bytes | None:
     """Return an image's bytes; None where its entry names a path, or is no image column's. Raises `RecordError`."""
     if not isinstance(image, dict) or not image.keys() <= {"bytes", "path"} or image.get("bytes") is None:
         return image if isinstance(image, bytes) else None
@@ -52,17 +52,17 @@ def path_in(image: Any) -> Any:
     return image["path"] if is_column and image.get("bytes") is None else image
 
 
-def by_content(record: Any) -> Any:
+def by_content(record: object) -> object:
     """Return a record that JSON can say: images that it holds as bytes are kept, and named by their digest."""
 
-    def named(image: Any) -> Any:
+    def named(image: object) -> object:
         data = bytes_in(image, "")
         return image if data is None else {"sha256": Path(keep_image(data, images_folder())).name}
 
     return with_images(record, named)
 
 
-def kept_path(image: Any, field: str) -> str | None:
+def kept_path(image: object, field: str) -> str | None:
     """Return the path of an image that `by_content` named; None for any other entry. Raises `RecordError`."""
     if not isinstance(image, dict) or image.keys() != {"sha256"}:
         return None
@@ -78,11 +78,11 @@ def kept_path(image: Any, field: str) -> str | None:
     return str(path)
 
 
-def with_images(record: Any, change: Callable[[Any], Any]) -> Any:
+def with_images(record: Any, change: Callable[[Any], object]) -> Any:
     """Return a record with `change` made to each of its images."""
     if not isinstance(record, dict):
         return record
-    changed: dict[str, Any] = {}
+    changed: dict[str, object] = {}
     for name in IMAGE_FIELDS:
         if name in record:
             value = record[name]

@@ -8,7 +8,6 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from actors.store.packed_images import find_packed
 from data.errors import RecordError, shown, type_error
@@ -68,7 +67,7 @@ class ImageResolver:
         self.num_canvases = 0
         """How often `white_canvas` was met."""
 
-    def find(self, value: Any, field: str) -> str | None:
+    def find(self, value: object, field: str) -> str | None:
         """Return an image's absolute path, None for the white canvas. Raises `RecordError`; the field is in it."""
         value = path_in(value)
         if (kept := self._of_bytes(value, field)) is not None:
@@ -93,7 +92,7 @@ class ImageResolver:
             # A NUL byte, half a character, a name too long, a link to itself: nothing can be there.
             raise RecordError("image_missing", f"field {field}: {shown(value)} cannot be a path ({error})") from None
 
-    def _of_bytes(self, value: Any, field: str) -> str | None:
+    def _of_bytes(self, value: object, field: str) -> str | None:
         """Return the path of an image that is given by its content; None where it is given by a path."""
         if isinstance(value, str):
             return None

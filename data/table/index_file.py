@@ -69,7 +69,7 @@ def _places(source: Path, key: str) -> tuple[Path, Path]:
     return beside, cache_folder() / f"{source.name}.{name}{suffix}.index"
 
 
-def _write(path: Path, stamp: dict[str, Any], build: Build) -> Path:
+def _write(path: Path, stamp: dict[str, object], build: Build) -> Path:
     with path.open("wb") as file:
         notes = build(file, path.parent)
         about = json.dumps({"stamp": stamp, "notes": notes}).encode()

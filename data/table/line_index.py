@@ -115,7 +115,7 @@ class _Lines:
     def _line(self, place: int) -> bytes:
         return self._block[self._starts[place] : self._ends[place]]
 
-    def _of_record(self, place: int, read: Callable[[dict[str, Any]], T]) -> T:
+    def _of_record(self, place: int, read: Callable[[dict[str, object]], T]) -> T:
         """Parse a line and read something of the record that it is."""
         try:
             record = decode(self._line(place))

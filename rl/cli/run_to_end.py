@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rollout.roles import RunStopped
 
 Outcome = TypeVar("Outcome")
 
 
-def run_to_end(work: Coroutine[Any, Any, Outcome]) -> Outcome:
+def run_to_end(work: Coroutine[object, object, Outcome]) -> Outcome:
     """Run what was checked before. Raises `RunStopped` for what ends a run in good order, `BudgetSpent` among others.
 
     Any other ValueError or OSError is not the user's input any more: it becomes a RuntimeError.

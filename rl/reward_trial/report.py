@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -49,7 +48,7 @@ def try_rewards(target: str, *, ledger: Path | None, limit: int, timeout_s: floa
     return 0 if is_good else 1
 
 
-def _extra(text: str) -> dict[str, Any]:
+def _extra(text: str) -> dict[str, object]:
     try:
         given = json.loads(text or "{}")
     except ValueError as error:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from actors.store.ledger import holds_samples
 from rl.recipe.config import RunRecipe
@@ -65,7 +64,7 @@ def was_started(run_dir: Path) -> bool:
 
 def check_changes(
     recipe: RunRecipe,
-    sources: Mapping[str, Any] | None,
+    sources: Mapping[str, object] | None,
     accepted: Collection[str] = (),
     allows: Callable[[str], bool] = is_resumable_change,
 ) -> None:
@@ -88,7 +87,7 @@ def check_changes(
 
 
 def changes_since(
-    recipe: RunRecipe, sources: Mapping[str, Any] | None, allows: Callable[[str], bool] = is_resumable_change
+    recipe: RunRecipe, sources: Mapping[str, object] | None, allows: Callable[[str], bool] = is_resumable_change
 ) -> Iterator[Changed]:
     """Yield what is another one than when the job was last started. Raises ValueError for a recipe that is torn."""
     run_dir = Path(recipe.run_dir)
@@ -102,7 +101,7 @@ def changes_since(
             yield Changed(key, told, is_harmless=False)
 
 
-def note_changes(recipe: RunRecipe, sources: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def note_changes(recipe: RunRecipe, sources: Mapping[str, object] | None) -> list[dict[str, object]]:
     """Return all that changed in a begun run since its first start, and when, for its versions.json.
 
     What was measured before a change, in a run that has learned nothing, is put aside: it will be measured again.

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from actors.generator.config import GeneratorConfig
 from rl import __version__
@@ -41,7 +40,10 @@ def placed_generator(config: GeneratorConfig) -> GeneratorConfig:
 
 
 def check_run_dir(
-    recipe: TrainingRecipe, is_resumed: bool, sources: Mapping[str, Any] | None = None, accepted: Collection[str] = ()
+    recipe: TrainingRecipe,
+    is_resumed: bool,
+    sources: Mapping[str, object] | None = None,
+    accepted: Collection[str] = (),
 ) -> None:
     """Raise ValueError when a run's folder is another run's, or holds none to resume, or one of other sources.
 
@@ -64,14 +66,14 @@ def _check_writable(run_dir: Path) -> None:
             raise ValueError(f"{folder} cannot be written to by user {os.getuid()}; a run needs it")
 
 
-def write_provenance(recipe: RunRecipe, more: Mapping[str, Any] | None = None) -> None:
+def write_provenance(recipe: RunRecipe, more: Mapping[str, object] | None = None) -> None:
     """Write what the run can be explained by: resolved recipe, versions, commit, and `more`.
 
     `versions.json` is that of the newest start; `versions-<number>.json` stay, one for each start of the run.
     """
     run_dir = Path(recipe.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    versions: dict[str, Any] = {package: _version(package) for package in _PACKAGES}
+    versions: dict[str, object] = {package: _version(package) for package in _PACKAGES}
     versions |= {"interleave-thinker": __version__, "python": platform.python_version(), "commit": _commit()}
     versions |= {**(more or {}), "changed": note_changes(recipe, more)}
     number = len(list(run_dir.glob("versions-*.json")))

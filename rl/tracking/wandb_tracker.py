@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from PIL import Image
 
@@ -42,9 +42,10 @@ class Wandb(BuiltinTracker):
         )
         Path(arguments["dir"]).mkdir(parents=True, exist_ok=True)  # else W&B would take a temporary one
         self._is_online = arguments["mode"] == "online"
+        content: Any = OmegaConf.to_container(OmegaConf.structured(recipe))
         self._run = wandb.init(
             **arguments,
-            config=cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(recipe))),
+            config=content,
             settings=wandb.Settings(silent=True, console="off"),
         )
         self._run.define_metric("*", step_metric="step")
