@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def _mend(root: Path, commit: str) -> Mend:
     for told, name in zip(words[::2], words[1::2], strict=True):
         if is_counted(name):
             _, _, before, after, _ = told.split()
-            num_added += _num_in(root, after) - _num_in(root, before)
+            with suppress(SyntaxError):  # a file that could not be run once: its change says nothing
+                num_added += _num_in(root, after) - _num_in(root, before)
     return Mend(commit[:9], subject, num_added)
 
 

@@ -41,6 +41,12 @@ def test_each_commit_has_its_own_change(history):
     assert [(mend.subject, mend.num_added) for mend in told] == [("first", 1), ("mend", 2), ("move", 0), ("less", -1)]
 
 
+def test_a_file_that_could_not_be_run_once_changes_nothing(history):
+    root, _ = history
+    broken = [commit(root, "broken", rl__c_py="<<<<<<< ours\n"), commit(root, "mended", rl__c_py="x = 1\n")]
+    assert [mend.num_added for mend in mends(root, broken) or ()] == [0, 0]
+
+
 def test_a_range_that_is_none_is_named(history):
     with pytest.raises(ValueError, match=r"git knows no HEAD\.\.nowhere"):
         mends(history[0], ["HEAD..nowhere"])
