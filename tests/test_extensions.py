@@ -389,7 +389,7 @@ LINES = {
     "actors/generator/backends.py": '    "flat": "actors.generator.kinds.flat:KIND",\n',
     "actors/evidence/registry.py": '    "flat": "actors.evidence.flat:KIND",\n',
     "actors/teacher/registry.py": '    "flat": "actors.teacher.flat:KIND",\n',
-    "rl/recipe/trackers.py": '    "flat": "rl.tracking.flat:KIND",\n',
+    "rl/tracker_registry.py": '    "flat": "rl.tracking.flat:KIND",\n',
 }
 USE = """
 import asyncio

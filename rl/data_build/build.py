@@ -39,7 +39,8 @@ from rl.recipe.tasks import resolve_data
 from rl.run_dir.provenance import Sources, changes
 from rl.run_dir.start import placed_generator, write_provenance
 from rollout.collect import TrajectoryCollector
-from rollout.trajectory import Request, Trajectory, TrajectoryFailure
+from rollout.trajectory import Request, Trajectory
+from rollout.types import Failure
 
 NUM_RECENT = 50
 """Trajectories that the share of failures is taken of."""
@@ -250,7 +251,7 @@ def _check_share(recent: deque[bool], trajectory: Trajectory, limit: float) -> N
         )
 
 
-def _located(trouble: TrajectoryFailure, where: str) -> RecordError:
+def _located(trouble: Failure, where: str) -> RecordError:
     return RecordError(f"{trouble.stage}.{trouble.kind}", trouble.error, where=f"{where}: {trouble.stage}")
 
 

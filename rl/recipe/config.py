@@ -24,8 +24,8 @@ from data.records.on_bad import OnBad
 from rewards.compose import TermConfig
 from rl.recipe.alerts import NAMES as ALERTS
 from rl.recipe.alerts import AlertConfig, check_alert_names
-from rl.recipe.trackers import BACKENDS
 from rl.recipe.wandb_project import check_project
+from rl.tracker_registry import BACKENDS
 from rollout.single_step import Baseline, Regenerate
 from rollout.text.limits import (
     OWN,
