@@ -164,7 +164,7 @@ def test_a_run_uses_what_is_the_users_own(guide, tmp_path):
         assert {"generator/calls", "judge/calls", "evidence/redness/calls"} <= row.keys()
     assert {a for batch in policy.batches for row in batch.rows for a in row.advantages} == {-1.0, 0.0, 1.0}
     charted = [json.loads(line) for line in (tmp_path / "run/charts.jsonl").read_text().splitlines()]
-    assert charted == rows
+    assert charted == [{name: value for name, value in row.items() if name != "time"} for row in rows]
     assert (tmp_path / "run/charts.closed").exists()
 
 

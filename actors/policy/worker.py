@@ -25,6 +25,7 @@ from actors.banned_tokens import banned_tokens
 from actors.config import LossConfig, PolicyConfig
 from actors.policy import lora, verl_cpu
 from actors.policy.banned_token_mask import BannedTokenMask
+from actors.policy.checkpoint_reading import tensors_alone
 from actors.policy.export import save_adapter, save_model
 from actors.policy.loss import PolicyLoss, sft_loss
 from actors.policy.rows import MaybeExample, MaybeRow, MiniBatch, RowTensors
@@ -179,15 +180,36 @@ class PolicyWorker(TrainingWorker):
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def export(self, folder: str) -> None:
         """Write a Hugging Face folder, with the adapters in a folder inside; the other ranks help rank 0 to gather."""
-        config, module = self._setup.config, self.engine.module
+        module = self.engine.module
         with torch.no_grad():
             state = self._on_first_rank(self._weights())
             adapters = self._on_first_rank(lora.adapter_weights(module.state_dict())) if self._has_lora else {}
         if self.rank == 0:
-            save_model(self.model_config.local_path, state, config.dtype, Path(folder))
-            if self._has_lora:
-                save_adapter(module.peft_config["default"], adapters, config.model, Path(folder) / "adapter")
+            self._write_export(state, adapters, Path(folder))
         torch.distributed.barrier()
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def try_export(self, folder: str) -> int:
+        """Write all of an export but the weights, on rank 0; return the bytes that an export and a checkpoint take."""
+        config, module = self._setup.config, self.engine.module
+        if self.rank == 0:
+            self._write_export({}, {}, Path(folder))
+        sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
+        num, num_trained = sum(size for size, _ in sizes), sum(size for size, is_trained in sizes if is_trained)
+        saved = 4 * (num_trained if self._has_lora else num) + 8 * num_trained  # float32, and Adam's two moments
+        return num * getattr(torch, config.dtype).itemsize + saved
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def load_checkpoint(self, local_path: str) -> None:
+        """Load what verl saved, as data: it would run what else is in the files."""
+        with tensors_alone():
+            self.engine.load_checkpoint(local_path)
+
+    def _write_export(self, state: dict[str, torch.Tensor], adapters: dict[str, torch.Tensor], folder: Path) -> None:
+        config = self._setup.config
+        save_model(self.model_config.local_path, state, config.dtype, folder)
+        if self._has_lora:
+            save_adapter(self.engine.module.peft_config["default"], adapters, config.model, folder / "adapter")
 
     def _weights(self, skipped: Collection[str] = ()) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield (name, full tensor) pairs by their Hugging Face names; every rank has to iterate to the end."""

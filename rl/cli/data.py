@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
 
-from rl.cli.arguments import add_command, add_group, file_path
+from rl.cli.arguments import add_command, add_group, add_resume, file_path
 from rollout.text.limits import Tilde
 
 _FILES = "JSONL, JSON (also .gz) or Parquet; a folder of these or of Hugging Face `datasets`; a quoted pattern"
@@ -54,7 +55,7 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
     build.add_argument(
         "overrides", nargs="*", default=[], help="key=value, like requests.limit=100 critic_rl.num_train=500"
     )
-    build.add_argument("--resume", action="store_true", help="need not be said: a build always goes on")
+    add_resume(build, "need not be said: a build always goes on")
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -138,15 +139,17 @@ def _build(chosen: argparse.Namespace) -> int:
     from data.check.progress import progress_bar
     from rl.data_build.config import BuildRecipe
     from rl.recipe.reader import load_as
+    from rl.run_dir.lock import locked
 
     recipe = load_as(BuildRecipe, chosen.recipe, chosen.overrides)
     from rl.data_build.build import BuildStopped, prepare_build, run_build  # late: it imports Ray
 
-    build = prepare_build(recipe)
     console = Console(highlight=False, soft_wrap=True)
     try:
-        with progress_bar(Console(stderr=True)) as progress:
-            cards = asyncio.run(run_build(build, progress))
+        with locked(Path(recipe.run_dir)):
+            build = prepare_build(recipe, chosen.accept_changed)
+            with progress_bar(Console(stderr=True)) as progress:
+                cards = asyncio.run(run_build(build, progress))
     except BuildStopped as error:
         print(f"interleave: the build stopped: {error}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +11,8 @@ from rich.table import Table
 from rl.cli.run_to_end import run_to_end
 from rl.evaluation import Change
 from rl.recipe.reader import load_recipe
+from rl.run_dir.lock import locked
+from rl.run_dir.resume import was_started
 from rl.tracking.trackers import check_trackers
 from rollout.roles import RunStopped
 
@@ -33,10 +36,19 @@ def missed_bars(changes: dict[str, Change]) -> list[str]:
     return missed
 
 
-def train_seeds(recipe: Path, overrides: list[str], seeds: list[int], folder: Path, *, is_resumed: bool = False) -> int:
+def train_seeds(
+    recipe: Path,
+    overrides: list[str],
+    seeds: list[int],
+    folder: Path,
+    *,
+    is_resumed: bool = False,
+    accepted: Collection[str] = (),
+) -> int:
     """Run every seed in a folder of its own, print one table; return 0 when all meet every bar, else 1.
 
-    A seed whose run stops misses them, and the others are run all the same. Resumed, begun runs go on.
+    A seed whose run stops misses them, and the others are run all the same. Resumed, begun runs go on, though they
+    differ from what they were in the keys of `accepted`.
     """
     from rl.prepare import prepare  # late, both: they import Ray and torch, which the bars themselves do not need
     from rl.run import run
@@ -51,9 +63,10 @@ def train_seeds(recipe: Path, overrides: list[str], seeds: list[int], folder: Pa
             run_dir = folder / f"seed{seed}"
             chosen = load_recipe(recipe, [*overrides, f"seed={seed}", f"run_dir={run_dir}"])
             check_trackers(chosen.tracking)
-            plan = prepare(chosen, is_resumed=is_resumed and (run_dir / "recipe.yaml").exists())
             try:
-                changes = run_to_end(run(plan, console=console)).changes
+                with locked(run_dir):
+                    plan = prepare(chosen, is_resumed=is_resumed and was_started(run_dir), accepted=accepted)
+                    changes = run_to_end(run(plan, console=console)).changes
             except RunStopped as error:
                 missed.append(f"seed {seed}: the run stopped: {error}")
                 table.add_row(str(seed), *("" for _ in _BARS), "no")

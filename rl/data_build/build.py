@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 
-from actors.generator.backends import kind_of
+from actors.generator.kind import kind_of
 from actors.judge.judge import describe_judge
 from actors.judge.probe import probe_judges
 from actors.services import check_services
@@ -33,10 +32,10 @@ from rewards.functions import FunctionError, anchored, load_function
 from rl.data_build.config import BuildRecipe, is_resumable_change
 from rl.launch import launch
 from rl.recipe.config import JobRecipe, resolve_path
-from rl.recipe.reader import load_as
-from rl.recipe.resumable import describe_changes, forbidden_changes
+from rl.recipe.resumable import ACCEPT
 from rl.recipe.tasks import resolve_data
-from rl.run_dir.provenance import Sources, changes
+from rl.run_dir.provenance import Sources
+from rl.run_dir.resume import check_changes
 from rl.run_dir.start import placed_generator, write_provenance
 from rollout.collect import TrajectoryCollector
 from rollout.trajectory import Request, Trajectory
@@ -46,7 +45,6 @@ NUM_RECENT = 50
 """Trajectories that the share of failures is taken of."""
 NUM_FIRST = 50
 """Requests that are looked at before a build starts: whether the generator can do any of them."""
-_OR_ELSEWHERE = "put it back as it was, or choose another run_dir"
 _OF_THIS_MACHINE = (*(one.name for one in fields(JobRecipe) if one.name != "name"), "run_dir", "in_flight")
 
 
@@ -72,8 +70,11 @@ class Build:
         return Store(Path(self.recipe.store).resolve())
 
 
-def prepare_build(recipe: BuildRecipe) -> Build:
-    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
+def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
+    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError.
+
+    A build that goes on may differ from what it was in the keys of `accepted`.
+    """
     check_teacher(recipe.planner, "planner")
     check_teacher(recipe.critic, "critic")
     records = open_requests(resolve_data(recipe.requests.file))
@@ -85,16 +86,10 @@ def prepare_build(recipe: BuildRecipe) -> Build:
         "generator": _describe_generator(recipe, records),
         "judge": describe_judge(recipe.judge),
     }
-    side, path = recipe.split.side, Path(recipe.run_dir) / "recipe.yaml"
+    side = recipe.split.side
     build = Build(recipe, records, sources, _side_of_step(side, Store(Path(recipe.store).resolve())) if side else None)
-    if path.exists():
-        begun = load_as(BuildRecipe, path)
-        if changed := forbidden_changes(begun, recipe, is_resumable_change):
-            told = describe_changes(begun, recipe, changed)
-            raise ValueError(f"{path.parent} was begun with another {told}; {_OR_ELSEWHERE}")
-        saved = json.loads((path.parent / "versions.json").read_text())
-        if new := list(changes(saved, sources)):
-            raise ValueError(f"{path.parent} cannot go on: {'; '.join(new)}; {_OR_ELSEWHERE}")
+    if not TrajectoryLog(build.out / "trajectories").is_empty():
+        check_changes(recipe, sources, accepted, is_resumable_change)
     return build
 
 
@@ -247,7 +242,7 @@ def _check_share(recent: deque[bool], trajectory: Trajectory, limit: float) -> N
     if trouble is not None and has_failed and len(recent) == NUM_RECENT and sum(recent) > limit * NUM_RECENT:
         raise BuildStopped(
             f"calls failed for {sum(recent)} of the last {NUM_RECENT} requests, the last time at {trouble.stage}: "
-            f"{trouble.error}; all that was done is kept, and the same command goes on"
+            f"{trouble.error}; all that was done is kept, and once that is mended the same command goes on{ACCEPT}"
         )
 
 

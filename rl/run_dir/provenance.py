@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from actors.generator.backends import kind_of
+from actors.generator.kind import kind_of
 from actors.judge.judge import describe_judge
 from actors.observer import describe_evidence
 from rewards.functions import identity_of
@@ -45,14 +45,15 @@ def _own_sources(recipe: Recipe) -> Sources:
     }
 
 
-def changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each thing that is another one now. A section that was not saved is not compared.
+def changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield key and description of each thing that is another one now. A section that was not saved is not compared.
 
     >>> list(changes({"judge": {"model": "a"}}, {"judge": {"model": "b"}, "reward": {}}))
-    ['judge.model was a and is b']
+    [('judge.model', 'judge.model (was a, now b)')]
     """
     for section in saved.keys() & now.keys():
         old, new = saved[section], now[section]
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
-                yield f"{section}.{name} was {old.get(name, 'not there')} and is {new.get(name, 'not there')}"
+                key = f"{section}.{name}"
+                yield key, f"{key} (was {old.get(name, 'not there')}, now {new.get(name, 'not there')})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from math import ceil
@@ -59,14 +59,17 @@ class SftStack:
         return await self.samplers.stats() if self.samplers else {}
 
 
-def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False) -> PreparedSft:
-    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
+def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False, accepted: Collection[str] = ()) -> PreparedSft:
+    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError.
+
+    A resumed run may differ from what it was in the keys of `accepted`.
+    """
     data = recipe.data
     model_path(recipe.policy.model, "policy.model")
     training, heldout = (read_sft_records(path, data) for path in (data.train, data.heldout))
     num_steps = recipe.num_steps or ceil(recipe.num_epochs * len(training) / recipe.batch_size)
     recipe = replace(recipe, num_steps=num_steps)
-    check_run_dir(recipe, is_resumed)
+    check_run_dir(recipe, is_resumed, accepted=accepted)
     return PreparedSft(recipe, training, heldout, is_resumed)
 
 
@@ -84,6 +87,8 @@ async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
         await actors.policy.check_folder(Path(recipe.run_dir))
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
         best = BestCheckpoint(recipe, resumed_after=done)
+        if best.is_due(done):
+            await best.export(actors.policy)
         stream, evaluate = await asyncio.to_thread(_with_tokens, plan, actors, done)
         log = await SftLog.start(recipe, resumed_after=done, console=console, stats=actors.stats)
         try:

@@ -36,11 +36,13 @@ async def teach(
                 with log.timed("evaluation"):
                     figures = await evaluate(step)
                 log.evaluation(figures)
-                if best.is_beaten_by(figures):
-                    with log.timed("export"):
-                        await best.take(policy, step, figures)
+                best.note(step, figures)
         if recipe.saves_at(step) or log.collapse:
             with log.timed("saving"):
                 await checkpoint.save(recipe, policy, step)
+        # Last: an export that fails loses nothing, and a resumed run does it again.
+        if best.is_due(step):
+            with log.timed("export"):
+                await best.export(policy)
         if log.collapse:
             raise Collapsed(log.collapse)

@@ -1,5 +1,6 @@
 """A run whose judge may end it, on fakes."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 from rich.console import Console
@@ -36,3 +37,9 @@ async def follow(recipe, policy, judge):
 
 def saved_step(recipe):
     return int((checkpoint.folder_of(recipe) / "latest").read_text().removeprefix("step_"))
+
+
+def learn_until(run_dir: Path, step: int) -> None:
+    """Leave in a run's folder what says that it has learned."""
+    (run_dir / "checkpoints").mkdir(parents=True)
+    (run_dir / "checkpoints" / "latest").write_text(f"step_{step:06d}")

@@ -23,7 +23,7 @@ def learning(tmp_path, monkeypatch):
     """Return the command, for runs that end as told by seed; beside it, what was prepared."""
     ends, prepared = {}, []
 
-    def prepare(recipe, *, is_resumed):
+    def prepare(recipe, *, is_resumed, accepted):
         prepared.append((recipe.seed, recipe.run_dir, is_resumed))
         return recipe
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from actors.resources import needs_ray
+from actors.store.append_log import AppendLog
 from actors.store.eviction import oldest_run
 from actors.store.store import Store
 from data.build.requests import open_requests, read_requests
@@ -325,15 +326,18 @@ def test_the_rules_of_the_sets_may_change_and_what_was_walked_may_not(tmp_path):
         return prepare_build(load_as(BuildRecipe, REPO / "recipes/build_shapes.yaml", [*pairs, *more]))
 
     build_module.write_provenance(prepare().recipe, prepare().sources)
+    assert prepare("collect.tries=2").recipe.collect.tries == 2  # nothing was walked yet
+    row = {"request": {"id": "1", "text": "a box", "images": []}}
+    AppendLog(tmp_path / "out/trajectories", "trajectories").append([row])
     assert prepare("critic_rl.num_train=5", "in_flight=1").recipe.critic_rl.num_train == 5
     for change in ("collect.tries=2", f"store={tmp_path / 'other'}"):
         with pytest.raises(
-            ValueError, match=rf"begun with another {change.partition('=')[0]} \(was .*, now .*\); put it back"
+            ValueError, match=rf"started with another {change.partition('=')[0]} \(was .*, now .*\); put it back"
         ):
             prepare(change)
     versions = tmp_path / "out/versions.json"
     versions.write_text(versions.read_text().replace("recipes.shapes.teacher.plan@", "recipes.shapes.teacher.plan@0"))
-    with pytest.raises(ValueError, match=r"planner\.fn was"):
+    with pytest.raises(ValueError, match=r"planner\.fn \(was .*, now .*--accept-changed planner\.fn$"):
         prepare()
 
 

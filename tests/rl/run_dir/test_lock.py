@@ -43,10 +43,9 @@ def holder(folder: Path) -> subprocess.Popen:
 def test_a_second_process_is_told_who_is_in_the_folder(tmp_path):
     first = holder(tmp_path / "run")
     try:
-        with pytest.raises(ValueError, match="in use") as refused, locked(tmp_path / "run"):
-            pass
         told = rf"run is in use by process {first.pid} on \S+ since 20.* choose another folder \(run_dir=\.\.\.\)"
-        assert re.search(told, str(refused.value))
+        with pytest.raises(ValueError, match=told), locked(tmp_path / "run"):
+            pass
         assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
     finally:
         first.kill()
