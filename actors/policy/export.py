@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import shutil
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,9 @@ def _save_generation_config(source: str, config: Any, folder: Path) -> None:
 
     found = cached_file(source, _GENERATION, _raise_exceptions_for_missing_entries=False)
     if found is not None:
-        shutil.copyfile(found, folder / _GENERATION)
+        text = Path(found).read_text(encoding="utf-8")
+        if not isinstance(json.loads(text), dict):
+            raise ValueError(f"{found} is no JSON object")
+        (folder / _GENERATION).write_text(text, encoding="utf-8")
     else:
         GenerationConfig.from_model_config(config).to_json_file(folder / _GENERATION)
