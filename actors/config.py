@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from actors.evidence.registry import KINDS as EVIDENCE_KINDS
 from actors.generator.config import GeneratorConfig as GeneratorConfig
 from actors.judge.config import JudgeConfig as JudgeConfig
 from actors.judge.config import ServerConfig as ServerConfig
@@ -25,8 +26,11 @@ from rollout.text.limits import (
     RequiredPath,
     Seconds,
     Seed,
+    Tilde,
     check_fields,
+    is_own,
     one_of,
+    one_of_or_own,
 )
 
 ALL_LINEAR = "all-linear"
@@ -141,7 +145,8 @@ KL_TYPES = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
 class LossConfig:
     """What one update minimises. Names are verl's registered ones."""
 
-    policy_loss: Annotated[str, one_of(*POLICY_LOSSES)] = "vanilla"
+    policy_loss: Annotated[str, Tilde(), one_of_or_own(*POLICY_LOSSES)] = "vanilla"
+    """One of verl's, or a function of your own (`actors/policy/own_loss.py`)."""
     clip_low: NonNegativeFloat = 0.2
     clip_high: NonNegativeFloat = 0.2
     aggregation: Annotated[str, one_of(*AGGREGATIONS)] = "token-mean"
@@ -229,6 +234,10 @@ class EvidenceConfig:
     or in a file (`./my_scores.py:aesthetic`)."""
     judge: JudgeConfig | None = None
     """Instead of `fn`: a whole judge, whose `Scores` are the evidence."""
+    kind: Annotated[str, Tilde(), one_of_or_own(*EVIDENCE_KINDS)] | None = None
+    """Null: by which of the two is given; or a class of your own: my_module:MyObserver, ./my_file.py:MyObserver."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """A class of your own: its keyword arguments."""
     num_replicas: NonNegativeInt = 1
     """fn: processes; 0: threads of the caller's process, without Ray."""
     gpus_per_replica: Gpus = 0
@@ -241,6 +250,8 @@ class EvidenceConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "evidence")
+        if self.options and not is_own(self.kind):
+            raise ValueError("evidence: options are for a class of your own, which `kind` names")
 
 
 @dataclass(frozen=True)

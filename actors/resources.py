@@ -57,7 +57,6 @@ def needs_ray(roles: Mapping[str, Role]) -> bool:
 def _of_replica(role: GeneratorConfig | JudgeConfig | EvidenceConfig) -> tuple[float, float]:
     """Return the CPUs and GPUs of one replica; who is asked over HTTP takes none."""
     if isinstance(role, JudgeConfig):
-        return {"vllm": (role.server.cpus, role.server.gpus), "embedded": (role.cpus_per_replica, 0)}.get(
-            role.kind, (0, 0)
-        )
+        asked = {"vllm": (role.server.cpus, role.server.gpus), "openai": (0.0, 0.0)}
+        return asked.get(role.kind, (role.cpus_per_replica, 0))
     return role.cpus_per_replica, role.gpus_per_replica

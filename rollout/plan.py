@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, is_unicode, special_tokens_in, without_tags
+from rollout.text.strict_json import unique_keys
 
 MAX_STEPS = 64
 """Most steps of a plan: each may cost several generations."""
@@ -137,7 +138,7 @@ def parse_plan(text: str, mode: Mode | None = None) -> Plan:
     thought, body = (match[1] or "").strip(), match[2]
     _check_unicode(thought, "the thought")
     try:
-        answer = json.loads(body, object_pairs_hook=_unique_keys)
+        answer = json.loads(body, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise PlanError("json", str(error)[:200]) from None
     if not isinstance(answer, dict):
@@ -205,10 +206,3 @@ def _check_order(plan: Plan, mode: Mode | None) -> None:
 def _check_unicode(text: str, where: str) -> None:
     if not is_unicode(text):
         raise PlanError("unicode", f"{where} holds half a character (a lone surrogate)")
-
-
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ValueError(f"duplicate keys in {keys[:5]}")
-    return dict(pairs)

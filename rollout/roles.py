@@ -101,6 +101,10 @@ class EvidenceProvider(Protocol):
         ...
 
 
+class EvidenceError(RuntimeError):
+    """A piece of evidence beside the judge's scores could not be gathered; says which, and why."""
+
+
 class BudgetSpent(RuntimeError):
     """The run has paid what its recipe allows: no failure of a sample, but the end of the run."""
 

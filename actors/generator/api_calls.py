@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,10 +99,3 @@ async def ask_service(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
         "/edit-upload", cast_to=httpx.Response, body=body, files=files, options={"headers": headers}
     )
     return ImageAnswer(response.content)
-
-
-CALLS: Mapping[str, Callable[[Endpoint, Sent], Awaitable[ImageAnswer]]] = {
-    "images": ask_images,
-    "chat": ask_chat,
-    "service": ask_service,
-}

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
+from actors.judge.registry import KINDS
 from actors.judge.settings import check_budget, check_members, check_rubric
 from actors.metered.config import EndpointConfig
 from rewards.aggregate import COMBINATIONS
@@ -22,12 +23,13 @@ from rollout.text.limits import (
     PositiveInt,
     RequiredPath,
     Seconds,
+    Tilde,
     Url,
     check_fields,
     one_of,
+    one_of_or_own,
 )
 
-KINDS = ("embedded", "openai", "vllm", "ensemble")
 VLLM_DTYPES = ("auto", "float32", "bfloat16", "float16", "float", "half")
 """What `vllm serve --dtype` takes."""
 
@@ -59,8 +61,10 @@ class ServerConfig:
 class JudgeConfig:
     """Who scores images: a function, a model at an endpoint or on GPUs of the run, or several of them."""
 
-    kind: Annotated[str, one_of(*KINDS)] = "embedded"
-    """embedded, openai, vllm or ensemble."""
+    kind: Annotated[str, Tilde(), one_of_or_own(*KINDS)] = "embedded"
+    """embedded, openai, vllm or ensemble, or a class of your own: my_module:MyJudge or ./my_file.py:MyJudge."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """A class of your own: its keyword arguments."""
     rubric: Annotated[str, one_of("scores", "checklist")] = "scores"
     """openai, vllm: scores (0 to 10 by the rubric files) or checklist (questions answered yes or no)."""
     repeats: PositiveInt = 1
@@ -110,6 +114,8 @@ class JudgeConfig:
     """0: in the caller's process, without Ray; cheapest where scoring is."""
     cpus_per_replica: Cpus = 0.1
     """Ray's logical CPUs."""
+    gpus_per_replica: Gpus = 0
+    """embedded, or a class of your own."""
     max_concurrency: PositiveInt = 32
     """Calls in flight in one replica, or (openai) at one endpoint."""
     timeout_s: Seconds = 120.0

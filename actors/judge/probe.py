@@ -15,8 +15,9 @@ from typing import Any
 
 from PIL import Image
 
-from actors.judge.config import JudgeConfig
-from actors.judge.openai_asker import arguments_of, endpoints_of
+from actors.config import JudgeConfig
+from actors.judge.openai_asker import arguments_of
+from actors.judge.registry import kind_of
 from actors.judge.settings import member_configs
 from actors.metered.answers import field_of, text_of
 from actors.metered.config import EndpointConfig
@@ -116,12 +117,9 @@ async def probe_judges(judges: Mapping[str, JudgeConfig], *, without_images: Col
 def _probes(where: str, judge: JudgeConfig, has_image: bool) -> Iterator[Probe]:
     if not judge.probe:
         return
-    if judge.kind == "ensemble":
-        for number, member in enumerate(member_configs(judge)):
-            yield from _probes(f"{where}.members.{number}", member, has_image)
-    if judge.kind != "openai":
-        return
-    for number, endpoint in enumerate(endpoints_of(judge)):
+    for number, member in enumerate(member_configs(judge)):
+        yield from _probes(f"{where}.members.{number}", member, has_image)
+    for number, endpoint in enumerate(kind_of(judge).endpoints(judge)):
         place = f"{where}.endpoints.{number}" if judge.endpoints else where
         yield Probe(where, place, endpoint, arguments_of(judge), has_image)
 

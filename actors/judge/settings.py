@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from actors.judge.registry import kind_of
 
 if TYPE_CHECKING:
     from actors.judge.config import JudgeConfig
     from actors.metered.config import EndpointConfig
 
-_ASKS = ("openai", "vllm")
 _PRICES = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
 _PER_MEMBER = ("repeats", "rubric", "budget_calls", "budget_usd", *_PRICES)
 
@@ -24,13 +26,16 @@ GONE = {
 
 
 def check_rubric(config: JudgeConfig) -> None:
-    """Raise ValueError unless the rubric and its repeats suit the kind of judge."""
-    if config.kind == "embedded" and (config.rubric == "checklist" or config.repeats > 1):
+    """Raise ValueError unless the rubric, its repeats and further options suit the kind of judge."""
+    kind = kind_of(config)
+    if config.options and not kind.has_options:
+        raise ValueError(f"judge.options are for a judge of your own; judge.kind={config.kind!r} takes none")
+    if not (kind.is_asked or kind.has_members) and (config.rubric == "checklist" or config.repeats > 1):
         raise ValueError(
             "judge.rubric=checklist and judge.repeats are for judges that are asked (openai, vllm): an embedded "
             "scorer gives the same scores each time"
         )
-    if config.kind in _ASKS and config.repeats > 1:
+    if kind.is_asked and config.repeats > 1:
         temperature = config.call.get("temperature", 0)
         if temperature is not None and temperature <= 0:
             raise ValueError(
@@ -41,10 +46,10 @@ def check_rubric(config: JudgeConfig) -> None:
 
 def check_budget(config: JudgeConfig) -> None:
     """Raise ValueError for a budget or a price that would do nothing."""
-    prices = {name: getattr(config, name) for name in _PRICES}
-    if config.kind == "ensemble":  # check_members says whose they are
+    kind, prices = kind_of(config), {name: getattr(config, name) for name in _PRICES}
+    if kind.has_members:  # check_members says whose they are
         return
-    if any(prices.values()) and (config.kind != "openai" or config.endpoints):
+    if any(prices.values()) and (not kind.has_prices or config.endpoints):
         raise ValueError(
             "judge.usd_per_million_... are the prices of judge.kind=openai at its base_url; endpoints have their own: "
             "set them in judge.endpoints"
@@ -54,7 +59,7 @@ def check_budget(config: JudgeConfig) -> None:
             "a judge's budget holds for the run only where one process counts for all: set judge.num_replicas to 1 "
             "or more"
         )
-    if config.budget_usd and config.kind != "openai":
+    if config.budget_usd and not kind.has_prices:
         raise ValueError(f"judge.kind={config.kind!r} costs no US dollars: give it budget_calls, not budget_usd")
     sellers: Sequence[EndpointConfig | JudgeConfig] = config.endpoints or [config]
     free = [number for number, one in enumerate(sellers) if not any(getattr(one, name) for name in _PRICES)]
@@ -68,7 +73,7 @@ def check_budget(config: JudgeConfig) -> None:
 
 def check_members(config: JudgeConfig) -> None:
     """Raise ValueError unless an ensemble's members are judges that fit together."""
-    if config.kind != "ensemble":
+    if not kind_of(config).has_members:
         if config.members:
             raise ValueError(f"judge.members are given, but judge.kind={config.kind!r}: make it ensemble")
         return
@@ -84,6 +89,12 @@ def check_members(config: JudgeConfig) -> None:
 def member_configs(config: JudgeConfig) -> list[JudgeConfig]:
     """Return an ensemble's members as checked settings. Raises ValueError with the member's place."""
     return [_member(number, dict(settings)) for number, settings in enumerate(config.members)]
+
+
+def member_names(config: JudgeConfig) -> list[str]:
+    """Return a short name for each member of an ensemble: its model or scorer, numbered."""
+    names = [Path(member.model or member.scorer or member.kind).name for member in member_configs(config)]
+    return [f"{number}-{name}" for number, name in enumerate(names)]
 
 
 def _member(number: int, settings: dict[str, Any]) -> JudgeConfig:

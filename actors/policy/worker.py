@@ -6,9 +6,10 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from tensordict import TensorDict
 from verl.single_controller.base.decorator import Dispatch, register
 from verl.utils import tensordict_utils as tu
 from verl.utils import torch_functional
-from verl.utils.metric import Metric
+from verl.utils.metric import AggregationType, Metric
 from verl.workers.engine_workers import TrainingWorker
 from verl.workers.utils.padding import response_from_nested
 
@@ -102,7 +103,7 @@ class PolicyWorker(TrainingWorker):
             if loss.kl_coef > 0:
                 data["ref_log_prob"] = self._reference_logprobs(data)
         lr = self.engine.optimizer.param_groups[0]["lr"]
-        collected: list[dict[str, float]] = []
+        collected: list[dict[str, _Joined]] = []
         with self.engine.train_mode():
             for number, (position, _) in enumerate(steps):
                 data = tensors[position].clone(recurse=False)
@@ -135,8 +136,8 @@ class PolicyWorker(TrainingWorker):
             )
             found = _reduce(tu.get(self.train_batch(data), "metrics"))
         return {
-            "sft/loss": found["loss"],
-            "policy/grad_norm": found["grad_norm"],
+            "sft/loss": found["loss"].value,
+            "policy/grad_norm": found["grad_norm"].value,
             "policy/lr": lr,
             "policy/seconds": time.monotonic() - started,
         }
@@ -283,23 +284,32 @@ def _be_quiet() -> None:
     warnings.filterwarnings("ignore", message="torch.utils.checkpoint: the use_reentrant")
 
 
-def _reduce(metrics: dict[str, Any]) -> dict[str, float]:
-    """Join one optimizer step's values over micro-batches and ranks."""
-    reduced = {}
+@dataclass(frozen=True)
+class _Joined:
+    """A metric of one optimizer step, over micro-batches and ranks."""
+
+    value: float
+    over_steps: Callable[[list[float]], float] = fmean
+
+
+_OVER_STEPS = {AggregationType.MAX: max, AggregationType.MIN: min}
+
+
+def _reduce(metrics: dict[str, Any]) -> dict[str, _Joined]:
+    """Join one optimizer step's values over micro-batches and ranks: all that the loss says, and the gradient's norm.
+
+    What verl adds of its own (memory, the learning rate) is no metric of the loss.
+    """
+    joined = {}
     for name, value in metrics.items():
         if isinstance(value, list) and isinstance(value[0], Metric):
-            reduced[name] = float(Metric.aggregate_dp(value))
-        elif isinstance(value, int | float):
-            reduced[name] = float(value)
-    return reduced
+            how = _OVER_STEPS.get(value[0].aggregation, fmean)
+            joined[name] = _Joined(float(Metric.aggregate_dp(value)), how)
+        elif name in ("loss", "grad_norm"):
+            joined[name] = _Joined(float(value))
+    return joined
 
 
-_REPORTED = ("loss", "grad_norm", "ratio", "clip_fraction", "kl", "entropy", "reference_kl")
-
-
-def _summarise(steps: list[dict[str, float]]) -> dict[str, float]:
-    """Return metrics of an update: means over its optimizer steps, the largest gap, keyed `policy/...`."""
-    names = [name for name in (*_REPORTED, "sampler_gap_mean") if name in steps[0]]
-    metrics = {f"policy/{name}": sum(step[name] for step in steps) / len(steps) for name in names}
-    metrics["policy/sampler_gap_max"] = max(step["sampler_gap_max"] for step in steps)
-    return metrics
+def _summarise(steps: list[dict[str, _Joined]]) -> dict[str, float]:
+    """Return metrics of an update, keyed `policy/...`: means over its optimizer steps, or the largest or smallest."""
+    return {f"policy/{name}": one.over_steps([step[name].value for step in steps]) for name, one in steps[0].items()}

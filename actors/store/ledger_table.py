@@ -23,7 +23,7 @@ from actors.store.append_log import read_log
 from actors.store.eviction import is_left_behind
 from actors.store.files import sync_folder, temporary_name
 from actors.store.ledger import CALLS, SAMPLES, read_ledger
-from rollout.types import Stage
+from rollout.types import SAMPLE_STAGES
 
 Row = dict[str, Any]
 
@@ -81,7 +81,7 @@ def sample_schema(terms: Iterable[str]) -> pa.Schema:
             "extra": _TEXT,
             "reward": pa.struct({"total": _REAL} | _numbers("terms", terms)),
             "failure": pa.struct({"stage": _TEXT, "error": _TEXT}),
-            **_numbers("seconds", (stage.value for stage in Stage)),
+            **_numbers("seconds", (stage.value for stage in SAMPLE_STAGES)),
         }
     )
 

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from actors.store.store import Store
-from data.records.on_bad import BadRecords, good_records
 from data.check.images import inspect_image
-from data.table.digest_log import digest_of
 from data.errors import RecordError, type_error
-from data.records.image_paths import ImageResolver, ImageRules
+from data.formats.one_file import check_encoding
+from data.formats.raw import RawRecord, Records, name_of, place_in
+from data.formats.reader import open_records
 from data.formats.strict_json import MAX_RECORD
-from data.formats.reader import RawRecord, Records, check_encoding, name_of, open_records, place_in
+from data.records.image_paths import ImageResolver, ImageRules
+from data.records.on_bad import BadRecords, good_records
 from data.records.rl import check_object, id_of, text_of
+from data.table.digest_log import digest_of
 from rollout.text.marks import IMAGE_MARK, is_unicode
 from rollout.trajectory import Request
 

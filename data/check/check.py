@@ -15,7 +15,8 @@ from data.check.images import DeepRules, DeepSummary, scan_images
 from data.check.statistics import RlStatistics, SftStatistics
 from data.check.token_lengths import TokenCounter, template_at
 from data.errors import RecordError
-from data.formats.reader import RawRecord, Records, open_records
+from data.formats.raw import RawRecord, Records
+from data.formats.reader import open_records
 from data.prompts import prompt_digest, prompt_in, prompt_of
 from data.records.image_paths import ImageResolver, ImageRules
 from data.records.on_bad import BadRecords, OnBad

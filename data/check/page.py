@@ -19,7 +19,8 @@ from actors.store.store import FORMATS
 from data.check.check import detect_kind, no_record
 from data.check.images import MAX_PIXELS
 from data.errors import RecordError
-from data.formats.reader import RawRecord, Records, beside, open_records
+from data.formats.raw import RawRecord, Records
+from data.formats.reader import beside, open_records
 from data.records.image_paths import ImageResolver, ImageRules
 from data.records.sft import Canvas, Kind, SftRecord
 from data.table.record_table import parser

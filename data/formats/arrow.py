@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import RecordError
-from data.formats.reader import RawRecord, name_of, place_in
+from data.formats.raw import RawRecord, name_of, place_in
 
 _NUM_ROWS = 128
 """Rows held at once: they may hold whole conversations."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from data.errors import RecordError
 from data.formats.json_wrapper import fault_behind
 from data.formats.packed import UNREADABLE, open_unpacked, unpacked_size
-from data.formats.reader import RawRecord, cut_off, name_of, place_in
+from data.formats.raw import RawRecord, cut_off, name_of, place_in
 from data.formats.strict_json import BOM, MAX_RECORD, decode, too_long
 
 _BLOCK = 2**20

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.errors import RecordError
-from data.formats.reader import RawRecord, Records, name_of, open_records, place_in
+from data.formats.one_file import open_file
+from data.formats.raw import RawRecord, Records, name_of, place_in
 
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".ndjson", ".json", ".json.gz")
 _OTHERS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
@@ -29,7 +30,7 @@ class Part(NamedTuple):
 
 
 class Shards:
-    """Satisfies `data.formats.reader.Records`; a record's number counts on through the files."""
+    """Satisfies `data.formats.raw.Records`; a record's number counts on through the files."""
 
     unit = "record"
 
@@ -63,7 +64,7 @@ class Shards:
         """Yield each file in turn; the next one starts where it was read to."""
         self.parts, self.last = [], 0
         for file in self.files:
-            records = open_records(file)
+            records = open_file(file)
             part = Part(str(file), records.unit, self.last)
             self.parts.append(part)
             yield part, records
@@ -101,7 +102,7 @@ def shards_of_pattern(path: Path) -> Records:
 
 
 def _shards(path: Path, files: list[Path]) -> Records:
-    return open_records(files[0]) if len(files) == 1 else Shards(path, files)
+    return open_file(files[0]) if len(files) == 1 else Shards(path, files)
 
 
 def _suffix(file: Path) -> str:

@@ -11,8 +11,9 @@ from typing import IO
 from data.cache import cache_folder
 from data.errors import RecordError
 from data.formats.json_array import JsonArray
+from data.formats.json_lines import JsonLines
 from data.formats.packed import UNREADABLE, is_packed, open_unpacked
-from data.formats.reader import JsonLines, Records
+from data.formats.raw import Records
 from data.formats.shards import Part, Shards
 from data.formats.strict_json import BOM
 from data.records.image_bytes import by_content

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from data.errors import RecordError
 from data.formats.json_array import JsonArray
-from data.formats.reader import JsonLines, RawRecord, open_records
+from data.formats.json_lines import JsonLines
+from data.formats.raw import RawRecord
+from data.formats.reader import open_records
 from data.formats.strict_json import decode
 from data.records.image_paths import ImageResolver, ImageRules
 from data.records.on_bad import BadRecords, OnBad, good_records

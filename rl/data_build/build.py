@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 
+from actors.generator.backends import kind_of
 from actors.judge.judge import describe_judge
 from actors.judge.probe import probe_judges
-from actors.model_digest import model_digest
 from actors.services import check_services
 from actors.store.store import Store
 from actors.teacher.teacher import check_teacher, describe_teacher, read_template, start_teacher
@@ -24,7 +24,7 @@ from data.build.requests import open_requests, read_requests
 from data.build.sets import Rules, Tally, make_sets
 from data.build.trajectory_log import TrajectoryLog, request_digest
 from data.errors import RecordError
-from data.formats.reader import Records
+from data.formats.raw import Records
 from data.records.image_paths import ImageRules
 from data.records.on_bad import BadRecords, OnBad
 from data.split import SIDES
@@ -38,7 +38,8 @@ from rl.run_dir.provenance import Sources
 from rl.run_dir.resume import check_changes
 from rl.run_dir.start import placed_generator, write_provenance
 from rollout.collect import TrajectoryCollector
-from rollout.trajectory import Request, Trajectory, TrajectoryFailure
+from rollout.trajectory import Request, Trajectory
+from rollout.types import Failure
 
 NUM_RECENT = 50
 """Trajectories that the share of failures is taken of."""
@@ -96,7 +97,7 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     """Walk what is not walked yet and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
     recipe = build.recipe
     teachers = {"planner.ask": recipe.planner, "critic.ask": recipe.critic}
-    asked = {where: teacher.ask for where, teacher in teachers.items() if not teacher.fn}
+    asked = {where: teacher.asked for where, teacher in teachers.items() if teacher.asked is not None}
     await probe_judges({"judge": recipe.judge} | asked, without_images=("planner.ask",))
     write_provenance(recipe, build.sources)
     log = TrajectoryLog(build.out / "trajectories")
@@ -213,11 +214,9 @@ def _describe_generator(recipe: BuildRecipe, records: Records) -> dict[str, str]
     # A request without an image begins with one from text alone. What one with images comes to, its plan decides.
     first = [raw.value for raw in islice(records, NUM_FIRST) if isinstance(raw.value, dict)]
     is_from_text = bool(first) and not any(record.get("images") for record in first)
-    config = placed_generator(recipe.generator)
-    resolved = check_services(config, recipe.judge, befores=[None] if is_from_text else [])
-    folder = Path(resolved.model)
-    digest = f"@{model_digest(folder)[:16]}" if resolved.model and folder.is_dir() else ""
-    return {"pipeline": resolved.pipeline, "model": f"{recipe.generator.model or resolved.model}{digest}"}
+    config = recipe.generator
+    resolved = check_services(placed_generator(config), recipe.judge, befores=[None] if is_from_text else [])
+    return kind_of(resolved).describe(resolved, config.model or resolved.model)
 
 
 def _side_of_step(path: str, store: Store) -> SideOfStep:
@@ -247,7 +246,7 @@ def _check_share(recent: deque[bool], trajectory: Trajectory, limit: float) -> N
         )
 
 
-def _located(trouble: TrajectoryFailure, where: str) -> RecordError:
+def _located(trouble: Failure, where: str) -> RecordError:
     return RecordError(f"{trouble.stage}.{trouble.kind}", trouble.error, where=f"{where}: {trouble.stage}")
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from actors.config import JudgeConfig
-from actors.judge.embedded import start_embedded_judge
+from actors.judge.judge import start_judge
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import RetryPolicy
 from actors.metered.service import Pooled
@@ -53,7 +53,7 @@ async def run(folder, store):
     """Roll two steps of the same tasks out, with everything paid for and written down."""
     folder.mkdir()
     painter = Painter(store, folder / "ledger")
-    judge = await start_embedded_judge(
+    judge = await start_judge(
         JudgeConfig(scorer="tests.benchmarks.test_recount.score", num_replicas=0),
         store.root,
         ledger_folder=folder / "ledger",

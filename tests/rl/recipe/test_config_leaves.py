@@ -75,6 +75,7 @@ LEGAL: dict[str, dict[str, str]] = {
     },
     "": {
         "fn": "asked for where it is needed",
+        "kind": "of a generator or teacher: as its other keys say",
         **dict.fromkeys(("scorer", "model", "side"), "not given; asked for where it is needed"),
         **dict.fromkeys(("name",), "of a generator: named by its pipeline; of a term: its function's"),
         **dict.fromkeys(("pipeline", "custom_pipeline", "lora", "lora_weights"), "the entry's, or none"),
