@@ -10,14 +10,38 @@ from typing import Any
 
 import torch
 
+from actors.config import PolicyConfig
+
 _GENERATION = "generation_config.json"
 
 
-def save_model(source: str, state: dict[str, torch.Tensor], dtype: str, folder: Path) -> None:
-    """Write a Hugging Face folder: weights, and configuration, generation settings and processor of `source`.
+def write_export(
+    source: str,
+    config: PolicyConfig,
+    module: Any,
+    state: dict[str, torch.Tensor],
+    adapters: Mapping[str, torch.Tensor],
+    folder: Path,
+) -> None:
+    """Write the folder of a policy that was `source`: the model `state`, and with LoRA `adapters` in a folder inside.
 
-    With no weights it tries whether the rest can be written.
+    Without weights it tries whether the rest can be written.
     """
+    save_model(source, state, config.dtype, folder)
+    if config.lora.rank:
+        save_adapter(module.peft_config["default"], adapters, config.model, folder / "adapter")
+
+
+def bytes_saved(config: PolicyConfig, module: torch.nn.Module) -> int:
+    """Return what an export and a checkpoint of a policy take, about: float32 weights and Adam's two moments."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
+    num, num_trained = sum(size for size, _ in sizes), sum(size for size, is_trained in sizes if is_trained)
+    checkpoint = 4 * (num_trained if config.lora.rank else num) + 8 * num_trained
+    return num * getattr(torch, config.dtype).itemsize + checkpoint
+
+
+def save_model(source: str, state: dict[str, torch.Tensor], dtype: str, folder: Path) -> None:
+    """Write a Hugging Face folder: weights, and configuration, generation settings and processor of `source`."""
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
     # Read anew: verl edits the configuration that it trains with.
