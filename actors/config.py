@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from actors.evidence.registry import KINDS as EVIDENCE_KINDS
+from actors.evidence.config import EvidenceConfig as EvidenceConfig
 from actors.generator.config import GeneratorConfig as GeneratorConfig
 from actors.judge.config import JudgeConfig as JudgeConfig
 from actors.judge.config import ServerConfig as ServerConfig
 from actors.metered.config import EndpointConfig as EndpointConfig
+from actors.own_loss import load_own_loss
 from rollout.text.limits import (
     Cpus,
     Dtype,
-    Gpus,
     Name,
     NonNegativeFloat,
     NonNegativeInt,
     Noun,
-    PathText,
     PositiveFloat,
     PositiveInt,
     RequiredPath,
-    Seconds,
     Seed,
     Tilde,
     check_fields,
@@ -146,7 +144,7 @@ class LossConfig:
     """What one update minimises. Names are verl's registered ones."""
 
     policy_loss: Annotated[str, Tilde(), one_of_or_own(*POLICY_LOSSES)] = "vanilla"
-    """One of verl's, or a function of your own (`actors/policy/own_loss.py`)."""
+    """One of verl's, or a function of your own (`actors/own_loss.py`)."""
     clip_low: NonNegativeFloat = 0.2
     clip_high: NonNegativeFloat = 0.2
     aggregation: Annotated[str, one_of(*AGGREGATIONS)] = "token-mean"
@@ -176,6 +174,8 @@ class LossConfig:
 
     def check_usable(self) -> None:
         """Raise ValueError for a policy loss that cannot be trained by."""
+        if is_own(self.policy_loss):
+            load_own_loss(self.policy_loss)
         if why := UNFIT_LOSSES.get(self.policy_loss):
             raise ValueError(f"algorithm.loss.policy_loss {self.policy_loss!r} cannot be used here: {why}")
 
@@ -223,35 +223,6 @@ class SamplerConfig:
                 f"{key} is {max_tokens}; expected less than samplers.max_model_len={self.max_model_len}, which holds "
                 "the prompt, its images and the answer"
             )
-
-
-@dataclass(frozen=True)
-class EvidenceConfig:
-    """What a reward looks at beside the judge's scores: a function's answer, or a second judge's scores."""
-
-    fn: PathText = ""
-    """`fn(before, after, instruction)` of PIL images and a text, to anything that JSON can hold; by import path
-    or in a file (`./my_scores.py:aesthetic`)."""
-    judge: JudgeConfig | None = None
-    """Instead of `fn`: a whole judge, whose `Scores` are the evidence."""
-    kind: Annotated[str, Tilde(), one_of_or_own(*EVIDENCE_KINDS)] | None = None
-    """Null: by which of the two is given; or a class of your own: my_module:MyObserver, ./my_file.py:MyObserver."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """A class of your own: its keyword arguments."""
-    num_replicas: NonNegativeInt = 1
-    """fn: processes; 0: threads of the caller's process, without Ray."""
-    gpus_per_replica: Gpus = 0
-    cpus_per_replica: Cpus = 0.1
-    """Ray's logical CPUs."""
-    max_concurrency: PositiveInt = 8
-    """fn of ours: calls in flight in one replica, each in a thread. Another has a process, and one call at a time."""
-    timeout_s: Seconds = 120.0
-    """fn: deadline of one call; a function that is not ours is killed then."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, "evidence")
-        if self.options and not is_own(self.kind):
-            raise ValueError("evidence: options are for a class of your own, which `kind` names")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from actors.config import EvidenceConfig, JudgeConfig
-from actors.evidence.registry import kind_of
+from actors.evidence.kind import kind_of
 from actors.run_context import RunContext
 from rollout.concurrency import all_of
 from rollout.roles import EvidenceProvider

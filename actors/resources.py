@@ -13,7 +13,7 @@ from actors.config import (
     RolloutWorkersConfig,
     SamplerConfig,
 )
-from actors.judge.settings import member_configs
+from actors.judge.config import member_configs
 
 Role = PolicyConfig | SamplerConfig | GeneratorConfig | JudgeConfig | EvidenceConfig | RolloutWorkersConfig
 """A section of a recipe for which something is started."""

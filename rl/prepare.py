@@ -11,19 +11,17 @@ from itertools import chain, islice
 from actors.config import EvidenceConfig
 from actors.judge.probe import probe_judges
 from actors.observer import judges_of
-from actors.policy.own_loss import load_own_loss
 from actors.services import check_services
 from actors.user_functions.runner import RewardRunner
-from actors.user_functions.samples import try_reward
 from rl.advantages import check_estimator
 from rl.recipe.config import Recipe, resolve_path
 from rl.recipe.evidence import needed_evidence
 from rl.recipe.tasks import read_tasks
+from rl.reward_trial.samples import try_reward
 from rl.run_dir.provenance import sources_of
 from rl.run_dir.start import check_run_dir, model_path, placed_generator
 from rollout.critic import render_messages
 from rollout.single_step import Baseline
-from rollout.text.limits import is_own
 from rollout.text.marks import read_prompt_text
 from rollout.types import Task
 
@@ -52,8 +50,6 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     """
     check_estimator(recipe.algorithm.advantage)
     recipe.algorithm.loss.check_usable()
-    if is_own(recipe.algorithm.loss.policy_loss):
-        load_own_loss(recipe.algorithm.loss.policy_loss)
     training, heldout = (read_tasks(path, recipe.data) for path in (recipe.data.train, recipe.data.heldout))
     model_path(recipe.policy.model, "policy.model")
     some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.config import EvidenceConfig
+from actors.evidence.config import EvidenceConfig
 from actors.evidence.kind import EvidenceKind
 from actors.run_context import RunContext
 from rewards.compose import RewardError

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.config import EvidenceConfig, JudgeConfig
+from actors.evidence.config import EvidenceConfig
 from actors.evidence.kind import EvidenceKind
-from actors.judge.registry import kind_of
+from actors.judge.config import JudgeConfig
+from actors.judge.kind import kind_of
 from actors.run_context import RunContext
 from rollout.roles import Judge
 from rollout.types import ScoreRequest, Scores

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
 
+from actors.evidence.config import EvidenceConfig
+from actors.evidence.registry import load_kind
+from actors.run_context import RunContext
 from rollout.roles import EvidenceProvider
-
-if TYPE_CHECKING:
-    from actors.config import EvidenceConfig
-    from actors.run_context import RunContext
 
 
 class EvidenceKind(ABC):
@@ -30,3 +28,8 @@ class EvidenceKind(ABC):
     def num_gpus(self, config: EvidenceConfig) -> float:
         """Return the GPUs that the run gives it."""
         return config.num_replicas * config.gpus_per_replica
+
+
+def kind_of(config: EvidenceConfig) -> EvidenceKind:
+    """Return what kind of evidence this is: as it says, or by what it gives (`fn` or `judge`)."""
+    return load_kind(config.kind or ("function" if config.judge is None else "judge"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from actors.config import EvidenceConfig
+from actors.evidence.config import EvidenceConfig
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, Fault, RetryPolicy
 from actors.metered.service import Pooled

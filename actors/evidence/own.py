@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from actors.config import EvidenceConfig
+from actors.evidence.config import EvidenceConfig
 from actors.evidence.kind import EvidenceKind
 from actors.run_context import RunContext
 from actors.user_classes.classes import UserClass, call

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rewards.functions import load_object
-
-if TYPE_CHECKING:
-    from actors.config import EvidenceConfig
-    from actors.evidence.kind import EvidenceKind
 
 KINDS = {
     "function": "actors.evidence.function:KIND",
@@ -17,6 +13,6 @@ KINDS = {
 _OWN = "actors.evidence.own:KIND"
 
 
-def kind_of(config: EvidenceConfig) -> EvidenceKind:
-    """Return what kind of evidence this is: as it says, or by what it gives (`fn` or `judge`)."""
-    return load_object(KINDS.get(config.kind or ("function" if config.judge is None else "judge"), _OWN))
+def load_kind(kind: str) -> Any:
+    """Return an `actors.evidence.kind.EvidenceKind` by its name, or the one of classes of the user's own."""
+    return load_object(KINDS.get(kind, _OWN))

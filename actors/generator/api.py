@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from actors.generator.api_calls import ImageAnswer, Sent
-from actors.generator.backends import kind_of
 from actors.generator.config import GeneratorConfig
-from actors.generator.kinds.http import HttpKind
+from actors.generator.kind import kind_of
 from actors.generator.registry import GeneratorSpec
 from actors.generator.settings import resolve, spec_of
 from actors.metered.config import EndpointConfig
 from actors.metered.connections import Secret, connect, read_key
-from actors.metered.endpoints import Endpoints, Slot, with_defaults
+from actors.metered.endpoints import Endpoint, Endpoints, Slot, with_defaults
 from actors.metered.http_faults import fault_at
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, Fault, RetryPolicy
@@ -31,6 +30,20 @@ from rollout.types import EditRequest
 
 MAX_PIXELS = 64 * 1024 * 1024
 """Of an image that an endpoint sends."""
+
+
+@runtime_checkable
+class HttpKind(Protocol):
+    """What the kinds of generator behind HTTP differ in (`actors.generator.kinds.http`)."""
+
+    names_size: ClassVar[bool]
+    """A request has to say which size it wants."""
+    is_ours: ClassVar[bool]
+    """A service of this project's: in the own network, perhaps without a key."""
+
+    async def ask(self, endpoint: Endpoint, sent: Sent) -> ImageAnswer:
+        """Send one edit."""
+        ...
 
 
 class ImageEndpoints(Endpoints):

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-from actors.generator.registry import REGISTRY
 from rewards.functions import load_object
-
-if TYPE_CHECKING:
-    from actors.generator.config import GeneratorConfig
-    from actors.generator.kind import GeneratorKind
 
 KINDS = {
     "diffusers": "actors.generator.kinds.diffusers:KIND",
@@ -21,7 +16,6 @@ KINDS = {
 _OWN = "actors.generator.kinds.own:KIND"
 
 
-def kind_of(config: GeneratorConfig) -> GeneratorKind:
-    """Return what is behind a generator: as it says, or its named spec, else a pipeline of diffusers."""
-    kind = config.kind or (REGISTRY[config.name].kind if config.name else "diffusers")
+def load_kind(kind: str) -> Any:
+    """Return an `actors.generator.kind.GeneratorKind` by its name, or the one of classes of the user's own."""
     return load_object(KINDS.get(kind, _OWN))

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actors.generator.backends import kind_of
 from actors.generator.config import GeneratorConfig
+from actors.generator.kind import kind_of
 from actors.generator.registry import GeneratorSpec
 from actors.generator.settings import check_request, resolve
 from actors.metered.metered_calls import MeteredCalls

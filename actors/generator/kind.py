@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
-from actors.generator.registry import GeneratorSpec
+from actors.generator.backends import load_kind
+from actors.generator.config import GeneratorConfig
+from actors.generator.registry import REGISTRY, GeneratorSpec
 from actors.model_digest import model_digest
-
-if TYPE_CHECKING:
-    from actors.generator.config import GeneratorConfig
-    from actors.generator.generator import Generator
-    from actors.run_context import RunContext
+from actors.run_context import RunContext
 
 
 class GeneratorKind(ABC):
@@ -35,8 +33,11 @@ class GeneratorKind(ABC):
         """Return how many requests one replica, or endpoint, takes at a time."""
 
     @abstractmethod
-    async def start(self, config: GeneratorConfig, context: RunContext) -> Generator:
-        """Start what resolved settings need. Raises ValueError for a generator that cannot work."""
+    async def start(self, config: GeneratorConfig, context: RunContext) -> Any:
+        """Start what resolved settings need; return its `actors.generator.generator.Generator`.
+
+        Raises ValueError for a generator that cannot work.
+        """
 
     def spec(self, config: GeneratorConfig) -> GeneratorSpec | None:
         """Return what is known of one without a name before it is loaded."""
@@ -53,3 +54,8 @@ class GeneratorKind(ABC):
         folder = Path(config.model)
         digest = f"@{model_digest(folder)[:16]}" if config.model and folder.is_dir() else ""
         return {"pipeline": config.pipeline, "model": f"{model}{digest}"}
+
+
+def kind_of(config: GeneratorConfig) -> GeneratorKind:
+    """Return what is behind a generator: as it says, or its named spec, else a pipeline of diffusers."""
+    return load_kind(config.kind or (REGISTRY[config.name].kind if config.name else "diffusers"))

@@ -10,9 +10,9 @@ from typing import Any
 
 from PIL import Image
 
-from actors.generator.backends import kind_of
 from actors.generator.config import GeneratorConfig
 from actors.generator.image_sizes import Size, Sizes
+from actors.generator.kind import kind_of
 from actors.generator.registry import GeneratorSpec, Mode
 from actors.generator.settings import resolve, spec_of
 from actors.model_digest import file_digest, model_digest

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from actors.generator.backends import kind_of
 from actors.generator.config import DEFAULT_BATCH_SIZE, GeneratorConfig
+from actors.generator.kind import kind_of
 from actors.generator.registry import REGISTRY, GeneratorSpec, spec_named
 from rollout.roles import Unsupported
 from rollout.types import EditRequest

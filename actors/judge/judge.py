@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actors.config import JudgeConfig
-from actors.judge.registry import kind_of
-from actors.judge.settings import member_configs
+from actors.judge.config import JudgeConfig, member_configs
+from actors.judge.kind import kind_of
 from actors.run_context import RunContext
 from rollout.roles import Judge
 from rollout.single_step import Baseline

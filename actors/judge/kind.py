@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
 
+from actors.judge.config import JudgeConfig
+from actors.judge.registry import JudgeTraits, load_kind
+from actors.metered.config import EndpointConfig
+from actors.run_context import RunContext
 from rollout.roles import Judge
 
-if TYPE_CHECKING:
-    from actors.judge.config import EndpointConfig, JudgeConfig
-    from actors.run_context import RunContext
 
-
-class JudgeKind(ABC):
+class JudgeKind(JudgeTraits, ABC):
     """One kind of judge. Its file is read with every recipe: what takes long to import, its methods import."""
-
-    is_asked: ClassVar[bool] = False
-    """A model that answers prompts: with a rubric, repeats, and fit to be a teacher."""
-    has_prices: ClassVar[bool] = False
-    """Its calls cost US dollars, by the recipe's prices."""
-    has_members: ClassVar[bool] = False
-    """It is made of other judges, `judge.members`."""
-    has_options: ClassVar[bool] = False
-    """It takes `judge.options`."""
 
     @abstractmethod
     def describe(self, config: JudgeConfig) -> dict[str, str]:
@@ -32,7 +22,7 @@ class JudgeKind(ABC):
     async def start(self, config: JudgeConfig, context: RunContext) -> Judge:
         """Start what it needs. Raises ValueError for one that cannot work."""
 
-    def check(self, config: JudgeConfig, where: str) -> None:  # noqa: B027 (most lack nothing)
+    def check(self, config: JudgeConfig, where: str) -> None:
         """Raise ValueError for what it lacks beyond `describe`: a model, a key. Starts nothing."""
 
     def sees_both(self, config: JudgeConfig) -> bool:
@@ -46,3 +36,8 @@ class JudgeKind(ABC):
     def num_gpus(self, config: JudgeConfig) -> float:
         """Return the GPUs that the run gives it."""
         return 0.0
+
+
+def kind_of(config: JudgeConfig) -> JudgeKind:
+    """Return what a judge's kind is and can do."""
+    return load_kind(config.kind)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from actors.config import JudgeConfig
+from actors.judge.config import JudgeConfig
 from actors.judge.embedded import EmbeddedJudge, start_calls
 from actors.run_context import RunContext
 from actors.store.store import Store

@@ -6,8 +6,6 @@ The question is asked beside the run: it is on no bill, counts against no budget
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,10 +13,9 @@ from typing import Any
 
 from PIL import Image
 
-from actors.config import JudgeConfig
+from actors.judge.config import JudgeConfig, member_configs
+from actors.judge.kind import kind_of
 from actors.judge.openai_asker import arguments_of
-from actors.judge.registry import kind_of
-from actors.judge.settings import member_configs
 from actors.metered.answers import field_of, text_of
 from actors.metered.config import EndpointConfig
 from actors.metered.connections import connect, read_key, url_of
@@ -26,6 +23,7 @@ from actors.metered.endpoints import Endpoint
 from actors.metered.environment import without_login
 from actors.metered.http_faults import fault_at
 from actors.metered.retry import Fault
+from actors.store.image_files import image_part, png_of
 from rewards.rubric import RubricError
 
 TIMEOUT_S, SILENCE_S = 10.0, 8.0
@@ -127,8 +125,5 @@ def _probes(where: str, judge: JudgeConfig, has_image: bool) -> Iterator[Probe]:
 def _content(has_image: bool) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [{"type": "text", "text": "Answer with the one word: ready"}]
     if has_image:
-        buffer = io.BytesIO()
-        Image.new("RGB", (_SIDE, _SIDE), "white").save(buffer, format="PNG")
-        url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-        parts.insert(0, {"type": "image_url", "image_url": {"url": url}})
+        parts.insert(0, image_part(png_of(Image.new("RGB", (_SIDE, _SIDE), "white"))))
     return parts

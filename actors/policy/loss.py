@@ -16,7 +16,7 @@ from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding, response_from_nested
 
 from actors.config import LossConfig
-from actors.policy.own_loss import OwnLoss
+from actors.own_loss import OwnLoss
 from rollout.text.limits import is_own
 
 

@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +24,7 @@ from actors.policy import verl_cpu
 from actors.policy.rows import MiniBatch, num_tokens, split_rows
 from actors.weights.publish import WeightReceivers, publish
 from actors.weights.wire import BaseTensor, Manifest
+from rewards.functions import anchored
 from rollout.roles import CheckpointError, Sampler
 from rollout.types import Batch, SftExample, TrainingRow
 
@@ -59,6 +61,8 @@ class Policy:
         unless told otherwise.
         """
         root = str(Path(store_root).resolve())
+        # Ranks do not share the driver's working folder.
+        loss = replace(loss, policy_loss=anchored(loss.policy_loss, Path.cwd()))
         setup, group = await asyncio.to_thread(_start_group, config, loss, root, total_steps)
         policy = cls(group, setup, temperature)
         await policy._call("num_parameters")

@@ -22,6 +22,7 @@ from typing import Any
 from PIL import Image
 
 from actors.store.files import mark_used, read_used, sync_folder, write_whole
+from actors.store.image_files import png_of
 from actors.store.packed_images import find_packed, image_status, open_image_file
 from actors.store.pixels import as_seen
 from rollout.types import ImageRef
@@ -41,7 +42,7 @@ class Store:
 
     def put_image(self, image: Image.Image) -> ImageRef:
         """Commit an image and return its reference."""
-        return self.put_png(_encode(image))
+        return self.put_png(png_of(as_seen(image)))
 
     def put_png(self, data: bytes) -> ImageRef:
         """Commit the bytes of a PNG and return its reference."""
@@ -80,7 +81,7 @@ class Store:
 
     def png_bytes(self, ref: ImageRef) -> bytes:
         """Return an image as PNG, whatever its file's format. Raises FileNotFoundError with the reference."""
-        return self._bytes(ref) if ref.startswith(_PREFIX) else _encode(self.get_image(ref))
+        return self._bytes(ref) if ref.startswith(_PREFIX) else png_of(self.get_image(ref))
 
     def digest(self, ref: ImageRef | None) -> str:
         """Return the content digest of an image; '' for no image. Raises FileNotFoundError."""
@@ -142,12 +143,6 @@ def load_images(store: Store, refs: tuple[ImageRef | None, ...]) -> list[Image.I
 def _has_ray() -> bool:
     ray = sys.modules.get("ray")
     return ray is not None and ray.is_initialized()
-
-
-def _encode(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    as_seen(image).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 @lru_cache(maxsize=4096)

@@ -70,9 +70,3 @@ def transparent_mask(mask: Image.Image) -> Image.Image:
     form = Image.new("RGBA", mask.size)
     form.putalpha(ImageOps.invert(mask.convert("L")))
     return form
-
-
-def png_of(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from actors.judge.kind import kind_of
 from actors.judge.kinds.asked import AskedKind
-from actors.judge.registry import kind_of
 from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
 from actors.teacher.kind import TeacherKind

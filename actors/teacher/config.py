@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from actors.judge.config import JudgeConfig
-from actors.judge.registry import kind_of as judge_kind
-from actors.teacher.registry import KINDS, kind_of
+from actors.judge.registry import traits_of as judge_traits
+from actors.teacher.registry import KINDS, traits_of
 from rollout.text.limits import PathText, RequiredPath, Tilde, check_fields, is_own, one_of_or_own
 
 
@@ -33,10 +33,15 @@ class TeacherConfig:
         check_fields(self, "teacher")
         if self.options and not is_own(self.kind):
             raise ValueError("a teacher's options are for a class of your own, which its kind names")
-        if self.asked is not None and not judge_kind(self.ask).is_asked:
+        if self.asked is not None and not judge_traits(self.ask.kind).is_asked:
             raise ValueError(f"a teacher's ask.kind is {self.ask.kind!r}; expected openai or vllm (or give fn)")
+
+    @property
+    def kind_name(self) -> str:
+        """What kind of teacher this is: as it says, or by whether it gives `fn`."""
+        return self.kind or ("function" if self.fn else "asked")
 
     @property
     def asked(self) -> JudgeConfig | None:
         """The model that is asked; None where none is."""
-        return self.ask if kind_of(self).is_asked else None
+        return self.ask if traits_of(self.kind_name).is_asked else None

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
-if TYPE_CHECKING:
-    from actors.run_context import RunContext
-    from actors.teacher.config import TeacherConfig
+from actors.run_context import RunContext
+from actors.teacher.config import TeacherConfig
+from actors.teacher.registry import TeacherTraits, load_kind
 
 
-class TeacherKind(ABC):
+class TeacherKind(TeacherTraits, ABC):
     """One kind of teacher. Its file is read with every recipe: what takes long to import, its methods import."""
-
-    is_asked: ClassVar[bool] = False
-    """A model answers, which `ask` describes."""
 
     @abstractmethod
     def describe(self, config: TeacherConfig, role: str) -> dict[str, str]:
@@ -27,3 +24,8 @@ class TeacherKind(ABC):
     @abstractmethod
     async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
         """Return a `rollout.collect.PlanTeacher` and `CriticTeacher`, or the one of the role `context.area`."""
+
+
+def kind_of(config: TeacherConfig) -> TeacherKind:
+    """Return what a teacher's kind is and can do."""
+    return load_kind(config.kind_name)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, ClassVar
 
 from rewards.functions import load_object
-
-if TYPE_CHECKING:
-    from actors.teacher.config import TeacherConfig
-    from actors.teacher.kind import TeacherKind
 
 KINDS = {
     "function": "actors.teacher.function:KIND",
@@ -17,6 +13,18 @@ KINDS = {
 _OWN = "actors.teacher.own:KIND"
 
 
-def kind_of(config: TeacherConfig) -> TeacherKind:
-    """Return what kind of teacher this is: as it says, or by whether it gives `fn`."""
-    return load_object(KINDS.get(config.kind or ("function" if config.fn else "asked"), _OWN))
+class TeacherTraits:
+    """What a teacher's settings are checked by."""
+
+    is_asked: ClassVar[bool] = False
+    """A model answers, which `ask` describes."""
+
+
+def load_kind(kind: str) -> Any:
+    """Return an `actors.teacher.kind.TeacherKind` by its name, or the one of classes of the user's own."""
+    return load_object(KINDS.get(kind, _OWN))
+
+
+def traits_of(kind: str) -> TeacherTraits:
+    """Return what settings of a kind are checked by."""
+    return load_kind(kind)

@@ -17,7 +17,7 @@ from actors.metered.retry import CallError
 from actors.run_context import RunContext
 from actors.store.store import Store, load_images, white_canvas
 from actors.teacher.config import TeacherConfig
-from actors.teacher.registry import kind_of
+from actors.teacher.kind import kind_of
 from actors.user_classes.classes import call
 from actors.user_classes.replica import read_image
 from actors.user_classes.roles import CritiqueQuestion, PlanQuestion

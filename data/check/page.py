@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import random
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from actors.store.image_files import data_url, small_copy
 from actors.store.packed_images import open_image_file
 from actors.store.pixels import UnclearImage, as_seen
 from actors.store.store import FORMATS
@@ -174,8 +173,4 @@ def _picture(image: str | Canvas) -> RecordImage:
         return RecordImage(image, note=f"cannot be shown: {error}", is_lost=True)
     except Exception as error:  # decoders of broken data raise whatever their arithmetic meets
         return RecordImage(image, note=f"cannot be decoded: {type(error).__name__}", is_lost=True)
-    small.thumbnail((_SIDE, _SIDE))
-    buffer = io.BytesIO()
-    small.save(buffer, format="PNG" if is_small else "WEBP")
-    source = f"data:image/{'png' if is_small else 'webp'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return RecordImage(image, source, is_small=is_small)
+    return RecordImage(image, data_url(small_copy(small, _SIDE, lossless_side=_SMALL)), is_small=is_small)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 
-from actors.generator.backends import kind_of
+from actors.generator.kind import kind_of
 from actors.judge.judge import describe_judge
 from actors.judge.probe import probe_judges
 from actors.services import check_services

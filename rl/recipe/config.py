@@ -209,6 +209,7 @@ class TrackingConfig:
     def __post_init__(self) -> None:
         if unknown := sorted(name for name in set(self.backends) - set(BACKENDS) if not is_own(name)):
             raise ValueError(f"tracking.backends has {', '.join(unknown)}; known are {', '.join(BACKENDS)}")
+        check_fields(self, "tracking")
         check_project(self.project)
         check_alert_names(self.stop_on)
 

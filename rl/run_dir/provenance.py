@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from actors.generator.backends import kind_of
+from actors.generator.kind import kind_of
 from actors.judge.judge import describe_judge
 from actors.observer import describe_evidence
 from rewards.functions import identity_of

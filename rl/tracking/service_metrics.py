@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from actors.evidence.registry import kind_of as evidence_kind
-from actors.judge.registry import kind_of as judge_kind
+from actors.evidence.kind import kind_of as evidence_kind
+from actors.judge.kind import kind_of as judge_kind
 from rl.recipe.config import Recipe
 
 Metrics = dict[str, float]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from actors.judge.config import JudgeConfig
-from actors.judge.kind import JudgeKind
-from actors.judge.registry import kind_of
-from actors.judge.settings import member_configs, member_names
+from actors.judge.config import JudgeConfig, member_configs, member_names
+from actors.judge.kind import JudgeKind, kind_of
 from actors.run_context import RunContext
 from rollout.concurrency import all_of
 from rollout.roles import Judge

@@ -94,11 +94,11 @@ async def _why_unfit(one: _Started, evidence: Mapping[str, EvidenceConfig], task
 def _cases(evidence: Mapping[str, EvidenceConfig], traits: RewardSignature) -> list[Case]:
     """Return the samples that a run with this evidence could bring, as far as they can be made up."""
     seen = {name: _SEEN_BY_A_JUDGE for name, config in evidence.items() if config.judge is not None}
-    missing_tensors = tuple(evidence.keys() - seen.keys())
-    cases = sample_cases(PartialEvidence(seen, missing_tensors) if missing_tensors else seen)
+    unseen = tuple(evidence.keys() - seen.keys())
+    cases = sample_cases(PartialEvidence(seen, unseen) if unseen else seen)
     if not evidence:
         return cases
-    has_all = set(missing_tensors).isdisjoint(traits.needs)
+    has_all = set(unseen).isdisjoint(traits.needs)
     return [case for case in cases if case.evidence.image is None or (has_all and case.evidence.extra)]
 
 
