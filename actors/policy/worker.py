@@ -25,9 +25,8 @@ from actors.policy import lora, verl_cpu
 from actors.policy.banned_token_mask import BannedTokenMask
 from actors.policy.checkpoint_reading import tensors_alone
 from actors.policy.export import bytes_saved, write_export
-from actors.policy.loss import PolicyLoss, sft_loss
+from actors.policy.loss import PolicyLoss, StepMetric, over_ranks, over_steps, sft_loss
 from actors.policy.rows import MaybeExample, MaybeRow, MiniBatch, RowTensors
-from actors.policy.step_metrics import StepMetric, over_ranks, over_steps
 from actors.policy.token_logprobs import token_logprobs
 from actors.policy.verl_config import engine_config, training_config
 from actors.store.store import Store
