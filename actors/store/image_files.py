@@ -30,8 +30,8 @@ def suffix_of(data: bytes) -> str:
 def data_url(data: bytes) -> str:
     """Return a PNG or WebP file as a data URL.
 
-    >>> data_url(b"\x89PNG")
-    'data:image/png;base64,iVBORw=='
+    >>> data_url(b"RIFF")
+    'data:image/webp;base64,UklGRg=='
     """
     return f"data:image/{suffix_of(data)};base64,{base64.b64encode(data).decode()}"
 

@@ -229,7 +229,8 @@ def test_the_names_are_those_that_verl_has_registered():
     from verl.trainer.ppo import core_algos
 
     assert set(ADVANTAGES) == {str(getattr(name, "value", name)) for name in core_algos.ADV_ESTIMATOR_REGISTRY}
-    assert set(POLICY_LOSSES) == set(core_algos.POLICY_LOSS_REGISTRY)
+    # A loss of the user's own is registered by its path, as other tests of this process do.
+    assert set(POLICY_LOSSES) == {name for name in core_algos.POLICY_LOSS_REGISTRY if ":" not in name}
 
 
 def has_choices(kind: type, key: str) -> bool:
