@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from rollout.types import Evidence, Reward
 
 _RESERVED = ("mean", "std", "group", "group_std", "total", "advantage")
 """Names in `reward/...` and in the table of rescored samples; a term `group` would make a `group_std`."""
+
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 RewardFunction = Callable[[Evidence], Any]
 """Returns a float, or a coroutine of one where it is `async def`."""
@@ -134,9 +137,12 @@ def checked(value: Any, fn: str) -> float:
 
 
 def raised(error: BaseException) -> str:
-    """Say what a function raised, and where."""
+    """Say what a function raised, and where: in the user's own file, whatever library that called."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"raised {type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    theirs = [frame for frame in frames if not frame.filename.startswith(("<", *_LIBRARIES))]
+    place = next((f" ({frame.filename}:{frame.lineno})" for frame in reversed(theirs or frames)), "")
     return f"raised {type(error).__name__}: {str(error)[:300]}{place}"
 
 

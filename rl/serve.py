@@ -25,8 +25,9 @@ from rl.recipe.config import Recipe, RunRecipe
 from rl.recipe.layers import layers_of, recipe_path
 from rl.recipe.reader import load_as
 from rl.run_dir.start import placed_generator
-from rl.story.config import StoryRecipe, load_story_recipe
+from rl.story.config import StoryRecipe
 from rl.story.run import prepare_story, story_stack
+from rl.story.trust import load_trusted
 from rollout.text.limits import RunName
 
 
@@ -54,10 +55,10 @@ def load_serve_recipe(path: Path, overrides: list[str]) -> ServeRecipe:
     return load_as(ServeRecipe, path, overrides, without=only_training)
 
 
-def load_served(path: Path, overrides: list[str]) -> ServeRecipe | StoryRecipe:
+def load_served(path: Path, overrides: list[str], *, trusts_code: bool = False) -> ServeRecipe | StoryRecipe:
     """Read what is to be served: a recipe of stories, or a bundle, is one that has a planner. Raises ValueError."""
     if recipe_path(path).is_dir() or any("planner" in layer.content for layer in layers_of(path)):
-        return load_story_recipe(path, overrides)
+        return load_trusted(path, overrides, trusts_code=trusts_code)
     return load_serve_recipe(path, overrides)
 
 

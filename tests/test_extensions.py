@@ -90,8 +90,7 @@ class LossPolicy(FakePolicy):
         self.loss_config = recipe.algorithm.loss
 
     async def update(self, batch):
-        from actors.policy.loss import PolicyLoss
-        from actors.policy.worker import _reduce, _summarise
+        from actors.policy.loss import PolicyLoss, over_ranks, over_steps
 
         loss, said = PolicyLoss(self.loss_config), {}
         total = sum(len(row.token_ids) for row in batch.rows)
@@ -100,7 +99,7 @@ class LossPolicy(FakePolicy):
             value.backward()
             for name, metric in metrics.items():
                 said.setdefault(name, metric.init_list()).extend(metric)
-        return await super().update(batch) | _summarise([_reduce({name: [one] for name, one in said.items()})])
+        return await super().update(batch) | over_steps([over_ranks({name: [one] for name, one in said.items()})])
 
 
 def micro_batch(rows, total, num_rows):

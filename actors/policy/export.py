@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import copy
-import shutil
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from actors.config import PolicyConfig
+
 _GENERATION = "generation_config.json"
 
 
-def save_model(source: str, state: dict[str, torch.Tensor], dtype: str, folder: Path) -> None:
-    """Write a Hugging Face folder: weights, and configuration, generation settings and processor of `source`.
+def write_export(
+    source: str,
+    config: PolicyConfig,
+    module: Any,
+    state: dict[str, torch.Tensor],
+    adapters: Mapping[str, torch.Tensor],
+    folder: Path,
+) -> None:
+    """Write the folder of a policy that was `source`: the model `state`, and with LoRA `adapters` in a folder inside.
 
-    With no weights it tries whether the rest can be written.
+    Without weights it tries whether the rest can be written.
     """
+    save_model(source, state, config.dtype, folder)
+    if config.lora.rank:
+        save_adapter(module.peft_config["default"], adapters, config.model, folder / "adapter")
+
+
+def bytes_saved(config: PolicyConfig, module: torch.nn.Module) -> int:
+    """Return what an export and a checkpoint of a policy take, about: float32 weights and Adam's two moments."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
+    num, num_trained = sum(size for size, _ in sizes), sum(size for size, is_trained in sizes if is_trained)
+    checkpoint = 4 * (num_trained if config.lora.rank else num) + 8 * num_trained
+    return int(num * getattr(torch, config.dtype).itemsize + checkpoint)
+
+
+def save_model(source: str, state: dict[str, torch.Tensor], dtype: str, folder: Path) -> None:
+    """Write a Hugging Face folder: weights, and configuration, generation settings and processor of `source`."""
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
     # Read anew: verl edits the configuration that it trains with.
@@ -68,6 +92,9 @@ def _save_generation_config(source: str, config: object, folder: Path) -> None:
 
     found = cached_file(source, _GENERATION, _raise_exceptions_for_missing_entries=False)
     if found is not None:
-        shutil.copyfile(found, folder / _GENERATION)
+        text = Path(found).read_text(encoding="utf-8")
+        if not isinstance(json.loads(text), dict):
+            raise ValueError(f"{found} is no JSON object")
+        (folder / _GENERATION).write_text(text, encoding="utf-8")
     else:
         GenerationConfig.from_model_config(config).to_json_file(folder / _GENERATION)

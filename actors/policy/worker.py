@@ -6,10 +6,9 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from tensordict import TensorDict
 from verl.single_controller.base.decorator import Dispatch, register
 from verl.utils import tensordict_utils as tu
 from verl.utils import torch_functional
-from verl.utils.metric import AggregationType, Metric
 from verl.workers.engine_workers import TrainingWorker
 from verl.workers.utils.padding import response_from_nested
 
@@ -26,8 +24,8 @@ from actors.config import LossConfig, PolicyConfig
 from actors.policy import lora, verl_cpu
 from actors.policy.banned_token_mask import BannedTokenMask
 from actors.policy.checkpoint_reading import tensors_alone
-from actors.policy.export import save_adapter, save_model
-from actors.policy.loss import PolicyLoss, sft_loss
+from actors.policy.export import bytes_saved, write_export
+from actors.policy.loss import PolicyLoss, StepMetric, over_ranks, over_steps, sft_loss
 from actors.policy.rows import MaybeExample, MaybeRow, MiniBatch, RowTensors
 from actors.policy.token_logprobs import token_logprobs
 from actors.policy.verl_config import engine_config, training_config
@@ -103,7 +101,7 @@ class PolicyWorker(TrainingWorker):
             if loss.kl_coef > 0:
                 data["ref_log_prob"] = self._reference_logprobs(data)
         lr = self.engine.optimizer.param_groups[0]["lr"]
-        collected: list[dict[str, _Joined]] = []
+        collected: list[dict[str, StepMetric]] = []
         with self.engine.train_mode():
             for number, (position, _) in enumerate(steps):
                 data = tensors[position].clone(recurse=False)
@@ -115,8 +113,8 @@ class PolicyWorker(TrainingWorker):
                     disable_auto_offload=True,
                     update_lr_scheduler=number == len(steps) - 1,
                 )
-                collected.append(_reduce(tu.get(self.train_batch(data), "metrics")))
-        metrics = _summarise(collected)
+                collected.append(over_ranks(tu.get(self.train_batch(data), "metrics")))
+        metrics = over_steps(collected)
         return metrics | {"policy/lr": lr, "policy/seconds": time.monotonic() - started}
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
@@ -134,7 +132,7 @@ class PolicyWorker(TrainingWorker):
                 disable_auto_offload=True,
                 update_lr_scheduler=True,
             )
-            found = _reduce(tu.get(self.train_batch(data), "metrics"))
+            found = over_ranks(tu.get(self.train_batch(data), "metrics"))
         return {
             "sft/loss": found["loss"].value,
             "policy/grad_norm": found["grad_norm"].value,
@@ -180,12 +178,12 @@ class PolicyWorker(TrainingWorker):
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def export(self, folder: str) -> None:
         """Write a Hugging Face folder, with the adapters in a folder inside; the other ranks help rank 0 to gather."""
-        module = self.engine.module
+        config, module = self._setup.config, self.engine.module
         with torch.no_grad():
             state = self._on_first_rank(self._weights())
             adapters = self._on_first_rank(lora.adapter_weights(module.state_dict())) if self._has_lora else {}
         if self.rank == 0:
-            self._write_export(state, adapters, Path(folder))
+            write_export(self.model_config.local_path, config, module, state, adapters, Path(folder))
         torch.distributed.barrier()
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
@@ -193,23 +191,14 @@ class PolicyWorker(TrainingWorker):
         """Write all of an export but the weights, on rank 0; return the bytes that an export and a checkpoint take."""
         config, module = self._setup.config, self.engine.module
         if self.rank == 0:
-            self._write_export({}, {}, Path(folder))
-        sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
-        num, num_trained = sum(size for size, _ in sizes), sum(size for size, is_trained in sizes if is_trained)
-        saved = 4 * (num_trained if self._has_lora else num) + 8 * num_trained  # float32, and Adam's two moments
-        return int(num * getattr(torch, config.dtype).itemsize + saved)
+            write_export(self.model_config.local_path, config, module, {}, {}, Path(folder))
+        return bytes_saved(config, module)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def load_checkpoint(self, local_path: str) -> None:
         """Load what verl saved, as data: it would run what else is in the files."""
         with tensors_alone():
             self.engine.load_checkpoint(local_path)
-
-    def _write_export(self, state: dict[str, torch.Tensor], adapters: dict[str, torch.Tensor], folder: Path) -> None:
-        config = self._setup.config
-        save_model(self.model_config.local_path, state, config.dtype, folder)
-        if self._has_lora:
-            save_adapter(self.engine.module.peft_config["default"], adapters, config.model, folder / "adapter")
 
     def _weights(self, skipped: Collection[str] = ()) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield (name, full tensor) pairs by their Hugging Face names; every rank has to iterate to the end."""
@@ -285,34 +274,3 @@ def _be_quiet() -> None:
     transformers_logging.disable_progress_bar()
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="torch.utils.checkpoint: the use_reentrant")
-
-
-@dataclass(frozen=True)
-class _Joined:
-    """A metric of one optimizer step, over micro-batches and ranks."""
-
-    value: float
-    over_steps: Callable[[list[float]], float] = fmean
-
-
-_OVER_STEPS = {AggregationType.MAX: max, AggregationType.MIN: min}
-
-
-def _reduce(metrics: dict[str, Any]) -> dict[str, _Joined]:
-    """Join one optimizer step's values over micro-batches and ranks: all that the loss says, and the gradient's norm.
-
-    What verl adds of its own (memory, the learning rate) is no metric of the loss.
-    """
-    joined = {}
-    for name, value in metrics.items():
-        if isinstance(value, list) and isinstance(value[0], Metric):
-            how = _OVER_STEPS.get(value[0].aggregation, fmean)
-            joined[name] = _Joined(float(Metric.aggregate_dp(value)), how)
-        elif name in ("loss", "grad_norm"):
-            joined[name] = _Joined(float(value))
-    return joined
-
-
-def _summarise(steps: list[dict[str, _Joined]]) -> dict[str, float]:
-    """Return metrics of an update, keyed `policy/...`: means over its optimizer steps, or the largest or smallest."""
-    return {f"policy/{name}": one.over_steps([step[name].value for step in steps]) for name, one in steps[0].items()}

@@ -61,6 +61,13 @@ def add_resume(parser: argparse.ArgumentParser, text: str) -> None:
     )
 
 
+def add_trust_code(parser: argparse.ArgumentParser) -> None:
+    """Add the option that lets a bundle run what it brings."""
+    parser.add_argument(
+        "--trust-code", action="store_true", help="run code that comes with a bundle, and ask its servers"
+    )
+
+
 def with_auto_resume(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with `--resume auto` as one: an option with a value would swallow what else follows it.
 

@@ -17,6 +17,7 @@ from rl.cli.arguments import (
     add_command,
     add_group,
     add_resume,
+    add_trust_code,
     file_path,
     numbers,
     positive_number,
@@ -122,6 +123,7 @@ def _parser() -> Parser:
     serve.add_argument(
         "overrides", nargs="*", default=[], help="key=value, like service.port=8012 generator.num_replicas=4"
     )
+    add_trust_code(serve)
     rewards = add_group(commands, "reward", "rewards of your own")
     trial = add_command(rewards, "test", _reward_test, "try rewards on gold and broken samples, or on a run's ledger")
     trial.add_argument("target", help="FILE.py, FILE.py:function, module or module.function; all rewards of a file")
@@ -226,7 +228,7 @@ def _ledger(chosen: argparse.Namespace) -> int:
 def _serve(chosen: argparse.Namespace) -> int:
     from rl.serve import ServeRecipe, load_served, serve, serve_stories
 
-    recipe = load_served(chosen.recipe, chosen.overrides)
+    recipe = load_served(chosen.recipe, chosen.overrides, trusts_code=chosen.trust_code)
     asyncio.run(serve(recipe) if isinstance(recipe, ServeRecipe) else serve_stories(recipe))
     return 0
 

@@ -7,8 +7,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from rl.cli.arguments import Parser, add_command, add_group, file_path, numbers
+from rl.cli.arguments import Parser, add_command, add_group, add_trust_code, file_path, numbers
 from rl.story.config import StoryRecipe, load_story_recipe
+from rl.story.trust import load_trusted
 from rollout.text.limits import Tilde
 
 
@@ -30,6 +31,7 @@ def add_story_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     generate.add_argument("--tries", type=int, default=0, help="most tries of a step; default: the recipe's (5)")
     generate.add_argument("--seed", type=int, default=0)
     generate.add_argument("--out", type=file_path, help="folder of the story; default: runs/stories/<request>-<now>")
+    add_trust_code(generate)
     export = add_command(
         commands, "export", _export, "bundle planner, critic and recipe in one folder, for generate --recipe"
     )
@@ -56,6 +58,7 @@ def add_story_commands(commands: argparse._SubParsersAction[Parser]) -> None:
         default="then",
         help="how they ask: Draw X, then Y; or Show in 2 steps: X and Y",
     )
+    add_trust_code(stories)
     stories.add_argument("--tries", type=numbers, default=[1, 3, 5], help="default: 1,3,5")
     stories.add_argument("--semantics", type=float, default=9.0, help="a step is satisfied from here; default: 9")
     stories.add_argument("--quality", type=float, default=5.0, help="and from here; default: 5")
@@ -63,7 +66,7 @@ def add_story_commands(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _generate(chosen: argparse.Namespace) -> int:
-    recipe = load_story_recipe(chosen.recipe, chosen.overrides)
+    recipe = load_trusted(chosen.recipe, chosen.overrides, trusts_code=chosen.trust_code)
     for image in chosen.image:
         if not image.is_file():
             raise ValueError(f"--image {image}: there is no such file")
@@ -106,6 +109,7 @@ async def _tell(recipe: StoryRecipe, chosen: argparse.Namespace) -> int:
 def _export(chosen: argparse.Namespace) -> int:
     from rl.story.bundle import write_bundle
 
+    # A bundle's code is copied and not run.
     for line in write_bundle(load_story_recipe(chosen.recipe, chosen.overrides), chosen.out, chosen.generator):
         print(line)
     return 0
@@ -118,7 +122,7 @@ def _eval_stories(chosen: argparse.Namespace) -> int:
     from recipes.shapes.stories import eval_stories
     from rl.story.evaluation import run_story_eval
 
-    recipe = load_story_recipe(chosen.recipe, chosen.overrides)
+    recipe = load_trusted(chosen.recipe, chosen.overrides, trusts_code=chosen.trust_code)
     critics = dict(_named(text) for text in chosen.critic) or {"critic": recipe.critic.model}
     if min(chosen.tries) < 1 or chosen.num < 1:
         raise ValueError(f"--tries {chosen.tries} and --num {chosen.num}: expected 1 or more")

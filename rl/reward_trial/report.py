@@ -79,8 +79,11 @@ def print_trial(trial: Trial, console: Console) -> None:
         console.print("[red]it was not asked about the rest[/]")
     for warning in trial.warnings():
         console.print(f"[yellow]warning      {escape(warning)}[/]")
+    why = ": no answer that does not parse got a number" if trial.is_lost_on_unparsable else ""
     console.print(
-        "[green]every answer that parses got a number[/]\n" if trial.is_good else "[red]not fit to train with[/]\n"
+        "[green]every answer that parses got a number[/]\n"
+        if trial.is_good
+        else f"[red]not fit to train with{why}[/]\n"
     )
 
 

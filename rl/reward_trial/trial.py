@@ -68,8 +68,14 @@ class Trial:
 
     @property
     def is_good(self) -> bool:
-        """Whether every sample that parses got a number."""
-        return not any(failure.case.is_parsed for failure in self.failures)
+        """Whether every sample that parses got a number, and some of those that do not."""
+        return not any(failure.case.is_parsed for failure in self.failures) and not self.is_lost_on_unparsable
+
+    @property
+    def is_lost_on_unparsable(self) -> bool:
+        """Whether it fails on all answers that do not parse: training would leave them out, and none be punished."""
+        unparsable = [verdict for verdict in self.verdicts if not verdict.case.is_parsed]
+        return bool(unparsable) and all(verdict.value is None for verdict in unparsable)
 
     def kinds(self) -> dict[str, tuple[int, str]]:
         """Return how many samples failed by kind, each with an example."""

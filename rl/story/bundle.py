@@ -12,10 +12,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rl.recipe.config import resolve_path
 from rl.recipe.reader import to_yaml
 from rl.run_dir.start import model_path, placed_generator
+from rl.story.bundle_copy import copy_model
 from rl.story.config import BUNDLE_RECIPE, BUNDLED, StoryRecipe
 
 _FILE_MARK = ".py:"
@@ -39,12 +41,29 @@ def write_bundle(recipe: StoryRecipe, folder: Path, has_generator: bool = False)
             raise ValueError(f"{who}.prompt is {prompt}: there is no such file")
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; give a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    there = folder.absolute()
+    there.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{there.name}.", dir=there.parent) as unfinished:
+        whole = Path(unfinished) / there.name
+        whole.mkdir()
+        lines = _fill(whole, recipe, models, prompts, has_generator)
+        try:
+            whole.rename(there)  # at once: nobody sees half a bundle
+        except OSError as error:  # another command was faster
+            raise ValueError(f"{folder} is not empty; give a new folder") from error
+    return (f"{who:10}{where.replace(str(whole), str(folder))}" for who, where in lines.items())
+
+
+def _fill(
+    folder: Path, recipe: StoryRecipe, models: dict[str, str], prompts: dict[str, str], has_generator: bool
+) -> dict[str, str]:
+    """Write all of a bundle; return where each part is."""
+    planner, critic, generator = recipe.planner, recipe.critic, recipe.generator
     lines = {}
-    for who, model in models.items():
+    for who, model in list(models.items()):
         is_taken = bool(model) and Path(model).is_dir() and (who != "generator" or has_generator)
         if is_taken:
-            shutil.copytree(model, folder / who)
+            copy_model(Path(model), folder / who)
             models[who] = BUNDLED + who
         lines[who] = str(folder / who) if is_taken else f"{model or generator.name} (not in the bundle)"
     for who, prompt in prompts.items():
@@ -59,7 +78,7 @@ def write_bundle(recipe: StoryRecipe, folder: Path, has_generator: bool = False)
     )
     (folder / BUNDLE_RECIPE).write_text(to_yaml(bundled), encoding="utf-8")
     lines["recipe"] = str(folder / BUNDLE_RECIPE)
-    return (f"{who:10}{where}" for who, where in lines.items())
+    return lines
 
 
 def _with_file(fn: str, folder: Path) -> str:

@@ -133,4 +133,11 @@ def load_story_recipe(path: Path | str, overrides: list[str] | None = None) -> S
 
 
 def _placed(path: str, folder: Path) -> str:
-    return str(folder / path.removeprefix(BUNDLED)) if path.startswith(BUNDLED) else path
+    """Return a path of a bundle's recipe where the bundle is. Raises ValueError for one that leads out of it."""
+    if not path.startswith(BUNDLED):
+        return path
+    placed = folder / path.removeprefix(BUNDLED)
+    file, mark, _ = str(placed).partition(".py:")
+    if not Path(f"{file}.py" if mark else file).resolve().is_relative_to(folder):
+        raise ValueError(f"{folder / BUNDLE_RECIPE}: {path} leads out of the bundle")
+    return str(placed)

@@ -29,7 +29,8 @@ from rewards.functions import FunctionError, load_function
 from rl.launch import Launch, launch
 from rl.recipe.config import resolve_path
 from rl.run_dir.start import model_path, placed_generator
-from rl.story.config import CriticConfig, PlannerConfig, StoryRecipe, load_story_recipe
+from rl.story.config import CriticConfig, PlannerConfig, StoryRecipe
+from rl.story.trust import load_trusted
 from rollout.critic import render_messages
 from rollout.plan import render_request
 from rollout.planner import FunctionPlanner, ModelPlanner, Planner
@@ -81,10 +82,15 @@ def prepare_story(
 
 
 @asynccontextmanager
-async def open_story(recipe: StoryRecipe | Path | str, overrides: Sequence[str] = ()) -> AsyncIterator[Storyteller]:
-    """Start a storyteller from a recipe, its file or a bundle's folder; stop it on exit. Raises ValueError."""
+async def open_story(
+    recipe: StoryRecipe | Path | str, overrides: Sequence[str] = (), *, trusts_code: bool = False
+) -> AsyncIterator[Storyteller]:
+    """Start a storyteller from a recipe, its file or a bundle's folder; stop it on exit.
+
+    Raises ValueError, also for a bundle that brings code unless it is trusted.
+    """
     if not isinstance(recipe, StoryRecipe):
-        recipe = load_story_recipe(recipe, list(overrides))
+        recipe = load_trusted(Path(recipe), list(overrides), trusts_code=trusts_code)
     async with story_stack(prepare_story(recipe)) as stack:
         yield stack.storyteller
 

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any, Generic, Self, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 
 from rl.recipe.config import TrainingRecipe
 from rl.tracking.alerts import Alerts
@@ -136,7 +137,7 @@ class StepLog(ABC, Generic[R]):
             try:
                 await self._in_thread(tracker.close)
             except Exception as error:
-                self.warn(f"{type(tracker).__name__} was not closed: {' '.join(str(error).split())}")
+                self.warn(f"{type(tracker).__name__} was not closed: {escape(' '.join(str(error).split()))}")
         self._thread.shutdown()
 
     @abstractmethod

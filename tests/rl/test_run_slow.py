@@ -41,7 +41,7 @@ def trained(tmp_path_factory):
         asyncio.run(run(prepare(load_recipe(recipe, [*overrides, "judge.budget_calls=25"])), console=console))
     assert "stopped before its last evaluation" in (folder / "run" / "report.html").read_text()
     assert not (folder / "run" / "export").exists()
-    with pytest.raises(ValueError, match=r"was started with another rollout\.n; resume with the same recipe"):
+    with pytest.raises(ValueError, match=r"another rollout\.n \(was 4, now 8\); .* --accept-changed rollout\.n$"):
         prepare(load_recipe(recipe, [*overrides, "rollout.n=8"]), is_resumed=True)
     plan = prepare(load_recipe(recipe, [*overrides, "judge.budget_calls=1000"]), is_resumed=True)
     asyncio.run(run(plan, console=console))
@@ -92,6 +92,8 @@ def test_the_run_is_explained_by_its_folder(trained):
     """Slow: needs the real run of the fixture."""
     assert {"torch", "verl", "commit"} <= set(json.loads((trained / "versions.json").read_text()))
     assert load_recipe(trained / "recipe.yaml").num_steps == 3
+    (changed,) = json.loads((trained / "versions.json").read_text())["changed"]
+    assert (changed["after"], changed["key"]) == ("step_000002", "judge.budget_calls")
     assert 'class="example"' in (trained / "report.html").read_text()
     assert list(trained.glob("wandb/offline-run-*"))
 

@@ -98,22 +98,22 @@ def test_a_number_is_taken_as_it_is():
 
 
 def test_metrics_are_joined_by_their_names_over_micro_batches_and_steps():
-    from actors.policy.worker import _reduce, _summarise
+    from actors.policy.loss import over_ranks, over_steps
 
     joined: dict = {}
     for output, data in parts():
         for name, metric in loss_of("telling", output, data)[1].items():
             joined.setdefault(name, metric.init_list()).extend(metric)
-    step = _reduce({name: [metric] for name, metric in joined.items()} | {"grad_norm": 2.0, "perf/memory": 1.0})
-    metrics = _summarise([step])
+    step = over_ranks({name: [metric] for name, metric in joined.items()} | {"grad_norm": 2.0, "perf/memory": 1.0})
+    metrics = over_steps([step])
     assert metrics["policy/seen"] == pytest.approx(sum(flat(NOW)) / 4)
     assert metrics["policy/num_sum"] == 4
     assert metrics["policy/seen_max"] == pytest.approx(-0.4)
     assert metrics["policy/grad_norm"] == 2.0
     assert "policy/perf/memory" not in metrics
     louder = {name: type(one)(one.value + 1, one.over_steps) for name, one in step.items()}
-    assert _summarise([step, louder])["policy/seen_max"] == pytest.approx(0.6)
-    assert _summarise([step, louder])["policy/grad_norm"] == 2.5
+    assert over_steps([step, louder])["policy/seen_max"] == pytest.approx(0.6)
+    assert over_steps([step, louder])["policy/grad_norm"] == 2.5
 
 
 def test_verls_losses_are_logged_by_the_names_of_before_and_what_they_say_beyond():

@@ -1,6 +1,7 @@
 """`interleave reward test`: what it asks, what it finds, and when it says no."""
 
 import asyncio
+import re
 from dataclasses import replace
 
 import pytest
@@ -120,7 +121,7 @@ def test_what_fails_is_counted_by_kind_with_an_example(mine):
     ((kind, (count, example)),) = careless.kinds().items()
     assert (kind, count) == ("raised", num_unparsable)
     assert example.startswith("raised AttributeError: 'NoneType' object has no attribute 'refine_prompt'")
-    assert careless.is_good, "it fails on answers that do not parse alone"
+    assert not careless.is_good, "it fails on all answers that do not parse"
     assert any("left out, not punished" in warning for warning in careless.warnings())
     assert not trial_of(mine, "blind").is_good, "samples that were not regenerated have no scores"
 
@@ -144,8 +145,28 @@ def test_the_command_says_by_its_exit_code_whether_a_reward_may_be_used(mine, ca
     printed = capsys.readouterr().out
     assert "raised AttributeError: 'NoneType' object has no attribute 'semantics'" in printed
     assert "not fit to train with" in printed
+    assert main(["reward", "test", f"{mine}:careless"]) == 1
+    assert "not fit to train with: no answer that does not parse got a number" in capsys.readouterr().out
     assert main(["reward", "test", f"{mine}:nothing"]) == 2
     assert "has no nothing, only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def brief(evidence:\n    return 1.0\n", "raised SyntaxError: '(' was never closed ({file}:1)"),
+        ("import json\n\njson.loads('{')\n", "raised JSONDecodeError: .* ({file}:3)"),
+        ("import torhc\n", "raised ModuleNotFoundError: No module named 'torhc' ({file}:1)"),
+    ],
+)
+@pytest.mark.parametrize("function", ["", ":brief"])
+def test_what_a_file_raises_when_it_is_imported_is_located_in_it(text, message, function, tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    assert main(["reward", "test", f"{file}{function}"]) == 2
+    told = capsys.readouterr().err
+    assert re.search(re.escape(message.format(file=file)).replace(r"\.\*", ".*"), told)
+    assert told.count("\n") == 1
 
 
 def test_evidence_of_ones_own_is_given_by_hand(mine, capsys):
