@@ -14,6 +14,8 @@ from typing import Any
 
 _FILE_MARK = ".py:"
 _OWN_PACKAGE = "rewards."
+OWN_PACKAGES = ("rl", "rollout", "rewards", "actors", "recipes", "data", "evals", "benchmarks", "tests")
+"""Names that are taken: a module of the user's that has one of them is loaded as a file."""
 
 
 class FunctionError(ValueError):
@@ -54,7 +56,7 @@ def load_function(path: str) -> Callable[..., Any]:
     module, name = load_module(_module_part(path)), name_of(path)
     function = getattr(module, name, None)
     if function is None:
-        raise FunctionError(f"{module_label(module)} has no {name}, only {_public(module)}")
+        raise FunctionError(f"{module_label(module)} has no {name}, only {_public(module)}{_clash(path)}")
     if not callable(function):
         raise FunctionError(f"{name} is a {type(function).__name__}, expected a function")
     return function
@@ -80,7 +82,9 @@ def load_module(path: str) -> ModuleType:
         return importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name and (path == error.name or path.startswith(f"{error.name}.")):
-            raise FunctionError(f"cannot import {path} ({error}); functions are imported from {sys.path[0]}") from None
+            raise FunctionError(
+                f"cannot import {path} ({error}); functions are imported from {Path.cwd()}{_clash(path)}"
+            ) from None
         raise
 
 
@@ -104,6 +108,17 @@ def _load_file(file: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _clash(path: str) -> str:
+    """Say how to name what stands in the working folder behind a package of ours; empty where nothing does."""
+    package, _, rest = path.partition(".")
+    file, folder = Path.cwd() / f"{package}.py", Path.cwd() / package
+    is_ours = Path(__file__).resolve().is_relative_to(folder.resolve())
+    if _FILE_MARK in path or package not in OWN_PACKAGES or is_ours or not (file.is_file() or folder.is_dir()):
+        return ""
+    named = f"./{file.name}:{rest}" if file.is_file() else f"./{package}/FILE.py:{name_of(path)}"
+    return f"; {package} is a package of InterleaveThinker, which wins over yours: write {named}"
 
 
 def _source(module: str) -> Path:

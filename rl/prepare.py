@@ -15,6 +15,7 @@ from actors.reward.samples import try_reward
 from actors.services import check_services
 from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator_and_loss
+from rl.launch import check_launch
 from rl.recipe.config import Recipe, resolve_path
 from rl.recipe.evidence import needed_evidence
 from rl.recipe.tasks import read_tasks
@@ -61,6 +62,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> PreparedRun:
     else:
         evidence = try_reward(recipe.reward.terms, partial(needed_evidence, recipe), training)
     check_run_dir(recipe, is_resumed, sources_of(recipe))
+    check_launch(recipe, {f"evidence.{name}": config for name, config in evidence.items()})
     asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence)))
     return PreparedRun(recipe, training, heldout, template, reward, evidence, is_resumed)
 

@@ -54,17 +54,17 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
     # What an earlier attempt at this run wrote or used belongs to it, too.
     async with launch(recipe, run_start=start_time(ledger_folder)) as job:
         policy, samplers, generator, judge, observers = await job.start(
-            Policy.start(
+            policy=Policy.start(
                 replace(recipe.policy, model=model),
                 recipe.algorithm.loss,
                 store_root=job.store_root,
                 total_steps=recipe.num_steps,
                 temperature=recipe.rollout.temperature,
             ),
-            Samplers.start(recipe.samplers, model, store_root=job.store_root),
-            job.generator(recipe.generator),
-            job.judge(recipe.judge),
-            job.observers(plan.evidence),
+            samplers=Samplers.start(recipe.samplers, model, store_root=job.store_root),
+            generator=job.generator(recipe.generator),
+            judge=job.judge(recipe.judge),
+            evidence=job.observers(plan.evidence),
         )
         journey = SingleStep(
             sampler=samplers,

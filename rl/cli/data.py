@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from typing import Any
 
 from rl.cli.arguments import add_command, add_group, file_path
+from rl.cli.run_to_end import run_async
 from rollout.text.limits import Tilde
 
 
@@ -144,7 +144,7 @@ def _build(chosen: argparse.Namespace) -> int:
     console = Console(highlight=False, soft_wrap=True)
     try:
         with progress_bar(Console(stderr=True)) as progress:
-            cards = asyncio.run(run_build(build, progress))
+            cards = run_async(run_build(build, progress))
     except BuildStopped as error:
         print(f"interleave: the build stopped: {error}", file=sys.stderr)
         return 1

@@ -19,13 +19,22 @@ from rl.recipe.resumable import describe_changes, forbidden_changes
 from rl.run_dir.atomic_write import atomic_write
 from rl.run_dir.provenance import changes
 
+_CONFIGS = ("config.json", "model_index.json")
+"""What transformers and diffusers begin with."""
 _PACKAGES = ("torch", "transformers", "verl", "ray", "diffusers", "wandb", "omegaconf")
 
 
-def model_path(name: str, key: str) -> str:
-    """Return a model's folder where there is one, else its hub id as given. Raises ValueError."""
+def model_path(name: str, key: str, *, is_plain: bool = True) -> str:
+    """Return a model's folder where there is one, else its hub id as given. Raises ValueError.
+
+    One that `is_plain` is loaded by transformers or diffusers alone, which want their own files in it.
+    """
     path = resolve_path(name)
     if path.exists():
+        if is_plain and not any((path / file).is_file() for file in _CONFIGS):
+            raise ValueError(
+                f"{key} is {name}: it holds no {' or '.join(_CONFIGS)}, so it is no model in Hugging Face format"
+            )
         return str(path.resolve())
     if name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise ValueError(f"{key} is {name}: there is no such folder, and a hub id looks like owner/name")
@@ -34,7 +43,10 @@ def model_path(name: str, key: str) -> str:
 
 def placed_generator(config: GeneratorConfig) -> GeneratorConfig:
     """Return the settings of a generator with the folder of its model, where it has one, found. Raises ValueError."""
-    return replace(config, model=model_path(config.model, "generator.model")) if config.model else config
+    if not config.model:
+        return config
+    is_plain = not (config.custom_pipeline or config.trust_remote_code or "." in config.pipeline)
+    return replace(config, model=model_path(config.model, "generator.model", is_plain=is_plain))
 
 
 def check_run_dir(recipe: TrainingRecipe, is_resumed: bool, sources: Mapping[str, Any] | None = None) -> None:
@@ -51,6 +63,7 @@ def check_run_dir(recipe: TrainingRecipe, is_resumed: bool, sources: Mapping[str
         return
     if not saved.exists():
         raise ValueError(f"{run_dir} holds no run to resume")
+    _check_unfinished(recipe)
     began = load_as(type(recipe), saved)
     if changed := forbidden_changes(began, recipe):
         told = describe_changes(began, recipe, changed)
@@ -58,6 +71,20 @@ def check_run_dir(recipe: TrainingRecipe, is_resumed: bool, sources: Mapping[str
     explained = run_dir / "versions.json"
     if sources and explained.exists() and (new := list(changes(json.loads(explained.read_text()), sources))):
         raise ValueError(f"{run_dir} cannot be resumed: {'; '.join(new)}; put it back as it was, or start another run")
+
+
+def _check_unfinished(recipe: TrainingRecipe) -> None:
+    """Raise ValueError for a run whose last step, export and report are there."""
+    run_dir = Path(recipe.run_dir)
+    latest = run_dir / "checkpoints" / "latest"
+    done = latest.read_text().strip() if latest.is_file() else ""
+    report, export = run_dir / "report.html", run_dir / "export" / "config.json"
+    is_whole = report.is_file() and export.is_file() and export.stat().st_mtime <= report.stat().st_mtime
+    if is_whole and done == f"step_{recipe.num_steps:06d}":
+        raise ValueError(
+            f"{run_dir} is finished: its {recipe.num_steps} steps are learned, and {export.parent} and {report} are "
+            f"there; to go on, set num_steps above {recipe.num_steps}"
+        )
 
 
 def write_provenance(recipe: RunRecipe, more: Mapping[str, Any] | None = None) -> None:
