@@ -116,7 +116,7 @@ def _start(address: str, num_cpus: int, folder: str | None) -> None:
             return
         # Ray asks everybody who connects for this, and lets nobody in from another machine.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        with _listening_here_alone():
+        with _here_alone(folder):
             ray.init(
                 address="local",
                 num_cpus=num_cpus,
@@ -132,14 +132,22 @@ def _start(address: str, num_cpus: int, folder: str | None) -> None:
 
 
 @contextmanager
-def _listening_here_alone() -> Iterator[None]:
-    """Have Ray take 127.0.0.1 as it is: it would put an address in its place that other machines reach."""
-    resolve = services.resolve_ip_for_localhost
+def _here_alone(folder: str) -> Iterator[None]:
+    """Have a Ray that is started meanwhile listen on 127.0.0.1, and its processes leave nothing outside the folder."""
+    resolve, temporary = services.resolve_ip_for_localhost, os.environ.get("TMPDIR")
+    # It would put an address in its place that other machines reach.
     services.resolve_ip_for_localhost = lambda host: host
+    # What is compiled once is kept for the next run.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}")
+    os.environ["TMPDIR"] = f"{folder}/tmp"
+    os.mkdir(os.environ["TMPDIR"])
     try:
         yield
     finally:
         services.resolve_ip_for_localhost = resolve
+        del os.environ["TMPDIR"]
+        if temporary is not None:
+            os.environ["TMPDIR"] = temporary
 
 
 def _stop(folder: str | None) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-GRACE_S = 4.0
+GRACE_S = 3.0
 """How long it may take in good order: paid answers arrive, logs are closed, connections get a last word."""
 
 folders: set[str] = set()
@@ -40,7 +40,7 @@ def begin(code: int) -> None:
 def leave(code: int) -> NoReturn:
     """End the process now: threads that wait for actors that are gone would hold up an exit in good order."""
     kill_children()
-    for folder in folders:
+    for folder in list(folders):
         shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError, ValueError):
         sys.stdout.flush()
