@@ -21,7 +21,7 @@ from ray.job_config import JobConfig
 from actors import REPOSITORY, ending, pool
 from actors.judge import local_vlm
 from actors.metered import shared_calls
-from rollout.roles import RunStopped
+from rollout.roles import BudgetSpent, RunStopped
 
 _LOCAL = "127.0.0.1"
 _QUIET = {"GRPC_VERBOSITY": "ERROR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -33,7 +33,11 @@ _SOCKETS = f"/{_PREFIX}12345678/{_INNER}/session_2026-11-28_10-23-49_233488_4194
 _CONNECT_S = 5.0
 
 
-class RayNotUp(RunStopped):
+class StartFailed(RunStopped):
+    """Something that a job needs did not start; what it was is one line, and all that is known is in a file."""
+
+
+class RayNotUp(StartFailed):
     """Ray could not be started, or joined."""
 
 
@@ -64,8 +68,9 @@ async def ray_cluster(address: str, num_cpus: int, *, logs: Path | None = None) 
     try:
         await asyncio.to_thread(_start, address, num_cpus, folder)
         yield
-    except Exception:
-        if folder and logs:
+    except Exception as error:
+        is_in_order = isinstance(error, RunStopped | BudgetSpent) and not isinstance(error, StartFailed)
+        if folder and logs and not is_in_order:
             await asyncio.to_thread(_keep_logs, Path(folder), logs)
         raise
     finally:

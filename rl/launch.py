@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.cluster import check_cluster, cluster_room, ray_cluster, without_ray
+from actors.cluster import StartFailed, check_cluster, cluster_room, ray_cluster, without_ray
 from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
 from actors.generator.generator import Generator
 from actors.judge.judge import start_judge
@@ -34,10 +34,6 @@ _KEYS = {
 }
 """What to look at where a role did not start."""
 _ERROR_LINE = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit|Unsupported|Warning)\b(: .*|$)")
-
-
-class StartFailed(RunStopped):
-    """Something that a job needs did not start; what it was is the first line, and in a file."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncI
     """
     store_root, folder = str(Path(recipe.store).resolve()), recipe.folder
     has_ray = needs_ray(recipe.roles) or not recipe.store_is_shared
-    logs = (folder or Path(recipe.store).parent / recipe.name) / "failed_start"
+    logs = (folder or Path(recipe.store).parent / recipe.name) / "failed_logs"
     async with AsyncExitStack() as opened:
         cluster = ray_cluster(recipe.ray_address, recipe.num_cpus, logs=logs) if has_ray else without_ray()
         await opened.enter_async_context(cluster)

@@ -42,8 +42,12 @@ def _bound(config: ServiceConfig) -> socket.socket:
         return socket.create_server((config.host, config.port), family=family, backlog=1024)
     except OSError as error:
         raise ValueError(
-            f"cannot listen at {config.host}:{config.port}: {error.strerror or error}; set service.port to a free one"
+            f"cannot listen at {config.host}:{config.port}: {_reason(error)}; set service.port to a free one"
         ) from error
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).partition(" (while attempting")[0]  # Python adds the address
 
 
 @asynccontextmanager

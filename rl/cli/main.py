@@ -144,7 +144,10 @@ def _train(chosen: argparse.Namespace) -> int:
     check_trackers(recipe.tracking)
     from rl.prepare import prepare  # late, both: they import torch and Ray, and a wrong recipe should fail at once
     from rl.run import run
+    from rl.run_dir.start import check_unfinished
 
+    if chosen.resume:
+        check_unfinished(recipe)
     plan = prepare(recipe, is_resumed=chosen.resume)
     _make_folder(recipe.run_dir)
     run_to_end(run(plan))

@@ -63,7 +63,6 @@ def check_run_dir(recipe: TrainingRecipe, is_resumed: bool, sources: Mapping[str
         return
     if not saved.exists():
         raise ValueError(f"{run_dir} holds no run to resume")
-    _check_unfinished(recipe)
     began = load_as(type(recipe), saved)
     if changed := forbidden_changes(began, recipe):
         told = describe_changes(began, recipe, changed)
@@ -73,7 +72,7 @@ def check_run_dir(recipe: TrainingRecipe, is_resumed: bool, sources: Mapping[str
         raise ValueError(f"{run_dir} cannot be resumed: {'; '.join(new)}; put it back as it was, or start another run")
 
 
-def _check_unfinished(recipe: TrainingRecipe) -> None:
+def check_unfinished(recipe: TrainingRecipe) -> None:
     """Raise ValueError for a run whose last step, export and report are there."""
     run_dir = Path(recipe.run_dir)
     latest = run_dir / "checkpoints" / "latest"
