@@ -74,7 +74,8 @@ def refuses_a_stranger() -> None:
         "stub = service.NodeInfoGcsServiceStub(grpc.insecure_channel(sys.argv[1]))\n"
         "metadata = [('authorization', f'Bearer {sys.argv[2]}')] if sys.argv[2] else []\n"
         "try:\n"
-        "    print(len(stub.GetAllNodeInfo(wire.GetAllNodeInfoRequest(), timeout=10, metadata=metadata).node_info_list))\n"
+        "    told = stub.GetAllNodeInfo(wire.GetAllNodeInfoRequest(), timeout=10, metadata=metadata)\n"
+        "    print(len(told.node_info_list))\n"
         "except grpc.RpcError as error:\n"
         "    print(error.code().name)\n"
     )
