@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, islice
 
 from actors.config import EvidenceConfig
-from actors.judge.probe import probe_judges
-from actors.observer import judges_of
-from actors.reward.samples import try_reward
 from actors.services import check_services
 from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator_and_loss
 from rl.launch import check_launch
 from rl.recipe.config import Recipe, resolve_path
-from rl.recipe.evidence import needed_evidence
+from rl.recipe.evidence import check_reward, probe_all_judges
 from rl.recipe.tasks import read_tasks
-from rl.run_dir.provenance import sources_of
+from rl.run_dir.provenance import Sources, sources_of
 from rl.run_dir.start import check_run_dir, model_path, placed_generator
 from rollout.critic import render_messages
 from rollout.single_step import Baseline
@@ -37,9 +32,12 @@ class PreparedRun:
     training: Sequence[Task]
     heldout: Sequence[Task]
     template: str
+    model: str
+    """The policy's folder, or hub id."""
     reward: RewardRunner
     evidence: dict[str, EvidenceConfig]
     """What the reward needs beside the judge's scores."""
+    sources: Sources
     is_resumed: bool
 
 
@@ -47,7 +45,8 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> PreparedRun:
     """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
     check_estimator_and_loss(recipe.algorithm.advantage, recipe.algorithm.loss.policy_loss)
     training, heldout = (read_tasks(path, recipe.data) for path in (recipe.data.train, recipe.data.heldout))
-    model_path(recipe.policy.model, "policy.model")
+    template = _template(recipe.rollout.prompt, training[0])
+    model = model_path(recipe.policy.model, "policy.model")
     some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))
     check_services(
         placed_generator(recipe.generator),
@@ -55,16 +54,12 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False) -> PreparedRun:
         befores={task.before and "an image" for task in some},
         baseline=Baseline(recipe.rollout.baseline),
     )
-    template = _template(recipe.rollout.prompt, training[0])
-    reward = RewardRunner(recipe.reward.terms)
-    if not recipe.reward.probe:
-        evidence = needed_evidence(recipe, reward.check())
-    else:
-        evidence = try_reward(recipe.reward.terms, partial(needed_evidence, recipe), training)
-    check_run_dir(recipe, is_resumed, sources_of(recipe))
+    reward, evidence = check_reward(recipe, training)
+    sources = sources_of(recipe)
+    check_run_dir(recipe, is_resumed, sources)
     check_launch(recipe, {f"evidence.{name}": config for name, config in evidence.items()})
-    asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence)))
-    return PreparedRun(recipe, training, heldout, template, reward, evidence, is_resumed)
+    probe_all_judges(recipe, evidence)
+    return PreparedRun(recipe, training, heldout, template, model, reward, evidence, sources, is_resumed)
 
 
 def _template(path: str, task: Task) -> str:
