@@ -161,10 +161,9 @@ def _stop(folder: str | None) -> None:
         shared_calls.shutdown(timeout_s=ending.GRACE_S / 2 if ending.is_begun() else shared_calls.CLOSING_S)
         pool.shutdown(is_waste=folder is not None)
     if folder and ending.is_begun():
-        ending.kill_children()  # it may still be starting, and would not hear
-    else:
-        local_vlm.shutdown()
-        ray.shutdown()
+        return  # it goes with the process: Ray may still be starting, and would not hear
+    local_vlm.shutdown()
+    ray.shutdown()
     if folder:
         shutil.rmtree(folder, ignore_errors=True)
         ending.folders.discard(folder)

@@ -3,60 +3,61 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
+import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
-from pathlib import Path
+from functools import cache
 from typing import NoReturn
+
+from actors import ending_child
 
 GRACE_S = 3.0
 """How long it may take in good order: paid answers arrive, logs are closed, connections get a last word."""
-
 folders: set[str] = set()
 """Temporary folders that go with the process."""
 last_words = "interleave: interrupted"
 """What is said if it has to be ended by force."""
-_begun = threading.Event()
+_begun = False
+_told_reader, _told_writer = os.pipe()
 
 
 def is_begun() -> bool:
     """Say whether the process was told to end."""
-    return _begun.is_set()
+    return _begun
+
+
+@cache
+def watch() -> None:
+    """Start the thread that ends the process by force: `begin` may have interrupted the start of another."""
+    threading.Thread(target=_force_in_time, daemon=True).start()
 
 
 def begin(code: int) -> None:
-    """End the process with `code` within seconds; told again, it ends at once. To be called by a signal's handler."""
-    if _begun.is_set():
+    """End the process with `code` within seconds; told again, it ends at once. A signal's handler may call it."""
+    global _begun
+    if _begun:
         _force(code)
-    _begun.set()
+    _begun = True
     _hush_libraries()
-    timer = threading.Timer(GRACE_S, _force, [code])
-    timer.daemon = True
-    timer.start()
+    os.write(_told_writer, bytes([code]))
 
 
 def leave(code: int) -> NoReturn:
     """End the process now: threads that wait for actors that are gone would hold up an exit in good order."""
-    kill_children()
-    for folder in list(folders):
-        shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
+    command = [sys.executable, "-I", "-S", ending_child.__file__, "\n".join(folders)]
+    subprocess.Popen([*command, *map(str, ending_child.descendants_of([os.getpid()]))], start_new_session=True)
     os._exit(code)
 
 
-def kill_children() -> None:
-    """Kill every process that descends from this one."""
-    while pids := _descendants():
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        for pid in pids:
-            with suppress(ChildProcessError):  # not our child, or waited for already
-                os.waitpid(pid, 0)
+def _force_in_time() -> None:
+    code = os.read(_told_reader, 1)[0]
+    time.sleep(GRACE_S)
+    _force(code)
 
 
 def _force(code: int) -> NoReturn:
@@ -69,17 +70,3 @@ def _hush_libraries() -> None:
     with suppress(OSError, ValueError):
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-
-def _descendants() -> list[int]:
-    """Return the living processes below this one, parents first."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-            if state != "Z":
-                children.setdefault(int(parent), []).append(int(stat.parent.name))
-    found = [os.getpid()]
-    for pid in found:
-        found += children.get(pid, [])
-    return found[1:]

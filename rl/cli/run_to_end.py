@@ -32,6 +32,7 @@ def run_async(work: Coroutine[Any, Any, Outcome]) -> Outcome:
         signal.signal(signal.SIGINT, interrupt)
         return await work
 
+    ending.watch()
     before, runner = signal.getsignal(signal.SIGINT), asyncio.Runner()
     try:
         return runner.run(interruptible())

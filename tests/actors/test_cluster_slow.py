@@ -12,6 +12,7 @@ import ray
 
 from actors import ending
 from actors.cluster import ray_cluster
+from actors.ending_child import descendants_of
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +56,7 @@ def test_a_ray_of_our_own_is_private_and_ours_come_first(tmp_path, monkeypatch):
             assert not file.startswith(str(tmp_path))
             (folder,) = ending.folders
             assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
-            pids = {os.getpid(), *ending._descendants()}
+            pids = {os.getpid(), *descendants_of([os.getpid()])}
             loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
             addresses = listening_addresses(pids)
             assert addresses
