@@ -132,7 +132,7 @@ class Policy:
         mark = Path(folder).resolve() / f".seen-{uuid.uuid4().hex}"
         mark.touch()
         try:
-            seen = await self._call("sees", str(mark))
+            seen = await self._call("file_exists", str(mark))
         finally:
             mark.unlink()
         blind = ", ".join(str(rank) for rank, sees in enumerate(seen) if not sees)
