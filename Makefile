@@ -4,10 +4,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEVICE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 READY  := $(VENV)/.ready-$(DEVICE)
+PIP    := $(BIN)/pip install --quiet --no-compile -c requirements.lock
+# PyTorch's builds for CPUs (0.2 GB): taken where pip knows them, or where their own index answers within a second.
+# Elsewhere it is PyPI's build for CUDA, which runs on CPUs as well (7 GB with its libraries).
+TORCH     := $(shell sed -n s/^torch==//p requirements.lock)
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+ANSWERS   := import signal, sys, urllib.request as web; signal.setitimer(signal.ITIMER_REAL, 1); web.urlopen(sys.argv[1])
 # without compiled files each process compiles all it imports: tests and a run's actors alike would start seconds later
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo learning test check format
+.PHONY: setup install-cpu install-gpu demo learning test check format
 
 demo: $(READY)            ## train the shapes critic by GRPO and show that it got better
 	$(BIN)/interleave train recipes/shapes_grpo.yaml run_dir=runs/demo-$$(date +%Y%m%d-%H%M%S)
@@ -30,10 +36,26 @@ format: $(READY)
 
 setup: $(READY)
 
-$(READY): setup.py requirements.lock
+$(READY): setup.py pyproject.toml requirements.lock actors/cpu_torch.py
 	@echo "setting up $(VENV) for $(DEVICE) (a few minutes, once)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --no-compile -c requirements.lock -e ".[$(DEVICE),dev]"
+	@$(MAKE) --no-print-directory install-$(DEVICE)
+	$(BIN)/python -m actors.cpu_environment
 	@# pip compiles on one core; files that no Python 3 can read are nobody's to mend
 	@$(PYTHON) -m compileall -q -j 0 $(VENV)/lib actors data evals recipes rewards rl rollout >/dev/null 2>&1 || true
 	@touch $@
+
+install-gpu:
+	$(PIP) -e ".[gpu,dev]"
+
+install-cpu:
+	@if $(BIN)/pip index versions torch 2>/dev/null | grep -qF '$(TORCH)+cpu'; then \
+		set -x; $(PIP) -e ".[cpu,dev]"; \
+	elif ($(PYTHON) -c '$(ANSWERS)' $(CPU_INDEX)/torch/ || exit 1) 2>/dev/null; then \
+		set -x; $(PIP) --extra-index-url $(CPU_INDEX) -e ".[cpu,dev]"; \
+	else \
+		echo "no CPU build of PyTorch here: taking PyPI's, of several gigabytes"; \
+		$(PIP) uv && \
+		echo torch==$(TORCH) | $(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.lock \
+			--overrides - -e ".[cpu,dev]"; \
+	fi

@@ -45,7 +45,9 @@ def check_cluster(address: str) -> None:
     """Raise ValueError where Ray cannot be started here, or none answers at `address`."""
     if address:
         _check_address(address)
-    elif (room := _MAX_SOCKET_PATH - len(_SOCKETS.encode())) < len(os.fsencode(tempfile.gettempdir())):
+        return
+    _check_bash()
+    if (room := _MAX_SOCKET_PATH - len(_SOCKETS.encode())) < len(os.fsencode(tempfile.gettempdir())):
         raise ValueError(
             f"TMPDIR is {tempfile.gettempdir()}, too long for the paths of Ray's sockets: set TMPDIR to a folder of at "
             f"most {room} characters, like /tmp"
@@ -56,8 +58,11 @@ def check_cluster(address: str) -> None:
 async def ray_cluster(address: str, num_cpus: int, *, logs: Path | None = None) -> AsyncIterator[None]:
     """Connect to `address`, or start Ray with `num_cpus` logical CPUs if it is empty; shut down on exit.
 
-    The logs of a Ray of our own are kept in the folder `logs` where an error ended the work. Raises `RayNotUp`.
+    The logs of a Ray of our own are kept in the folder `logs` where an error ended the work. Raises `RayNotUp`, and
+    ValueError where Ray could start, but none of its workers.
     """
+    if not address:
+        _check_bash()
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     folder = None if address else tempfile.mkdtemp(prefix=_PREFIX)
@@ -177,6 +182,11 @@ def _keep_logs(folder: Path, logs: Path) -> None:
             target = logs / file.relative_to(written.resolve())
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
+
+
+def _check_bash() -> None:
+    if shutil.which("bash") is None:  # Ray would wait for its workers for ever
+        raise ValueError(f"Ray starts its workers by bash, which is not on PATH={os.environ.get('PATH', '')!r}")
 
 
 def _check_address(address: str) -> None:

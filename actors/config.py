@@ -7,26 +7,28 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from actors.evidence.config import EvidenceConfig as EvidenceConfig
 from actors.generator.config import GeneratorConfig as GeneratorConfig
-from actors.judge.config import EndpointConfig as EndpointConfig
 from actors.judge.config import JudgeConfig as JudgeConfig
 from actors.judge.config import ServerConfig as ServerConfig
+from actors.metered.config import EndpointConfig as EndpointConfig
+from actors.own_loss import load_own_loss
 from rollout.text.limits import (
     Cpus,
     Dtype,
-    Gpus,
     Name,
     NonNegativeFloat,
     NonNegativeInt,
     Noun,
-    PathText,
     PositiveFloat,
     PositiveInt,
     RequiredPath,
-    Seconds,
     Seed,
+    Tilde,
     check_fields,
+    is_own,
     one_of,
+    one_of_or_own,
 )
 
 ALL_LINEAR = "all-linear"
@@ -121,9 +123,15 @@ class PolicyConfig:
             )
 
 
+UNFIT_LOSSES = {
+    "geo_mean": "it averages within a micro-batch, so that the gradient would depend on how rows are packed",
+    "dro": "it asks for a dro_beta that recipes do not have",
+    "bypass_mode": "it takes the sampler's log-probabilities for the old ones; use algorithm.loss.rollout_correction",
+}
+"""Losses of verl's that a run would break on, or learn wrongly by, and why."""
 POLICY_LOSSES = (
     *("vanilla", "gspo", "cispo", "sapo", "gpg", "clip_cov", "kl_cov", "dppo_tv", "dppo_kl"),
-    *("geo_mean", "dro", "bypass_mode"),  # `rl.advantages.check_estimator_and_loss` says why these cannot be used
+    *UNFIT_LOSSES,
 )
 """verl's registered policy losses."""
 AGGREGATIONS = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm")
@@ -135,7 +143,8 @@ KL_TYPES = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
 class LossConfig:
     """What one update minimises. Names are verl's registered ones."""
 
-    policy_loss: Annotated[str, one_of(*POLICY_LOSSES)] = "vanilla"
+    policy_loss: Annotated[str, Tilde(), one_of_or_own(*POLICY_LOSSES)] = "vanilla"
+    """One of verl's, or a function of your own (`actors/own_loss.py`)."""
     clip_low: NonNegativeFloat = 0.2
     clip_high: NonNegativeFloat = 0.2
     aggregation: Annotated[str, one_of(*AGGREGATIONS)] = "token-mean"
@@ -162,6 +171,13 @@ class LossConfig:
             raise ValueError(
                 "algorithm.loss.aggregation=seq-mean-token-sum-norm needs algorithm.loss.scale_factor (tokens)"
             )
+
+    def check_usable(self) -> None:
+        """Raise ValueError for a policy loss that cannot be trained by."""
+        if is_own(self.policy_loss):
+            load_own_loss(self.policy_loss)
+        if why := UNFIT_LOSSES.get(self.policy_loss):
+            raise ValueError(f"algorithm.loss.policy_loss {self.policy_loss!r} cannot be used here: {why}")
 
 
 @dataclass(frozen=True)
@@ -207,29 +223,6 @@ class SamplerConfig:
                 f"{key} is {max_tokens}; expected less than samplers.max_model_len={self.max_model_len}, which holds "
                 "the prompt, its images and the answer"
             )
-
-
-@dataclass(frozen=True)
-class EvidenceConfig:
-    """What a reward looks at beside the judge's scores: a function's answer, or a second judge's scores."""
-
-    fn: PathText = ""
-    """`fn(before, after, instruction)` of PIL images and a text, to anything that JSON can hold; by import path
-    or in a file (`./my_scores.py:aesthetic`)."""
-    judge: JudgeConfig | None = None
-    """Instead of `fn`: a whole judge, whose `Scores` are the evidence."""
-    num_replicas: NonNegativeInt = 1
-    """fn: processes; 0: threads of the caller's process, without Ray."""
-    gpus_per_replica: Gpus = 0
-    cpus_per_replica: Cpus = 0.1
-    """Ray's logical CPUs."""
-    max_concurrency: PositiveInt = 8
-    """fn of ours: calls in flight in one replica, each in a thread. Another has a process, and one call at a time."""
-    timeout_s: Seconds = 120.0
-    """fn: deadline of one call; a function that is not ours is killed then."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, "evidence")
 
 
 @dataclass(frozen=True)

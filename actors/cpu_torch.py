@@ -1,9 +1,11 @@
 """Make CPU-only torch live with companions that are built for CUDA.
 
-The registry's torchvision, torchaudio and torchcodec link against CUDA. Beside a CPU build of torch
+PyPI's torchvision, torchaudio and torchcodec link against CUDA. Beside a CPU build of torch
 `import torchvision` fails for two missing operator schemas, and the other two raise OSError, which
 vLLM takes for a broken installation. `install()` puts a finder first on `sys.meta_path` that declares
-the schemas before torchvision is loaded and hides the other two. It imports nothing by itself.
+the schemas before torchvision is loaded and hides the other two. Companions that are built like torch,
+for CUDA or for CPUs, are left alone. Plain scripts get the finder by `actors/cpu_environment.py`, which
+copies this file: it imports nothing but Python's own modules.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import importlib.util
 import sys
 from typing import Any
 
-_HIDDEN = frozenset({"torchaudio", "torchcodec"})
+COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -33,9 +35,11 @@ class _CpuTorchFinder(importlib.abc.MetaPathFinder):
         self._library: Any = None
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname in _HIDDEN and _is_cpu_torch():
+        if fullname not in COMPANIONS or not needs_cuda(fullname):
+            return None
+        if fullname != "torchvision":
             return importlib.util.spec_from_loader(fullname, _NeedsCuda())
-        if fullname == "torchvision" and self._library is None and _is_cpu_torch():
+        if self._library is None:
             import torch
 
             self._library = torch.library.Library("torchvision", "DEF")
@@ -44,16 +48,17 @@ class _CpuTorchFinder(importlib.abc.MetaPathFinder):
         return None
 
 
-def _is_cpu_torch() -> bool:
+def needs_cuda(companion: str) -> bool:
+    """Whether a companion is built for CUDA and torch for CPUs: PyTorch's index calls all of its CPU builds +cpu."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return version("torch").endswith("+cpu")
+        return version("torch").endswith("+cpu") and not version(companion).endswith("+cpu")
     except PackageNotFoundError:
         return False
 
 
 def install() -> None:
-    """Install the finder once a process; a no-op beside a CUDA build of torch."""
-    if not any(isinstance(finder, _CpuTorchFinder) for finder in sys.meta_path):
+    """Install the finder once a process, whichever copy of this file is asked to."""
+    if not any(type(finder).__name__ == _CpuTorchFinder.__name__ for finder in sys.meta_path):
         sys.meta_path.insert(0, _CpuTorchFinder())

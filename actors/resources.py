@@ -13,7 +13,7 @@ from actors.config import (
     RolloutWorkersConfig,
     SamplerConfig,
 )
-from actors.judge.settings import member_configs
+from actors.judge.config import member_configs
 
 Role = PolicyConfig | SamplerConfig | GeneratorConfig | JudgeConfig | EvidenceConfig | RolloutWorkersConfig
 """A section of a recipe for which something is started."""
@@ -63,7 +63,7 @@ def _of_replicas(key: str, role: GeneratorConfig | JudgeConfig | EvidenceConfig)
     if role.kind == "vllm":
         return Demand(many, count, role.server.cpus, role.server.gpus, f"{key}.server.gpus")
     # Who is asked over HTTP takes none.
-    return Demand(many, count, role.cpus_per_replica if role.kind == "embedded" else 0)
+    return Demand(many, count, 0 if role.kind == "openai" else role.cpus_per_replica)
 
 
 def check_room(roles: Mapping[str, Role], *, cpus: float, gpus: float, where: str, cpus_key: str) -> None:

@@ -29,8 +29,9 @@ from typing import Any
 
 from PIL import Image
 
-from actors.metered.usage_ledger import ANSWER, KIND
+from actors.metered.usage_ledger import ANSWER
 from actors.store.append_log import log_paths, read_rows
+from actors.store.ledger import CALLS
 from recipes.shapes import teacher
 from recipes.shapes.requests import write_requests
 from rollout.critic import format_critique
@@ -121,7 +122,7 @@ def progress_of(folder: Path) -> int:
 
 def answered(folder: Path) -> list[tuple[str, str]]:
     """Return (log, key) of each call that was answered, by the bill."""
-    paths = log_paths(folder / "ledger", KIND)
+    paths = log_paths(folder / "ledger", CALLS)
     return [(path.name, row["key"]) for path in paths for _, row in read_rows(path) if row["outcome"] == ANSWER]
 
 

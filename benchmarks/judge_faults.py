@@ -31,8 +31,9 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.cluster import ray_cluster
-from actors.config import EndpointConfig, JudgeConfig, RolloutWorkersConfig
+from actors.config import JudgeConfig, RolloutWorkersConfig
 from actors.judge.judge import start_judge
+from actors.metered.config import EndpointConfig
 from actors.rollout_worker import RolloutWorkers
 from actors.store.ledger import read_ledger
 from actors.store.ledger_writer import start_ledger

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import RecordError, shown
-from data.formats.reader import open_records
+from data.formats.reader import beside, open_records
 from data.prompts import prompt_digest, prompt_in
+from data.records.image_bytes import bytes_in, keep_image, with_images
 from data.records.on_bad import BadRecords
 from data.table.digest_log import digest_of
 
@@ -56,17 +57,18 @@ def split(path: Path, rules: SplitRules, *, out: Path | None = None, bad: BadRec
     """Write `<name>_train.jsonl` and `<name>_heldout.jsonl` into `out` (else beside the file).
 
     Which side a prompt is on depends on its digest and the seed alone: files split alike agree about it. Records
-    stay as they are, but relative image paths are made to start at `out`. Raises ValueError for an empty side.
+    stay as they are, but relative image paths are made to start at `out`, and images held as bytes become files there.
+    Raises ValueError for an empty side.
     """
     bad = bad or BadRecords()
     records = open_records(path)
-    out = out or path.parent
+    out = out or beside(records)
     out.mkdir(parents=True, exist_ok=True)
-    paths = {side: out / f"{path.stem}_{side}.jsonl" for side in SIDES}
+    paths = {side: out / f"{records.name}_{side}.jsonl" for side in SIDES}
     for taken in paths.values():
         if taken.exists():
             raise ValueError(f"{taken} exists; name another folder by --out, or remove it")
-    moved = _Moved(path.parent, out)
+    moved = _Moved(records.folder, out)
     num_records = dict.fromkeys(SIDES, 0)
     with tempfile.TemporaryDirectory(dir=out, prefix=".split-") as folder:
         files = {side: (Path(folder) / side).open("w", encoding="utf-8") for side in SIDES}
@@ -85,6 +87,8 @@ def split(path: Path, rules: SplitRules, *, out: Path | None = None, bad: BadRec
         finally:
             for file in files.values():
                 file.close()
+        if not any(num_records.values()):
+            raise RecordError("file", f"{path} holds no record to split" + (f": {bad.summary()}" if bad.num else ""))
         for side, count in num_records.items():
             if count == 0:
                 raise ValueError(f"{path}: no record is on the {side} side; choose another --heldout or --seed")
@@ -136,24 +140,21 @@ def _is_json(value: Any) -> bool:
 
 
 class _Moved:
-    """Makes a record's relative image paths start at another folder."""
+    """Makes a record's relative image paths start at another folder, where images that it holds as bytes get files."""
 
     def __init__(self, old: Path, new: Path):
+        self._new = new
         is_same = old.resolve() == new.resolve()
         self._way = "" if is_same else os.path.relpath(old.resolve(), new.resolve())
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
-        if not self._way:
-            return record
-        named: dict[str, Any] = {
-            name: self._path(record[name]) for name in ("origin_image_path", "edited_image_path") if name in record
-        }
-        images = record.get("images")
-        if isinstance(images, list):
-            named["images"] = [self._path(image) for image in images]
-        return {**record, **named}
+        return with_images(record, self._path)
 
     def _path(self, image: Any) -> Any:
+        if (data := bytes_in(image, "images")) is not None:
+            return os.path.relpath(keep_image(data, self._new / "images"), self._new)
+        if not self._way:
+            return image
         if isinstance(image, dict) and isinstance(image.get("path"), str):  # an image column of `datasets`
             return {**image, "path": self._path(image["path"])}
         if not isinstance(image, str) or os.path.isabs(image):

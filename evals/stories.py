@@ -23,6 +23,7 @@ from rollout.planner import FunctionPlanner
 from rollout.roles import Judge
 from rollout.story import Story, StoryRequest, StoryStep
 from rollout.storyline import Critic, Storyline
+from rollout.text.marks import read_text, special_tokens_in
 from rollout.types import ScoreRequest, Scores
 
 ALONE = "generator alone"
@@ -92,15 +93,17 @@ def read_stories(path: Path) -> list[EvalStory]:
     """Read stories, one JSON object a line: id, request, instructions. Raises ValueError that names file and line."""
     stories = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        lines = read_text(path).splitlines()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
             instructions = entry["instructions"]
             if not isinstance(instructions, list) or not instructions:
                 raise ValueError("instructions is no list of texts")
+            if special := special_tokens_in(str(entry["request"])):
+                raise ValueError(f"the request holds {special[0]}, which models read as a control token")
             stories.append(EvalStory(str(entry["id"]), str(entry["request"]), tuple(map(str, instructions))))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}:{number}: expected id, request and instructions: {error!r}") from None

@@ -1,4 +1,4 @@
-"""Functions that a recipe names: by import path (`my_rewards.brevity`) or in a file (`./my_rewards.py:brevity`)."""
+"""What a recipe names: by import path (`my_rewards.brevity`, `my_rewards:brevity`) or in a file (`./my.py:brevity`)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def name_of(path: str) -> str:
     >>> name_of("my_rewards.brevity"), name_of("./my_rewards.py:brevity")
     ('brevity', 'brevity')
     """
-    return path.rpartition(":" if _FILE_MARK in path else ".")[2]
+    return path.rpartition(_separator(path))[2]
 
 
 def anchored(path: str, folder: Path) -> str:
@@ -53,13 +53,18 @@ def load_function(path: str) -> Callable[..., Any]:
 
     Whatever the module itself raises while it is imported comes out as it is.
     """
-    module, name = load_module(_module_part(path)), name_of(path)
-    function = getattr(module, name, None)
-    if function is None:
-        raise FunctionError(f"{module_label(module)} has no {name}, only {_public(module)}{_clash(path)}")
+    function = load_object(path)
     if not callable(function):
-        raise FunctionError(f"{name} is a {type(function).__name__}, expected a function")
+        raise FunctionError(f"{name_of(path)} is a {type(function).__name__}, expected a function")
     return function
+
+
+def load_object(path: str) -> Any:
+    """Return whatever is at an import path or in a file (`load_function`)."""
+    module, name = load_module(_module_part(path)), name_of(path)
+    if (found := getattr(module, name, None)) is None:
+        raise FunctionError(f"{module_label(module)} has no {name}, only {_public(module)}{_clash(path)}")
+    return found
 
 
 def identity_of(path: str) -> str:
@@ -136,13 +141,16 @@ def module_label(module: ModuleType) -> str:
 
 
 def _module_part(path: str) -> str:
-    is_file = _FILE_MARK in path
-    module = path.rpartition(":" if is_file else ".")[0]
-    if not module or (not is_file and (module.startswith(".") or "/" in module)):
+    module = path.rpartition(_separator(path))[0]
+    if not module or (_FILE_MARK not in path and (module.startswith(".") or "/" in module)):
         raise FunctionError(
             "expected an import path like rewards.stepwise.semantic_gain, or a file like ./my_rewards.py:brevity"
         )
     return module
+
+
+def _separator(path: str) -> str:
+    return ":" if ":" in path else "."
 
 
 def _public(module: ModuleType) -> list[str]:

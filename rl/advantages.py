@@ -1,4 +1,4 @@
-"""Advantages by verl's registered estimators."""
+"""Advantages by verl's registered estimators, or by a function of the user's own that is given the same."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from rewards.compose import raised
+from rewards.functions import FunctionError, load_function
+from rollout.text.limits import is_own
 from rollout.types import Group, Reward
 
 BY_TERM = "gdpo"
@@ -19,12 +22,7 @@ _UNFIT_ESTIMATORS = {
     "reinforce_plus_plus": "it asks for a discount in verl's own configuration; reinforce_plus_plus_baseline does not",
     "grpo_passk": "it asks for verl's own configuration",
 }
-_UNFIT_LOSSES = {
-    "geo_mean": "it averages within a micro-batch, so that the gradient would depend on how rows are packed",
-    "dro": "it asks for a dro_beta that recipes do not have",
-    "bypass_mode": "it takes the sampler's log-probabilities for the old ones; use algorithm.loss.rollout_correction",
-}
-"""What verl registers and a run would break on, or learn wrongly by, and why."""
+"""What verl registers and a run would break on, and why."""
 
 
 def advantages(
@@ -38,7 +36,7 @@ def advantages(
 
     Failed samples are in neither the baseline nor the result. The reward stands on the last token, as
     verl's outcome estimators expect. `weights` are those of the reward's terms, which gdpo needs.
-    `check_estimator_and_loss` says which estimators there are.
+    `check_estimator` says which estimators there are.
     """
     from verl.trainer.ppo import core_algos  # takes seconds, here and below: only where something is computed
 
@@ -55,10 +53,25 @@ def advantages(
     if estimator == BY_TERM:
         assert weights is not None
         offered |= _by_term(given, index, mask, weights)
-    function = core_algos.ADV_ESTIMATOR_REGISTRY[estimator]
+    is_users = is_own(estimator)
+    function = load_function(estimator) if is_users else core_algos.ADV_ESTIMATOR_REGISTRY[estimator]
     wanted = inspect.signature(function).parameters
-    values, _ = function(**{name: value for name, value in offered.items() if name in wanted})
+    answer = function(**{name: value for name, value in offered.items() if name in wanted})
+    values = _checked(answer, estimator, mask) if is_users else answer[0]
     return [values[row, :length].tolist() for row, length in enumerate(lengths)]
+
+
+def _checked(answer: Any, estimator: str, mask: torch.Tensor) -> torch.Tensor:
+    """Return what an estimator of the user's own gave: the advantages, or as verl's do a pair with the returns."""
+    values = torch.as_tensor(answer[0] if isinstance(answer, tuple) else answer, dtype=torch.float32)
+    if values.shape != mask.shape:
+        raise ValueError(
+            f"algorithm.advantage {estimator!r} returned advantages of {tuple(values.shape)}; expected "
+            f"{tuple(mask.shape)}: a row a sample, a column a token"
+        )
+    if not values[mask.bool()].isfinite().all():
+        raise ValueError(f"algorithm.advantage {estimator!r} returned an advantage that is no finite number")
+    return values
 
 
 def _by_term(
@@ -80,14 +93,23 @@ def _by_term(
     }
 
 
-def check_estimator_and_loss(estimator: str, policy_loss: str) -> None:
-    """Raise ValueError for an estimator or a loss that verl does not know or that needs more than we have."""
+def _own_estimator(path: str) -> Any:
+    try:
+        return load_function(path)
+    except Exception as error:
+        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
+        raise ValueError(f"algorithm.advantage is {path!r}: {why}") from error
+
+
+def check_estimator(estimator: str) -> None:
+    """Raise ValueError for an estimator that verl does not know or that needs more than we have."""
     from verl.trainer.ppo import core_algos
 
-    known, losses = core_algos.ADV_ESTIMATOR_REGISTRY, core_algos.POLICY_LOSS_REGISTRY
-    if estimator not in known:
+    known = core_algos.ADV_ESTIMATOR_REGISTRY
+    if estimator not in known and not is_own(estimator):
         raise ValueError(f"algorithm.advantage is {estimator!r}; verl knows {', '.join(sorted(known))}")
-    parameters = inspect.signature(known[estimator]).parameters.values()
+    function = _own_estimator(estimator) if is_own(estimator) else known[estimator]
+    parameters = inspect.signature(function).parameters.values()
     missing = [
         p.name for p in parameters if p.name not in _OFFERED and p.default is p.empty and p.kind != p.VAR_KEYWORD
     ]
@@ -95,7 +117,3 @@ def check_estimator_and_loss(estimator: str, policy_loss: str) -> None:
         raise ValueError(f"algorithm.advantage {estimator!r} needs {', '.join(missing)}, which we do not have")
     if why := _UNFIT_ESTIMATORS.get(estimator):
         raise ValueError(f"algorithm.advantage {estimator!r} cannot be used here: {why}")
-    if why := _UNFIT_LOSSES.get(policy_loss):
-        raise ValueError(f"algorithm.loss.policy_loss {policy_loss!r} cannot be used here: {why}")
-    if policy_loss not in losses:
-        raise ValueError(f"algorithm.loss.policy_loss is {policy_loss!r}; verl knows {', '.join(sorted(losses))}")

@@ -12,20 +12,15 @@ _SAME = 1e-9
 """Rewards closer than this are equal: float noise must not be divided by its own deviation."""
 
 
-def has_variance(group: Group) -> bool:
-    """Whether the rewards of a group differ, so that there is something to compare."""
-    return _differ(group.rewards)
-
-
 def is_flat(group: Group) -> bool:
     """Whether a group's rewards are all alike; one with fewer than two was lost to failures and says nothing."""
-    return len(group.rewards) > 1 and not has_variance(group)
+    return len(group.rewards) > 1 and not _differ(group.rewards)
 
 
 def has_learning_signal(group: Group, recipe: Recipe) -> bool:
     """Whether what the recipe's estimator compares differs within a group: the totals, or one of the terms."""
     if recipe.algorithm.advantage != BY_TERM:
-        return has_variance(group)
+        return _differ(group.rewards)
     terms = [sample.reward.terms for sample in group.valid if sample.reward is not None]
     return any(_differ([values[name] for values in terms]) for name in weights_of(recipe))
 

@@ -8,9 +8,9 @@ import os
 import shutil
 from pathlib import Path
 
+from rl.atomic_write import atomic_write
 from rl.recipe.config import TrainingRecipe
-from rl.run_dir.atomic_write import atomic_write
-from rollout.roles import Policy
+from rollout.roles import CheckpointError, Policy
 
 _NUM_KEPT = 2
 
@@ -51,6 +51,22 @@ async def resume(recipe: TrainingRecipe, policy: Policy) -> int:
         raise ValueError(f"{pointer} names {folder.name}, which is not a whole checkpoint")
     await policy.load(folder / "policy")
     return int(json.loads((folder / "state.json").read_text())["step"])
+
+
+async def export(recipe: TrainingRecipe, policy: Policy, step: int, folder: Path) -> None:
+    """Export what was learned up to a step. Raises `CheckpointError` that says how to do it again.
+
+    By then there is a checkpoint of that step, so that nothing is lost with an export.
+    """
+    try:
+        await policy.export(folder)
+    except Exception as error:
+        await save_once(recipe, policy, step)
+        cause = getattr(error, "cause", error)  # of Ray's, whose own text is a traceback
+        raise CheckpointError(
+            f"the export to {folder} failed: {type(cause).__name__}: {' '.join(str(cause).split())}; the checkpoint of "
+            f"step {step} is whole: once that is mended, the same command and --resume export it"
+        ) from error
 
 
 def _commit(temporary: Path, final: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from rewards.compose import weighted_mean
+from rl.atomic_write import atomic_write
 from rl.recipe.config import EvaluationConfig
-from rl.run_dir.atomic_write import atomic_write
 from rl.stream import RollOut, check_failures
 from rollout.concurrency import all_of
 from rollout.seeds import seed_of

@@ -19,7 +19,7 @@ from actors.generator.generator import Generator
 from actors.judge.judge import start_judge
 from actors.observer import start_observers
 from actors.resources import Role, check_room, needs_ray, num_gpus_here
-from actors.store.peers import managed_store
+from actors.store.server import managed_store
 from rl.recipe.config import JobRecipe
 from rl.run_dir.start import placed_generator
 from rollout.concurrency import all_settled

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from actors.store.ledger_table import compact
@@ -26,6 +29,8 @@ from rl.tracking.loop_watch import watch_loop
 from rl.train import train
 from rollout.roles import BudgetSpent, PublishError, RunStopped
 from rollout.types import Phase
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,17 +63,19 @@ async def run(plan: PreparedRun, *, console: Console | None = None) -> RunResult
             changes = await train_between_evaluations(plan, actors, log, done)
         except (BudgetSpent, RunStopped):
             # What there is: a checkpoint of the last step that was learned from, and no export of half a run.
-            report = await asyncio.to_thread(write_report, run_dir, Store(Path(recipe.store).resolve()), {})
-            console.print(f"report  {report}")
+            if (report := await _report(console, recipe, {})) is not None:
+                console.print(f"report  {report}")
             raise
         finally:
             await log.close()
-            await asyncio.to_thread(compact, run_dir / "ledger")
-        await actors.policy.export(run_dir / "export")
+            await _dispensable(console, "the ledger's table", compact, run_dir / "ledger")
+        await checkpoint.export(recipe, actors.policy, recipe.num_steps, run_dir / "export")
         # While the actors live: without a shared file system some of its images are still on other nodes.
-        report = await asyncio.to_thread(write_report, run_dir, Store(Path(recipe.store).resolve()), changes)
+        report = await _report(console, recipe, changes)
     _print_closing(console, recipe, changes, time.monotonic() - start)
-    console.print(f"report  {report}\nexport  {run_dir / 'export'}")
+    if report is not None:
+        console.print(f"report  {report}")
+    console.print(f"export  {run_dir / 'export'}")
     console.print(f"loop    {watch}")
     return RunResult(run_dir, changes)
 
@@ -81,9 +88,11 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
     )
     stream = RolloutStream(recipe, plan.training, actors.workers.roll_out, first_step=done + 1)
     saved = Path(recipe.run_dir) / "evaluation_before.json"
+    num_tasks = min(recipe.evaluation.num_tasks or len(plan.heldout), len(plan.heldout))
     if saved.exists():
         before = Evaluation.load(saved)
     else:
+        log.say(f"evaluating {num_tasks} held-out tasks before training ...")
         before = await evaluator(recipe.evaluation.num_tasks, Phase.BEFORE)
         await log.evaluation(before, Phase.BEFORE, step=0)
         before = replace(before, groups=())  # they are in the ledger; what lives long, the garbage collector walks
@@ -102,9 +111,24 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
     except PublishError:  # the next step's update is done, and a resumed run begins with a publish
         await checkpoint.save_once(recipe, actors.policy, stream.consumed + 1)
         raise
+    log.say(f"evaluating {num_tasks} held-out tasks after training ...")
     after = await evaluator(recipe.evaluation.num_tasks, Phase.AFTER, recipe.num_steps)
     await log.evaluation(after, Phase.AFTER, step=recipe.num_steps)
     return await asyncio.to_thread(compare, before, after)
+
+
+async def _report(console: Console, recipe: Recipe, changes: dict[str, Change]) -> Path | None:
+    store = Store(Path(recipe.store).resolve())
+    return await _dispensable(console, "the report", write_report, Path(recipe.run_dir), store, changes)
+
+
+async def _dispensable(console: Console, what: str, make: Callable[..., T], *arguments: Any) -> T | None:
+    """Return what a run can do without; where it cannot be made that is told, and nothing else is lost with it."""
+    try:
+        return await asyncio.to_thread(make, *arguments)
+    except Exception as error:
+        console.print(f"[yellow]{what} was not written: {escape(f'{type(error).__name__}: {error}')}[/]")
+        return None
 
 
 def _print_closing(console: Console, recipe: Recipe, changes: dict[str, Change], seconds: float) -> None:

@@ -70,7 +70,7 @@ async def serve(recipe: ServeRecipe, console: Console | None = None) -> None:
     check_services(config)
     check_launch(recipe)
     check_address(recipe.service)
-    console.print(f"[bold]{recipe.name}[/]  starting {config.name or config.model} ...")
+    console.print(f"[bold]{recipe.name}[/]  starting {config.name or config.model or config.kind} ...")
     async with launch(recipe, run_start=math.inf) as job:  # it runs on and on: what it used long ago may go
         (generator,) = await job.start(generator=job.generator(recipe.generator, "serve"))
         await _listen(build_app(ImageService(generator, recipe.service), key), generator, recipe.service, console)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from actors.config import EvidenceConfig, JudgeConfig
-from actors.judge.settings import member_configs
+from actors.judge.config import member_configs
 from actors.rollout_worker import RolloutWorkers
 from actors.sampler.sampler import Samplers
 from actors.store.ledger import Ledger, start_time

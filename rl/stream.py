@@ -10,6 +10,7 @@ from typing import Any
 
 from rl.batch import has_learning_signal, is_enough
 from rl.recipe.config import Recipe
+from rl.recipe.resumable import ACCEPT
 from rl.task_sampler import TaskSampler
 from rollout.concurrency import all_of
 from rollout.roles import RunStopped
@@ -133,5 +134,5 @@ def check_failures(groups: Sequence[Group], limit: float, where: str) -> None:
     raise RolloutsFailed(
         f"{where}: {len(failed)} of {len(samples)} samples failed, more than the recipe's "
         f"max_failure_share={limit}; {count} at {stage.value}, for example: {example}; once that is mended, go on "
-        "with the same command and --resume"
+        f"with the same command and --resume{ACCEPT}"
     )

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from rl import checkpoint
 from rl.batch import learnable, make_batch
 from rl.evaluation import Evaluation
-from rl.recipe.alerts import Collapsed
 from rl.recipe.config import Recipe
 from rl.stream import RolloutStream, check_failures
+from rl.tracking.alerts import Collapsed
 from rl.tracking.log import Log
 from rollout.roles import Policy, Sampler
 

@@ -5,21 +5,21 @@ What a training set is built from. A failure is data here too: it ends its traje
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Protocol
 
+from rollout.attempt import Ended, Progress
 from rollout.concurrency import all_settled
 from rollout.critic import CritiqueError, format_critique, parse_critique
 from rollout.plan import PlanError, PlanStep, format_plan, parse_plan
-from rollout.roles import BudgetSpent, Generator, Judge, Unsupported
+from rollout.roles import Generator, Judge
 from rollout.seeds import seed_of
 from rollout.text.limits import NonNegativeInt, PositiveInt, Score, check_fields, one_of
-from rollout.text.marks import IMAGE_MARK
-from rollout.trajectory import Attempt, Request, Trajectory, TrajectoryFailure
-from rollout.types import Critique, EditRequest, ImageRef, ScoreRequest, Scores
+from rollout.text.marks import IMAGE_MARK, special_tokens_in
+from rollout.trajectory import Attempt, Request, Trajectory
+from rollout.types import Critique, EditRequest, ImageRef, ScoreRequest, Scores, Stage
 
 
 class PlanTeacher(Protocol):
@@ -83,7 +83,7 @@ class CollectConfig:
     """Measure: so many independent prompts of the critic's, with one seed in common."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "walk")
+        check_fields(self, "collect")
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ class TrajectoryCollector:
     async def __call__(self, request: Request) -> Trajectory:
         """Return the trajectory of a request, with what ended it if something did. Raises `BudgetSpent` alone."""
         journey = _Journey(Trajectory(request))
-        try:
-            async with journey.at("plan"):
+        with suppress(Ended):
+            async with journey.at(Stage.PLAN):
                 await self._plan(journey)
             plan = journey.trajectory.plan
             assert plan is not None
@@ -112,9 +112,7 @@ class TrajectoryCollector:
                 if accepted is None:
                     break
                 before = accepted
-        except _Ended:
-            pass
-        return journey.trajectory
+        return replace(journey.trajectory, failure=journey.failure)
 
     async def _plan(self, journey: _Journey) -> None:
         request = journey.trajectory.request
@@ -127,6 +125,8 @@ class TrajectoryCollector:
             )
         if IMAGE_MARK in format_plan(plan):
             raise PlanError("marks", f"the plan says {IMAGE_MARK}, which marks an image of a question")
+        if special := special_tokens_in(format_plan(plan)):
+            raise PlanError("special_token", f"the plan says {special[0]}, which models read as a control token")
         journey.trajectory = replace(journey.trajectory, plan=plan)
 
     async def _carry_out(self, step: PlanStep, before: ImageRef | None, journey: _Journey) -> ImageRef | None:
@@ -136,15 +136,15 @@ class TrajectoryCollector:
         prompt, tried = step.prompt, []
         for index in range(self.rules.tries):
             seed = self._seed(journey.trajectory.request, "edit", step.number, index)
-            async with journey.at("generate"):
+            async with journey.at(Stage.GENERATE):
                 after = await self.generator.edit(EditRequest(before, prompt, seed))
-            async with journey.at("judge"):
+            async with journey.at(Stage.JUDGE):
                 scores = await self._score(before, after, step.instruction)
             attempt = Attempt(step.number, index, step.instruction, prompt, seed, before, after, scores)
             attempt = await self._criticised(attempt, journey)
             try:
                 attempt = await self._measured(attempt, journey)
-            except _Ended:
+            except Ended:
                 journey.add(attempt, is_accepted=False)  # as far as it came: it is judged, criticised and paid for
                 raise
             assert attempt.critique is not None
@@ -161,11 +161,11 @@ class TrajectoryCollector:
         request = journey.trajectory.request
         seed = self._seed(request, "critique", attempt.step, attempt.index)
         try:
-            async with journey.at("critique"):
+            async with journey.at(Stage.CRITIQUE):
                 answer = await self.critic.criticise(attempt, seed)
                 attempt = replace(attempt, answer=answer)
                 return replace(attempt, critique=_read_critique(answer))
-        except _Ended:
+        except Ended:
             journey.add(attempt, is_accepted=False)  # judged it is, and paid for
             raise
 
@@ -178,18 +178,18 @@ class TrajectoryCollector:
         place = (attempt.step, attempt.index)
         seeds = [self._seed(so_far.request, "retry", *place, number) for number in range(rules.num_retries)]
         seed = self._seed(so_far.request, "refine", *place)
-        async with journey.at("critique"):
+        async with journey.at(Stage.CRITIQUE):
             refined = await all_settled(
                 self._refined(attempt, self._seed(so_far.request, "refine", *place, number), number + 1)
                 for number in range(rules.num_refinements)
             )
             prompts = [prompt for prompt in refined if prompt]
-        async with journey.at("generate"):
+        async with journey.at(Stage.GENERATE):
             edits = [(attempt.prompt, retry_seed) for retry_seed in seeds] + [(prompt, seed) for prompt in prompts]
             images = await all_settled(
                 self.generator.edit(EditRequest(attempt.before, prompt, edit_seed)) for prompt, edit_seed in edits
             )
-        async with journey.at("judge"):
+        async with journey.at(Stage.JUDGE):
             scores = await all_settled(self._score(attempt.before, image, attempt.instruction) for image in images)
         return replace(attempt, retried=tuple(scores[: len(seeds)]), refined=tuple(scores[len(seeds) :]))
 
@@ -213,38 +213,19 @@ def _read_critique(answer: str) -> Critique:
     critique = parse_critique(answer)
     if IMAGE_MARK in format_critique(critique):
         raise CritiqueError("marks", f"the critique says {IMAGE_MARK}, which marks an image of a question")
+    if special := special_tokens_in(format_critique(critique)):
+        raise CritiqueError("special_token", f"the critique says {special[0]}, which models read as a control token")
     return critique
 
 
-class _Ended(Exception):
-    """The trajectory is over; its trouble is noted."""
-
-
-class _Journey:
+class _Journey(Progress):
     """A trajectory on its way."""
 
     def __init__(self, trajectory: Trajectory):
+        super().__init__()
         self.trajectory = trajectory
 
     def add(self, attempt: Attempt, *, is_accepted: bool) -> None:
         so_far = self.trajectory
         accepted = {**so_far.accepted, attempt.step: len(so_far.attempts)} if is_accepted else so_far.accepted
         self.trajectory = replace(so_far, attempts=(*so_far.attempts, attempt), accepted=accepted)
-
-    @asynccontextmanager
-    async def at(self, stage: str) -> AsyncIterator[None]:
-        """Turn an exception into the trajectory's trouble."""
-        try:
-            yield
-        except (BudgetSpent, _Ended):
-            raise
-        except (PlanError, CritiqueError) as error:
-            self._end(TrajectoryFailure(stage, error.kind, str(error)[:500], is_final=True))
-        except Unsupported as error:
-            self._end(TrajectoryFailure(stage, "unsupported", str(error)[:500], is_final=True))
-        except Exception as error:
-            self._end(TrajectoryFailure(stage, "error", f"{type(error).__name__}: {error}"[:500], is_final=False))
-
-    def _end(self, trouble: TrajectoryFailure) -> None:
-        self.trajectory = replace(self.trajectory, failure=trouble)
-        raise _Ended

@@ -6,7 +6,8 @@ import json
 import re
 from typing import Protocol
 
-from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, is_unicode, without_tags
+from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, is_unicode, special_tokens_in, without_tags
+from rollout.text.strict_json import unique_keys
 from rollout.types import Critique
 
 NUM_IMAGES = 2
@@ -14,7 +15,17 @@ NUM_IMAGES = 2
 _ANSWER = re.compile(r"\A\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*\Z", re.DOTALL)
 _FIELD = re.compile(r"\{(instruction|prompt)\}")
 _KEYS = {"previous_step_success": bool, "refine_prompt": str}
-ERROR_KINDS = ("repeated_tags", "tags", "json", "not_object", "keys", "type", "empty_prompt", "unicode")
+ERROR_KINDS = (
+    "repeated_tags",
+    "tags",
+    "json",
+    "not_object",
+    "keys",
+    "type",
+    "empty_prompt",
+    "unicode",
+    "special_token",
+)
 """All that `CritiqueError.kind` may be."""
 
 
@@ -93,7 +104,7 @@ def parse_critique(text: str) -> Critique:
         raise CritiqueError("tags", "expected <think>...</think><answer>...</answer> and nothing else")
     thought, body = match.groups()
     try:
-        answer = json.loads(body, object_pairs_hook=_unique_keys)
+        answer = json.loads(body, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise CritiqueError("json", str(error)[:200]) from None
     if not isinstance(answer, dict):
@@ -107,11 +118,6 @@ def parse_critique(text: str) -> Critique:
         raise CritiqueError("empty_prompt", "refine_prompt is empty")
     if not is_unicode(answer["refine_prompt"]) or not is_unicode(thought):
         raise CritiqueError("unicode", "half a character (a lone surrogate), which nobody can encode")
+    if special := special_tokens_in(answer["refine_prompt"]):
+        raise CritiqueError("special_token", f"refine_prompt holds {special[0]}, which models read as a control token")
     return Critique(answer["previous_step_success"], answer["refine_prompt"].strip(), thought.strip())
-
-
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ValueError(f"duplicate keys in {keys[:5]}")
-    return dict(pairs)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, is_unicode, without_tags
+from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, is_unicode, special_tokens_in, without_tags
+from rollout.text.strict_json import unique_keys
 
 MAX_STEPS = 64
 """Most steps of a plan: each may cost several generations."""
@@ -20,7 +21,7 @@ _TEXTS = ("step_name", "instruction", "prompt", "auxiliary_text")
 _KEYS = {"step_number", *_TEXTS}
 ERROR_KINDS = (
     *("repeated_tags", "tags", "json", "not_object", "keys", "type", "num_steps", "numbers"),
-    *("nulls", "empty_text", "mixed", "mode", "unicode"),
+    *("nulls", "empty_text", "mixed", "mode", "unicode", "special_token"),
 )
 """All that `PlanError.kind` may be."""
 
@@ -137,7 +138,7 @@ def parse_plan(text: str, mode: Mode | None = None) -> Plan:
     thought, body = (match[1] or "").strip(), match[2]
     _check_unicode(thought, "the thought")
     try:
-        answer = json.loads(body, object_pairs_hook=_unique_keys)
+        answer = json.loads(body, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise PlanError("json", str(error)[:200]) from None
     if not isinstance(answer, dict):
@@ -182,6 +183,10 @@ def _text(entry: dict[str, Any], key: str, place: int) -> str | None:
     if not text.strip():
         raise PlanError("empty_text", f"step {place}: {key} is empty; no text is null")
     _check_unicode(text, f"step {place}: {key}")
+    if special := special_tokens_in(text):
+        raise PlanError(
+            "special_token", f"step {place}: {key} holds {special[0]}, which models read as a control token"
+        )
     return text.strip()
 
 
@@ -201,10 +206,3 @@ def _check_order(plan: Plan, mode: Mode | None) -> None:
 def _check_unicode(text: str, where: str) -> None:
     if not is_unicode(text):
         raise PlanError("unicode", f"{where} holds half a character (a lone surrogate)")
-
-
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ValueError(f"duplicate keys in {keys[:5]}")
-    return dict(pairs)

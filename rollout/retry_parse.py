@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from rollout.story import ModelAnswer
 from rollout.text.marks import without_objects
 from rollout.types import Response, SamplingParams
 
@@ -14,6 +13,16 @@ RETRY_TEMPERATURE = 0.7
 """Of greedy sampling's further attempts: a new seed alone would change nothing."""
 
 What = TypeVar("What")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """What the planner or the critic said, word for word, read or not."""
+
+    seed: int
+    text: str
+    error: str | None = None
+    """Why it could not be had or read; None: it was read."""
 
 
 async def ask_until_parsed(

@@ -25,8 +25,16 @@ class Sampler(Protocol):
     """Draws responses from the newest published policy."""
 
     async def sample(self, request: SampleRequest) -> Response:
-        """Return the response as soon as it is finished, whatever else is in flight."""
+        """Return the response as soon as it is finished, whatever else is in flight. Raises `SamplerError`."""
         ...
+
+
+class SamplerError(RuntimeError):
+    """The request cannot be answered; says why."""
+
+
+class SamplerUnavailable(SamplerError):
+    """This engine cannot answer now, another one might."""
 
 
 class Generator(Protocol):
@@ -91,6 +99,10 @@ class EvidenceProvider(Protocol):
     async def stats(self) -> dict[str, float]:
         """Return counts of this process since its start, keyed `evidence/...`."""
         ...
+
+
+class EvidenceError(RuntimeError):
+    """A piece of evidence beside the judge's scores could not be gathered; says which, and why."""
 
 
 class BudgetSpent(RuntimeError):

@@ -6,17 +6,16 @@ being sampled. What is raised on the way becomes the sample's status: the run go
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from rollout.attempt import Ended, Progress
 from rollout.concurrency import all_of, all_settled
 from rollout.critic import CritiqueError, parse_critique, render_messages
-from rollout.retry_parse import describe
-from rollout.roles import BudgetSpent, EvidenceProvider, Generator, Judge, Sampler
+from rollout.roles import BudgetSpent, EvidenceError, EvidenceProvider, Generator, Judge, Sampler
 from rollout.seeds import seed_of
 from rollout.types import (
     CompareRequest,
@@ -36,10 +35,6 @@ from rollout.types import (
     Stage,
     Task,
 )
-
-
-class EvidenceError(Exception):
-    """A piece of evidence beside the judge's scores could not be gathered; says which, and why."""
 
 
 class Regenerate(StrEnum):
@@ -104,27 +99,22 @@ class SingleStep:
 
     async def _sample(self, request: GroupRequest, index: int) -> Sample:
         task, seed = request.task, seed_of(request.seed, request.task.id, index)
-        journey = StageTimer()
-        evidence = reward = failure = None
-        try:
-            async with journey.at(Stage.SAMPLE):
+        progress = Progress()
+        evidence = reward = None
+        with suppress(Ended):
+            async with progress.at(Stage.SAMPLE):
                 response = await self.sampler.sample(self._request(task, seed))
-            evidence = _read(task, response)
+                evidence = _read(task, response)
             if evidence.critique is not None and self.regenerate.applies(task, evidence.critique):
-                async with journey.at(Stage.GENERATE):
+                async with progress.at(Stage.GENERATE):
                     edit_seed = request.edit_seeds[index % len(request.edit_seeds)]
                     edit = EditRequest(task.before, evidence.critique.refine_prompt, edit_seed)
                     evidence = replace(evidence, image=await self.generator.edit(edit))
-                async with journey.at(Stage.JUDGE):
+                async with progress.at(Stage.JUDGE):
                     evidence = await self._judged(evidence)
-            async with journey.at(Stage.REWARD):
+            async with progress.at(Stage.REWARD):
                 reward = await call_reward(self.reward, evidence)
-        except BudgetSpent:
-            raise
-        except Exception as error:
-            stage = Stage.EVIDENCE if isinstance(error, EvidenceError) else journey.stage
-            failure = Failure(stage, describe(error))
-        return Sample(task.id, index, seed, evidence, reward, failure, journey.seconds)
+        return Sample(task.id, index, seed, evidence, reward, progress.failure, progress.seconds)
 
     def _request(self, task: Task, seed: int) -> SampleRequest:
         return SampleRequest(render_messages(self.template, task), (task.before, task.after), self.params, seed)
@@ -169,22 +159,6 @@ async def call_reward(function: Callable[[Evidence], Reward | Awaitable[Reward]]
     """Return what a reward function, plain or `async`, gives for some evidence."""
     reward = function(evidence)
     return reward if isinstance(reward, Reward) else await reward
-
-
-class StageTimer:
-    """Where a sample is and how long each stage took."""
-
-    def __init__(self) -> None:
-        self.stage = Stage.SAMPLE
-        self.seconds: dict[str, float] = {}
-
-    @asynccontextmanager
-    async def at(self, stage: Stage) -> AsyncIterator[None]:
-        self.stage, start = stage, time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[stage.value] = time.monotonic() - start
 
 
 def _read(task: Task, response: Response) -> Evidence:

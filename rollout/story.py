@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rollout.plan import Mode, Plan, PlanStep
+from rollout.retry_parse import ModelAnswer
 from rollout.text.marks import is_unicode, special_tokens_in
 from rollout.types import Critique, ImageRef, Scores
 
@@ -38,16 +39,6 @@ class StoryRequest:
     @property
     def mode(self) -> Mode:
         return Mode.GUIDANCE if self.images else Mode.NARRATIVE
-
-
-@dataclass(frozen=True, slots=True)
-class ModelAnswer:
-    """What the planner or the critic said, word for word, read or not."""
-
-    seed: int
-    text: str
-    error: str | None = None
-    """Why it could not be had or read; None: it was read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rollout.plan import PlanStep
-from rollout.story import ModelAnswer, Story, StoryStep, Try
+from rollout.retry_parse import ModelAnswer
+from rollout.story import Story, StoryStep, Try
 from rollout.types import ImageRef
 
 SCHEMA = "interleave.story/1"

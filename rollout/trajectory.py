@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rollout.plan import Mode, Plan, PlanStep
-from rollout.types import Critique, ImageRef, Scores
+from rollout.types import Critique, Failure, ImageRef, Scores, Stage
 
 Row = dict[str, Any]
 
@@ -51,20 +51,6 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class TrajectoryFailure:
-    """Why a trajectory ended before its plan did."""
-
-    stage: str
-    """plan, generate, judge or critique."""
-    kind: str
-    """A short stable name to count by: the parser's for an answer that is not one, `unsupported` for what the
-    generator cannot do, `error` for a call that failed."""
-    error: str
-    is_final: bool
-    """It would end there again: an answer by its content, or what cannot be done. A failed call may be made again."""
-
-
-@dataclass(frozen=True, slots=True)
 class Trajectory:
     """A request carried as far as it went."""
 
@@ -76,7 +62,7 @@ class Trajectory:
     """In the order of steps and tries."""
     accepted: Mapping[int, int] = field(default_factory=dict)
     """Step number -> place in `attempts` of the try that the critic accepted."""
-    failure: TrajectoryFailure | None = None
+    failure: Failure | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -88,7 +74,12 @@ class Trajectory:
 
 def row_of_trajectory(trajectory: Trajectory) -> Row:
     """Return plain JSON."""
-    return {**asdict(trajectory), "accepted": {str(step): place for step, place in trajectory.accepted.items()}}
+    accepted = {str(step): place for step, place in trajectory.accepted.items()}
+    return {
+        **asdict(trajectory),
+        "accepted": accepted,
+        "failure": trajectory.failure and _failure_row(trajectory.failure),
+    }
 
 
 def trajectory_of(row: Row) -> Trajectory:
@@ -100,8 +91,17 @@ def trajectory_of(row: Row) -> Trajectory:
         plan=plan and Plan(tuple(PlanStep(**step) for step in plan["steps"]), plan["thought"]),
         attempts=tuple(map(_attempt_of, row["attempts"])),
         accepted={int(step): place for step, place in row["accepted"].items()},
-        failure=trouble and TrajectoryFailure(**trouble),
+        failure=trouble and Failure(**{**trouble, "stage": Stage(trouble["stage"])}),
     )
+
+
+def _failure_row(failure: Failure) -> Row:
+    return {
+        "stage": failure.stage.value,
+        "kind": failure.kind,
+        "error": failure.error,
+        "is_final": failure.is_final,
+    }
 
 
 def _attempt_of(row: Row) -> Attempt:

@@ -84,24 +84,35 @@ class Reward:
 
 
 class Stage(StrEnum):
-    """Where a sample can fail, in the order of its journey."""
+    """Where a sample, a story or a trajectory can fail, in the order of their journeys."""
 
     WORKER = "worker"
     """The process that carried the group died, again and again."""
+    PLAN = "plan"
     SAMPLE = "sample"
     GENERATE = "generate"
     JUDGE = "judge"
+    CRITIQUE = "critique"
     EVIDENCE = "evidence"
     """What a reward needs beside the judge's scores; the error names which."""
     REWARD = "reward"
 
 
+SAMPLE_STAGES = tuple(stage for stage in Stage if stage not in (Stage.PLAN, Stage.CRITIQUE))
+"""Where a sample of training can fail: what metrics and tables count by."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a sample has no reward: infrastructure's fault, never the policy's."""
+    """Why a sample has no reward, a try no image, or a trajectory no end."""
 
     stage: Stage
     error: str
+    kind: str = "error"
+    """A short stable name to count by: the parser's for an answer that is not one, `unsupported` for what the
+    generator cannot do, `error` for a call that failed."""
+    is_final: bool = False
+    """It would end there again: an answer by its content, or what cannot be done. A failed call may be made again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,10 @@
 
 import gc
 import os
-from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
-REPO = Path(__file__).resolve().parents[1]
+from tests.support.source_tree import REPO
 
 # verl's wheel installs a top-level `tests`; ours must come first in the workers that Ray starts, too.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))

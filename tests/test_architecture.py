@@ -3,13 +3,14 @@
 import ast
 import importlib.metadata
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[1]
-PACKAGES = ("rl", "rollout", "rewards", "actors", "data", "evals", "recipes")
+from tests.support.import_graph import circular, import_graph, neighbours, rooms
+from tests.support.source_tree import PACKAGES, REPO, imports, modules, nodes
+
+OURS = {*PACKAGES, "benchmarks", "tests"}
 HEAVY = {"torch", "ray", "vllm", "diffusers", "verl", "transformers"}
 
 # What each package may import of ours. `rewards` sees the words (rollout.types) and nothing else of rollout.
@@ -24,25 +25,9 @@ ALLOWED = {
 }
 
 
-def modules(package: str) -> list[Path]:
-    return sorted((REPO / package).rglob("*.py"))
-
-
-@cache
-def nodes(path: Path) -> tuple[ast.AST, ...]:
-    return tuple(ast.walk(ast.parse(path.read_text())))
-
-
-@cache
-def imports(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in nodes(path):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names.add(node.module or "")
-    return names
+@pytest.fixture(scope="module")
+def graph():
+    return import_graph(REPO, [*PACKAGES, "benchmarks"])
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -51,9 +36,72 @@ def test_packages_import_only_what_they_may(package):
         f"{path.relative_to(REPO)} imports {name}"
         for path in modules(package)
         for name in imports(path)
-        if name.split(".")[0] in PACKAGES and name.split(".")[0] not in ALLOWED[package]
+        if name.split(".")[0] in OURS - ALLOWED[package]
     ]
     assert breaches == []
+
+
+@pytest.mark.parametrize("package", sorted(OURS))
+def test_what_is_imported_of_ours_is_there(package):
+    """Late imports too, which nothing else notices before they run: a lost module passes for foreign with mypy."""
+    lost = [
+        f"{path.relative_to(REPO)} imports {name}"
+        for path in modules(package)
+        for name in sorted(imports(path))
+        if name.split(".")[0] in OURS
+        if not (REPO / name.replace(".", "/")).is_dir() and not (REPO / f"{name.replace('.', '/')}.py").is_file()
+    ]
+    assert lost == []
+
+
+@pytest.mark.parametrize(("part", "below"), [("rollout/text/", "rollout/text/"), ("rollout/types.py", "rollout/text/")])
+def test_what_others_stand_on_imports_nothing_above_it(graph, part, below):
+    assert [
+        f"{file} imports {other}"
+        for file, others in graph.items()
+        for other in others
+        if file.startswith(part) and not other.startswith(below)
+    ] == []
+
+
+def test_no_files_import_each_other_in_a_circle(graph):
+    """Imports within functions and for types alone count: who reads one file of a circle has to read them all."""
+    arrows = [f"{file} -> {other}" for file, other in circular(graph)]
+    assert not arrows, "\n".join(arrows)
+
+
+def test_no_rooms_import_each_other_in_a_circle(graph):
+    """What stands side by side in a folder: packages, the rooms and files of a package, the files and rooms of a room.
+
+    A folder counts as a whole, with all that is below it, and a file beside it by itself: rooms stand on some of a
+    package's own files (actors/pool.py), and others bring rooms together (rl/train.py).
+    """
+    between = set(circular(rooms(graph)))
+    arrows = [
+        f"{' -> '.join(neighbours(file, other))}: {file} imports {other}"
+        for file, others in graph.items()
+        for other in others
+        if neighbours(file, other) in between
+    ]
+    assert not arrows, "\n".join(sorted(arrows))
+
+
+def test_a_circle_is_found_wherever_its_imports_stand(tmp_path):
+    files = {
+        "p/a.py": "from p import b\n",
+        "p/b.py": "def late():\n    import p.r.c\n",
+        "p/r/c.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.a import A\n",
+        "p/r/d.py": "from p.s.e import E\n",
+        "p/s/e.py": "import os\n",
+        "p/s/f.py": "from p.r import c, g\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    graph = import_graph(tmp_path, ["p"])
+    assert circular(graph) == [("p/a.py", "p/b.py"), ("p/b.py", "p/r/c.py"), ("p/r/c.py", "p/a.py")]
+    assert {("p/r", "p/s"), ("p/s", "p/r")} <= set(circular(rooms(graph)))
+    assert circular({file: others for file, others in graph.items() if file != "p/a.py"} | {"p/a.py": set()}) == []
 
 
 def test_rewards_know_of_rollout_the_types_alone():
@@ -95,6 +143,11 @@ def test_verl_is_imported_in_few_places():
         "actors/policy/worker.py",
         "actors/policy/verl_cpu.py",
     }
+
+
+def test_every_room_is_installed():
+    rooms = {path.parent for package in PACKAGES for path in modules(package)}
+    assert [str(room) for room in rooms if not (room / "__init__.py").is_file()] == []
 
 
 def test_no_installed_distribution_owns_one_of_our_packages():

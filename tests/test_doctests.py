@@ -5,8 +5,7 @@ import importlib
 
 import pytest
 
-from tests.conftest import REPO
-from tests.test_architecture import PACKAGES, modules
+from tests.support.source_tree import PACKAGES, REPO, modules
 
 WITH_EXAMPLES = sorted(
     path.relative_to(REPO).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")

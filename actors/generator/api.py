@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from actors.generator.api_calls import CALLS, ImageAnswer, Sent
+from actors.generator.api_calls import ImageAnswer, Sent
 from actors.generator.config import GeneratorConfig
-from actors.generator.image_sizes import Sizes
-from actors.generator.registry import GeneratorSpec, Mode
-from actors.generator.settings import API_KINDS, resolve, spec_of
-from actors.judge.config import EndpointConfig
-from actors.metered.connections import Secret, check_connections, connect, read_key
-from actors.metered.endpoints import Endpoints, Slot, with_defaults
-from actors.metered.environment import without_login
+from actors.generator.kind import kind_of
+from actors.generator.registry import GeneratorSpec
+from actors.generator.settings import resolve, spec_of
+from actors.metered.config import EndpointConfig
+from actors.metered.connections import Secret, connect, read_key
+from actors.metered.endpoints import Endpoint, Endpoints, Slot, with_defaults
 from actors.metered.http_faults import fault_at
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, Fault, RetryPolicy
@@ -31,8 +30,20 @@ from rollout.types import EditRequest
 
 MAX_PIXELS = 64 * 1024 * 1024
 """Of an image that an endpoint sends."""
-STATUS_TIMEOUT_S = 30.0
-"""For a service to say what it is."""
+
+
+@runtime_checkable
+class HttpKind(Protocol):
+    """What the kinds of generator behind HTTP differ in (`actors.generator.kinds.http`)."""
+
+    names_size: ClassVar[bool]
+    """A request has to say which size it wants."""
+    is_ours: ClassVar[bool]
+    """A service of this project's: in the own network, perhaps without a key."""
+
+    async def ask(self, endpoint: Endpoint, sent: Sent) -> ImageAnswer:
+        """Send one edit."""
+        ...
 
 
 class ImageEndpoints(Endpoints):
@@ -44,7 +55,7 @@ class ImageEndpoints(Endpoints):
         )
         self._config = config
         self._entry = spec
-        self._ask = CALLS[spec.kind]
+        self._kind = http_kind(config)
         self._store = Store(store_root)
 
     async def send(self, payload: EditRequest, place: Slot, count: Count) -> dict[str, Any]:
@@ -53,7 +64,7 @@ class ImageEndpoints(Endpoints):
         try:
             sent = await asyncio.to_thread(self._sent, payload)
             is_sent = True
-            answer = await self._ask(place.endpoint, sent)
+            answer = await self._kind.ask(place.endpoint, sent)
             self._settle(place, answer, count)
             if answer.image is None:
                 raise CallError(Fault("unreadable", answer.complaint, is_retryable=not answer.is_permanent))
@@ -78,7 +89,7 @@ class ImageEndpoints(Endpoints):
         config, size = self._config, request.size
         if size is None and config.height:
             size = (config.width, config.height)
-        if size is None and not self._entry.sizes.is_own and self._entry.kind == "images":
+        if size is None and not self._entry.sizes.is_own and self._kind.names_size:
             before = None if request.image is None else self._store.get_image(request.image).size
             size = self._entry.sizes.fit(before)
         return Sent(request, images, mask, size, dict(config.call))
@@ -99,54 +110,30 @@ class ImageEndpoints(Endpoints):
         count("usd", self._config.usd_per_image + by_tokens / 1e6)
 
 
+def http_kind(config: GeneratorConfig) -> HttpKind:
+    """Return the kind of a generator behind HTTP."""
+    kind = kind_of(config)
+    assert isinstance(kind, HttpKind)
+    return kind
+
+
 def endpoints_of(config: GeneratorConfig) -> list[EndpointConfig]:
     """Return a generator's endpoints, each with model and concurrency filled in."""
-    only = EndpointConfig(config.base_url, config.api_key_env, has_proxy=config.name != "service")
+    only = EndpointConfig(config.base_url, config.api_key_env, has_proxy=not http_kind(config).is_ours)
     return with_defaults(config.endpoints or [only], model=config.model, max_concurrency=config.max_concurrency)
 
 
 def read_api_keys(config: GeneratorConfig) -> list[Secret]:
     """Return the endpoints' keys from the environment. Raises ValueError; a service of our own may need none."""
     endpoints = endpoints_of(config)
-    if config.name == "service":
+    if http_kind(config).is_ours:
         return [read_key(one.api_key_env, "generator") if one.api_key_env else Secret("none") for one in endpoints]
     return [read_key(one.api_key_env or "OPENAI_API_KEY", "generator") for one in endpoints]
 
 
 def check_api(config: GeneratorConfig) -> None:
-    """Raise ValueError for a generator behind HTTP without a key, or whose client cannot be made here."""
-    config = resolve(config)
-    spec = spec_of(config)
-    if spec is None or spec.kind not in API_KINDS:
-        return
-    read_api_keys(config)
-    check_connections(endpoints_of(config), "generator", are_listed=bool(config.endpoints))
-
-
-async def describe_api(config: GeneratorConfig, spec: GeneratorSpec) -> tuple[str, GeneratorSpec]:
-    """Return by what the model is known, and what it can do: a service of our own is asked."""
-    if spec.kind != "service":
-        return config.model, spec
-    settings, key = endpoints_of(config)[0], read_api_keys(config)[0]
-    endpoint = connect(settings, key, min(config.timeout_s, STATUS_TIMEOUT_S))
-    client = endpoint.connection
-    try:
-        status = await client.get("/status", cast_to=object)
-        model, can = status["model"], status["generator"]
-        choices = tuple((width, height) for width, height in can["sizes"]["choices"])
-        sizes = Sizes(**{**can["sizes"], "default": tuple(can["sizes"]["default"]), "choices": choices})
-        modes = frozenset(map(Mode, can["modes"]))
-        options = {name: name for name in can["options"]}
-        known = replace(spec, name=can["name"], modes=modes, sizes=sizes, options=options)
-        # Started again with other settings, it makes other images.
-        return f"{model} {can['settings']}", replace(known, max_images=can["max_images"])
-    except Exception as error:
-        fault = fault_at(endpoint, error)
-        raise ValueError(
-            f"generator.base_url is {without_login(str(settings.base_url))}: no service answers there ({fault.error})"
-        ) from None
-    finally:
-        await client.close()
+    """Raise ValueError for a generator without a key, or whose client or class cannot be made here."""
+    kind_of(config).check(resolve(config))
 
 
 def make_api_calls(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,8 @@ from actors.generator.image_answers import Found, image_in_message, image_of_dat
 from actors.generator.image_sizes import Size
 from actors.metered.answers import field_of, usage_of
 from actors.metered.endpoints import Endpoint
-from actors.store.untrusted_images import png_of, transparent_mask
+from actors.store.image_files import image_part, png_of
+from actors.store.untrusted_images import transparent_mask
 from rollout.types import EditRequest
 
 
@@ -67,11 +67,7 @@ async def ask_images(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
 
 async def ask_chat(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
     """Ask the chat interface of a model that answers with images (data URLs, wherever in the message)."""
-    parts: list[dict[str, Any]] = []
-    for data in sent.images:
-        url = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-        parts.append({"type": "image_url", "image_url": {"url": url}})
-    parts.append({"type": "text", "text": sent.request.prompt})
+    parts = [*map(image_part, sent.images), {"type": "text", "text": sent.request.prompt}]
     completion = await endpoint.connection.chat.completions.create(
         model=endpoint.config.model, messages=[{"role": "user", "content": parts}], **sent.call
     )
@@ -99,10 +95,3 @@ async def ask_service(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
         "/edit-upload", cast_to=httpx.Response, body=body, files=files, options={"headers": headers}
     )
     return ImageAnswer(response.content)
-
-
-CALLS: Mapping[str, Callable[[Endpoint, Sent], Awaitable[ImageAnswer]]] = {
-    "images": ask_images,
-    "chat": ask_chat,
-    "service": ask_service,
-}

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
+from actors.generator.backends import KINDS
 from actors.generator.registry import spec_named
-from actors.judge.config import EndpointConfig
+from actors.metered.config import EndpointConfig
 from rollout.text.limits import (
     Cpus,
     Dtype,
@@ -19,8 +20,10 @@ from rollout.text.limits import (
     PathText,
     PositiveInt,
     Seconds,
+    Tilde,
     Url,
     check_fields,
+    one_of_or_own,
 )
 
 DEFAULT_PIPELINE = "Flux2KleinPipeline"
@@ -34,6 +37,10 @@ class GeneratorConfig:
 
     name: str = ""
     """One of ours: flux2-klein, qwen-image-edit, gpt-image, service, ...; empty: as `pipeline` and `model` say."""
+    kind: Annotated[str, Tilde(), one_of_or_own(*KINDS)] | None = None
+    """Null: the named spec's, else diffusers; or a class of your own: my_module:MyGenerator, ./my.py:MyGenerator."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """A class of your own: its keyword arguments."""
     pipeline: str = ""
     """Name of a pipeline class in diffusers, or the import path of one elsewhere."""
     model: PathText = ""
@@ -63,6 +70,11 @@ class GeneratorConfig:
     width: _Pixels = 0
     max_batch_size: NonNegativeInt = 0
     """Compatible edits that share a forward pass; 0: as the spec has it, else 8. 1 where prompts do not batch."""
+    batch_invariant: bool = False
+    """Make each image by itself: no bit of it depends on what else was asked for at the time.
+
+    Slower on a GPU. What was made in batches is not taken from the store for it.
+    """
     batch_wait_s: Annotated[float, Ge(0), Le(1e9)] = 0.005
     """How long a batch that is not full waits for more."""
     timeout_s: Seconds = 300.0
@@ -87,7 +99,17 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         check_fields(self, "generator")
         if self.name:
-            spec_named(self.name)
+            spec = spec_named(self.name)
+            if self.kind and self.kind != spec.kind:
+                raise ValueError(
+                    f"generator.kind is {self.kind!r}, but generator.name {self.name!r} is of kind {spec.kind}: leave "
+                    "one of them out"
+                )
+        if self.batch_invariant and self.max_batch_size > 1:
+            raise ValueError(
+                f"generator.batch_invariant makes each image by itself, and generator.max_batch_size is "
+                f"{self.max_batch_size}: leave one of them out"
+            )
         if (self.height > 0) != (self.width > 0):
             raise ValueError(
                 f"generator.height is {self.height} and generator.width {self.width}; give both in pixels, or neither "

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actors.generator.api import describe_api, make_api_calls, read_api_keys
 from actors.generator.config import GeneratorConfig
+from actors.generator.kind import kind_of
 from actors.generator.registry import GeneratorSpec
-from actors.generator.replica import GeneratorReplica
-from actors.generator.settings import API_KINDS, check_request, resolve, spec_of
+from actors.generator.settings import check_request, resolve
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, RetryPolicy
 from actors.metered.service import Pooled
 from actors.metered.shared_calls import Make, SharedCalls
 from actors.metered.usage_ledger import UsageLedger
 from actors.pool import Pool, deploy, pool_name, replica_options
+from actors.run_context import RunContext
 from actors.store.store import Store, call_key
 from rollout.concurrency import all_of
 from rollout.roles import GeneratorError, Unsupported
 from rollout.types import EditRequest, ImageRef
-
-BATCHES_QUEUED = 4
-"""Full batches that a replica may hold: from a longer queue it can pick fuller batches of one image."""
 
 
 @dataclass
@@ -56,34 +53,41 @@ class Generator:
         one, gets a row for each edit. Raises ValueError for a generator that cannot work.
         """
         config = resolve(config)
-        root = str(Path(store_root).absolute())
-        ledger = None if ledger_folder is None else str(Path(ledger_folder).absolute())
-        known = spec_of(config)
-        if known is not None and known.kind in API_KINDS:
-            make = partial(make_api_calls, config, read_api_keys(config), root, ledger)
-            return await cls._of(config, root, make, describe_api(config, known))
-        pool = await deploy(
-            pool_name(service, root),
-            partial(GeneratorReplica, config, root),
-            num_replicas=config.num_replicas,
-            bounds=(config.min_replicas or config.num_replicas, config.max_replicas) if config.max_replicas else None,
-            max_ongoing=config.max_batch_size * BATCHES_QUEUED,
-            actor_options=replica_options(config.cpus_per_replica, config.gpus_per_replica, config.num_threads),
-        )
-        return await cls._of(config, root, partial(make_calls, config, root, pool, ledger), pool.describe(), pool)
+        return await kind_of(config).start(config, RunContext(store_root, service, ledger_folder, "generator"))
 
     @classmethod
-    async def _of(
+    async def of_pool(
         cls,
         config: GeneratorConfig,
-        root: str,
+        context: RunContext,
+        make: Callable[[], Any],
+        known_as: Coroutine[Any, Any, Any] | None = None,
+    ) -> Generator:
+        """Deploy a pool of replicas made by `make`; `known_as` says what it can do, else a replica does."""
+        pool = await deploy(
+            pool_name(context.service, context.root),
+            make,
+            num_replicas=config.num_replicas,
+            bounds=(config.min_replicas or config.num_replicas, config.max_replicas) if config.max_replicas else None,
+            max_ongoing=kind_of(config).max_ongoing(config),
+            actor_options=replica_options(config.cpus_per_replica, config.gpus_per_replica, config.num_threads),
+        )
+        calls = partial(make_calls, config, context.root, pool, context.ledger)
+        return await cls.of_calls(config, context, calls, known_as or pool.describe(), pool)
+
+    @classmethod
+    async def of_calls(
+        cls,
+        config: GeneratorConfig,
+        context: RunContext,
         make: Make,
-        describing: Coroutine[Any, Any, Any],
+        known_as: Coroutine[Any, Any, Any],
         pool: Pool | None = None,
     ) -> Generator:
-        started: list[Any] = await all_of([SharedCalls.start(make, is_local=config.num_replicas == 0), describing])
+        """Start the owner of the calls that `make` makes; `known_as` says by what the model is known, and its spec."""
+        started: list[Any] = await all_of([SharedCalls.start(make, is_local=config.num_replicas == 0), known_as])
         owner, (model, spec) = started
-        return cls(config, root, owner, model, spec, pool)
+        return cls(config, context.root, owner, model, spec, pool)
 
     async def edit(self, request: EditRequest) -> ImageRef:
         """Return the new image, committed to the store. Raises `GeneratorError`, `Unsupported` before any work."""
@@ -121,6 +125,7 @@ class Generator:
             size=[config.height, config.width],
             call=dict(config.call),
             scheduler=dict(self.spec.scheduler),
+            **({"batch_invariant": True} if config.batch_invariant else {}),
         )
 
     def _depends_on(self, request: EditRequest) -> dict[str, Any]:
@@ -143,6 +148,7 @@ class Generator:
             "wished_size": list(request.size or ()),
             "options": [list(option) for option in request.options],
             "scheduler": dict(self.spec.scheduler),
+            "batch_invariant": config.batch_invariant,
         }
         return depends_on | {name: value for name, value in further.items() if value}
 
@@ -158,7 +164,7 @@ def make_calls(
         RetryPolicy(config.timeout_s, config.num_attempts),
         Pooled(
             pool.call,
-            config.most_replicas * config.max_batch_size * BATCHES_QUEUED,
+            config.most_replicas * kind_of(config).max_ongoing(config),
             counted=("queue_seconds", "run_seconds"),
             is_revocable=True,
         ),

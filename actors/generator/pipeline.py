@@ -12,6 +12,7 @@ from PIL import Image
 
 from actors.generator.config import GeneratorConfig
 from actors.generator.image_sizes import Size, Sizes
+from actors.generator.kind import kind_of
 from actors.generator.registry import GeneratorSpec, Mode
 from actors.generator.settings import resolve, spec_of
 from actors.model_digest import file_digest, model_digest
@@ -122,14 +123,13 @@ def spec_of_parameters(pipeline: str, parameters: frozenset[str]) -> GeneratorSp
 
 
 def _load(config: GeneratorConfig, folder: str, dtype: Any) -> Any:
-    spec = spec_of(config)
     arguments: dict[str, Any] = {"dtype": dtype}
     if config.trust_remote_code:
         arguments["trust_remote_code"] = True
     own_code = Path(folder) / CUSTOM_FILE
     if config.custom_pipeline:
         arguments["custom_pipeline"] = config.custom_pipeline
-    elif spec is not None and spec.kind == "custom" and own_code.is_file():
+    elif kind_of(config).has_code and own_code.is_file():
         arguments["custom_pipeline"] = folder
     return _class_of(config.pipeline).from_pretrained(folder, **arguments)
 

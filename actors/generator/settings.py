@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from actors.generator.config import DEFAULT_BATCH_SIZE, DEFAULT_PIPELINE, GeneratorConfig
-from actors.generator.registry import REGISTRY, GeneratorSpec, spec_named, spec_of_class
+from actors.generator.config import DEFAULT_BATCH_SIZE, GeneratorConfig
+from actors.generator.kind import kind_of
+from actors.generator.registry import REGISTRY, GeneratorSpec, spec_named
 from rollout.roles import Unsupported
 from rollout.types import EditRequest
 
-API_KINDS = frozenset({"images", "chat", "service"})
-"""Generators that are asked over HTTP."""
 NO_LORA = "none"
 
 
 def resolve(config: GeneratorConfig) -> GeneratorConfig:
     """Return the settings with nothing left empty that the spec says. Raises ValueError for what cannot be loaded."""
+    kind = kind_of(config)
+    config = replace(config, name=config.name or kind.default_name)
     if not config.name:
         return _checked(
             replace(
                 config,
-                pipeline=config.pipeline or DEFAULT_PIPELINE,
-                max_batch_size=config.max_batch_size or DEFAULT_BATCH_SIZE,
+                pipeline=config.pipeline or kind.default_pipeline,
+                max_batch_size=_batch_size(config, DEFAULT_BATCH_SIZE),
             ),
             None,
         )
@@ -35,7 +36,7 @@ def resolve(config: GeneratorConfig) -> GeneratorConfig:
         model=config.model or spec.model,
         lora="" if lora == NO_LORA else lora,
         lora_weights=config.lora_weights or ("" if config.lora else spec.lora_weights),
-        max_batch_size=config.max_batch_size or spec.max_batch_size,
+        max_batch_size=_batch_size(config, spec.max_batch_size),
         call={name: value for name, value in merged.items() if value is not None},
         base_url=config.base_url or spec.base_url,
         api_key_env=config.api_key_env or spec.api_key_env,
@@ -43,10 +44,14 @@ def resolve(config: GeneratorConfig) -> GeneratorConfig:
     return _checked(resolved, spec)
 
 
+def _batch_size(config: GeneratorConfig, default: int) -> int:
+    return 1 if config.batch_invariant else config.max_batch_size or default
+
+
 def spec_of(config: GeneratorConfig) -> GeneratorSpec | None:
     """Return what is known of a generator before it is loaded; None for a pipeline class that is not ours."""
-    spec = REGISTRY.get(config.name) if config.name else spec_of_class(config.pipeline or DEFAULT_PIPELINE)
-    if spec is None or config.name:
+    spec = REGISTRY.get(config.name) if config.name else kind_of(config).spec(config)
+    if spec is None or config.name or not spec.pipeline:
         return spec
     # Named by its class: what it can do is known, how it is to be called is the recipe's.
     return replace(spec, name=spec.pipeline, call={}, options={}, lora="", scheduler={})
@@ -81,28 +86,21 @@ def check_request(spec: GeneratorSpec, config: GeneratorConfig, request: EditReq
 
 
 def _checked(config: GeneratorConfig, spec: GeneratorSpec | None) -> GeneratorConfig:
-    kind = spec.kind if spec else "diffusers"
-    where = f"generator {config.name or config.pipeline}"
-    if kind == "diffusers" and spec and "." not in config.pipeline and config.pipeline != spec.pipeline:
-        raise ValueError(
-            f"{where} is a {spec.pipeline}, but generator.pipeline is {config.pipeline}: leave one of them out "
-            "(generator.name='' for a pipeline that is named by its class)"
-        )
-    if kind == "service" and not (config.base_url or config.endpoints):
-        raise ValueError(f"{where}: base_url is empty; say where the service is, like http://host:8011")
-    if kind == "service" and config.call:
-        raise ValueError(f"{where}: generator.call is the service's own affair: set it in the recipe that it serves")
-    if not config.model and kind != "service":
+    kind = kind_of(config)
+    where = f"generator {config.name or config.pipeline or config.kind}"
+    if config.options and not kind.has_options:
+        raise ValueError(f"{where}: generator.options are for a class of your own, which generator.kind names")
+    kind.check_settings(config, spec, where)
+    if not config.model and kind.needs_model:
         raise ValueError(f"{where}: generator.model is not set; give a folder, a hub id or a model's name")
-    has_code = kind == "custom" or bool(config.custom_pipeline)
-    if has_code and not config.trust_remote_code:
+    if (kind.has_code or config.custom_pipeline) and not config.trust_remote_code:
         raise ValueError(
             f"{where} is made by code that comes with it ({config.custom_pipeline or config.model}): read that code, "
             "then set generator.trust_remote_code=true to run it"
         )
-    if kind in API_KINDS:
-        _check_size(config, spec)
-    _check_budget(config, where, costs=kind in API_KINDS)
+    if kind.has_prices and config.batch_invariant:
+        raise ValueError(f"{where} makes its images elsewhere: generator.batch_invariant is for pipelines of this run")
+    _check_budget(config, where, costs=kind.has_prices)
     return config
 
 
@@ -121,8 +119,3 @@ def _check_budget(config: GeneratorConfig, where: str, *, costs: bool) -> None:
             f"generator.budget_usd={config.budget_usd:g} needs a price: set generator.usd_per_image, or in each of "
             f"generator.endpoints {' and '.join(prices)}"
         )
-
-
-def _check_size(config: GeneratorConfig, spec: GeneratorSpec | None) -> None:
-    if spec and config.height and (why := spec.sizes.reject_reason((config.width, config.height))):
-        raise ValueError(f"generator {spec.name} {why}: leave generator.height and width out, or change them")

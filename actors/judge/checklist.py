@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from actors.config import JudgeConfig
+from actors.judge.config import JudgeConfig
 from actors.judge.prompt_file import Prompt, read_prompt
 from actors.judge.question import Asker, Question
 from actors.judge.rubric import ask_all, repeated

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from actors.config import JudgeConfig
+from actors.judge.config import JudgeConfig
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, Fault, RetryPolicy
 from actors.metered.service import Pooled
 from actors.metered.shared_calls import SharedCalls
 from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.pool import Pool, deploy, pool_name, replica_options
+from actors.run_context import RunContext
 from actors.store.store import Store
 from rewards.functions import FunctionError, anchored, identity_of, load_function
 from rewards.rubric import RubricError, check_scores
 from rollout.concurrency import all_settled
 from rollout.roles import JudgeError
-from rollout.types import CompareRequest, ScoreRequest, Scores
+from rollout.types import CompareRequest, ImageRef, ScoreRequest, Scores
 
 Scorer = Callable[[Image.Image | None, Image.Image, str], Scores]
 """`score(before, after, instruction)`; must give equal scores for equal arguments."""
@@ -40,19 +41,7 @@ class EmbeddedJudge:
 
     async def score(self, request: ScoreRequest) -> Scores:
         """Return the scores. Raises `JudgeError` when the scorer fails, or an image is gone."""
-        store = Store(self.store_root)
-        try:
-            depends_on = {
-                "service": "judge",
-                "judge": self.identity,
-                "images": [store.digest(image) for image in (request.before, request.after)],
-                "instruction": request.instruction,
-            }
-            return Scores(**await self.owner.get(depends_on, request))
-        except CallError as error:
-            raise JudgeError(str(error)) from error
-        except FileNotFoundError as error:
-            raise JudgeError(f"no_image: {error}") from error
+        return Scores(**await self._ask(request, request.before, request.after))
 
     async def compare(self, request: CompareRequest) -> tuple[Scores, Scores]:
         """Return the scores of the old and the new attempt, each looked at by itself. Raises `JudgeError`.
@@ -67,40 +56,49 @@ class EmbeddedJudge:
         """Return counts since the run's start, keyed `area/...`; seconds are sums."""
         return await self.owner.stats()
 
+    async def _ask(self, request: ScoreRequest | CompareRequest, *images: ImageRef | None) -> Any:
+        store = Store(self.store_root)
+        try:
+            depends_on = {
+                "service": "judge",
+                "judge": self.identity,
+                "images": [store.digest(image) for image in images],
+                "instruction": request.instruction,
+            }
+            return await self.owner.get(depends_on, request)
+        except CallError as error:
+            raise JudgeError(str(error)) from error
+        except FileNotFoundError as error:
+            raise JudgeError(f"no_image: {error}") from error
 
-async def start_embedded_judge(
-    config: JudgeConfig,
-    store_root: Path | str,
-    service: str = "judge",
-    ledger_folder: Path | str | None = None,
-    *,
-    area: str = "judge",
-) -> EmbeddedJudge:
-    """Deploy the pool `service` and return its judge; `load_scorer` says beforehand whether there is one."""
-    root = str(Path(store_root).absolute())
+
+async def start_embedded_judge(config: JudgeConfig, context: RunContext) -> EmbeddedJudge:
+    """Deploy the pool of a scorer and return its judge; `load_scorer` says beforehand whether there is one."""
     # Actors do not share the driver's working folder.
-    config = replace(config, scorer=anchored(config.scorer, Path.cwd()))
-    identity = identity_of(config.scorer)
+    scorer = anchored(config.scorer, Path.cwd())
+    owner = await start_calls(config, context, partial(EmbeddedReplica, scorer, context.root))
+    return EmbeddedJudge(identity_of(scorer), context.root, owner)
+
+
+async def start_calls(config: JudgeConfig, context: RunContext, make: Callable[[], Any]) -> SharedCalls:
+    """Deploy a judge's pool of replicas made by `make`, and start the owner of its calls."""
     pool = await deploy(
-        pool_name(service, root),
-        partial(EmbeddedReplica, config.scorer, root),
+        pool_name(context.service, context.root),
+        make,
         num_replicas=config.num_replicas,
         max_ongoing=config.max_concurrency,
-        actor_options=replica_options(config.cpus_per_replica, 0, 1),
+        actor_options=replica_options(config.cpus_per_replica, config.gpus_per_replica, 1),
     )
-    ledger = None if ledger_folder is None else str(Path(ledger_folder).absolute())
-    make = partial(_make_calls, config, root, pool, area, ledger)
-    return EmbeddedJudge(identity, root, await SharedCalls.start(make, is_local=config.num_replicas == 0))
+    make_calls = partial(_make_calls, config, context, pool)
+    return await SharedCalls.start(make_calls, is_local=config.num_replicas == 0)
 
 
-def _make_calls(
-    config: JudgeConfig, store_root: str, pool: Pool, area: str, ledger_folder: str | None, is_continued: bool
-) -> MeteredCalls:
+def _make_calls(config: JudgeConfig, context: RunContext, pool: Pool, is_continued: bool) -> MeteredCalls:
     return MeteredCalls(
-        Store(store_root),
+        Store(context.root),
         RetryPolicy(config.timeout_s, config.num_attempts),
         Pooled(pool.call, max(1, config.num_replicas) * config.max_concurrency),
-        UsageLedger(area, ledger_folder, budget=Budget(config.budget_calls), is_continued=is_continued),
+        UsageLedger(context.area, context.ledger, budget=Budget(config.budget_calls), is_continued=is_continued),
     )
 
 

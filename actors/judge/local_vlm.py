@@ -17,8 +17,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors import REPOSITORY
-from actors.config import EndpointConfig, JudgeConfig, ServerConfig
+from actors.judge.config import JudgeConfig, ServerConfig
 from actors.judge.vllm_server import MODEL_NAME, ServerError, VllmServer
+from actors.metered.config import EndpointConfig
 from actors.model_digest import model_digest
 from rollout.concurrency import all_of
 from rollout.roles import Judge, JudgeError

@@ -7,17 +7,17 @@ limits of a minute, and a replica in between would copy every image once more an
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actors.config import EndpointConfig, JudgeConfig
+from actors.judge.config import JudgeConfig
 from actors.judge.question import TEXT, Question
 from actors.judge.schema_trial import Asking, SchemaTrial, Verdict
 from actors.metered.answers import text_of, usage_of
+from actors.metered.config import EndpointConfig
 from actors.metered.connections import Secret, check_connections, connect, read_key
 from actors.metered.endpoints import Endpoint, Endpoints, Slot, with_defaults
 from actors.metered.http_faults import fault_at
@@ -26,6 +26,7 @@ from actors.metered.retry import CallError, Fault, RetryPolicy
 from actors.metered.service import Count
 from actors.metered.shared_calls import SharedCalls
 from actors.metered.usage_ledger import Budget, UsageLedger
+from actors.store.image_files import image_part
 from actors.store.store import Store
 from rewards.rubric import FORMS, IMAGE_MARK
 from rollout.text.unwrap import unwrapped
@@ -248,8 +249,7 @@ def _content(store: Store, question: Question) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     for position, piece in enumerate(pieces):
         if position > 0:
-            data = base64.b64encode(store.png_bytes(question.images[position - 1])).decode()
-            parts.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}})
+            parts.append(image_part(store.png_bytes(question.images[position - 1])))
         if piece.strip():
             parts.append({"type": "text", "text": piece})
     return parts

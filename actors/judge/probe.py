@@ -6,8 +6,6 @@ The question is asked beside the run: it is on no bill, counts against no budget
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,15 +13,17 @@ from typing import Any
 
 from PIL import Image
 
-from actors.config import EndpointConfig, JudgeConfig
-from actors.judge.openai_asker import arguments_of, endpoints_of
-from actors.judge.settings import member_configs
+from actors.judge.config import JudgeConfig, member_configs
+from actors.judge.kind import kind_of
+from actors.judge.openai_asker import arguments_of
 from actors.metered.answers import field_of, text_of
+from actors.metered.config import EndpointConfig
 from actors.metered.connections import connect, read_key, url_of
 from actors.metered.endpoints import Endpoint
 from actors.metered.environment import without_login
 from actors.metered.http_faults import fault_at
 from actors.metered.retry import Fault
+from actors.store.image_files import image_part, png_of
 from rewards.rubric import RubricError
 
 TIMEOUT_S, SILENCE_S = 10.0, 8.0
@@ -115,12 +115,9 @@ async def probe_judges(judges: Mapping[str, JudgeConfig], *, without_images: Col
 def _probes(where: str, judge: JudgeConfig, has_image: bool) -> Iterator[Probe]:
     if not judge.probe:
         return
-    if judge.kind == "ensemble":
-        for number, member in enumerate(member_configs(judge)):
-            yield from _probes(f"{where}.members.{number}", member, has_image)
-    if judge.kind != "openai":
-        return
-    for number, endpoint in enumerate(endpoints_of(judge)):
+    for number, member in enumerate(member_configs(judge)):
+        yield from _probes(f"{where}.members.{number}", member, has_image)
+    for number, endpoint in enumerate(kind_of(judge).endpoints(judge)):
         place = f"{where}.endpoints.{number}" if judge.endpoints else where
         yield Probe(where, place, endpoint, arguments_of(judge), has_image)
 
@@ -128,8 +125,5 @@ def _probes(where: str, judge: JudgeConfig, has_image: bool) -> Iterator[Probe]:
 def _content(has_image: bool) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [{"type": "text", "text": "Answer with the one word: ready"}]
     if has_image:
-        buffer = io.BytesIO()
-        Image.new("RGB", (_SIDE, _SIDE), "white").save(buffer, format="PNG")
-        url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-        parts.insert(0, {"type": "image_url", "image_url": {"url": url}})
+        parts.insert(0, image_part(png_of(Image.new("RGB", (_SIDE, _SIDE), "white"))))
     return parts

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors import REPOSITORY
+from rollout.text.marks import read_prompt_text
 from rollout.text.template import check_template, split_version
 
 
@@ -33,7 +34,7 @@ def read_prompt(path: str, *, fields: tuple[str, ...] = (), num_images: int = 0)
     for folder in (Path.cwd(), REPOSITORY):
         file = folder / path
         if file.is_file():
-            version, text = split_version(file.read_text(encoding="utf-8"))
+            version, text = split_version(read_prompt_text(file))
             check_template(text, fields, num_images=num_images, name=str(path))
             return Prompt(file.stem, version, text)
     raise ValueError(f"no prompt file {path} in {Path.cwd()} or {REPOSITORY}")

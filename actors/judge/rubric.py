@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.config import JudgeConfig
+from actors.judge.config import JudgeConfig
 from actors.judge.prompt_file import Prompt, read_prompt
 from actors.judge.question import Asker, Question
 from actors.metered.retry import CallError

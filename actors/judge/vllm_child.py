@@ -12,6 +12,8 @@ import sys
 import threading
 from importlib.metadata import version
 
+from actors.lscpu import replace_missing_lscpu
+
 
 def die_with_owner() -> None:
     """Wait until standard input closes, then kill the process group."""
@@ -28,8 +30,10 @@ def _adapt_to_cpu() -> None:
 
 
 # vLLM's own children import this module again, as `__mp_main__`: they need the same torch.
-if __name__ in ("__main__", "__mp_main__") and version("torch").endswith("+cpu"):
-    _adapt_to_cpu()
+if __name__ in ("__main__", "__mp_main__"):
+    replace_missing_lscpu()
+    if version("torch").endswith("+cpu"):
+        _adapt_to_cpu()
 
 if __name__ == "__main__":
     threading.Thread(target=die_with_owner, daemon=True).start()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from actors import REPOSITORY
-from actors.config import ServerConfig
+from actors.judge.config import ServerConfig
 
 MODEL_NAME = "judge"
 """What the server calls its model, whatever folder it lies in."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from actors.judge.config import EndpointConfig
+from actors.metered.config import EndpointConfig
 from actors.metered.endpoints import Endpoint
 from actors.metered.environment import check_environment, check_headers, check_url, without_login
 from actors.metered.keys import Secret as Secret

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from actors.config import EndpointConfig
+from actors.metered.config import EndpointConfig
 from actors.metered.keys import Secret
 from actors.metered.retry import Fault
 

@@ -17,11 +17,10 @@ from pathlib import Path
 from statistics import quantiles
 
 from actors.store.append_log import AppendLog, GroupCommit, read_log
+from actors.store.ledger import CALLS
 
 Counts = defaultdict[str, float]
 
-KIND = "calls"
-"""The ledger's name for these rows."""
 ANSWER = "answer"
 """The outcome of a call that was answered; of any other, its fault's kind."""
 COUNTED = "counted"
@@ -58,11 +57,11 @@ class UsageLedger:
         if folder is not None:
             if is_continued:
                 self._continue(Path(folder))
-            self._log = GroupCommit(AppendLog(Path(folder), KIND))
+            self._log = GroupCommit(AppendLog(Path(folder), CALLS))
         self._written, self._written_at = dict(self.counts), time.monotonic()
 
     def _continue(self, folder: Path) -> None:
-        for row in read_log(folder, KIND):
+        for row in read_log(folder, CALLS):
             if row["service"] == self.service:
                 for name, amount in row["counted"].items():
                     self.counts[name] += amount

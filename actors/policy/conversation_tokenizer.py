@@ -1,23 +1,34 @@
-"""Conversations -> examples: tokens exactly as the sampler's prompts have them, without looking at a pixel."""
+"""Conversations -> examples: tokens exactly as the sampler's prompts have them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
-
-from PIL import Image
 
 from actors.store.store import Store
 from rollout.types import ImageRef, SftExample
 
+_NUM_SIZES = 2**17
+"""Images whose size is remembered: epochs come back to them."""
+
+
+class BadImage(ValueError):
+    """An image of a conversation cannot be read; `place` counts its images from 0."""
+
+    def __init__(self, place: int, text: str):
+        super().__init__(text)
+        self.place = place
+
 
 class ConversationTokenizer:
-    """Tokenizes with a model's chat template; of an image it reads the size alone. Threads may share it."""
+    """Tokenizes with a model's chat template; an image is decoded once, for its size. Threads may share it."""
 
     def __init__(self, processor: Any, store: Store):
         """Take the model's own processor (`load_processor`)."""
         self._processor = processor
         self._store = store
+        self._size = lru_cache(maxsize=_NUM_SIZES)(self._decoded_size)
 
     def make(self, messages: Sequence[dict[str, Any]], images: Sequence[ImageRef | None]) -> SftExample:
         """Return the example of a conversation whose assistant's messages are plain texts.
@@ -65,7 +76,7 @@ class ConversationTokenizer:
         return self._processor.tokenizer(expanded, add_special_tokens=False)["input_ids"]
 
     def _image_tokens(self, refs: Sequence[ImageRef | None]) -> list[int]:
-        sizes = [None if ref is None else self._size(ref) for ref in refs]
+        sizes = self.sizes(refs)
         real = next((size for size in sizes if size is not None), None)
         if refs and real is None:
             raise ValueError("all images are white canvases without a size; declare one, like [1024, 1024]")
@@ -76,13 +87,19 @@ class ConversationTokenizer:
             numbers.append(processor.get_number_of_image_patches(height, width, {}) // processor.merge_size**2)
         return numbers
 
-    def _size(self, ref: ImageRef) -> tuple[int, int]:
-        """Return (width, height) in pixels, from the file's header."""
-        try:
-            with Image.open(self._store.image_path(ref)) as image:
-                return image.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"image {ref} cannot be opened ({error})") from None
+    def sizes(self, refs: Sequence[ImageRef | None]) -> list[tuple[int, int] | None]:
+        """Return each image's (width, height) in pixels. Raises `BadImage` for one that a rank could not read."""
+        sizes: list[tuple[int, int] | None] = []
+        for place, ref in enumerate(refs):
+            try:
+                sizes.append(None if ref is None else self._size(ref))
+            except Exception as error:  # decoders of broken data raise whatever their arithmetic meets
+                what = "cannot be opened" if isinstance(error, FileNotFoundError) else "cannot be decoded"
+                raise BadImage(place, f"the image {ref} {what} ({type(error).__name__}: {error})") from None
+        return sizes
+
+    def _decoded_size(self, ref: ImageRef) -> tuple[int, int]:
+        return self._store.get_image(ref).size
 
 
 def load_processor(model: str) -> Any:

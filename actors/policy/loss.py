@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from tensordict import TensorDict
+from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY, agg_loss
 from verl.trainer.ppo.rollout_corr_helper import compute_rollout_correction_and_rejection_mask
 from verl.utils.metric import AggregationType, Metric
 from verl.workers.config import FSDPActorConfig
@@ -14,6 +16,8 @@ from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding, response_from_nested
 
 from actors.config import LossConfig
+from actors.own_loss import OwnLoss
+from rollout.text.limits import is_own
 
 
 def actor_config(loss: LossConfig) -> FSDPActorConfig:
@@ -35,12 +39,23 @@ def actor_config(loss: LossConfig) -> FSDPActorConfig:
     )
 
 
+_OF_PPO_LOSS = frozenset({"pg_loss", "entropy_loss", "kl_loss", "kl_coef"})
+"""What verl's `ppo_loss` adds: parts of the loss, which `entropy` and `reference_kl` say better."""
+_INEXACT = frozenset({"pg_clipfrac", "ppo_kl"})
+"""Metrics of verl's losses that `clip_fraction` and `kl` say better: over tokens, not micro-batches."""
+_JOINED_BY = {"max": AggregationType.MAX, "min": AggregationType.MIN}
+"""Last word of a metric's name -> how its numbers are joined; all others are means over tokens, or sums."""
+
+
 class PolicyLoss:
     """verl's `ppo_loss` as a callable of one micro-batch."""
 
     def __init__(self, loss: LossConfig):
         self._loss = loss
         self._config = actor_config(loss)
+        self._said_better = _OF_PPO_LOSS if is_own(loss.policy_loss) else _OF_PPO_LOSS | _INEXACT
+        if is_own(loss.policy_loss):
+            POLICY_LOSS_REGISTRY[loss.policy_loss] = OwnLoss(loss.policy_loss, agg_loss)
 
     def __call__(
         self, model_output: dict[str, torch.Tensor], data: TensorDict, dp_group: Any = None
@@ -56,9 +71,31 @@ class PolicyLoss:
         metrics = _token_metrics(model_output, data, self._loss)
         if self._loss.entropy_coef == 0:
             model_output = {key: value for key, value in model_output.items() if key != "entropy"}
-        loss, _ = ppo_loss(self._config, model_output, data, dp_group)
+        loss, said = ppo_loss(self._config, model_output, data, dp_group)
         metrics["loss"] = Metric(AggregationType.SUM, loss)
-        return loss, metrics
+        return loss, metrics | self._joinable(said, data, taken=metrics)
+
+    def _joinable(self, said: Mapping[str, Any], data: TensorDict, taken: Mapping[str, Metric]) -> dict[str, Metric]:
+        """Return what the loss itself says, each name's numbers to be joined over micro-batches and ranks by it."""
+        share = (data["response_mask"].values().sum() * data["dp_size"] / data["batch_num_tokens"]).item()
+        joined = {}
+        for key, metric in said.items():
+            name = key.removeprefix("actor/")
+            if name in self._said_better:
+                continue
+            if name in (*taken, "grad_norm", "lr", "seconds", "tokens"):
+                raise ValueError(
+                    f"algorithm.loss.policy_loss {self._loss.policy_loss!r} has a metric {name}, as every loss has: "
+                    "give it another name"
+                )
+            value = metric.aggregate()
+            how = _JOINED_BY.get(name.rpartition("_")[2], AggregationType.SUM)
+            if name.endswith("_sum"):
+                value *= data["dp_size"]  # over ranks verl takes the mean
+            elif how is AggregationType.SUM:
+                value = value * share if share else 0.0
+            joined[name] = Metric(how, value)
+        return joined
 
     def _importance_weights(self, data: TensorDict) -> torch.Tensor:
         """Return truncated trainer/sampler importance weights, (rows, longest response)."""

@@ -10,17 +10,21 @@ import shutil
 import threading
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
+from ray.exceptions import RayTaskError
 from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
 
 from actors.config import LossConfig, PolicyConfig
 from actors.policy import verl_cpu
 from actors.policy.rows import MiniBatch, num_tokens, split_rows
-from actors.sampler.sampler import Samplers
-from actors.weights.publish import BaseTensor, Manifest, publish
+from actors.weights.publish import WeightReceivers, publish
+from actors.weights.wire import BaseTensor, Manifest
+from rewards.functions import anchored
 from rollout.roles import CheckpointError, Sampler
 from rollout.types import Batch, SftExample, TrainingRow
 
@@ -57,6 +61,8 @@ class Policy:
         unless told otherwise.
         """
         root = str(Path(store_root).resolve())
+        # Ranks do not share the driver's working folder.
+        loss = replace(loss, policy_loss=anchored(loss.policy_loss, Path.cwd()))
         setup, group = await asyncio.to_thread(_start_group, config, loss, root, total_steps)
         policy = cls(group, setup, temperature)
         await policy._call("num_parameters")
@@ -114,12 +120,12 @@ class Policy:
 
     async def publish(self, samplers: Sampler) -> dict[str, float]:
         """Hand the weights to the samplers and verify it. Raises `PublishError`; returns `publish/...`."""
-        assert isinstance(samplers, Samplers), "weights can only be handed to engines"
+        assert isinstance(samplers, WeightReceivers), "weights can only be handed to engines"
         return await publish(self, samplers)
 
     async def base_tensors(self, dtype: str) -> Mapping[str, BaseTensor]:
         """Return the tensors of the model below LoRA, as it was and is; without LoRA none."""
-        return (await self._call("origins", dtype))[0] if self._setup.config.lora.rank else {}
+        return (await self._call("base_tensors", dtype))[0] if self._setup.config.lora.rank else {}
 
     async def push_weights(
         self, receivers: Sequence[Any], dtype: str, bucket_bytes: int, skipped: Collection[str]
@@ -128,19 +134,28 @@ class Policy:
         return (await self._call("push_weights", list(receivers), dtype, bucket_bytes, frozenset(skipped)))[0]
 
     async def check_folder(self, folder: Path) -> None:
-        """Raise `CheckpointError` where a rank's node has another folder of this name: what it saves would be lost."""
+        """Raise `CheckpointError` where what is saved in a run's folder would be lost, or could not be written."""
         mark = Path(folder).resolve() / f".seen-{uuid.uuid4().hex}"
-        mark.touch()
+        trial = mark.with_name(".export-trial")
         try:
+            mark.touch()
             seen = await self._call("file_exists", str(mark))
-        finally:
-            mark.unlink()
-        blind = ", ".join(str(rank) for rank, sees in enumerate(seen) if not sees)
-        if blind:
+            blind = ", ".join(str(rank) for rank, sees in enumerate(seen) if not sees)
+            if blind:
+                raise CheckpointError(
+                    f"{folder}: rank {blind} of the policy does not see it; set run_dir to a folder on a file system "
+                    "that the driver's node and those of all ranks share"
+                )
+            needed = (await self._call("try_export", str(trial)))[0]
+        except (OSError, RayTaskError) as error:
+            model = self._setup.config.model
             raise CheckpointError(
-                f"{folder}: rank {blind} of the policy does not see it; set run_dir to a folder on a file system that "
-                "the driver's node and those of all ranks share"
-            )
+                f"{folder}: no export of {model} could be written at the end: {_cause(error)}"
+            ) from error
+        finally:
+            mark.unlink(missing_ok=True)
+            shutil.rmtree(trial, ignore_errors=True)
+        _check_room(folder, needed)
 
     async def save(self, folder: Path) -> None:
         """Write a checkpoint to resume from: every rank's shards (with LoRA the adapters alone), optimizer, schedule
@@ -150,7 +165,10 @@ class Policy:
         (Path(folder) / _STATE).write_text(json.dumps(state))
 
     async def load(self, folder: Path) -> None:
-        """Resume from a checkpoint. Raises ValueError when other ranks wrote it, or adapters of another model."""
+        """Resume from a checkpoint. Raises ValueError when other ranks wrote it, or adapters of another model.
+
+        Raises `CheckpointError` for files that are broken, or hold what is no tensor or number.
+        """
         state = json.loads((Path(folder) / _STATE).read_text())
         num_ranks = self._setup.config.num_ranks
         if state["num_ranks"] != num_ranks:
@@ -160,7 +178,10 @@ class Policy:
                 f"{folder} was saved with other adapters, or on another model; set policy.lora and policy.model from "
                 f"{self._setup.config.lora} and {self._setup.config.model}, whose files have to be the same"
             )
-        await self._call("load_checkpoint", str(Path(folder).resolve()))
+        try:
+            await self._call("load_checkpoint", str(Path(folder).resolve()))
+        except RayTaskError as error:
+            raise CheckpointError(f"{folder} cannot be loaded: {_cause(error)}") from error
         self.version = state["version"]
 
     async def _base(self) -> str:
@@ -176,12 +197,18 @@ class Policy:
 
         The adapter itself is in the folder `adapter` inside, in peft's format.
         """
-        partial = Path(folder).with_name(Path(folder).name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        folder = Path(folder)
+        partial, old = (folder.with_name(f"{folder.name}.{state}") for state in ("partial", "old"))
+        for rest in (partial, old):
+            shutil.rmtree(rest, ignore_errors=True)
         partial.mkdir(parents=True)
         await self._call("export", str(partial.resolve()))
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            folder.rename(old)  # aside: of two exports one is whole at any time
         partial.rename(folder)
+        if old.is_symlink():
+            old.unlink()
+        shutil.rmtree(old, ignore_errors=True)
 
     async def shutdown(self) -> None:
         """End the ranks and give their place back."""
@@ -211,6 +238,20 @@ class Policy:
         longest = max(num_tokens(row) for row in rows)
         if longest > limit:
             raise ValueError(f"a row has {longest} tokens; raise policy.max_tokens_per_micro_batch from {limit}")
+
+
+def _cause(error: Exception) -> str:
+    """Return what went wrong on a rank, in one line."""
+    cause = getattr(error, "cause", error)
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())}"
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise CheckpointError(
+            f"{folder}: a checkpoint and an export take about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} are "
+            "free; make room, or set run_dir to a larger disk"
+        )
 
 
 def _pick(rows: Sequence[_T], share: Sequence[int | None]) -> list[_T | None]:

@@ -6,9 +6,10 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from tensordict import TensorDict
 from verl.single_controller.base.decorator import Dispatch, register
 from verl.utils import tensordict_utils as tu
 from verl.utils import torch_functional
-from verl.utils.metric import Metric
+from verl.utils.metric import AggregationType, Metric
 from verl.workers.engine_workers import TrainingWorker
 from verl.workers.utils.padding import response_from_nested
 
@@ -24,13 +25,15 @@ from actors.banned_tokens import banned_tokens
 from actors.config import LossConfig, PolicyConfig
 from actors.policy import lora, verl_cpu
 from actors.policy.banned_token_mask import BannedTokenMask
+from actors.policy.checkpoint_reading import tensors_alone
 from actors.policy.export import save_adapter, save_model
 from actors.policy.loss import PolicyLoss, sft_loss
 from actors.policy.rows import MaybeExample, MaybeRow, MiniBatch, RowTensors
 from actors.policy.token_logprobs import token_logprobs
 from actors.policy.verl_config import engine_config, training_config
 from actors.store.store import Store
-from actors.weights.publish import BaseTensor, Manifest, describe_base_tensors, push
+from actors.weights.send import describe_base_tensors, push
+from actors.weights.wire import BaseTensor, Manifest
 from rollout.types import SftExample, TrainingRow
 
 
@@ -100,7 +103,7 @@ class PolicyWorker(TrainingWorker):
             if loss.kl_coef > 0:
                 data["ref_log_prob"] = self._reference_logprobs(data)
         lr = self.engine.optimizer.param_groups[0]["lr"]
-        collected: list[dict[str, float]] = []
+        collected: list[dict[str, _Joined]] = []
         with self.engine.train_mode():
             for number, (position, _) in enumerate(steps):
                 data = tensors[position].clone(recurse=False)
@@ -133,8 +136,8 @@ class PolicyWorker(TrainingWorker):
             )
             found = _reduce(tu.get(self.train_batch(data), "metrics"))
         return {
-            "sft/loss": found["loss"],
-            "policy/grad_norm": found["grad_norm"],
+            "sft/loss": found["loss"].value,
+            "policy/grad_norm": found["grad_norm"].value,
             "policy/lr": lr,
             "policy/seconds": time.monotonic() - started,
         }
@@ -177,15 +180,36 @@ class PolicyWorker(TrainingWorker):
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def export(self, folder: str) -> None:
         """Write a Hugging Face folder, with the adapters in a folder inside; the other ranks help rank 0 to gather."""
-        config, module = self._setup.config, self.engine.module
+        module = self.engine.module
         with torch.no_grad():
             state = self._on_first_rank(self._weights())
             adapters = self._on_first_rank(lora.adapter_weights(module.state_dict())) if self._has_lora else {}
         if self.rank == 0:
-            save_model(self.model_config.local_path, state, config.dtype, Path(folder))
-            if self._has_lora:
-                save_adapter(module.peft_config["default"], adapters, config.model, Path(folder) / "adapter")
+            self._write_export(state, adapters, Path(folder))
         torch.distributed.barrier()
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def try_export(self, folder: str) -> int:
+        """Write all of an export but the weights, on rank 0; return the bytes that an export and a checkpoint take."""
+        config, module = self._setup.config, self.engine.module
+        if self.rank == 0:
+            self._write_export({}, {}, Path(folder))
+        sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
+        num, num_trained = sum(size for size, _ in sizes), sum(size for size, is_trained in sizes if is_trained)
+        saved = 4 * (num_trained if self._has_lora else num) + 8 * num_trained  # float32, and Adam's two moments
+        return num * getattr(torch, config.dtype).itemsize + saved
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def load_checkpoint(self, local_path: str) -> None:
+        """Load what verl saved, as data: it would run what else is in the files."""
+        with tensors_alone():
+            self.engine.load_checkpoint(local_path)
+
+    def _write_export(self, state: dict[str, torch.Tensor], adapters: dict[str, torch.Tensor], folder: Path) -> None:
+        config = self._setup.config
+        save_model(self.model_config.local_path, state, config.dtype, folder)
+        if self._has_lora:
+            save_adapter(self.engine.module.peft_config["default"], adapters, config.model, folder / "adapter")
 
     def _weights(self, skipped: Collection[str] = ()) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield (name, full tensor) pairs by their Hugging Face names; every rank has to iterate to the end."""
@@ -260,23 +284,32 @@ def _be_quiet() -> None:
     warnings.filterwarnings("ignore", message="torch.utils.checkpoint: the use_reentrant")
 
 
-def _reduce(metrics: dict[str, Any]) -> dict[str, float]:
-    """Join one optimizer step's values over micro-batches and ranks."""
-    reduced = {}
+@dataclass(frozen=True)
+class _Joined:
+    """A metric of one optimizer step, over micro-batches and ranks."""
+
+    value: float
+    over_steps: Callable[[list[float]], float] = fmean
+
+
+_OVER_STEPS = {AggregationType.MAX: max, AggregationType.MIN: min}
+
+
+def _reduce(metrics: dict[str, Any]) -> dict[str, _Joined]:
+    """Join one optimizer step's values over micro-batches and ranks: all that the loss says, and the gradient's norm.
+
+    What verl adds of its own (memory, the learning rate) is no metric of the loss.
+    """
+    joined = {}
     for name, value in metrics.items():
         if isinstance(value, list) and isinstance(value[0], Metric):
-            reduced[name] = float(Metric.aggregate_dp(value))
-        elif isinstance(value, int | float):
-            reduced[name] = float(value)
-    return reduced
+            how = _OVER_STEPS.get(value[0].aggregation, fmean)
+            joined[name] = _Joined(float(Metric.aggregate_dp(value)), how)
+        elif name in ("loss", "grad_norm"):
+            joined[name] = _Joined(float(value))
+    return joined
 
 
-_REPORTED = ("loss", "grad_norm", "ratio", "clip_fraction", "kl", "entropy", "reference_kl")
-
-
-def _summarise(steps: list[dict[str, float]]) -> dict[str, float]:
-    """Return metrics of an update: means over its optimizer steps, the largest gap, keyed `policy/...`."""
-    names = [name for name in (*_REPORTED, "sampler_gap_mean") if name in steps[0]]
-    metrics = {f"policy/{name}": sum(step[name] for step in steps) / len(steps) for name in names}
-    metrics["policy/sampler_gap_max"] = max(step["sampler_gap_max"] for step in steps)
-    return metrics
+def _summarise(steps: list[dict[str, _Joined]]) -> dict[str, float]:
+    """Return metrics of an update, keyed `policy/...`: means over its optimizer steps, or the largest or smallest."""
+    return {f"policy/{name}": one.over_steps([step[name].value for step in steps]) for name, one in steps[0].items()}

@@ -16,10 +16,12 @@ from PIL import Image
 
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import SamplerConfig
-from actors.sampler.engine_loop import EngineLoop, Generation, SamplerError, SamplerUnavailable
+from actors.lscpu import replace_missing_lscpu
+from actors.sampler.engine_loop import EngineLoop, Generation
 from actors.store.store import Store, load_images
-from actors.weights.publish import BaseTensor, Bucket, Manifest
 from actors.weights.receive import WeightReceiver, missing_tensors
+from actors.weights.wire import BaseTensor, Bucket, Manifest
+from rollout.roles import SamplerError, SamplerUnavailable
 from rollout.types import ImageRef, Response, SampleRequest, SamplingParams
 
 _NUM_PROBES = 2
@@ -239,6 +241,7 @@ def _adapt_vllm_to_cpu() -> None:
     utils.dispatch_cpu_unquantized_gemm = plain
     # A model class is looked at in a subprocess, for CUDA's sake; that one would lack `actors.cpu_torch`.
     registry._run_in_subprocess = lambda function: function()
+    replace_missing_lscpu()
 
 
 def _greedy(request: SampleRequest) -> SampleRequest:

@@ -15,17 +15,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from rollout.roles import SamplerError, SamplerUnavailable
 from rollout.text.marks import without_objects
 
 _log = logging.getLogger(__name__)
-
-
-class SamplerError(RuntimeError):
-    """The request cannot be answered; says why."""
-
-
-class SamplerUnavailable(SamplerError):
-    """This engine cannot answer now, another one might."""
 
 
 @dataclass

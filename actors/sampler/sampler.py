@@ -16,10 +16,8 @@ from ray.exceptions import RayActorError
 from actors.calls import ask
 from actors.config import SamplerConfig
 from actors.sampler.engine import Engine
-from actors.sampler.engine_loop import SamplerError, SamplerUnavailable
+from rollout.roles import SamplerUnavailable
 from rollout.types import Response, SampleRequest
-
-__all__ = ["SamplerError", "SamplerUnavailable", "Samplers"]
 
 _MAX_CONCURRENCY = 4096
 _MAX_RESTARTS = 4

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from actors.store.files import sync_folder
+
 Row = dict[str, Any]
 
 
@@ -114,17 +116,6 @@ def parse_line(line: bytes) -> Row | None:
     """Return the row of a line; None for one that is torn or damaged."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     return json.loads(text) if line.endswith(b"\n") and checksum == _checksum(text) else None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; a no-op where the file system cannot sync a folder."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # some network file systems refuse it and need none
-    finally:
-        os.close(handle)
 
 
 def _number(path: Path) -> int:

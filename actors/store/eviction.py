@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from actors.store.store import FRESH_S, temporary_name, writer_of
+from actors.store.files import FRESH_S, temporary_name, writer_of
 
 PERIOD_S = 300.0
 """Between two looks at the size."""

@@ -29,7 +29,8 @@ from actors.store.store import Store
 from rollout.rows import row_of
 from rollout.types import Group, GroupRequest, ImageRef, Phase
 
-SAMPLES, ATTEMPTS = "samples", "attempts"
+SAMPLES, ATTEMPTS, CALLS = "samples", "attempts", "calls"
+"""Kinds of rows, each in logs of its own; what a call cost is told by `actors/metered/usage_ledger.py`."""
 LedgerRow = dict[str, Any]
 _Key = tuple[str, int, str, int]
 _Place = tuple[Path, int]

@@ -19,12 +19,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.metered.usage_ledger import KIND as CALLS
-from actors.store.append_log import read_log, sync_folder
+from actors.store.append_log import read_log
 from actors.store.eviction import is_left_behind
-from actors.store.ledger import SAMPLES, read_ledger
-from actors.store.store import temporary_name
-from rollout.types import Stage
+from actors.store.files import sync_folder, temporary_name
+from actors.store.ledger import CALLS, SAMPLES, read_ledger
+from rollout.types import SAMPLE_STAGES
 
 Row = dict[str, Any]
 
@@ -82,7 +81,7 @@ def sample_schema(terms: Iterable[str]) -> pa.Schema:
             "extra": _TEXT,
             "reward": pa.struct({"total": _REAL} | _numbers("terms", terms)),
             "failure": pa.struct({"stage": _TEXT, "error": _TEXT}),
-            **_numbers("seconds", (stage.value for stage in Stage)),
+            **_numbers("seconds", (stage.value for stage in SAMPLE_STAGES)),
         }
     )
 

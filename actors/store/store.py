@@ -6,7 +6,7 @@
 Writers never lock: a file appears by rename, complete or not at all, and equal content has an equal name.
 A file's modification time says when it was last used (`actors/store/eviction.py` goes by it). Where nodes share
 no file system, each has a store of its own and an image that is missing comes from a peer
-(`actors/store/peers.py`).
+(`actors/store/peers.py` asks for it, `actors/store/server.py` gives it).
 """
 
 from __future__ import annotations
@@ -14,29 +14,23 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import re
-import socket
 import sys
-import time
-import uuid
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from actors.store.append_log import sync_folder
+from actors.store.files import mark_used, read_used, sync_folder, write_whole
+from actors.store.image_files import png_of
+from actors.store.packed_images import find_packed, image_status, open_image_file
+from actors.store.pixels import as_seen
 from rollout.types import ImageRef
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """Of images: a data set may come from anywhere, and some of Pillow's other formats start programs."""
 
-FRESH_S = 600.0
-"""A file that was used less than this ago is not marked as used again."""
 _PREFIX = "sha256:"
-_TEMPORARY = re.compile(r"\.(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}\.part")
 
 
 class Store:
@@ -48,22 +42,24 @@ class Store:
 
     def put_image(self, image: Image.Image) -> ImageRef:
         """Commit an image and return its reference."""
-        return self.put_png(_encode(image))
+        return self.put_png(png_of(as_seen(image)))
 
     def put_png(self, data: bytes) -> ImageRef:
         """Commit the bytes of a PNG and return its reference."""
         digest = hashlib.sha256(data).hexdigest()
         path = self._path("images", digest, "png")
-        if not _mark_used(path):
-            _write(path, data)
+        if not mark_used(path):
+            write_whole(path, data)
             sync_folder(path.parent)  # the ledger names it, and must not outlive it
         return _PREFIX + digest
 
     def has_image(self, ref: ImageRef) -> bool:
         """Whether an image can be had, here or from a peer; if here, it counts as used now."""
-        if _mark_used(self.image_path(ref)):
+        if mark_used(self.image_path(ref)):
             return True
-        if not ref.startswith(_PREFIX) or not _has_ray():
+        if not ref.startswith(_PREFIX):
+            return find_packed(ref) is not None
+        if not _has_ray():
             return False
         from actors.store.peers import is_with_a_peer  # late: most who read a store do without Ray
 
@@ -76,13 +72,16 @@ class Store:
         return Path(ref)
 
     def get_image(self, ref: ImageRef) -> Image.Image:
-        """Load an image as RGB. Raises FileNotFoundError with the reference, OSError for another format."""
+        """Load an image as people see it (`actors.store.pixels`), as RGB.
+
+        Raises FileNotFoundError with the reference, OSError for another format, ValueError for unclear values.
+        """
         with Image.open(io.BytesIO(self._bytes(ref)), formats=FORMATS) as image:
-            return image.convert("RGB")
+            return as_seen(image)
 
     def png_bytes(self, ref: ImageRef) -> bytes:
         """Return an image as PNG, whatever its file's format. Raises FileNotFoundError with the reference."""
-        return self._bytes(ref) if ref.startswith(_PREFIX) else _encode(self.get_image(ref))
+        return self._bytes(ref) if ref.startswith(_PREFIX) else png_of(self.get_image(ref))
 
     def digest(self, ref: ImageRef | None) -> str:
         """Return the content digest of an image; '' for no image. Raises FileNotFoundError."""
@@ -90,26 +89,28 @@ class Store:
             return ""
         if ref.startswith(_PREFIX):
             return ref.removeprefix(_PREFIX)
-        status = Path(ref).stat()
+        status = image_status(ref)
         return _file_digest(ref, status.st_mtime_ns, status.st_size)
 
     def get_call(self, key: str) -> Any | None:
         """Return the committed call of that key, or None; a damaged one counts as absent."""
         try:
-            return json.loads(_read(self._path("calls", key, "json")))
+            return json.loads(read_used(self._path("calls", key, "json")))
         except (FileNotFoundError, ValueError):
             return None
 
     def put_call(self, key: str, call: Any) -> None:
         """Commit a call; a later one of the same key takes its place."""
-        _write(self._path("calls", key, "json"), json.dumps(call).encode())
+        write_whole(self._path("calls", key, "json"), json.dumps(call).encode())
 
     def _bytes(self, ref: ImageRef) -> bytes:
         path = self.image_path(ref)
         try:
-            return _read(path)
+            return read_used(path)
         except FileNotFoundError:
             where = f"image {ref} is not at {path}"
+        if not ref.startswith(_PREFIX) and (packed := find_packed(path)) is not None:
+            return packed.read()
         if not ref.startswith(_PREFIX) or not _has_ray():
             raise FileNotFoundError(where)
         from actors.store.peers import fetch
@@ -144,62 +145,7 @@ def _has_ray() -> bool:
     return ray is not None and ray.is_initialized()
 
 
-def _encode(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
 @lru_cache(maxsize=4096)
 def _file_digest(path: str, mtime_ns: int, size: int) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        _mark(file.fileno(), os.fstat(file.fileno()).st_mtime)
-        return file.read()
-
-
-def _mark_used(path: Path) -> bool:
-    """Whether the file is there; if so, it counts as used now."""
-    try:
-        _mark(path, path.stat().st_mtime)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _mark(file: Path | int, used: float) -> None:
-    if used < time.time() - FRESH_S:
-        with suppress(PermissionError):  # somebody else's store: it can be read, and keeps its own times
-            os.utime(file)
-
-
-def temporary_name() -> str:
-    """Return a name that no other writer on any node takes; `writer_of` reads it."""
-    return f".{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
-
-
-def writer_of(name: str) -> tuple[str, int] | None:
-    """Return host and process of a temporary file's writer; None for any other file.
-
-    >>> writer_of(".node-7-1234-0123abcd.part")
-    ('node-7', 1234)
-    """
-    match = _TEMPORARY.fullmatch(name)
-    return (match["host"], int(match["pid"])) if match else None
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / temporary_name()
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with open_image_file(path) as file:
+        return hashlib.sha256(file.read()).hexdigest()

@@ -10,6 +10,7 @@ import re
 from PIL import Image, ImageOps
 
 from actors.store.image_structure import complaint_about
+from actors.store.pixels import over_white, upright
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 _DATA_URL = re.compile(r"data:image/[\w.+-]{1,40};base64,", re.IGNORECASE)
@@ -29,9 +30,7 @@ def read_image(data: bytes, max_pixels: int) -> Image.Image:
             width, height = image.size
             if width * height > max_pixels:
                 raise BadImage(f"the image has {width}x{height} pixels, more than the {max_pixels:,} that are taken")
-            image.load()
-            has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-            return ImageOps.exif_transpose(image).convert("RGBA" if has_alpha else "RGB")
+            return upright(image)
     except BadImage:
         raise
     except Image.DecompressionBombError:
@@ -56,11 +55,7 @@ def decode_base64(text: object, what: str = "image") -> bytes:
 
 def flatten(image: Image.Image) -> Image.Image:
     """Return an image without transparency, over white."""
-    if image.mode != "RGBA":
-        return image.convert("RGB")
-    flat = Image.new("RGB", image.size, "white")
-    flat.paste(image, mask=image.getchannel("A"))
-    return flat
+    return over_white(image)
 
 
 def mask_of(image: Image.Image) -> Image.Image:
@@ -75,9 +70,3 @@ def transparent_mask(mask: Image.Image) -> Image.Image:
     form = Image.new("RGBA", mask.size)
     form.putalpha(ImageOps.invert(mask.convert("L")))
     return form
-
-
-def png_of(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()

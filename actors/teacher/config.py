@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from actors.judge.config import JudgeConfig
-from rollout.text.limits import PathText, RequiredPath, check_fields
+from actors.judge.registry import traits_of as judge_traits
+from actors.teacher.registry import KINDS, traits_of
+from rollout.text.limits import PathText, RequiredPath, Tilde, check_fields, is_own, one_of_or_own
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,24 @@ class TeacherConfig:
     ask: JudgeConfig = field(default_factory=lambda: JudgeConfig(kind="openai", max_concurrency=32))
     """Instead of `fn`: kind openai or vllm, with model, endpoints, prices, budget and call as a judge has them."""
 
+    kind: Annotated[str, Tilde(), one_of_or_own(*KINDS)] | None = None
+    """Null: a function where `fn` is given, else asked; or a class of your own: my_module:MyTeacher."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """A class of your own: its keyword arguments."""
+
     def __post_init__(self) -> None:
         check_fields(self, "teacher")
-        if not self.fn and self.ask.kind not in ("openai", "vllm"):
+        if self.options and not is_own(self.kind):
+            raise ValueError("a teacher's options are for a class of your own, which its kind names")
+        if self.asked is not None and not judge_traits(self.ask.kind).is_asked:
             raise ValueError(f"a teacher's ask.kind is {self.ask.kind!r}; expected openai or vllm (or give fn)")
+
+    @property
+    def kind_name(self) -> str:
+        """What kind of teacher this is: as it says, or by whether it gives `fn`."""
+        return self.kind or ("function" if self.fn else "asked")
+
+    @property
+    def asked(self) -> JudgeConfig | None:
+        """The model that is asked; None where none is."""
+        return self.ask if traits_of(self.kind_name).is_asked else None

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from actors.judge.local_vlm import model_of, start_servers
-from actors.judge.openai_asker import OpenAIAsker, check_asker, start_asker
+from actors.judge.openai_asker import OpenAIAsker
 from actors.judge.prompt_file import Prompt, read_prompt
 from actors.judge.question import TEXT, Question
 from actors.metered.retry import CallError
+from actors.run_context import RunContext
 from actors.store.store import Store, load_images, white_canvas
 from actors.teacher.config import TeacherConfig
-from rewards.functions import FunctionError, anchored, identity_of, load_function
+from actors.teacher.kind import kind_of
+from actors.user_classes.classes import call
+from actors.user_classes.replica import read_image
+from actors.user_classes.roles import CritiqueQuestion, PlanQuestion
 from rollout.collect import TeacherError
 from rollout.critic import NUM_IMAGES, format_critique, render_messages
 from rollout.plan import Plan, format_plan, render_request
@@ -62,16 +64,53 @@ class FunctionTeacher:
 
     def _answer(self, arguments: Callable[[], tuple[Any, ...]]) -> str:
         try:
-            answer = self.function(*arguments())
-            if isinstance(answer, Plan):
-                return format_plan(answer)
-            if isinstance(answer, Critique):
-                return format_critique(answer)
+            return _as_text(self.function(*arguments()))
+        except TeacherError:
+            raise
         except Exception as error:
             raise TeacherError(f"{type(error).__name__}: {error}") from error
-        if not isinstance(answer, str):
-            raise TeacherError(f"a teacher's function returned a {type(answer).__name__}, expected a text")
-        return answer
+
+
+@dataclass(frozen=True)
+class OwnTeacher:
+    """Satisfies the same Protocols: asks an object of the user's own (`actors.user_classes.roles.UserTeacher`)."""
+
+    teacher: Any
+    store: Store
+
+    async def plan(self, request: Request, seed: int) -> str:
+        """Return what the object answers to a request. Raises `TeacherError`."""
+        images = [await read_image(self.store, image) for image in request.images]
+        return await self._answer(self.teacher.plan, PlanQuestion(request.text, images), seed)  # type: ignore[arg-type]
+
+    async def criticise(self, attempt: Attempt, seed: int, repeat: int = 0) -> str:
+        """Return what the object answers to an attempt; the seed tells repeats apart. Raises `TeacherError`."""
+        before, after = [await read_image(self.store, image) for image in (attempt.before, attempt.after)]
+        assert after is not None
+        question = CritiqueQuestion(before, after, attempt.instruction, attempt.prompt)
+        return await self._answer(self.teacher.criticise, question, seed)
+
+    async def stats(self) -> dict[str, float]:
+        """What it costs, only its user knows."""
+        return {}
+
+    async def _answer(self, method: Any, question: Any, seed: int) -> str:
+        try:
+            return _as_text(await call(method, question, seed))
+        except TeacherError:
+            raise
+        except Exception as error:
+            raise TeacherError(f"{type(error).__name__}: {error}") from error
+
+
+def _as_text(answer: Any) -> str:
+    if isinstance(answer, Plan):
+        return format_plan(answer)
+    if isinstance(answer, Critique):
+        return format_critique(answer)
+    if not isinstance(answer, str):
+        raise TeacherError(f"a teacher's function returned a {type(answer).__name__}, expected a text")
+    return answer
 
 
 @dataclass(frozen=True)
@@ -118,17 +157,11 @@ def question_of(template: str, attempt: Attempt) -> tuple[dict, ...]:
 
 async def start_teacher(
     config: TeacherConfig, role: str, store_root: Path | str, ledger_folder: Path | str | None = None
-) -> FunctionTeacher | AskedTeacher:
+) -> Any:
     """Start what a teacher of a role (planner or critic) needs; metrics and ledger name it so. Raises ValueError."""
     check_teacher(config, role)
-    store = Store(store_root)
-    if config.fn:
-        return FunctionTeacher(_load(config.fn), store)
-    asked = config.ask
-    if asked.kind == "vllm":
-        _, asked = await start_servers(asked, Path(ledger_folder or store_root).absolute().parent, name=role)
-    asker = await start_asker(asked, store_root, role, ledger_folder)
-    return AskedTeacher(asker, read_template(config, role).text, store)
+    context = RunContext(store_root, role, ledger_folder, area=role)
+    return await kind_of(config).start(config, context, read_template(config, role).text)
 
 
 def read_template(config: TeacherConfig, role: str) -> Prompt:
@@ -141,32 +174,10 @@ def read_template(config: TeacherConfig, role: str) -> Prompt:
 def check_teacher(config: TeacherConfig, role: str) -> None:
     """Raise ValueError for what a teacher lacks: a prompt file, a function, a model, a key. Starts nothing."""
     describe_teacher(config, role)
-    if config.fn:
-        _load(config.fn)
-    elif config.ask.kind == "openai":
-        check_asker(config.ask, f"{role}.ask")
+    kind_of(config).check(config, role)
 
 
 def describe_teacher(config: TeacherConfig, role: str) -> dict[str, str]:
     """Return what a teacher's answers depend on, by content. Raises ValueError where a file or function is missing."""
-    described = {"prompt": read_template(config, role).label}
-    if not config.fn:
-        if not config.ask.model:
-            raise ValueError(f"the teacher {role} needs fn (a function) or ask.model (a model to ask)")
-        name = model_of(config.ask)[1] if config.ask.kind == "vllm" else config.ask.model
-        return {"model": name, "call": str(sorted(config.ask.call.items())), **described}
-    with _explained(config.fn):
-        return {"fn": identity_of(anchored(config.fn, Path.cwd())), **described}
-
-
-def _load(path: str) -> Callable[..., Any]:
-    with _explained(path):
-        return load_function(anchored(path, Path.cwd()))
-
-
-@contextmanager
-def _explained(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (FunctionError, ImportError) as error:
-        raise ValueError(f"a teacher's fn is {path!r}: {error}") from error
+    prompt = read_template(config, role).label
+    return kind_of(config).describe(config, role) | {"prompt": prompt}

@@ -16,7 +16,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from actors.store.untrusted_images import BadImage, flatten, mask_of, png_of, read_image
+from actors.store.image_files import png_of
+from actors.store.untrusted_images import BadImage, flatten, mask_of, read_image
 
 BASE_BYTES, BYTES_PER_PIXEL = 2**30, 24
 """Memory that the process may take: itself, and what a few copies of the largest image need."""

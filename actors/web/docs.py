@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from actors.web.http_input import Handler
 from actors.web.openapi import describe
-
-if TYPE_CHECKING:
-    from actors.web.service import Handler
 
 ABOUT = ("/", "/docs", "/openapi.json")
 _HEADERS = {

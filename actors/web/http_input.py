@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import json
 from collections import Counter
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -15,11 +15,14 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import Message
 
 from actors.metered.connections import Secret
 from actors.web.config import ServiceConfig, is_loopback
 
+Handler = Callable[[Request], Awaitable[Response]]
+"""Answers one route's requests."""
 MAX_FIELDS = 64
 MAX_VALUES = 100_000
 """Lists, objects and commas of a JSON body, those in texts among them; more take seconds to read."""

@@ -23,6 +23,7 @@ from actors.metered.connections import Secret
 from actors.web.docs import ABOUT, index_routes
 from actors.web.http_input import (
     ClientDisconnected,
+    Handler,
     RequestRefused,
     authenticate,
     read_form,
@@ -33,7 +34,6 @@ from actors.web.image_request import ImageRequest, parse_edit_request, parse_ope
 from actors.web.image_service import ImageResult, ImageService
 from actors.web.stopping import ServiceStopping, unless_stopping
 
-Handler = Callable[[Request], Awaitable[Response]]
 CLIENT_CLOSED_REQUEST = 499
 """What is logged for a client that did not wait; nobody sees it."""
 STOPPED = "the service stopped before this was done; ask again when it is back"

@@ -9,7 +9,7 @@ from dataclasses import replace
 from PIL import Image, ImageOps
 
 from actors.generator.image_sizes import Size
-from actors.store.untrusted_images import png_of
+from actors.store.image_files import png_of
 from actors.web.config import ServiceConfig
 from actors.web.http_input import RequestRefused
 from actors.web.image_request import ImageRequest

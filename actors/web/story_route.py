@@ -30,10 +30,10 @@ from actors.store.untrusted_images import BadImage
 from actors.storyteller import Storyteller
 from actors.web.config import ServiceConfig
 from actors.web.fields import STORY
-from actors.web.http_input import RequestRefused, read_json, while_connected
+from actors.web.http_input import Handler, RequestRefused, read_json, while_connected
 from actors.web.image_decoder import Decoded, shared_decoder
 from actors.web.image_request import decode, text_of
-from actors.web.service import STOPPED, Handler, openai_error, with_error_responses
+from actors.web.service import STOPPED, openai_error, with_error_responses
 from actors.web.stopping import ServiceStopping, items_unless_stopping
 from rollout.roles import Unsupported
 from rollout.story import Planned, StepTold, Story, StoryRequest, StoryStatus, StoryTold

@@ -15,167 +15,57 @@ Three checks, each of which catches what the others cannot:
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-import ray
-import torch
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from actors.sampler.engine_loop import SamplerUnavailable
-from rollout.roles import PublishError
+from actors.config import SamplerConfig
+from actors.weights.wire import BaseTensor, Manifest
+from rollout.roles import PublishError, SamplerUnavailable
 from rollout.types import Response, SampleRequest, TrainingRow
 
-if TYPE_CHECKING:
-    from actors.policy.policy import Policy
-    from actors.sampler.sampler import Samplers
 
-_CHUNK = 1 << 22
-_PERIOD = 65521
-_IN_FLIGHT = 2
+class WeightSource(Protocol):
+    """Where weights come from: the policy."""
 
+    version: int
 
-@dataclass(frozen=True)
-class TensorInfo:
-    """A tensor on its way: where its bytes are in the bucket, and what they sum to."""
+    async def base_tensors(self, dtype: str) -> Mapping[str, BaseTensor]:
+        """Return the tensors that are as they were before training, and those that no longer are; none: any may be."""
+        ...
 
-    name: str
-    shape: tuple[int, ...]
-    offset: int
-    num_bytes: int
-    checksum: int
+    async def push_weights(
+        self, receivers: Sequence[Any], dtype: str, bucket_bytes: int, skipped: Collection[str]
+    ) -> Manifest:
+        """Send all tensors but `skipped` to engine actors and return what was sent."""
+        ...
 
-
-@dataclass(frozen=True)
-class Bucket:
-    """Several tensors of one dtype as one block of bytes, which Ray hands over without a copy."""
-
-    dtype: str
-    infos: tuple[TensorInfo, ...]
-    data: np.ndarray
-    """uint8."""
-
-    def tensors(self) -> Iterator[tuple[TensorInfo, torch.Tensor]]:
-        """Yield each tensor as a view of `data`, which may be read-only: copy what is to be kept or changed."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            block = torch.from_numpy(self.data)
-        for info in self.infos:
-            part = block[info.offset : info.offset + info.num_bytes]
-            yield info, part.view(getattr(torch, self.dtype)).reshape(info.shape)
+    async def logprobs(self, rows: Sequence[TrainingRow], temperature: float | None = None) -> list[list[float]]:
+        """Return, for each row, one log-probability a response token."""
+        ...
 
 
-@dataclass(frozen=True)
-class BaseTensor:
-    """A tensor as it was before training."""
+@runtime_checkable
+class WeightReceivers(Protocol):
+    """Where weights go: the samplers' engines (`actors.sampler.engine.Engine`)."""
 
-    shape: tuple[int, ...]
-    checksum: int
-    is_trained: bool
-    """It is another by now."""
+    config: SamplerConfig
 
+    @property
+    def engines(self) -> Sequence[Any]: ...
 
-@dataclass(frozen=True)
-class Manifest:
-    """What was sent: name -> checksum."""
+    async def ready(self) -> None:
+        """Return when all engines are up. Raises `SamplerUnavailable`, `TimeoutError`."""
+        ...
 
-    checksums: Mapping[str, int] = field(default_factory=dict)
-    num_bytes: int = 0
-    already_loaded: Mapping[str, BaseTensor] = field(default_factory=dict)
-    """What the engines have anyway."""
+    async def each(self, method: str, *args: Any) -> list[Any]:
+        """Call a method of all engines at once and return the answers in their order."""
+        ...
 
 
-def checksum(tensor: torch.Tensor) -> int:
-    """Return a position-sensitive 64-bit sum of a tensor's bits, computed on its own device.
-
-    Each word is weighted by its place modulo a prime, so that swapped or shifted values differ.
-
-    >>> a, b = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0])
-    >>> checksum(a) == checksum(a.clone()), checksum(a) == checksum(b)
-    (True, False)
-    """
-    words = tensor.detach().contiguous().flatten().view(torch.uint8)
-    if words.numel() % 4 == 0:
-        words = words.view(torch.int32)
-    total = torch.zeros((), dtype=torch.int64, device=words.device)
-    for start in range(0, words.numel(), _CHUNK):
-        chunk = words[start : start + _CHUNK].to(torch.int64)
-        places = torch.arange(start, start + chunk.numel(), device=words.device) % _PERIOD + 1
-        total += (chunk * places).sum()
-    return int(total)
-
-
-def buckets(weights: Iterable[tuple[str, torch.Tensor]], dtype: str, bucket_bytes: int) -> Iterator[Bucket]:
-    """Pack (name, tensor) pairs, cast to `dtype`, into buckets of about `bucket_bytes`."""
-    infos: list[TensorInfo] = []
-    casts: list[torch.Tensor] = []
-    size = 0
-    for name, tensor in weights:
-        cast = tensor.detach().to(getattr(torch, dtype)).contiguous()
-        infos.append(TensorInfo(name, tuple(cast.shape), size, cast.nbytes, checksum(cast)))
-        casts.append(cast)
-        size += cast.nbytes
-        if size >= bucket_bytes:
-            yield _packed(dtype, infos, casts)
-            infos, casts, size = [], [], 0
-    if infos:
-        yield _packed(dtype, infos, casts)
-
-
-def _packed(dtype: str, infos: Sequence[TensorInfo], casts: Sequence[torch.Tensor]) -> Bucket:
-    """Copy tensors from their device into one block, each once."""
-    data = np.empty(infos[-1].offset + infos[-1].num_bytes, np.uint8)
-    block = torch.from_numpy(data)
-    for info, cast in zip(infos, casts, strict=True):
-        block[info.offset : info.offset + info.num_bytes].copy_(cast.flatten().view(torch.uint8))
-    return Bucket(dtype, tuple(infos), data)
-
-
-def describe_base_tensors(
-    weights: Iterable[tuple[str, torch.Tensor]], trained: Collection[str], dtype: str, *, is_sender: bool
-) -> dict[str, BaseTensor]:
-    """Describe (name, tensor) pairs, cast to `dtype`; who is no sender only iterates, for the sake of collectives."""
-    origins = {}
-    for name, tensor in weights:
-        if is_sender:
-            cast = tensor.to(getattr(torch, dtype))
-            origins[name] = BaseTensor(tuple(cast.shape), checksum(cast), name in trained)
-    return origins
-
-
-def push(
-    weights: Iterable[tuple[str, torch.Tensor]], receivers: Sequence[Any] | None, dtype: str, bucket_bytes: int
-) -> Manifest:
-    """Send weights to the engine actors `receivers`; None: only iterate, for the sake of the collectives."""
-    if receivers is None:
-        for _ in weights:
-            pass
-        return Manifest()
-    checksums: dict[str, int] = {}
-    num_bytes = 0
-    pending: list[list[Any]] = []
-    weights = iter(weights)
-    try:
-        for bucket in buckets(weights, dtype, bucket_bytes):
-            checksums |= {info.name: info.checksum for info in bucket.infos}
-            num_bytes += bucket.data.nbytes
-            reference = ray.put(bucket)
-            pending.append([receiver.load_bucket.remote(reference) for receiver in receivers])
-            if len(pending) >= _IN_FLIGHT:
-                ray.get(pending.pop(0))
-    except RayError:
-        for _ in weights:  # the other ranks are gathering with this one
-            pass
-        raise
-    for replies in pending:
-        ray.get(replies)
-    return Manifest(checksums, num_bytes)
-
-
-async def publish(policy: Policy, samplers: Samplers) -> dict[str, float]:
+async def publish(policy: WeightSource, samplers: WeightReceivers) -> dict[str, float]:
     """Bring every sampler to the policy's weights and verify it; return metrics keyed `publish/...`.
 
     Raises `PublishError` that names the sampler and the tensors or the gap. Samplers at fault then stay paused
@@ -202,7 +92,7 @@ def _is_loss(error: Exception) -> bool:
     return isinstance(cause, RayActorError | SamplerUnavailable | TimeoutError)
 
 
-async def _publish(policy: Policy, samplers: Samplers) -> dict[str, float]:
+async def _publish(policy: WeightSource, samplers: WeightReceivers) -> dict[str, float]:
     started = time.monotonic()
     await samplers.ready()
     await samplers.each("begin_publish")
@@ -227,7 +117,7 @@ async def _publish(policy: Policy, samplers: Samplers) -> dict[str, float]:
     }
 
 
-async def _send(policy: Policy, samplers: Samplers) -> Manifest:
+async def _send(policy: WeightSource, samplers: WeightReceivers) -> Manifest:
     """Send what some sampler lacks."""
     config = samplers.config
     origins = await policy.base_tensors(config.dtype)
@@ -237,7 +127,7 @@ async def _send(policy: Policy, samplers: Samplers) -> Manifest:
     return replace(manifest, already_loaded=held)
 
 
-async def _probe_gap(policy: Policy, samplers: Samplers) -> float:
+async def _probe_gap(policy: WeightSource, samplers: WeightReceivers) -> float:
     """Return the largest |log-prob| gap on the samplers' greedy answers; raise where it is above the tolerance."""
     answers = await samplers.each("probe")
     probes = [(index, *pair) for index, pairs in enumerate(answers) for pair in pairs]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from actors.weights.publish import BaseTensor, Bucket, Manifest, checksum
+from actors.weights.wire import BaseTensor, Bucket, Manifest, checksum
 
 _SHOWN = 5
 

@@ -24,7 +24,8 @@ from actors.metered.service import Pooled
 from actors.metered.usage_ledger import UsageLedger
 from actors.store.append_log import log_paths
 from actors.store.eviction import clean
-from actors.store.store import Store, writer_of
+from actors.store.files import writer_of
+from actors.store.store import Store
 
 GOES_ON_S = 240.0
 """Whoever was killed is back at work within so long, on a machine that has much else to do."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 
-from actors.store.peers import start_server
+from actors.store.server import start_server
 from actors.store.store import Store, call_key
 from benchmarks.chaos.scene import GOES_ON_S, Found, check_store, kill_again_and_again, noise, until_killed
 

@@ -253,7 +253,10 @@ def _show(what: str, metrics: dict[str, Any]) -> None:
 
 def _gpu(field: str) -> str:
     command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"benchmarks.gpu needs an NVIDIA GPU and nvidia-smi: {error}") from None
 
 
 def _version(package: str) -> str:

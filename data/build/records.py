@@ -12,8 +12,8 @@ from typing import Any
 from actors.store.store import Store
 from data.records.rl import VERSION
 from rollout.critic import format_critique, render_messages
-from rollout.text.messages import as_texts
 from rollout.plan import format_plan, render_request
+from rollout.text.messages import as_texts
 from rollout.trajectory import Trajectory
 from rollout.types import ImageRef, Scores, Task
 

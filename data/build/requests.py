@@ -7,41 +7,55 @@ from pathlib import Path
 from typing import Any
 
 from actors.store.store import Store
-from data.records.on_bad import BadRecords, good_records
 from data.check.images import inspect_image
-from data.table.digest_log import digest_of
 from data.errors import RecordError, type_error
-from data.records.image_paths import ImageResolver, ImageRules
+from data.formats.one_file import check_encoding
+from data.formats.raw import RawRecord, Records, name_of, place_in
+from data.formats.reader import open_records
 from data.formats.strict_json import MAX_RECORD
-from data.formats.reader import RawRecord, Records, open_records
-from data.records.rl import check_object, check_unicode, id_of, text_of
-from rollout.text.marks import IMAGE_MARK
+from data.records.image_paths import ImageResolver, ImageRules
+from data.records.on_bad import BadRecords, good_records
+from data.records.rl import check_object, id_of, text_of
+from data.table.digest_log import digest_of
+from rollout.text.marks import IMAGE_MARK, is_unicode
 from rollout.trajectory import Request
 
 
 class TextLines:
     """One request a line, as it stands; blank lines are none."""
 
+    unit = ""
+
     def __init__(self, path: Path):
         self.path = path
-        self.position = 0
+        self.folder, self.name = path.parent, name_of(path)
+        self.position = self.last = 0
         self.size = path.stat().st_size
 
     def where(self, number: int) -> str:
-        return f"{self.path}:{number}"
+        return place_in(self.path, self.unit, number)
 
     def __iter__(self) -> Iterator[RawRecord]:
-        with self.path.open(encoding="utf-8", errors="surrogateescape") as file:
+        self.position = 0
+        with self.path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_RECORD), ""), 1):
                 self.position += len(line)
-                if line.strip():
+                self.last = number
+                if not is_unicode(line):
+                    error = RecordError("encoding", "not UTF-8; save the file as UTF-8", where=self.where(number))
+                    yield RawRecord(number, None, error)
+                elif line.strip():
                     yield RawRecord(number, {"request": line.strip()})
 
 
 def open_requests(path: Path) -> Records:
     """Return the requests of a file: lines of text (`.txt`), else records of any format. Raises `RecordError`."""
     if path.suffix == ".txt" and path.is_file():
+        with path.open("rb") as file:
+            check_encoding(path, file.read(4))
         return TextLines(path)
+    if path.name.endswith(".txt.gz"):
+        raise RecordError("file", f"{path}: lines of text are read from a .txt; unpack it, or write it as .jsonl.gz")
     return open_records(path)
 
 
@@ -49,7 +63,7 @@ def read_requests(
     records: Records, store: Store, bad: BadRecords, rules: ImageRules | None = None
 ) -> Iterator[tuple[int, Request]]:
     """Yield (number, request), images in the store; what is no request, or is one again, goes to `bad`."""
-    places = ImageResolver(records.path.parent, rules)
+    places = ImageResolver(records.folder, rules)
     seen: set[int] = set()
 
     def read(raw: RawRecord) -> Request:
@@ -77,7 +91,6 @@ def _request(record: Any, places: ImageResolver, store: Store) -> Request:
     if num_marks not in (0, len(entries)):
         raise RecordError("marks", f"{num_marks} {IMAGE_MARK} marks for {len(entries)} images")
     images = tuple(_image(entry, f"images[{place}]", places, store) for place, entry in enumerate(entries))
-    check_unicode(text, "request")
     return Request(id_of(record, f"{digest_of(text, *images):016x}"), text, images)
 
 

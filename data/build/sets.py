@@ -13,9 +13,6 @@ from typing import Any
 
 from actors.store.store import Store
 from data.build import records
-from data.records.on_bad import BadRecords
-from data.build.records import ImageFolder, Keep
-from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig
 from data.build.candidates import (
     Candidate,
     IsSuccess,
@@ -28,7 +25,10 @@ from data.build.candidates import (
 )
 from data.build.card import Card, Source
 from data.build.choose import select_records
+from data.build.records import ImageFolder, Keep
+from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig
 from data.errors import RecordError
+from data.records.on_bad import BadRecords
 from data.split import SIDES
 from rollout.trajectory import Trajectory
 

@@ -32,6 +32,10 @@ class TrajectoryLog:
             self._commit = GroupCommit(AppendLog(self._folder, KIND))
         await self._commit.append([row_of_trajectory(trajectory)])
 
+    def is_empty(self) -> bool:
+        """Whether no request was walked yet."""
+        return next(self._rows(), None) is None
+
     def done(self, store: Store) -> tuple[set[int], set[int]]:
         """Return the digests of requests that were carried to their end, and of others that were, but images are gone.
 

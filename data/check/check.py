@@ -15,7 +15,8 @@ from data.check.images import DeepRules, DeepSummary, scan_images
 from data.check.statistics import RlStatistics, SftStatistics
 from data.check.token_lengths import TokenCounter, template_at
 from data.errors import RecordError
-from data.formats.reader import RawRecord, Records, open_records
+from data.formats.raw import RawRecord, Records
+from data.formats.reader import open_records
 from data.prompts import prompt_digest, prompt_in, prompt_of
 from data.records.image_paths import ImageResolver, ImageRules
 from data.records.on_bad import BadRecords, OnBad
@@ -124,14 +125,17 @@ def check(path: Path, rules: CheckRules, progress: Progress = lambda *_: None) -
             if reading.tokens is not None:
                 summary.deep.tokens = reading.tokens.all(summary.deep.sizes)
     if summary.num_records == 0:
-        raise RecordError("file", f"{path} holds no record")
+        raise no_record(path)
     return summary
 
 
 def detect_kind(records: Records) -> Kind:
     """Return the kind of the first record that shows one. Raises `RecordError` when none of the first hundred does."""
+    raw, problem = None, ""
     for raw in islice(records, _TOLD_BY):
         value = raw.value
+        if raw.error is not None and not problem:
+            problem = f" ({raw.error})"
         if not isinstance(value, dict):
             continue
         if "origin_prompt" in value:
@@ -142,8 +146,14 @@ def detect_kind(records: Records) -> Kind:
                 return Kind.PLANNER_SFT
             if "previous_step_success" in answer:
                 return Kind.CRITIC_SFT
+    if raw is None:
+        raise no_record(records.path)
     kinds = ", ".join(Kind)
-    raise RecordError("file", f"{records.path}: its first records show no kind; say --kind, one of {kinds}")
+    raise RecordError("file", f"{records.path}: its first records show no kind{problem}; say --kind, one of {kinds}")
+
+
+def no_record(path: Path) -> RecordError:
+    return RecordError("file", f"{path} holds no record")
 
 
 class _Reading:
@@ -152,8 +162,8 @@ class _Reading:
     def __init__(self, records: Records, kind: Kind, rules: CheckRules, folder: Path):
         self._records = records
         self._limit = rules.limit or None
-        self.places = ImageResolver(records.path.parent, rules.images)
-        self._parse = parser(kind, records.path, self.places)
+        self.places = ImageResolver(records.folder, rules.images, keeps_bytes=rules.deep is not None)
+        self._parse = parser(kind, records.name, self.places)
         self.bad = BadRecords(OnBad.SKIP)
         self.statistics = RlStatistics() if kind is Kind.RL else SftStatistics()
         self.copies, self.prompts, self.ids = (DigestLog(folder / name) for name in ("copies", "prompts", "ids"))
@@ -167,7 +177,7 @@ class _Reading:
         for raw in islice(records, self._limit):
             self.num_records += 1
             if self.num_records % _EVERY == 0:
-                progress("reading", records.position / max(records.size, 1), self.num_records)
+                progress("reading", min(1.0, records.position / max(records.size, 1)), self.num_records)
             try:
                 if raw.error is not None:
                     raise raw.error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from actors.store.packed_images import open_image_file
+from actors.store.pixels import UnclearImage, as_seen, oddities
 from actors.store.store import FORMATS
 from data.check.image_log import ImageLog, NamedImage
 from data.check.near_duplicates import HashLog, difference_hash
@@ -44,6 +46,8 @@ class DeepSummary:
     num_images: int = 0
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     """Images by (width, height); the rare ones are counted together under (0, 0)."""
+    oddities: Counter[str] = field(default_factory=Counter)
+    """Images that are not seen as their plain values say, by why (`actors.store.pixels`)."""
     num_flat: int = 0
     """Images of one colour: they look like nothing else."""
     num_same: int = 0
@@ -61,6 +65,8 @@ class InspectedImage(NamedTuple):
     size: tuple[int, int] | None
     look: int | None
     fault: RecordError | None
+    oddities: Sequence[str] = ()
+    """Why it is not seen as its plain values say (`actors.store.pixels`)."""
 
 
 def scan_images(
@@ -84,6 +90,7 @@ def scan_images(
                 bad.add(seen.fault.at(where(named.number)))
                 continue
             assert seen.size is not None
+            summary.oddities.update(seen.oddities)
             is_counted = seen.size in summary.sizes or len(summary.sizes) < _MOST_SIZES
             summary.sizes[seen.size if is_counted else (0, 0)] += 1
             if seen.look is None:
@@ -100,14 +107,19 @@ def scan_images(
 def inspect_image(path: str, max_pixels: int = MAX_PIXELS) -> InspectedImage:
     """Open an image, and decode it when its header says a size that may be decoded."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image_file(path) as file, Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 return InspectedImage(None, None, _too_large(path, f"{width:,} x {height:,} pixels", max_pixels))
             image.load()
-            return InspectedImage((width, height), difference_hash(image), None)
+            seen = as_seen(image)
+            return InspectedImage(seen.size, difference_hash(seen), None, oddities(image))
     except Image.DecompressionBombError:
         return InspectedImage(None, None, _too_large(path, "far more pixels", max_pixels))
+    except UnclearImage as error:
+        return InspectedImage(
+            None, None, RecordError("image_unclear", f"the image {shown(path)} cannot be shown: {error}")
+        )
     except Exception as error:  # decoders of broken data raise whatever their arithmetic meets
         text = f"the image {shown(path)} cannot be decoded ({type(error).__name__}: {str(error)[:100]})"
         return InspectedImage(None, None, RecordError("image_broken", text))

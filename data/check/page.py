@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import random
 from dataclasses import dataclass, field
@@ -13,11 +11,15 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from actors.store.image_files import data_url, small_copy
+from actors.store.packed_images import open_image_file
+from actors.store.pixels import UnclearImage, as_seen
 from actors.store.store import FORMATS
-from data.check.check import detect_kind
+from data.check.check import detect_kind, no_record
 from data.check.images import MAX_PIXELS
 from data.errors import RecordError
-from data.formats.reader import RawRecord, Records, open_records
+from data.formats.raw import RawRecord, Records
+from data.formats.reader import beside, open_records
 from data.records.image_paths import ImageResolver, ImageRules
 from data.records.sft import Canvas, Kind, SftRecord
 from data.table.record_table import parser
@@ -84,14 +86,16 @@ def write_page(
     records = open_records(path)
     kind = kind or detect_kind(records)
     chosen, num_records = sample_records(records, limit, seed)
-    parse = parser(kind, path, ImageResolver(path.parent, rules))
+    if not num_records:
+        raise no_record(path)
+    parse = parser(kind, records.name, ImageResolver(records.folder, rules))
     cards = [_card(raw, parse, records) for raw in chosen]
     about = f"{len(cards):,} of {num_records:,} {kind} records"
     if len(cards) < num_records:
         about += f", drawn with seed {seed}"
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
     page = environment.get_template("page.html.j2").render(name=path.name, about=about, cards=cards)
-    out = out or path.with_name(f"{path.stem}.html")
+    out = out or beside(records) / f"{records.name}.html"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8", errors="replace")
     return out
@@ -160,15 +164,13 @@ def _picture(image: str | Canvas) -> RecordImage:
         size = "" if image.size is None else f", {image.size[0]} x {image.size[1]}"
         return RecordImage("declared", note=f"white canvas{size}")
     try:
-        with Image.open(image, formats=FORMATS) as opened:
+        with open_image_file(image) as file, Image.open(file, formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 return RecordImage(image, note=f"{opened.width:,} x {opened.height:,} pixels: too large", is_lost=True)
             is_small = max(opened.size) <= _SMALL
-            small = opened.convert("RGBA" if "A" in opened.getbands() else "RGB")
+            small = as_seen(opened)
+    except UnclearImage as error:
+        return RecordImage(image, note=f"cannot be shown: {error}", is_lost=True)
     except Exception as error:  # decoders of broken data raise whatever their arithmetic meets
         return RecordImage(image, note=f"cannot be decoded: {type(error).__name__}", is_lost=True)
-    small.thumbnail((_SIDE, _SIDE))
-    buffer = io.BytesIO()
-    small.save(buffer, format="PNG" if is_small else "WEBP")
-    source = f"data:image/{'png' if is_small else 'webp'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return RecordImage(image, source, is_small=is_small)
+    return RecordImage(image, data_url(small_copy(small, _SIDE, lossless_side=_SMALL)), is_small=is_small)

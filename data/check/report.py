@@ -13,6 +13,13 @@ from data.check.images import DeepSummary
 from data.check.statistics import Lengths, RlStatistics, SftStatistics
 from data.errors import shown
 
+_ODDITIES = {
+    "exif_rotated": "turned by EXIF (exif_rotated)",
+    "transparent": "transparent, over white (transparent)",
+    "deep_grey": "16-bit grey, brought to 8 (deep_grey)",
+    "cmyk": "CMYK, as RGB (cmyk)",
+}
+"""What `actors.store.pixels` found, in words."""
 _WIDTH = 40
 """Characters of the longest bar."""
 
@@ -28,8 +35,14 @@ def print_report(summary: Summary, console: Console) -> None:
             f"{summary.bad.num:,} problems ({summary.seconds:.1f} s, {rate:,.0f} records/s)",
         )
     )
-    parts = _rl(summary.statistics) if isinstance(summary.statistics, RlStatistics) else _sft(summary.statistics)
-    for block in (*parts, *_repeats(summary), *([] if summary.deep is None else _deep(summary.deep)), *_bad(summary)):
+    blocks: list[RenderableType] = []
+    if summary.prompts.num_distinct:  # else there is nothing good to count
+        statistics = summary.statistics
+        blocks += _rl(statistics) if isinstance(statistics, RlStatistics) else _sft(statistics)
+        blocks += _repeats(summary)
+    if summary.deep is not None and summary.deep.num_images:
+        blocks += _deep(summary.deep)
+    for block in (*blocks, *_bad(summary)):
         console.print()
         console.print(block)
 
@@ -55,7 +68,7 @@ def _histogram(title: str, bars: Sequence[tuple[str, int]], note: str = "") -> R
     most = max((count for _, count in bars), default=0)
     total = sum(count for _, count in bars)
     for name, count in bars:
-        table.add_row(Text(name), f"{count:,}", f"{100 * count / total:.1f} %", bar(count, most))
+        table.add_row(Text(name), f"{count:,}", f"{100 * count / max(total, 1):.1f} %", bar(count, most))
     return Group(Text.assemble((title, "bold"), f"  {note}" if note else ""), table)
 
 
@@ -127,6 +140,8 @@ def _repeats(summary: Summary) -> list[RenderableType]:
         lines.append(
             f"{summary.num_called_white:,} images are called white.png; if they mean no image: --white-canvas white.png"
         )
+    if summary.deep is None:
+        lines.append("images were not opened: --deep decodes each")
     if (overlap := summary.overlap) is not None:
         lines.append(
             f"{overlap.num_records:,} records have a prompt that {overlap.other} has too"
@@ -150,6 +165,9 @@ def _deep(deep: DeepSummary) -> list[RenderableType]:
     lines += [
         f"  {shown(first.path)} and {shown(later.path)} ({bits} bits differ)" for first, later, bits in deep.examples
     ]
+    if deep.oddities:
+        counts = ", ".join(f"{count:,} {_ODDITIES[name]}" for name, count in deep.oddities.most_common())
+        lines.append(f"read as people see them: {counts}")
     blocks.append(Text("\n".join(lines)))
     blocks += [_lengths(f"tokens of the {name}", lengths) for name, lengths in deep.tokens.items()]
     return blocks

@@ -9,7 +9,7 @@ from typing import Any
 from data.check.statistics import Lengths
 from data.records.sft import SftRecord
 from rollout.critic import render_messages
-from rollout.text.marks import IMAGE_MARK
+from rollout.text.marks import IMAGE_MARK, read_prompt_text
 from rollout.types import Task
 
 _BATCH = 256
@@ -80,7 +80,7 @@ def template_at(path: Path) -> str:
     """Return a prompt file's text. Raises ValueError where there is none."""
     if not path.is_file():
         raise ValueError(f"--prompt {path}: there is no such file")
-    return path.read_text(encoding="utf-8")
+    return read_prompt_text(path)
 
 
 def _parts(text: str) -> list[dict[str, str]]:

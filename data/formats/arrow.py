@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import RecordError
-from data.formats.reader import RawRecord
+from data.formats.raw import RawRecord, name_of, place_in
 
 _NUM_ROWS = 128
 """Rows held at once: they may hold whole conversations."""
@@ -20,9 +20,12 @@ _NO_VALUE = (pa.ArrowException, ValueError, OverflowError, KeyError)
 class ParquetRows:
     """One record a row of a Parquet file."""
 
+    unit = "row"
+
     def __init__(self, path: Path):
         self.path = path
-        self.position = 0
+        self.folder, self.name = path.parent, name_of(path)
+        self.position = self.last = 0
         try:
             self._file = pq.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
@@ -30,7 +33,7 @@ class ParquetRows:
         self.size = self._file.metadata.num_rows
 
     def where(self, number: int) -> str:
-        return f"{self.path}: row {number}"
+        return place_in(self.path, self.unit, number)
 
     def __iter__(self) -> Iterator[RawRecord]:
         number = 0
@@ -44,15 +47,18 @@ class ParquetRows:
             except (pa.ArrowException, OSError) as error:
                 text = f"rows {number + 1} to {end} cannot be read ({error})"
                 yield RawRecord(number + 1, None, RecordError("file", text, where=self.where(number + 1)))
-            number = end
+            number = self.last = end
 
 
 class DatasetRows:
     """One record a row of a folder that `datasets.Dataset.save_to_disk` wrote."""
 
+    unit = "row"
+
     def __init__(self, path: Path):
         self.path = path
-        self.position = 0
+        self.folder, self.name = path.parent, name_of(path)
+        self.position = self.last = 0
         splits = sorted(folder.parent.name for folder in path.glob("*/dataset_info.json"))
         if (path / "dataset_dict.json").exists():
             raise RecordError("file", f"{path} holds the splits {', '.join(splits)}; name one, like {path}/{splits[0]}")
@@ -67,7 +73,7 @@ class DatasetRows:
         self.size = len(self._table)
 
     def where(self, number: int) -> str:
-        return f"{self.path}: row {number}"
+        return place_in(self.path, self.unit, number)
 
     def __iter__(self) -> Iterator[RawRecord]:
         for start in range(0, self.size, _NUM_ROWS):
@@ -80,6 +86,7 @@ class DatasetRows:
             for raw in _rows_of(rows, start + 1, self.where):
                 self.position = raw.number
                 yield raw
+        self.last = self.size
 
 
 def _rows_of(rows: pa.RecordBatch | pa.Table, number: int, where: Callable[[int], str]) -> Iterator[RawRecord]:

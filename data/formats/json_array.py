@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from data.errors import RecordError
-from data.formats.reader import RawRecord
+from data.formats.json_wrapper import fault_behind
+from data.formats.packed import UNREADABLE, open_unpacked, unpacked_size
+from data.formats.raw import RawRecord, cut_off, name_of, place_in
 from data.formats.strict_json import BOM, MAX_RECORD, decode, too_long
 
 _BLOCK = 2**20
@@ -31,22 +33,39 @@ class Piece(NamedTuple):
 
 
 class JsonArray:
-    """A file that holds one JSON array."""
+    """A file that holds one JSON array, or one object with a list of records."""
 
-    def __init__(self, path: Path):
+    unit = "record"
+
+    def __init__(
+        self,
+        path: Path,
+        where: Callable[[int], str] | None = None,
+        wrapped: tuple[str, int] | None = None,
+    ):
+        """`wrapped` is name and offset of the list in the object (`data.formats.json_wrapper`)."""
         self.path = path
-        self.position = 0
-        self.size = path.stat().st_size
+        self.folder, self.name = path.parent, name_of(path)
+        self.position = self.last = 0
+        self.size = unpacked_size(path)
+        self.wrapped = wrapped
+        self._where = where
 
     def where(self, number: int) -> str:
-        return f"{self.path}: record {number}"
+        return self._where(number) if self._where else place_in(self.path, self.unit, number)
 
     def __iter__(self) -> Iterator[RawRecord]:
-        for number, piece in enumerate(self._pieces(), 1):
-            if number == 1 and piece.is_last and not piece.fault and not piece.length:
-                return  # an empty array
-            self.position = piece.start + piece.length
-            yield self._read(piece, number)
+        self.last = 0
+        try:
+            for number, piece in enumerate(self._pieces(), 1):
+                if number == 1 and piece.is_last and not piece.fault and not piece.length:
+                    return  # an empty array
+                self.position = piece.start + piece.length
+                self.last = number
+                yield self._read(piece, number)
+        except UNREADABLE as error:
+            self.last += 1
+            yield cut_off(error, self.last, self.where(self.last))
 
     def _read(self, piece: Piece, number: int) -> RawRecord:
         try:
@@ -61,16 +80,23 @@ class JsonArray:
             return RawRecord(number, None, error.at(self.where(number)), piece.start, piece.length)
 
     def _pieces(self) -> Iterator[Piece]:
-        scanner = _Scanner()
-        with self.path.open("rb") as file:
-            while block := file.read(_BLOCK):
+        name, start = self.wrapped or ("", 0)
+        scanner = _Scanner(start)
+        with open_unpacked(self.path) as file:
+            file.read(start)
+            while block := file.read1(_BLOCK):
                 yield from scanner.feed(block)
                 if scanner.is_over:
                     rest = scanner.rest()
-                    while not rest.strip() and (block := file.read(_BLOCK)):
+                    if name:
+                        rest += file.read(_BLOCK)
+                    while not rest.strip() and (block := file.read1(_BLOCK)):
                         rest = block
-                    if rest.strip():
-                        yield Piece(b"", scanner.offset, len(rest), True, "more stands behind the array")
+                    fault = "more stands behind the array" if rest.strip() else ""
+                    if name:
+                        fault = fault_behind(rest, name)
+                    if fault:
+                        yield Piece(b"", scanner.offset, len(rest), True, fault)
                     return
         yield from scanner.end()
 
@@ -78,8 +104,8 @@ class JsonArray:
 class _Scanner:
     """Cuts an array into its elements, whatever the blocks it is fed."""
 
-    def __init__(self) -> None:
-        self.offset = 0
+    def __init__(self, offset: int = 0) -> None:
+        self.offset = offset
         """Where the buffer starts in the file."""
         self.is_over = False
         self._buffer = b""

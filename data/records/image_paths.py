@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Sequence
@@ -9,13 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.store.packed_images import find_packed
 from data.errors import RecordError, shown, type_error
+from data.records.image_bytes import bytes_in, images_folder, keep_image, kept_path, path_in
 
 _LOOKS_BEFORE_LISTING = 32
 """A folder is asked for this many files one by one before its listing is read."""
 _MOST_NAMES = 300_000
 """Names kept of all listings together; a larger folder is asked file by file."""
 _MOST_FOLDERS = 50_000
+_REMOTE = ("http://", "https://", "data:", "hf://", "s3://", "gs://", "zip://")
+"""How the address of an image begins that is no file here; a prefix rule may make it one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,9 @@ def parse_prefixes(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
 class ImageResolver:
     """Finds the images of one file of records. A folder that is asked for often is listed once."""
 
-    def __init__(self, file_folder: Path, rules: ImageRules | None = None):
+    def __init__(self, file_folder: Path, rules: ImageRules | None = None, *, keeps_bytes: bool = True):
+        """Unless it `keeps_bytes`, an image that a record holds as bytes gets a name, and no file to read."""
+        self._keeps_bytes = keeps_bytes
         rules = rules or ImageRules()
         self._base = os.path.abspath(rules.folder or rules.root or file_folder)
         self._fence = os.path.join(os.path.realpath(rules.root), "") if rules.root else ""
@@ -63,6 +70,9 @@ class ImageResolver:
 
     def find(self, value: Any, field: str) -> str | None:
         """Return an image's absolute path, None for the white canvas. Raises `RecordError`; the field is in it."""
+        value = path_in(value)
+        if (kept := self._of_bytes(value, field)) is not None:
+            return kept
         if not isinstance(value, str):
             raise type_error(field, value, "a path")
         if self._white_canvas and (value == self._white_canvas or value.endswith(f"/{self._white_canvas}")):
@@ -72,6 +82,8 @@ class ImageResolver:
             if value == old or value.startswith(f"{old}/"):
                 value = new + value[len(old) :]
                 break
+        if value.startswith(_REMOTE):
+            raise RecordError("image_remote", f"field {field} is {shown(value)}; fetch the image and name its file")
         folder, _, name = (value if value.startswith("/") else f"{self._base}/{value}").rpartition("/")
         try:
             return self._look(folder or "/", name, field)
@@ -81,19 +93,41 @@ class ImageResolver:
             # A NUL byte, half a character, a name too long, a link to itself: nothing can be there.
             raise RecordError("image_missing", f"field {field}: {shown(value)} cannot be a path ({error})") from None
 
+    def _of_bytes(self, value: Any, field: str) -> str | None:
+        """Return the path of an image that is given by its content; None where it is given by a path."""
+        if isinstance(value, str):
+            return None
+        data = bytes_in(value, f"field {field}")
+        if data is None:
+            return kept_path(value, field)
+        if not self._keeps_bytes:
+            return f"sha256:{hashlib.sha256(data).hexdigest()}"
+        return keep_image(data, images_folder())
+
     def _look(self, path: str, name: str, field: str) -> str:
         folder = self._folders.get(path)
         if folder is None:
             folder = self._enter(path)
         is_listed = folder.names is not None and name in folder.names
-        found = f"{folder.real}/{name}" if is_listed else self._ask(folder, name)
-        if self._fence and not (found or f"{folder.real}/").startswith(self._fence):
+        file = found = f"{folder.real}/{name}" if is_listed else self._ask(folder, name)
+        if not found:
+            found, file = self._find_packed(folder, name, field)
+        if self._fence and not (file or f"{folder.real}/").startswith(self._fence):
             raise RecordError(
-                "image_outside", f"field {field}: {shown(name)} leads out of the image root to {found or folder.real}"
+                "image_outside", f"field {field}: {shown(name)} leads out of the image root to {file or folder.real}"
             )
         if not found:
             raise RecordError("image_missing", f"field {field}: there is no image at {path}/{name}")
         return found
+
+    def _find_packed(self, folder: _Folder, name: str, field: str) -> tuple[str, str]:
+        """Return an image that is in its folder's archive, and the archive's real path; empty: it is not."""
+        path = f"{folder.real}/{name}"
+        try:
+            packed = find_packed(path)
+        except OSError as error:
+            raise RecordError("image_missing", f"field {field}: there is no image at {path}, and {error}") from None
+        return ("", "") if packed is None else (path, os.path.realpath(packed.archive))
 
     def _enter(self, path: str) -> _Folder:
         if len(self._folders) >= _MOST_FOLDERS:

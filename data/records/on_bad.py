@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from data.errors import RecordError
-from data.formats.reader import RawRecord, Records
+from data.formats.raw import RawRecord, Records
 
 _NUM_EXAMPLES = 3
 

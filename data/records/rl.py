@@ -3,15 +3,18 @@
 `{"origin_prompt", "rewritten_prompt", "origin_image_path", "edited_image_path", "evaluation": {"success",
 "semantics", "quality"}}` and, if wished, `id` and `version`. An `origin_image_path` of null says that the step
 began with nothing: the critic sees a white canvas. A `rewritten_prompt` that is empty (or absent) says that the
-original one was used.
+original one was used. In Parquet an image may be a column of the hub's, `{"bytes", "path"}`.
 """
 
 from __future__ import annotations
 
+from types import UnionType
 from typing import Any
 
 from data.errors import RecordError, shown, type_error
+from data.records.image_bytes import path_in
 from data.records.image_paths import ImageResolver
+from rollout.text.marks import special_tokens_in
 from rollout.types import Scores, Task
 
 VERSION = 1
@@ -26,8 +29,8 @@ def read_task(record: Any, places: ImageResolver, *, default_id: str) -> Task:
     instruction = text_of(record, "origin_prompt")
     if not instruction.strip():
         raise RecordError("empty", "field origin_prompt is empty")
-    before = record.get("origin_image_path")
-    after = places.find(required(record, "edited_image_path", str, "str"), "edited_image_path")
+    before = path_in(record.get("origin_image_path"))
+    after = places.find(required(record, "edited_image_path", str | dict | bytes, "str"), "edited_image_path")
     if after is None:
         raise RecordError("canvas", "field edited_image_path is the white canvas, expected the image that was made")
     is_success = evaluation.get("success")
@@ -53,7 +56,7 @@ def check_object(record: Any) -> None:
         raise RecordError("version", f"field version is {shown(version)}; this reader knows version {VERSION}")
 
 
-def required(record: dict[str, Any], name: str, kind: type, expected: str, *, inside: str = "") -> Any:
+def required(record: dict[str, Any], name: str, kind: type | UnionType, expected: str, *, inside: str = "") -> Any:
     """Return a field of the right type."""
     if name not in record:
         raise RecordError("missing", f"{inside}field {name} is missing")
@@ -64,10 +67,20 @@ def required(record: dict[str, Any], name: str, kind: type, expected: str, *, in
 
 
 def text_of(record: dict[str, Any], name: str) -> str:
-    """Return a text that can be encoded."""
+    """Return a text that a tokenizer reads as text."""
     text = required(record, name, str, "str")
-    check_unicode(text, name)
+    check_text(text, name)
     return text
+
+
+def check_text(text: str, field: str) -> None:
+    """Raise `RecordError` for half a character, and for control tokens: one may announce an image that is not there."""
+    check_unicode(text, field)
+    if "<|" in text and (special := special_tokens_in(text)):
+        tokens = ", ".join(special[:3])
+        raise RecordError(
+            "special_token", f"field {field} holds {tokens}, which models read as control tokens; take it out"
+        )
 
 
 def check_unicode(text: str, field: str) -> None:

@@ -7,14 +7,15 @@ Each `<image>` in a system or user message stands for the next of `images`: a pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from data.errors import RecordError, shown, type_error
+from data.records.image_bytes import path_in
 from data.records.image_paths import ImageResolver
 from data.records.python_literals import read_critique, read_plan
-from data.records.rl import check_object, check_unicode, id_of, required, text_of
+from data.records.rl import check_object, check_text, id_of, required, text_of
 from rollout.critic import NUM_IMAGES, CritiqueError
 from rollout.plan import Mode, Plan, PlanError
 from rollout.text.marks import IMAGE_MARK
@@ -63,6 +64,8 @@ class SftRecord:
     """What a held-out split goes by: the user's request where the record names it, else the user's messages."""
     is_rewritten: bool = False
     """The file said the answer as a Python literal (`data.records.python_literals`)."""
+    where: str = field(default="", compare=False)
+    """Its place for people, where a table has read it."""
 
 
 def read_sft(record: Any, kind: Kind, places: ImageResolver, *, default_id: str) -> SftRecord:
@@ -99,7 +102,7 @@ def _messages(entries: list[Any]) -> tuple[Message, ...]:
             raise type_error(field, entry, "an object")
         role = required(entry, "role", str, "str", inside=f"{field}: ")
         content = required(entry, "content", str, "str", inside=f"{field}: ")
-        check_unicode(content, f"{field}.content")
+        check_text(content, f"{field}.content")
         messages.append(Message(role, content))
     turns = [message.role for message in messages]
     if turns[:1] == ["system"]:
@@ -124,11 +127,9 @@ def _answer(text: str, kind: Kind, *, has_images: bool) -> tuple[Critique | Plan
 
 def _image(entry: Any, place: int, places: ImageResolver) -> str | Canvas:
     field = f"images[{place}]"
-    if isinstance(entry, dict) and entry.keys() == {"bytes", "path"}:  # an image column of Hugging Face `datasets`
-        if entry["bytes"] is not None:
-            raise RecordError("images", f"field {field} holds an image's bytes; write it to a file and name its path")
-        entry = entry["path"]
-    if not isinstance(entry, dict):
+    entry = path_in(entry)
+    is_column = isinstance(entry, dict) and not entry.keys().isdisjoint({"bytes", "path", "sha256"})
+    if is_column or not isinstance(entry, dict):  # a path, or an image column of Hugging Face `datasets`
         path = places.find(entry, field)
         return Canvas() if path is None else path
     if entry.get("canvas") != "white" or not entry.keys() <= {"canvas", "size"}:

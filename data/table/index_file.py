@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from data.cache import cache_folder
+
 _TRAILER = struct.Struct("<Q8s")
 """Ends the file: the length of the JSON before it (what the index is of, and its notes), and a mark."""
 _MARK = b"ilvindx1"
@@ -58,11 +60,6 @@ def open_index(source: Path, dtype: np.dtype, build: Build, *, key: str = "") ->
         return found
     where = " nor ".join(str(place.parent) for place in places)
     raise ValueError(f"neither {where} takes the index of {source.name}; set XDG_CACHE_HOME to a folder that does")
-
-
-def cache_folder() -> Path:
-    """Return where what can be made again is kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "interleave"
 
 
 def _places(source: Path, key: str) -> tuple[Path, Path]:

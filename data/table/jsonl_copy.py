@@ -1,4 +1,4 @@
-"""Rows of Arrow tables as lines of JSON in the cache folder: what a table of records can read one by one."""
+"""Records as lines of JSON in the cache folder: what a table of records can read one by one, by byte offsets."""
 
 from __future__ import annotations
 
@@ -6,33 +6,95 @@ import hashlib
 import json
 import tempfile
 from pathlib import Path
+from typing import IO
 
+from data.cache import cache_folder
+from data.errors import RecordError
 from data.formats.json_array import JsonArray
-from data.formats.reader import JsonLines, Records
-from data.table.index_file import cache_folder
+from data.formats.json_lines import JsonLines
+from data.formats.packed import UNREADABLE, is_packed, open_unpacked
+from data.formats.raw import Records
+from data.formats.shards import Part, Shards
+from data.formats.strict_json import BOM
+from data.records.image_bytes import by_content
+
+_BLOCK = 2**20
 
 
 def as_lines(records: Records) -> JsonLines | JsonArray:
     """Return the same records from a file where each has a byte offset; places are named as in the file given."""
-    if isinstance(records, JsonLines | JsonArray):
+    is_json = isinstance(records, JsonLines | JsonArray)
+    if isinstance(records, JsonLines | JsonArray) and not is_packed(records.path):
         return records
-    copy = cache_folder() / f"{records.path.name}.{_state(records.path)}.jsonl"
+    name = records.path.name.replace("*", "_").replace("?", "_")
+    copy = cache_folder() / f"{name}.{_state(records)}.{'json' if isinstance(records, JsonArray) else 'jsonl'}"
     if not copy.exists():
         copy.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
             unfinished = Path(folder) / copy.name
-            with unfinished.open("w", encoding="utf-8") as file:
-                for raw in records:
-                    # A row that cannot be read stays, as null: lines keep the numbers of rows, and it is counted there.
-                    file.write(json.dumps(raw.value, default=_unknown))
-                    file.write("\n")
+            with unfinished.open("wb") as file:
+                if isinstance(records, Shards):
+                    _copy_shards(records, file)
+                    places = unfinished.with_suffix(".places")
+                    places.write_text(json.dumps(records.parts), encoding="utf-8")
+                    places.replace(copy.with_suffix(".places"))
+                elif is_json:
+                    _copy_unpacked(records, file)
+                else:
+                    _copy_rows(records, file)
             unfinished.replace(copy)
-    return JsonLines(copy, records.where)
+    if isinstance(records, Shards):
+        places = copy.with_suffix(".places")
+        records.parts = [Part(*part) for part in json.loads(places.read_text(encoding="utf-8"))]
+    return (
+        JsonArray(copy, records.where, records.wrapped)
+        if isinstance(records, JsonArray)
+        else JsonLines(copy, records.where)
+    )
 
 
-def _state(path: Path) -> str:
-    """Return a digest of a file's or a folder's state: names, sizes and times."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+def _copy_shards(shards: Shards, out: IO[bytes]) -> None:
+    """Write the lines of all files, so that the numbers of lines are those of the records."""
+    for _, records in shards.opened():
+        if isinstance(records, JsonLines):
+            records.last = _copy_unpacked(records, out)
+        else:
+            _copy_rows(records, out)
+
+
+def _copy_unpacked(records: Records, out: IO[bytes]) -> int:
+    """Write a file as it unpacks, whole lines, and return how many. Raises `RecordError` for one that is damaged."""
+    num_lines, last = 0, b"\n"
+    try:
+        with open_unpacked(records.path) as file:
+            while data := file.read(_BLOCK):
+                if not num_lines and last == b"\n":
+                    data = data.removeprefix(BOM)
+                out.write(data)
+                num_lines += data.count(b"\n")
+                last = data[-1:] or last
+    except UNREADABLE as error:
+        raise RecordError("file", f"{records.path} cannot be unpacked ({error}); fetch it again") from None
+    if last != b"\n":
+        out.write(b"\n")
+        num_lines += 1
+    return num_lines
+
+
+def _copy_rows(records: Records, out: IO[bytes]) -> None:
+    """Write a line for each row; a row that cannot be read stays, as null, and is counted there."""
+    number = 0
+    for raw in records:
+        out.write(b"\n" * (raw.number - number - 1))  # rows that are not there: lines keep the numbers of rows
+        out.write(json.dumps(by_content(raw.value), default=_unknown).encode() + b"\n")
+        number = raw.number
+    out.write(b"\n" * (records.last - number))
+
+
+def _state(records: Records) -> str:
+    """Return a digest of the state of a file, a folder or shards: names, sizes and times."""
+    path = records.path
+    files = records.files if isinstance(records, Shards) else sorted(path.rglob("*")) if path.is_dir() else [path]
     states = [f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     return hashlib.sha256("\n".join(states).encode()).hexdigest()[:16]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import RecordError
-from data.formats.reader import JsonLines
+from data.formats.json_lines import JsonLines
 from data.formats.strict_json import BOM, MAX_RECORD, decode, too_long
 from data.records.rl import check_object, id_of, required
 from data.table.digest_log import DigestLog

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar, overload
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 
 from data.errors import RecordError
 from data.formats.json_array import JsonArray
-from data.formats.reader import JsonLines, RawRecord, open_records
+from data.formats.json_lines import JsonLines
+from data.formats.raw import RawRecord
+from data.formats.reader import open_records
 from data.formats.strict_json import decode
 from data.records.image_paths import ImageResolver, ImageRules
 from data.records.on_bad import BadRecords, OnBad, good_records
@@ -63,7 +66,7 @@ class RecordTable(Sequence[T], Generic[T]):
         try:
             # One call with its own offset: threads may share the file.
             data = os.pread(self._file.fileno(), length, start)
-            return self._parse(RawRecord(number, decode(data)))
+            return _at(self._parse(RawRecord(number, decode(data))), self._where(number))
         except RecordError as error:
             raise error.at(self._where(number)) from None
 
@@ -71,6 +74,10 @@ class RecordTable(Sequence[T], Generic[T]):
     def labels(self) -> NDArray[np.bool_]:
         """Whether each RL record is a success, [len]; nothing is read for it."""
         return self._rows["label"] == 1
+
+
+def _at(record: Any, where: str) -> Any:
+    return replace(record, where=where) if isinstance(record, SftRecord) else record
 
 
 def open_tasks(path: Path, rules: ImageRules | None = None, *, on_bad: OnBad = OnBad.RAISE) -> RecordTable[Task]:
@@ -90,21 +97,21 @@ def open_sft(
     return _open(path, kind, rules or ImageRules(), on_bad)
 
 
-def parser(kind: Kind, path: Path, places: ImageResolver) -> Callable[[RawRecord], Any]:
-    """Return what reads a record of a kind; a record without an id is called by its file and number."""
+def parser(kind: Kind, name: str, places: ImageResolver) -> Callable[[RawRecord], Any]:
+    """Return what reads a record of a kind; a record without an id is called by its file's name and its number."""
     if kind is Kind.RL:
-        return lambda raw: read_task(raw.value, places, default_id=f"{path.stem}-{raw.number}")
-    return lambda raw: read_sft(raw.value, kind, places, default_id=f"{path.stem}-{raw.number}")
+        return lambda raw: read_task(raw.value, places, default_id=f"{name}-{raw.number}")
+    return lambda raw: read_sft(raw.value, kind, places, default_id=f"{name}-{raw.number}")
 
 
 def _open(path: Path, kind: Kind, rules: ImageRules, on_bad: OnBad) -> RecordTable[Any]:
     records = open_records(path)
-    parse = parser(kind, path, ImageResolver(path.parent, rules))
+    parse = parser(kind, records.name, ImageResolver(records.folder, rules))
     lines = as_lines(records)
     if on_bad is OnBad.RAISE and isinstance(lines, JsonLines):
         rows, notes = open_index(lines.path, ROW, partial(_scan, lines, kind), key=kind)
     else:
-        key = json.dumps([kind, on_bad, str(rules), str(path.parent.resolve())])
+        key = json.dumps([kind, on_bad, str(rules), str(records.folder.resolve())])
         rows, notes = open_index(lines.path, ROW, partial(_read_all, lines, parse, on_bad), key=key)
     left_out = notes.get("left_out", "")
     if not len(rows):

@@ -16,6 +16,7 @@ import actors  # noqa: F401  (first: makes torchvision importable beside a CPU b
 
 import torch  # isort: skip
 
+from actors.store.packed_images import pack_images
 from recipes.shapes import critic, generator, planner, requests, sft, sft_records, train_generator
 from recipes.shapes.attempts import Attempt, make_attempts
 from recipes.shapes.captions import make_examples
@@ -113,8 +114,10 @@ def build_data(world: Building, folder: Path) -> None:
 
 
 def build_tasks(world: Building, folder: Path) -> None:
-    """Take RL's tasks from the data."""
-    shutil.copytree(world.out_dir / "data/critic_rl", folder, dirs_exist_ok=True)
+    """Take RL's tasks from the data, with their pictures in one file."""
+    built = world.out_dir / "data/critic_rl"
+    shutil.copytree(built, folder, ignore=shutil.ignore_patterns("images"), dirs_exist_ok=True)
+    pack_images(built / "images", folder / "images.zip")
 
 
 def build_attempts(world: Building, folder: Path) -> None:

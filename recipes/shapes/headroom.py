@@ -13,6 +13,7 @@ import torch  # isort: skip
 from diffusers import Flux2KleinPipeline
 from PIL import Image
 
+from actors.store.packed_images import open_image_file
 from recipes.shapes import critic, generator
 from recipes.shapes.attempts import edit, seed_for
 from recipes.shapes.judge import is_success, score
@@ -114,4 +115,7 @@ def _parse(answer: str) -> Critique | None:
 
 
 def _open(path: str | None, folder: Path) -> Image.Image | None:
-    return Image.open(folder / path).convert("RGB") if path is not None else None
+    if path is None:
+        return None
+    with open_image_file(folder / path) as file:
+        return Image.open(file).convert("RGB")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rl import __version__
 from rollout.text.limits import nearest
+
+_AUTO_RESUME = "--auto-resume"
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,12 +48,29 @@ def add_group(commands: argparse._SubParsersAction, name: str, text: str) -> arg
     return group.add_subparsers(metavar="command", required=True)
 
 
-def own_version() -> str:
-    """Return the version that is installed; of a checkout that is not installed, its own."""
-    try:
-        return version("interleave-thinker")
-    except PackageNotFoundError:
-        return __version__
+def add_resume(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add --resume and --resume auto, and what a job that goes on may have changed."""
+    parser.add_argument("--resume", action="store_true", help=text)
+    parser.add_argument(_AUTO_RESUME, dest="resume", action="store_const", const="auto", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--accept-changed",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="go on though this is another one than at the start, like judge.model; more than once; it is written down",
+    )
+
+
+def with_auto_resume(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--resume auto` as one: an option with a value would swallow what else follows it.
+
+    >>> with_auto_resume(["train", "--resume", "auto", "a.yaml"])
+    ['train', '--auto-resume', 'a.yaml']
+    """
+    given = "\0".join(["", *arguments, ""])
+    for spelled in ("--resume\0auto", "--resume=auto"):
+        given = given.replace(f"\0{spelled}\0", f"\0{_AUTO_RESUME}\0")
+    return given.split("\0")[1:-1]
 
 
 def file_path(text: str) -> Path:

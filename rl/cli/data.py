@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
-from rl.cli.arguments import add_command, add_group, file_path
+from rl.cli.arguments import add_command, add_group, add_resume, file_path
 from rl.cli.run_to_end import run_async
 from rollout.text.limits import Tilde
+
+_FILES = "JSONL, JSON (also .gz) or Parquet; a folder of these or of Hugging Face `datasets`; a quoted pattern"
 
 
 def add_data_commands(commands: argparse._SubParsersAction) -> None:
@@ -32,7 +35,7 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
     show.add_argument("--limit", type=int, default=50, help="records to show, 0: all; default: 50")
     show.add_argument("--seed", type=int, default=0, help="draws them")
     split = add_command(data, "split", _split, "hold records out by source prompt, so that no prompt is on both sides")
-    split.add_argument("file", type=file_path, help="JSONL, JSON or Parquet, or a folder of Hugging Face `datasets`")
+    split.add_argument("file", type=file_path, help=_FILES)
     split.add_argument("--heldout", type=float, required=True, help="share of the prompts, like 0.1")
     split.add_argument(
         "--by", default="", help="field of the prompt; default: origin_prompt, source_prompt or the user's words"
@@ -52,11 +55,11 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
     build.add_argument(
         "overrides", nargs="*", default=[], help="key=value, like requests.limit=100 critic_rl.num_train=500"
     )
-    build.add_argument("--resume", action="store_true", help="need not be said: a build always goes on")
+    add_resume(build, "need not be said: a build always goes on")
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=file_path, help="JSONL, JSON or Parquet, or a folder of Hugging Face `datasets`")
+    parser.add_argument("file", type=file_path, help=_FILES)
     parser.add_argument("--kind", choices=["auto", "rl", "critic_sft", "planner_sft"], default="auto")
     parser.add_argument("--image-root", type=file_path, help="where relative image paths start; none leads out of it")
     parser.add_argument(
@@ -136,15 +139,17 @@ def _build(chosen: argparse.Namespace) -> int:
     from data.check.progress import progress_bar
     from rl.data_build.config import BuildRecipe
     from rl.recipe.reader import load_as
+    from rl.run_dir.lock import locked
 
     recipe = load_as(BuildRecipe, chosen.recipe, chosen.overrides)
     from rl.data_build.build import BuildStopped, prepare_build, run_build  # late: it imports Ray
 
-    build = prepare_build(recipe)
     console = Console(highlight=False, soft_wrap=True)
     try:
-        with progress_bar(Console(stderr=True)) as progress:
-            cards = run_async(run_build(build, progress))
+        with locked(Path(recipe.run_dir)):
+            build = prepare_build(recipe, chosen.accept_changed)
+            with progress_bar(Console(stderr=True)) as progress:
+                cards = run_async(run_build(build, progress))
     except BuildStopped as error:
         print(f"interleave: the build stopped: {error}", file=sys.stderr)
         return 1

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from actors import ending
+from rl import __version__
 from rl.cli.arguments import (
     Parser,
     add_command,
     add_group,
+    add_resume,
     file_path,
     numbers,
-    own_version,
     positive_number,
     whole_number,
+    with_auto_resume,
 )
 from rl.cli.data import add_data_commands
 from rl.cli.own_packages import clash_of, put_first
@@ -35,7 +39,7 @@ def _main(arguments: list[str] | None) -> int:
     from rollout.roles import BudgetSpent, RunStopped
 
     parser = _parser()
-    chosen, left = parser.parse_known_args(arguments)
+    chosen, left = parser.parse_known_args(with_auto_resume(sys.argv[1:] if arguments is None else arguments))
     go_on = "; go on with the same command and --resume" if hasattr(chosen, "resume") else ""
     # Options and overrides may stand in any order.
     unknown = [text for text in left if not text.startswith("~") and ("=" not in text or text.startswith("-"))]
@@ -70,13 +74,20 @@ def _main(arguments: list[str] | None) -> int:
         print(f"interleave: {clash}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"interleave: interrupted{go_on}", file=sys.stderr)
+        print(f"interleave: interrupted{go_on if _is_there(chosen) else ''}", file=sys.stderr)
         return INTERRUPTED
+
+
+def _is_there(chosen: argparse.Namespace) -> bool:
+    """Whether a run that was interrupted had been started."""
+    from rl.run_dir.resume import was_started
+
+    return was_started(chosen.run_dir) if hasattr(chosen, "run_dir") else True
 
 
 def _parser() -> Parser:
     parser = Parser(prog="interleave", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"interleave {own_version()}")
+    parser.add_argument("--version", action="version", version=f"interleave {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="")
     train = add_command(commands, "train", _train, "train a critic by GRPO and report what it learned")
     train.add_argument("recipe", type=file_path, help="recipe YAML")
@@ -86,17 +97,17 @@ def _parser() -> Parser:
         default=[],
         help="key=value, like rollout.n=4 reward=paper; ~key drops what the recipe sets",
     )
-    train.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
+    add_resume(train, "go on from the run's newest checkpoint; --resume auto: or start, where there is nothing yet")
     sft = add_command(commands, "sft", _sft, "cold-start a critic or a planner on records, and export its best weights")
     sft.add_argument("recipe", type=file_path, help="recipe YAML")
     sft.add_argument("overrides", nargs="*", default=[], help="key=value, like batch_size=32 policy.lr=1e-5")
-    sft.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
+    add_resume(sft, "go on from the run's newest checkpoint; --resume auto: or start, where there is nothing yet")
     learning = add_command(commands, "learning", _learning, "train with several seeds; fail unless every one learned")
     learning.add_argument("recipe", type=file_path, help="recipe YAML")
     learning.add_argument("overrides", nargs="*", default=[], help="key=value")
     learning.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="default: 0,1,2")
     learning.add_argument("--out", type=file_path, help="folder of the runs; default: runs/learning-<now>")
-    learning.add_argument("--resume", action="store_true", help="go on with the runs in --out")
+    add_resume(learning, "go on with the runs in --out, and start those that are not there (so does --resume auto)")
     rescore = add_command(
         commands, "rescore", _rescore, "compute a run's rewards again from its ledger, without a model"
     )
@@ -146,11 +157,10 @@ def _train(chosen: argparse.Namespace) -> int:
     from rl.run import run
     from rl.run_dir.start import check_unfinished
 
-    if chosen.resume:
-        check_unfinished(recipe)
-    plan = prepare(recipe, is_resumed=chosen.resume)
-    _make_folder(recipe.run_dir)
-    run_to_end(run(plan))
+    with _folder_of(chosen, recipe.run_dir) as resumed:
+        if resumed:
+            check_unfinished(recipe)
+        run_to_end(run(prepare(recipe, is_resumed=resumed, accepted=chosen.accept_changed)))
     return 0
 
 
@@ -163,25 +173,35 @@ def _sft(chosen: argparse.Namespace) -> int:
     check_trackers(recipe.tracking)
     from rl.sft.run import prepare_sft, run_sft  # late: it imports torch, Ray and verl
 
-    plan = prepare_sft(recipe, is_resumed=chosen.resume)
-    _make_folder(recipe.run_dir)
-    run_to_end(run_sft(plan))
+    with _folder_of(chosen, recipe.run_dir) as resumed:
+        run_to_end(run_sft(prepare_sft(recipe, is_resumed=resumed, accepted=chosen.accept_changed)))
     return 0
 
 
-def _make_folder(path: str) -> None:
-    """Make a run's folder, so that one that cannot be made is told before anything starts."""
-    Path(path).mkdir(parents=True, exist_ok=True)
+@contextmanager
+def _folder_of(chosen: argparse.Namespace, run_dir: str) -> Iterator[bool]:
+    """Have a run's folder to ourselves; yield whether the run goes on."""
+    from rl.run_dir.lock import locked
+    from rl.run_dir.resume import is_resumed
+
+    chosen.run_dir = Path(run_dir)
+    with locked(chosen.run_dir):
+        yield is_resumed(chosen.resume, chosen.run_dir)
 
 
 def _learning(chosen: argparse.Namespace) -> int:
-    from rl.multi_seed import train_seeds
+    from rl.cli.multi_seed import train_seeds
+    from rl.run_dir.lock import locked
 
     if chosen.resume and not chosen.out:
         raise ValueError("--resume needs the folder of the runs to go on with: --out FOLDER")
     folder = chosen.out or Path("runs") / f"learning-{datetime.now():%Y%m%d-%H%M%S}"
+    goes_on, accepted = bool(chosen.resume), chosen.accept_changed
     try:
-        return train_seeds(chosen.recipe, chosen.overrides, chosen.seeds, folder, is_resumed=chosen.resume)
+        with locked(folder, "--out"):
+            return train_seeds(
+                chosen.recipe, chosen.overrides, chosen.seeds, folder, is_resumed=goes_on, accepted=accepted
+            )
     except KeyboardInterrupt:
         print(f"interleave: interrupted; go on with the same command, --out {folder} and --resume", file=sys.stderr)
         return 130

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 
+from actors.generator.kind import kind_of
 from actors.judge.judge import describe_judge
 from actors.judge.probe import probe_judges
-from actors.model_digest import model_digest
 from actors.services import check_services
 from actors.store.store import Store
 from actors.teacher.teacher import check_teacher, describe_teacher, read_template, start_teacher
@@ -25,7 +24,7 @@ from data.build.requests import open_requests, read_requests
 from data.build.sets import Rules, Tally, make_sets
 from data.build.trajectory_log import TrajectoryLog, request_digest
 from data.errors import RecordError
-from data.formats.reader import Records
+from data.formats.raw import Records
 from data.records.image_paths import ImageRules
 from data.records.on_bad import BadRecords, OnBad
 from data.split import SIDES
@@ -33,18 +32,19 @@ from rewards.functions import FunctionError, anchored, load_function
 from rl.data_build.config import BuildRecipe, is_resumable_change
 from rl.launch import check_launch, launch
 from rl.recipe.config import JobRecipe, resolve_path
-from rl.recipe.reader import load_as
-from rl.recipe.resumable import describe_changes, forbidden_changes
-from rl.run_dir.provenance import Sources, changes
+from rl.recipe.resumable import ACCEPT
+from rl.recipe.tasks import resolve_data
+from rl.run_dir.provenance import Sources
+from rl.run_dir.resume import check_changes
 from rl.run_dir.start import placed_generator, write_provenance
 from rollout.collect import TrajectoryCollector
-from rollout.trajectory import Request, Trajectory, TrajectoryFailure
+from rollout.trajectory import Request, Trajectory
+from rollout.types import Failure
 
 NUM_RECENT = 50
 """Trajectories that the share of failures is taken of."""
 NUM_FIRST = 50
 """Requests that are looked at before a build starts: whether the generator can do any of them."""
-_OR_ELSEWHERE = "put it back as it was, or choose another run_dir"
 _OF_THIS_MACHINE = (*(one.name for one in fields(JobRecipe) if one.name != "name"), "run_dir", "in_flight")
 
 
@@ -70,28 +70,27 @@ class Build:
         return Store(Path(self.recipe.store).resolve())
 
 
-def prepare_build(recipe: BuildRecipe) -> Build:
-    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
+def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
+    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError.
+
+    A build that goes on may differ from what it was in the keys of `accepted`.
+    """
     check_teacher(recipe.planner, "planner")
     check_teacher(recipe.critic, "critic")
     check_launch(recipe)
-    records = open_requests(resolve_path(recipe.requests.file))
+    records = open_requests(resolve_data(recipe.requests.file))
+    if next(iter(records), None) is None:
+        raise RecordError("file", f"requests.file is {recipe.requests.file}, which holds no request")
     sources = {
         "planner": describe_teacher(recipe.planner, "planner"),
         "critic": describe_teacher(recipe.critic, "critic"),
         "generator": _describe_generator(recipe, records),
         "judge": describe_judge(recipe.judge),
     }
-    side, path = recipe.split.side, Path(recipe.run_dir) / "recipe.yaml"
+    side = recipe.split.side
     build = Build(recipe, records, sources, _side_of_step(side, Store(Path(recipe.store).resolve())) if side else None)
-    if path.exists():
-        begun = load_as(BuildRecipe, path)
-        if changed := forbidden_changes(begun, recipe, is_resumable_change):
-            told = describe_changes(begun, recipe, changed)
-            raise ValueError(f"{path.parent} was begun with another {told}; {_OR_ELSEWHERE}")
-        saved = json.loads((path.parent / "versions.json").read_text())
-        if new := list(changes(saved, sources)):
-            raise ValueError(f"{path.parent} cannot go on: {'; '.join(new)}; {_OR_ELSEWHERE}")
+    if not TrajectoryLog(build.out / "trajectories").is_empty():
+        check_changes(recipe, sources, accepted, is_resumable_change)
     return build
 
 
@@ -99,7 +98,7 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     """Walk what is not walked yet and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
     recipe = build.recipe
     teachers = {"planner.ask": recipe.planner, "critic.ask": recipe.critic}
-    asked = {where: teacher.ask for where, teacher in teachers.items() if not teacher.fn}
+    asked = {where: teacher.asked for where, teacher in teachers.items() if teacher.asked is not None}
     await probe_judges({"judge": recipe.judge} | asked, without_images=("planner.ask",))
     write_provenance(recipe, build.sources)
     log = TrajectoryLog(build.out / "trajectories")
@@ -107,6 +106,8 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     # What earlier starts made belongs to this build, too; it is needed until the sets are written.
     async with collector_of(recipe, _began(build.out)) as walk:
         numbers = await collect_all(build, walk, log, bad, progress)
+        if not numbers:
+            raise RecordError("file", f"{recipe.requests.file} holds no request that is good: {bad.summary()}")
         return await asyncio.to_thread(_make, build, log, numbers, bad)
 
 
@@ -214,11 +215,9 @@ def _describe_generator(recipe: BuildRecipe, records: Records) -> dict[str, str]
     # A request without an image begins with one from text alone. What one with images comes to, its plan decides.
     first = [raw.value for raw in islice(records, NUM_FIRST) if isinstance(raw.value, dict)]
     is_from_text = bool(first) and not any(record.get("images") for record in first)
-    config = placed_generator(recipe.generator)
-    resolved = check_services(config, recipe.judge, befores=[None] if is_from_text else [])
-    folder = Path(resolved.model)
-    digest = f"@{model_digest(folder)[:16]}" if resolved.model and folder.is_dir() else ""
-    return {"pipeline": resolved.pipeline, "model": f"{recipe.generator.model or resolved.model}{digest}"}
+    config = recipe.generator
+    resolved = check_services(placed_generator(config), recipe.judge, befores=[None] if is_from_text else [])
+    return kind_of(resolved).describe(resolved, config.model or resolved.model)
 
 
 def _side_of_step(path: str, store: Store) -> SideOfStep:
@@ -244,11 +243,11 @@ def _check_share(recent: deque[bool], trajectory: Trajectory, limit: float) -> N
     if trouble is not None and has_failed and len(recent) == NUM_RECENT and sum(recent) > limit * NUM_RECENT:
         raise BuildStopped(
             f"calls failed for {sum(recent)} of the last {NUM_RECENT} requests, the last time at {trouble.stage}: "
-            f"{trouble.error}; all that was done is kept, and the same command goes on"
+            f"{trouble.error}; all that was done is kept, and once that is mended the same command goes on{ACCEPT}"
         )
 
 
-def _located(trouble: TrajectoryFailure, where: str) -> RecordError:
+def _located(trouble: Failure, where: str) -> RecordError:
     return RecordError(f"{trouble.stage}.{trouble.kind}", trouble.error, where=f"{where}: {trouble.stage}")
 
 

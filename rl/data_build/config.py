@@ -83,7 +83,7 @@ class BuildRecipe(RunRecipe):
                     f"critic_rl.{rule} goes by a measure: set collect.num_measured and collect.{tries} above 0"
                 )
         temperature = self.critic.ask.call.get("temperature", 0.0)
-        if not self.critic.fn and collect.num_measured and collect.num_refinements > 1 and not temperature:
+        if self.critic.asked is not None and collect.num_measured and collect.num_refinements > 1 and not temperature:
             raise ValueError(
                 f"collect.num_refinements={collect.num_refinements} at temperature {temperature} would be "
                 "the same prompt, "
@@ -93,7 +93,7 @@ class BuildRecipe(RunRecipe):
     @property
     def roles(self) -> Mapping[str, Role]:
         teachers = {"planner.ask": self.planner, "critic.ask": self.critic}
-        asked: dict[str, Role] = {key: teacher.ask for key, teacher in teachers.items() if not teacher.fn}
+        asked: dict[str, Role] = {key: teacher.asked for key, teacher in teachers.items() if teacher.asked is not None}
         return asked | {"generator": self.generator, "judge": self.judge}
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +10,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from actors.store.image_files import data_url, small_copy, suffix_of
 from actors.store.store import Store
 from rollout.types import ImageRef
 
@@ -63,7 +62,7 @@ class Thumbnails:
                         sources[place] = _beside(folder, early)
                     held = None
         for place, data in (held or {}).items():
-            sources[place] = f"data:{_kind(data)};base64,{base64.b64encode(data).decode()}"
+            sources[place] = data_url(data)
         return [Thumbnail(source, ref) for source, ref in zip(sources, self._places, strict=True)]
 
     def _small(self, ref: ImageRef) -> bytes | None:
@@ -72,22 +71,12 @@ class Thumbnails:
             image = self._store.get_image(ref)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             return None  # deleted, torn or no image at all: the page says so in its place
-        buffer = io.BytesIO()
-        if max(image.size) <= _LOSSLESS_SIDE:
-            image.save(buffer, format="PNG")
-        else:
-            image.thumbnail((_SIDE, _SIDE))
-            image.save(buffer, format="WEBP", quality=82)
-        return buffer.getvalue()
-
-
-def _kind(data: bytes) -> str:
-    return "image/png" if data.startswith(b"\x89PNG") else "image/webp"
+        return small_copy(image, _SIDE, lossless_side=_LOSSLESS_SIDE, quality=82)
 
 
 def _beside(folder: Path, data: bytes) -> str:
     """Write a thumbnail under its content's name and return its path from the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{hashlib.sha256(data).hexdigest()[:24]}.{_kind(data).removeprefix('image/')}"
+    path = folder / f"{hashlib.sha256(data).hexdigest()[:24]}.{suffix_of(data)}"
     path.write_bytes(data)
     return quote(f"{folder.name}/{path.name}")

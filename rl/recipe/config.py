@@ -24,9 +24,11 @@ from data.records.on_bad import OnBad
 from rewards.compose import TermConfig
 from rl.recipe.alerts import NAMES as ALERTS
 from rl.recipe.alerts import AlertConfig, check_alert_names
-from rl.tracking.wandb_settings import check_project
+from rl.recipe.wandb_project import check_project
+from rl.tracker_registry import BACKENDS
 from rollout.single_step import Baseline, Regenerate
 from rollout.text.limits import (
+    OWN,
     NonNegativeFloat,
     NonNegativeInt,
     Noun,
@@ -40,15 +42,15 @@ from rollout.text.limits import (
     Temperature,
     Tilde,
     check_fields,
+    is_own,
     one_of,
+    one_of_or_own,
 )
 
 REPO = Path(__file__).resolve().parent.parent.parent
-BACKENDS = ("wandb", "tensorboard")
-"""Trackers (`rl/tracking/trackers.py`)."""
 ADVANTAGES = (
     *("grpo", "gdpo", "rloo", "opo", "gpg", "reinforce_plus_plus_baseline", "grpo_vectorized", "rloo_vectorized"),
-    # `rl.advantages.check_estimator_and_loss` says what these lack
+    # `rl.advantages.check_estimator` says what these lack
     *("gae", "remax", "reinforce_plus_plus", "grpo_passk", "optimal_token_baseline", "tir_optimal_token_baseline"),
 )
 """verl's registered estimators."""
@@ -146,8 +148,9 @@ class RewardConfig:
 class AlgorithmConfig:
     """Advantages and the loss, by verl's registered names."""
 
-    advantage: Annotated[str, one_of(*ADVANTAGES)] = "grpo"
-    """verl's advantage estimator."""
+    advantage: Annotated[str, Tilde(), one_of_or_own(*ADVANTAGES)] = "grpo"
+    """verl's advantage estimator, or a function of your own, of token_level_rewards (the sample's reward on its last
+    token), response_mask and index (the group of each row), to advantages of that shape."""
     normalise_by_std: bool = True
     """Divide a group's advantages by its standard deviation."""
     filter_zero_variance: bool = True
@@ -186,11 +189,16 @@ class EvaluationConfig:
 class TrackingConfig:
     """Where metrics go, beside the run folder's metrics.jsonl."""
 
-    backends: list[Annotated[str, one_of(*BACKENDS)]] = field(default_factory=lambda: ["wandb"])
-    """wandb (offline, in the run folder, unless WANDB_API_KEY is set) and tensorboard; [] for plain files alone.
+    backends: list[Annotated[str, Tilde(), one_of_or_own(*BACKENDS)]] = field(default_factory=lambda: ["wandb"])
+    """wandb (offline, in the run folder, unless WANDB_API_KEY is set), tensorboard, and classes of your own
+    (my_module:MyTracker, ./my_file.py:MyTracker); [] for plain files alone.
 
     W&B's own variables are obeyed: WANDB_MODE, WANDB_DISABLED, WANDB_PROJECT, WANDB_ENTITY, WANDB_DIR, ...
     """
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Keyword arguments of classes of your own, by their names: {MyTracker: {url: ...}}."""
+    metrics: list[Annotated[str, Tilde(), OWN]] = field(default_factory=list)
+    """Functions of your own, `my_metric(groups) -> {"area/name": number}`, called for each step of RL."""
     project: str = ""
     """W&B's project; empty: as WANDB_PROJECT says, else interleave."""
     alerts: AlertConfig = field(default_factory=AlertConfig)
@@ -199,8 +207,9 @@ class TrackingConfig:
     """Names of alerts that also save a checkpoint and stop the run."""
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.backends) - set(BACKENDS)):
+        if unknown := sorted(name for name in set(self.backends) - set(BACKENDS) if not is_own(name)):
             raise ValueError(f"tracking.backends has {', '.join(unknown)}; known are {', '.join(BACKENDS)}")
+        check_fields(self, "tracking")
         check_project(self.project)
         check_alert_names(self.stop_on)
 
@@ -297,8 +306,10 @@ class Recipe(TrainingRecipe):
                 "set both to true, or the first to false"
             )
         for name, evidence in self.evidence.items():
-            if bool(evidence.fn) == (evidence.judge is not None):
-                raise ValueError(f"evidence.{name}: give either fn (a function) or judge (a second judge)")
+            if [bool(evidence.fn), evidence.judge is not None, is_own(evidence.kind)].count(True) != 1:
+                raise ValueError(
+                    f"evidence.{name}: give either fn (a function) or judge (a second judge), or kind (a class)"
+                )
         if self.max_staleness > 0 and self.algorithm.loss.rollout_correction is None:
             raise ValueError(
                 f"max_staleness is {self.max_staleness}, so samples are older than the policy: set "

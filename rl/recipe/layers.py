@@ -28,6 +28,8 @@ _RECIPES = REPO / "recipes"
 _SETS = _RECIPES / "reward"
 _SECTIONS = ("algorithm", "rollout", "judge", "evidence")
 """What a reward set may hold beside its terms."""
+OWN_KEYS = frozenset({"kind", "policy_loss", "advantage", "backends", "metrics"})
+"""Keys whose values may be paths of something of the user's own."""
 
 
 @dataclass(frozen=True)
@@ -214,9 +216,25 @@ def _as_recipe(said: dict[str, Any], file: Path) -> dict[str, Any]:
 
 
 def _anchor(content: dict[str, Any], folder: Path) -> None:
-    """Make the files of functions absolute, so that they are found wherever the run goes on."""
+    """Make the files of functions and classes absolute, so that they are found wherever the run goes on."""
     terms, evidence = at(content, "reward.terms"), content.get("evidence")
     of_evidence = evidence.values() if isinstance(evidence, dict) else []
     for item in [*(terms or []), *of_evidence, content.get("planner")]:
         if isinstance(item, dict) and isinstance(item.get("fn"), str):
             item["fn"] = anchored(item["fn"], folder)
+    _anchor_own(content, folder)
+
+
+def _anchor_own(tree: Any, folder: Path) -> None:
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if key in OWN_KEYS:
+            tree[key] = anchored_own(value, folder)
+        elif isinstance(value, dict | list):
+            _anchor_own(value, folder)
+
+
+def anchored_own(value: Any, folder: Path) -> Any:
+    """Return the path of something of the user's own, or a list of such, with files in full."""
+    if isinstance(value, list):
+        return [anchored_own(item, folder) for item in value]
+    return anchored(value, folder) if isinstance(value, str) else value

@@ -15,9 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from actors.config import EvidenceConfig, JudgeConfig
-from rewards.functions import anchored
 from rl.recipe.config import JobRecipe, Recipe
-from rl.recipe.layers import Layer, layers_of, merged, replaced_by_set, with_content, with_set
+from rl.recipe.layers import OWN_KEYS, Layer, anchored_own, layers_of, merged, replaced_by_set, with_content, with_set
 from rl.recipe.schema import Fitting
 from rl.recipe.tree import at, drop, nothing_to_drop, put
 from rl.recipe.yaml import parse_yaml
@@ -121,8 +120,8 @@ def _override(kind: type, text: str) -> _Override:
         (layer,) = with_content([], {key: parse_yaml(value, f"{_COMMAND_LINE}: reward")}, fit, Path.cwd())
         return _Override(key, layer.content[key], tuple(fit.dropped))
     said = fit.parse(value, key)
-    if key.endswith(".fn") and isinstance(said, str):
-        said = anchored(said, Path.cwd())
+    if key.rpartition(".")[2] in {"fn", *OWN_KEYS}:
+        said = anchored_own(said, Path.cwd())
     return _Override(key, said, tuple(fit.dropped))
 
 

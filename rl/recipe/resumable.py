@@ -23,6 +23,7 @@ MAY_CHANGE = frozenset(
         "store_is_shared",
         "store_limit_gib",
         "reward.probe",
+        "rollout.max_failure_share",
     }
 )
 """Top-level keys, and one in a section."""
@@ -53,6 +54,8 @@ SERVICE_MAY_CHANGE = frozenset(
     }
 )
 """Keys of generator, judge (an ensemble's members too) and evidence: who is asked, how fast, and for how much."""
+ACCEPT = ", with --accept-changed KEY where a function, a prompt or a model is another one then"
+"""Ends the messages of what has to be mended before a job goes on."""
 _MODELS = ".endpoints.model"
 _SERVICES = ("generator", "judge", "evidence")
 
@@ -62,8 +65,12 @@ def is_resumable_change(key: str) -> bool:
 
     >>> [is_resumable_change(key) for key in ("judge.members.1.budget_usd", "judge.server.dtype", "rollout.n")]
     [True, False, False]
+    >>> [is_resumable_change(f"reward.terms.2.{key}") for key in ("timeout_s", "weight")]
+    [True, False]
     """
     section, *rest = key.split(".")
+    if section == "reward" and rest[-1] == "timeout_s":
+        return True
     return not MAY_CHANGE.isdisjoint((section, key)) or (
         section in _SERVICES and not SERVICE_MAY_CHANGE.isdisjoint(rest)
     )
@@ -127,7 +134,7 @@ def _differing(one: Any, other: Any, key: str = "") -> Iterator[str]:
     if isinstance(one, dict) and isinstance(other, dict):
         for name in one.keys() | other.keys():
             yield from _differing(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+    elif isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         for place, (first, second) in enumerate(zip(one, other, strict=True)):
             yield from _differing(first, second, f"{key}.{place}")
     elif one != other:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, get_args, get_origin
 
 from actors.config import JudgeConfig
-from actors.judge.settings import GONE
+from actors.judge.config import GONE
 from rl.recipe.yaml import Delete, Plain, parse_yaml
 from rollout.text.limits import Like, Tilde, hints_of, item_hints, nearest, parts_of, shown
 

@@ -76,6 +76,10 @@ class SftRecipe(TrainingRecipe):
         super().__post_init__()
         if self.evaluation.num_answers:
             self.samplers.check_answers(self.evaluation.max_tokens, "evaluation.max_tokens")
+        if self.tracking.metrics:
+            raise ValueError(
+                f"tracking.metrics has {self.tracking.metrics[0]}; they are computed of the groups of RL alone"
+            )
         best, figures = self.evaluation.best, FIGURES[Kind(self.data.kind)]
         if best not in ("", _LOSS, *figures):
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,14 +21,20 @@ _READ_AT_ONCE = 20_000
 
 def read_tasks(path: str, settings: DataConfig) -> Sequence[Task]:
     """Open a file of tasks by the recipe's rules. Raises `RecordError` for a bad one: at once, or when it is drawn."""
-    file = resolve_path(path)
+    file = resolve_data(path)
     return _read(file, open_tasks(file, settings.image_rules, on_bad=OnBad(settings.on_bad)))
 
 
 def read_sft_records(path: str, settings: SftDataConfig) -> Sequence[SftRecord]:
     """Open a file of SFT records as `read_tasks` does one of tasks."""
-    file = resolve_path(path)
+    file = resolve_data(path)
     return _read(file, open_sft(file, Kind(settings.kind), settings.image_rules, on_bad=OnBad(settings.on_bad)))
+
+
+def resolve_data(path: str) -> Path:
+    """Return a recipe's path of records; a pattern like train-*.parquet is looked for where a path is."""
+    given = Path(path).expanduser()
+    return given if glob.has_magic(path) and glob.glob(str(given)) else resolve_path(path)
 
 
 def _read(file: Path, records: RecordTable[T]) -> Sequence[T]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from actors.store.ledger import LedgerRow
 from actors.user_functions.runner import RewardRunner
 from rewards.signature import RewardSignature
-from rl.advantages import check_estimator_and_loss
+from rl.advantages import check_estimator
 from rl.recipe.config import AlgorithmConfig, Recipe
 from rl.recipe.reader import differences
 from rl.rescore.change import GroupChanges, RescoredStep, SampleChanges
@@ -67,7 +67,8 @@ async def rescore(run_dir: Path, overrides: Sequence[str] = ()) -> Rescored:
     for evidence that the run did not gather.
     """
     own, other = recipe_of(run_dir), recipe_of(run_dir, overrides)
-    check_estimator_and_loss(other.algorithm.advantage, other.algorithm.loss.policy_loss)
+    check_estimator(other.algorithm.advantage)
+    other.algorithm.loss.check_usable()
     result = Rescored(
         run_dir / "rescored" / f"{name_of(overrides)}.parquet",
         is_own=own.reward.terms == other.reward.terms,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,10 +10,11 @@ from typing import Any
 
 import jinja2
 
+from actors.store.image_files import data_url, png_of
 from actors.store.ledger import LedgerRow, read_ledger
 from actors.store.store import Store, load_images
+from rl.atomic_write import atomic_write
 from rl.evaluation import Change
-from rl.run_dir.atomic_write import atomic_write
 from rl.tracking.metrics_file import read_metrics
 
 _CURVES = (
@@ -89,12 +89,12 @@ def _example(first: LedgerRow, second: LedgerRow, store: Store) -> dict[str, Any
         "instruction": first["instruction"],
         "prompt": first["prompt"],
         "baseline": first["baseline"],
-        "before": _data_url(before),
-        "rejected": _data_url(rejected),
+        "before": data_url(png_of(before)),
+        "rejected": data_url(png_of(rejected)),
         "tries": [
             {
                 "who": who,
-                "image": _data_url(store.get_image(row["image"])),
+                "image": data_url(store.png_bytes(row["image"])),
                 "prompt": row["critique"]["refine_prompt"],
                 "thought": row["critique"]["thought"],
                 "scores": row["scores"],
@@ -102,12 +102,6 @@ def _example(first: LedgerRow, second: LedgerRow, store: Store) -> dict[str, Any
             for who, row in (("critic before", first), ("critic after", second))
         ],
     }
-
-
-def _data_url(image: Any) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _curves(metrics: Sequence[Mapping[str, float]]) -> list[str]:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from actors.generator.config import GeneratorConfig
-from actors.store.ledger import holds_samples
+from rl import __version__
+from rl.atomic_write import atomic_write
 from rl.recipe.config import REPO, RunRecipe, TrainingRecipe, resolve_path
-from rl.recipe.reader import load_as, to_yaml
-from rl.recipe.resumable import describe_changes, forbidden_changes
-from rl.run_dir.atomic_write import atomic_write
-from rl.run_dir.provenance import changes
+from rl.recipe.reader import to_yaml
+from rl.run_dir.resume import AUTO, check_changes, has_learned, is_begun, note_changes, was_started
 
+NO_COMMIT = "not a git checkout"
 _CONFIGS = ("config.json", "model_index.json")
 """What transformers and diffusers begin with."""
-_PACKAGES = ("torch", "transformers", "verl", "ray", "diffusers", "wandb", "omegaconf")
+_PACKAGES = ("torch", "transformers", "verl", "ray", "diffusers", "wandb", "omegaconf", "vllm")
+_PARTS = ("checkpoints", "export", "ledger")
 
 
 def model_path(name: str, key: str, *, is_plain: bool = True) -> str:
@@ -49,27 +52,28 @@ def placed_generator(config: GeneratorConfig) -> GeneratorConfig:
     return replace(config, model=model_path(config.model, "generator.model", is_plain=is_plain))
 
 
-def check_run_dir(recipe: TrainingRecipe, is_resumed: bool, sources: Mapping[str, Any] | None = None) -> None:
+def check_run_dir(
+    recipe: TrainingRecipe, is_resumed: bool, sources: Mapping[str, Any] | None = None, accepted: Collection[str] = ()
+) -> None:
     """Raise ValueError when a run's folder is another run's, or holds none to resume, or one of other sources.
 
-    `sources` are those of `rl.run_dir.provenance`, where a run has some.
+    `sources` are those of `rl.run_dir.provenance`, where a run has some; `accepted` names what may have changed.
     """
     run_dir = Path(recipe.run_dir)
-    saved = run_dir / "recipe.yaml"
-    has_begun = (run_dir / "metrics.jsonl").exists() or holds_samples(run_dir / "ledger")
-    if has_begun and not is_resumed:
+    if is_resumed and not was_started(run_dir):
+        raise ValueError(f"{run_dir} holds no run to resume; --resume {AUTO} starts one where there is none")
+    if is_begun(run_dir) and not is_resumed:
         raise ValueError(f"{run_dir} holds a run already; add --resume to go on with it, or run_dir=... for another")
-    if not is_resumed:
-        return
-    if not saved.exists():
-        raise ValueError(f"{run_dir} holds no run to resume")
-    began = load_as(type(recipe), saved)
-    if changed := forbidden_changes(began, recipe):
-        told = describe_changes(began, recipe, changed)
-        raise ValueError(f"{run_dir} was started with another {told}; resume with the same recipe")
-    explained = run_dir / "versions.json"
-    if sources and explained.exists() and (new := list(changes(json.loads(explained.read_text()), sources))):
-        raise ValueError(f"{run_dir} cannot be resumed: {'; '.join(new)}; put it back as it was, or start another run")
+    if has_learned(run_dir):
+        check_changes(recipe, sources, accepted)
+    _check_writable(run_dir)
+
+
+def _check_writable(run_dir: Path) -> None:
+    """Raise ValueError where a part of the folder that is there already cannot be written to."""
+    for folder in (run_dir, *(run_dir / name for name in _PARTS)):
+        if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            raise ValueError(f"{folder} cannot be written to by user {os.getuid()}; a run needs it")
 
 
 def check_unfinished(recipe: TrainingRecipe) -> None:
@@ -93,17 +97,29 @@ def write_provenance(recipe: RunRecipe, more: Mapping[str, Any] | None = None) -
     """
     run_dir = Path(recipe.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    versions: dict[str, Any] = {package: version(package) for package in _PACKAGES}
-    versions |= {"python": platform.python_version(), "commit": _commit(), **(more or {})}
+    versions: dict[str, Any] = {package: _version(package) for package in _PACKAGES}
+    versions |= {"interleave-thinker": __version__, "python": platform.python_version(), "commit": _commit()}
+    versions |= {**(more or {}), "changed": note_changes(recipe, more)}
     number = len(list(run_dir.glob("versions-*.json")))
     for name in (f"versions-{number}.json", "versions.json"):
         atomic_write(run_dir / name, json.dumps(versions, indent=1))
     atomic_write(run_dir / "recipe.yaml", to_yaml(recipe))  # last: by it a job is known to have begun
 
 
+def _version(package: str) -> str:
+    for name in (package, f"{package}-cpu"):  # vLLM's build for CPUs has a name of its own
+        with suppress(PackageNotFoundError):
+            return version(name)
+    return "not installed"
+
+
 def _commit() -> str:
-    """Return the checkout's commit, marked when files differ from it."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=REPO, capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip() or "not a git checkout"
+    """Return the checkout's commit, marked when files differ from it; without git, or installed, there is none."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    if not (REPO / ".git").exists():  # else git would describe a checkout that we happen to be installed inside
+        return NO_COMMIT
+    try:
+        described = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine
+        return NO_COMMIT
+    return described.stdout.strip() or NO_COMMIT

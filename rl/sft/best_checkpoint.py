@@ -6,23 +6,30 @@ import asyncio
 import json
 import math
 from pathlib import Path
+from typing import Any
 
+from rl import checkpoint
+from rl.atomic_write import atomic_write
 from rl.recipe.sft_config import SftRecipe
-from rl.run_dir.atomic_write import atomic_write
 from rl.sft.evaluation import Figures
 from rollout.roles import Policy
 
 
 class BestCheckpoint:
-    """Keeps `export`, a Hugging Face checkpoint, and `best.json`, which says whose weights those are."""
+    """Keeps `export`, a Hugging Face checkpoint, and `best.json`, which says whose weights those are.
+
+    `best_pending.json` stands for an export that is still to be made, of weights that a checkpoint holds.
+    """
 
     def __init__(self, recipe: SftRecipe, resumed_after: int = 0):
         """Go on with what was best up to the step that the run is resumed after."""
         self._recipe = recipe
         self._note = Path(recipe.run_dir) / "best.json"
+        self._pending = Path(recipe.run_dir) / "best_pending.json"
         self.step = 0
         self.value: float | None = None
         """None: there are no best weights yet."""
+        self._due: dict[str, Any] | None = json.loads(self._pending.read_text()) if self._pending.exists() else None
         if resumed_after and self._note.exists():
             saved = json.loads(self._note.read_text())
             if saved["step"] <= resumed_after and saved["figure"] == recipe.evaluation.best:
@@ -42,10 +49,23 @@ class BestCheckpoint:
             return not math.isnan(value)
         return value < self.value if self._recipe.evaluation.is_less_better else value > self.value
 
-    async def take(self, policy: Policy, step: int, figures: Figures) -> None:
-        """Export the policy as the best one."""
-        value = figures.get(self._recipe.evaluation.best, math.nan)
-        await policy.export(self.folder)
-        self.step, self.value = step, value
-        note = {"step": step, "figure": self._recipe.evaluation.best, "value": value}
-        await asyncio.to_thread(atomic_write, self._note, json.dumps(note))
+    def note(self, step: int, figures: Figures) -> None:
+        """Note an evaluation that beats the best: the weights of its step are due to be exported."""
+        if self.is_beaten_by(figures):
+            name = self._recipe.evaluation.best
+            self._due = {"step": step, "figure": name, "value": figures.get(name, math.nan)}
+            atomic_write(self._pending, json.dumps(self._due))
+
+    def is_due(self, step: int) -> bool:
+        """Whether the weights of this step are to be exported and were not yet."""
+        due, name = self._due, self._recipe.evaluation.best
+        return due is not None and (due["step"], due["figure"]) == (step, name)
+
+    async def export(self, policy: Policy) -> None:
+        """Export the policy as the best one, at the step that is due. Raises `CheckpointError`."""
+        assert self._due is not None
+        due, self._due = self._due, None
+        await checkpoint.export(self._recipe, policy, due["step"], self.folder)
+        self.step, self.value = due["step"], due["value"]
+        await asyncio.to_thread(atomic_write, self._note, json.dumps(due))
+        self._pending.unlink()

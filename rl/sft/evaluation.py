@@ -11,14 +11,13 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
-from actors.sampler.sampler import SamplerError
 from data.records.sft import Kind
 from rl.recipe.sft_config import SftRecipe
 from rl.sft.examples import Conversation
 from rollout.concurrency import all_of
 from rollout.critic import CritiqueError, parse_critique
 from rollout.plan import Mode, Plan, PlanError, parse_plan
-from rollout.roles import Policy, Sampler
+from rollout.roles import Policy, Sampler, SamplerError
 from rollout.types import Critique, Response, SampleRequest, SamplingParams, SftExample
 
 Figures = dict[str, float]

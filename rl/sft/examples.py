@@ -6,16 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
+from actors.policy.conversation_tokenizer import BadImage
 from actors.store.store import Store
+from data.errors import RecordError
 from data.records.sft import Canvas, SftRecord
 from rollout.seeds import seed_of
 from rollout.text.marks import IMAGE_MARK
 from rollout.types import ImageRef, SftExample
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,8 @@ class Order:
         return np.random.default_rng(seed_of(self._seed, "epoch", epoch)).permutation(self._num_records)
 
 
-class UnusableRecord(ValueError):
-    """A record cannot be learned from; names it."""
+class UnusableRecord(RecordError):
+    """A record cannot be learned from; names it and its place."""
 
 
 class ExampleStream:
@@ -117,18 +121,27 @@ class ExampleStream:
 
 
 def example_of(record: SftRecord, make: Callable[[SftRecord], SftExample], max_tokens: int) -> SftExample:
-    """Return a record's example. Raises `UnusableRecord` when it is too long or does not fit its images."""
-    try:
-        example = make(record)
-    except ValueError as error:
-        raise UnusableRecord(f"record {record.id}: {error}") from None
+    """Return a record's example. Raises `UnusableRecord` if it is too long or its images do not fit or decode."""
+    example = usable(record, make)
     length = len(example.prompt_token_ids) + len(example.token_ids)
     if length > max_tokens:
-        raise UnusableRecord(
+        text = (
             f"record {record.id} has {length} tokens; raise policy.max_tokens_per_micro_batch from {max_tokens}, "
             "or set data.on_bad=skip"
         )
+        raise UnusableRecord("too_many_tokens", text, where=record.where)
     return example
+
+
+def usable(record: SftRecord, make: Callable[[SftRecord], T]) -> T:
+    """Return what `make` makes of a record. Raises `UnusableRecord` with its place and, of an image, the field."""
+    try:
+        return make(record)
+    except BadImage as error:
+        kind, text = "image_broken", f"field images[{error.place}]: {error}"
+    except ValueError as error:
+        kind, text = "unfit", str(error)
+    raise UnusableRecord(kind, f"record {record.id}: {text}", where=record.where)
 
 
 def _parts(text: str) -> list[dict[str, str]]:

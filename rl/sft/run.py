@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -17,7 +19,8 @@ from actors.policy.conversation_tokenizer import ConversationTokenizer, load_pro
 from actors.policy.policy import Policy
 from actors.sampler.sampler import Samplers
 from actors.store.store import Store
-from data.records.on_bad import OnBad
+from data.errors import RecordError
+from data.records.on_bad import BadRecords, OnBad
 from data.records.sft import SftRecord
 from rl import checkpoint
 from rl.launch import check_launch, launch
@@ -26,10 +29,12 @@ from rl.recipe.tasks import read_sft_records
 from rl.run_dir.start import check_run_dir, model_path, write_provenance
 from rl.sft.best_checkpoint import BestCheckpoint
 from rl.sft.evaluation import SftEvaluator
-from rl.sft.examples import ExampleStream, Order, UnusableRecord, conversation_of, example_of
+from rl.sft.examples import Conversation, ExampleStream, Order, UnusableRecord, conversation_of, example_of, usable
 from rl.sft.log import SftLog
 from rl.sft.train import teach
 from rollout.types import SftExample
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,14 +59,17 @@ class SftStack:
         return await self.samplers.stats() if self.samplers else {}
 
 
-def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False) -> PreparedSft:
-    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError."""
+def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False, accepted: Collection[str] = ()) -> PreparedSft:
+    """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError.
+
+    A resumed run may differ from what it was in the keys of `accepted`.
+    """
     data = recipe.data
     model_path(recipe.policy.model, "policy.model")
     training, heldout = (read_sft_records(path, data) for path in (data.train, data.heldout))
     num_steps = recipe.num_steps or ceil(recipe.num_epochs * len(training) / recipe.batch_size)
     recipe = replace(recipe, num_steps=num_steps)
-    check_run_dir(recipe, is_resumed)
+    check_run_dir(recipe, is_resumed, accepted=accepted)
     check_launch(recipe)
     return PreparedSft(recipe, training, heldout, is_resumed)
 
@@ -80,6 +88,8 @@ async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
         await actors.policy.check_folder(Path(recipe.run_dir))
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
         best = BestCheckpoint(recipe, resumed_after=done)
+        if best.is_due(done):
+            await best.export(actors.policy)
         stream, evaluate = await asyncio.to_thread(_with_tokens, plan, actors, done)
         log = await SftLog.start(recipe, resumed_after=done, console=console, stats=actors.stats)
         try:
@@ -122,26 +132,48 @@ def _with_tokens(plan: PreparedSft, actors: SftStack, done: int) -> tuple[Exampl
         conversation = conversation_of(record, store)
         return maker.make(conversation.messages, conversation.images)
 
-    max_tokens, is_skipping = recipe.policy.max_tokens_per_micro_batch, recipe.data.on_bad == OnBad.SKIP
+    def ask(record: SftRecord) -> Conversation:
+        conversation = conversation_of(record, store)
+        maker.sizes(conversation.images)  # what cannot be decoded is no question
+        return conversation
+
+    max_tokens, on_bad = recipe.policy.max_tokens_per_micro_batch, OnBad(recipe.data.on_bad)
     stream = ExampleStream(
         plan.training,
         make,
         Order(len(plan.training), recipe.batch_size, recipe.seed),
         steps=range(done + 1, recipe.num_steps + 1),
         max_tokens=max_tokens,
-        is_skipping=is_skipping,
+        is_skipping=on_bad is OnBad.SKIP,
     )
-    settings = recipe.evaluation
-    heldout = heldout_places(len(plan.heldout), max(settings.num_losses or len(plan.heldout), settings.num_answers))
-    examples: list[SftExample] = []
-    for place in heldout[: settings.num_losses or None]:
-        try:
-            examples.append(example_of(plan.heldout[place], make, max_tokens))
-        except UnusableRecord:
-            if not is_skipping:
-                raise
-    questions = [conversation_of(plan.heldout[place], store) for place in heldout[: settings.num_answers]]
+    examples, questions = heldout_of(plan, lambda record: example_of(record, make, max_tokens), ask)
     return stream, SftEvaluator(recipe, actors.policy, actors.samplers, examples=examples, questions=questions)
+
+
+def heldout_of(
+    plan: PreparedSft, make: Callable[[SftRecord], SftExample], ask: Callable[[SftRecord], Conversation]
+) -> tuple[list[SftExample], list[Conversation]]:
+    """Return the held-out examples and questions; what cannot be one is told. Raises `RecordError` by the rule."""
+    settings, file = plan.recipe.evaluation, plan.recipe.data.heldout
+    bad = BadRecords(OnBad(plan.recipe.data.on_bad))
+
+    def made(places: Iterable[int], what: Callable[[SftRecord], T]) -> Iterator[tuple[int, T]]:
+        for place in places:
+            try:
+                yield place, what(plan.heldout[place])
+            except UnusableRecord as error:
+                bad.add(error)
+
+    places = heldout_places(len(plan.heldout), max(settings.num_losses or len(plan.heldout), settings.num_answers))
+    # A record whose image is broken is neither, and counted once.
+    asked = dict(made(places, lambda record: usable(record, ask)))
+    examples = dict(made((place for place in places[: settings.num_losses or None] if place in asked), make))
+    questions = [asked[place] for place in places[: settings.num_answers] if place in asked]
+    if bad.num:
+        print(f"{file}: {bad.summary()}", file=sys.stderr)
+    if not examples or (settings.num_answers and not questions):
+        raise RecordError("file", f"{file} holds no record that can be measured: {bad.summary()}")
+    return list(examples.values()), questions
 
 
 def heldout_places(num_records: int, num_wanted: int) -> list[int]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from rl import checkpoint
-from rl.recipe.alerts import Collapsed
 from rl.recipe.sft_config import SftRecipe
 from rl.sft.best_checkpoint import BestCheckpoint
 from rl.sft.evaluation import Figures
 from rl.sft.examples import ExampleStream
 from rl.sft.log import SftLog
+from rl.tracking.alerts import Collapsed
 from rollout.roles import Policy
 
 
@@ -36,11 +36,13 @@ async def teach(
                 with log.timed("evaluation"):
                     figures = await evaluate(step)
                 log.evaluation(figures)
-                if best.is_beaten_by(figures):
-                    with log.timed("export"):
-                        await best.take(policy, step, figures)
+                best.note(step, figures)
         if recipe.saves_at(step) or log.collapse:
             with log.timed("saving"):
                 await checkpoint.save(recipe, policy, step)
+        # Last: an export that fails loses nothing, and a resumed run does it again.
+        if best.is_due(step):
+            with log.timed("export"):
+                await best.export(policy)
         if log.collapse:
             raise Collapsed(log.collapse)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from actors.generator.settings import resolve
 from actors.store.store import Store
-from rl.run_dir.atomic_write import atomic_write
+from rl.atomic_write import atomic_write
 from rl.story.config import StoryRecipe
 from rl.story.page import Embedded, render_story
 from rollout.story import Story

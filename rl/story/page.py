@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +9,7 @@ from typing import Any, NamedTuple
 import jinja2
 from PIL import Image
 
+from actors.store.image_files import data_url, small_copy
 from actors.store.store import Store
 from rollout.types import ImageRef
 
@@ -70,14 +69,5 @@ def _seconds(story: Mapping[str, Any]) -> float:
 
 def _picture(image: Image.Image) -> StoryImage:
     is_small = max(image.size) <= _SMALL
-    if max(image.size) > _SIDE:
-        image.thumbnail((_SIDE, _SIDE))
-    buffer = io.BytesIO()
-    if is_small:
-        image.save(buffer, format="PNG", optimize=True)
-    else:
-        image.save(buffer, format="WEBP", quality=_QUALITY)
-    kind = "png" if is_small else "webp"
-    return StoryImage(
-        f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", is_small, image.width, image.height
-    )
+    data = small_copy(image, _SIDE, lossless_side=_SMALL, quality=_QUALITY)
+    return StoryImage(data_url(data), is_small, image.width, image.height)

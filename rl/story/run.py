@@ -36,6 +36,7 @@ from rollout.plan import render_request
 from rollout.planner import FunctionPlanner, ModelPlanner, Planner
 from rollout.roles import Judge, Sampler
 from rollout.storyline import Critic, Shown, Storyline
+from rollout.text.marks import read_prompt_text
 from rollout.types import ImageRef, SamplingParams
 
 
@@ -152,4 +153,4 @@ def _template(prompt: str, key: str) -> str:
     path = resolve_path(prompt)
     if not path.is_file():
         raise ValueError(f"{key} is {prompt}: there is no such file")
-    return path.read_text(encoding="utf-8")
+    return read_prompt_text(path)

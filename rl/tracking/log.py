@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from actors.store.store import Store
 from rl.batch import batch_metrics
 from rl.evaluation import Evaluation
 from rl.recipe.config import Recipe
 from rl.tracking.metrics import group_metrics
+from rl.tracking.own_metrics import load_metrics, own_metrics
 from rl.tracking.pictures import strips
 from rl.tracking.service_metrics import idle_shares, throughput
 from rl.tracking.step_log import StepLog
@@ -27,10 +29,18 @@ class Log(StepLog[Recipe]):
     columns = RL_COLUMNS
     waits_for = "rollouts"
 
+    def __init__(self, recipe: Recipe, **options: Any):
+        super().__init__(recipe, **options)
+        self._own = load_metrics(recipe.tracking)
+
     async def groups(self, groups: Sequence[Group], version: int = 0) -> None:
         """Log what a step's rollouts say; `version` is the policy's that will learn from them."""
         self.metrics(await asyncio.to_thread(group_metrics, groups, version))
         self.metrics(await asyncio.to_thread(batch_metrics, groups, self._recipe))
+        found, wrong = await asyncio.to_thread(own_metrics, self._own, groups, self._row)
+        self.metrics(found)
+        for text in wrong:
+            self.warn(f"tracking.metrics has {text}")
 
     async def evaluation(self, evaluation: Evaluation, phase: Phase = Phase.DURING, step: int | None = None) -> None:
         """Log an evaluation; before and after training it stands by itself, outside a step."""

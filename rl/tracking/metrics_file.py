@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rl.run_dir.atomic_write import atomic_write
+from rl.atomic_write import atomic_write
 
 _NAME = "metrics.jsonl"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from actors.config import EvidenceConfig, JudgeConfig
-from actors.judge.settings import member_configs
+from actors.evidence.kind import kind_of as evidence_kind
+from actors.judge.kind import kind_of as judge_kind
 from rl.recipe.config import Recipe
 
 Metrics = dict[str, float]
@@ -101,20 +101,7 @@ def num_devices(recipe: Recipe) -> float:
         policy.num_ranks * policy.gpus_per_rank
         + samplers.num_samplers * samplers.gpus_per_sampler
         + generator.num_replicas * generator.gpus_per_replica
-        + _judge_gpus(recipe.judge)
-        + sum(map(_evidence_gpus, recipe.evidence.values()))
+        + judge_kind(recipe.judge).num_gpus(recipe.judge)
+        + sum(evidence_kind(config).num_gpus(config) for config in recipe.evidence.values())
     )
     return gpus or policy.num_ranks + samplers.num_samplers + max(1, generator.num_replicas)
-
-
-def _judge_gpus(judge: JudgeConfig) -> float:
-    """Return the GPUs of the servers that a run starts for its judge, or for the members of one."""
-    if judge.kind == "ensemble":
-        return sum(map(_judge_gpus, member_configs(judge)))
-    return max(1, judge.num_replicas) * judge.server.gpus if judge.kind == "vllm" else 0.0
-
-
-def _evidence_gpus(evidence: EvidenceConfig) -> float:
-    if evidence.judge is not None:
-        return _judge_gpus(evidence.judge)
-    return evidence.num_replicas * evidence.gpus_per_replica

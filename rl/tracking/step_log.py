@@ -14,8 +14,8 @@ from typing import Any, Generic, Self, TypeVar
 
 from rich.console import Console
 
-from rl.recipe.alerts import Alerts
 from rl.recipe.config import TrainingRecipe
+from rl.tracking.alerts import Alerts
 from rl.tracking.loop_watch import LoopWatch
 from rl.tracking.metrics_file import append_metrics, drop_metrics_after
 from rl.tracking.service_metrics import step_metrics
@@ -80,7 +80,8 @@ class StepLog(ABC, Generic[R]):
     @asynccontextmanager
     async def step(self, step: int) -> AsyncIterator[None]:
         """Collect the metrics of one step; write them when it ends without an error, or by one that stops the run."""
-        waited = time.monotonic() - self._mark - self._row.get("seconds/saving", 0.0)
+        between = self._row.get("seconds/saving", 0.0) + self._row.get("seconds/export", 0.0)
+        waited = time.monotonic() - self._mark - between
         self._step = step
         self._row[f"seconds/waiting_for_{self.waits_for}"] = waited
         stopped: Exception | None = None
@@ -130,8 +131,12 @@ class StepLog(ABC, Generic[R]):
         self._console.print(text)
 
     async def close(self) -> None:
+        """Close files and trackers. One that cannot be closed is told: a run is worth more than its chart."""
         for tracker in self._trackers:
-            await self._in_thread(tracker.close)
+            try:
+                await self._in_thread(tracker.close)
+            except Exception as error:
+                self.warn(f"{type(tracker).__name__} was not closed: {' '.join(str(error).split())}")
         self._thread.shutdown()
 
     @abstractmethod
@@ -163,12 +168,16 @@ class StepLog(ABC, Generic[R]):
 
     def _open(self) -> list[dict[str, Any]]:
         self._folder.mkdir(parents=True, exist_ok=True)
-        kept = drop_metrics_after(self._folder, self._step)
+        # The time of a row is its file's: trackers have clocks of their own.
+        kept = [
+            {name: value for name, value in row.items() if name != "time"}
+            for row in drop_metrics_after(self._folder, self._step)
+        ]
         self._trackers = start_trackers(self._recipe, self._step + 1, kept)
         return kept
 
     def _write(self, row: Mapping[str, float], step: int) -> None:
-        append_metrics(self._folder, {"step": step, **row})
+        append_metrics(self._folder, {"step": step, "time": round(time.time(), 3), **row})
         for tracker in self._trackers:
             tracker.log(row, step)
 

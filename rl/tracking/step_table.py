@@ -13,7 +13,7 @@ RL_COLUMNS: tuple[Column, ...] = (
     ("sem. gain", "critique/semantic_gain", "{:+9.2f}"),
     ("verdict", "critique/verdict_accuracy", "{:7.0%}"),
     ("parsed", "critique/parse_rate", "{:6.0%}"),
-    ("alike", "rollout/zero_variance_share", "{:5.0%}"),
+    ("zero-var", "rollout/zero_variance_share", "{:8.0%}"),
     ("failed", "rollout/failure_share", "{:6.0%}"),
     ("entropy", "policy/entropy", "{:7.3f}"),
     ("grad", "policy/grad_norm", "{:6.2f}"),
@@ -41,7 +41,7 @@ class StepTable:
     def show(self, step: int, row: Mapping[str, float], seconds_left: float) -> None:
         if self._num_lines % _HEADER_EVERY == 0:
             titles = "  ".join(title.rjust(len(form.format(0.0))) for title, _, form in self._columns)
-            self._console.print(f"[bold]{'step':>9}  {titles}    left[/]")
+            self._console.print(f"[bold]{'step':>9}  {titles}     ETA[/]")
         self._num_lines += 1
         cells = "  ".join(
             form.format(row[key]) if key in row else "-".rjust(len(form.format(0.0))) for _, key, form in self._columns

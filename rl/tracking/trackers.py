@@ -1,4 +1,4 @@
-"""Where metrics can go beside metrics.jsonl: W&B and TensorBoard, behind one Protocol.
+"""Where metrics can go beside metrics.jsonl, behind one Protocol: ours by name, the user's own by path.
 
 A tracker is made and used in one thread, and not on the event loop's.
 """
@@ -6,20 +6,24 @@ A tracker is made and used in one thread, and not on the event loop's.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol, cast
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 from PIL import Image
 
-from rl.recipe.config import BACKENDS, TrackingConfig, TrainingRecipe
-from rl.tracking.wandb_settings import check_environment, wandb_arguments, wandb_mode
+from rewards.compose import raised
+from rewards.functions import FunctionError, name_of
+from rl.recipe.config import TrackingConfig, TrainingRecipe
+from rl.tracker_registry import load_tracker
+from rl.tracking.own_metrics import load_metrics
+from rollout.text.limits import is_own, nearest
 
 Row = Mapping[str, Any]
 
 
 class Tracker(Protocol):
-    """Charts a run."""
+    """Charts a run. A class of the user's own is made of (recipe, first_step, kept rows) and its options by keyword."""
 
     def log(self, row: Row, step: int) -> None:
         """Chart the metrics of one step."""
@@ -38,100 +42,71 @@ class Tracker(Protocol):
         ...
 
 
-class Wandb:
-    """Weights & Biases: as its variables say, else online with a WANDB_API_KEY and without one in the run's folder.
-
-    A resumed run gets one of its own with the kept rows, so that no step is charted twice.
-    """
-
-    def __init__(self, recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]):
-        import wandb
-        from omegaconf import OmegaConf
-
-        arguments = wandb_arguments(
-            project=recipe.tracking.project,
-            name=recipe.name if first_step == 1 else f"{recipe.name} from step {first_step}"[:128],
-            group=recipe.name,
-            run_dir=recipe.run_dir,
-        )
-        Path(arguments["dir"]).mkdir(parents=True, exist_ok=True)  # else W&B would take a temporary one
-        self._is_online = arguments["mode"] == "online"
-        self._run = wandb.init(
-            **arguments,
-            config=cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(recipe))),
-            settings=wandb.Settings(silent=True, console="off"),
-        )
-        self._run.define_metric("*", step_metric="step")
-        for row in kept:
-            self._run.log(dict(row))
-
-    def log(self, row: Row, step: int) -> None:
-        self._run.log({"step": step, **row})
-
-    def images(self, key: str, pictures: Iterable[tuple[Image.Image, str]], step: int) -> None:
-        import wandb
-
-        self._run.log({"step": step, key: [wandb.Image(picture, caption=caption) for picture, caption in pictures]})
-
-    def alert(self, title: str, text: str, step: int) -> None:
-        if self._is_online:
-            self._run.alert(title=title, text=text, level="WARN")
-
-    def close(self) -> None:
-        self._run.finish()
+_METHODS = ("log", "images", "alert", "close")
 
 
-class Tensorboard:
-    """Event files in the run's folder: `tensorboard --logdir runs`."""
+class BuiltinTracker:
+    """What a tracker of ours says before it is made."""
 
-    def __init__(self, recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]):
-        from torch.utils.tensorboard import SummaryWriter
+    package: ClassVar[str]
+    """What has to be installed."""
 
-        # Events of the steps that a resumed run does again are hidden; the kept rows are in the older files.
-        self._writer = SummaryWriter(str(Path(recipe.run_dir) / "tensorboard"), purge_step=first_step)
+    @classmethod
+    def is_wanted(cls) -> bool:
+        """Say whether the environment lets it run."""
+        return True
 
-    def log(self, row: Row, step: int) -> None:
-        for key, value in row.items():
-            self._writer.add_scalar(key, value, step)
-        self._writer.flush()
-
-    def images(self, key: str, pictures: Iterable[tuple[Image.Image, str]], step: int) -> None:
-        import numpy as np
-
-        captions = []
-        for number, (picture, caption) in enumerate(pictures):
-            self._writer.add_image(f"{key}/{number}", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
-            captions.append(f"{number}. {caption}")
-        self._writer.add_text(key, "\n".join(captions), step)
-
-    def alert(self, title: str, text: str, step: int) -> None:
-        self._writer.add_text("alerts", text, step)
-
-    def close(self) -> None:
-        self._writer.close()
+    @classmethod
+    def check(cls) -> None:
+        """Raise ValueError where it is not installed, or would refuse what the environment tells it."""
+        if importlib.util.find_spec(cls.package) is None:
+            raise ValueError(
+                f"tracking.backends has {cls.package}, which is not installed: pip install {cls.package}, or leave it "
+                "out"
+            )
 
 
 def start_trackers(recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]) -> list[Tracker]:
     """Start what the recipe's `tracking.backends` names; `kept` are the rows that a resumed run goes on from."""
-    makers: dict[str, Callable[[TrainingRecipe, int, Sequence[Row]], Tracker]] = {
-        "wandb": Wandb,
-        "tensorboard": Tensorboard,
-    }
-    assert set(makers) == set(BACKENDS)
-    return [makers[name](recipe, first_step, kept) for name in _wanted(recipe.tracking)]
+    options = recipe.tracking.options
+    wanted = _wanted(recipe.tracking).items()
+    return [make(recipe, first_step, kept, **options.get(name_of(name), {})) for name, make in wanted]
 
 
 def check_trackers(config: TrackingConfig) -> None:
-    """Raise ValueError for a tracker that is not installed, or that would refuse what the environment tells it."""
-    for name in _wanted(config):
-        if importlib.util.find_spec(name) is None:
+    """Raise ValueError for a tracker or metric that is not there, or a tracker that would refuse what it is told."""
+    load_metrics(config)
+    for name, tracker in _wanted(config).items():
+        if not is_own(name):
+            tracker.check()
+            continue
+        if missing := [method for method in _METHODS if not callable(getattr(tracker, method, None))]:
             raise ValueError(
-                f"tracking.backends has {name}, which is not installed: pip install {name}, or leave it out"
+                f"tracking.backends has {name}: it has no method {' and no '.join(missing)}; expected "
+                f"{', '.join(_METHODS)}"
             )
-    if "wandb" in _wanted(config):
-        check_environment()
+        try:
+            inspect.signature(tracker).bind("recipe", 1, (), **config.options.get(name_of(name), {}))
+        except TypeError as error:
+            raise ValueError(f"tracking.backends has {name}: it cannot be made of its options: {error}") from None
+    own = [name_of(name) for name in config.backends if is_own(name)]
+    for name in config.options:
+        if name not in own:
+            raise ValueError(
+                f"tracking.options has {name}, which is no class in tracking.backends{nearest(name, own)}; expected "
+                f"the name of one of your own{', ' + ' or '.join(own) if own else ''}"
+            )
 
 
-def _wanted(config: TrackingConfig) -> list[str]:
-    is_disabled = wandb_mode() == "disabled"
-    return [name for name in config.backends if not (name == "wandb" and is_disabled)]
+def _wanted(config: TrackingConfig) -> dict[str, Any]:
+    """Return the classes to be made, by their names in the recipe."""
+    found = {name: _loaded(name) for name in config.backends}
+    return {name: tracker for name, tracker in found.items() if is_own(name) or tracker.is_wanted()}
+
+
+def _loaded(name: str) -> Any:
+    try:
+        return load_tracker(name)
+    except Exception as error:
+        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
+        raise ValueError(f"tracking.backends has {name}: {why}") from error

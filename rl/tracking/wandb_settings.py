@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rl.recipe.wandb_project import PROJECT
 from rollout.text.limits import shown
 
 DEFAULT_PROJECT = "interleave"
@@ -19,13 +20,12 @@ MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "o
 """WANDB_MODE -> what it stands for."""
 _TRUE = frozenset({"1", "true", "yes", "on", "y", "t"})
 # As `wandb.Settings` checks them; a test compares.
-_PROJECT = (re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}"), "1 to 128 characters and none of / \\ # ? % :")
 _ENTITY = (re.compile(r"[\w\-.]{1,128}"), "a user's or team's name, of letters, digits, - _ and .")
 _RUN_ID = (re.compile(r"(?!\s)[^:;,#?/'\s]{1,128}"), "1 to 128 characters and none of : ; , # ? / '")
 _NAME = (re.compile(r".{1,128}"), "1 to 128 characters")
 _TAGS = (re.compile(r"[^,]{1,64}(,[^,]{1,64})*"), "tags of 1 to 64 characters, with commas between")
 _VARIABLES = {
-    "WANDB_PROJECT": _PROJECT,
+    "WANDB_PROJECT": PROJECT,
     "WANDB_ENTITY": _ENTITY,
     "WANDB_RUN_ID": _RUN_ID,
     "WANDB_NAME": _NAME,
@@ -59,14 +59,6 @@ def wandb_arguments(
         "dir": str(Path(folder).expanduser()) if folder else run_dir,
         "mode": wandb_mode(environ),
     }
-
-
-def check_project(project: str) -> None:
-    """Raise ValueError for a project's name that W&B refuses."""
-    pattern, expected = _PROJECT
-    if project and not pattern.fullmatch(project):
-        team = "; a team or user is named by WANDB_ENTITY" if "/" in project else ""
-        raise ValueError(f"tracking.project is {shown(project)}; expected {expected}{team}")
 
 
 def check_environment(environ: Mapping[str, str] = os.environ) -> None:

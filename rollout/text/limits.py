@@ -24,6 +24,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 _MOST = {int: 2**31 - 1, float: 1e15}
 """Where a field names no upper limit of its own: beyond these a number is a slip of the keyboard."""
+_OWN_PATH = re.compile(r".+:[^\W\d]\w*", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -76,6 +77,21 @@ def one_of(*values: str | int) -> Rule:
     return Rule(few if len(names) < 3 else f"one of {', '.join(names)}", lambda value: value in values, names)
 
 
+def one_of_or_own(*names: str) -> Rule:
+    """Return the rule of a choice that is open for whatever of the user's own a path names."""
+    expected = f"one of {', '.join(names)}, or one of your own, like my_module:MyName or ./my_file.py:MyName"
+    return Rule(expected, lambda value: value in names or is_own(value), names)
+
+
+def is_own(name: str | None) -> bool:
+    """Whether a name is the path of something of the user's own.
+
+    >>> is_own("openai"), is_own("my_package.judges:Strict"), is_own("./judges.py:Strict")
+    (False, True, True)
+    """
+    return name is not None and _OWN_PATH.fullmatch(name) is not None
+
+
 def _is_url(text: str) -> bool:
     return re.fullmatch(r"https?://[^\s/?#]+(/\S*)?", text) is not None
 
@@ -84,6 +100,7 @@ def _is_path(text: str) -> bool:
     return all(len(part.encode(errors="replace")) <= 255 for part in text.split("/"))
 
 
+OWN = Rule("the path of a function of your own, like my_module:my_name or ./my_file.py:my_name", is_own)
 PositiveInt = Annotated[int, Ge(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
 PositiveFloat = Annotated[float, Gt(0)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+from pathlib import Path
 
 IMAGE_MARK = "<image>"
 """Stands for an image in the text of a prompt or a message."""
@@ -10,6 +12,12 @@ TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 """What the parts of an answer stand between."""
 _TAG = re.compile(r"<(?=/?(?:think|answer)>)")
 _OBJECT = re.compile(r"<(?:\w+\.)*(\w+)[^<>]* at 0x[0-9a-fA-F]+[^<>]*>")
+_WIDE = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 _SPECIAL_TOKEN = re.compile(r"<\|\w[\w.:/-]{0,62}\|>")
 
 
@@ -45,6 +53,41 @@ def without_objects(text: str) -> str:
     'no image in [Image]'
     """
     return _OBJECT.sub(r"\1", text)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8, from whatever system: no byte order mark, each line ended by a newline.
+
+    Raises ValueError that names the file and the place of what is not UTF-8.
+    """
+    data = path.read_bytes()
+    if encoding := wide_encoding(data):
+        raise ValueError(f"{path} is text in {encoding}; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        start = error.start + (len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0)
+        line, column = data.count(b"\n", 0, start) + 1, start - data.rfind(b"\n", 0, start)
+        place = f"byte 0x{data[start]:02x} at line {line}, byte {column} of it"
+        raise ValueError(f"{path} is not text in UTF-8 ({place}); save it as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_prompt_text(path: Path) -> str:
+    """Return the text of a prompt file. Raises ValueError as `read_text` does, and for control tokens of its own."""
+    text = read_text(path)
+    if special := special_tokens_in(text):
+        raise ValueError(f"the prompt file {path} holds {special[0]}; the model's chat template says it, leave it out")
+    return text
+
+
+def wide_encoding(head: bytes) -> str:
+    """Return UTF-16 or UTF-32 where a file's first bytes say that it is; empty for anything else.
+
+    >>> wide_encoding("a".encode("utf-16")), wide_encoding(b"a")
+    ('UTF-16', '')
+    """
+    return next((name for mark, name in _WIDE.items() if head.startswith(mark)), "")
 
 
 def is_unicode(text: str) -> bool:

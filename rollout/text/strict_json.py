@@ -34,7 +34,7 @@ def read_object(text: str, keys: Collection[str]) -> dict[str, Any]:
     body, _ = unwrapped(text)
     try:
         # A raw line break inside a string is all that is forgiven: it changes no value, and judges write it often.
-        answer = json.loads(body, object_pairs_hook=_unique_keys, strict=False)
+        answer = json.loads(body, object_pairs_hook=unique_keys, strict=False)
     except (ValueError, RecursionError) as error:
         raise RubricError("unreadable", f"{str(error)[:200]} in {body[:200]!r}") from None
     if not isinstance(answer, dict) or set(answer) != set(keys):
@@ -80,7 +80,8 @@ def excerpt(value: Any) -> str:
     return f"a {type(value).__name__}" if isinstance(value, (list, dict)) else repr(value)[:100]
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object (`object_pairs_hook`). Raises ValueError for a key that stands twice."""
     keys = [key for key, _ in pairs]
     if len(set(keys)) != len(keys):
         raise ValueError(f"duplicate keys in {keys[:5]}")

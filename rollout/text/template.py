@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-IMAGE_MARK = "<image>"
+from rollout.text.marks import IMAGE_MARK
 
 _VERSION = re.compile(r"\A#[ \t]*version:[ \t]*(\S+)[ \t]*\n+")
 _FIELD = re.compile(r"\{(\w+)\}")

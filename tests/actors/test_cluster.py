@@ -71,3 +71,16 @@ def test_a_ray_that_does_not_start_is_one_line_and_nothing_is_left(tmp_path, mon
         asyncio.run(start())
     assert not ray.is_initialized()
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_a_machine_without_bash_is_told_so_before_ray_starts(monkeypatch):
+    monkeypatch.setattr(cluster, "_start", lambda *_: pytest.fail("Ray was started"))
+    monkeypatch.setenv("PATH", "")
+
+    async def start():
+        async with ray_cluster("", 1):
+            pass
+
+    for begin in (lambda: asyncio.run(start()), lambda: check_cluster("")):
+        with pytest.raises(ValueError, match="Ray starts its workers by bash, which is not on PATH=''"):
+            begin()

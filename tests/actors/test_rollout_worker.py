@@ -14,6 +14,7 @@ from actors.rollout_worker import MAX_DEATHS, RolloutWorkers
 from actors.store.ledger import read_ledger
 from actors.store.ledger_writer import start_ledger
 from rollout.types import Group, GroupRequest, Reward, Sample, Scores, Stage, Task
+from tests.support.source_tree import REPO
 
 
 class FakeJourney:
@@ -65,7 +66,7 @@ def pids(folder, name):
 @pytest.mark.slow
 def test_workers_carry_groups_through_load_cancellation_and_death(tmp_path, monkeypatch):
     """Slow: starts Ray and several worker processes, and kills some."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(REPO))
 
     async def scenario():
         async with ray_cluster("", 4):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from actors.store.store import Store, temporary_name
+from actors.store.files import temporary_name
+from actors.store.store import Store
 from benchmarks.chaos.__main__ import run
 from benchmarks.chaos.scene import Found, check_store, noise
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from actors.config import JudgeConfig
-from actors.judge.embedded import start_embedded_judge
+from actors.judge.judge import start_judge
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import RetryPolicy
 from actors.metered.service import Pooled
@@ -21,8 +21,8 @@ from rewards.compose import WeightedSum
 from rollout.concurrency import all_of
 from rollout.single_step import SingleStep
 from rollout.types import GroupRequest, SamplingParams, Scores
-from tests.rl.test_train import TERMS
 from tests.support.fakes import FakeSampler, make_task
+from tests.support.training import TERMS
 
 NUM_TASKS, NUM_STEPS, N = 3, 2, 8
 
@@ -53,7 +53,7 @@ async def run(folder, store):
     """Roll two steps of the same tasks out, with everything paid for and written down."""
     folder.mkdir()
     painter = Painter(store, folder / "ledger")
-    judge = await start_embedded_judge(
+    judge = await start_judge(
         JudgeConfig(scorer="tests.benchmarks.test_recount.score", num_replicas=0),
         store.root,
         ledger_folder=folder / "ledger",

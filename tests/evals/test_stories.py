@@ -19,8 +19,8 @@ from rollout.planner import FunctionPlanner
 from rollout.roles import JudgeError
 from rollout.storyline import Critic
 from rollout.types import SamplingParams, Scores
-from tests.rollout.test_storyline import CRITIC_PROMPT, Script, accept, reject, storyline
 from tests.support.fakes import FakeGenerator, FakeJudge
+from tests.support.storytelling import CRITIC_PROMPT, Script, accept, reject, storyline
 
 STORIES = [EvalStory(name, f"draw {name}", (f"{name} one", f"{name} two")) for name in ("a", "b")]
 
@@ -198,7 +198,7 @@ def test_a_file_of_stories_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"none\.jsonl cannot be read: No such file"):
         read_stories(tmp_path / "none.jsonl")
     (tmp_path / "latin.jsonl").write_bytes(b'{"id": "\xe9"}')
-    with pytest.raises(ValueError, match=r"latin\.jsonl cannot be read: 'utf-8' codec"):
+    with pytest.raises(ValueError, match=r"latin\.jsonl is not text in UTF-8 \(byte 0xe9 at line 1, byte 9 of it\)"):
         read_stories(tmp_path / "latin.jsonl")
 
 

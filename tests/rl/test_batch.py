@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from actors.config import LossConfig
 from rewards.compose import TermConfig
-from rl.advantages import advantages, check_estimator_and_loss
+from rl.advantages import advantages, check_estimator
 from rl.batch import batch_metrics, learnable, make_batch
 from rl.recipe.config import AlgorithmConfig, Recipe, RewardConfig, RolloutConfig
-from rollout.types import Evidence, Failure, Group, Response, Reward, Sample, Stage
-from tests.support.fakes import make_task
+from rollout.types import Group, Reward
+from tests.support.groups import make_group
 
 
 def make_recipe(**algorithm) -> Recipe:
@@ -21,19 +22,6 @@ def make_recipe(**algorithm) -> Recipe:
         reward=RewardConfig([TermConfig("rewards.accuracy.is_right")]),
         algorithm=AlgorithmConfig(**algorithm),
     )
-
-
-def make_group(number, rewards, lengths=None, truncated=()) -> Group:
-    task = make_task(number)
-    samples = []
-    for index, reward in enumerate(rewards):
-        length = lengths[index] if lengths else 3
-        response = Response((1, 2), tuple(range(length)), "", (-0.1,) * length, 0, index in truncated)
-        if reward is None:
-            samples.append(Sample(task.id, index, 0, None, None, Failure(Stage.JUDGE, "down")))
-        else:
-            samples.append(Sample(task.id, index, 0, Evidence(task, response, None), Reward({}, reward), None))
-    return Group(task, tuple(samples))
 
 
 def test_grpo_by_hand():
@@ -120,15 +108,17 @@ def test_failed_samples_are_in_neither_baseline_nor_batch():
 def test_other_estimators_of_verl_by_name():
     assert [v[0] for v in advantages([make_group(1, [0.0, 1.0, 2.0])], "rloo")] == pytest.approx([-1.5, 0.0, 1.5])
     with pytest.raises(ValueError, match=r"verl knows .*grpo"):
-        check_estimator_and_loss("unheard_of", "vanilla")
+        check_estimator("unheard_of")
     with pytest.raises(ValueError, match=r"'gae' needs .*values"):
-        check_estimator_and_loss("gae", "vanilla")
+        check_estimator("gae")
     with pytest.raises(ValueError, match="'reinforce_plus_plus' cannot be used here"):
-        check_estimator_and_loss("reinforce_plus_plus", "vanilla")
+        check_estimator("reinforce_plus_plus")
+
+
+def test_a_loss_that_would_teach_wrongly_is_refused():
     with pytest.raises(ValueError, match="'geo_mean' cannot be used here: it averages within a micro-batch"):
-        check_estimator_and_loss("grpo", "geo_mean")
-    with pytest.raises(ValueError, match=r"policy_loss is 'vanila'; verl knows .*vanilla"):
-        check_estimator_and_loss("grpo", "vanila")
+        LossConfig(policy_loss="geo_mean").check_usable()
+    LossConfig().check_usable()
 
 
 def test_lone_survivors_and_equal_rewards_are_left_out():

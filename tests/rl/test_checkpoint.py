@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from rl import checkpoint
-from tests.rl.test_train import make_recipe
 from tests.support.fakes import FakePolicy
+from tests.support.training import make_recipe
 
 
 class Dying(FakePolicy):

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
+from rl.cli.multi_seed import missed_bars
 from rl.evaluation import Evaluation, EvaluationRow, compare
-from rl.multi_seed import missed_bars
 
 NAN = float("nan")
 

@@ -1,25 +1,19 @@
 """A spent budget ends a run with all that was learned saved; with a larger one it goes on as if nothing had been."""
 
 import asyncio
-from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
 
 from actors.store.store import Store
-from rewards.compose import WeightedSum
 from rl import checkpoint, evaluation
 from rl.cli import main as cli
 from rl.recipe.config import EvaluationConfig
-from rl.run import train_between_evaluations
 from rl.run_dir.report import write_report
-from rl.tracking.log import Log
 from rl.tracking.metrics_file import read_metrics
 from rollout.roles import BudgetSpent
-from rollout.single_step import SingleStep
-from rollout.types import SamplingParams
-from tests.rl.test_train import TERMS, make_recipe
-from tests.support.fakes import FakeGenerator, FakeJudge, FakePolicy, FakeSampler, make_task
+from tests.support.fakes import FakeJudge, FakePolicy
+from tests.support.interrupted_run import follow, saved_step
+from tests.support.training import make_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -42,32 +36,6 @@ class PaidJudge(FakeJudge):
         return scores
 
 
-async def follow(recipe, policy, budget):
-    """Do what `rl.run` does between the actors' start and their stop; return the steps that were done before."""
-    sampler = FakeSampler()
-    journey = SingleStep(
-        sampler, FakeGenerator(), PaidJudge(budget), WeightedSum(TERMS), "<image><image>", SamplingParams()
-    )
-    plan = SimpleNamespace(
-        recipe=recipe,
-        training=[make_task(i) for i in range(12)],
-        heldout=[make_task(i) for i in range(100, 105)],
-    )
-    actors = SimpleNamespace(policy=policy, samplers=sampler, workers=journey)
-    done = await checkpoint.resume(recipe, policy)
-    await policy.publish(sampler)
-    log = await Log.start(recipe, resumed_after=done, console=Console(quiet=True))
-    try:
-        await train_between_evaluations(plan, actors, log, done)
-    finally:
-        await log.close()
-    return done
-
-
-def saved_step(recipe):
-    return int((checkpoint.folder_of(recipe) / "latest").read_text().removeprefix("step_"))
-
-
 @pytest.mark.parametrize("every", [0, 2])
 def test_the_last_step_that_was_learned_from_is_saved_and_gone_on_from(tmp_path, every):
     def recipe(name):
@@ -75,15 +43,15 @@ def test_the_last_step_that_was_learned_from_is_saved_and_gone_on_from(tmp_path,
         return make_recipe(tmp_path / name, num_steps=8, evaluation=settings)
 
     whole = FakePolicy()
-    asyncio.run(follow(recipe("whole"), whole, 10**6))
+    asyncio.run(follow(recipe("whole"), whole, PaidJudge(10**6)))
     # Ten looks before, 32 a step, ten an evaluation: the budget ends in step 5 or in the evaluation after step 4.
     interrupted = FakePolicy()
     with pytest.raises(BudgetSpent):
-        asyncio.run(follow(recipe("run"), interrupted, 10 + 4 * 32 + 12 if every else 10 + 4 * 32 + 9))
+        asyncio.run(follow(recipe("run"), interrupted, PaidJudge(10 + 4 * 32 + 12 if every else 10 + 4 * 32 + 9)))
     assert saved_step(recipe("run")) == 4
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [0, 1, 2, 3, 4]
     resumed = FakePolicy()
-    assert asyncio.run(follow(recipe("run"), resumed, 10**6)) == 4
+    assert asyncio.run(follow(recipe("run"), resumed, PaidJudge(10**6))) == 4
     assert resumed.logits == whole.logits
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [0, *range(1, 9), 8]
 
@@ -91,14 +59,14 @@ def test_the_last_step_that_was_learned_from_is_saved_and_gone_on_from(tmp_path,
 def test_a_budget_that_is_spent_before_the_first_step_saves_nothing(tmp_path):
     recipe = make_recipe(tmp_path)
     with pytest.raises(BudgetSpent):
-        asyncio.run(follow(recipe, FakePolicy(), 3))
+        asyncio.run(follow(recipe, FakePolicy(), PaidJudge(3)))
     assert not checkpoint.folder_of(recipe).exists()
 
 
 def test_a_report_of_half_a_run_has_its_curves_and_says_so(tmp_path):
     recipe = make_recipe(tmp_path)
     with pytest.raises(BudgetSpent):
-        asyncio.run(follow(recipe, FakePolicy(), 100))
+        asyncio.run(follow(recipe, FakePolicy(), PaidJudge(100)))
     (tmp_path / "recipe.yaml").write_text("name: fake")
     (tmp_path / "versions.json").write_text("{}")
     page = write_report(tmp_path, Store(tmp_path / "store"), {}).read_text()

@@ -9,10 +9,9 @@ from rl.recipe.config import EvaluationConfig, RolloutConfig
 from rl.stream import RolloutsFailed
 from rl.tracking.metrics_file import read_metrics
 from rollout.roles import PublishError
-from tests.rl import test_run_budget_stop
-from tests.rl.test_run_budget_stop import follow, saved_step
-from tests.rl.test_train import make_recipe
 from tests.support.fakes import FakeJudge, FakePolicy
+from tests.support.interrupted_run import follow, saved_step
+from tests.support.training import make_recipe
 
 LOOKS_BEFORE, LOOKS_A_STEP = 10, 32
 
@@ -30,8 +29,7 @@ class FallingJudge(FakeJudge):
 
 
 @pytest.fixture(autouse=True)
-def _no_budget(monkeypatch):
-    monkeypatch.setattr(test_run_budget_stop, "PaidJudge", FallingJudge)
+def _few_resamples(monkeypatch):
     monkeypatch.setattr("rl.evaluation._NUM_RESAMPLES", 10)  # intervals are not what is tested here
 
 
@@ -49,12 +47,12 @@ def test_what_was_learned_is_saved_where_it_cannot_be_published(tmp_path):
         return make_recipe(tmp_path / name, num_steps=8, evaluation=EvaluationConfig(num_tasks=0, num_seeds=2))
 
     whole, resumed = FakePolicy(), FakePolicy()
-    asyncio.run(follow(recipe("whole"), whole, 10**6))
+    asyncio.run(follow(recipe("whole"), whole, FallingJudge(10**6)))
     with pytest.raises(PublishError, match="version 5"):
-        asyncio.run(follow(recipe("run"), Unpublished(), 10**6))
+        asyncio.run(follow(recipe("run"), Unpublished(), FallingJudge(10**6)))
     assert saved_step(recipe("run")) == 5
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [0, 1, 2, 3, 4, 5]
-    assert asyncio.run(follow(recipe("run"), resumed, 10**6)) == 5
+    assert asyncio.run(follow(recipe("run"), resumed, FallingJudge(10**6))) == 5
     assert resumed.logits == whole.logits
 
 
@@ -69,19 +67,19 @@ def test_what_was_learned_is_saved_and_the_failing_step_is_told(tmp_path, max_re
         )
 
     whole, interrupted, resumed = FakePolicy(), FakePolicy(), FakePolicy()
-    asyncio.run(follow(recipe("whole"), whole, 10**6))
+    asyncio.run(follow(recipe("whole"), whole, FallingJudge(10**6)))
     falls_in_step_5 = LOOKS_BEFORE + 4 * LOOKS_A_STEP + 9
     with pytest.raises(
         RolloutsFailed, match=r"step 5: .* at judge, .*no JSON.*; .* with the same command and --resume"
     ):
-        asyncio.run(follow(recipe("run"), interrupted, falls_in_step_5))
+        asyncio.run(follow(recipe("run"), interrupted, FallingJudge(falls_in_step_5)))
     assert saved_step(recipe("run")) == 4
     *learned, failing = read_metrics(tmp_path / "run")
     assert [row["step"] for row in learned] == [0, 1, 2, 3, 4]
     assert failing["step"] == 5
     assert failing["failures/judge"] == LOOKS_A_STEP - 9
     assert "policy/loss" not in failing
-    assert asyncio.run(follow(recipe("run"), resumed, 10**6)) == 4
+    assert asyncio.run(follow(recipe("run"), resumed, FallingJudge(10**6))) == 4
     assert resumed.logits == whole.logits
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [0, *range(1, 9), 8]
 
@@ -91,7 +89,7 @@ def test_an_evaluation_that_fails_loses_nothing(tmp_path):
         tmp_path, num_steps=8, evaluation=EvaluationConfig(num_tasks=0, num_tasks_during=0, every=2, num_seeds=2)
     )
     with pytest.raises(RolloutsFailed, match=r"evaluation: .*--resume"):
-        asyncio.run(follow(recipe, FakePolicy(), LOOKS_BEFORE + 2 * LOOKS_A_STEP))
+        asyncio.run(follow(recipe, FakePolicy(), FallingJudge(LOOKS_BEFORE + 2 * LOOKS_A_STEP)))
     assert saved_step(recipe) == 2
     assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 2]
 
@@ -99,5 +97,5 @@ def test_an_evaluation_that_fails_loses_nothing(tmp_path):
 def test_an_outage_from_the_start_saves_nothing(tmp_path):
     recipe = make_recipe(tmp_path)
     with pytest.raises(RolloutsFailed, match="--resume"):
-        asyncio.run(follow(recipe, FakePolicy(), 0))
+        asyncio.run(follow(recipe, FakePolicy(), FallingJudge(0)))
     assert not checkpoint.folder_of(recipe).exists()

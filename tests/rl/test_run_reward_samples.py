@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from actors.config import EvidenceConfig, JudgeConfig
-from actors.reward.samples import try_reward
 from rewards.compose import RewardError, TermConfig
 from rewards.sample_cases import LACKING, PartialEvidence
+from rl.reward_trial.samples import try_reward
 from rollout.types import Scores, Task
 
 REWARDS = """

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
 from rl.stack import Stack, has_local_service
-from tests.rl.test_train import make_recipe
+from tests.support.training import make_recipe
 
 
 class Counted:

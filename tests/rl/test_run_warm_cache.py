@@ -11,9 +11,9 @@ from actors.store.store import Store
 from rewards.compose import WeightedSum
 from rollout.single_step import Baseline, SingleStep
 from rollout.types import GroupRequest, SamplingParams, Scores
-from tests.actors.generator.test_generator import make as make_generator
-from tests.rl.test_train import TERMS
 from tests.support.fakes import FakeSampler, make_task
+from tests.support.painter import make_generator
+from tests.support.training import TERMS
 
 NUM_TASKS, N = 3, 8
 

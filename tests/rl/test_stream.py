@@ -9,8 +9,8 @@ from rl.recipe.config import Recipe, RewardConfig, RolloutConfig
 from rl.stream import RolloutStream
 from rl.task_sampler import TaskSampler
 from rollout.types import Evidence, Failure, Group, Response, Reward, Sample, Stage
-from tests.rl.test_train import TERMS
 from tests.support.fakes import make_task
+from tests.support.training import TERMS
 
 
 def draw(tasks, **rollout) -> TaskSampler:

@@ -4,76 +4,26 @@ import ast
 import asyncio
 import inspect
 import textwrap
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from actors.config import LossConfig
-from actors.store.ledger import Ledger, read_ledger
-from rewards.compose import TermConfig, WeightedSum
+from actors.store.ledger import read_ledger
 from rl import checkpoint
-from rl.evaluation import Evaluator
-from rl.recipe.config import AlgorithmConfig, EvaluationConfig, Recipe, RewardConfig, RolloutConfig, TrackingConfig
-from rl.stream import RolloutsFailed, RolloutStream
-from rl.tracking.log import Log
+from rl.recipe.config import AlgorithmConfig, EvaluationConfig, RolloutConfig
+from rl.stream import RolloutsFailed
 from rl.tracking.metrics_file import read_metrics
 from rl.train import train
-from rollout.single_step import SingleStep
-from rollout.types import SamplingParams
-from tests.support.fakes import GOOD, PHRASINGS, FakeGenerator, FakeJudge, FakePolicy, FakeSampler, make_task
-
-TERMS = [TermConfig("rewards.format.is_parsed", 0.5, "format"), TermConfig("rewards.stepwise.semantic_gain", 0.5)]
-
+from tests.support.fakes import GOOD, PHRASINGS, FakeGenerator, FakePolicy, FakeSampler
+from tests.support.training import make_recipe, train_on_fakes
 
 OFF_POLICY = AlgorithmConfig(loss=LossConfig(rollout_correction="token"))
-
-
-def make_recipe(folder, **changes) -> Recipe:
-    recipe = Recipe(
-        name="fake",
-        run_dir=str(folder),
-        num_steps=20,
-        rollout=RolloutConfig(groups_per_step=4, n=8),
-        reward=RewardConfig(TERMS),
-        tracking=TrackingConfig(backends=[]),
-        evaluation=EvaluationConfig(num_tasks=0, num_seeds=2),
-    )
-    return replace(recipe, **changes)
-
-
-def recorded(roll_out, ledger):
-    """Commit each group before it is handed over, as the rollout workers do."""
-
-    async def and_record(request):
-        group = await roll_out(request)
-        await ledger.record(request, group)
-        return group
-
-    return and_record
-
-
-async def run(recipe, policy, sampler=None, generator=None, first_step=1):
-    sampler = sampler or FakeSampler()
-    step = SingleStep(
-        sampler, generator or FakeGenerator(), FakeJudge(), WeightedSum(TERMS), "<image><image>", SamplingParams()
-    )
-    await policy.publish(sampler)
-    roll_out = recorded(step.roll_out, Ledger.open(Path(recipe.run_dir) / "ledger", first_step=first_step))
-    stream = RolloutStream(recipe, [make_task(i) for i in range(12)], roll_out, first_step=first_step)
-    evaluator = Evaluator(recipe.evaluation, [make_task(i) for i in range(100, 105)], roll_out, {"semantic_gain": 0.5})
-    log = await Log.start(recipe, resumed_after=first_step - 1, console=Console(quiet=True), stats=step.stats)
-    try:
-        await train(recipe, policy, sampler, stream, lambda step: evaluator(0, step=step), log)
-    finally:
-        await log.close()
 
 
 @pytest.mark.parametrize("max_staleness", [0, 2])
 def test_a_planted_preference_for_one_phrasing_is_learned(tmp_path, max_staleness):
     policy = FakePolicy()
-    asyncio.run(run(make_recipe(tmp_path, max_staleness=max_staleness, algorithm=OFF_POLICY), policy))
+    asyncio.run(train_on_fakes(make_recipe(tmp_path, max_staleness=max_staleness, algorithm=OFF_POLICY), policy))
     assert policy.probabilities()[PHRASINGS.index(GOOD)] > 0.9
     rewards = [row["reward/mean"] for row in read_metrics(tmp_path)]
     assert len(rewards) == 20
@@ -86,25 +36,27 @@ def test_staleness_is_bounded_and_reached(tmp_path):
             await asyncio.sleep(0.01)
             return await super().update(batch)
 
-    asyncio.run(run(make_recipe(tmp_path, max_staleness=2, num_steps=12, algorithm=OFF_POLICY), SlowPolicy(lr=0.01)))
+    asyncio.run(
+        train_on_fakes(make_recipe(tmp_path, max_staleness=2, num_steps=12, algorithm=OFF_POLICY), SlowPolicy(lr=0.01))
+    )
     ages = {row["step"] - 1 - row["policy_version"] for row in read_ledger(tmp_path / "ledger")}
     assert max(ages) == 2
 
 
 def test_on_policy_samples_come_from_the_newest_version(tmp_path):
-    asyncio.run(run(make_recipe(tmp_path, num_steps=5), FakePolicy(lr=0.01)))
+    asyncio.run(train_on_fakes(make_recipe(tmp_path, num_steps=5), FakePolicy(lr=0.01)))
     assert all(row["policy_version"] == row["step"] - 1 for row in read_ledger(tmp_path / "ledger"))
 
 
 def test_nothing_is_learned_where_rewards_do_not_differ(tmp_path):
     policy = FakePolicy()
-    asyncio.run(run(make_recipe(tmp_path, num_steps=3), policy, FakeSampler(garbage=1.0)))
+    asyncio.run(train_on_fakes(make_recipe(tmp_path, num_steps=3), policy, FakeSampler(garbage=1.0)))
     assert policy.version == 0
 
 
 def test_failed_samples_are_in_no_batch(tmp_path):
     policy = FakePolicy(lr=0.0)
-    asyncio.run(run(make_recipe(tmp_path, num_steps=4), policy, generator=FakeGenerator(failing=0.25)))
+    asyncio.run(train_on_fakes(make_recipe(tmp_path, num_steps=4), policy, generator=FakeGenerator(failing=0.25)))
     rows = list(read_ledger(tmp_path / "ledger"))
     num_failed = sum(row["failure"] is not None for row in rows)
     assert 0 < num_failed < len(rows) / 2
@@ -115,7 +67,7 @@ def test_failed_samples_are_in_no_batch(tmp_path):
 def test_too_many_failures_stop_the_run_with_stage_and_example(tmp_path):
     with pytest.raises(RolloutsFailed, match=r"32 at generate, for example: GeneratorError: out of memory"):
         asyncio.run(
-            run(
+            train_on_fakes(
                 make_recipe(tmp_path, rollout=RolloutConfig(groups_per_step=4, n=8, max_refills=0)),
                 FakePolicy(),
                 generator=FakeGenerator(failing=1.0),
@@ -125,7 +77,7 @@ def test_too_many_failures_stop_the_run_with_stage_and_example(tmp_path):
 
 def test_a_resumed_run_ends_where_the_uninterrupted_one_does(tmp_path):
     whole, second = FakePolicy(lr=0.2), FakePolicy(lr=0.2)
-    asyncio.run(run(make_recipe(tmp_path / "whole", num_steps=8), whole))
+    asyncio.run(train_on_fakes(make_recipe(tmp_path / "whole", num_steps=8), whole))
 
     class Killed(FakePolicy):
         async def update(self, batch):
@@ -135,10 +87,10 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_does(tmp_path):
 
     recipe = make_recipe(tmp_path / "cut", num_steps=8, save_every=4)
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(run(recipe, Killed(lr=0.2)))
+        asyncio.run(train_on_fakes(recipe, Killed(lr=0.2)))
     done = asyncio.run(checkpoint.resume(recipe, second))
     assert done == 4
-    asyncio.run(run(recipe, second, first_step=done + 1))
+    asyncio.run(train_on_fakes(recipe, second, first_step=done + 1))
     assert second.logits == whole.logits
     assert second.version == 8
     assert [row["step"] for row in read_metrics(tmp_path / "cut")] == list(range(1, 9))
@@ -148,7 +100,7 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_does(tmp_path):
 
 def test_evaluations_happen_when_due(tmp_path):
     recipe = make_recipe(tmp_path, num_steps=6, evaluation=EvaluationConfig(num_tasks=0, every=2))
-    asyncio.run(run(recipe, FakePolicy()))
+    asyncio.run(train_on_fakes(recipe, FakePolicy()))
     assert [row["step"] for row in read_metrics(tmp_path) if "eval/reward" in row] == [2, 4]
 
 
@@ -158,7 +110,7 @@ def test_a_failure_of_the_rollouts_reaches_the_loop(tmp_path):
             raise RuntimeError("engine died")
 
     with pytest.raises(RolloutsFailed, match="engine died"):
-        asyncio.run(run(make_recipe(tmp_path), FakePolicy(), Broken()))
+        asyncio.run(train_on_fakes(make_recipe(tmp_path), FakePolicy(), Broken()))
 
 
 def test_the_loop_stays_on_one_screen():

@@ -194,7 +194,7 @@ def test_questions_are_complete_without_an_image(tmp_path):
 
 
 def test_rules_say_what_is_wrong_with_them():
-    with pytest.raises(ValueError, match=r"walk\.tries is 0"):
+    with pytest.raises(ValueError, match=r"collect\.tries is 0"):
         CollectConfig(tries=0)
     with pytest.raises(ValueError, match="expected stop or best"):
         CollectConfig(on_failed_step="go")

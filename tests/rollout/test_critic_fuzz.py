@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -34,7 +35,11 @@ def reference(text: str) -> Critique | None:
         if not isinstance(verdict, bool) or not isinstance(prompt, str):
             return None
         prompt, thought = trimmed(prompt), trimmed(thought)
-        if prompt == "" or any(is_surrogate(letter) for letter in prompt + thought):
+        if (
+            prompt == ""
+            or re.search(r"<\|\w[\w.:/-]{0,62}\|>", prompt)
+            or any(is_surrogate(letter) for letter in prompt + thought)
+        ):
             return None
         return Critique(verdict, prompt, thought)
     except Refused:
@@ -185,6 +190,7 @@ LITERALS = (
         '"\\u+041"',
         '"\\u0_41"',
     ),
+    *('"\\u003c|image_pad|>"', '"a <|im_end|>"', '"<|a b|>"'),
     *('"\\x41"', '"\\u12"', '"\\u٠٠٤١"', '"\\"', '"a', "'a'", '"a\nb"', "a"),
 )
 OTHERS = (

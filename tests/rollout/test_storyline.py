@@ -6,68 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.critic import format_critique
 from rollout.plan import Mode, Plan, PlanStep, format_plan
 from rollout.planner import FunctionPlanner, ModelPlanner
 from rollout.roles import BudgetSpent, GeneratorError, JudgeError
 from rollout.story import Planned, StepStatus, StepTold, StoryRequest, StoryStatus, StoryTold, Tried, TryStarted
 from rollout.story_json import SCHEMA, story_as_json
 from rollout.storyline import Critic, Storyline
-from rollout.types import Critique, Response, SamplingParams, Scores
+from rollout.types import Critique, SamplingParams, Scores
 from tests.support.fakes import FakeGenerator, FakeJudge
-
-CRITIC_PROMPT = "<image><image>{instruction}|{prompt}"
-CAT = Plan(
-    (PlanStep(1, "Head", "a head", "draw a head"), PlanStep(2, "Body", "a body", "draw a body", "Then the body."))
-)
-WORDS = Plan((PlanStep(1, "Why", None, None, "Because."), PlanStep(2, "So", None, None, "Therefore.")))
-
-
-def accept(prompt="as it is") -> str:
-    return format_critique(Critique(True, prompt, "all there"))
-
-
-def reject(prompt: str) -> str:
-    return format_critique(Critique(False, prompt, "it is missing"))
-
-
-class Script:
-    """A sampler that says one line after the other, and the last one for ever; an exception is raised."""
-
-    def __init__(self, *lines: str | Exception):
-        self.lines = list(lines)
-        self.requests = []
-
-    async def sample(self, request) -> Response:
-        self.requests.append(request)
-        line = self.lines.pop(0) if len(self.lines) > 1 else self.lines[0]
-        if isinstance(line, Exception):
-            raise line
-        return Response((1,), (2,), line, (0.0,), 0, is_truncated=line.endswith("..."))
-
-
-class Stumbling(FakeGenerator):
-    """Fails for some prompts."""
-
-    def __init__(self, *prompts: str, error: Exception | None = None):
-        super().__init__()
-        self.prompts = prompts
-        self.error = error or GeneratorError("out of memory")
-
-    async def edit(self, request):
-        image = await super().edit(request)
-        if request.prompt in self.prompts:
-            raise self.error
-        return image
-
-
-def storyline(critic=None, *, plan=CAT, generator=None, **settings) -> Storyline:
-    return Storyline(
-        planner=FunctionPlanner(lambda text, num_images: plan),
-        generator=generator or FakeGenerator(),
-        critic=critic and Critic(critic, CRITIC_PROMPT, SamplingParams()),
-        **settings,
-    )
+from tests.support.storytelling import CAT, CRITIC_PROMPT, WORDS, Script, Stumbling, accept, reject, storyline
 
 
 def tell(line: Storyline, text="How do I draw a cat?", **request):

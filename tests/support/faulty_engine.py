@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from actors.sampler.engine import Engine
-from actors.weights.publish import Bucket
+from actors.weights.wire import Bucket
 
 
 class FaultyEngine(Engine):

@@ -14,8 +14,8 @@ from rl.recipe.reader import load_recipe, to_yaml
 from rollout.rows import row_of
 from rollout.single_step import SingleStep
 from rollout.types import Group, GroupRequest, Phase, SamplingParams, Task
-from tests.rl.test_train import TERMS
 from tests.support.fakes import FakeGenerator, FakeJudge, FakeSampler, make_task
+from tests.support.training import TERMS
 
 NUM_STEPS, GROUPS, N = 3, 4, 8
 

@@ -1,7 +1,8 @@
-"""Records of every kind, and files of them, for tests."""
+"""Records of every kind, files of them, and what a check of them prints."""
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import zlib
@@ -10,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from rich.console import Console
 
+from data.check.check import Summary
+from data.check.report import print_report
 from rollout.critic import format_critique
 from rollout.plan import Plan, PlanStep, format_plan
 from rollout.types import Critique
@@ -84,3 +88,10 @@ def save_png_header(path: Path, width: int, height: int) -> Path:
         data += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
     path.write_bytes(data)
     return path
+
+
+def report(summary: Summary) -> str:
+    """Return what is printed of a check."""
+    text = io.StringIO()
+    print_report(summary, Console(file=text, width=120))
+    return text.getvalue()

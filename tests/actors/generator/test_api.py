@@ -17,7 +17,7 @@ from actors.web.service import build_app
 from actors.web.serving import listening
 from rollout.roles import BudgetSpent, GeneratorError
 from rollout.types import EditRequest
-from tests.actors.web.test_service import png, service_of
+from tests.support.image_service import png, service_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]  # a real HTTP server
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from actors.generator.image_answers import bytes_of, image_in_message, image_of_data
-from tests.actors.web.test_service import png
+from tests.support.image_service import png
 
 PNG = png((16, 8), (1, 2, 3))
 TEXT = base64.b64encode(PNG).decode()

@@ -2,11 +2,12 @@
 
 import pytest
 
-from actors.config import EndpointConfig, GeneratorConfig
+from actors.config import GeneratorConfig
 from actors.generator.image_sizes import Sizes
 from actors.generator.pipeline import spec_of_parameters
 from actors.generator.registry import REGISTRY, Mode, mode_of
 from actors.generator.settings import check_generator, resolve, spec_of
+from actors.metered.config import EndpointConfig
 from rollout.roles import Unsupported
 from rollout.types import EditRequest
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -19,6 +18,7 @@ from actors.pool import pool_name
 from actors.store.store import Store
 from rollout.types import EditRequest, ScoreRequest, Scores
 from tests.support import tiny_generator
+from tests.support.source_tree import REPO
 
 SIZE = tiny_generator.SIZE
 
@@ -72,7 +72,7 @@ def greyness(before, after, instruction):
 def test_a_pool_answers_everything_while_a_replica_is_killed(model, tmp_path, monkeypatch):
     """Slow: starts Ray, Serve and two replicas that each import torch and diffusers."""
     # Replicas find this module through the path that a worker inherits.
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(REPO))
 
     async def scenario():
         async with ray_cluster("", 8):

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from actors.config import EndpointConfig, JudgeConfig, ServerConfig
+from actors.config import JudgeConfig, ServerConfig
+from actors.judge.config import member_names
 from actors.judge.ensemble import EnsembleJudge
-from actors.judge.judge import describe_judge, member_names
+from actors.judge.judge import describe_judge
+from actors.metered.config import EndpointConfig
 from rl.recipe.config import REPO
 from rl.recipe.reader import load_recipe
 from rollout.roles import BudgetSpent, JudgeError

@@ -8,8 +8,8 @@ from PIL import Image
 
 from actors.config import JudgeConfig
 from actors.judge.checklist import ChecklistJudge, ChecklistPrompts
-from actors.judge.embedded import start_embedded_judge
 from actors.judge.ensemble import EnsembleJudge
+from actors.judge.judge import start_judge
 from actors.judge.local_vlm import LocalJudge, Server
 from actors.judge.rubric import RubricJudge, RubricPrompts
 from actors.store.store import Store
@@ -33,7 +33,7 @@ class Judges:
 
     def embedded(self):
         config = JudgeConfig(scorer="recipes.shapes.judge.score", num_replicas=0)
-        return asyncio.run(start_embedded_judge(config, self.folder))
+        return asyncio.run(start_judge(config, self.folder))
 
     def rubric(self):
         return RubricJudge(self.asker, RubricPrompts.read(JudgeConfig()))

@@ -17,7 +17,7 @@ from actors.judge.local_vlm import KEY_ENV
 from actors.store.append_log import read_log
 from actors.store.store import Store
 from rollout.types import CompareRequest, ScoreRequest
-from tests.actors.judge.test_vllm_server import members
+from tests.support.processes import members
 
 SEMANTICS = "{images} Asked: {instruction} Say why, then two scores."
 QUALITY = "Look: <image> Say why, then two scores."

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from actors.config import EndpointConfig, JudgeConfig
+from actors.config import JudgeConfig
 from actors.judge.openai_asker import OpenAIAsker, OpenAIService, _make_calls, read_keys, start_asker
 from actors.judge.question import Question
+from actors.metered.config import EndpointConfig
 from actors.metered.connections import Secret
 from actors.metered.http_faults import retry_after_s
 from actors.metered.retry import CallError

@@ -6,12 +6,13 @@ import time
 
 import pytest
 
-from actors.config import EndpointConfig, EvidenceConfig, JudgeConfig
+from actors.config import EvidenceConfig, JudgeConfig
 from actors.judge import probe
 from actors.judge.probe import probe_judges
+from actors.metered.config import EndpointConfig
 from actors.observer import judges_of
-from tests.conftest import REPO
 from tests.support.scripted_endpoint import ScriptedEndpoint, completion
+from tests.support.source_tree import REPO
 
 KEY = "sk-of-the-test-0123456789"
 

@@ -9,7 +9,6 @@ import sys
 import time
 import urllib.request
 
-import psutil
 import pytest
 
 from actors.config import JudgeConfig, ServerConfig
@@ -17,6 +16,7 @@ from actors.judge.local_vlm import LocalJudge, Server, model_of
 from actors.judge.vllm_server import ServerError, VllmServer, command_line
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.types import CompareRequest, ScoreRequest
+from tests.support.processes import members
 
 pytestmark = pytest.mark.slow  # real processes that come, go and are killed
 
@@ -29,18 +29,6 @@ class FakeServer(VllmServer):
 
 def server(folder, model="judge", **changes):
     return FakeServer(model, ServerConfig(gpus=0, **changes), log=folder / "logs" / "server.log", api_key="key")
-
-
-def members(group):
-    """Return the live processes of a process group."""
-    found = []
-    for process in psutil.process_iter(["status"]):
-        try:
-            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-        except ProcessLookupError:
-            continue
-    return found
 
 
 def until(condition, seconds=20.0):

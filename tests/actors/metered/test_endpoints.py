@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from actors.config import EndpointConfig
+from actors.metered.config import EndpointConfig
 from actors.metered.endpoints import FIRST_COOLING_S, REFUSED_S, Endpoint, Endpoints, TokenBucket
 from actors.metered.retry import Fault
 

@@ -8,12 +8,13 @@ import re
 import pytest
 from PIL import Image
 
-from actors.config import EndpointConfig, GeneratorConfig, JudgeConfig
+from actors.config import GeneratorConfig, JudgeConfig
 from actors.generator.api import check_api
 from actors.judge.judge import check_judge
 from actors.judge.openai_asker import start_asker
 from actors.judge.question import Question
 from actors.metered import environment
+from actors.metered.config import EndpointConfig
 from actors.metered.connections import check_connections, connect
 from actors.metered.keys import Secret, read_key, why_no_key
 from actors.metered.retry import CallError

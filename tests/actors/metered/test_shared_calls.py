@@ -20,6 +20,7 @@ from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.store.append_log import read_log
 from actors.store.store import Store
 from rollout.roles import BudgetSpent
+from tests.support.source_tree import REPO
 
 POLICY = RetryPolicy(timeout_s=30.0, num_attempts=2, first_wait_s=0.01)
 
@@ -112,7 +113,7 @@ def test_an_owner_serves_all_workers_and_outlives_its_process(tmp_path, monkeypa
     """Slow: starts Ray, an owner and two workers, and kills the owner again and again."""
     import ray
 
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(REPO))
 
     async def scenario():
         async with ray_cluster("", 4):

@@ -5,8 +5,9 @@ from collections import defaultdict
 
 import pytest
 
-from actors.metered.usage_ledger import ANSWER, COUNTED, KIND, Budget, UsageLedger
+from actors.metered.usage_ledger import ANSWER, COUNTED, Budget, UsageLedger
 from actors.store.append_log import read_log
+from actors.store.ledger import CALLS
 
 
 def closed(usage, key, outcome=ANSWER, **bill):
@@ -36,7 +37,7 @@ def test_what_cost_nothing_is_told_by_a_row_of_its_own_now_and_then(tmp_path):
     assert UsageLedger("judge", tmp_path).counts["hits"] == 0
     for _ in range(2):
         asyncio.run(first.flush())
-    [row] = read_log(tmp_path, KIND)
+    [row] = read_log(tmp_path, CALLS)
     assert (row["outcome"], row["bill"], row["counted"]) == (COUNTED, {}, {"hits": 3})
     assert UsageLedger("judge", tmp_path).counts["hits"] == 3
 
@@ -57,7 +58,7 @@ def test_what_could_not_be_written_is_in_the_next_row(tmp_path, monkeypatch):
 
 def test_a_row_tells_what_its_call_cost(tmp_path):
     closed(UsageLedger("judge", tmp_path), "k1", "refusal", attempts=2, tokens_in=30)
-    [row] = read_log(tmp_path, KIND)
+    [row] = read_log(tmp_path, CALLS)
     assert (row["service"], row["key"], row["endpoint"], row["outcome"]) == ("judge", "k1", "here", "refusal")
     assert row["bill"] == {"attempts": 2, "tokens_in": 30}
 

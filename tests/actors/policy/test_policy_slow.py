@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from actors.policy.conversation_tokenizer import ConversationTokenizer
-from actors.weights.publish import checksum
+from actors.weights.wire import checksum
 from rollout.roles import CheckpointError, PublishError
 from rollout.types import Batch, SampleRequest, SamplingParams
 from tests.support.policy_in_plain_torch import (
@@ -220,7 +220,7 @@ def test_a_faulty_publish_is_noticed(stack: Stack, fault: str, message: str):
 
 def test_a_killed_sampler_says_so_and_comes_back(stack: Stack):
     """Slow: it restarts vLLM. Until the next publish nothing is sampled from the weights it started with."""
-    from actors.sampler.sampler import SamplerUnavailable
+    from rollout.roles import SamplerUnavailable
 
     async def kill_while_sampling():
         task = asyncio.create_task(stack.samplers.sample(stack.request(2, max_tokens=400)))

@@ -9,9 +9,9 @@ import pytest
 
 from actors.config import SamplerConfig
 from actors.sampler import engine
-from actors.sampler.engine_loop import SamplerUnavailable
+from rollout.roles import SamplerUnavailable
 from rollout.types import SampleRequest, SamplingParams
-from tests.actors.sampler.test_engine_loop import FakeEngine
+from tests.support.fake_engine import FakeEngine
 
 
 class Words(FakeEngine):

@@ -9,8 +9,8 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from actors.config import SamplerConfig
-from actors.sampler.engine_loop import SamplerError, SamplerUnavailable
 from actors.sampler.sampler import Samplers
+from rollout.roles import SamplerError, SamplerUnavailable
 from rollout.types import SampleRequest, SamplingParams
 
 

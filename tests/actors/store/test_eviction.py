@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from actors.store.eviction import CLOCKS_S, StoreKeeper, clean, oldest_run, trim
-from actors.store.store import FRESH_S, Store, call_key, temporary_name
+from actors.store.files import FRESH_S, temporary_name
+from actors.store.store import Store, call_key
 
 GIB = 2**30
 

@@ -9,7 +9,7 @@ from actors.store.append_log import AppendLog, GroupCommit
 from actors.store.ledger import Ledger, read_ledger, read_steps, start_time
 from actors.store.store import Store
 from rollout.types import Critique, GroupRequest, Phase, Reward, Sample, Scores
-from tests.rl.test_batch import make_group
+from tests.support.groups import make_group
 
 
 def write(folder, first_step, steps, phase=Phase.TRAIN, rewards=(0.0, None)):

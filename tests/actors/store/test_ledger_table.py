@@ -14,7 +14,7 @@ from actors.store.append_log import AppendLog
 from actors.store.ledger import Ledger, read_ledger
 from actors.store.ledger_table import compact
 from rollout.types import Critique, Evidence, Failure, Group, GroupRequest, Reward, Sample, Scores, Stage
-from tests.rl.test_batch import make_group
+from tests.support.groups import make_group
 
 
 def make_rich_group(number):

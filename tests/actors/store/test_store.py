@@ -8,7 +8,6 @@ import pickle
 import pytest
 from PIL import Image
 
-from actors.store import store as store_module
 from actors.store.store import Store, call_key, load_images
 
 
@@ -69,7 +68,7 @@ def test_a_crash_while_writing_leaves_nothing(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     store = Store(tmp_path)
-    monkeypatch.setattr(store_module.os, "fsync", crash)
+    monkeypatch.setattr(os, "fsync", crash)
     with pytest.raises(OSError, match="disk full"):
         store.put_call("ab" * 32, {"x": 1})
     assert store.get_call("ab" * 32) is None
@@ -120,7 +119,7 @@ def test_somebody_elses_store_can_be_read(tmp_path, monkeypatch):
     def forbid(*_):
         raise PermissionError("not the owner")
 
-    monkeypatch.setattr(store_module.os, "utime", forbid)
+    monkeypatch.setattr(os, "utime", forbid)
     assert store.get_image(ref).getpixel((0, 0)) == (255, 0, 0)
 
 

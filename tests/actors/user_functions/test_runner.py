@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from rewards.compose import RewardError, TermConfig, WeightedSum
 from rollout.single_step import SingleStep
 from rollout.types import Critique, Evidence, GroupRequest, Response, Reward, SamplingParams, Scores, Stage, Task
 from tests.support.fakes import FakeGenerator, FakeJudge, FakeSampler, make_task
+from tests.support.processes import is_dead
 
 pytestmark = pytest.mark.slow  # real processes that hang for real seconds until they are killed
 
@@ -133,13 +133,6 @@ def test_a_hanging_function_dies_with_whoever_asked_it(tmp_path):
     while not is_dead(int(note.read_text())):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def is_dead(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def test_traits_are_known_before_the_first_call():

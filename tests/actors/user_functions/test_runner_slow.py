@@ -14,8 +14,8 @@ from actors.user_functions.runner import RewardRunner
 from rewards.compose import TermConfig
 from rollout.single_step import SingleStep
 from rollout.types import GroupRequest, SamplingParams, Stage
-from tests.actors.user_functions.test_runner import is_dead
 from tests.support.fakes import FakeGenerator, FakeJudge, FakeSampler, make_task
+from tests.support.processes import is_dead
 
 
 @pytest.mark.slow

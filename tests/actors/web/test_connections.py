@@ -14,7 +14,7 @@ from actors.web.config import ServiceConfig
 from actors.web.connections import MAX_HEAD_BYTES, BoundedConnection
 from actors.web.service import build_app
 from actors.web.serving import listening
-from tests.actors.web.test_service import EDIT, service_of
+from tests.support.image_service import EDIT, service_of
 
 pytestmark = pytest.mark.timeout(60)
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"

@@ -21,16 +21,14 @@ from actors.web.openapi import OPERATIONS
 from actors.web.service import build_app
 from actors.web.serving import listening
 from actors.web.story_route import PATH, story_route
-from tests.actors.web.test_service import KEY, ask, png, service_of
-from tests.actors.web.test_story_route import Painter
-from tests.rollout.test_storyline import Script, accept, storyline
-
-REPO = Path(__file__).resolve().parents[1]
+from tests.support.image_service import KEY, ask, png, service_of
+from tests.support.source_tree import REPO
+from tests.support.storytelling import Script, StorePainter, accept, storyline
 
 
 def story(tmp_path):
     store = Store(tmp_path / "stories")
-    return story_route(Storyteller(storyline(Script(accept()), generator=Painter(store)), store))
+    return story_route(Storyteller(storyline(Script(accept()), generator=StorePainter(store)), store))
 
 
 def app_of(tmp_path, key: Secret | None = None) -> Starlette:

@@ -18,8 +18,8 @@ from actors.web.service import build_app
 from actors.web.serving import listening
 from rollout.roles import GeneratorError, Unsupported
 from rollout.types import EditRequest
-from tests.actors.generator.test_generator import Painter
-from tests.actors.web.test_service import EDIT, Slow, files_in, pixel, png, service_of
+from tests.support.image_service import EDIT, Slow, files_in, pixel, png, service_of
+from tests.support.painter import Painter
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]  # a real HTTP server, and real waiting for it
 

@@ -18,14 +18,13 @@ from actors.web.config import ServiceConfig
 from actors.web.service import STOPPED, build_app
 from actors.web.serving import listening, until_stopped
 from actors.web.story_route import PATH, story_route
-from tests.actors.web.test_service import EDIT, service_of
-from tests.actors.web.test_story_route import Painter, events
-from tests.rollout.test_storyline import storyline
+from tests.support.image_service import EDIT, service_of
+from tests.support.storytelling import StorePainter, events, storyline
 
 pytestmark = pytest.mark.timeout(60)
 
 
-class Stuck(Painter):
+class Stuck(StorePainter):
     """Draws the first image; the second one takes for ever."""
 
     def __init__(self, store):

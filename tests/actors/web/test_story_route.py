@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import io
-import json
 import struct
 import zlib
 from functools import partial
@@ -23,34 +22,17 @@ from actors.web.config import ServiceConfig
 from actors.web.service import CLIENT_CLOSED_REQUEST, openai_error, require_key
 from actors.web.story_route import LARGE_IMAGES, PATH, story_route
 from rollout.story_json import SCHEMA
-from tests.rollout.test_storyline import CAT, Script, Stumbling, accept, reject, storyline
 from tests.support.fakes import FakeGenerator
-
-
-class Painter(FakeGenerator):
-    """Makes real images in a store, a colour for each prompt."""
-
-    def __init__(self, store: Store):
-        super().__init__()
-        self.store = store
-
-    async def edit(self, request):
-        await super().edit(request)
-        return self.store.put_image(Image.new("RGB", (8, 8), (zlib.crc32(request.prompt.encode()) % 256, 0, 0)))
+from tests.support.storytelling import CAT, Script, StorePainter, Stumbling, accept, events, reject, storyline
 
 
 @pytest.fixture
 def client(tmp_path):
     store = Store(tmp_path)
-    line = storyline(Script(reject("again"), accept()), generator=Painter(store))
+    line = storyline(Script(reject("again"), accept()), generator=StorePainter(store))
     with TestClient(Starlette(routes=[story_route(Storyteller(line, store))])) as client:
         client.store, client.generator = store, line.generator
         yield client
-
-
-def events(response) -> list[tuple[str, dict]]:
-    blocks = [block.split("\n") for block in response.text.strip().split("\n\n")]
-    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
 
 
 def png(size=(4, 4)) -> str:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
 from data.build.candidates import Candidate, Sides, attempt_candidate, why_no_plan, why_no_sft, why_no_task
 from data.build.card import REASONS
 from data.build.choose import select_records
+from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
+from rollout.collect import Success
 from rollout.trajectory import Attempt, Request, Trajectory
 from rollout.types import Critique, Scores
-from rollout.collect import Success
 
 GOOD, BAD = Scores(9, 9), Scores(3, 9)
 IS_SUCCESS = Success()

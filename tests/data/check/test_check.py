@@ -1,13 +1,10 @@
 """`interleave data check`: what it counts, what it calls bad, and where."""
 
-import io
 import json
 
 import pytest
-from rich.console import Console
 
 from data.check.check import CheckRules, check, detect_kind
-from data.check.report import print_report
 from data.errors import RecordError
 from data.formats.reader import open_records
 from data.records.image_paths import ImageRules
@@ -16,13 +13,7 @@ from data.table import digest_log
 from data.table.digest_log import DigestLog, content_of, digest_of
 from data.table.record_table import open_tasks
 from rl.cli.main import main
-from tests.support.record_files import critic_record, planner_record, rl_record, write_lines
-
-
-def report(summary):
-    console = Console(file=io.StringIO(), width=120)
-    print_report(summary, console)
-    return console.file.getvalue()
+from tests.support.record_files import critic_record, planner_record, report, rl_record, write_lines
 
 
 def test_rl_records_are_counted(tmp_path):

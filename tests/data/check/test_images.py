@@ -13,9 +13,8 @@ from data.check import near_duplicates
 from data.check.check import CheckRules, check
 from data.check.images import DeepRules, inspect_image
 from data.check.near_duplicates import MAX_DISTANCE, HashLog, difference_hash
-from tests.conftest import REPO
-from tests.data.check.test_check import report
-from tests.support.record_files import critic_record, rl_record, save_image, save_png_header, write_lines
+from tests.support.record_files import critic_record, report, rl_record, save_image, save_png_header, write_lines
+from tests.support.source_tree import REPO
 
 
 def save_bomb(path, side):

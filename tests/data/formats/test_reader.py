@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import RecordError
-from data.formats import json_array, reader, strict_json
+from data.formats import json_array, json_lines, strict_json
 from data.formats.json_array import JsonArray
-from data.formats.reader import JsonLines, open_records
+from data.formats.json_lines import JsonLines
+from data.formats.reader import open_records
 
 
 def values(path):
@@ -63,8 +64,8 @@ def test_no_hostile_line_ends_the_reading(tmp_path):
 
 
 def test_a_line_too_long_is_stepped_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "MAX_RECORD", 100)
-    monkeypatch.setattr(reader, "_BLOCK", 64)
+    monkeypatch.setattr(json_lines, "MAX_RECORD", 100)
+    monkeypatch.setattr(json_lines, "_BLOCK", 64)
     long = json.dumps({"a": "x" * 1000})
     path = write(tmp_path / "a.jsonl", f'{{"a": 1}}\n{long}\n{{"b": 2}}\n{long}')
     assert values(path) == [{"a": 1}, "too_long", {"b": 2}, "too_long"]

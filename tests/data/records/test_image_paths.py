@@ -76,6 +76,15 @@ def test_a_prefix_is_replaced_at_whole_folders(root):
         parse_prefixes(["/a"])
 
 
+@pytest.mark.parametrize("address", ["https://host/x.png", "data:image/png;base64,aGk=", "s3://bucket/x.png"])
+def test_an_address_is_no_path_unless_a_prefix_makes_it_one(root, address):
+    with pytest.raises(RecordError, match=r"field images\[0\] is '.*'; fetch the image and name its file"):
+        ImageResolver(root).find(address, "images[0]")
+    assert found(ImageResolver(root), address) == "image_remote"
+    rules = ImageRules(prefixes=parse_prefixes(["https://host=deep"]))
+    assert found(ImageResolver(root, rules), "https://host/x.png") == str(root / "deep/x.png")
+
+
 def test_the_declared_path_of_a_white_canvas_is_no_file(root):
     places = ImageResolver(root, ImageRules(white_canvas="white.png"))
     assert found(places, "/their/white.png") is None

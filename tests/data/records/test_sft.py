@@ -52,8 +52,8 @@ def test_a_canvas_may_be_declared_or_be_a_path_that_the_rules_name(places):
 def test_images_as_hugging_face_datasets_hold_them(places, tmp_path):
     images = ["x.png", {"bytes": None, "path": "x.png"}]
     assert critic(critic_record(images=images), places).images == (str(tmp_path / "x.png"),) * 2
-    with pytest.raises(RecordError, match=r"images\[1\] holds an image's bytes; write it to a file"):
-        critic(critic_record(images=["x.png", {"bytes": b"x", "path": None}]), places)
+    with pytest.raises(RecordError, match=r"field images\[1\]: field bytes is a str, expected bytes"):
+        critic(critic_record(images=["x.png", {"bytes": "x", "path": None}]), places)
 
 
 def test_a_python_literal_is_taught_as_json(places):

@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 import actors  # noqa: F401  (first: makes torchvision importable beside a CPU build of torch)
+from actors.store.store import Store
 from data.table.record_table import open_tasks
 from recipes.shapes.judge import is_success, read, score
 from recipes.shapes.world import Thing, common_words, draw, parse, random_offsets, random_scene, say
@@ -27,10 +27,12 @@ def test_tasks_load_and_most_are_failed(split, count):
         assert parse(task.instruction) == parse(task.prompt)
 
 
-def test_no_step_is_in_both_splits():
+def test_no_step_is_in_both_splits(tmp_path):
+    store = Store(tmp_path)
+
     @cache  # many steps start from the same picture
     def scene(before):
-        return str(sorted(read(Image.open(before)).scene.items())) if before else "[]"
+        return str(sorted(read(store.get_image(before)).scene.items())) if before else "[]"
 
     def step(task):
         return scene(task.before), str(sorted(parse(task.instruction).items()))

@@ -1,5 +1,6 @@
 """What the command line says of files that are not there or cannot be written, and of runs that break."""
 
+import os
 import sys
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from PIL import Image
 from data.errors import RecordError
 from rl.cli import main as cli
 from rl.recipe.config import REPO
+from rl.run_dir.lock import locked
 from tests.support.record_files import critic_record, write_lines
 
 SHAPES = str(REPO / "recipes" / "shapes_story.yaml")
@@ -54,7 +56,7 @@ def test_a_bad_record_that_is_met_later_is_one_line_and_another_error_is_not(com
         raise plan
 
     def prepared(error):
-        return lambda recipe, *, is_resumed: error
+        return lambda recipe, **options: error
 
     modules, prepare, run, recipe = {
         "train": (("rl.prepare", "rl.run"), "prepare", "run", "shapes_grpo.yaml"),
@@ -91,3 +93,50 @@ def test_an_error_without_a_file_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(cli, "_ledger", lost)
     with pytest.raises(ConnectionResetError):
         cli.main(["ledger", "runs/none"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resume", "overrides"),
+    [
+        (["r.yaml"], False, []),
+        (["r.yaml", "--resume"], True, []),
+        (["--resume", "r.yaml", "a=1"], True, ["a=1"]),
+        (["r.yaml", "--resume", "a=1"], True, ["a=1"]),
+        (["r.yaml", "--resume", "auto", "a=1"], "auto", ["a=1"]),
+        (["--resume=auto", "r.yaml"], "auto", []),
+        (["r.yaml", "a=auto", "--resume", "auto"], "auto", ["a=auto"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "sft", "data build", "learning"])
+def test_resume_takes_auto_and_nothing_else_with_it(command, arguments, resume, overrides, monkeypatch):
+    seen = []
+    module, name = {"data build": ("data", "_build")}.get(command, ("main", f"_{command}"))
+    monkeypatch.setattr(f"rl.cli.{module}.{name}", lambda chosen: seen.append(chosen) or 0)
+    assert cli.main([*command.split(), *arguments, "--accept-changed", "judge.model"]) == 0
+    (chosen,) = seen
+    assert (chosen.resume, chosen.overrides, str(chosen.recipe)) == (resume, overrides, "r.yaml")
+    assert chosen.accept_changed == ["judge.model"]
+
+
+def test_a_second_command_in_a_folder_is_refused_in_one_line_whether_it_resumes_or_not(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rl.prepare", SimpleNamespace(prepare=None))
+    monkeypatch.setitem(sys.modules, "rl.run", SimpleNamespace(run=None))
+    arguments = ["train", str(REPO / "recipes/shapes_grpo.yaml"), f"run_dir={tmp_path / 'run'}"]
+    with locked(tmp_path / "run"):
+        for resume in ([], ["--resume"], ["--resume", "auto"]):
+            assert cli.main([*arguments, *resume]) == 2
+            told = capsys.readouterr().err
+            assert told.startswith(f"interleave: {tmp_path / 'run'} is in use by process {os.getpid()} on ")
+            assert told.count("\n") == 1
+
+
+def test_who_interrupts_before_anything_was_started_is_promised_nothing(tmp_path, monkeypatch, capsys):
+    def interrupted(recipe, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "rl.prepare", SimpleNamespace(prepare=interrupted))
+    monkeypatch.setitem(sys.modules, "rl.run", SimpleNamespace(run=None))
+    arguments = ["train", str(REPO / "recipes/shapes_grpo.yaml"), f"run_dir={tmp_path / 'run'}"]
+    assert cli.main(arguments) == 130
+    assert capsys.readouterr().err == "interleave: interrupted\n"
+    assert not (tmp_path / "run").exists()

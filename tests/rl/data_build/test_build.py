@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from actors.resources import needs_ray
+from actors.store.append_log import AppendLog
 from actors.store.eviction import oldest_run
 from actors.store.store import Store
 from data.build.requests import open_requests, read_requests
@@ -89,6 +90,15 @@ def test_the_sets_load_and_no_prompt_is_on_both_sides(monkeypatch, tmp_path):
     num_failed = cards["critic_rl"].records["train"]["failed"]
     assert num_failed == sum(not task.is_success for task in tasks)
     assert abs(num_failed - 0.75 * len(tasks)) <= 1
+
+
+def test_a_build_of_no_request_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "requests.txt").write_text("a box <|im_end|>\n")
+    with pytest.raises(RecordError, match=r"holds no request that is good: 1 bad records left out \(1 special_token\)"):
+        run(monkeypatch, make_build(tmp_path, on_bad="skip"))
+    (tmp_path / "requests.txt").write_text("\n")
+    with pytest.raises(RecordError, match=r"requests.file is .*requests.txt, which holds no request$"):
+        prepare_build(make_build(tmp_path).recipe)
 
 
 def test_a_card_accounts_for_every_attempt(monkeypatch, tmp_path):
@@ -316,15 +326,18 @@ def test_the_rules_of_the_sets_may_change_and_what_was_walked_may_not(tmp_path):
         return prepare_build(load_as(BuildRecipe, REPO / "recipes/build_shapes.yaml", [*pairs, *more]))
 
     build_module.write_provenance(prepare().recipe, prepare().sources)
+    assert prepare("collect.tries=2").recipe.collect.tries == 2  # nothing was walked yet
+    row = {"request": {"id": "1", "text": "a box", "images": []}}
+    AppendLog(tmp_path / "out/trajectories", "trajectories").append([row])
     assert prepare("critic_rl.num_train=5", "in_flight=1").recipe.critic_rl.num_train == 5
     for change in ("collect.tries=2", f"store={tmp_path / 'other'}"):
         with pytest.raises(
-            ValueError, match=rf"begun with another {change.partition('=')[0]} \(was .*, now .*\); put it back"
+            ValueError, match=rf"started with another {change.partition('=')[0]} \(was .*, now .*\); put it back"
         ):
             prepare(change)
     versions = tmp_path / "out/versions.json"
     versions.write_text(versions.read_text().replace("recipes.shapes.teacher.plan@", "recipes.shapes.teacher.plan@0"))
-    with pytest.raises(ValueError, match=r"planner\.fn was"):
+    with pytest.raises(ValueError, match=r"planner\.fn \(was .*, now .*--accept-changed planner\.fn$"):
         prepare()
 
 

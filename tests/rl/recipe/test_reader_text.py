@@ -13,6 +13,7 @@ from rl.recipe.sft_config import SftRecipe
 from rl.run_dir.start import check_run_dir
 from rl.serve import load_served
 from rl.story.config import load_story_recipe
+from tests.support.interrupted_run import learn_until
 
 FULL = REPO / "recipes" / "critic_grpo.yaml"
 ODD = ["2024_11", "1e3", "on", "null", "0x10", "2024-11-05", "~x", "010", "1:30", ".nan", "true", "[a]", "{a: 1}", "-"]
@@ -257,6 +258,7 @@ def test_a_resume_is_refused_with_old_and_new_values(tmp_path):
     recipe = load_recipe(FULL, [f"run_dir={tmp_path}/run"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.yaml").write_text(to_yaml(recipe))
+    learn_until(tmp_path / "run", 5)
     other = load_recipe(FULL, [f"run_dir={tmp_path}/run", "rollout.n=4", "judge.model=4_1", "judge.call={a: 1}"])
     with pytest.raises(ValueError, match=r"another judge.call.a \(was not there, now 1\), judge.model \(was \"gpt"):
         check_run_dir(other, True)

@@ -1,10 +1,12 @@
 """What a resumed run may be given anew."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from actors.config import EndpointConfig, GeneratorConfig, JudgeConfig, PolicyConfig, ServerConfig
+from actors.config import GeneratorConfig, JudgeConfig, PolicyConfig, ServerConfig
+from actors.metered.config import EndpointConfig
 from actors.store.append_log import AppendLog
 from rewards.compose import TermConfig
 from rl.recipe.config import REPO, DataConfig, RewardConfig, RolloutConfig, TrackingConfig
@@ -12,7 +14,8 @@ from rl.recipe.reader import load_recipe
 from rl.recipe.resumable import forbidden_changes
 from rl.run_dir.provenance import sources_of
 from rl.run_dir.start import check_run_dir, write_provenance
-from tests.rl.test_train import TERMS, make_recipe
+from tests.support.interrupted_run import learn_until
+from tests.support.training import TERMS, make_recipe
 
 JUDGE = JudgeConfig(kind="openai", model="judge-1")
 
@@ -88,16 +91,24 @@ def test_other_prompts_rubrics_and_rewards_are_named_on_resume_and_each_start_is
     folder = tmp_path / "run"
     assert (folder / "versions-0.json").exists()
     assert (folder / "versions-1.json").read_text() == (folder / "versions.json").read_text()
+    learn_until(folder, 5)
     for path, said in [(rubric, "judge.semantics"), (prompt, "rollout.prompt")]:
         kept = path.read_text()
         path.write_text(kept + "\nBe strict.")
-        with pytest.raises(ValueError, match=rf"cannot be resumed: {said}\w* was .* and is .*; put it back"):
+        with pytest.raises(ValueError, match=rf"another {said}\w* \(was .*, now .*\); put it back"):
             check_run_dir(recipe, True, sources_of(recipe))
         path.write_text(kept)
     check_run_dir(recipe, True, sources_of(recipe))
     mine.write_text("def brief(evidence):\n    return 2.0\n")
-    with pytest.raises(ValueError, match=r"cannot be resumed: reward.brief was .* and is"):
+    with pytest.raises(ValueError, match=r"another reward.brief \(was .*, now .*--accept-changed reward.brief$"):
         check_run_dir(recipe, True, sources_of(recipe))
+    check_run_dir(recipe, True, sources_of(recipe), ["reward.brief"])
+    write_provenance(recipe, sources_of(recipe))
+    (noted,) = json.loads((folder / "versions.json").read_text())["changed"]
+    assert (noted["after"], noted["key"]) == ("step_000005", "reward.brief")
+    check_run_dir(recipe, True, sources_of(recipe))  # it was accepted for good
+    write_provenance(recipe, sources_of(recipe))
+    assert json.loads((folder / "versions.json").read_text())["changed"] == [noted]
 
 
 def test_what_is_learned_may_not(tmp_path):

@@ -7,6 +7,7 @@ from rl.recipe.reader import load_as, to_yaml
 from rl.recipe.resumable import forbidden_changes
 from rl.recipe.sft_config import SftRecipe
 from rl.run_dir.start import check_run_dir
+from tests.support.interrupted_run import learn_until
 
 FULL = REPO / "recipes" / "critic_sft.yaml"
 
@@ -76,5 +77,6 @@ def test_a_run_is_resumed_by_its_own_recipe(tmp_path):
     with pytest.raises(ValueError, match="holds a run already; add --resume"):
         check_run_dir(recipe, False)
     check_run_dir(load_as(SftRecipe, FULL, [run_dir, "num_steps=9"]), True)
+    learn_until(tmp_path / "run", 5)
     with pytest.raises(ValueError, match="was started with another batch_size"):
         check_run_dir(load_as(SftRecipe, FULL, [run_dir, "batch_size=9"]), True)

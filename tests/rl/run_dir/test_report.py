@@ -16,8 +16,8 @@ from rl.tracking.log import Log
 from rl.tracking.metrics_file import read_metrics
 from rollout.single_step import SingleStep
 from rollout.types import Phase, SamplingParams
-from tests.rl.test_train import TERMS, make_recipe, recorded
 from tests.support.fakes import FakeJudge, FakeSampler, make_task
+from tests.support.training import TERMS, make_recipe, recorded
 
 
 class Painter:

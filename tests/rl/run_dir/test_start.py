@@ -1,57 +1,54 @@
-"""What a run's start refuses: folders that are no model, and runs that are finished."""
+"""What a run writes to be explained by, on machines that lack what a developer's has."""
 
-import os
-from pathlib import Path
+import json
+import subprocess
 
 import pytest
 
-from rl.recipe.config import Recipe
-from rl.run_dir.start import check_unfinished, model_path
-from tests.rl.test_train import make_recipe
+from rl.recipe.reader import load_recipe
+from rl.run_dir import start
+from rl.run_dir.start import NO_COMMIT, write_provenance
 
 
-def test_a_folder_without_a_config_is_no_model(tmp_path):
-    with pytest.raises(ValueError, match=r"^policy\.model is .*: it holds no config\.json or model_index\.json, so"):
-        model_path(str(tmp_path), "policy.model")
-    assert model_path(str(tmp_path), "generator.model", is_plain=False) == str(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
-    assert model_path(str(tmp_path), "policy.model") == str(tmp_path)
-    assert model_path("owner/name", "policy.model") == "owner/name"
+def commit_of(tmp_path):
+    write_provenance(load_recipe(start.resolve_path("recipes/shapes_grpo.yaml"), [f"run_dir={tmp_path}/run"]))
+    return json.loads((tmp_path / "run/versions.json").read_text())["commit"]
 
 
-def recipe_of(folder: Path, num_steps: int) -> Recipe:
-    return make_recipe(folder, num_steps=num_steps)
+def git(folder, *arguments):
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def finished_run(folder: Path) -> Recipe:
-    recipe = recipe_of(folder, 20)
-    for name, text in {
-        "checkpoints/latest": "step_000020",
-        "export/config.json": "{}",
-        "report.html": "",
-    }.items():
-        (recipe.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (recipe.folder / name).write_text(text)
-    return recipe
+@pytest.fixture
+def checkout(tmp_path):
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    git(folder, "init")
+    (folder / "file").write_text("1")
+    git(folder, "add", "file")
+    git(folder, "commit", "-m", "First")
+    return folder
 
 
-def test_a_finished_run_is_not_resumed_but_made_longer(tmp_path):
-    recipe = finished_run(tmp_path)
-    with pytest.raises(
-        ValueError, match=r"is finished: its 20 steps are learned, .*; to go on, set num_steps above 20"
-    ):
-        check_unfinished(recipe)
-    check_unfinished(recipe_of(tmp_path, 21))
+def test_a_run_says_its_commit_and_whether_files_differ_from_it(checkout, tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "REPO", checkout)
+    clean = commit_of(tmp_path)
+    assert len(clean) == 40
+    (checkout / "file").write_text("2")
+    assert commit_of(tmp_path) == f"{clean}-dirty"
 
 
-@pytest.mark.parametrize("missing", ["report.html", "export/config.json", "checkpoints/latest"])
-def test_a_run_that_lacks_its_end_is_resumed(tmp_path, missing):
-    recipe = finished_run(tmp_path)
-    (recipe.folder / missing).unlink()
-    check_unfinished(recipe)
+def test_a_machine_without_git_has_no_commit(checkout, tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "REPO", checkout)
+    monkeypatch.setenv("PATH", "")
+    assert commit_of(tmp_path) == NO_COMMIT
+    monkeypatch.setenv("PATH", str(checkout))
+    (checkout / "git").write_text("cannot be executed")
+    assert commit_of(tmp_path) == NO_COMMIT
 
 
-def test_a_report_of_an_earlier_stop_finishes_nothing(tmp_path):
-    recipe = finished_run(tmp_path)
-    os.utime(recipe.folder / "report.html", (1, 1))
-    check_unfinished(recipe)
+def test_a_package_that_is_installed_inside_a_checkout_has_not_its_commit(checkout, tmp_path, monkeypatch):
+    (checkout / "site-packages").mkdir()
+    monkeypatch.setattr(start, "REPO", checkout / "site-packages")
+    assert commit_of(tmp_path) == NO_COMMIT

@@ -10,13 +10,17 @@ from PIL import Image
 import actors  # noqa: F401  (first: makes torchvision importable beside a CPU build of torch)
 from actors.policy.conversation_tokenizer import ConversationTokenizer
 from actors.store.store import Store, load_images
+from data.errors import RecordError
 from data.records.image_paths import ImageResolver
 from data.records.sft import Kind, read_sft
+from data.table.record_table import open_sft
+from rl.recipe.sft_config import SftDataConfig, SftEvaluationConfig, SftRecipe
 from rl.sft.evaluation import answer_figures, measure
-from rl.sft.examples import Order, conversation_of
+from rl.sft.examples import ExampleStream, Order, conversation_of
+from rl.sft.run import PreparedSft, heldout_of
 from rollout.critic import render_messages
 from rollout.types import Scores, Task
-from tests.support.record_files import critic_record, planner_record, save_image
+from tests.support.record_files import critic_record, planner_record, save_image, write_lines
 
 
 @given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 3))
@@ -162,3 +166,85 @@ def test_verdicts_are_balanced_by_label(tmp_path, store):
     figures = answer_figures(answers, Kind.CRITIC_SFT)
     assert (figures["eval/verdict_accuracy"], figures["eval/verdict_balanced"]) == (0.75, 0.5)
     assert answer_figures([], Kind.CRITIC_SFT) == {}
+
+
+def cut_off(path, file_format):
+    """Save an image whose header is whole and whose data is not."""
+    whole = path.with_suffix(".whole")
+    Image.effect_noise((64, 48), 60).convert("RGB").save(whole, file_format)
+    data = whole.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    with Image.open(path) as image:
+        assert image.size == (64, 48)
+    return path
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP", "TIFF"])
+def test_an_image_that_opens_and_does_not_decode_is_left_out_before_a_rank_sees_it(
+    tmp_path, processor, store, file_format
+):
+    write_lines(tmp_path / "sft.jsonl", [critic_record(0), critic_record(1, id="odd", images=["x.png", "cut.img"])])
+    path = cut_off(tmp_path / "cut.img", file_format)
+    records = open_sft(tmp_path / "sft.jsonl", Kind.CRITIC_SFT)
+    maker = ConversationTokenizer(processor, store)
+
+    def make(record):
+        conversation = conversation_of(record, store)
+        return maker.make(conversation.messages, conversation.images)
+
+    def stream(is_skipping):
+        order = Order(len(records), 2, seed=0)
+        return ExampleStream(records, make, order, steps=range(1, 2), max_tokens=10**6, is_skipping=is_skipping)
+
+    examples, [reason] = stream(True).examples_at(1)
+    assert len(examples) == 1
+    assert reason.startswith(
+        f"{tmp_path}/sft.jsonl:2: record odd: field images[1]: the image {path} cannot be decoded ("
+    )
+    with pytest.raises(RecordError) as caught:
+        stream(False).examples_at(1)
+    assert (str(caught.value), caught.value.kind) == (reason, "image_broken")
+
+
+def test_a_held_out_record_whose_image_does_not_decode_is_not_measured(tmp_path, processor, store, capsys):
+    write_lines(tmp_path / "sft.jsonl", [critic_record(0), critic_record(1, images=["x.png", "cut.img"])])
+    cut_off(tmp_path / "cut.img", "JPEG")
+    records = open_sft(tmp_path / "sft.jsonl", Kind.CRITIC_SFT)
+    maker = ConversationTokenizer(processor, store)
+
+    def ask(record):
+        conversation = conversation_of(record, store)
+        maker.sizes(conversation.images)
+        return conversation
+
+    def make(record):
+        return maker.make(conversation_of(record, store).messages, conversation_of(record, store).images)
+
+    def heldout(records, on_bad):
+        data = SftDataConfig(train="-", heldout="held.jsonl", on_bad=on_bad)
+        recipe = SftRecipe(name="a", data=data, evaluation=SftEvaluationConfig(num_answers=2))
+        return heldout_of(PreparedSft(recipe, records, records, False), make, ask)
+
+    examples, questions = heldout(records, "skip")
+    assert (len(examples), [question.id for question in questions]) == (1, ["sft-1"])
+    assert capsys.readouterr().err.startswith("held.jsonl: 1 bad records left out (1 image_broken), for example ")
+    with pytest.raises(RecordError, match=r"sft.jsonl:2: record sft-2: field images\[1\]: the image "):
+        heldout(records, "raise")
+    with pytest.raises(RecordError, match=r"held.jsonl holds no record that can be measured: 1 bad records left out"):
+        heldout([records[1]], "skip")
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_patches_are_counted_of_the_image_as_it_is_seen(tmp_path, processor, store, orientation):
+    record = read(critic_record(images=[{"canvas": "white"}, "x.png"]), tmp_path)
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.effect_noise((96, 32), 60).convert("RGB").save(tmp_path / "x.png", exif=exif)
+    conversation = conversation_of(record, store)
+    assert ConversationTokenizer(processor, store).sizes(conversation.images)[1] == (
+        (96, 32) if orientation == 1 else (32, 96)
+    )
+    example = ConversationTokenizer(processor, store).make(conversation.messages, conversation.images)
+    text = processor.apply_chat_template(list(conversation.messages[:-1]), tokenize=False, add_generation_prompt=True)
+    whole = processor(text=[text], images=load_images(store, conversation.images), return_tensors="pt")
+    assert list(example.prompt_token_ids) == whole["input_ids"][0].tolist()

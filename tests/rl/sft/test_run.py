@@ -20,6 +20,7 @@ from rl.sft.examples import ExampleStream, Order, UnusableRecord, conversation_o
 from rl.sft.log import SftLog
 from rl.sft.train import teach
 from rl.tracking.metrics_file import read_metrics
+from rollout.roles import CheckpointError
 from rollout.types import SftExample
 from tests.support.fakes import GOOD, PHRASINGS, FakePolicy, FakeSampler
 from tests.support.record_files import critic_record, write_lines
@@ -168,7 +169,7 @@ def test_by_default_the_record_is_named(tmp_path, records):
 
 
 def test_an_alert_that_the_recipe_stops_on_saves_and_stops(tmp_path, records):
-    from rl.recipe.alerts import Collapsed
+    from rl.tracking.alerts import Collapsed
 
     class Diverging(FakePolicy):
         async def fit(self, examples):
@@ -178,3 +179,41 @@ def test_an_alert_that_the_recipe_stops_on_saves_and_stops(tmp_path, records):
     with pytest.raises(Collapsed, match="grad_norm is nan"):
         asyncio.run(run(make_recipe(tmp_path, tracking=tracking), Diverging(), records))
     assert (tmp_path / "run" / "checkpoints" / "latest").read_text() == "step_000001"
+
+
+class Unexported(FakePolicy):
+    """Whose disk is full when it exports."""
+
+    async def export(self, folder):
+        raise OSError(28, "No space left on device", str(folder))
+
+
+@pytest.mark.parametrize("save_every", [0, 4, 5])
+def test_an_export_that_fails_leaves_a_checkpoint_from_which_it_is_made(tmp_path, records, save_every):
+    recipe = make_recipe(tmp_path, num_steps=8, save_every=save_every)
+    told = r"export failed: OSError: .*No space.*; the checkpoint of step 4 is whole: .* --resume export it"
+    with pytest.raises(CheckpointError, match=told):
+        asyncio.run(run(recipe, Unexported(), records))
+    resumed = FakePolicy()
+    assert asyncio.run(checkpoint.resume(recipe, resumed)) == 4
+    best = BestCheckpoint(recipe, resumed_after=4)
+    assert best.is_due(4)
+    assert not best.is_due(3)
+    asyncio.run(best.export(resumed))
+    assert (best.step, (best.folder / "logits.txt").read_text().split()[0]) == (4, "4")
+    assert not BestCheckpoint(recipe, resumed_after=4).is_due(4)
+
+
+def test_the_checkpoint_is_written_before_the_export(tmp_path, records):
+    class Killed(FakePolicy):
+        async def export(self, folder):
+            if self.version == 8:
+                raise KeyboardInterrupt
+            await super().export(folder)
+
+    recipe = make_recipe(tmp_path, num_steps=8)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(run(recipe, Killed(), records))
+    assert asyncio.run(checkpoint.resume(recipe, FakePolicy())) == 8
+    assert BestCheckpoint(recipe, resumed_after=8).is_due(8)
+    assert [row["step"] for row in read_metrics(tmp_path / "run")] == list(range(1, 9))

@@ -20,8 +20,7 @@ from rl.story.folder import StoryFolder, default_folder, made_by
 from rl.story.progress import Progress
 from rollout.plan import Plan, PlanStep
 from rollout.story import StepTold, StoryStatus
-from tests.actors.web.test_story_route import Painter
-from tests.rollout.test_storyline import WORDS, Script, Stumbling, accept, reject, storyline
+from tests.support.storytelling import WORDS, Script, StorePainter, Stumbling, accept, reject, storyline
 
 MADE_BY = {"planner": "a <planner>"}
 HOSTILE = '<script>alert("1")</script>'
@@ -52,7 +51,7 @@ def store(tmp_path):
 
 
 def tell(store, tmp_path, *lines, text="a cat", images=(), name="told", **settings):
-    settings.setdefault("generator", Painter(store))
+    settings.setdefault("generator", StorePainter(store))
     storyteller = Storyteller(storyline(Script(*lines), **settings), store)
     story = asyncio.run(storyteller.tell(text, images))
     folder = StoryFolder(tmp_path / name, store, MADE_BY)
@@ -91,7 +90,7 @@ def test_the_page_stands_alone_and_unfolds_the_tries(store, tmp_path):
 
 
 def test_a_large_picture_is_made_smaller_for_the_page_alone(store, tmp_path):
-    class Large(Painter):
+    class Large(StorePainter):
         async def edit(self, request):
             return self.store.put_image(Image.new("RGB", (1200, 675)))
 
@@ -140,7 +139,7 @@ def test_an_unplanned_story_shows_what_the_planner_answered(store, tmp_path):
 def test_a_story_is_written_as_far_as_it_is_told_and_no_other_takes_its_folder(store, tmp_path):
     async def first_step():
         folder = StoryFolder(tmp_path / "told", store, MADE_BY)
-        events = Storyteller(storyline(Script(accept()), generator=Painter(store)), store).events("a cat")
+        events = Storyteller(storyline(Script(accept()), generator=StorePainter(store)), store).events("a cat")
         async for event in events:
             if isinstance(event, StepTold):
                 folder.save(event.story)
@@ -157,7 +156,7 @@ def test_a_story_is_written_as_far_as_it_is_told_and_no_other_takes_its_folder(s
 
 def test_a_teller_takes_files_and_pictures_and_gives_pictures_back(store, tmp_path):
     Image.new("RGBA", (5, 4), "blue").save(tmp_path / "blue.png")
-    storyteller = Storyteller(storyline(Script(accept()), generator=Painter(store)), store)
+    storyteller = Storyteller(storyline(Script(accept()), generator=StorePainter(store)), store)
     story = asyncio.run(
         storyteller.tell("go on", [tmp_path / "blue.png", Image.new("RGB", (3, 3), "red")], tries=1, seed=2)
     )
@@ -169,7 +168,7 @@ def test_a_teller_takes_files_and_pictures_and_gives_pictures_back(store, tmp_pa
 
 
 def test_progress_has_a_line_for_everything_that_was_done(store, capsys):
-    storyteller = Storyteller(storyline(Script(reject("again"), accept()), generator=Painter(store)), store)
+    storyteller = Storyteller(storyline(Script(reject("again"), accept()), generator=StorePainter(store)), store)
 
     async def watch():
         console = Console(width=100, highlight=False)
@@ -218,7 +217,7 @@ def test_the_command_writes_the_folder_and_its_exit_code_says_how_it_went(store,
 
     monkeypatch.setattr("rl.story.run.open_story", opened)
     command = ["generate", "a cat", "--recipe", str(REPO / "recipes" / "shapes_story.yaml"), f"store={store.root}"]
-    generator = Painter(store)
+    generator = StorePainter(store)
     assert main([*command, "--out", str(tmp_path / "a")]) == 0
     assert f"page    {tmp_path / 'a' / 'index.html'}" in capsys.readouterr().out
     generator = Stumbling("draw a head")

@@ -14,8 +14,9 @@ from rich.console import Console
 from actors.config import EvidenceConfig, JudgeConfig, ServerConfig
 from rl import checkpoint
 from rl.evaluation import Evaluation
-from rl.recipe.alerts import AlertConfig, Collapsed, Limit
+from rl.recipe.alerts import AlertConfig, Limit
 from rl.recipe.config import EvaluationConfig, Recipe, RewardConfig, TrackingConfig
+from rl.tracking.alerts import Collapsed
 from rl.tracking.log import Log
 from rl.tracking.loop_watch import watch_loop
 from rl.tracking.metrics_file import append_metrics, drop_metrics_after, read_metrics
@@ -23,8 +24,8 @@ from rl.tracking.service_metrics import idle_shares, num_devices, step_metrics, 
 from rl.tracking.trackers import start_trackers
 from rollout.roles import BudgetSpent
 from rollout.types import Phase
-from tests.rl.test_train import TERMS, make_recipe, run
 from tests.support.fakes import FakePolicy, FakeSampler
+from tests.support.training import TERMS, make_recipe, train_on_fakes
 
 RECIPE = Recipe(name="fake", reward=RewardConfig(TERMS))
 QUIET = Console(quiet=True)
@@ -110,7 +111,7 @@ def test_throughput_is_for_each_device():
 
 def test_a_runs_rows_tell_what_each_step_took(tmp_path):
     recipe = make_recipe(tmp_path, num_steps=4, save_every=1, evaluation=EvaluationConfig(num_tasks=0, every=2))
-    asyncio.run(run(recipe, FakePolicy(lr=0.01)))
+    asyncio.run(train_on_fakes(recipe, FakePolicy(lr=0.01)))
     rows = read_metrics(tmp_path)
     assert rows[0]["judge/calls"] > 0
     totals = [row["judge_total/calls"] for row in rows]
@@ -129,12 +130,12 @@ def test_an_alert_stops_the_run_with_a_checkpoint_and_the_run_can_go_on(tmp_path
     unparsable = {"parse_rate_below": Limit(0.8, 2)}
     recipe = with_alerts(tmp_path, stop_on=["parse_rate_below"], **unparsable)
     with pytest.raises(Collapsed, match=r"critique/parse_rate is 0 over 2 steps, below 0\.8; look at format_errors"):
-        asyncio.run(run(recipe, FakePolicy(), FakeSampler(garbage=1.0)))
+        asyncio.run(train_on_fakes(recipe, FakePolicy(), FakeSampler(garbage=1.0)))
     policy = FakePolicy()
     assert asyncio.run(checkpoint.resume(recipe, policy)) == 2
     assert [row["alerts/parse_rate_below"] for row in read_metrics(tmp_path)] == [0.0, 1.0]
     with pytest.raises(Collapsed):  # as bad as before, over a window of its own
-        asyncio.run(run(replace(recipe, num_steps=5), policy, FakeSampler(garbage=1.0), first_step=3))
+        asyncio.run(train_on_fakes(replace(recipe, num_steps=5), policy, FakeSampler(garbage=1.0), first_step=3))
     assert [row["alerts/parse_rate_below"] for row in read_metrics(tmp_path)] == [0.0, 1.0, 0.0, 1.0]
 
 

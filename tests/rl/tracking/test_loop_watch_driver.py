@@ -13,7 +13,7 @@ from actors.config import LossConfig, RolloutWorkersConfig
 from actors.rollout_worker import RolloutWorkers
 from rewards.compose import WeightedSum
 from rl import evaluation
-from rl.advantages import check_estimator_and_loss
+from rl.advantages import check_estimator
 from rl.recipe.config import AlgorithmConfig, EvaluationConfig, RolloutConfig, TrackingConfig
 from rl.run import train_between_evaluations
 from rl.tracking.log import Log
@@ -21,8 +21,8 @@ from rl.tracking.loop_watch import LIMIT_S, LoopWatch, watch_loop
 from rl.tracking.metrics_file import read_metrics
 from rollout.single_step import SingleStep
 from rollout.types import SamplingParams
-from tests.rl.test_train import TERMS, make_recipe
 from tests.support.fakes import FakeGenerator, FakeJudge, FakePolicy, FakeSampler, make_task
+from tests.support.training import TERMS, make_recipe
 
 NUM_GROUPS, NUM_SAMPLES, NUM_TRAINING, NUM_HELDOUT = 64, 8, 13_000, 448
 NUM_PROMPT_TOKENS, NUM_TOKENS = 1024, 512
@@ -62,7 +62,7 @@ async def follow(recipe, policy, workers) -> LoopWatch:
 
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
-    check_estimator_and_loss("grpo", "vanilla")  # as a run's preparation does: verl takes seconds to import
+    check_estimator("grpo")  # as a run's preparation does: verl takes seconds to import
     monkeypatch.setattr(evaluation, "_NUM_RESAMPLES", 10_000)  # far too much for the loop, as in a long run
     return make_recipe(
         tmp_path,

@@ -4,9 +4,10 @@ import pytest
 
 from rl.cli import main as cli
 from rl.recipe.config import REPO, TrackingConfig
+from rl.recipe.wandb_project import check_project
 from rl.tracking.trackers import check_trackers, start_trackers
-from rl.tracking.wandb_settings import check_environment, check_project, wandb_arguments, wandb_mode
-from tests.rl.test_train import make_recipe
+from rl.tracking.wandb_settings import check_environment, wandb_arguments, wandb_mode
+from tests.support.training import make_recipe
 
 PROJECTS = ["team/proj", "a#b", "a?b", "a%b", "a:b", "a\\b", "x" * 129, "interleave", "x" * 128, "Ärger 1", "2024_11"]
 

@@ -1,0 +1,33 @@
+"""fn: a function of the pictures, whose answer is the evidence."""
+
+from __future__ import annotations
+
+from actors.evidence.config import EvidenceConfig
+from actors.evidence.kind import EvidenceKind
+from actors.run_context import RunContext
+from rewards.compose import RewardError
+from rewards.functions import identity_of
+from rollout.roles import EvidenceProvider
+
+
+class FunctionEvidence(EvidenceKind):
+    """A function (`fn`): ours runs in threads, another in a process of its own."""
+
+    def check(self, name: str, config: EvidenceConfig) -> None:
+        from actors.evidence.look import check_function
+
+        try:
+            check_function(config.fn)
+        except RewardError as error:
+            raise ValueError(f"evidence.{name}.fn {config.fn}: {error.detail}") from error
+
+    def describe(self, config: EvidenceConfig) -> dict[str, str]:
+        return {"fn": identity_of(config.fn)}
+
+    async def start(self, config: EvidenceConfig, context: RunContext) -> EvidenceProvider:
+        from actors.evidence.look import start_function
+
+        return await start_function(config, context)
+
+
+KIND = FunctionEvidence()

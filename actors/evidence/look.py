@@ -1,0 +1,130 @@
+"""Evidence that is looked up in a pool of replicas, each thing seen once: by a function, or by a class."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from PIL import Image
+
+from actors.evidence.config import EvidenceConfig
+from actors.metered.metered_calls import MeteredCalls
+from actors.metered.retry import CallError, Fault, RetryPolicy
+from actors.metered.service import Pooled
+from actors.metered.shared_calls import SharedCalls
+from actors.metered.usage_ledger import UsageLedger
+from actors.pool import Pool, deploy, pool_name, replica_options
+from actors.run_context import RunContext
+from actors.store.store import Store
+from actors.user_functions.child import LOOK
+from actors.user_functions.process import START_TIMEOUT_S, RewardProcess, start
+from rewards.compose import RewardError, TermConfig, raised
+from rewards.evidence_functions import as_json, is_builtin_evidence_function, load_evidence_function
+from rewards.functions import FunctionError, identity_of
+from rollout.roles import JudgeError
+from rollout.types import ScoreRequest
+
+
+@dataclass(frozen=True)
+class FunctionObserver:
+    """A function of the pictures: the evidence is what it returns. Each look is done once, whoever asks."""
+
+    identity: str
+    """The function with a digest of its module's source; part of every cache key."""
+    store_root: str
+    owner: SharedCalls
+
+    async def observe(self, request: ScoreRequest) -> Any:
+        """Return what the function saw. Raises `JudgeError` when it fails, or an image is gone."""
+        store = Store(self.store_root)
+        try:
+            depends_on = {
+                "service": "evidence",
+                "function": self.identity,
+                "images": [store.digest(image) for image in (request.before, request.after)],
+                "instruction": request.instruction,
+            }
+            return await self.owner.get(depends_on, request)
+        except CallError as error:
+            raise JudgeError(f"evidence {self.identity.partition('@')[0]}: {error}") from error
+        except FileNotFoundError as error:
+            raise JudgeError(f"no_image: {error}") from error
+
+    async def stats(self) -> dict[str, float]:
+        """Return counts since the run's start, keyed `evidence/<name>/...`; seconds are sums."""
+        return await self.owner.stats()
+
+
+async def start_function(config: EvidenceConfig, context: RunContext) -> FunctionObserver:
+    """Deploy the pool of a function and return its handle."""
+    is_builtin = is_builtin_evidence_function(config.fn)
+    make = partial(EvidenceReplica, config.fn, context.root, config.timeout_s)
+    # A process of its own keeps the time by itself, from when it has the call.
+    policy = RetryPolicy(config.timeout_s + (0 if is_builtin else START_TIMEOUT_S), num_attempts=1)
+    owner = await start_calls(config, context, make, policy, config.max_concurrency if is_builtin else 1)
+    return FunctionObserver(await asyncio.to_thread(check_function, config.fn), context.root, owner)
+
+
+async def start_calls(
+    config: EvidenceConfig, context: RunContext, make: Callable[[], Any], policy: RetryPolicy, num_at_once: int
+) -> SharedCalls:
+    """Deploy a pool of replicas made by `make`, each with so many calls at once, and start the owner of its calls."""
+    pool = await deploy(
+        pool_name(context.service, context.root),
+        make,
+        num_replicas=config.num_replicas,
+        max_ongoing=config.max_concurrency,
+        actor_options=replica_options(config.cpus_per_replica, config.gpus_per_replica, 1),
+    )
+    make_calls = partial(_make_calls, context, pool, policy, max(1, config.num_replicas) * num_at_once)
+    return await SharedCalls.start(make_calls, is_local=config.num_replicas == 0)
+
+
+def _make_calls(
+    context: RunContext, pool: Pool, policy: RetryPolicy, num_places: int, is_continued: bool
+) -> MeteredCalls:
+    usage = UsageLedger(context.area, context.ledger, is_continued=is_continued)
+    return MeteredCalls(Store(context.root), policy, Pooled(pool.call, num_places), usage)
+
+
+class EvidenceReplica:
+    """Runs a function of ours in threads; another in a process, one call at a time, killed when it hangs."""
+
+    def __init__(self, fn: str, store_root: str, timeout_s: float):
+        self._look = load_evidence_function(fn) if is_builtin_evidence_function(fn) else None
+        self._process = RewardProcess(TermConfig(fn, timeout_s=timeout_s), LOOK)
+        self._store = Store(store_root)
+
+    async def __call__(self, request: ScoreRequest) -> Any:
+        """Return the function's answer as JSON has it, or a `Fault` that says why there is none."""
+        try:
+            seen = await asyncio.to_thread(self._seen, request)
+            if self._look is None:
+                return await self._process(seen)
+            return await asyncio.to_thread(lambda look: as_json(look(*seen)), self._look)
+        except FileNotFoundError as error:
+            return Fault("no_image", str(error), is_retryable=False)
+        except RewardError as error:
+            return Fault(error.kind, error.detail, is_retryable=False)
+        except Exception as error:
+            # A function of its arguments fails again for the same ones.
+            return Fault(type(error).__name__, raised(error), is_retryable=False)
+
+    def check_health(self) -> None:
+        """A function has nothing to lose."""
+
+    def _seen(self, request: ScoreRequest) -> tuple[Image.Image | None, Image.Image, str]:
+        before = None if request.before is None else self._store.get_image(request.before)
+        return before, self._store.get_image(request.after), request.instruction
+
+
+def check_function(fn: str) -> str:
+    """Return the function with a digest of its source; one not ours is imported elsewhere. Raises `RewardError`."""
+    try:
+        load_evidence_function(fn) if is_builtin_evidence_function(fn) else start(TermConfig(fn), LOOK).close()
+        return identity_of(fn)
+    except FunctionError as error:
+        raise RewardError("import", fn, str(error)) from error

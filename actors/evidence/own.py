@@ -1,0 +1,55 @@
+"""kind: my_module:MyObserver, a class of the user's own (`actors.user_classes.roles.UserObserver`)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from actors.evidence.config import EvidenceConfig
+from actors.evidence.kind import EvidenceKind
+from actors.run_context import RunContext
+from actors.user_classes.classes import UserClass, call
+from rewards.evidence_functions import as_json
+from rollout.roles import EvidenceProvider
+from rollout.types import ScoreRequest
+
+if TYPE_CHECKING:
+    from actors.store.store import Store
+
+
+class OwnEvidence(EvidenceKind):
+    """The class that `kind` names, made with `options`."""
+
+    def check(self, name: str, config: EvidenceConfig) -> None:
+        _class(config, f"evidence.{name}.kind").make()
+
+    def describe(self, config: EvidenceConfig) -> dict[str, str]:
+        return {"class": _class(config).identity}
+
+    async def start(self, config: EvidenceConfig, context: RunContext) -> EvidenceProvider:
+        from actors.evidence.look import FunctionObserver, start_calls
+        from actors.metered.retry import RetryPolicy
+        from actors.user_classes.replica import UserReplica
+
+        own = _class(config).anchored()
+        make = partial(UserReplica, own, _answer, context.root)
+        policy = RetryPolicy(config.timeout_s, NUM_ATTEMPTS)
+        owner = await start_calls(config, context, make, policy, config.max_concurrency)
+        return FunctionObserver(own.identity, context.root, owner)
+
+
+NUM_ATTEMPTS = 3
+
+
+async def _answer(observer: Any, store: Store, request: ScoreRequest) -> Any:
+    from actors.user_classes.replica import read_look
+
+    return as_json(await call(observer.observe, await read_look(store, request)))
+
+
+def _class(config: EvidenceConfig, where: str = "evidence.kind") -> UserClass:
+    assert config.kind is not None
+    return UserClass(config.kind, config.options, ("observe",), where)
+
+
+KIND = OwnEvidence()

@@ -1,0 +1,18 @@
+"""The kinds of evidence of a recipe: each a line here and a file with its `KIND`, imported when asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rewards.functions import load_object
+
+KINDS = {
+    "function": "actors.evidence.function:KIND",
+    "judge": "actors.evidence.judge:KIND",
+}
+_OWN = "actors.evidence.own:KIND"
+
+
+def load_kind(kind: str) -> Any:
+    """Return an `actors.evidence.kind.EvidenceKind` by its name, or the one of classes of the user's own."""
+    return load_object(KINDS.get(kind, _OWN))

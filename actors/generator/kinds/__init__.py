@@ -1,0 +1,1 @@
+"""The kinds of generator, a file each (`actors/generator/backends.py` names them)."""

@@ -1,0 +1,81 @@
+"""kind: my_module:MyGenerator, a class of the user's own (`actors.user_classes.roles.UserGenerator`), in a pool."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from actors.generator.config import GeneratorConfig
+from actors.generator.image_sizes import Sizes
+from actors.generator.kind import GeneratorKind
+from actors.generator.registry import GeneratorSpec, Mode
+from actors.run_context import RunContext
+from actors.user_classes.classes import UserClass, call
+from actors.user_classes.roles import Edit
+from rollout.types import EditRequest
+
+if TYPE_CHECKING:
+    from actors.generator.generator import Generator
+    from actors.store.store import Store
+
+
+class OwnKind(GeneratorKind):
+    """The class that `generator.kind` names, made with `generator.options`."""
+
+    needs_model = False
+    has_options = True
+
+    def max_ongoing(self, config: GeneratorConfig) -> int:
+        return config.max_concurrency
+
+    def spec(self, config: GeneratorConfig) -> GeneratorSpec:
+        """What the class says of itself in an attribute `spec`, else that it can do everything."""
+        own = _class(config)
+        name, sizes = own.name, Sizes(1, 1, 2**28, max_aspect=1e9)
+        return getattr(own.make(), "spec", None) or GeneratorSpec(name, frozenset(Mode), sizes=sizes, max_images=16)
+
+    def check(self, config: GeneratorConfig) -> None:
+        _class(config).make()
+
+    def describe(self, config: GeneratorConfig, model: str) -> dict[str, str]:
+        return {"class": _class(config).identity}
+
+    async def start(self, config: GeneratorConfig, context: RunContext) -> Generator:
+        from actors.generator.generator import Generator
+        from actors.user_classes.replica import UserReplica
+
+        own = _class(config).anchored()
+        make = partial(UserReplica, own, _answer, context.root)
+        return await Generator.of_pool(config, context, make, _known_as(own, self.spec(config)))
+
+
+async def _known_as(own: UserClass, spec: GeneratorSpec) -> tuple[str, GeneratorSpec]:
+    return own.identity, spec
+
+
+async def _answer(generator: Any, store: Store, request: EditRequest) -> dict[str, Any]:
+    from actors.store.untrusted_images import flatten
+    from actors.user_classes.replica import read_image
+
+    references = [image for image in (request.image, *request.references) if image is not None]
+    images: list[Any] = [await read_image(store, image) for image in references]
+    mask = await read_image(store, request.mask)
+    edit = Edit(images, request.prompt, request.seed, mask, request.size, dict(request.options))
+    started = time.monotonic()
+    made = await call(generator.edit, edit)
+    if not isinstance(made, Image.Image):
+        raise TypeError(f"edit returned a {type(made).__name__}, expected a PIL image")
+    took = {"queue_seconds": 0.0, "run_seconds": time.monotonic() - started, "batch_size": 1}
+    return {"image": await asyncio.to_thread(lambda: store.put_image(flatten(made))), **took}
+
+
+def _class(config: GeneratorConfig) -> UserClass:
+    assert config.kind is not None
+    return UserClass(config.kind, config.options, ("edit",), "generator.kind")
+
+
+KIND = OwnKind()

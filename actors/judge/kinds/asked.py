@@ -1,0 +1,56 @@
+"""What the kinds of judge that ask a model have in common: prompts and a rubric over whoever answers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from actors.judge.config import JudgeConfig
+from actors.judge.kind import JudgeKind
+from actors.run_context import RunContext
+from rollout.roles import Judge
+
+if TYPE_CHECKING:
+    from actors.judge.local_vlm import Server
+    from actors.judge.openai_asker import OpenAIAsker
+
+
+class AskedKind(JudgeKind):
+    """A model answers; `judge.rubric` says to what."""
+
+    is_asked = True
+
+    @abstractmethod
+    def model_label(self, config: JudgeConfig) -> str:
+        """Return what the model is known by. Raises ValueError where there is none."""
+
+    @abstractmethod
+    async def start_asker(self, config: JudgeConfig, context: RunContext) -> tuple[OpenAIAsker, tuple[Server, ...]]:
+        """Start the owner of the calls, and servers of the run's own where the kind has any."""
+
+    def describe(self, config: JudgeConfig) -> dict[str, str]:
+        prompts = _prompts(config)
+        labels = {field.name: getattr(prompts, field.name).label for field in fields(prompts)}
+        return {"model": self.model_label(config)} | labels
+
+    async def start(self, config: JudgeConfig, context: RunContext) -> Judge:
+        from actors.judge.checklist import ChecklistJudge
+        from actors.judge.local_vlm import LocalJudge
+        from actors.judge.rubric import RubricJudge
+
+        asker, servers = await self.start_asker(config, context)
+        judge: Judge = RubricJudge(asker, _prompts(config), config.repeats)
+        if config.rubric == "checklist":
+            judge = ChecklistJudge(asker, _prompts(config), config.max_questions, config.repeats)
+        return LocalJudge(judge, servers) if servers else judge
+
+    def sees_both(self, config: JudgeConfig) -> bool:
+        return config.rubric == "scores"
+
+
+def _prompts(config: JudgeConfig) -> Any:
+    from actors.judge.checklist import ChecklistPrompts
+    from actors.judge.rubric import RubricPrompts
+
+    return ChecklistPrompts.read(config) if config.rubric == "checklist" else RubricPrompts.read(config)

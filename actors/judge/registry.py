@@ -1,0 +1,38 @@
+"""The kinds of judge that a recipe can name: each a line here and a file with its `KIND`, imported when asked for."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from rewards.functions import load_object
+
+KINDS = {
+    "embedded": "actors.judge.kinds.embedded:KIND",
+    "openai": "actors.judge.kinds.openai:KIND",
+    "vllm": "actors.judge.kinds.vllm:KIND",
+    "ensemble": "actors.judge.kinds.ensemble:KIND",
+}
+_OWN = "actors.judge.kinds.own:KIND"
+
+
+class JudgeTraits:
+    """What a judge's settings are checked by."""
+
+    is_asked: ClassVar[bool] = False
+    """A model that answers prompts: with a rubric, repeats, and fit to be a teacher."""
+    has_prices: ClassVar[bool] = False
+    """Its calls cost US dollars, by the recipe's prices."""
+    has_members: ClassVar[bool] = False
+    """It is made of other judges, `judge.members`."""
+    has_options: ClassVar[bool] = False
+    """It takes `judge.options`."""
+
+
+def load_kind(kind: str) -> Any:
+    """Return an `actors.judge.kind.JudgeKind` by its name, or the one of classes of the user's own."""
+    return load_object(KINDS.get(kind, _OWN))
+
+
+def traits_of(kind: str) -> JudgeTraits:
+    """Return what settings of a kind are checked by."""
+    return load_kind(kind)

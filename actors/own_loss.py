@@ -1,0 +1,75 @@
+"""A policy loss of the user's own (`algorithm.loss.policy_loss: my_module:my_loss`), as verl calls its registered ones.
+
+It is given what it asks for by name, of `OFFERED`, and returns the loss of each token, shaped as `log_prob` (rows,
+tokens): the recipe's importance weights and aggregation are applied to it, over the whole mini-batch, however rows
+are packed. Or it returns a number, already aggregated as verl's losses do. Behind either it may return metrics:
+a mapping of names, the same each time, to numbers. A name that ends in `_max`, `_min` or `_sum` says how those of
+micro-batches are joined; all others are means over tokens.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rewards.compose import raised
+from rewards.functions import FunctionError, load_function
+
+OFFERED = (
+    *("old_log_prob", "log_prob", "advantages", "response_mask"),
+    *("loss_agg_mode", "config", "rollout_is_weights"),
+)
+"""What verl gives a loss; tensors are (rows, tokens), `config` is verl's own."""
+
+
+def load_own_loss(path: str) -> Callable[..., Any]:
+    """Return the function. Raises ValueError for one that is not there, or asks for more than there is."""
+    try:
+        function = load_function(path)
+        parameters = inspect.signature(function).parameters.values()
+    except Exception as error:
+        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
+        raise ValueError(f"algorithm.loss.policy_loss is {path!r}: {why}") from error
+    missing = [
+        p.name
+        for p in parameters
+        if p.name not in OFFERED and p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    ]
+    if missing:
+        raise ValueError(
+            f"algorithm.loss.policy_loss {path!r} needs {', '.join(missing)}; a loss may ask for {', '.join(OFFERED)}"
+        )
+    return function
+
+
+class OwnLoss:
+    """A loss of the user's own in the place of one of verl's; `aggregate` is verl's `agg_loss`."""
+
+    def __init__(self, path: str, aggregate: Callable[..., Any]):
+        self._path, self._function, self._aggregate = path, load_own_loss(path), aggregate
+        parameters = inspect.signature(self._function).parameters
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        self._wanted = [name for name in OFFERED if takes_all or name in parameters]
+
+    def __call__(self, **given: Any) -> tuple[Any, dict[str, Any]]:
+        """Return the loss as a number, and the metrics. Raises ValueError for an answer that is neither."""
+        answer = self._function(**{name: given[name] for name in self._wanted})
+        loss, metrics = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, {})
+        if not isinstance(metrics, Mapping) or getattr(loss, "shape", None) not in ((), given["log_prob"].shape):
+            raise ValueError(
+                f"algorithm.loss.policy_loss {self._path!r} returned {_told(loss)} with {_told(metrics)}; expected a "
+                f"tensor of {tuple(given['log_prob'].shape)}, or a single number, and a mapping of metrics"
+            )
+        if loss.shape:
+            weights = given["rollout_is_weights"]
+            if weights is not None and "rollout_is_weights" not in self._wanted:
+                loss = loss * weights
+            settings = given["config"].global_batch_info
+            loss = self._aggregate(loss, given["response_mask"], given["loss_agg_mode"], **settings)
+        return loss, dict(metrics)
+
+
+def _told(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return f"a {type(value).__name__}" + ("" if shape is None else f" of {tuple(shape)}")

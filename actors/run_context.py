@@ -1,0 +1,36 @@
+"""Where in a run a service is started: whose store, ledger and metrics it has part in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a service is told beside its settings."""
+
+    store_root: Path | str
+    service: str
+    """Names its actors: different for each run on a cluster."""
+    ledger_folder: Path | str | None
+    """Gets a row for each call; None: no ledger."""
+    area: str
+    """First part of its metrics' names, and its name in the ledger."""
+
+    @property
+    def root(self) -> str:
+        return str(Path(self.store_root).absolute())
+
+    @property
+    def ledger(self) -> str | None:
+        return None if self.ledger_folder is None else str(Path(self.ledger_folder).absolute())
+
+    @property
+    def logs(self) -> Path:
+        """The folder for logs of what is started."""
+        return Path(self.ledger_folder or self.store_root).absolute().parent
+
+    def member(self, number: int, name: str) -> RunContext:
+        """Return the context of a part of the service."""
+        return replace(self, service=f"{self.service}-{number}", area=f"{self.area}/{name}")

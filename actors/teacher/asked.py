@@ -1,0 +1,41 @@
+"""ask: a model behind endpoints, or on GPUs of the build, that is asked and paid once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.judge.kind import kind_of
+from actors.judge.kinds.asked import AskedKind
+from actors.run_context import RunContext
+from actors.teacher.config import TeacherConfig
+from actors.teacher.kind import TeacherKind
+
+
+class AskedTeacherKind(TeacherKind):
+    """A model, by the settings of a judge that is asked (`ask`)."""
+
+    is_asked = True
+
+    def describe(self, config: TeacherConfig, role: str) -> dict[str, str]:
+        if not config.ask.model:
+            raise ValueError(f"the teacher {role} needs fn (a function) or ask.model (a model to ask)")
+        return {"model": _model(config).model_label(config.ask), "call": str(sorted(config.ask.call.items()))}
+
+    def check(self, config: TeacherConfig, role: str) -> None:
+        _model(config).check(config.ask, f"{role}.ask")
+
+    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
+        from actors.store.store import Store
+        from actors.teacher.teacher import AskedTeacher
+
+        asker, _ = await _model(config).start_asker(config.ask, context)
+        return AskedTeacher(asker, template, Store(context.store_root))
+
+
+def _model(config: TeacherConfig) -> AskedKind:
+    kind = kind_of(config.ask)
+    assert isinstance(kind, AskedKind)
+    return kind
+
+
+KIND = AskedTeacherKind()

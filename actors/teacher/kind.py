@@ -1,0 +1,31 @@
+"""What a kind of teacher is to everything else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from actors.run_context import RunContext
+from actors.teacher.config import TeacherConfig
+from actors.teacher.registry import TeacherTraits, load_kind
+
+
+class TeacherKind(TeacherTraits, ABC):
+    """One kind of teacher. Its file is read with every recipe: what takes long to import, its methods import."""
+
+    @abstractmethod
+    def describe(self, config: TeacherConfig, role: str) -> dict[str, str]:
+        """Return what its answers depend on beside the prompt. Raises ValueError for what is missing."""
+
+    @abstractmethod
+    def check(self, config: TeacherConfig, role: str) -> None:
+        """Raise ValueError for what it lacks beyond `describe`. Starts nothing."""
+
+    @abstractmethod
+    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
+        """Return a `rollout.collect.PlanTeacher` and `CriticTeacher`, or the one of the role `context.area`."""
+
+
+def kind_of(config: TeacherConfig) -> TeacherKind:
+    """Return what a teacher's kind is and can do."""
+    return load_kind(config.kind_name)

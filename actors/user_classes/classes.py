@@ -1,0 +1,80 @@
+"""A class of the user's own that a recipe names (`my_module:MyJudge`, `./my_file.py:MyJudge`): found, checked, made."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rewards.compose import raised
+from rewards.functions import FunctionError, anchored, identity_of, load_object, name_of
+
+
+@dataclass(frozen=True)
+class UserClass:
+    """A class by its path, with its keyword arguments and the methods that it has to have. Picklable."""
+
+    path: str
+    options: Mapping[str, Any]
+    methods: tuple[str, ...]
+    where: str
+    """The key that names it."""
+
+    def make(self) -> Any:
+        """Return a new object. Raises ValueError in one line for what is not there, or cannot be made."""
+        try:
+            made = self._found()(**self.options)
+        except FunctionError as error:
+            raise self._wrong(str(error)) from error
+        except Exception as error:
+            raise self._wrong(f"{name_of(self.path)}({_told(self.options)}) {raised(error)}") from error
+        if missing := [name for name in self.methods if not callable(getattr(made, name, None))]:
+            raise self._wrong(f"it has no method {' and no '.join(missing)}; expected {' and '.join(self.methods)}")
+        return made
+
+    @property
+    def name(self) -> str:
+        return name_of(self.path)
+
+    @property
+    def identity(self) -> str:
+        """The path with a digest of its file, and the options. Raises ValueError where there is no file."""
+        try:
+            found = identity_of(self.path)
+        except FunctionError as error:
+            raise self._wrong(str(error).removeprefix(f"{self.path}: ")) from error
+        return f"{found} {json.dumps(self.options, sort_keys=True)}" if self.options else found
+
+    def anchored(self) -> UserClass:
+        """Return the class with the path of its file in full: actors do not share the driver's working folder."""
+        return replace(self, path=anchored(self.path, Path.cwd()))
+
+    def _found(self) -> type:
+        try:
+            found = load_object(self.path)
+        except FunctionError:
+            raise
+        except Exception as error:
+            raise FunctionError(f"its module {raised(error)}") from error
+        if not inspect.isclass(found):
+            raise FunctionError(f"{name_of(self.path)} is a {type(found).__name__}, expected a class")
+        return found
+
+    def _wrong(self, why: str) -> ValueError:
+        return ValueError(f"{self.where} is {self.path!r}: {' '.join(why.split())}")
+
+
+async def call(method: Any, *arguments: Any) -> Any:
+    """Call a method of the user's own; one that is not async runs in a thread."""
+    if inspect.iscoroutinefunction(method):
+        return await method(*arguments)
+    answer = await asyncio.to_thread(method, *arguments)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+def _told(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in options.items())

@@ -1,0 +1,64 @@
+"""A replica of a pool that runs an object of the user's own: it is asked by names of images, and given the pictures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from PIL import Image
+
+from actors.metered.retry import Fault
+from actors.store.store import Store
+from actors.user_classes.classes import UserClass
+from actors.user_classes.roles import Look
+from rewards.compose import raised
+from rollout.roles import Unsupported
+from rollout.text.strict_json import RubricError
+from rollout.types import ImageRef, ScoreRequest
+
+Answer = Callable[[Any, Store, Any], Awaitable[Any]]
+"""`answer(object, store, request)`: what the object says to a request, as JSON has it."""
+
+
+class UserReplica:
+    """Makes and loads the object; each request is answered, or its fault said."""
+
+    def __init__(self, made_of: UserClass, answer: Answer, store_root: str):
+        self._object = made_of.make()
+        self._answer = answer
+        self._store = Store(store_root)
+        if load := getattr(self._object, "load", None):
+            load()
+
+    async def __call__(self, request: Any) -> Any:
+        """Return the answer, or a `Fault` that says why there is none."""
+        try:
+            return await self._answer(self._object, self._store, request)
+        except FileNotFoundError as error:
+            return Fault("no_image", str(error), is_retryable=False)
+        except Unsupported as error:
+            return Fault("unsupported", str(error).removeprefix("unsupported: "), is_retryable=False)
+        except RubricError as error:
+            return Fault(error.kind, error.detail, is_retryable=False)
+        except Exception as error:
+            return Fault(
+                type(error).__name__, raised(error), is_retryable=not isinstance(error, ValueError | TypeError)
+            )
+
+    def check_health(self) -> None:
+        """What an object has to lose, only its user knows: an optional `check_health()` of its own raises."""
+        if check := getattr(self._object, "check_health", None):
+            check()
+
+
+async def read_image(store: Store, image: ImageRef | None) -> Image.Image | None:
+    """Return a picture; None where there is none."""
+    return None if image is None else await asyncio.to_thread(store.get_image, image)
+
+
+async def read_look(store: Store, request: ScoreRequest) -> Look:
+    """Return the pictures of a request."""
+    before, after = await read_image(store, request.before), await read_image(store, request.after)
+    assert after is not None
+    return Look(before, after, request.instruction)

@@ -1,0 +1,110 @@
+"""What a class of your own has to offer, and what it is given: pictures and texts, nothing of the framework.
+
+A class is made with the recipe's `options` as keyword arguments, when the recipe is checked and again in every process
+that uses it: making it has to be cheap. What is not (weights, connections) belongs in `load()`, which is called once,
+before the first request, where the object works. Methods may be `async` or not; one that is not runs in a thread.
+An exception fails the request, which is asked `num_attempts` times in all; after a ValueError or TypeError, no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from PIL import Image
+
+from rollout.plan import Plan
+from rollout.types import Critique, Scores
+
+
+@dataclass(frozen=True)
+class Look:
+    """One picture, with what it was to become."""
+
+    before: Image.Image | None
+    """None: it was made from words alone."""
+    after: Image.Image
+    instruction: str
+
+
+@dataclass(frozen=True)
+class TwoLooks:
+    """Two attempts at the same edit."""
+
+    before: Image.Image | None
+    old: Image.Image
+    new: Image.Image
+    instruction: str
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One picture to be made."""
+
+    images: Sequence[Image.Image]
+    """The one to edit, then references; none: make it from words alone."""
+    prompt: str
+    seed: int
+    mask: Image.Image | None = None
+    """White: paint here."""
+    size: tuple[int, int] | None = None
+    """Width and height that were asked for."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of this request alone."""
+
+
+@dataclass(frozen=True)
+class PlanQuestion:
+    """A user's request, to be planned."""
+
+    text: str
+    images: Sequence[Image.Image]
+
+
+@dataclass(frozen=True)
+class CritiqueQuestion:
+    """An attempt at a step, to be criticised."""
+
+    before: Image.Image | None
+    after: Image.Image
+    instruction: str
+    """What the step has to show."""
+    prompt: str
+    """What the generator was told."""
+
+
+class UserJudge(Protocol):
+    """`judge.kind`. It may also have `compare(looks: TwoLooks) -> tuple[Scores, Scores]`: of old and new."""
+
+    def score(self, look: Look) -> Scores | Awaitable[Scores]:
+        """Return scores from 0 to 10, equal ones for equal looks."""
+        ...
+
+
+class UserGenerator(Protocol):
+    """`generator.kind`."""
+
+    def edit(self, edit: Edit) -> Image.Image | Awaitable[Image.Image]:
+        """Return the new picture, an equal one for an equal edit."""
+        ...
+
+
+class UserObserver(Protocol):
+    """`evidence.NAME.kind`."""
+
+    def observe(self, look: Look) -> Any:
+        """Return what a reward finds in `evidence.extra[NAME]`: anything that JSON can hold."""
+        ...
+
+
+class UserTeacher(Protocol):
+    """`planner.kind` needs `plan`, `critic.kind` needs `criticise`, of a recipe that builds data."""
+
+    def plan(self, question: PlanQuestion, seed: int) -> str | Plan | Awaitable[str | Plan]:
+        """Return a plan, or the text of one."""
+        ...
+
+    def criticise(self, question: CritiqueQuestion, seed: int) -> str | Critique | Awaitable[str | Critique]:
+        """Return a critique, or the text of one; the seed tells independent ones apart."""
+        ...

@@ -1,0 +1,1 @@
+"""From a request to records: how data sets are made."""

@@ -1,0 +1,64 @@
+"""One file of records: which format it has shows in its content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data.errors import RecordError
+from data.formats.json_array import JsonArray
+from data.formats.json_lines import JsonLines
+from data.formats.json_wrapper import find_list
+from data.formats.packed import UNREADABLE, read_head
+from data.formats.raw import Records
+from data.formats.strict_json import BOM
+from rollout.text.marks import wide_encoding
+
+_FOREIGN = {
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+    b"BZh": "packed by bzip2",
+    b"\xfd7zXZ\0": "packed by xz",
+    b"ARROW1": "an Arrow file",
+    b"SQLite format 3\0": "an SQLite database",
+    b"version https://git-lfs": "a pointer of Git LFS, whose content is not fetched (git lfs pull)",
+}
+"""Other files that pass for records, by how they begin."""
+
+
+def open_file(path: Path) -> Records:
+    """Return the records of a file. Raises `RecordError`."""
+    with readable(path):
+        head = read_head(path)
+    check_encoding(path, head)
+    if head.startswith(b"PAR1"):
+        from data.formats.arrow import ParquetRows  # late: pyarrow takes long to import
+
+        return ParquetRows(path)
+    wrapped = find_list(head)
+    if wrapped is not None or head.removeprefix(BOM).lstrip().startswith(b"["):
+        return JsonArray(path, wrapped=wrapped)
+    return JsonLines(path)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Say by a `RecordError` why a path cannot be read."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise RecordError("file", f"{path} does not exist") from None
+    except RecordError:
+        raise
+    except (ValueError, *UNREADABLE) as error:
+        raise RecordError("file", f"{path} cannot be read ({error})") from None
+
+
+def check_encoding(path: Path, head: bytes) -> None:
+    """Raise `RecordError` for what is no text in UTF-8 by its first bytes, and is known."""
+    if encoding := wide_encoding(head):
+        raise RecordError("encoding", f"{path} is text in {encoding}; save it as UTF-8")
+    kind = next((name for mark, name in _FOREIGN.items() if head.startswith(mark)), "")
+    if kind:
+        raise RecordError("file", f"{path} is {kind}; expected JSONL, JSON (either also as .gz) or Parquet")

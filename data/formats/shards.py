@@ -1,0 +1,109 @@
+"""A set of records in several files (a folder, or a glob), read as one: each record keeps its place in its own file."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from data.errors import RecordError
+from data.formats.one_file import open_file
+from data.formats.raw import RawRecord, Records, name_of, place_in
+
+SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".ndjson", ".json", ".json.gz")
+_OTHERS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""Files beside the records that say something of them."""
+_SPLIT = re.compile(r"(train|validation|valid|val|dev|test|heldout|eval)(?![a-z])", re.IGNORECASE)
+
+
+class Part(NamedTuple):
+    """A file, and where its records are in the whole."""
+
+    file: str
+    unit: str
+    start: int
+    """What its own numbers are raised by."""
+
+
+class Shards:
+    """Satisfies `data.formats.raw.Records`; a record's number counts on through the files."""
+
+    unit = "record"
+
+    def __init__(self, path: Path, files: Sequence[Path]):
+        self.path = path
+        self.files = tuple(files)
+        self.folder = Path(os.path.commonpath([file.absolute().parent for file in files]))
+        self.name = name_of(path)
+        self.position = 0
+        self.last = 0
+        self.size = sum(file.stat().st_size for file in files)
+        self.parts: list[Part] = []
+        """Those that have been reached."""
+
+    def where(self, number: int) -> str:
+        """Name a record by its own file; it must have been reached."""
+        part = self.parts[max(0, bisect_right(self.parts, number - 1, key=lambda part: part.start) - 1)]
+        return place_in(Path(part.file), part.unit, number - part.start)
+
+    def __iter__(self) -> Iterator[RawRecord]:
+        before = 0
+        for part, records in self.opened():
+            for raw in records:
+                share = min(1.0, records.position / max(records.size, 1))
+                self.position = before + int(share * records.path.stat().st_size)
+                # Elsewhere its bytes would be taken for those of the whole.
+                yield raw._replace(number=part.start + raw.number, start=0, length=0)
+            before += records.path.stat().st_size
+
+    def opened(self) -> Iterator[tuple[Part, Records]]:
+        """Yield each file in turn; the next one starts where it was read to."""
+        self.parts, self.last = [], 0
+        for file in self.files:
+            records = open_file(file)
+            part = Part(str(file), records.unit, self.last)
+            self.parts.append(part)
+            yield part, records
+            self.last = part.start + records.last
+
+
+def shards_of_folder(path: Path) -> Records:
+    """Return the records of the files in a folder. Raises `RecordError` where it is not clear which belong together."""
+    found = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith((".", "_")))
+    files = [file for file in found if file.name.endswith(SUFFIXES) and file.name not in _OTHERS]
+    if not files:
+        inside = sorted({file.parent.name for suffix in SUFFIXES for file in path.glob(f"*/*{suffix}")})
+        hint = f"; name one of its folders: {', '.join(inside[:5])}" if inside else ""
+        known = ", ".join(SUFFIXES)
+        raise RecordError(
+            "file",
+            f"{path} is a folder, but not one that Hugging Face `datasets` saved, nor one of files of records "
+            f"({known}){hint}",
+        )
+    suffixes = sorted({_suffix(file) for file in files})
+    if len(suffixes) > 1:
+        raise RecordError("file", f"{path} holds {' and '.join(suffixes)} files; name some, like {path}/*{suffixes[0]}")
+    splits = sorted({match[1].lower() for file in files if (match := _SPLIT.match(file.name))})
+    if len(splits) > 1:
+        raise RecordError("file", f"{path} holds the splits {', '.join(splits)}; name one, like {path}/{splits[0]}*")
+    return _shards(path, files)
+
+
+def shards_of_pattern(path: Path) -> Records:
+    """Return the records of the files that a pattern names. Raises `RecordError` where it names none."""
+    files = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+    if not files:
+        raise RecordError("file", f"no file is named like {path}")
+    return _shards(path, files)
+
+
+def _shards(path: Path, files: list[Path]) -> Records:
+    return open_file(files[0]) if len(files) == 1 else Shards(path, files)
+
+
+def _suffix(file: Path) -> str:
+    return next(suffix for suffix in sorted(SUFFIXES, key=len, reverse=True) if file.name.endswith(suffix))

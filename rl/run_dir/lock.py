@@ -1,0 +1,211 @@
+"""One process at a time in a folder: the lock is a folder inside it that says who holds it.
+
+    .lock/<token>.json    host, process and time of the holder, who touches the file every few seconds
+    .lock-<token>/        an offer that is not the lock yet, or a lock that was taken over from a dead holder
+
+A folder takes its place whole by one rename, which fails while another lock is there: that holds on every file system
+that machines share, NFS and Lustre among them. `flock` and `fcntl` do not: some mounts keep them to one machine or
+ignore them, they name nobody, and a forked child holds the first while closing any descriptor loses the second. Of
+several who take over at once one succeeds, since a dead holder's lock has one place to be moved to, and is not
+moved onto what is there already.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+LOCK = ".lock"
+TAKEN_OVER = f"{LOCK}-*"
+"""Stands in a locked folder whose last process was killed."""
+_BEAT_S = 10.0
+_SILENT_S = 120.0
+"""A holder whose process cannot be looked at, since it is another machine's, is dead when it was silent for so long."""
+_MAX_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a lock."""
+
+    host: str
+    pid: int
+    since: float
+    """Seconds since 1970."""
+    machine: str
+    """Where its number means this process: a boot of a machine, and a namespace of processes there."""
+    started: str
+    """When it was started, as the kernel counts; of two processes with one number it tells which."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {datetime.fromtimestamp(self.since):%Y-%m-%d %H:%M:%S}"
+
+
+@contextmanager
+def locked(folder: Path, elsewhere: str = "run_dir=...") -> Iterator[None]:
+    """Hold a folder's lock; a folder that is not there is made, and goes again if nothing was written into it.
+
+    Raises ValueError that names the process in it. `elsewhere` says how another folder is given.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = os.getpid()
+    try:
+        token = _acquire(folder, elsewhere)
+        heart = _Heart(folder / LOCK / f"{token}.json")
+        heart.start()
+        try:
+            yield
+        finally:
+            if os.getpid() == owner:  # not in a forked child
+                heart.stop()
+                _release(folder, token)
+    finally:
+        with suppress(OSError):  # until one that is not empty
+            for path in missing:
+                path.rmdir()
+
+
+def _acquire(folder: Path, elsewhere: str) -> str:
+    """Return the token of the lock that is held now."""
+    lock, token = folder / LOCK, uuid.uuid4().hex
+    offer = folder / f"{LOCK}-{token}"
+    for _ in range(_MAX_ATTEMPTS):
+        offer.mkdir(exist_ok=True)
+        (offer / f"{token}.json").write_text(json.dumps(asdict(_myself())), encoding="utf-8")
+        try:
+            offer.rename(lock)
+            return token
+        except FileNotFoundError:  # whoever released the lock has tidied up
+            continue
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        held = next(lock.glob("*.json"), None)
+        if held is None:  # released meanwhile
+            continue
+        holder = _read(held)
+        is_alive = _is_alive(folder, held, holder, offer / f"{token}.json")
+        if is_alive:
+            shutil.rmtree(offer, ignore_errors=True)
+            break
+        if is_alive is False:
+            with suppress(OSError):  # another was faster
+                lock.rename(folder / f"{LOCK}-{held.stem}")
+    else:
+        raise ValueError(f"{folder} cannot be locked; if no process is in it, remove {lock}")
+    raise ValueError(
+        f"{folder} is in use by {holder}; wait until it ends, stop it, or choose another folder ({elsewhere})"
+    )
+
+
+def _release(folder: Path, token: str) -> None:
+    if (folder / LOCK / f"{token}.json").exists():  # else it was taken over
+        with suppress(OSError):
+            (folder / LOCK).rename(folder / f"{LOCK}-{token}")
+    for rest in folder.glob(TAKEN_OVER):
+        shutil.rmtree(rest, ignore_errors=True)
+
+
+def _is_alive(folder: Path, held: Path, holder: Holder, mine: Path) -> bool | None:
+    """Whether a lock's holder lives; where that cannot be looked up, watch its heart until it beats or was silent.
+
+    None: it holds the lock no more.
+    """
+    if (known := _is_running(holder)) is not None:
+        return known
+    try:
+        last = held.stat().st_mtime_ns
+        os.utime(mine)
+        # Two times of the file system's own clock: those of machines need not agree.
+        left_s = _SILENT_S - (mine.stat().st_mtime_ns - last) / 1e9
+        if left_s > 0:
+            print(f"interleave: {folder} is held by {holder}; watching for {left_s:.0f} s", file=sys.stderr)
+        end = time.monotonic() + left_s
+        while time.monotonic() < end:
+            time.sleep(min(1.0, _BEAT_S))
+            held.read_bytes()  # opening a file asks its server, where a look at its name may be answered from a cache
+            if held.stat().st_mtime_ns != last:
+                return True
+    except FileNotFoundError:  # released, or taken over
+        return None
+    return False
+
+
+def _is_running(holder: Holder) -> bool | None:
+    """Whether a holder's process runs; None where that cannot be known."""
+    if holder.machine != _machine():
+        return None
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's: perhaps a later one of the same number
+        return None
+    return _start_of(holder.pid) == holder.started
+
+
+def _myself() -> Holder:
+    return Holder(socket.gethostname(), os.getpid(), time.time(), _machine(), _start_of(os.getpid()))
+
+
+def _read(held: Path) -> Holder:
+    try:
+        return Holder(**json.loads(held.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # torn when its machine went down
+        return Holder("an unknown machine", 0, 0.0, "", "")
+
+
+def _machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:  # not Linux
+        return socket.gethostname()
+
+
+def _start_of(pid: int) -> str:
+    """Return when a process was started, in the kernel's clock ticks; empty where it has ended or that is not told."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if state in ("Z", "X") else fields[18]
+
+
+class _Heart(threading.Thread):
+    """Touches the lock's file. A lock that is gone means that another process may be in the folder: this one ends."""
+
+    def __init__(self, file: Path):
+        super().__init__(name="lock", daemon=True)
+        self._file = file
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(_BEAT_S):
+            try:
+                os.utime(self._file)
+            except FileNotFoundError:
+                if not self._ended.is_set():
+                    print(f"interleave: the lock {self._file.parent} was taken or removed; ending", file=sys.stderr)
+                    os.kill(os.getpid(), signal.SIGINT)
+                return
+            except OSError:  # the file system is away: it may come back
+                continue
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()

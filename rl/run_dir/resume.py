@@ -1,0 +1,134 @@
+"""What a job's folder holds to go on from, and what has changed since: what was learned depends on none of it.
+
+Before the first checkpoint nothing was learned: a run that is resumed then begins again, by what its recipe, functions,
+prompts and models are now. Afterwards a change has to be put back, or accepted by name, and is written down.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.store.ledger import holds_samples
+from rl.recipe.config import RunRecipe
+from rl.recipe.reader import load_as
+from rl.recipe.resumable import describe_changes, forbidden_changes, is_resumable_change
+from rl.run_dir.lock import TAKEN_OVER
+from rl.run_dir.provenance import changes
+from rl.tracking.metrics_file import drop_metrics_after
+
+AUTO = "auto"
+"""Of --resume: go on where there is something to go on from, else start."""
+_STARTED = ("recipe.yaml", "versions*.json", ".*.unfinished", TAKEN_OVER)
+"""What the start of a run leaves that was killed before it did anything."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A key of a recipe, or the digest of what it names, that is another one than when the job was started."""
+
+    key: str
+    told: str
+    """The key, with what it was and what it is."""
+    is_harmless: bool
+    """Nothing that was made depends on it."""
+
+    def is_accepted(self, keys: Collection[str]) -> bool:
+        """Whether it is one of `keys`, or in a section that is."""
+        return any(f"{self.key}.".startswith(f"{key}.") for key in keys)
+
+
+def is_resumed(asked: bool | str, run_dir: Path) -> bool:
+    """Whether a command given --resume, or `AUTO` with it, goes on with a run."""
+    return is_begun(run_dir) if asked == AUTO else bool(asked)
+
+
+def is_begun(run_dir: Path) -> bool:
+    """Whether a run, or a build of data, has done something in its folder."""
+    has_rows = (run_dir / "metrics.jsonl").exists() or (run_dir / "trajectories").exists()
+    return has_rows or holds_samples(run_dir / "ledger") or has_learned(run_dir)
+
+
+def has_learned(run_dir: Path) -> bool:
+    """Whether a checkpoint is there."""
+    return (run_dir / "checkpoints" / "latest").exists()
+
+
+def was_started(run_dir: Path) -> bool:
+    """Whether a run was begun in a folder, or at least started: it may have been killed before it did anything."""
+    return is_begun(run_dir) or any(next(run_dir.glob(name), None) for name in _STARTED)
+
+
+def check_changes(
+    recipe: RunRecipe,
+    sources: Mapping[str, Any] | None,
+    accepted: Collection[str] = (),
+    allows: Callable[[str], bool] = is_resumable_change,
+) -> None:
+    """Raise ValueError that names what is another one than when the job of this recipe was started.
+
+    But for `accepted` keys and those that `allows` lets through. `sources` are those of `rl.run_dir.provenance`.
+    """
+    run_dir = Path(recipe.run_dir)
+    if not (run_dir / "recipe.yaml").exists():
+        raise ValueError(f"{run_dir} cannot go on: its recipe.yaml is missing; put it back, or choose another run_dir")
+    refused = [
+        one for one in changes_since(recipe, sources, allows) if not (one.is_harmless or one.is_accepted(accepted))
+    ]
+    if refused:
+        options = " ".join(f"--accept-changed {key}" for key in dict.fromkeys(one.key for one in refused))
+        raise ValueError(
+            f"{run_dir} was started with another {', '.join(one.told for one in refused)}; put it back as it was, "
+            f"choose another run_dir, or, if what is there may stand beside what comes, add {options}"
+        )
+
+
+def changes_since(
+    recipe: RunRecipe, sources: Mapping[str, Any] | None, allows: Callable[[str], bool] = is_resumable_change
+) -> Iterator[Changed]:
+    """Yield what is another one than when the job was last started. Raises ValueError for a recipe that is torn."""
+    run_dir = Path(recipe.run_dir)
+    began = load_as(type(recipe), run_dir / "recipe.yaml")
+    forbidden = forbidden_changes(began, recipe, allows)
+    for key in forbidden_changes(began, recipe, lambda key: False):
+        yield Changed(key, describe_changes(began, recipe, [key]), key not in forbidden)
+    explained = run_dir / "versions.json"
+    if sources and explained.exists():
+        for key, told in changes(json.loads(explained.read_text()), sources):
+            yield Changed(key, told, is_harmless=False)
+
+
+def note_changes(recipe: RunRecipe, sources: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return all that changed in a begun run since its first start, and when, for its versions.json.
+
+    What was measured before a change, in a run that has learned nothing, is put aside: it will be measured again.
+    """
+    run_dir = Path(recipe.run_dir)
+    explained = run_dir / "versions.json"
+    if not (is_begun(run_dir) and explained.exists() and (run_dir / "recipe.yaml").exists()):
+        return []
+    try:
+        found = list(changes_since(recipe, sources))
+    except ValueError:
+        if has_learned(run_dir):
+            raise
+        found = [Changed("recipe.yaml", "recipe.yaml (which is torn)", is_harmless=False)]
+    if not has_learned(run_dir):
+        _begin_again(run_dir, [one for one in found if not one.is_harmless])
+    last = run_dir / "checkpoints" / "latest"
+    after = last.read_text().strip() if last.exists() else ""
+    noted = [{"after": after, "key": one.key, "changed": one.told} for one in found]
+    return [*json.loads(explained.read_text()).get("changed", []), *noted]
+
+
+def _begin_again(run_dir: Path, changed: Sequence[Changed]) -> None:
+    measured = run_dir / "evaluation_before.json"
+    if changed and measured.exists():
+        told = ", ".join(one.told for one in changed)
+        print(f"interleave: {run_dir} has learned nothing yet and begins again with another {told}", file=sys.stderr)
+        drop_metrics_after(run_dir, -1)
+        measured.unlink()

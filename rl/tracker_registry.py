@@ -1,0 +1,17 @@
+"""The trackers that a recipe can name: each a line here and a file with its class, imported when asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rewards.functions import load_object
+
+BACKENDS = {
+    "wandb": "rl.tracking.wandb_tracker:Wandb",
+    "tensorboard": "rl.tracking.tensorboard_tracker:Tensorboard",
+}
+
+
+def load_tracker(name: str) -> Any:
+    """Return a tracker's class by its name, or by its path where it is the user's own."""
+    return load_object(BACKENDS.get(name, name))

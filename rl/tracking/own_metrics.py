@@ -1,0 +1,60 @@
+"""Metrics of the user's own (`tracking.metrics`): functions of a step's groups, called in a thread beside the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rewards.compose import RewardError, checked, raised
+from rewards.functions import FunctionError, load_function
+from rl.recipe.config import TrackingConfig
+from rollout.types import Group
+
+OwnMetric = Callable[[Sequence[Group]], Mapping[str, float]]
+
+
+def load_metrics(config: TrackingConfig) -> dict[str, OwnMetric]:
+    """Return the functions that a recipe names, by their paths. Raises ValueError for one that is not there."""
+    return {path: _loaded(path) for path in config.metrics}
+
+
+def own_metrics(
+    functions: Mapping[str, OwnMetric], groups: Sequence[Group], taken: Mapping[str, Any]
+) -> tuple[dict[str, float], list[str]]:
+    """Return what the functions say of a step, and a sentence about each that failed: it costs its metrics alone."""
+    found: dict[str, float] = {}
+    wrong = []
+    for path, function in functions.items():
+        try:
+            names = taken.keys() | found.keys()
+            values = {_key(key, names): checked(value, key) for key, value in _called(function, groups)}
+        except RewardError as error:
+            wrong.append(f"{path}: {error.fn} {error.detail}")
+        except Exception as error:
+            wrong.append(f"{path} {raised(error)}")
+        else:
+            found |= values
+    return found, wrong
+
+
+def _called(function: OwnMetric, groups: Sequence[Group]) -> Any:
+    answer = function(groups)
+    if not isinstance(answer, Mapping):
+        raise TypeError(f"it returned a {type(answer).__name__}, expected a mapping of names like area/name to numbers")
+    return answer.items()
+
+
+def _key(key: Any, taken: Any) -> str:
+    if not isinstance(key, str) or "/" not in key.strip("/"):
+        raise ValueError(f"a metric is called {key!r}; expected a name like area/name")
+    if key in taken:
+        raise ValueError(f"a metric is called {key}, as another one is; give it an area of its own")
+    return key
+
+
+def _loaded(path: str) -> OwnMetric:
+    try:
+        return load_function(path)
+    except Exception as error:
+        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
+        raise ValueError(f"tracking.metrics has {path}: {why}") from error

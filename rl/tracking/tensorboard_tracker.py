@@ -1,0 +1,43 @@
+"""tracking.backends: tensorboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from rl.recipe.config import TrainingRecipe
+from rl.tracking.trackers import BuiltinTracker, Row
+
+
+class Tensorboard(BuiltinTracker):
+    """Event files in the run's folder: `tensorboard --logdir runs`."""
+
+    package = "tensorboard"
+
+    def __init__(self, recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]):
+        from torch.utils.tensorboard import SummaryWriter
+
+        # Events of the steps that a resumed run does again are hidden; the kept rows are in the older files.
+        self._writer = SummaryWriter(str(Path(recipe.run_dir) / "tensorboard"), purge_step=first_step)
+
+    def log(self, row: Row, step: int) -> None:
+        for key, value in row.items():
+            self._writer.add_scalar(key, value, step)
+        self._writer.flush()
+
+    def images(self, key: str, pictures: Iterable[tuple[Image.Image, str]], step: int) -> None:
+        import numpy as np
+
+        captions = []
+        for number, (picture, caption) in enumerate(pictures):
+            self._writer.add_image(f"{key}/{number}", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+            captions.append(f"{number}. {caption}")
+        self._writer.add_text(key, "\n".join(captions), step)
+
+    def alert(self, title: str, text: str, step: int) -> None:
+        self._writer.add_text("alerts", text, step)
+
+    def close(self) -> None:
+        self._writer.close()

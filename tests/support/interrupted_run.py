@@ -1,0 +1,45 @@
+"""A run whose judge may end it, on fakes."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from rich.console import Console
+
+from rewards.compose import WeightedSum
+from rl import checkpoint
+from rl.run import train_between_evaluations
+from rl.tracking.log import Log
+from rollout.single_step import SingleStep
+from rollout.types import SamplingParams
+from tests.support.fakes import FakeGenerator, FakeSampler, make_task
+from tests.support.training import TERMS
+
+
+async def follow(recipe, policy, judge):
+    """Do what `rl.run` does between the actors' start and their stop; return the steps that were done before."""
+    sampler = FakeSampler()
+    journey = SingleStep(sampler, FakeGenerator(), judge, WeightedSum(TERMS), "<image><image>", SamplingParams())
+    plan = SimpleNamespace(
+        recipe=recipe,
+        training=[make_task(i) for i in range(12)],
+        heldout=[make_task(i) for i in range(100, 105)],
+    )
+    actors = SimpleNamespace(policy=policy, samplers=sampler, workers=journey)
+    done = await checkpoint.resume(recipe, policy)
+    await policy.publish(sampler)
+    log = await Log.start(recipe, resumed_after=done, console=Console(quiet=True))
+    try:
+        await train_between_evaluations(plan, actors, log, done)
+    finally:
+        await log.close()
+    return done
+
+
+def saved_step(recipe):
+    return int((checkpoint.folder_of(recipe) / "latest").read_text().removeprefix("step_"))
+
+
+def learn_until(run_dir: Path, step: int) -> None:
+    """Leave in a run's folder what says that it has learned."""
+    (run_dir / "checkpoints").mkdir(parents=True)
+    (run_dir / "checkpoints" / "latest").write_text(f"step_{step:06d}")

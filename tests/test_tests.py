@@ -1,0 +1,56 @@
+"""The house rules of tests: each stands where its module does, and shares what it needs through `tests/support`."""
+
+import ast
+from pathlib import Path
+
+from tests.support.source_tree import REPO, modules, nodes
+
+TESTS = REPO / "tests"
+
+
+def is_test(module: str) -> bool:
+    """Whether the dotted name is that of a module of tests, or of something in one."""
+    return module.startswith("tests.") and any(part.startswith("test_") for part in module.split("."))
+
+
+def imported(path: Path) -> set[str]:
+    """Return the dotted names of what a file imports, with what it takes from each module."""
+    names = set()
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def subjects(test: Path) -> list[Path]:
+    """Return what `test_c_d.py` may be about: `c_d` and `c`, in the folder that its own one mirrors."""
+    folder, words = REPO / test.relative_to(TESTS).parent, test.stem.split("_")[1:]
+    return [folder / "_".join(words[:size]) for size in range(len(words), 0, -1)]
+
+
+def test_nothing_imports_a_test():
+    breaches = [
+        f"{path.relative_to(REPO)} imports {name}: what tests share belongs in tests/support"
+        for folder in ("tests", "benchmarks")
+        for path in modules(folder)
+        for name in sorted(imported(path))
+        if is_test(name)
+    ]
+    assert breaches == []
+
+
+def test_tests_mirror_the_tree():
+    strays = [
+        str(test.relative_to(REPO))
+        for test in TESTS.rglob("test_*.py")
+        if test.parent != TESTS
+        and not any(path.is_dir() or path.with_suffix(".py").is_file() for path in subjects(test))
+    ]
+    assert strays == []
+
+
+def test_every_folder_of_tests_is_a_package():
+    folders = {path.parent for path in TESTS.rglob("test_*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
