@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def living(session: int) -> list[str]:
-    listed = subprocess.run(["ps", "-eo", "sid,stat,cmd"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ewwo", "sid,stat,cmd"], capture_output=True, text=True, check=True).stdout
     lines = [line.split(None, 2) for line in listed.splitlines()[1:]]
     return [line[-1] for line in lines if line[0] == str(session) and not line[1].startswith("Z")]
 
