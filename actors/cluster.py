@@ -1,39 +1,83 @@
-"""Ray for one run: join a cluster, or start one on this machine and stop it afterwards."""
+"""Ray for one job: join a cluster, or start one on this machine and stop it afterwards."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
+import socket
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
 
+import grpc
 import ray
+from ray._private import services
+from ray.job_config import JobConfig
 
-from actors import pool
+from actors import REPOSITORY, ending, pool
 from actors.judge import local_vlm
 from actors.metered import shared_calls
+from rollout.roles import BudgetSpent, RunStopped
 
+_LOCAL = "127.0.0.1"
 _QUIET = {"GRPC_VERBOSITY": "ERROR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+_PREFIX, _INNER = "interleave-ray-", "ray"
+_MAX_SOCKET_PATH = 107
+"""Bytes of a Unix socket's path (unix(7))."""
+_SOCKETS = f"/{_PREFIX}12345678/{_INNER}/session_2026-11-28_10-23-49_233488_4194304/sockets/plasma_store"
+"""What Ray puts behind the folder for temporary files."""
+_CONNECT_S = 5.0
+
+
+class StartFailed(RunStopped):
+    """Something that a job needs did not start; what it was is one line, and all that is known is in a file."""
+
+
+class RayNotUp(StartFailed):
+    """Ray could not be started, or joined."""
+
+
+def check_cluster(address: str) -> None:
+    """Raise ValueError where Ray cannot be started here, or none answers at `address`."""
+    if address:
+        _check_address(address)
+        return
+    _check_bash()
+    if (room := _MAX_SOCKET_PATH - len(_SOCKETS.encode())) < len(os.fsencode(tempfile.gettempdir())):
+        raise ValueError(
+            f"TMPDIR is {tempfile.gettempdir()}, too long for the paths of Ray's sockets: set TMPDIR to a folder of at "
+            f"most {room} characters, like /tmp"
+        )
 
 
 @asynccontextmanager
-async def ray_cluster(address: str, num_cpus: int) -> AsyncIterator[None]:
+async def ray_cluster(address: str, num_cpus: int, *, logs: Path | None = None) -> AsyncIterator[None]:
     """Connect to `address`, or start Ray with `num_cpus` logical CPUs if it is empty; shut down on exit.
 
-    Raises ValueError where Ray could start, but none of its workers.
+    The logs of a Ray of our own are kept in the folder `logs` where an error ended the work. Raises `RayNotUp`, and
+    ValueError where Ray could start, but none of its workers.
     """
-    if not address and shutil.which("bash") is None:  # Ray would wait for its workers for ever
-        raise ValueError(f"Ray starts its workers by bash, which is not on PATH={os.environ.get('PATH', '')!r}")
+    if not address:
+        _check_bash()
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    folder = None if address else tempfile.mkdtemp(prefix="interleave-ray-")
-    # Actors import the user's own functions from where the command was given, as the driver does.
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
+    folder = None if address else tempfile.mkdtemp(prefix=_PREFIX)
+    if folder:
+        ending.folders.add(folder)
+    # Actors and their children import the user's own functions from where the command was given, as the driver does.
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(REPOSITORY), os.getcwd(), *_inherited_paths()]))
     try:
         await asyncio.to_thread(_start, address, num_cpus, folder)
         yield
+    except Exception as error:
+        is_in_order = isinstance(error, RunStopped | BudgetSpent) and not isinstance(error, StartFailed)
+        if folder and logs and not is_in_order:
+            await asyncio.to_thread(_keep_logs, Path(folder), logs)
+        raise
     finally:
         await asyncio.to_thread(_stop, folder)
 
@@ -47,25 +91,118 @@ async def without_ray() -> AsyncIterator[None]:
         await asyncio.to_thread(local_vlm.shutdown)
 
 
+def cluster_room() -> dict[str, Any]:
+    """Return what the cluster has (`actors.resources.check_room`); Ray has to be up."""
+    has = ray.cluster_resources()
+    return {
+        "cpus": has.get("CPU", 0.0),
+        "gpus": has.get("GPU", 0.0),
+        "where": "the cluster at ray_address",
+        "cpus_key": "what its nodes were started with (`ray start --num-cpus`)",
+    }
+
+
+class _PutFirst(list[str]):
+    """Import paths for actors: a worker puts each in front of those before, so that ours have to be the last."""
+
+    def extend(self, paths: Iterable[str]) -> None:
+        self[:0] = paths
+
+
+def _inherited_paths() -> list[str]:
+    return list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+
+
 def _start(address: str, num_cpus: int, folder: str | None) -> None:
-    if address:
-        environment = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
-        return
-    ray.init(
-        address="local",
-        num_cpus=num_cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        _temp_dir=folder,
-    )
+    settings: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+        "job_config": JobConfig(_py_driver_sys_path=_PutFirst([str(REPOSITORY)])),
+    }
+    try:
+        if folder is None:
+            environment = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
+            ray.init(address=address, runtime_env=environment, **settings)
+            return
+        # Ray asks everybody who connects for this, and lets nobody in from another machine.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        with _here_alone(folder):
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                # Ray makes its folder writable for all: the one around it is not.
+                _temp_dir=f"{folder}/{_INNER}",
+                _node_ip_address=_LOCAL,
+                **settings,
+            )
+    except Exception as error:
+        words = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        raise RayNotUp(f"cannot {f'join Ray at ray_address={address}' if address else 'start Ray'}: {words}") from error
+
+
+@contextmanager
+def _here_alone(folder: str) -> Iterator[None]:
+    """Have a Ray that is started meanwhile listen on 127.0.0.1, and its processes leave nothing outside the folder."""
+    resolve, temporary = services.resolve_ip_for_localhost, os.environ.get("TMPDIR")
+    # It would put an address in its place that other machines reach.
+    services.resolve_ip_for_localhost = lambda host: host
+    # What is compiled once is kept for the next run.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}")
+    os.environ["TMPDIR"] = f"{folder}/tmp"
+    os.mkdir(os.environ["TMPDIR"])
+    try:
+        yield
+    finally:
+        services.resolve_ip_for_localhost = resolve
+        del os.environ["TMPDIR"]
+        if temporary is not None:
+            os.environ["TMPDIR"] = temporary
 
 
 def _stop(folder: str | None) -> None:
-    shared_calls.shutdown()  # while there still is who answers
-    pool.shutdown()
+    if ray.is_initialized():  # else each of these would start a whole Ray of its own accord
+        # While there still is who answers.
+        shared_calls.shutdown(timeout_s=ending.GRACE_S / 2 if ending.is_begun() else shared_calls.CLOSING_S)
+        pool.shutdown(is_waste=folder is not None)
+    if folder and ending.is_begun():
+        return  # it goes with the process: Ray may still be starting, and would not hear
     local_vlm.shutdown()
     ray.shutdown()
     if folder:
         shutil.rmtree(folder, ignore_errors=True)
+        ending.folders.discard(folder)
+
+
+def _keep_logs(folder: Path, logs: Path) -> None:
+    """Copy what Ray and its actors wrote, but for empty files."""
+    written = folder / _INNER / "session_latest" / "logs"
+    for file in written.resolve().rglob("*"):
+        if file.is_file() and file.stat().st_size:
+            target = logs / file.relative_to(written.resolve())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+
+
+def _check_bash() -> None:
+    if shutil.which("bash") is None:  # Ray would wait for its workers for ever
+        raise ValueError(f"Ray starts its workers by bash, which is not on PATH={os.environ.get('PATH', '')!r}")
+
+
+def _check_address(address: str) -> None:
+    hint = "give a Ray head's host:port (its port is 6379 unless told otherwise), or leave it empty to start Ray here"
+    try:
+        found = services.canonicalize_bootstrap_address(address.rpartition("://")[2]) or ""
+    except ConnectionError:  # what `auto` looks for
+        raise ValueError(f"ray_address is {address}, but no Ray runs on this machine; {hint}") from None
+    except Exception:
+        found = ""
+    host, _, port = found.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"ray_address is {address!r}; {hint}")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S):
+            grpc.channel_ready_future(grpc.insecure_channel(found)).result(_CONNECT_S)
+    except (OSError, grpc.FutureTimeoutError) as error:
+        reason = getattr(error, "strerror", None) or "nobody there speaks Ray's protocol"
+        raise ValueError(f"ray_address is {address}: {reason}; {hint}") from None

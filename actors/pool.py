@@ -35,8 +35,13 @@ def start_serve() -> None:
         serve.start(proxy_location="Disabled", logging_config=_QUIET)
 
 
-def shutdown() -> None:
-    """Stop the pools that this process deployed; others on the same cluster stay as they are."""
+def shutdown(*, is_waste: bool = False) -> None:
+    """Stop the pools that this process deployed; others on the same cluster stay as they are.
+
+    It `is_waste` of time where Ray itself is stopped next.
+    """
+    if is_waste:
+        _deployed.clear()
     if not _deployed:
         return
     from ray import serve
@@ -117,6 +122,14 @@ def _num_running(name: str) -> int:
     return sum(one.replica_states.get("RUNNING", 0) for one in deployments)
 
 
+def _why_failed(name: str) -> str:
+    """Return what Serve knows of the failed start of a pool: the traceback of its last replica."""
+    from ray import serve
+
+    application = serve.status().applications.get(name)
+    return "\n".join(one.message for one in application.deployments.values()) if application else ""
+
+
 def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
@@ -153,7 +166,10 @@ async def deploy(
         max_constructor_retry_count=2,
         logging_config=_QUIET,
     )(Replica)
-    handle = await asyncio.to_thread(serve.run, deployment.bind(make), name=name, route_prefix=None)
+    try:
+        handle = await asyncio.to_thread(serve.run, deployment.bind(make), name=name, route_prefix=None)
+    except RuntimeError as error:  # it tells which deployment failed, and not why
+        raise RuntimeError(await asyncio.to_thread(_why_failed, name) or str(error)) from error
     _deployed.add(name)
     return Pool(make, handle, name)
 

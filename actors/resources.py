@@ -28,25 +28,27 @@ class Demand:
     count: int
     cpus: float
     """Ray's logical CPUs of one; ..."""
-    gpus: float
-    """... and its GPUs."""
+    gpus: float = 0
+    """... and its GPUs; ..."""
+    gpus_key: str = ""
+    """... which this says."""
 
 
 def demands_of(key: str, role: Role) -> Iterator[Demand]:
     """Yield what a section of a recipe asks Ray for; nothing where all of it runs in the caller's process."""
     if isinstance(role, PolicyConfig):
-        yield Demand(f"{key}.num_ranks", role.num_ranks, 1, role.gpus_per_rank)
+        yield Demand(f"{key}.num_ranks", role.num_ranks, 1, role.gpus_per_rank, f"{key}.gpus_per_rank")
     elif isinstance(role, SamplerConfig):
-        yield Demand(f"{key}.num_samplers", role.num_samplers, 1, role.gpus_per_sampler)
+        yield Demand(f"{key}.num_samplers", role.num_samplers, 1, role.gpus_per_sampler, f"{key}.gpus_per_sampler")
     elif isinstance(role, RolloutWorkersConfig):
-        yield Demand(f"{key}.num_workers", role.num_workers, role.cpus_per_worker, 0)
+        yield Demand(f"{key}.num_workers", role.num_workers, role.cpus_per_worker)
     elif isinstance(role, EvidenceConfig) and role.judge is not None:
         yield from demands_of(f"{key}.judge", role.judge)
     elif isinstance(role, JudgeConfig) and role.kind == "ensemble":
         for number, member in enumerate(member_configs(role)):
             yield from demands_of(f"{key}.members.{number}", member)
     elif role.num_replicas:
-        yield Demand(f"{key}.num_replicas", role.num_replicas, *_of_replica(role))
+        yield _of_replicas(key, role)
 
 
 def needs_ray(roles: Mapping[str, Role]) -> bool:
@@ -54,9 +56,36 @@ def needs_ray(roles: Mapping[str, Role]) -> bool:
     return any(True for key, role in roles.items() for _ in demands_of(key, role))
 
 
-def _of_replica(role: GeneratorConfig | JudgeConfig | EvidenceConfig) -> tuple[float, float]:
-    """Return the CPUs and GPUs of one replica; who is asked over HTTP takes none."""
-    if isinstance(role, JudgeConfig):
-        asked = {"vllm": (role.server.cpus, role.server.gpus), "openai": (0.0, 0.0)}
-        return asked.get(role.kind, (role.cpus_per_replica, 0))
-    return role.cpus_per_replica, role.gpus_per_replica
+def _of_replicas(key: str, role: GeneratorConfig | JudgeConfig | EvidenceConfig) -> Demand:
+    many, count = f"{key}.num_replicas", role.num_replicas
+    if not isinstance(role, JudgeConfig):
+        return Demand(many, count, role.cpus_per_replica, role.gpus_per_replica, f"{key}.gpus_per_replica")
+    if role.kind == "vllm":
+        return Demand(many, count, role.server.cpus, role.server.gpus, f"{key}.server.gpus")
+    # Who is asked over HTTP takes none.
+    return Demand(many, count, 0 if role.kind == "openai" else role.cpus_per_replica)
+
+
+def check_room(roles: Mapping[str, Role], *, cpus: float, gpus: float, where: str, cpus_key: str) -> None:
+    """Raise ValueError for a role that asks for more than there is, alone; `cpus_key` says how many CPUs there are."""
+    for one in (demand for key, role in roles.items() for demand in demands_of(key, role)):
+        if one.gpus * one.count > gpus:
+            raise ValueError(
+                f"{one.key}={one.count} with {one.gpus_key}={one.gpus:g} takes {one.gpus * one.count:g} GPUs, and "
+                f"{where} has {gpus:g}: lower either, or choose a recipe for less (those named shapes_* take none)"
+            )
+        if one.cpus * one.count > cpus:
+            raise ValueError(
+                f"{one.key}={one.count} takes {one.cpus * one.count:g} of Ray's logical CPUs, and {where} has "
+                f"{cpus:g}: lower {one.key}, or raise {cpus_key}"
+            )
+
+
+def num_gpus_here() -> int:
+    """Return how many GPUs a Ray that is started here would find."""
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+
+    manager = get_accelerator_manager_for_resource("GPU")
+    visible = manager.get_current_process_visible_accelerator_ids()
+    found: int = manager.get_current_node_num_accelerators()
+    return found if visible is None else min(found, len(visible))

@@ -14,6 +14,8 @@ from typing import Any
 
 _FILE_MARK = ".py:"
 _OWN_PACKAGE = "rewards."
+OWN_PACKAGES = ("rl", "rollout", "rewards", "actors", "recipes", "data", "evals", "benchmarks", "tests")
+"""Names that are taken: a module of the user's that has one of them is loaded as a file."""
 
 
 class FunctionError(ValueError):
@@ -61,7 +63,7 @@ def load_object(path: str) -> object:
     """Return whatever is at an import path or in a file (`load_function`)."""
     module, name = load_module(_module_part(path)), name_of(path)
     if (found := getattr(module, name, None)) is None:
-        raise FunctionError(f"{module_label(module)} has no {name}, only {_public(module)}")
+        raise FunctionError(f"{module_label(module)} has no {name}, only {_public(module)}{_clash(path)}")
     return found
 
 
@@ -85,7 +87,9 @@ def load_module(path: str) -> ModuleType:
         return importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name and (path == error.name or path.startswith(f"{error.name}.")):
-            raise FunctionError(f"cannot import {path} ({error}); functions are imported from {sys.path[0]}") from None
+            raise FunctionError(
+                f"cannot import {path} ({error}); functions are imported from {Path.cwd()}{_clash(path)}"
+            ) from None
         raise
 
 
@@ -109,6 +113,17 @@ def _load_file(file: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _clash(path: str) -> str:
+    """Say how to name what stands in the working folder behind a package of ours; empty where nothing does."""
+    package, _, rest = path.partition(".")
+    file, folder = Path.cwd() / f"{package}.py", Path.cwd() / package
+    is_ours = Path(__file__).resolve().is_relative_to(folder.resolve())
+    if _FILE_MARK in path or package not in OWN_PACKAGES or is_ours or not (file.is_file() or folder.is_dir()):
+        return ""
+    named = f"./{file.name}:{rest}" if file.is_file() else f"./{package}/FILE.py:{name_of(path)}"
+    return f"; {package} is a package of InterleaveThinker, which wins over yours: write {named}"
 
 
 def _source(module: str) -> Path:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,18 +13,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.cluster import ray_cluster, without_ray
+from actors.cluster import StartFailed, check_cluster, cluster_room, ray_cluster, without_ray
 from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
 from actors.generator.generator import Generator
 from actors.judge.judge import start_judge
 from actors.observer import start_observers
-from actors.resources import needs_ray
+from actors.resources import Role, check_room, needs_ray, num_gpus_here
 from actors.store.server import managed_store
 from rl.recipe.config import JobRecipe
 from rl.run_dir.start import placed_generator
 from rollout.concurrency import all_settled
-from rollout.roles import EvidenceProvider, Judge
+from rollout.roles import BudgetSpent, EvidenceProvider, Judge, RunStopped
 from rollout.seeds import seed_of
+
+_KEYS = {
+    "generator": "generator.pipeline, generator.model and generator.call",
+    "policy": "policy.model, policy.dtype and policy.attn_implementation",
+    "samplers": "policy.model and the section samplers",
+    "evidence": "the functions and judges of the section evidence",
+}
+"""What to look at where a role did not start."""
+_ERROR_LINE = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit|Unsupported|Warning)\b(: .*|$)")
 
 
 @dataclass(frozen=True)
@@ -34,12 +46,32 @@ class Launch:
     run_id: str
     """Ends the names of the pools: jobs on one cluster may share a store, but never their pools."""
 
-    async def start(self, *starting: Coroutine[Any, Any, Any]) -> list[Any]:
-        """Start all at once and return them in their order.
+    logs: Path
+    """Where it is kept why something did not start."""
 
-        Settled: else the others would go on starting while Ray is shut down for the error of one.
+    async def start(self, **starting: Coroutine[Any, Any, Any] | None) -> list[Any]:
+        """Start all at once, each by its section of the recipe, and return them in their order; None stays None.
+
+        Settled: else the others would go on starting while Ray is shut down for the error of one. Raises
+        `StartFailed` with the cause in one line.
         """
-        return await all_settled(starting)
+        return await all_settled(self._one(role, coming) for role, coming in starting.items())
+
+    async def _one(self, role: str, coming: Coroutine[Any, Any, Any] | None) -> Any:
+        try:
+            return None if coming is None else await coming
+        except (RunStopped, BudgetSpent):
+            raise
+        except Exception as error:
+            await asyncio.to_thread(self._keep, role, error)
+            raise StartFailed(
+                f"{role} cannot start: {_cause(error)}; check {_KEYS.get(role, f'the section {role}')} "
+                f"(all that is known is in {self.logs})"
+            ) from error
+
+    def _keep(self, role: str, error: Exception) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        (self.logs / f"{role}.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
 
     async def generator(self, config: GeneratorConfig, name: str = "generator") -> Generator:
         return await Generator.start(placed_generator(config), self.store_root, f"{name}-{self.run_id}", self.ledger)
@@ -59,8 +91,12 @@ async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncI
     """
     store_root, folder = str(Path(recipe.store).resolve()), recipe.folder
     has_ray = needs_ray(recipe.roles) or not recipe.store_is_shared
+    logs = (folder or Path(recipe.store).parent / recipe.name) / "failed_logs"
     async with AsyncExitStack() as opened:
-        await opened.enter_async_context(ray_cluster(recipe.ray_address, recipe.num_cpus) if has_ray else without_ray())
+        cluster = ray_cluster(recipe.ray_address, recipe.num_cpus, logs=logs) if has_ray else without_ray()
+        await opened.enter_async_context(cluster)
+        if recipe.ray_address:
+            check_room(recipe.roles, **cluster_room())
         await opened.enter_async_context(
             managed_store(
                 store_root,
@@ -71,4 +107,21 @@ async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncI
         )
         # By its folder where there is one: a job that was killed finds the pools that it left, and replaces them.
         run_id = f"{seed_of(folder.resolve()):08x}" if folder else uuid.uuid4().hex[:8]
-        yield Launch(store_root, folder and folder / "ledger", run_id)
+        yield Launch(store_root, folder and folder / "ledger", run_id, logs)
+
+
+def check_launch(recipe: JobRecipe, more: Mapping[str, Role] | None = None) -> None:
+    """Raise ValueError where a job's Ray cannot start, or has not what the recipe's roles, and `more`, ask it for."""
+    roles = {**recipe.roles, **(more or {})}
+    if not needs_ray(roles) and recipe.store_is_shared:
+        return
+    check_cluster(recipe.ray_address)
+    if not recipe.ray_address:
+        check_room(roles, cpus=recipe.num_cpus, gpus=num_gpus_here(), where="this machine", cpus_key="num_cpus")
+
+
+def _cause(error: BaseException) -> str:
+    """Return the last error that a traceback tells, however many processes it came through, in one line."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if _ERROR_LINE.match(line)]
+    return (told[-1] if told else f"{type(error).__name__}: {' '.join(str(error).split())}")[:500]

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, islice
 
 from actors.config import EvidenceConfig
-from actors.judge.probe import probe_judges
-from actors.observer import judges_of
 from actors.services import check_services
 from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator
+from rl.check_reward import check_reward, probe_all_judges
+from rl.launch import check_launch
 from rl.recipe.config import Recipe, resolve_path
-from rl.recipe.evidence import needed_evidence
 from rl.recipe.tasks import read_tasks
-from rl.reward_trial.samples import try_reward
-from rl.run_dir.provenance import sources_of
+from rl.run_dir.provenance import Sources, sources_of
 from rl.run_dir.start import check_run_dir, model_path, placed_generator
 from rollout.critic import render_messages
 from rollout.single_step import Baseline
@@ -37,9 +33,12 @@ class PreparedRun:
     training: Sequence[Task]
     heldout: Sequence[Task]
     template: str
+    model: str
+    """The policy's folder, or hub id."""
     reward: RewardRunner
     evidence: dict[str, EvidenceConfig]
     """What the reward needs beside the judge's scores."""
+    sources: Sources
     is_resumed: bool
 
 
@@ -51,7 +50,8 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     check_estimator(recipe.algorithm.advantage)
     recipe.algorithm.loss.check_usable()
     training, heldout = (read_tasks(path, recipe.data) for path in (recipe.data.train, recipe.data.heldout))
-    model_path(recipe.policy.model, "policy.model")
+    template = _template(recipe.rollout.prompt, training[0])
+    model = model_path(recipe.policy.model, "policy.model")
     some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))
     check_services(
         placed_generator(recipe.generator),
@@ -59,15 +59,12 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
         befores={task.before and "an image" for task in some},
         baseline=Baseline(recipe.rollout.baseline),
     )
-    template = _template(recipe.rollout.prompt, training[0])
-    reward = RewardRunner(recipe.reward.terms)
-    if not recipe.reward.probe:
-        evidence = needed_evidence(recipe, reward.check())
-    else:
-        evidence = try_reward(recipe.reward.terms, partial(needed_evidence, recipe), training)
-    check_run_dir(recipe, is_resumed, sources_of(recipe), accepted)
-    asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence)))
-    return PreparedRun(recipe, training, heldout, template, reward, evidence, is_resumed)
+    reward, evidence = check_reward(recipe, training)
+    sources = sources_of(recipe)
+    check_run_dir(recipe, is_resumed, sources, accepted)
+    check_launch(recipe, {f"evidence.{name}": config for name, config in evidence.items()})
+    probe_all_judges(recipe, evidence)
+    return PreparedRun(recipe, training, heldout, template, model, reward, evidence, sources, is_resumed)
 
 
 def _template(path: str, task: Task) -> str:

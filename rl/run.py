@@ -20,7 +20,6 @@ from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.prepare import PreparedRun
 from rl.recipe.config import Recipe
 from rl.recipe.evidence import idle_evidence
-from rl.run_dir.provenance import sources_of
 from rl.run_dir.report import table_rows, write_report
 from rl.run_dir.start import write_provenance
 from rl.stack import Stack, start_stack
@@ -46,7 +45,7 @@ async def run(plan: PreparedRun, *, console: Console | None = None) -> RunResult
     """Train the critic of a recipe and show what it learned."""
     console = console or Console(highlight=False, soft_wrap=True)
     recipe, run_dir = plan.recipe, Path(plan.recipe.run_dir)
-    write_provenance(recipe, sources_of(recipe))
+    write_provenance(recipe, plan.sources)
     start = time.monotonic()
     console.print(
         f"[bold]{recipe.name}[/]  {len(plan.training)} tasks, {len(plan.heldout)} held out; starting the actors ..."

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from starlette.applications import Starlette
 
+from actors import ending
 from actors.config import GeneratorConfig
 from actors.generator.generator import Generator
 from actors.resources import Role
@@ -18,9 +19,9 @@ from actors.services import check_services
 from actors.web.config import ServiceConfig, read_service_key
 from actors.web.image_service import ImageService
 from actors.web.service import build_app, openai_error, require_key
-from actors.web.serving import listening, until_stopped
+from actors.web.serving import check_address, listening, until_stopped
 from actors.web.story_route import story_route
-from rl.launch import launch
+from rl.launch import check_launch, launch
 from rl.recipe.config import Recipe, RunRecipe
 from rl.recipe.layers import layers_of, recipe_path
 from rl.recipe.reader import load_as
@@ -68,9 +69,11 @@ async def serve(recipe: ServeRecipe, console: Console | None = None) -> None:
     key = read_service_key(recipe.service)
     config = placed_generator(recipe.generator)
     check_services(config)
+    check_launch(recipe)
+    check_address(recipe.service)
     console.print(f"[bold]{recipe.name}[/]  starting {config.name or config.model or config.kind} ...")
     async with launch(recipe, run_start=math.inf) as job:  # it runs on and on: what it used long ago may go
-        generator = await job.generator(recipe.generator, "serve")
+        (generator,) = await job.start(generator=job.generator(recipe.generator, "serve"))
         await _listen(build_app(ImageService(generator, recipe.service), key), generator, recipe.service, console)
 
 
@@ -78,6 +81,7 @@ async def serve_stories(recipe: StoryRecipe, console: Console | None = None) -> 
     """Start a storyteller; its generator has the routes of `serve`, and `POST /v1/interleave` tells stories."""
     console = console or Console(highlight=False, soft_wrap=True)
     key = read_service_key(recipe.service)
+    check_address(recipe.service)
     plan = prepare_story(recipe)
     console.print(f"[bold]{recipe.name}[/]  starting planner, generator and critic ...")
     async with story_stack(plan) as stack:
@@ -94,4 +98,5 @@ async def _listen(app: Starlette, generator: Generator, config: ServiceConfig, c
             f"key     {'from ' + config.api_key_env if read_service_key(config) else 'none: this machine alone'}"
         )
         await until_stopped()
+        ending.begin(0)
         console.print("stopping")

@@ -17,7 +17,6 @@ from actors.store.store import Store
 from rl.launch import launch
 from rl.prepare import PreparedRun
 from rl.recipe.config import Recipe
-from rl.run_dir.start import model_path
 from rollout.single_step import Baseline, Regenerate, SingleStep
 from rollout.types import SamplingParams
 
@@ -50,21 +49,20 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
     from actors.policy.policy import Policy  # verl takes seconds to import: only where a policy starts
 
     recipe, ledger_folder = plan.recipe, plan.recipe.folder / "ledger"
-    model = model_path(recipe.policy.model, "policy.model")
     # What an earlier attempt at this run wrote or used belongs to it, too.
     async with launch(recipe, run_start=start_time(ledger_folder)) as job:
         policy, samplers, generator, judge, observers = await job.start(
-            Policy.start(
-                replace(recipe.policy, model=model),
+            policy=Policy.start(
+                replace(recipe.policy, model=plan.model),
                 recipe.algorithm.loss,
                 store_root=job.store_root,
                 total_steps=recipe.num_steps,
                 temperature=recipe.rollout.temperature,
             ),
-            Samplers.start(recipe.samplers, model, store_root=job.store_root),
-            job.generator(recipe.generator),
-            job.judge(recipe.judge),
-            job.observers(plan.evidence),
+            samplers=Samplers.start(recipe.samplers, plan.model, store_root=job.store_root),
+            generator=job.generator(recipe.generator),
+            judge=job.judge(recipe.judge),
+            evidence=job.observers(plan.evidence),
         )
         journey = SingleStep(
             sampler=samplers,

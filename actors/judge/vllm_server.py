@@ -48,7 +48,7 @@ class VllmServer:
         self._address = f"http://{host}:{port}"
         self._log = Path(log)
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._command = [sys.executable, "-m", self.module, *command_line(model, config, host=host, port=port)]
+        self._command = [sys.executable, "-P", "-m", self.module, *command_line(model, config, host=host, port=port)]
         self._environment = os.environ | _environment(config) | {"VLLM_API_KEY": api_key}
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None

@@ -31,13 +31,13 @@ Make = Callable[[bool], MeteredCalls]
 """Makes the calls; the argument says whether they are those of the whole run and take up its bill."""
 
 
-def shutdown() -> None:
+def shutdown(timeout_s: float = CLOSING_S) -> None:
     """Wait until the owners that this process started have saved what is under way. Blocks; Ray has to be up."""
     here = ray.get_runtime_context().get_node_id()
     closing = [actor.close.remote() for node, actor in _running if node == here]
     _running.clear()
     if closing:
-        ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)
+        ray.wait(closing, num_returns=len(closing), timeout=timeout_s)
 
 
 class _SharedCallsActor:

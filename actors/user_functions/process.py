@@ -52,7 +52,8 @@ class Started:
 def start(term: TermConfig, kind: str = REWARD) -> Started:
     """Start the process of a term; blocks until its module is imported. Raises `RewardError` when it cannot be."""
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "actors.user_functions.child", str(theirs.fileno()), term.fn, str(term.timeout_s)]
+    command = [sys.executable, "-P", "-m", "actors.user_functions.child", str(theirs.fileno())]
+    command += [term.fn, str(term.timeout_s)]
     with theirs:
         process = subprocess.Popen(
             [*command, str(os.getpid()), kind],

@@ -31,14 +31,29 @@ class _Server(uvicorn.Server):
         yield  # who stops the server also has a cluster to stop
 
 
+def check_address(config: ServiceConfig) -> None:
+    """Raise ValueError where the service's address is not to be had."""
+    _bound(config).close()
+
+
+def _bound(config: ServiceConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=1024)
+    except OSError as error:
+        raise ValueError(
+            f"cannot listen at {config.host}:{config.port}: {_reason(error)}; set service.port to a free one"
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).partition(" (while attempting")[0]  # Python adds the address
+
+
 @asynccontextmanager
 async def listening(app: ASGIApp, config: ServiceConfig) -> AsyncIterator[str]:
     """Serve `app` and yield its URL. Raises ValueError where the address is not to be had."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    try:
-        bound = socket.create_server((config.host, config.port), family=family, backlog=1024)
-    except OSError as error:
-        raise ValueError(f"cannot listen at {config.host}:{config.port}: {error}") from error
+    bound = _bound(config)
     host, port = bound.getsockname()[:2]
     _allow_files()
     stopping = asyncio.Event()
@@ -90,13 +105,15 @@ def _allow_files() -> None:
 
 
 async def until_stopped() -> None:
-    """Wait for Ctrl-C or SIGTERM."""
+    """Wait for Ctrl-C or SIGTERM; handlers are as before then."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
         loop.add_signal_handler(number, stopped.set)
     try:
         await stopped.wait()
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)

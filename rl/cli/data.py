@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
 
 from rl.cli.arguments import Parser, add_command, add_group, add_resume, file_path
+from rl.cli.run_to_end import run_async
 from rollout.text.limits import Tilde
 
 _FILES = "JSONL, JSON (also .gz) or Parquet; a folder of these or of Hugging Face `datasets`; a quoted pattern"
@@ -149,7 +149,7 @@ def _build(chosen: argparse.Namespace) -> int:
         with locked(Path(recipe.run_dir)):
             build = prepare_build(recipe, chosen.accept_changed)
             with progress_bar(Console(stderr=True)) as progress:
-                cards = asyncio.run(run_build(build, progress))
+                cards = run_async(run_build(build, progress))
     except BuildStopped as error:
         print(f"interleave: the build stopped: {error}", file=sys.stderr)
         return 1

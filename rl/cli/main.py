@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from actors import ending
 from rl import __version__
 from rl.cli.arguments import (
     Parser,
@@ -25,12 +24,19 @@ from rl.cli.arguments import (
     with_auto_resume,
 )
 from rl.cli.data import add_data_commands
+from rl.cli.own_packages import clash_of, put_first
+from rl.cli.run_to_end import INTERRUPTED, run_async, run_to_end
 from rl.cli.shapes import add_shapes_commands
 from rl.cli.story import add_story_commands
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; one line on stderr and code 2 for bad input, 1 for a run that stopped, 3 for a spent budget."""
+    code = _main(arguments)
+    return ending.leave(code) if ending.is_begun() else code
+
+
+def _main(arguments: list[str] | None) -> int:
     from rollout.roles import BudgetSpent, RunStopped
 
     parser = _parser()
@@ -42,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         getattr(chosen, "parser", parser).refuse(unknown or left)
     if left:
         chosen.overrides += left
-    sys.path.insert(0, os.getcwd())  # a reward function of the user's own is imported from where they stand
+    put_first()  # and a reward function of the user's own is imported from where they stand
+    ending.last_words = f"interleave: interrupted{go_on}"
     if not hasattr(chosen, "command"):
         parser.print_help()
         return 2
@@ -62,9 +69,14 @@ def main(arguments: list[str] | None = None) -> int:
     except BudgetSpent as error:
         print(f"interleave: the run stopped, and all of it is saved: {error}{go_on}", file=sys.stderr)
         return 3
+    except ImportError as error:
+        if not (clash := clash_of(error)):
+            raise
+        print(f"interleave: {clash}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"interleave: interrupted{go_on if _is_there(chosen) else ''}", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _is_there(chosen: argparse.Namespace) -> bool:
@@ -138,7 +150,6 @@ def _parser() -> Parser:
 
 
 def _train(chosen: argparse.Namespace) -> int:
-    from rl.cli.run_to_end import run_to_end
     from rl.recipe.reader import load_recipe
     from rl.tracking.trackers import check_trackers
 
@@ -146,14 +157,16 @@ def _train(chosen: argparse.Namespace) -> int:
     check_trackers(recipe.tracking)
     from rl.prepare import prepare  # late, both: they import torch and Ray, and a wrong recipe should fail at once
     from rl.run import run
+    from rl.run_dir.start import check_unfinished
 
     with _folder_of(chosen, recipe.run_dir) as resumed:
+        if resumed:
+            check_unfinished(recipe)
         run_to_end(run(prepare(recipe, is_resumed=resumed, accepted=chosen.accept_changed)))
     return 0
 
 
 def _sft(chosen: argparse.Namespace) -> int:
-    from rl.cli.run_to_end import run_to_end
     from rl.recipe.reader import load_as
     from rl.recipe.sft_config import SftRecipe
     from rl.tracking.trackers import check_trackers
@@ -202,7 +215,7 @@ def _rescore(chosen: argparse.Namespace) -> int:
     from rl.rescore.report import print_report
     from rl.rescore.run import rescore
 
-    result = asyncio.run(rescore(chosen.run, chosen.overrides))
+    result = run_async(rescore(chosen.run, chosen.overrides))
     print_report(result, Console(highlight=False, soft_wrap=True))
     return 0 if result.is_good else 1
 
@@ -229,7 +242,7 @@ def _serve(chosen: argparse.Namespace) -> int:
     from rl.serve import ServeRecipe, load_served, serve, serve_stories
 
     recipe = load_served(chosen.recipe, chosen.overrides, trusts_code=chosen.trust_code)
-    asyncio.run(serve(recipe) if isinstance(recipe, ServeRecipe) else serve_stories(recipe))
+    run_async(serve(recipe) if isinstance(recipe, ServeRecipe) else serve_stories(recipe))
     return 0
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from rl.cli.arguments import Parser, add_command, add_group, add_trust_code, file_path, numbers
+from rl.cli.run_to_end import run_async
 from rl.story.config import StoryRecipe, load_story_recipe
 from rl.story.trust import load_trusted
 from rollout.text.limits import Tilde
@@ -71,7 +72,7 @@ def _generate(chosen: argparse.Namespace) -> int:
         if not image.is_file():
             raise ValueError(f"--image {image}: there is no such file")
     try:
-        return asyncio.run(_tell(recipe, chosen))
+        return run_async(_tell(recipe, chosen))
     except KeyboardInterrupt:
         print("interleave: interrupted; what was told is in its folder", file=sys.stderr)
         return 130
@@ -128,7 +129,7 @@ def _eval_stories(chosen: argparse.Namespace) -> int:
         raise ValueError(f"--tries {chosen.tries} and --num {chosen.num}: expected 1 or more")
     stories = read_stories(chosen.stories) if chosen.stories else eval_stories(chosen.num, chosen.form)
     console, bar = Console(highlight=False, soft_wrap=True), Bar(chosen.semantics, chosen.quality)
-    asyncio.run(run_story_eval(recipe, stories, critics, tries=chosen.tries, bar=bar, out=chosen.out, console=console))
+    run_async(run_story_eval(recipe, stories, critics, tries=chosen.tries, bar=bar, out=chosen.out, console=console))
     return 0
 
 

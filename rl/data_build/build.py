@@ -30,7 +30,7 @@ from data.records.on_bad import BadRecords, OnBad
 from data.split import SIDES
 from rewards.functions import FunctionError, anchored, load_function
 from rl.data_build.config import BuildRecipe, is_resumable_change
-from rl.launch import launch
+from rl.launch import check_launch, launch
 from rl.recipe.config import JobRecipe, resolve_path
 from rl.recipe.resumable import ACCEPT
 from rl.recipe.tasks import resolve_data
@@ -77,6 +77,7 @@ def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
     """
     check_teacher(recipe.planner, "planner")
     check_teacher(recipe.critic, "critic")
+    check_launch(recipe)
     records = open_requests(resolve_data(recipe.requests.file))
     if next(iter(records), None) is None:
         raise RecordError("file", f"requests.file is {recipe.requests.file}, which holds no request")
@@ -161,10 +162,10 @@ async def collector_of(recipe: BuildRecipe, run_start: float) -> AsyncIterator[T
     """Start generator, judge and teachers; stop them on exit."""
     async with launch(recipe, run_start=run_start) as job:
         planner, critic, generator, judge = await job.start(
-            start_teacher(recipe.planner, "planner", job.store_root, job.ledger),
-            start_teacher(recipe.critic, "critic", job.store_root, job.ledger),
-            job.generator(recipe.generator),
-            job.judge(recipe.judge),
+            planner=start_teacher(recipe.planner, "planner", job.store_root, job.ledger),
+            critic=start_teacher(recipe.critic, "critic", job.store_root, job.ledger),
+            generator=job.generator(recipe.generator),
+            judge=job.judge(recipe.judge),
         )
         yield TrajectoryCollector(planner, critic, generator, judge, recipe.collect, recipe.success, recipe.seed)
 

@@ -20,14 +20,23 @@ from rl.recipe.reader import to_yaml
 from rl.run_dir.resume import AUTO, check_changes, has_learned, is_begun, note_changes, was_started
 
 NO_COMMIT = "not a git checkout"
+_CONFIGS = ("config.json", "model_index.json")
+"""What transformers and diffusers begin with."""
 _PACKAGES = ("torch", "transformers", "verl", "ray", "diffusers", "wandb", "omegaconf", "vllm")
 _PARTS = ("checkpoints", "export", "ledger")
 
 
-def model_path(name: str, key: str) -> str:
-    """Return a model's folder where there is one, else its hub id as given. Raises ValueError."""
+def model_path(name: str, key: str, *, is_plain: bool = True) -> str:
+    """Return a model's folder where there is one, else its hub id as given. Raises ValueError.
+
+    One that `is_plain` is loaded by transformers or diffusers alone, which want their own files in it.
+    """
     path = resolve_path(name)
     if path.exists():
+        if is_plain and not any((path / file).is_file() for file in _CONFIGS):
+            raise ValueError(
+                f"{key} is {name}: it holds no {' or '.join(_CONFIGS)}, so it is no model in Hugging Face format"
+            )
         return str(path.resolve())
     if name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise ValueError(f"{key} is {name}: there is no such folder, and a hub id looks like owner/name")
@@ -36,7 +45,10 @@ def model_path(name: str, key: str) -> str:
 
 def placed_generator(config: GeneratorConfig) -> GeneratorConfig:
     """Return the settings of a generator with the folder of its model, where it has one, found. Raises ValueError."""
-    return replace(config, model=model_path(config.model, "generator.model")) if config.model else config
+    if not config.model:
+        return config
+    is_plain = not (config.custom_pipeline or config.trust_remote_code or "." in config.pipeline)
+    return replace(config, model=model_path(config.model, "generator.model", is_plain=is_plain))
 
 
 def check_run_dir(
@@ -64,6 +76,20 @@ def _check_writable(run_dir: Path) -> None:
     for folder in (run_dir, *(run_dir / name for name in _PARTS)):
         if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
             raise ValueError(f"{folder} cannot be written to by user {os.getuid()}; a run needs it")
+
+
+def check_unfinished(recipe: TrainingRecipe) -> None:
+    """Raise ValueError for a run whose last step, export and report are there."""
+    run_dir = Path(recipe.run_dir)
+    latest = run_dir / "checkpoints" / "latest"
+    done = latest.read_text().strip() if latest.is_file() else ""
+    report, export = run_dir / "report.html", run_dir / "export" / "config.json"
+    is_whole = report.is_file() and export.is_file() and export.stat().st_mtime <= report.stat().st_mtime
+    if is_whole and done == f"step_{recipe.num_steps:06d}":
+        raise ValueError(
+            f"{run_dir} is finished: its {recipe.num_steps} steps are learned, and {export.parent} and {report} are "
+            f"there; to go on, set num_steps above {recipe.num_steps}"
+        )
 
 
 def write_provenance(recipe: RunRecipe, more: Mapping[str, object] | None = None) -> None:

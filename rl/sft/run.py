@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -23,7 +23,7 @@ from data.errors import RecordError
 from data.records.on_bad import BadRecords, OnBad
 from data.records.sft import SftRecord
 from rl import checkpoint
-from rl.launch import launch
+from rl.launch import check_launch, launch
 from rl.recipe.sft_config import SftRecipe
 from rl.recipe.tasks import read_sft_records
 from rl.run_dir.start import check_run_dir, model_path, write_provenance
@@ -70,6 +70,7 @@ def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False, accepted: Collec
     num_steps = recipe.num_steps or ceil(recipe.num_epochs * len(training) / recipe.batch_size)
     recipe = replace(recipe, num_steps=num_steps)
     check_run_dir(recipe, is_resumed, accepted=accepted)
+    check_launch(recipe)
     return PreparedSft(recipe, training, heldout, is_resumed)
 
 
@@ -106,19 +107,19 @@ async def sft_stack(recipe: SftRecipe) -> AsyncIterator[SftStack]:
     """Start the policy and, where answers are measured, samplers; stop them on exit."""
     model = model_path(recipe.policy.model, "policy.model")
     async with launch(recipe) as job:
-        starting: list[Coroutine[Any, Any, Any]] = [
-            Policy.start(
+        policy, samplers = await job.start(
+            policy=Policy.start(
                 replace(recipe.policy, model=model, warmup_steps=recipe.num_warmup_steps),
                 LossConfig(),
                 store_root=job.store_root,
                 total_steps=recipe.num_steps,
                 temperature=1.0,
-            )
-        ]
-        if recipe.evaluation.num_answers:
-            starting.append(Samplers.start(recipe.samplers, model, store_root=job.store_root))
-        policy, *samplers = await job.start(*starting)
-        yield SftStack(policy, samplers[0] if samplers else None)
+            ),
+            samplers=Samplers.start(recipe.samplers, model, store_root=job.store_root)
+            if recipe.evaluation.num_answers
+            else None,
+        )
+        yield SftStack(policy, samplers)
 
 
 def _with_tokens(plan: PreparedSft, actors: SftStack, done: int) -> tuple[ExampleStream, SftEvaluator]:

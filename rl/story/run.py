@@ -26,11 +26,12 @@ from actors.services import check_services
 from actors.store.store import Store
 from actors.storyteller import Storyteller
 from rewards.functions import FunctionError, load_function
-from rl.launch import Launch, launch
+from rl.launch import check_launch, launch
 from rl.recipe.config import resolve_path
 from rl.run_dir.start import model_path, placed_generator
 from rl.story.config import CriticConfig, PlannerConfig, StoryRecipe
 from rl.story.trust import load_trusted
+from rollout.concurrency import all_settled
 from rollout.critic import render_messages
 from rollout.plan import render_request
 from rollout.planner import FunctionPlanner, ModelPlanner, Planner
@@ -78,7 +79,9 @@ def prepare_story(
         model_path(recipe.critic.model, "critic.model")
         critic = _template(recipe.critic.prompt, "critic.prompt")
         render_messages(critic, Shown("", "", None, ""))
-    return PreparedStory(recipe, _planner(recipe.planner), critic, has_judge)
+    planner = _planner(recipe.planner)
+    check_launch(recipe, {"judge": recipe.judge} if has_judge else None)
+    return PreparedStory(recipe, planner, critic, has_judge)
 
 
 @asynccontextmanager
@@ -103,11 +106,13 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
         await probe_judges({"judge": recipe.judge})
     critics = [recipe.critic.model, *more_critics] if plan.critic else []
     async with launch(recipe) as job:
-        pool, planner, judge, *samplers = await job.start(
-            job.generator(recipe.generator),
-            _start_planner(plan, job.store_root),
-            _start_judge(plan, job),
-            *(_start_sampler(recipe.critic.samplers, model, "critic.model", job.store_root) for model in critics),
+        pool, planner, judge, samplers = await job.start(
+            generator=job.generator(recipe.generator),
+            planner=_start_planner(plan, job.store_root),
+            judge=job.judge(recipe.judge) if plan.has_judge else None,
+            critic=all_settled(
+                _start_sampler(recipe.critic.samplers, model, "critic.model", job.store_root) for model in critics
+            ),
         )
         made = [_critic(sampler, plan.critic, recipe.critic) for sampler in samplers]
         storyline = Storyline(
@@ -140,10 +145,6 @@ async def _start_planner(plan: PreparedStory, store_root: str) -> Planner:
     config = plan.recipe.planner
     sampler = await _start_sampler(config.samplers, config.model, "planner.model", store_root)
     return ModelPlanner(sampler, plan.planner, SamplingParams(config.temperature, config.max_tokens))
-
-
-async def _start_judge(plan: PreparedStory, job: Launch) -> Judge | None:
-    return await job.judge(plan.recipe.judge) if plan.has_judge else None
 
 
 async def _start_sampler(config: SamplerConfig, model: str, key: str, store_root: str) -> Samplers:

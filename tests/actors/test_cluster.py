@@ -1,10 +1,76 @@
-"""Starting Ray on machines that lack what it takes for granted."""
+"""What is said before Ray is started or joined, on machines where neither can be."""
 
 import asyncio
+import http.server
+import os
+import threading
+from pathlib import Path
 
 import pytest
+import ray
 
 from actors import cluster
+from actors.cluster import RayNotUp, check_cluster, ray_cluster
+
+
+def test_a_folder_too_long_for_sockets_is_named_with_its_variable(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/tmp/" + 20 * "a")
+    with pytest.raises(ValueError, match=r"^TMPDIR is /tmp/a+, too long .* at most \d\d characters, like /tmp$"):
+        check_cluster("")
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    check_cluster("")
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", "127.0.0.1:x", "local", "ray://"])
+def test_an_address_that_is_none_is_named(address):
+    with pytest.raises(ValueError, match=f"^ray_address is '{address}'; give a Ray head's host:port"):
+        check_cluster(address)
+
+
+def test_an_address_where_nobody_answers_is_named():
+    with pytest.raises(ValueError, match=r"^ray_address is 127\.0\.0\.1:1: Connection refused; give"):
+        check_cluster("127.0.0.1:1")
+
+
+def test_auto_without_a_cluster_says_so(monkeypatch):
+    def nobody(address):
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr("ray._private.services.canonicalize_bootstrap_address", nobody)
+    with pytest.raises(ValueError, match=r"^ray_address is auto, but no Ray runs on this machine; give"):
+        check_cluster("auto")
+
+
+def test_another_service_at_the_address_is_told_from_ray(monkeypatch):
+    monkeypatch.setattr(cluster, "_CONNECT_S", 0.5)
+    server = http.server.HTTPServer(("", 0), http.server.BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with pytest.raises(ValueError, match="nobody there speaks Ray's protocol"):
+        check_cluster(f"127.0.0.1:{server.server_port}")
+    server.shutdown()
+
+
+def test_a_ray_that_does_not_start_is_one_line_and_nothing_is_left(tmp_path, monkeypatch):
+    def broken(**settings):
+        raise OSError("AF_UNIX path\nlength cannot exceed 107 bytes")
+
+    def asked(*arguments, **settings):
+        raise AssertionError("Ray was asked for, and would have started by itself")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(ray, "init", broken)
+    monkeypatch.setattr(ray, "get_runtime_context", asked)
+    monkeypatch.setattr(ray, "wait", asked)
+    monkeypatch.setenv("PYTHONPATH", os.environ["PYTHONPATH"])
+
+    async def start():
+        async with ray_cluster("", 2):
+            pass
+
+    with pytest.raises(RayNotUp, match=r"^cannot start Ray: OSError: AF_UNIX path length cannot exceed 107 bytes$"):
+        asyncio.run(start())
+    assert not ray.is_initialized()
+    assert list(Path(tmp_path).iterdir()) == []
 
 
 def test_a_machine_without_bash_is_told_so_before_ray_starts(monkeypatch):
@@ -12,8 +78,9 @@ def test_a_machine_without_bash_is_told_so_before_ray_starts(monkeypatch):
     monkeypatch.setenv("PATH", "")
 
     async def start():
-        async with cluster.ray_cluster("", 1):
+        async with ray_cluster("", 1):
             pass
 
-    with pytest.raises(ValueError, match="Ray starts its workers by bash, which is not on PATH=''"):
-        asyncio.run(start())
+    for begin in (lambda: asyncio.run(start()), lambda: check_cluster("")):
+        with pytest.raises(ValueError, match="Ray starts its workers by bash, which is not on PATH=''"):
+            begin()

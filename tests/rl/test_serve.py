@@ -1,5 +1,6 @@
 """What `interleave serve` reads."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,14 @@ def test_what_cannot_be_served_is_told_at_once(override, why, capsys, monkeypatc
     assert main(["serve", str(RECIPES / "shapes_grpo.yaml"), override]) == 2
     assert why in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("recipe", ["shapes_grpo", "shapes_story"])
+def test_a_port_in_use_is_told_before_anything_starts(recipe, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("rl.launch.ray_cluster", None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = ["serve", str(RECIPES / f"{recipe}.yaml"), f"store={tmp_path}", f"service.port={port}"]
+        assert main(command) == 2
+    told = f"interleave: cannot listen at 127.0.0.1:{port}: Address already in use; set service.port to a free one"
+    assert told in capsys.readouterr().err

@@ -12,6 +12,12 @@ from rl.story.bundle import write_bundle
 from rl.story.config import StoryRecipe, load_story_recipe
 from rl.story.run import prepare_story
 
+
+@pytest.fixture(autouse=True)
+def _on_a_machine_with_gpus(monkeypatch):
+    monkeypatch.setattr("rl.launch.num_gpus_here", lambda: 8)
+
+
 SHAPES = REPO / "recipes" / "shapes_story.yaml"
 
 

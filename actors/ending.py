@@ -1,0 +1,72 @@
+"""How a process ends that was told to: in good order within seconds, else by force, and with all that it started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from functools import cache
+from typing import NoReturn
+
+from actors import ending_child
+
+GRACE_S = 3.0
+"""How long it may take in good order: paid answers arrive, logs are closed, connections get a last word."""
+folders: set[str] = set()
+"""Temporary folders that go with the process."""
+last_words = "interleave: interrupted"
+"""What is said if it has to be ended by force."""
+_begun = False
+_told_reader, _told_writer = os.pipe()
+
+
+def is_begun() -> bool:
+    """Say whether the process was told to end."""
+    return _begun
+
+
+@cache
+def watch() -> None:
+    """Start the thread that ends the process by force: `begin` may have interrupted the start of another."""
+    threading.Thread(target=_force_in_time, daemon=True).start()
+
+
+def begin(code: int) -> None:
+    """End the process with `code` within seconds; told again, it ends at once. A signal's handler may call it."""
+    global _begun
+    if _begun:
+        _force(code)
+    _begun = True
+    _hush_libraries()
+    os.write(_told_writer, bytes([code]))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now: threads that wait for actors that are gone would hold up an exit in good order."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    command = [sys.executable, "-I", "-S", ending_child.__file__, "\n".join(folders)]
+    subprocess.Popen([*command, *map(str, ending_child.descendants_of([os.getpid()]))], start_new_session=True)
+    os._exit(code)
+
+
+def _force_in_time() -> None:
+    code = os.read(_told_reader, 1)[0]
+    time.sleep(GRACE_S)
+    _force(code)
+
+
+def _force(code: int) -> NoReturn:
+    print(last_words, file=sys.stderr)
+    leave(code)
+
+
+def _hush_libraries() -> None:
+    """Let only Python write to stderr: what Ray's threads say about a cluster that is being stopped helps nobody."""
+    with suppress(OSError, ValueError):
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -1,0 +1,70 @@
+"""A command that is interrupted: it ends within seconds with all that it started, whatever its threads wait for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rl.recipe.config import REPO
+
+COMMAND = """
+import asyncio, subprocess, sys, tempfile, threading, time
+from actors import ending
+from rl.cli import main as cli
+from rl.cli.run_to_end import run_async
+
+async def work(how):
+    ending.folders.add(tempfile.mkdtemp(prefix="interleave-ray-"))
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    print(child.pid, flush=True)
+    try:
+        if how == "starting threads":
+            with threading._active_limbo_lock:  # as a thread's start holds it
+                print("ready", flush=True)
+                time.sleep(60)
+        await asyncio.to_thread(time.sleep, 60)
+    finally:
+        if how == "stuck":
+            await asyncio.to_thread(time.sleep, 60)
+        elif how == "broken":
+            raise RuntimeError("the cluster is gone")
+
+cli._ledger = lambda chosen: run_async(work(str(chosen.run)))
+sys.exit(cli.main(["ledger", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "num_signals", "most_s"),
+    [("clean", 1, 2.5), ("broken", 1, 2.5), ("stuck", 1, 5.0), ("stuck", 2, 2.5), ("starting threads", 1, 5.0)],
+)
+def test_an_interrupted_command_ends_in_time_with_one_line_and_leaves_nothing(tmp_path, how, num_signals, most_s):
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, how],
+        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(REPO)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    begun = time.monotonic()
+    for _ in range(num_signals):
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert time.monotonic() - begun < most_s
+    assert process.returncode == 130
+    assert told == "interleave: interrupted\n"
+    while is_living(child) or list(tmp_path.iterdir()):  # another process cleans up behind it
+        assert time.monotonic() - begun < 10
+        time.sleep(0.05)
+
+
+def is_living(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"

@@ -1,0 +1,91 @@
+"""How every job's actors are started: all settled, failures in one line with their logs, Ray only where needed."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from actors.cluster import StartFailed
+from actors.config import GeneratorConfig
+from rl.launch import Launch, check_launch, launch
+from rl.recipe.config import JobRecipe
+from rl.serve import ServeRecipe
+from rollout.roles import BudgetSpent
+
+
+def serve_recipe(tmp_path, **generator) -> ServeRecipe:
+    return ServeRecipe(
+        run_dir=str(tmp_path / "run"), store=str(tmp_path / "store"), generator=GeneratorConfig(**generator)
+    )
+
+
+def start(tmp_path, **starting):
+    return asyncio.run(Launch(str(tmp_path), None, "1", tmp_path / "logs").start(**starting))
+
+
+async def up(what):
+    return what
+
+
+async def broken(error):
+    raise error
+
+
+def test_what_is_started_comes_in_its_order_and_nothing_stays_nothing(tmp_path):
+    assert start(tmp_path, policy=up(1), samplers=None, judge=up(3)) == [1, None, 3]
+
+
+def test_a_role_that_fails_is_one_line_with_its_keys_and_a_file(tmp_path):
+    remote = RuntimeError(
+        'The deployment failed to start 3 times in a row. Error:\n\x1b[36mray::Replica()\x1b[39m\n  File "a.py"\n'
+        "TypeError: __init__() got an unexpected keyword argument 'foo'\n"
+    )
+    others = []
+
+    async def slow():
+        await asyncio.sleep(0.01)
+        others.append("settled")
+
+    with pytest.raises(StartFailed) as failed:
+        start(tmp_path, generator=broken(remote), policy=slow())
+    assert str(failed.value) == (
+        "generator cannot start: TypeError: __init__() got an unexpected keyword argument 'foo'; check "
+        "generator.pipeline, generator.model and generator.call (all that is known is in "
+        f"{tmp_path / 'logs'})"
+    )
+    assert "failed to start 3 times" in (tmp_path / "logs" / "generator.txt").read_text()
+    assert others == ["settled"]
+    with pytest.raises(StartFailed, match=r"^judge cannot start: KeyError: 'a b'; check the section judge "):
+        start(tmp_path, judge=broken(KeyError("a b")))
+
+
+def test_what_ends_a_run_in_good_order_passes_as_it_is(tmp_path):
+    with pytest.raises(BudgetSpent):
+        start(tmp_path, judge=broken(BudgetSpent("spent")))
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_job_without_actors_has_a_store_and_no_ray(tmp_path, monkeypatch):
+    monkeypatch.setattr("rl.launch.ray_cluster", None)
+
+    async def opened(recipe):
+        async with launch(recipe) as job:
+            return job
+
+    recipe = serve_recipe(tmp_path, num_replicas=0)
+    job = asyncio.run(opened(recipe))
+    assert (job.store_root, job.ledger) == (str(tmp_path / "store"), tmp_path / "run" / "ledger")
+    assert asyncio.run(opened(recipe)).run_id == job.run_id
+    assert asyncio.run(opened(replace(recipe, run_dir=str(tmp_path / "other")))).run_id != job.run_id
+    story = JobRecipe(name="story", store=str(tmp_path / "store"))
+    assert asyncio.run(opened(story)).run_id != asyncio.run(opened(story)).run_id
+    assert asyncio.run(opened(story)).ledger is None
+
+
+def test_a_job_is_held_against_this_machine_before_ray_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr("rl.launch.num_gpus_here", lambda: 0)
+    with pytest.raises(ValueError, match=r"generator\.gpus_per_replica=1 takes 1 GPUs, and this machine has 0"):
+        check_launch(serve_recipe(tmp_path, gpus_per_replica=1))
+    with pytest.raises(ValueError, match=r"ray_address is 'x'"):
+        check_launch(replace(serve_recipe(tmp_path, gpus_per_replica=1), ray_address="x"))
+    check_launch(replace(serve_recipe(tmp_path, num_replicas=0), ray_address="x"))
