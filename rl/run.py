@@ -47,10 +47,10 @@ from rl.tracking.log import Log
 from rl.tracking.loop_watch import watch_loop
 from rl.train import train
 from rollout.concurrency import all_settled
-from rollout.critic import render_messages
 from rollout.roles import BudgetSpent, PublishError, RunStopped
-from rollout.seeds import seed_of
 from rollout.single_step import Baseline, Regenerate, SingleStep
+from rollout.text.critique import render_messages
+from rollout.text.seeds import seed_of
 from rollout.types import Phase, SamplingParams, Task
 
 if TYPE_CHECKING:

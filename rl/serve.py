@@ -27,8 +27,8 @@ from rl.recipe.reader import load_as
 from rl.run_dir.start import placed_generator
 from rl.story.config import StoryRecipe, load_story_recipe
 from rl.story.run import prepare_story, story_stack
-from rollout.seeds import seed_of
 from rollout.text.limits import NonNegativeFloat, PositiveInt, RequiredPath, RunName, check_fields
+from rollout.text.seeds import seed_of
 
 
 @dataclass(frozen=True)

@@ -6,52 +6,31 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from rollout.story import ModelAnswer
-from rollout.text.marks import without_objects
-from rollout.types import Response, SamplingParams
-
-RETRY_TEMPERATURE = 0.7
-"""Of greedy sampling's further attempts: a new seed alone would change nothing."""
+from rollout.stages import StageTimer
+from rollout.types import ModelAnswer
 
 What = TypeVar("What")
 
 
 async def ask_until_parsed(
-    ask: Callable[[int, int], Awaitable[Response]], read: Callable[[str], What], seeds: Iterable[int]
+    ask: Callable[[int, int], Awaitable[ModelAnswer]],
+    read: Callable[[str], What],
+    seeds: Iterable[int],
+    timer: StageTimer,
 ) -> tuple[What | None, tuple[ModelAnswer, ...]]:
-    """Return what was read (None: nothing could be) and every answer. Raises nothing but cancellation.
+    """Return what was read (None: nothing could be, `timer.failure` says why) and every answer.
 
-    `ask(seed, attempt)` is called once a seed, attempts counted from 1; `read` raises ValueError.
+    `ask(seed, repeat)` is called once a seed, repeats counted from 0; `read` raises what it finds wrong.
     """
     answers: list[ModelAnswer] = []
-    for attempt, seed in enumerate(seeds, 1):
-        try:
-            response = await ask(seed, attempt)
-        except Exception as error:
-            answers.append(ModelAnswer(seed, "", describe(error)))
-            continue
-        try:
-            what = read(response.text)
-        except ValueError as error:
-            reason = f"truncated: {error}" if response.is_truncated else str(error)
-            answers.append(ModelAnswer(seed, response.text, reason))
-            continue
-        return what, (*answers, ModelAnswer(seed, response.text))
+    for repeat, seed in enumerate(seeds):
+        answer = ModelAnswer(seed, "")
+        with timer.failing():
+            answer = await ask(seed, repeat)
+            what = read(answer.text)
+        if timer.failure is None:
+            return what, (*answers, answer)
+        if answer.is_truncated:
+            timer.failure = replace(timer.failure, error=f"truncated: {timer.failure.error}")
+        answers.append(replace(answer, error=timer.failure.error))
     return None, tuple(answers)
-
-
-def params_of(params: SamplingParams, attempt: int) -> SamplingParams:
-    """Return the sampling parameters of an attempt.
-
-    >>> greedy = SamplingParams(temperature=0.0)
-    >>> params_of(greedy, 1).temperature, params_of(greedy, 2).temperature
-    (0.0, 0.7)
-    """
-    if attempt == 1 or params.temperature > 0:
-        return params
-    return replace(params, temperature=RETRY_TEMPERATURE)
-
-
-def describe(error: Exception) -> str:
-    """Return an error as one line of a record."""
-    return f"{type(error).__name__}: {' '.join(without_objects(str(error)).split())}"[:500]

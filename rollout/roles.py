@@ -9,10 +9,13 @@ from typing import Any, Protocol
 from rollout.types import (
     Batch,
     CompareRequest,
+    CriticInput,
     EditRequest,
     Group,
     GroupRequest,
     ImageRef,
+    ModelAnswer,
+    Request,
     Response,
     SampleRequest,
     ScoreRequest,
@@ -26,6 +29,22 @@ class Sampler(Protocol):
 
     async def sample(self, request: SampleRequest) -> Response:
         """Return the response as soon as it is finished, whatever else is in flight."""
+        ...
+
+
+class Planner(Protocol):
+    """Turns a request into a plan: a model or a function."""
+
+    async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
+        """Return an answer, whose text `rollout.text.plan.parse_plan` reads or refuses; `repeat` counts from 0."""
+        ...
+
+
+class Critic(Protocol):
+    """Judges an attempt in words and says a better prompt: the policy, a teacher or a function."""
+
+    async def criticise(self, shown: CriticInput, seed: int, repeat: int = 0) -> ModelAnswer:
+        """Return an answer, whose text `parse_critique` reads or refuses; `repeat` counts independent ones from 0."""
         ...
 
 
@@ -79,6 +98,14 @@ class Unsupported(GeneratorError):
 
 class JudgeError(RuntimeError):
     """The judge gave no usable scores, after its retries."""
+
+
+class TeacherError(RuntimeError):
+    """A teacher gave no answer, after its retries."""
+
+
+class EvidenceError(RuntimeError):
+    """A piece of evidence beside the judge's scores could not be gathered; says which, and why."""
 
 
 class EvidenceProvider(Protocol):

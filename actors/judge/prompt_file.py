@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors import REPOSITORY
-from rollout.text.template import check_template, split_version
+from rollout.text.prompt_file import check_template, split_version
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from actors.store.append_log import read_log, sync_folder
 from actors.store.eviction import is_left_behind
 from actors.store.ledger import SAMPLES, read_ledger
 from actors.store.store import temporary_name
-from rollout.types import Stage
+from rollout.types import SAMPLE_STAGES
 
 Row = dict[str, Any]
 
@@ -82,7 +82,7 @@ def sample_schema(terms: Iterable[str]) -> pa.Schema:
             "extra": _TEXT,
             "reward": pa.struct({"total": _REAL} | _numbers("terms", terms)),
             "failure": pa.struct({"stage": _TEXT, "error": _TEXT}),
-            **_numbers("seconds", (stage.value for stage in Stage)),
+            **_numbers("seconds", (stage.value for stage in SAMPLE_STAGES)),
         }
     )
 

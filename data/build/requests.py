@@ -16,7 +16,7 @@ from data.formats.strict_json import MAX_RECORD
 from data.formats.reader import RawRecord, Records, open_records
 from data.records.rl import check_object, check_unicode, id_of, text_of
 from rollout.text.marks import IMAGE_MARK
-from rollout.trajectory import Request
+from rollout.types import Request
 
 
 class TextLines:
@@ -78,7 +78,7 @@ def _request(record: Any, places: ImageResolver, store: Store) -> Request:
         raise RecordError("marks", f"{num_marks} {IMAGE_MARK} marks for {len(entries)} images")
     images = tuple(_image(entry, f"images[{place}]", places, store) for place, entry in enumerate(entries))
     check_unicode(text, "request")
-    return Request(id_of(record, f"{digest_of(text, *images):016x}"), text, images)
+    return Request(text, images, id=id_of(record, f"{digest_of(text, *images):016x}"))
 
 
 def _image(entry: Any, field: str, places: ImageResolver, store: Store) -> str:

@@ -30,7 +30,7 @@ from data.build.card import Card, Source
 from data.build.choose import select_records
 from data.errors import RecordError
 from data.split import SIDES
-from rollout.trajectory import Trajectory
+from rollout.types import Trajectory
 
 Trajectories = Callable[[], Iterable[tuple[int, Trajectory]]]
 """Reads the trajectories anew, each with its request's number, in the order of these."""
@@ -90,7 +90,7 @@ class Tally:
             self.stages["steps planned"] += len(trajectory.plan.steps)
             self.stages["of them texts alone"] += sum(step.is_text_only for step in trajectory.plan.steps)
         self.stages["attempts judged"] += len(attempts)
-        self.stages["attempts that succeeded"] += sum(is_success(attempt.scores) for attempt in attempts)
+        self.stages["attempts that succeeded"] += sum(is_success(attempt.judged) for attempt in attempts)
         self.stages["attempts criticised"] += sum(attempt.critique is not None for attempt in attempts)
         self.stages["steps accepted"] += len(trajectory.accepted)
         self.stages["trajectories complete"] += trajectory.is_complete
@@ -175,7 +175,7 @@ def _sets(rules: Rules) -> list[_Set]:
             yield reason or attempt_candidate(trajectory, place, number, rules.sides, rules.is_success)
 
     def task(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, Any]:
-        is_success = rules.is_success(trajectory.attempts[item].scores)
+        is_success = rules.is_success(trajectory.attempts[item].judged)
         return records.rl_record(trajectory, item, keep, is_success=is_success)
 
     def plan(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, Any]:

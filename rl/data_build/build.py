@@ -45,8 +45,8 @@ from rl.run_dir.provenance import Sources, changes
 from rl.run_dir.start import placed_generator, write_provenance
 from rollout.collect import TrajectoryCollector
 from rollout.concurrency import all_settled
-from rollout.seeds import seed_of
-from rollout.trajectory import Request, Trajectory, TrajectoryFailure
+from rollout.text.seeds import seed_of
+from rollout.types import Failure, Request, Trajectory
 
 NUM_RECENT = 50
 """Trajectories that the share of failures is taken of."""
@@ -259,18 +259,18 @@ def _side_of_step(path: str, store: Store) -> SideOfStep:
 
 
 def _check_share(recent: deque[bool], trajectory: Trajectory, limit: float) -> None:
-    trouble = trajectory.failure
-    has_failed = trouble is not None and not trouble.is_final
+    failure = trajectory.failure
+    has_failed = failure is not None and not failure.is_final
     recent.append(has_failed)
-    if trouble is not None and has_failed and len(recent) == NUM_RECENT and sum(recent) > limit * NUM_RECENT:
+    if failure is not None and has_failed and len(recent) == NUM_RECENT and sum(recent) > limit * NUM_RECENT:
         raise BuildStopped(
-            f"calls failed for {sum(recent)} of the last {NUM_RECENT} requests, the last time at {trouble.stage}: "
-            f"{trouble.error}; all that was done is kept, and the same command goes on"
+            f"calls failed for {sum(recent)} of the last {NUM_RECENT} requests, the last time at {failure.stage}: "
+            f"{failure.error}; all that was done is kept, and the same command goes on"
         )
 
 
-def _located(trouble: TrajectoryFailure, where: str) -> RecordError:
-    return RecordError(f"{trouble.stage}.{trouble.kind}", trouble.error, where=f"{where}: {trouble.stage}")
+def _located(failure: Failure, where: str) -> RecordError:
+    return RecordError(f"{failure.stage}.{failure.kind}", failure.error, where=f"{where}: {failure.stage}")
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.store.ledger import LedgerRow
-from rollout.seeds import seed_of
+from rollout.text.seeds import seed_of
 
 SHARE_OF_ENDS = 0.1
 """Of the page, for each preset."""

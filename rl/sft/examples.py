@@ -13,8 +13,8 @@ from PIL import Image
 
 from actors.store.store import Store
 from data.records.sft import Canvas, SftRecord
-from rollout.seeds import seed_of
-from rollout.text.marks import IMAGE_MARK
+from rollout.text.messages import message_parts
+from rollout.text.seeds import seed_of
 from rollout.types import ImageRef, SftExample
 
 
@@ -32,7 +32,7 @@ class Conversation:
 def conversation_of(record: SftRecord, store: Store) -> Conversation:
     """Return a record's conversation; a canvas of a declared size becomes an image of the store."""
     messages = tuple(
-        {"role": turn.role, "content": turn.content if turn.role == "assistant" else _parts(turn.content)}
+        {"role": turn.role, "content": turn.content if turn.role == "assistant" else message_parts(turn.content)}
         for turn in record.messages
     )
     return Conversation(record.id, messages, tuple(_ref(image, store) for image in record.images), record)
@@ -129,17 +129,6 @@ def example_of(record: SftRecord, make: Callable[[SftRecord], SftExample], max_t
             "or set data.on_bad=skip"
         )
     return example
-
-
-def _parts(text: str) -> list[dict[str, str]]:
-    """Return a message's text as parts, an image at each mark."""
-    parts: list[dict[str, str]] = []
-    for place, piece in enumerate(text.split(IMAGE_MARK)):
-        if place > 0:
-            parts.append({"type": "image"})
-        if piece:
-            parts.append({"type": "text", "text": piece})
-    return parts
 
 
 def _ref(image: str | Canvas, store: Store) -> ImageRef | None:

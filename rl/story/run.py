@@ -36,13 +36,13 @@ from rewards.functions import FunctionError, load_function
 from rl.recipe.config import resolve_path
 from rl.run_dir.start import model_path, placed_generator
 from rl.story.config import CriticConfig, PlannerConfig, StoryRecipe, load_story_recipe
+from rollout.agents import FunctionPlanner, ModelCritic, ModelPlanner
 from rollout.concurrency import all_settled
-from rollout.critic import render_messages
-from rollout.plan import render_request
-from rollout.planner import FunctionPlanner, ModelPlanner, Planner
-from rollout.roles import Judge, Sampler
-from rollout.storyline import Critic, Shown, Storyline
-from rollout.types import ImageRef, SamplingParams
+from rollout.roles import Judge, Planner, Sampler
+from rollout.storyline import Storyline
+from rollout.text.critique import render_messages
+from rollout.text.plan import render_request
+from rollout.types import Attempt, ImageRef, SamplingParams
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class StoryStack:
     storyteller: Storyteller
     generator: Generator
     judge: Judge | None
-    more_critics: tuple[Critic, ...] = ()
+    more_critics: tuple[ModelCritic, ...] = ()
     """Beside the recipe's own one."""
 
 
@@ -85,7 +85,7 @@ def prepare_story(
     if recipe.critic.kind == "model":
         model_path(recipe.critic.model, "critic.model")
         critic = _template(recipe.critic.prompt, "critic.prompt")
-        render_messages(critic, Shown("", "", None, ""))
+        render_messages(critic, Attempt(1, 1, "an instruction", "a prompt", seed=0))
     return PreparedStory(recipe, _planner(recipe.planner), critic, has_judge)
 
 
@@ -126,6 +126,7 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
             judge=judge if recipe.best_of == "judge" else None,
             tries=recipe.tries,
             num_plans=recipe.planner.num_attempts,
+            num_critiques=recipe.critic.num_attempts,
             num_references=recipe.num_references,
         )
         yield StoryStack(Storyteller(storyline, Store(store_root)), pool, judge, tuple(made[1:]))
@@ -159,8 +160,8 @@ async def _start_sampler(config: SamplerConfig, model: str, key: str, store_root
     return await Samplers.start(config, model_path(model, key), store_root=store_root, is_published=False)
 
 
-def _critic(sampler: Sampler, template: str, config: CriticConfig) -> Critic:
-    return Critic(sampler, template, SamplingParams(config.temperature, config.max_tokens), config.num_attempts)
+def _critic(sampler: Sampler, template: str, config: CriticConfig) -> ModelCritic:
+    return ModelCritic(sampler, template, SamplingParams(config.temperature, config.max_tokens))
 
 
 def _template(prompt: str, key: str) -> str:

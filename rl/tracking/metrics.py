@@ -9,8 +9,8 @@ from statistics import fmean, pstdev
 import numpy as np
 
 from rl.batch import is_flat
-from rollout.critic import ERROR_KINDS
-from rollout.types import Evidence, Group, Sample, Stage
+from rollout.text.critique import ERROR_KINDS
+from rollout.types import SAMPLE_STAGES, Evidence, Group, Sample
 
 Metrics = dict[str, float]
 
@@ -29,7 +29,7 @@ def group_metrics(groups: Sequence[Group], version: int = 0) -> Metrics:
         "rollout/tokens": float(sum(len(s.evidence.response.token_ids) for s in samples if s.evidence is not None)),
     }
     stages = Counter(sample.failure.stage for sample in samples if sample.failure is not None)
-    metrics |= {f"failures/{stage.value}": float(stages[stage]) for stage in Stage}
+    metrics |= {f"failures/{stage.value}": float(stages[stage]) for stage in SAMPLE_STAGES}
     metrics |= _seconds(samples) | _staleness(samples, version)
     if evidences:
         metrics |= _rewards(groups) | _variance(groups)

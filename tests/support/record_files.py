@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from rollout.critic import format_critique
-from rollout.plan import Plan, PlanStep, format_plan
+from rollout.text.critique import format_critique
+from rollout.text.plan import Plan, PlanStep, format_plan
 from rollout.types import Critique
 
 

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from actors.generator.registry import REGISTRY
 from actors.generator.generator import Generator, make_calls
+from actors.generator.registry import REGISTRY
 from actors.generator.settings import resolve
 from actors.metered.connections import Secret
 from actors.metered.shared_calls import SharedCalls
@@ -24,8 +24,8 @@ from actors.web.config import ServiceConfig, read_service_key
 from actors.web.image_service import ImageService
 from actors.web.service import build_app
 from rollout.roles import GeneratorError
-from tests.support.hostile_images import jpeg_of_scans, noise
 from tests.actors.generator.test_generator import Painter, settings
+from tests.support.hostile_images import jpeg_of_scans, noise
 
 KEY = Secret("the-key")
 

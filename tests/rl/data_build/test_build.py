@@ -22,7 +22,8 @@ from rl.data_build import build as build_module
 from rl.data_build.build import Build, BuildStopped, collect_all, prepare_build, run_build
 from rl.data_build.config import BuildRecipe
 from rl.recipe.reader import load_as
-from rollout.collect import TeacherError
+from rollout.roles import TeacherError
+from rollout.types import ModelAnswer
 from tests.support.fake_teachers import FakePlanner, StoreGenerator, make_collector
 from tests.support.record_files import save_image, save_png_header
 
@@ -51,7 +52,7 @@ def make_build(tmp_path, out="out", **overrides) -> Build:
 
 
 def run(monkeypatch, build: Build, **roles):
-    """Run a build on a walk of fakes."""
+    """Run a build on fakes."""
 
     class Walking:
         def __init__(self, recipe):
@@ -191,7 +192,7 @@ def test_never_more_are_in_flight_than_the_recipe_says(monkeypatch, tmp_path):
     build, now, most = make_build(tmp_path, in_flight=3), 0, 0
 
     class Slow(FakePlanner):
-        async def plan(self, request, seed):
+        async def plan(self, request, seed, repeat=0):
             nonlocal now, most
             now += 1
             most = max(most, now)
@@ -259,10 +260,10 @@ def test_a_failed_call_is_made_again_by_the_next_start_and_a_bad_answer_is_not(m
     build = make_build(tmp_path, on_bad="skip")
 
     class Flaky(FakePlanner):
-        async def plan(self, request, seed):
+        async def plan(self, request, seed, repeat=0):
             if request.text == "box 3":
                 raise TeacherError("no answer in time")
-            return "no plan" if request.text == "box 4" else await super().plan(request, seed)
+            return ModelAnswer(seed, "no plan") if request.text == "box 4" else await super().plan(request, seed)
 
     bad = run(monkeypatch, build, planner=Flaky())[0].bad
     assert bad == {"plan.error": 1, "plan.tags": 1}
@@ -292,7 +293,7 @@ def test_an_outage_stops_the_build_and_the_same_command_goes_on(monkeypatch, tmp
     build = make_build(tmp_path, on_bad="skip")
 
     class Down(FakePlanner):
-        async def plan(self, request, seed):
+        async def plan(self, request, seed, repeat=0):
             self.calls[request.id] += 1
             raise TeacherError("connection refused")
 

@@ -10,7 +10,7 @@ from rewards.compose import RewardError, TermConfig
 from rewards.sample_cases import best_to_worst, sample_cases
 from rl.cli.main import main
 from rl.reward_trial.trial import OWN_TERMS, functions_of, ledger_cases, try_reward
-from rollout.critic import CritiqueError, parse_critique
+from rollout.text.critique import CritiqueError, parse_critique
 from rollout.types import Failure, Group, GroupRequest, Reward, Sample, Stage
 
 pytestmark = pytest.mark.slow  # each reward runs in a process of its own

@@ -14,7 +14,7 @@ from data.records.image_paths import ImageResolver
 from data.records.sft import Kind, read_sft
 from rl.sft.evaluation import answer_figures, measure
 from rl.sft.examples import Order, conversation_of
-from rollout.critic import render_messages
+from rollout.text.critique import render_messages
 from rollout.types import Scores, Task
 from tests.support.record_files import critic_record, planner_record, save_image
 

@@ -1,0 +1,72 @@
+"""Planner and critic as a sampler or a function serves them (`rollout.roles.Planner`, `Critic`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from rollout.roles import Sampler
+from rollout.text.critique import render_messages
+from rollout.text.plan import Plan, format_plan, render_request
+from rollout.types import CriticInput, ImageRef, ModelAnswer, Request, SampleRequest, SamplingParams
+
+RETRY_TEMPERATURE = 0.7
+"""Of greedy sampling's further answers: a new seed alone would change nothing."""
+
+PlanFunction = Callable[[str, int], Plan]
+"""`plan(request, num_images)`; raises ValueError for a request that it cannot plan."""
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model that a sampler serves."""
+
+    sampler: Sampler
+    template: str
+    """Text of its prompt file."""
+    params: SamplingParams
+
+    async def _ask(
+        self, messages: tuple[dict, ...], images: tuple[ImageRef | None, ...], seed: int, repeat: int
+    ) -> ModelAnswer:
+        response = await self.sampler.sample(SampleRequest(messages, images, params_of(self.params, repeat), seed))
+        return ModelAnswer(seed, response.text, is_truncated=response.is_truncated)
+
+
+@dataclass(frozen=True)
+class ModelPlanner(_Model):
+    """A planner that a sampler serves."""
+
+    async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
+        messages = render_request(self.template, request.text, len(request.images))
+        return await self._ask(messages, request.images, seed, repeat)
+
+
+@dataclass(frozen=True)
+class ModelCritic(_Model):
+    """The critic as at training: the same prompt, the same parser."""
+
+    async def criticise(self, shown: CriticInput, seed: int, repeat: int = 0) -> ModelAnswer:
+        return await self._ask(render_messages(self.template, shown), (shown.before, shown.after), seed, repeat)
+
+
+@dataclass(frozen=True)
+class FunctionPlanner:
+    """A planner that is a function: for worlds whose requests have a grammar, and for tests."""
+
+    function: PlanFunction
+
+    async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
+        return ModelAnswer(seed, format_plan(self.function(request.text, len(request.images))))
+
+
+def params_of(params: SamplingParams, repeat: int) -> SamplingParams:
+    """Return the sampling parameters of an answer; repeats count from 0.
+
+    >>> greedy = SamplingParams(temperature=0.0)
+    >>> params_of(greedy, 0).temperature, params_of(greedy, 1).temperature
+    (0.0, 0.7)
+    """
+    if repeat == 0 or params.temperature > 0:
+        return params
+    return replace(params, temperature=RETRY_TEMPERATURE)
