@@ -1,11 +1,13 @@
-"""Planner and critic as a sampler or a function serves them (`rollout.roles.Planner`, `Critic`)."""
+"""Planner and critic (`rollout.roles`) as a sampler or a function serves them, and how they are asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from rollout.roles import Sampler
+from rollout.stages import StageTimer
 from rollout.text.critique import render_messages
 from rollout.text.plan import Plan, format_plan, render_request
 from rollout.types import CriticInput, ImageRef, ModelAnswer, Request, SampleRequest, SamplingParams
@@ -13,6 +15,7 @@ from rollout.types import CriticInput, ImageRef, ModelAnswer, Request, SampleReq
 RETRY_TEMPERATURE = 0.7
 """Of greedy sampling's further answers: a new seed alone would change nothing."""
 
+Parsed = TypeVar("Parsed")
 PlanFunction = Callable[[str, int], Plan]
 """`plan(request, num_images)`; raises ValueError for a request that it cannot plan."""
 
@@ -58,6 +61,31 @@ class FunctionPlanner:
 
     async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
         return ModelAnswer(seed, format_plan(self.function(request.text, len(request.images))))
+
+
+async def ask_until_parsed(
+    ask: Callable[[int, int], Awaitable[ModelAnswer]],
+    read: Callable[[str], Parsed],
+    seeds: Iterable[int],
+    timer: StageTimer,
+) -> tuple[Parsed | None, tuple[ModelAnswer, ...]]:
+    """Ask a model until its answer can be read, once a seed, each with its own.
+
+    Return what was read (None: nothing could be, `timer.failure` says why) and every answer.
+    `ask(seed, repeat)` counts repeats from 0; `read` raises what it finds wrong.
+    """
+    answers: list[ModelAnswer] = []
+    for repeat, seed in enumerate(seeds):
+        answer = ModelAnswer(seed, "")
+        with timer.failing():
+            answer = await ask(seed, repeat)
+            what = read(answer.text)
+        if timer.failure is None:
+            return what, (*answers, answer)
+        if answer.is_truncated:
+            timer.failure = replace(timer.failure, error=f"truncated: {timer.failure.error}")
+        answers.append(replace(answer, error=timer.failure.error))
+    return None, tuple(answers)
 
 
 def params_of(params: SamplingParams, repeat: int) -> SamplingParams:

@@ -11,8 +11,8 @@ from enum import StrEnum
 from functools import partial
 from typing import Annotated
 
+from rollout.agents import ask_until_parsed
 from rollout.concurrency import all_settled
-from rollout.retry_parse import ask_until_parsed
 from rollout.roles import Critic, Generator, Judge, Planner
 from rollout.stages import StageTimer
 from rollout.step_runner import StepRunner, Tried

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from rollout.retry_parse import ask_until_parsed
+from rollout.agents import ask_until_parsed
 from rollout.roles import BudgetSpent, Critic, Generator
 from rollout.stages import StageTimer
 from rollout.text.critique import parse_critique

@@ -15,8 +15,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 
+from rollout.agents import ask_until_parsed
 from rollout.concurrency import all_of
-from rollout.retry_parse import ask_until_parsed
 from rollout.roles import Critic, Generator, Judge, Planner
 from rollout.stages import StageTimer
 from rollout.step_runner import SeedOf, StepRunner, Tried, TryStarted

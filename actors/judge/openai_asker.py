@@ -27,7 +27,9 @@ from actors.metered.service import Count
 from actors.metered.shared_calls import SharedCalls
 from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.store.store import Store
-from rewards.rubric import FORMS, IMAGE_MARK
+from rewards.rubric import FORMS
+from rollout.text.marks import IMAGE_MARK
+from rollout.text.messages import message_parts
 from rollout.text.unwrap import unwrapped
 
 DEFAULT_CALL = {"temperature": 0.0, "max_tokens": 1024}
@@ -242,14 +244,13 @@ def _system(question: Question) -> list[dict[str, Any]]:
 
 def _content(store: Store, question: Question) -> list[dict[str, Any]]:
     """Return the parts of a chat message, images as data URLs. Reads and encodes: call it in a thread."""
-    pieces = question.text.split(IMAGE_MARK)
-    if len(pieces) != len(question.images) + 1:
-        raise ValueError(f"{len(pieces) - 1} {IMAGE_MARK} marks for {len(question.images)} images")
-    parts: list[dict[str, Any]] = []
-    for position, piece in enumerate(pieces):
-        if position > 0:
-            data = base64.b64encode(store.png_bytes(question.images[position - 1])).decode()
-            parts.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}})
-        if piece.strip():
-            parts.append({"type": "text", "text": piece})
-    return parts
+    parts = message_parts(question.text, lambda text: text if text.strip() else "")
+    if (num_marks := sum(part["type"] == "image" for part in parts)) != len(question.images):
+        raise ValueError(f"{num_marks} {IMAGE_MARK} marks for {len(question.images)} images")
+    data = (base64.b64encode(store.png_bytes(image)).decode() for image in question.images)
+    return [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{next(data)}"}}
+        if part["type"] == "image"
+        else part
+        for part in parts
+    ]

@@ -39,22 +39,18 @@ class CriticInput(Protocol):
     @property
     def instruction(self) -> str:
         """What the step has to show."""
-        ...
 
     @property
     def prompt(self) -> str:
         """What the generator was told; empty: the instruction."""
-        ...
 
     @property
     def before(self) -> str | None:
         """The image that was edited; None: a white canvas."""
-        ...
 
     @property
     def after(self) -> str:
         """The image that the attempt made."""
-        ...
 
 
 def render_messages(template: str, shown: CriticInput) -> tuple[dict[str, Any], ...]:
