@@ -10,7 +10,7 @@ from rollout.roles import Sampler
 from rollout.stages import StageTimer
 from rollout.text.critique import render_messages
 from rollout.text.plan import Plan, format_plan, render_request
-from rollout.types import CriticInput, ImageRef, ModelAnswer, Request, SampleRequest, SamplingParams
+from rollout.types import CriticInput, ModelAnswer, Request, SampleRequest, SamplingParams
 
 RETRY_TEMPERATURE = 0.7
 """Of greedy sampling's further answers: a new seed alone would change nothing."""
@@ -29,11 +29,9 @@ class _Model:
     """Text of its prompt file."""
     params: SamplingParams
 
-    async def _ask(
-        self, messages: tuple[dict, ...], images: tuple[ImageRef | None, ...], seed: int, repeat: int
-    ) -> ModelAnswer:
-        response = await self.sampler.sample(SampleRequest(messages, images, params_of(self.params, repeat), seed))
-        return ModelAnswer(seed, response.text, is_truncated=response.is_truncated)
+    async def _ask(self, request: SampleRequest) -> ModelAnswer:
+        response = await self.sampler.sample(request)
+        return ModelAnswer(request.seed, response.text, is_truncated=response.is_truncated)
 
 
 @dataclass(frozen=True)
@@ -42,15 +40,15 @@ class ModelPlanner(_Model):
 
     async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
         messages = render_request(self.template, request.text, len(request.images))
-        return await self._ask(messages, request.images, seed, repeat)
+        return await self._ask(SampleRequest(messages, request.images, params_of(self.params, repeat), seed))
 
 
 @dataclass(frozen=True)
 class ModelCritic(_Model):
-    """The critic as at training: the same prompt, the same parser."""
+    """The critic, asked as it is in training."""
 
     async def criticise(self, shown: CriticInput, seed: int, repeat: int = 0) -> ModelAnswer:
-        return await self._ask(render_messages(self.template, shown), (shown.before, shown.after), seed, repeat)
+        return await self._ask(critic_request(self.template, shown, params_of(self.params, repeat), seed))
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,11 @@ class FunctionPlanner:
 
     async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
         return ModelAnswer(seed, format_plan(self.function(request.text, len(request.images))))
+
+
+def critic_request(template: str, shown: CriticInput, params: SamplingParams, seed: int) -> SampleRequest:
+    """Return the one question that the critic is asked, in training as in stories."""
+    return SampleRequest(render_messages(template, shown), (shown.before, shown.after), params, seed)
 
 
 async def ask_until_parsed(

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from rollout.agents import critic_request
 from rollout.concurrency import all_of, all_settled
 from rollout.roles import BudgetSpent, EvidenceError, EvidenceProvider, Generator, Judge, Sampler
 from rollout.stages import StageTimer
 from rollout.step_runner import StepRunner
-from rollout.text.critique import CritiqueError, parse_critique, render_messages
+from rollout.text.critique import CritiqueError, parse_critique
 from rollout.text.seeds import seed_of
 from rollout.types import (
     Attempt,
@@ -28,7 +29,6 @@ from rollout.types import (
     Response,
     Reward,
     Sample,
-    SampleRequest,
     SamplingParams,
     ScoreRequest,
     Scores,
@@ -103,7 +103,7 @@ class SingleStep:
         evidence = reward = None
         with timer.failing():
             with timer.at(Stage.SAMPLE):
-                response = await self.sampler.sample(self._request(task, seed))
+                response = await self.sampler.sample(critic_request(self.template, task, self.params, seed))
             evidence = _read(task, response)
             if evidence.critique is not None and self.regenerate.applies(task, evidence.critique):
                 edit_seed = request.edit_seeds[index % len(request.edit_seeds)]
@@ -114,9 +114,6 @@ class SingleStep:
                 with timer.at(Stage.REWARD):
                     reward = await call_reward(self.reward, evidence)
         return Sample(task.id, index, seed, evidence, reward, timer.failure, timer.seconds)
-
-    def _request(self, task: Task, seed: int) -> SampleRequest:
-        return SampleRequest(render_messages(self.template, task), (task.before, task.after), self.params, seed)
 
     async def _try_out(self, evidence: Evidence, prompt: str, seed: int) -> tuple[Evidence, Attempt]:
         """Return the evidence with the image that a prompt makes and all that is looked at it for, and the attempt."""

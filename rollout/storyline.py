@@ -1,4 +1,4 @@
-"""A story's journey: request -> plan -> for each step image, critique and further tries, until it is accepted.
+"""A story: request -> plan -> for each step image, critique and further tries, until it is accepted.
 
     planner ─▶ plan ─▶ step: generator ─▶ image ─▶ critic ─┬─▶ accepted: the next step edits this image
                         ▲                                  │

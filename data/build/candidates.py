@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SplitConfig
-from data.table.digest_log import digest_of
 from data.prompts import prompt_digest
 from data.split import SplitRules, side_of
+from data.table.digest_log import digest_of
 from rollout.text.seeds import seed_of
 from rollout.types import Attempt, ImageRef, Request, Scores, Trajectory
 

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import floor, inf
 
-from data.build.rules import CriticSetConfig, SetConfig
 from data.build.candidates import Candidate
+from data.build.rules import CriticSetConfig, SetConfig
 
 
 def select_records(

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from actors.store.store import Store
-from data.records.on_bad import BadRecords, good_records
 from data.check.images import inspect_image
-from data.table.digest_log import digest_of
 from data.errors import RecordError, type_error
-from data.records.image_paths import ImageResolver, ImageRules
-from data.formats.strict_json import MAX_RECORD
 from data.formats.reader import RawRecord, Records, open_records
+from data.formats.strict_json import MAX_RECORD
+from data.records.image_paths import ImageResolver, ImageRules
+from data.records.on_bad import BadRecords, good_records
 from data.records.rl import check_object, check_unicode, id_of, text_of
+from data.table.digest_log import digest_of
 from rollout.text.marks import IMAGE_MARK
 from rollout.types import Request
 

@@ -13,9 +13,6 @@ from typing import Any
 
 from actors.store.store import Store
 from data.build import records
-from data.records.on_bad import BadRecords
-from data.build.records import ImageFolder, Keep
-from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig
 from data.build.candidates import (
     Candidate,
     IsSuccess,
@@ -28,7 +25,10 @@ from data.build.candidates import (
 )
 from data.build.card import Card, Source
 from data.build.choose import select_records
+from data.build.records import ImageFolder, Keep
+from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig
 from data.errors import RecordError
+from data.records.on_bad import BadRecords
 from data.split import SIDES
 from rollout.types import Trajectory
 
@@ -94,9 +94,9 @@ class Tally:
         self.stages["attempts criticised"] += sum(attempt.critique is not None for attempt in attempts)
         self.stages["steps accepted"] += len(trajectory.accepted)
         self.stages["trajectories complete"] += trajectory.is_complete
-        if trouble := trajectory.failure:
-            error = RecordError(f"{trouble.stage}.{trouble.kind}", trouble.error)
-            self._bad.add(error.at(f"{self._where(number)}: {trouble.stage}"))
+        if failure := trajectory.failure:
+            error = RecordError(f"{failure.stage}.{failure.kind}", failure.error)
+            self._bad.add(error.at(f"{self._where(number)}: {failure.stage}"))
 
 
 def make_sets(

@@ -130,9 +130,14 @@ def trajectory_of(row: Row) -> Trajectory:
 
 
 def _row_of_attempt(attempt: Attempt) -> Row:
-    row = {name: getattr(attempt, name) for name in ("step", "instruction", "prompt", "seed", "before", "after")}
-    return row | {
+    return {
+        "step": attempt.step,
         "index": attempt.number - 1,
+        "instruction": attempt.instruction,
+        "prompt": attempt.prompt,
+        "seed": attempt.seed,
+        "before": attempt.before,
+        "after": attempt.after,
         "scores": asdict(attempt.judged),
         "answer": attempt.answers[-1].text if attempt.answers else "",
         "critique": attempt.critique and asdict(attempt.critique),

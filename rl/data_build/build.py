@@ -1,4 +1,4 @@
-"""One build of data: walk every request to its trajectory, then make the sets. What is there already is kept."""
+"""One build of data: carry every request to its trajectory, then make the sets. What is there already is kept."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def prepare_build(recipe: BuildRecipe) -> Build:
 
 
 async def run_build(build: Build, progress: Callable[[str, float, int], None]) -> list[Card]:
-    """Walk what is not walked yet and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
+    """Carry out what is not there yet and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
     recipe = build.recipe
     teachers = {"planner.ask": recipe.planner, "critic.ask": recipe.critic}
     asked = {where: teacher.ask for where, teacher in teachers.items() if not teacher.fn}
@@ -115,23 +115,23 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     bad = BadRecords(OnBad(recipe.on_bad))
     # What earlier starts made belongs to this build, too; it is needed until the sets are written.
     async with managed_store(build.store.root, is_shared=True, limit_gib=0.0, run_start=_began(build.out)):
-        async with collector_of(recipe) as walk:
-            numbers = await collect_all(build, walk, log, bad, progress)
+        async with collector_of(recipe) as collector:
+            numbers = await collect_all(build, collector, log, bad, progress)
         return await asyncio.to_thread(_make, build, log, numbers, bad)
 
 
 async def collect_all(
     build: Build,
-    walk: TrajectoryCollector,
+    collector: TrajectoryCollector,
     log: TrajectoryLog,
     bad: BadRecords,
     progress: Callable[[str, float, int], None],
 ) -> dict[int, int]:
-    """Walk the requests that the log has no end of, a few at a time; return the number of each by its digest."""
+    """Carry out the requests that the log has no end of, a few at a time; return the number of each by its digest."""
     recipe, records = build.recipe, build.records
     done, lost = await asyncio.to_thread(log.done, build.store)
     if lost:
-        text = f"{len(lost):,} requests are walked again: images of theirs are no longer in {build.store.root}"
+        text = f"{len(lost):,} requests are carried out again: images of theirs are no longer in {build.store.root}"
         print(f"interleave: {text}", file=sys.stderr)
     numbers: dict[int, int] = {}
     stream = _requests(build, bad)
@@ -151,7 +151,7 @@ async def collect_all(
 
     async def work() -> None:
         while (request := await next_request()) is not None:
-            trajectory = await walk(request)
+            trajectory = await collector(request)
             if trajectory.failure is not None and bad.on_bad is OnBad.RAISE:
                 raise _located(trajectory.failure, records.where(numbers[request_digest(request)]))
             await log.append(trajectory)

@@ -25,7 +25,7 @@ from rollout.text.limits import (
 )
 
 _DECIDES = ("seed", "store", "planner", "critic", "generator", "judge", "success", "collect")
-"""Keys that decide how requests are walked and where their images are; of services, who is asked may change."""
+"""Keys that decide how requests are carried out and where their images are; of services, who is asked may change."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class BuildRecipe:
     max_failure_share: Share = 0.5
     """Share of the last 50 requests whose calls failed that stops the build; answers that cannot be read never do."""
     in_flight: PositiveInt = 16
-    """Requests that are walked at a time."""
+    """Requests that are carried out at a time."""
     num_cpus: PositiveInt = 16
     """Logical CPUs told to a Ray that this build starts itself."""
     ray_address: str = ""

@@ -12,11 +12,11 @@ import pytest
 from actors.store.store import Store
 from data.build.trajectory_log import row_of_trajectory, trajectory_of
 from rollout.collect import CollectConfig
-from rollout.roles import BudgetSpent, TeacherError, Unsupported
+from rollout.roles import BudgetSpent, JudgeError, TeacherError, Unsupported
 from rollout.text.critique import format_critique
 from rollout.text.plan import Plan, PlanStep, format_plan
 from rollout.types import Critique, ModelAnswer, Request
-from tests.support.fake_teachers import FakeCritic, FakePlanner, StoreGenerator, is_good, make_collector
+from tests.support.fake_teachers import FakeCritic, FakePlanner, GoodJudge, StoreGenerator, is_good, make_collector
 
 STEP = {"step_name": "a", "instruction": "b", "prompt": "c", "auxiliary_text": None}
 LONG = json.dumps({"execution_plan": [{"step_number": number, **STEP} for number in range(1, 10_001)]})
@@ -172,6 +172,32 @@ def test_a_spent_budget_ends_the_build_and_not_the_trajectory(tmp_path):
 
     with pytest.raises(BudgetSpent):
         collected(tmp_path, planner=Broke())
+
+
+def test_a_budget_that_is_spent_while_an_attempt_is_measured_waits_for_what_is_paid_for(tmp_path):
+    answered = []
+
+    class Broke(FakeCritic):
+        async def criticise(self, shown, seed, repeat=0):
+            if repeat == 1:
+                raise BudgetSpent("the budget of critic is spent")
+            if repeat:
+                await asyncio.sleep(0.01)
+                answered.append(repeat)
+            return await super().criticise(shown, seed, repeat)
+
+    with pytest.raises(BudgetSpent):
+        collected(tmp_path, "box 3", critic=Broke(), rules=CollectConfig(num_measured=1, num_refinements=3))
+    assert answered == [2, 3]
+
+
+def test_an_attempt_without_scores_is_not_in_its_trajectory(tmp_path):
+    class Down(GoodJudge):
+        async def score(self, request):
+            raise JudgeError("no JSON")
+
+    trajectory = collected(tmp_path, judge=Down())
+    assert (trajectory.attempts, trajectory.failure.stage) == ((), "judge")
 
 
 def test_a_trajectory_is_the_same_again_and_its_row_is_that_of_what_it_reads_back_as(tmp_path):

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
 from data.build.candidates import Candidate, Sides, attempt_candidate, why_no_plan, why_no_sft, why_no_task
 from data.build.card import REASONS
 from data.build.choose import select_records
+from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
 from rollout.collect import Success
 from rollout.types import Attempt, Critique, Request, Scores, Trajectory
 
@@ -52,7 +52,7 @@ def test_what_a_lesson_of_the_critic_has_to_meet(made, rules, why):
 def test_a_teachers_prompt_has_to_have_helped_where_that_is_asked_for():
     rules = CriticSetConfig(min_gain=1.0)
     for scores, why in ((GOOD, ""), (BAD, "refinement_no_better")):
-        assert why_no_sft(trajectory(attempt(), attempt(scores, index=1)), 0, rules, IS_SUCCESS) == why
+        assert why_no_sft(trajectory(attempt(), attempt(scores, number=2)), 0, rules, IS_SUCCESS) == why
     assert why_no_sft(trajectory(attempt(), attempt(GOOD, step=2)), 0, rules, IS_SUCCESS) == "refinement_not_tried"
 
 

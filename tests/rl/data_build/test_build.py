@@ -54,7 +54,7 @@ def make_build(tmp_path, out="out", **overrides) -> Build:
 def run(monkeypatch, build: Build, **roles):
     """Run a build on fakes."""
 
-    class Walking:
+    class Collecting:
         def __init__(self, recipe):
             self.collect = make_collector(build.store, recipe.collect, **roles)
 
@@ -64,7 +64,7 @@ def run(monkeypatch, build: Build, **roles):
         async def __aexit__(self, *error):
             return None
 
-    monkeypatch.setattr(build_module, "collector_of", Walking)
+    monkeypatch.setattr(build_module, "collector_of", Collecting)
     monkeypatch.setattr(
         build_module, "write_provenance", lambda recipe, sources: build.out.mkdir(parents=True, exist_ok=True)
     )
@@ -134,7 +134,7 @@ def test_a_build_that_dies_after_any_row_ends_with_the_same_sets_and_pays_nothin
     assert set(generator.calls.values()) == {1}
 
 
-def test_a_torn_row_is_walked_again(monkeypatch, tmp_path):
+def test_a_torn_row_is_made_again(monkeypatch, tmp_path):
     build = make_build(tmp_path)
     run(monkeypatch, build)
     expected = files_of(build.out)
@@ -146,7 +146,7 @@ def test_a_torn_row_is_walked_again(monkeypatch, tmp_path):
     assert files_of(build.out) == expected
 
 
-def test_a_request_whose_images_left_the_store_is_walked_again(monkeypatch, tmp_path, capsys):
+def test_a_request_whose_images_left_the_store_is_carried_out_again(monkeypatch, tmp_path, capsys):
     build = make_build(tmp_path)
     run(monkeypatch, build)
     expected = files_of(build.out)
@@ -156,9 +156,8 @@ def test_a_request_whose_images_left_the_store_is_walked_again(monkeypatch, tmp_
     run(monkeypatch, build, planner=planner)
     assert planner.calls == {trajectory.request.id: 1}
     assert files_of(build.out) == expected
-    assert (
-        f"1 requests are walked again: images of theirs are no longer in {build.store.root}" in capsys.readouterr().err
-    )
+    expected_text = f"1 requests are carried out again: images of theirs are no longer in {build.store.root}"
+    assert expected_text in capsys.readouterr().err
     run(monkeypatch, build, planner=planner)
     assert sum(planner.calls.values()) == 1
 
