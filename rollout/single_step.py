@@ -121,6 +121,7 @@ class SingleStep:
 
         async def score(look: ScoreRequest) -> Scores:
             nonlocal evidence
+            scores: Scores
             observed = [_observe(name, observer, look) for name, observer in self.observers.items()]
             (baseline, scores), *seen = await all_settled([self._scores(task, look), *observed])
             extra = dict(zip(self.observers, seen, strict=True))

@@ -99,7 +99,7 @@ class AskedTeacher:
         return self.store.put_image(white_canvas(*load_images(self.store, (like,))))
 
     async def _ask(
-        self, messages: tuple[dict, ...], images: tuple[ImageRef, ...], seed: int, repeat: int
+        self, messages: tuple[dict[str, Any], ...], images: tuple[ImageRef, ...], seed: int, repeat: int
     ) -> ModelAnswer:
         *system, user = as_texts(messages)
         said = system[0]["content"] if system else ""

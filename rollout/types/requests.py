@@ -46,7 +46,7 @@ class SamplingParams:
 class SampleRequest:
     """One prompt for a sampler: chat messages with `{"type": "image"}` parts, and their images in order."""
 
-    messages: tuple[dict, ...]
+    messages: tuple[dict[str, Any], ...]
     images: tuple[ImageRef | None, ...]
     """None stands for a white canvas as large as the other image."""
     params: SamplingParams

@@ -161,7 +161,7 @@ def test_evidence_of_ones_own_is_given_by_hand(mine, capsys):
     [
         ("nowhere.py", "there is no file"),
         ("nowhere", "cannot import nowhere"),
-        ("rollout.text.template", "no public function that looks like a reward"),
+        ("rollout.text.prompt_file", "no public function that looks like a reward"),
     ],
 )
 def test_a_target_without_rewards_is_explained(target, message):
