@@ -24,7 +24,7 @@ from rl.recipe.config import JobRecipe
 from rl.run_dir.start import placed_generator
 from rollout.concurrency import all_settled
 from rollout.roles import BudgetSpent, EvidenceProvider, Judge, RunStopped
-from rollout.seeds import seed_of
+from rollout.text.seeds import seed_of
 
 _KEYS = {
     "generator": "generator.pipeline, generator.model and generator.call",

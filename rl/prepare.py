@@ -16,8 +16,8 @@ from rl.recipe.config import Recipe, resolve_path
 from rl.recipe.tasks import read_tasks
 from rl.run_dir.provenance import Sources, sources_of
 from rl.run_dir.start import check_run_dir, model_path, placed_generator
-from rollout.critic import render_messages
 from rollout.single_step import Baseline
+from rollout.text.critique import render_messages
 from rollout.text.marks import read_prompt_text
 from rollout.types import Task
 

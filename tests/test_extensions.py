@@ -38,11 +38,10 @@ from rl.tracking.log import Log
 from rl.tracking.metrics_file import read_metrics
 from rl.tracking.trackers import check_trackers
 from rl.train import train
-from rollout.critic import parse_critique
-from rollout.plan import parse_plan
 from rollout.single_step import SingleStep
-from rollout.trajectory import Attempt, Request
-from rollout.types import CompareRequest, SamplingParams, Scores
+from rollout.text.critique import parse_critique
+from rollout.text.plan import parse_plan
+from rollout.types import Attempt, CompareRequest, Request, SamplingParams, Scores
 from tests.support.fakes import FakePolicy, FakeSampler, make_task
 
 GUIDE = REPO / "docs" / "extending.md"
@@ -206,12 +205,12 @@ def test_a_teacher_of_the_users_own_plans_and_criticises(guide, tmp_path):
 
     async def teach():
         planner, critic = [await start_teacher(settings[role], role, tmp_path) for role in ("planner", "critic")]
-        attempt = Attempt(1, 0, "a box", "a red box", 1, None, image, Scores(5, 5))
-        return await planner.plan(Request("r", "a red box", (image,)), 7), await critic.criticise(attempt, 8)
+        attempt = Attempt(1, 1, "a box", "a red box", 1, image=image, scores=Scores(5, 5))
+        return await planner.plan(Request("a red box", (image,)), 7), await critic.criticise(attempt, 8)
 
     plan, critique = asyncio.run(teach())
-    assert parse_plan(plan).steps[0].prompt == "a crimson box"
-    assert parse_critique(critique).refine_prompt == "a red box, ruby"
+    assert parse_plan(plan.text).steps[0].prompt == "a crimson box"
+    assert parse_critique(critique.text).refine_prompt == "a red box, ruby"
     assert describe_teacher(settings["planner"], "planner")["class"].endswith('{"word": "crimson"}')
 
 

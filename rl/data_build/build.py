@@ -1,4 +1,4 @@
-"""One build of data: walk every request to its trajectory, then make the sets. What is there already is kept."""
+"""One build of data: carry every request to its trajectory, then make the sets. What is there already is kept."""
 
 from __future__ import annotations
 
@@ -38,8 +38,7 @@ from rl.run_dir.provenance import Sources
 from rl.run_dir.resume import check_changes
 from rl.run_dir.start import placed_generator, write_provenance
 from rollout.collect import TrajectoryCollector
-from rollout.trajectory import Request, Trajectory
-from rollout.types import Failure
+from rollout.types import Failure, Request, Trajectory
 
 NUM_RECENT = 50
 """Trajectories that the share of failures is taken of."""
@@ -95,7 +94,7 @@ def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
 
 
 async def run_build(build: Build, progress: Callable[[str, float, int], None]) -> list[Card]:
-    """Walk what is not walked yet and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
+    """Carry out what is not there yet and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
     recipe = build.recipe
     teachers = {"planner.ask": recipe.planner, "critic.ask": recipe.critic}
     asked = {where: teacher.asked for where, teacher in teachers.items() if teacher.asked is not None}
@@ -104,8 +103,8 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     log = TrajectoryLog(build.out / "trajectories")
     bad = BadRecords(OnBad(recipe.on_bad))
     # What earlier starts made belongs to this build, too; it is needed until the sets are written.
-    async with collector_of(recipe, _began(build.out)) as walk:
-        numbers = await collect_all(build, walk, log, bad, progress)
+    async with collector_of(recipe, _began(build.out)) as collector:
+        numbers = await collect_all(build, collector, log, bad, progress)
         if not numbers:
             raise RecordError("file", f"{recipe.requests.file} holds no request that is good: {bad.summary()}")
         return await asyncio.to_thread(_make, build, log, numbers, bad)
@@ -113,16 +112,16 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
 
 async def collect_all(
     build: Build,
-    walk: TrajectoryCollector,
+    collector: TrajectoryCollector,
     log: TrajectoryLog,
     bad: BadRecords,
     progress: Callable[[str, float, int], None],
 ) -> dict[int, int]:
-    """Walk the requests that the log has no end of, a few at a time; return the number of each by its digest."""
+    """Carry out the requests that the log has no end of, a few at a time; return the number of each by its digest."""
     recipe, records = build.recipe, build.records
     done, lost = await asyncio.to_thread(log.done, build.store)
     if lost:
-        text = f"{len(lost):,} requests are walked again: images of theirs are no longer in {build.store.root}"
+        text = f"{len(lost):,} requests are carried out again: images of theirs are no longer in {build.store.root}"
         print(f"interleave: {text}", file=sys.stderr)
     numbers: dict[int, int] = {}
     stream = _requests(build, bad)
@@ -142,7 +141,7 @@ async def collect_all(
 
     async def work() -> None:
         while (request := await next_request()) is not None:
-            trajectory = await walk(request)
+            trajectory = await collector(request)
             if trajectory.failure is not None and bad.on_bad is OnBad.RAISE:
                 raise _located(trajectory.failure, records.where(numbers[request_digest(request)]))
             await log.append(trajectory)
@@ -237,18 +236,18 @@ def _side_of_step(path: str, store: Store) -> SideOfStep:
 
 
 def _check_share(recent: deque[bool], trajectory: Trajectory, limit: float) -> None:
-    trouble = trajectory.failure
-    has_failed = trouble is not None and not trouble.is_final
+    failure = trajectory.failure
+    has_failed = failure is not None and not failure.is_final
     recent.append(has_failed)
-    if trouble is not None and has_failed and len(recent) == NUM_RECENT and sum(recent) > limit * NUM_RECENT:
+    if failure is not None and has_failed and len(recent) == NUM_RECENT and sum(recent) > limit * NUM_RECENT:
         raise BuildStopped(
-            f"calls failed for {sum(recent)} of the last {NUM_RECENT} requests, the last time at {trouble.stage}: "
-            f"{trouble.error}; all that was done is kept, and once that is mended the same command goes on{ACCEPT}"
+            f"calls failed for {sum(recent)} of the last {NUM_RECENT} requests, the last time at {failure.stage}: "
+            f"{failure.error}; all that was done is kept, and once that is mended the same command goes on{ACCEPT}"
         )
 
 
-def _located(trouble: Failure, where: str) -> RecordError:
-    return RecordError(f"{trouble.stage}.{trouble.kind}", trouble.error, where=f"{where}: {trouble.stage}")
+def _located(failure: Failure, where: str) -> RecordError:
+    return RecordError(f"{failure.stage}.{failure.kind}", failure.error, where=f"{where}: {failure.stage}")
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:

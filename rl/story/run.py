@@ -31,14 +31,14 @@ from rl.recipe.config import resolve_path
 from rl.run_dir.start import model_path, placed_generator
 from rl.story.config import CriticConfig, PlannerConfig, StoryRecipe
 from rl.story.trust import load_trusted
+from rollout.agents import FunctionPlanner, ModelCritic, ModelPlanner
 from rollout.concurrency import all_settled
-from rollout.critic import render_messages
-from rollout.plan import render_request
-from rollout.planner import FunctionPlanner, ModelPlanner, Planner
-from rollout.roles import Judge, Sampler
-from rollout.storyline import Critic, Shown, Storyline
+from rollout.roles import Judge, Planner, Sampler
+from rollout.storyline import Storyline
+from rollout.text.critique import render_messages
 from rollout.text.marks import read_prompt_text
-from rollout.types import ImageRef, SamplingParams
+from rollout.text.plan import render_request
+from rollout.types import Attempt, ImageRef, SamplingParams
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class StoryStack:
     storyteller: Storyteller
     generator: Generator
     judge: Judge | None
-    more_critics: tuple[Critic, ...] = ()
+    more_critics: tuple[ModelCritic, ...] = ()
     """Beside the recipe's own one."""
 
 
@@ -78,7 +78,7 @@ def prepare_story(
     if recipe.critic.kind == "model":
         model_path(recipe.critic.model, "critic.model")
         critic = _template(recipe.critic.prompt, "critic.prompt")
-        render_messages(critic, Shown("", "", None, ""))
+        render_messages(critic, Attempt(1, 1, "an instruction", "a prompt", seed=0))
     planner = _planner(recipe.planner)
     check_launch(recipe, {"judge": recipe.judge} if has_judge else None)
     return PreparedStory(recipe, planner, critic, has_judge)
@@ -122,6 +122,7 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
             judge=judge if recipe.best_of == "judge" else None,
             tries=recipe.tries,
             num_plans=recipe.planner.num_attempts,
+            num_critiques=recipe.critic.num_attempts,
             num_references=recipe.num_references,
         )
         yield StoryStack(Storyteller(storyline, Store(job.store_root)), pool, judge, tuple(made[1:]))
@@ -151,8 +152,8 @@ async def _start_sampler(config: SamplerConfig, model: str, key: str, store_root
     return await Samplers.start(config, model_path(model, key), store_root=store_root, is_published=False)
 
 
-def _critic(sampler: Sampler, template: str, config: CriticConfig) -> Critic:
-    return Critic(sampler, template, SamplingParams(config.temperature, config.max_tokens), config.num_attempts)
+def _critic(sampler: Sampler, template: str, config: CriticConfig) -> ModelCritic:
+    return ModelCritic(sampler, template, SamplingParams(config.temperature, config.max_tokens))
 
 
 def _template(prompt: str, key: str) -> str:

@@ -10,7 +10,7 @@ from rl import launch as launching
 from rl.recipe.config import REPO
 from rl.story.config import load_story_recipe
 from rl.story.run import open_story, prepare_story, story_stack
-from rollout.planner import FunctionPlanner, ModelPlanner
+from rollout.agents import FunctionPlanner, ModelPlanner
 from rollout.types import SamplingParams
 from tests.support.fakes import FakeGenerator, FakeJudge
 
