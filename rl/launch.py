@@ -14,16 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from actors.cluster import StartFailed, check_cluster, cluster_room, ray_cluster, without_ray
-from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
-from actors.generator.generator import Generator
-from actors.judge.judge import start_judge
-from actors.observer import start_observers
 from actors.resources import Role, check_room, needs_ray, num_gpus_here
 from actors.store.server import managed_store
 from rl.recipe.config import JobRecipe
-from rl.run_dir.start import placed_generator
 from rollout.concurrency import all_settled
-from rollout.roles import BudgetSpent, EvidenceProvider, Judge, RunStopped
+from rollout.roles import BudgetSpent, RunStopped
 from rollout.seeds import seed_of
 
 _KEYS = {
@@ -73,15 +68,6 @@ class Launch:
         self.logs.mkdir(parents=True, exist_ok=True)
         (self.logs / f"{role}.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
 
-    async def generator(self, config: GeneratorConfig, name: str = "generator") -> Generator:
-        return await Generator.start(placed_generator(config), self.store_root, f"{name}-{self.run_id}", self.ledger)
-
-    async def judge(self, config: JudgeConfig) -> Judge:
-        return await start_judge(config, self.store_root, f"judge-{self.run_id}", self.ledger)
-
-    async def observers(self, evidence: Mapping[str, EvidenceConfig]) -> dict[str, EvidenceProvider]:
-        return await start_observers(evidence, self.store_root, f"evidence-{self.run_id}", self.ledger)
-
 
 @asynccontextmanager
 async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncIterator[Launch]:
@@ -115,9 +101,9 @@ def check_launch(recipe: JobRecipe, more: Mapping[str, Role] | None = None) -> N
     roles = {**recipe.roles, **(more or {})}
     if not needs_ray(roles) and recipe.store_is_shared:
         return
-    check_cluster(recipe.ray_address)
     if not recipe.ray_address:
         check_room(roles, cpus=recipe.num_cpus, gpus=num_gpus_here(), where="this machine", cpus_key="num_cpus")
+    check_cluster(recipe.ray_address)
 
 
 def _cause(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
 from actors.generator.generator import Generator
-from actors.generator.settings import resolve, spec_of
+from actors.generator.kind import resolve, spec_of
 from actors.judge.judge import describe_judge, start_judge
 from actors.judge.question import Question
 from actors.observer import start_observers

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
-from actors.generator.backends import KINDS
-from actors.generator.registry import spec_named
+from actors.generator.registry import KINDS, spec_named
 from actors.metered.config import EndpointConfig
 from rollout.text.limits import (
     Cpus,

@@ -1,4 +1,4 @@
-"""The generators that a recipe can name: one spec each, what it is and what it can do."""
+"""The generators that a recipe can name: one spec each, what it is and what it can do; and the kinds of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ from typing import Any
 from actors.generator.image_sizes import Size, Sizes
 from rollout.roles import Unsupported
 from rollout.types import EditRequest
+
+KINDS = {
+    "diffusers": "actors.generator.kinds.diffusers:KIND",
+    "custom": "actors.generator.kinds.custom:KIND",
+    "images": "actors.generator.kinds.images:KIND",
+    "chat": "actors.generator.kinds.chat:KIND",
+    "service": "actors.generator.kinds.service:KIND",
+}
+"""What can be behind one: each a line here and a file with its `KIND`, imported when asked for."""
+OWN_KIND = "actors.generator.kinds.own:KIND"
+"""That of classes of the user's own."""
 
 
 class Mode(StrEnum):

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from actors.judge.config import JudgeConfig, member_configs
-from actors.judge.kind import kind_of
+from actors.judge.judge import kind_of
 from actors.judge.openai_asker import arguments_of
 from actors.metered.answers import field_of, text_of
 from actors.metered.config import EndpointConfig

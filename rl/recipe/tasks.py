@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from rich.console import Console
 from data.records.on_bad import OnBad
 from data.records.sft import Kind, SftRecord
 from data.table.record_table import RecordTable, T, open_sft, open_tasks
-from rl.recipe.config import DataConfig, resolve_path
+from rl.recipe.config import DataConfig
+from rl.recipe.paths import image_rules, resolve_data
 from rl.recipe.sft_config import SftDataConfig
 from rollout.types import Task
 
@@ -19,25 +19,20 @@ _READ_AT_ONCE = 20_000
 """Records of a file that is read whole before a run, so that a bad one is told before anything starts."""
 
 
-def read_tasks(path: str, settings: DataConfig) -> Sequence[Task]:
-    """Open a file of tasks by the recipe's rules. Raises `RecordError` for a bad one: at once, or when it is drawn."""
-    file = resolve_data(path)
-    return _read(file, open_tasks(file, settings.image_rules, on_bad=OnBad(settings.on_bad)))
+def read_tasks(settings: DataConfig, *paths: str) -> list[Sequence[Task]]:
+    """Open files of tasks by the recipe's rules. Raises `RecordError` for a bad one: at once, or when it is drawn."""
+    rules, on_bad = image_rules(settings), OnBad(settings.on_bad)
+    return _read([(file, open_tasks(file, rules, on_bad=on_bad)) for file in map(resolve_data, paths)])
 
 
-def read_sft_records(path: str, settings: SftDataConfig) -> Sequence[SftRecord]:
-    """Open a file of SFT records as `read_tasks` does one of tasks."""
-    file = resolve_data(path)
-    return _read(file, open_sft(file, Kind(settings.kind), settings.image_rules, on_bad=OnBad(settings.on_bad)))
+def read_sft_records(settings: SftDataConfig, *paths: str) -> list[Sequence[SftRecord]]:
+    """Open files of SFT records as `read_tasks` does those of tasks."""
+    rules, kind, on_bad = image_rules(settings), Kind(settings.kind), OnBad(settings.on_bad)
+    return _read([(file, open_sft(file, kind, rules, on_bad=on_bad)) for file in map(resolve_data, paths)])
 
 
-def resolve_data(path: str) -> Path:
-    """Return a recipe's path of records; a pattern like train-*.parquet is looked for where a path is."""
-    given = Path(path).expanduser()
-    return given if glob.has_magic(path) and glob.glob(str(given)) else resolve_path(path)
-
-
-def _read(file: Path, records: RecordTable[T]) -> Sequence[T]:
-    if records.left_out:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"{file}: {records.left_out}", markup=False)
-    return list(records) if len(records) <= _READ_AT_ONCE else records
+def _read(opened: Sequence[tuple[Path, RecordTable[T]]]) -> list[Sequence[T]]:
+    for file, records in opened:
+        if records.left_out:
+            Console(stderr=True, highlight=False, soft_wrap=True).print(f"{file}: {records.left_out}", markup=False)
+    return [list(records) if len(records) <= _READ_AT_ONCE else records for _, records in opened]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actors.judge.config import JudgeConfig, member_configs, member_names
-from actors.judge.kind import JudgeKind, kind_of
+from actors.judge.judge import JudgeKind, kind_of
 from actors.run_context import RunContext
 from rollout.concurrency import all_of
 from rollout.roles import Judge

@@ -249,9 +249,9 @@ def test_shards_are_split_as_one(folder):
 def test_a_recipe_names_shards_by_a_pattern(folder, monkeypatch):
     for shard in range(2):
         write(folder / f"train-{shard}.jsonl", lines_of(RECORDS[:3]))
-    assert len(read_tasks(f"{folder}/train-*.jsonl", DataConfig())) == 6
+    assert len(read_tasks(DataConfig(), f"{folder}/train-*.jsonl")[0]) == 6
     monkeypatch.chdir(folder)
-    assert len(read_tasks("train-*.jsonl", DataConfig())) == 6
+    assert len(read_tasks(DataConfig(), "train-*.jsonl")[0]) == 6
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json.gz"])

@@ -27,7 +27,7 @@ from rl.data_build.build import Build, BuildStopped, collect_all, prepare_build,
 from rl.data_build.config import BuildRecipe
 from rl.launch import launch
 from rl.recipe.reader import load_as
-from rl.run_dir.start import write_provenance
+from rl.run_dir.provenance import write_provenance
 from rollout.collect import TeacherError
 from tests.support.fake_teachers import FakePlanner, StoreGenerator, make_collector
 from tests.support.record_files import save_image, save_png_header
