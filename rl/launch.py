@@ -73,9 +73,13 @@ class Launch:
 async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncIterator[Launch]:
     """Open a job's store, and Ray where one of its roles needs it; stop all that was started on exit.
 
-    What was used since `run_start` (seconds since 1970; by default now) belongs to the job and is never evicted.
+    What was used since `run_start` (seconds since 1970) belongs to the job and is never evicted: by default since its
+    first start, by its folder, as what an earlier start wrote or used belongs to it, too.
     """
     store_root, folder = str(Path(recipe.store).resolve()), recipe.folder
+    if run_start is None:
+        explained = folder and folder / "versions-0.json"
+        run_start = explained.stat().st_mtime if explained and explained.exists() else time.time()
     has_ray = needs_ray(recipe.roles) or not recipe.store_is_shared
     logs = (folder or Path(recipe.store).parent / recipe.name) / "failed_logs"
     async with AsyncExitStack() as opened:
@@ -88,7 +92,7 @@ async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncI
                 store_root,
                 is_shared=recipe.store_is_shared,
                 limit_gib=recipe.store_limit_gib,
-                run_start=time.time() if run_start is None else run_start,
+                run_start=run_start,
             )
         )
         # By its folder where there is one: a job that was killed finds the pools that it left, and replaces them.

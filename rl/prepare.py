@@ -17,7 +17,7 @@ from rl.advantages import check_estimator
 from rl.check_reward import check_reward, idle_evidence
 from rl.launch import check_launch
 from rl.recipe.config import Recipe
-from rl.recipe.paths import model_path, placed_generator, read_prompt
+from rl.recipe.paths import model_path, placed_generator, read_prompt, resolve_data
 from rl.recipe.tasks import read_tasks
 from rl.run_dir.provenance import Sources, sources_of
 from rl.run_dir.resume import check_run_dir
@@ -58,11 +58,11 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     """
     check_estimator(recipe.algorithm.advantage)
     recipe.algorithm.loss.check_usable()
-    training, heldout = read_tasks(recipe.data, recipe.data.train, recipe.data.heldout)
     template = read_prompt(recipe.rollout.prompt, "rollout.prompt")
-    render_messages(template, training[0])
     model = model_path(recipe.policy.model, "policy.model")
     generator = placed_generator(recipe.generator)
+    training, heldout = read_tasks(recipe.data, resolve_data(recipe.data.train), resolve_data(recipe.data.heldout))
+    render_messages(template, training[0])
     some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))
     check_generator(generator, {task.before and "an image" for task in some})
     check_baseline(Baseline(recipe.rollout.baseline), recipe.judge)

@@ -15,7 +15,7 @@ from actors.judge.judge import start_judge
 from actors.observer import start_observers
 from actors.rollout_worker import RolloutWorkers
 from actors.sampler.sampler import Samplers
-from actors.store.ledger import Ledger, start_time
+from actors.store.ledger import Ledger
 from actors.store.ledger_writer import start_ledger
 from actors.store.store import Store
 from rl.launch import launch
@@ -54,8 +54,7 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
 
     recipe, ledger_folder = plan.recipe, Path(plan.recipe.run_dir) / "ledger"
     has_counts_in_workers = has_local_service(recipe, plan.evidence)
-    # What an earlier attempt at this run wrote or used belongs to it, too.
-    async with launch(recipe, run_start=start_time(ledger_folder)) as job:
+    async with launch(recipe) as job:
         policy, samplers, generator, judge, observers = await job.start(
             policy=Policy.start(
                 replace(recipe.policy, model=plan.model),

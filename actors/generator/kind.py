@@ -117,8 +117,7 @@ def check_generator(config: GeneratorConfig, befores: Iterable[str | None] = ())
 
     `befores` are before-images of edits that it will be asked for (None: text-to-image).
     """
-    resolved = resolve(config)
-    spec = spec_of(resolved)
+    spec, resolved = spec_of(config), resolve(config)
     if spec is not None:
         for before in befores:
             try:

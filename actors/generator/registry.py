@@ -272,13 +272,11 @@ _ENTRIES = (
 REGISTRY: Mapping[str, GeneratorSpec] = {spec.name: spec for spec in _ENTRIES}
 
 
-def spec_named(name: str) -> GeneratorSpec:
-    """Return the spec of a name. Raises ValueError that lists the nearest ones."""
-    if name in REGISTRY:
-        return REGISTRY[name]
+def unknown_name(name: str) -> str:
+    """Say that a name is no generator's, and which ones are near."""
     near = difflib.get_close_matches(name.lower(), REGISTRY, n=3, cutoff=0.4)
     known = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(REGISTRY)}"
-    raise ValueError(f"generator.name is {name!r}, which is no generator of ours; {known}")
+    return f"generator.name is {name!r}, which is no generator of ours; {known}"
 
 
 def spec_of_class(pipeline: str) -> GeneratorSpec | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
@@ -102,8 +101,7 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     write_provenance(recipe, build.sources)
     log = TrajectoryLog(build.out / "trajectories")
     bad = BadRecords(OnBad(recipe.on_bad))
-    # What earlier starts made belongs to this build, too; it is needed until the sets are written.
-    async with collector_of(recipe, _began(build.out)) as walk:
+    async with collector_of(recipe) as walk:
         numbers = await collect_all(build, walk, log, bad, progress)
         if not numbers:
             raise RecordError("file", f"{recipe.requests.file} holds no request that is good: {bad.summary()}")
@@ -157,9 +155,9 @@ async def collect_all(
 
 
 @asynccontextmanager
-async def collector_of(recipe: BuildRecipe, run_start: float) -> AsyncIterator[TrajectoryCollector]:
+async def collector_of(recipe: BuildRecipe) -> AsyncIterator[TrajectoryCollector]:
     """Start generator, judge and teachers; stop them on exit."""
-    async with launch(recipe, run_start=run_start) as job:
+    async with launch(recipe) as job:
         planner, critic, generator, judge = await job.start(
             planner=start_teacher(recipe.planner, "planner", job.store_root, job.ledger),
             critic=start_teacher(recipe.critic, "critic", job.store_root, job.ledger),
@@ -169,12 +167,6 @@ async def collector_of(recipe: BuildRecipe, run_start: float) -> AsyncIterator[T
             judge=start_judge(recipe.judge, job.store_root, f"judge-{job.run_id}", job.ledger),
         )
         yield TrajectoryCollector(planner, critic, generator, judge, recipe.collect, recipe.success, recipe.seed)
-
-
-def _began(out: Path) -> float:
-    """Return when the first start of a build was, in seconds since 1970; now, if it is this one."""
-    explained = out / "versions-0.json"
-    return explained.stat().st_mtime if explained.exists() else time.time()
 
 
 def _make(build: Build, log: TrajectoryLog, numbers: dict[int, int], bad: BadRecords) -> list[Card]:

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from actors.config import GeneratorConfig
-from data.records.image_paths import ImageRules, parse_prefixes
-from rl.recipe.config import REPO, DataConfig
+from rl.recipe.config import REPO
 from rollout.text.marks import read_prompt_text
 
 _CONFIGS = ("config.json", "model_index.json")
@@ -33,16 +32,6 @@ def read_prompt(path: str, key: str) -> str:
     if not file.is_file():
         raise ValueError(f"{key} is {path}: there is no such file")
     return read_prompt_text(file)
-
-
-def image_rules(settings: DataConfig) -> ImageRules:
-    """Return how image paths of a recipe's records are read."""
-    return ImageRules(
-        folder=resolve_path(settings.image_prefix) if settings.image_prefix else None,
-        root=resolve_path(settings.image_root) if settings.image_root else None,
-        prefixes=parse_prefixes(settings.prefixes),
-        white_canvas=settings.white_canvas,
-    )
 
 
 def model_path(name: str, key: str, *, is_plain: bool = True) -> str:

@@ -24,7 +24,7 @@ from data.records.on_bad import BadRecords, OnBad
 from data.records.sft import SftRecord
 from rl import checkpoint
 from rl.launch import check_launch, launch
-from rl.recipe.paths import model_path
+from rl.recipe.paths import model_path, resolve_data
 from rl.recipe.sft_config import SftRecipe
 from rl.recipe.tasks import read_sft_records
 from rl.run_dir.provenance import write_provenance
@@ -66,8 +66,9 @@ def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False, accepted: Collec
 
     A resumed run may differ from what it was in the keys of `accepted`.
     """
+    data = recipe.data
     model_path(recipe.policy.model, "policy.model")
-    training, heldout = read_sft_records(recipe.data, recipe.data.train, recipe.data.heldout)
+    training, heldout = read_sft_records(data, resolve_data(data.train), resolve_data(data.heldout))
     num_steps = recipe.num_steps or ceil(recipe.num_epochs * len(training) / recipe.batch_size)
     recipe = replace(recipe, num_steps=num_steps)
     check_run_dir(recipe, is_resumed, accepted=accepted)

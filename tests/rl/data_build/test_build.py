@@ -60,8 +60,8 @@ def run(monkeypatch, build: Build, **roles):
     """Run a build on a walk of fakes."""
 
     @asynccontextmanager
-    async def walking(recipe, run_start):
-        async with launch(recipe, run_start=run_start):
+    async def walking(recipe):
+        async with launch(recipe):
             yield make_collector(build.store, recipe.collect, **roles)
 
     monkeypatch.setattr(build_module, "collector_of", walking)
