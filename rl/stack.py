@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from actors.config import EvidenceConfig, JudgeConfig
 from actors.generator.generator import Generator
-from actors.judge.config import member_configs
 from actors.judge.judge import start_judge
 from actors.observer import start_observers
 from actors.rollout_worker import RolloutWorkers
@@ -95,7 +94,7 @@ def has_local_service(recipe: Recipe, evidence: Mapping[str, EvidenceConfig]) ->
 
 def _judges_asked(config: JudgeConfig) -> Iterator[JudgeConfig]:
     """Yield the judges that are asked in the end: an ensemble's members, and theirs."""
-    members = member_configs(config)
+    members = config.member_configs
     for member in members:
         yield from _judges_asked(member)
     if not members:

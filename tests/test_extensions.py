@@ -401,7 +401,7 @@ import asyncio
 from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
 from actors.generator.generator import Generator
 from actors.generator.kind import check_generator
-from actors.judge.judge import check_judge, describe_judge, start_judge
+from actors.judge.judge import check_judge, kind_of, start_judge
 from actors.observer import start_observers
 from actors.teacher.config import TeacherConfig
 from actors.teacher.teacher import start_teacher
@@ -425,7 +425,7 @@ async def use():
     recipe = make_recipe("run", judge=judge, generator=generator, tracking=TrackingConfig(backends=["flat"]))
     check_trackers(recipe.tracking)
     yield start_trackers(recipe, 1, [])[0]
-    assert describe_judge(judge) == describe_evidence(evidence) == {"flat": "1"}
+    assert kind_of(judge).describe(judge) == describe_evidence(evidence) == {"flat": "1"}
     assert num_devices(recipe) > 0
 
 

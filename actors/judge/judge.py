@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from actors.judge.config import JudgeConfig, member_configs
+from actors.judge.config import JudgeConfig
 from actors.judge.registry import KINDS, OWN_KIND, JudgeTraits
 from actors.metered.config import EndpointConfig
 from actors.run_context import RunContext
@@ -70,14 +70,14 @@ async def start_judge(
 
 
 def check_judge(config: JudgeConfig, where: str = "judge") -> dict[str, str]:
-    """Return what a judge's scores depend on, as `describe_judge` does. Starts nothing.
+    """Return what a judge's scores depend on: its model or function, and its prompts by version and digest.
 
-    Raises ValueError for what it lacks: a prompt file, a scorer, a model, a key.
+    Raises ValueError for what it lacks: a prompt file, a scorer, a model, a key. Starts nothing.
     """
     kind = kind_of(config)
     described = kind.describe(config)
     kind.check(config, where)
-    for number, member in enumerate(member_configs(config)):
+    for number, member in enumerate(config.member_configs):
         check_judge(member, f"{where}.members.{number}")
     return described
 
@@ -90,11 +90,3 @@ def check_baseline(baseline: Baseline, config: JudgeConfig) -> None:
             "looks at one image at a time; use rollout.baseline=judge, or judges of kind openai or vllm with "
             "rubric scores"
         )
-
-
-def describe_judge(config: JudgeConfig) -> dict[str, str]:
-    """Return what a judge's scores depend on: its model or function, and its prompts by version and digest.
-
-    Raises ValueError where a file or function is missing.
-    """
-    return kind_of(config).describe(config)

@@ -184,11 +184,13 @@ def test_code_beside_the_model_is_found_by_its_path(models, tmp_path):
     assert pipeline.spec.max_images == 5
 
 
-def test_lora_weights_change_the_image_and_the_models_name(models):
+def test_lora_weights_change_the_image_and_the_models_name(models, tmp_path):
     with_lora, without = (
         Pipeline(resolve(settings(models, "qwen-image-lightning", **changes))) for changes in ({}, {"lora": "none"})
     )
     assert with_lora.model.startswith(without.model + "+")
+    pool = asyncio.run(Generator.start(settings(models, "qwen-image-lightning", lora="none"), tmp_path))
+    assert pool.model == without.model
     asked = [EditRequest(None, "a red box", 7, size=OUT)]
     one, other = (pipeline.draw([], None, asked)[0] for pipeline in (with_lora, without))
     assert np.abs(pixels(one) - pixels(other)).max() > 3
