@@ -157,7 +157,7 @@ def _train(chosen: argparse.Namespace) -> int:
     check_trackers(recipe.tracking)
     from rl.prepare import prepare  # late, both: they import torch and Ray, and a wrong recipe should fail at once
     from rl.run import run
-    from rl.run_dir.start import check_unfinished
+    from rl.run_dir.resume import check_unfinished
 
     with _folder_of(chosen, recipe.run_dir) as resumed:
         if resumed:

@@ -19,7 +19,7 @@ from actors.config import (
     SamplerConfig,
 )
 from actors.resources import Role
-from data.records.image_paths import ImageRules, parse_prefixes
+from data.records.image_paths import parse_prefixes
 from data.records.on_bad import OnBad
 from rewards.compose import TermConfig
 from rl.recipe.alerts import NAMES as ALERTS
@@ -82,16 +82,6 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_fields(self, "data")
         parse_prefixes(self.prefixes)
-
-    @property
-    def image_rules(self) -> ImageRules:
-        """How image paths are read."""
-        return ImageRules(
-            folder=resolve_path(self.image_prefix) if self.image_prefix else None,
-            root=resolve_path(self.image_root) if self.image_root else None,
-            prefixes=parse_prefixes(self.prefixes),
-            white_canvas=self.white_canvas,
-        )
 
 
 @dataclass(frozen=True)
@@ -330,9 +320,3 @@ class Recipe(TrainingRecipe):
         """Whether an evaluation during training is due after `step` (counted from 1; the last one has its own)."""
         every = self.evaluation.every
         return every > 0 and step % every == 0 and step < self.num_steps
-
-
-def resolve_path(path: str) -> Path:
-    """Return a recipe's path: as given, from the working folder or from the checkout; hub ids stay as they are."""
-    given = Path(path).expanduser()
-    return given if given.is_absolute() or given.exists() else REPO / given

@@ -27,7 +27,7 @@ from rl.data_build.build import Build, BuildStopped, collect_all, prepare_build,
 from rl.data_build.config import BuildRecipe
 from rl.launch import launch
 from rl.recipe.reader import load_as
-from rl.run_dir.start import write_provenance
+from rl.run_dir.provenance import write_provenance
 from rollout.roles import TeacherError
 from rollout.types import ModelAnswer
 from tests.support.fake_teachers import FakePlanner, StoreGenerator, make_collector
@@ -61,8 +61,8 @@ def run(monkeypatch, build: Build, **roles):
     """Run a build on fakes."""
 
     @asynccontextmanager
-    async def walking(recipe, run_start):
-        async with launch(recipe, run_start=run_start):
+    async def walking(recipe):
+        async with launch(recipe):
             yield make_collector(build.store, recipe.collect, **roles)
 
     monkeypatch.setattr(build_module, "collector_of", walking)
