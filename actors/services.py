@@ -1,4 +1,4 @@
-"""The services that a job asks for images and scores, checked before anything starts: one entrance to all checks."""
+"""One entry point to all checks of the services that make images and scores, before anything starts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def check_services(
 ) -> GeneratorConfig:
     """Raise ValueError for what a generator or judge lacks: files, functions, keys. Starts and asks nothing.
 
-    Returns the generator's settings with nothing left empty. `befores` are before-images of edits that it will be
-    asked for (None: text-to-image), `baseline` is what the judge will be asked to compare.
+    Returns the generator's settings with nothing left empty. `befores` are the before-images of the edits to be
+    made (None: text-to-image), `baseline` is what the judge will have to compare with.
     """
     resolved = check_generator(generator, befores)
     check_api(generator)

@@ -82,5 +82,5 @@ def test_a_machine_without_bash_is_told_so_before_ray_starts(monkeypatch):
             pass
 
     for begin in (lambda: asyncio.run(start()), lambda: check_cluster("")):
-        with pytest.raises(ValueError, match="Ray starts its workers by bash, which is not on PATH=''"):
+        with pytest.raises(ValueError, match="Ray starts its workers with bash, which is not on PATH=''"):
             begin()
