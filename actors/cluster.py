@@ -204,5 +204,5 @@ def _check_address(address: str) -> None:
         with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S):
             grpc.channel_ready_future(grpc.insecure_channel(found)).result(_CONNECT_S)
     except (OSError, grpc.FutureTimeoutError) as error:
-        reason = getattr(error, "strerror", None) or "nobody there speaks Ray's protocol"
+        reason = getattr(error, "strerror", None) or "no server there speaks Ray's protocol"
         raise ValueError(f"ray_address is {address}: {reason}; {hint}") from None

@@ -26,7 +26,7 @@ _QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
 def start_serve() -> None:
     """Start Serve without its HTTP proxy; a no-op when it runs. Ray must be initialized."""
-    from ray import serve  # takes seconds to import, here and below: only where there are pools
+    from ray import serve  # takes seconds to import, here and below: only if there are pools
 
     with _starting:
         if not ray.is_initialized():

@@ -68,7 +68,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; a no-op where the file system cannot sync a folder."""
+    """Make the names in a folder durable; a no-op if the file system cannot sync a folder."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
