@@ -87,8 +87,10 @@ class PolicyConfig:
     """float32 or bfloat16: parameters' dtype in the forward pass."""
     attn_implementation: Annotated[str, one_of(*ATTENTION)] = "sdpa"
     """sdpa, or flash_attention_2 where flash-attn is installed (flash_attention_3, eager: as transformers has them)."""
+    shared_prefix: bool = True
+    """Compute the prompt of a group, and its images, once for all of its responses."""
     is_packed: bool = True
-    """Remove padding: rows are packed into one sequence.
+    """Without policy.shared_prefix: remove padding, so that rows are packed into one sequence.
 
     Right with flash-attn. sdpa looks at every pair of packed tokens: on CPU padding is three times as fast.
     """

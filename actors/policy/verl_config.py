@@ -13,7 +13,7 @@ def training_config(config: PolicyConfig, total_steps: int) -> TrainingWorkerCon
     """Return the settings of a trained model, its optimizer and its checkpoints."""
     model = HFModelConfig(
         path=config.model,
-        use_remove_padding=config.is_packed,
+        use_remove_padding=config.shared_prefix or config.is_packed,
         enable_gradient_checkpointing=config.gradient_checkpointing,
         override_config={"attn_implementation": config.attn_implementation},
         **model_settings(config),
