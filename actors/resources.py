@@ -13,7 +13,6 @@ from actors.config import (
     RolloutWorkersConfig,
     SamplerConfig,
 )
-from actors.judge.config import member_configs
 
 Role = PolicyConfig | SamplerConfig | GeneratorConfig | JudgeConfig | EvidenceConfig | RolloutWorkersConfig
 """A section of a recipe for which something is started."""
@@ -45,7 +44,7 @@ def demands_of(key: str, role: Role) -> Iterator[Demand]:
     elif isinstance(role, EvidenceConfig) and role.judge is not None:
         yield from demands_of(f"{key}.judge", role.judge)
     elif isinstance(role, JudgeConfig) and role.kind == "ensemble":
-        for number, member in enumerate(member_configs(role)):
+        for number, member in enumerate(role.member_configs):
             yield from demands_of(f"{key}.members.{number}", member)
     elif role.num_replicas:
         yield _of_replicas(key, role)

@@ -22,18 +22,18 @@ MAX_DEATHS = 3
 
 
 class _Worker:
-    def __init__(self, journey: GroupRollout, ledger: Ledger | None):
-        self._journey = journey
+    def __init__(self, rollout: GroupRollout, ledger: Ledger | None):
+        self._rollout = rollout
         self._ledger = ledger
 
     async def roll_out(self, request: GroupRequest) -> Group:
-        group = await self._journey.roll_out(request)
+        group = await self._rollout.roll_out(request)
         if self._ledger is not None:  # before the reply: nobody learns from what is not on disk
             await self._ledger.record(request, group)
         return group
 
     async def stats(self) -> dict[str, float]:
-        return await self._journey.stats()
+        return await self._rollout.stats()
 
 
 @dataclass(eq=False)
@@ -45,8 +45,8 @@ class _Slot:
 class RolloutWorkers:
     """A fixed number of workers; a dead one is replaced and its groups are carried by another."""
 
-    def __init__(self, config: RolloutWorkersConfig, journey: GroupRollout, ledger: Ledger | None = None):
-        self._carried = ray.put(journey), ray.put(ledger)
+    def __init__(self, config: RolloutWorkersConfig, rollout: GroupRollout, ledger: Ledger | None = None):
+        self._carried = ray.put(rollout), ray.put(ledger)
         self._ledger = ledger
         # A few calls beyond the groups, so that `stats` never waits behind them.
         self._make = ray.remote(_Worker).options(
@@ -59,20 +59,20 @@ class RolloutWorkers:
 
     @classmethod
     async def start(
-        cls, config: RolloutWorkersConfig, journey: GroupRollout, ledger: Ledger | None = None
+        cls, config: RolloutWorkersConfig, rollout: GroupRollout, ledger: Ledger | None = None
     ) -> RolloutWorkers:
-        """Start the workers and return once each has its journey. Ray must be initialized.
+        """Start the workers and return once each is ready. Ray must be initialized.
 
         Every group is committed to the ledger before it is handed over.
         """
-        workers = cls(config, journey, ledger)
+        workers = cls(config, rollout, ledger)
         await asyncio.gather(*(ask(slot.actor.stats) for slot in workers._slots))
         return workers
 
     async def roll_out(self, request: GroupRequest) -> Group:
         """Return a group, by the least loaded worker.
 
-        Waits when every worker is full. Cancelling it cancels the remote work. What the journey raises is
+        Waits when every worker is full. Cancelling it cancels the remote work. What the rollout raises is
         raised here. A task that kills `MAX_DEATHS` workers is given up: its samples are failed.
         """
         async with self._places:
@@ -94,7 +94,7 @@ class RolloutWorkers:
         return lost
 
     async def stats(self) -> dict[str, float]:
-        """Return the journeys' stats, added up over the workers, and `rollout_workers/...`."""
+        """Return the rollouts' stats, added up over the workers, and `rollout_workers/...`."""
         # A worker that is dead just now has nothing to tell; its counts are lost.
         answers = await asyncio.gather(*(ask(slot.actor.stats) for slot in self._slots), return_exceptions=True)
         total: Counter[str] = Counter()

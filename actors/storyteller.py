@@ -11,9 +11,9 @@ from pathlib import Path
 from PIL import Image
 
 from actors.store.store import Store
-from rollout.story import Story, StoryEvent, StoryRequest
+from rollout.story import Story, StoryEvent
 from rollout.storyline import Storyline
-from rollout.types import ImageRef
+from rollout.types import ImageRef, Request
 
 ImageInput = Path | str | Image.Image
 """An image file, or an image."""
@@ -42,12 +42,10 @@ class Storyteller:
             async for event in events:
                 yield event
 
-    async def request(
-        self, text: str, images: Sequence[ImageInput] = (), *, seed: int = 0, tries: int = 0
-    ) -> StoryRequest:
+    async def request(self, text: str, images: Sequence[ImageInput] = (), *, seed: int = 0, tries: int = 0) -> Request:
         """Return a request whose images are in the store. Raises ValueError that says what is wrong with it."""
         refs = await asyncio.to_thread(lambda: tuple(map(self._keep, images)))
-        return StoryRequest(text, refs, seed, tries)
+        return Request(text, refs, seed, tries).checked()
 
     def picture(self, ref: ImageRef) -> Image.Image:
         """Return an image of a story, RGB."""

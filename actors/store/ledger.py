@@ -102,11 +102,6 @@ def next_attempt(folder: Path) -> int:
     return 1 + max((row["attempt"] for row in read_log(folder, ATTEMPTS)), default=-1)
 
 
-def start_time(folder: Path) -> float:
-    """Return when the first attempt at a run began, in seconds since 1970; now, if there was none."""
-    return min((row["started"] for row in read_log(folder, ATTEMPTS)), default=time.time())
-
-
 def holds_samples(folder: Path) -> bool:
     """Whether a sample is in the ledger."""
     return next(read_log(folder, SAMPLES), None) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.judge.kind import kind_of
+from actors.judge.judge import kind_of
 from actors.judge.kinds.asked import AskedKind
 from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig

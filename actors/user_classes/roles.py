@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from rollout.plan import Plan
+from rollout.text.plan import Plan
 from rollout.types import Critique, Scores
 
 

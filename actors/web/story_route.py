@@ -36,9 +36,10 @@ from actors.web.image_request import decode, text_of
 from actors.web.service import STOPPED, openai_error, with_error_responses
 from actors.web.stopping import ServiceStopping, items_unless_stopping
 from rollout.roles import Unsupported
-from rollout.story import Planned, StepTold, Story, StoryRequest, StoryStatus, StoryTold
+from rollout.story import Planned, StepTold, Story, StoryStatus, StoryTold
 from rollout.story_json import plan_as_json, step_as_json, story_as_json
 from rollout.types import ImageRef
+from rollout.types import Request as StoryRequest
 
 PATH = "/v1/interleave"
 MAX_IMAGES = 16
@@ -148,7 +149,7 @@ async def _asked(
         raise RequestRefused(400, f"tries is {str(numbers['tries'])[:40]}, at most {MAX_TRIES} are made")
     images = await while_connected(request, _images(storyteller, sent, config)) if sent else []
     refs = [await asyncio.to_thread(storyteller.store.put_png, image.png) for image in images]
-    return StoryRequest(prompt, tuple(refs), **numbers)
+    return StoryRequest(prompt, tuple(refs), **numbers).checked()
 
 
 async def _images(storyteller: Storyteller, sent: Sequence[object], config: ServiceConfig) -> list[Decoded]:

@@ -11,7 +11,7 @@ from actors.resources import Role
 from actors.teacher.config import TeacherConfig
 from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
 from data.records.on_bad import OnBad
-from rl.recipe.config import RunRecipe
+from rl.recipe.jobs import RunRecipe
 from rl.recipe.resumable import SERVICE_MAY_CHANGE
 from rollout.collect import CollectConfig, Success
 from rollout.text.limits import (
@@ -26,7 +26,7 @@ from rollout.text.limits import (
 )
 
 _DECIDES = ("seed", "store", "planner", "critic", "generator", "judge", "success", "collect")
-"""Keys that decide how requests are walked and where their images are; of services, who is asked may change."""
+"""Keys that decide how requests are carried out and where their images are; of services, who is asked may change."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class BuildRecipe(RunRecipe):
     max_failure_share: Share = 0.5
     """Share of the last 50 requests whose calls failed that stops the build; answers that cannot be read never do."""
     in_flight: PositiveInt = 16
-    """Requests that are walked at a time."""
+    """Requests that are carried out at a time."""
     requests: RequestsConfig = field(default_factory=RequestsConfig)
     planner: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher of plans."""
