@@ -44,6 +44,26 @@ class PolicyEngine(FSDPEngineWithLMHead):
                 module.config._attn_implementation = NAME
         model.forward = MethodType(_respond, model)
 
+    def keep_activations(self, share: float) -> None:
+        """Take gradient checkpointing off a share of the text layers, which then keep what others compute again."""
+        layers = self._text_layers()
+        for layer in layers[: round(share * len(layers))]:
+            layer.gradient_checkpointing = False
+
+    def compile_layers(self) -> None:
+        """Compile the text layers; their attention, whose layout is another in each call, stays as it is."""
+        for layer in self._text_layers():
+            layer.compile(dynamic=True)
+
+    def _text_layers(self) -> Sequence[torch.nn.Module]:
+        model = getattr(self.module, "get_base_model", lambda: self.module)()
+        layers: Sequence[torch.nn.Module] = model.get_decoder().layers
+        return layers
+
+    def is_mp_src_rank_with_outputs(self) -> bool:
+        """Whether a rank has outputs: ranks that share a sequence all have the same."""
+        return True
+
     def forward_backward_batch(
         self, data: TensorDict, loss_function: Callable[..., Any], forward_only: bool = False
     ) -> Any:
@@ -82,7 +102,7 @@ class PolicyEngine(FSDPEngineWithLMHead):
             groups.setdefault(group, []).append(row)
         found = micro_batches(
             [Group(tuple(rows), sizes[0][rows[0]], tuple(sizes[1][row] for row in rows)) for rows in groups.values()],
-            data["max_token_len_per_gpu"],
+            data["max_token_len_per_gpu"] * self.ulysses_sequence_parallel_size,
         )
         chosen = [[row for group in batch for row in group.rows] for batch in found]
         number = torch.tensor(len(chosen), device=get_device_id())
@@ -107,6 +127,10 @@ class PolicyEngine(FSDPEngineWithLMHead):
                 firsts.append(row)
             groups[-1][1].append(responses[row])
             kept += range(starts[row] if is_first else starts[row] + prompts[row], starts[row + 1])
+        num_parts = self.ulysses_sequence_parallel_size
+        if num_more := -len(kept) % num_parts:  # a sequence is cut into equal parts: some tokens once more, for nobody
+            kept += kept[-1:] * num_more
+            groups.append((num_more, []))
         index = torch.tensor(kept, device=tokens.device)
         layout = Layout(groups, tokens.device, self._kernel)
         targets = Targets(
@@ -114,6 +138,7 @@ class PolicyEngine(FSDPEngineWithLMHead):
             micro_batch["responses"].values(),
             tu.get_non_tensor_data(micro_batch, "temperature", default=1.0),
             has_entropy=tu.get_non_tensor_data(micro_batch, "calculate_entropy", default=False),
+            num_parts=num_parts,
         )
         images = tu.get(micro_batch, "multi_modal_inputs")
         return {

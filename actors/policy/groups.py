@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from actors.config import PolicyConfig
 from rollout.types import SftExample, TrainingRow
 
 _GAIN = 0.95
@@ -66,6 +67,17 @@ def deal_rows(
         dealt.append(_deal(groups_of(rows, range(start, stop), shared=shared), num_ranks))
         start = stop
     return dealt
+
+
+def deal_to_ranks(
+    config: PolicyConfig, rows: Sequence[TrainingRow | SftExample], num_mini_batches: int = 1
+) -> list[list[list[int]]]:
+    """Deal rows out to a policy's ranks; those that share sequences are dealt the same ones."""
+    num_shares = config.num_ranks // config.sequence_parallel
+    return [
+        [share for share in shares for _ in range(config.sequence_parallel)]
+        for shares in deal_rows(rows, num_mini_batches, num_shares, shared=config.shared_prefix)
+    ]
 
 
 def _deal(groups: list[Group], num_ranks: int) -> list[list[int]]:

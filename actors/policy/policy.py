@@ -21,7 +21,7 @@ from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, Ra
 
 from actors.config import LossConfig, PolicyConfig
 from actors.policy import verl_cpu
-from actors.policy.groups import deal_rows
+from actors.policy.groups import deal_to_ranks
 from actors.policy.rows import MiniBatch, num_tokens
 from actors.weights.publish import WeightReceivers, publish
 from actors.weights.wire import BaseTensor, Manifest
@@ -77,7 +77,7 @@ class Policy:
         config, loss = self._setup.config, self._setup.loss
         work: list[list[MiniBatch[TrainingRow]]] = [[] for _ in range(config.num_ranks)]
         for shares in self._deal(batch.rows, loss.num_mini_batches):
-            num_rows = sum(map(len, shares))
+            num_rows = sum(map(len, shares)) // config.sequence_parallel
             for rank, share in enumerate(shares):
                 work[rank].append(MiniBatch(tuple(_pick(batch.rows, share)), num_rows))
         metrics: dict[str, float] = (await self._call("update", work, [batch.temperature] * config.num_ranks))[0]
@@ -228,8 +228,8 @@ class Policy:
         return await asyncio.to_thread(run)
 
     def _deal(self, rows: Sequence[TrainingRow | SftExample], num_mini_batches: int = 1) -> list[list[list[int]]]:
-        config = self._setup.config
-        return deal_rows(rows, num_mini_batches, config.num_ranks, shared=config.shared_prefix)
+        """Deal rows out to ranks; those that share sequences get the same ones."""
+        return deal_to_ranks(self._setup.config, rows, num_mini_batches)
 
     def _check(self, rows: Sequence[TrainingRow]) -> None:
         for index, row in enumerate(rows):
@@ -239,7 +239,8 @@ class Policy:
         self._check_length(rows)
 
     def _check_length(self, rows: Sequence[TrainingRow | SftExample]) -> None:
-        limit = self._setup.config.max_tokens_per_micro_batch
+        config = self._setup.config
+        limit = config.max_tokens_per_micro_batch * config.sequence_parallel
         longest = max(num_tokens(row) for row in rows)
         if longest > limit:
             raise ValueError(f"a row has {longest} tokens; raise policy.max_tokens_per_micro_batch from {limit}")

@@ -5,14 +5,14 @@ positions that they have in their row, and attend to the prompt and to what come
 that is computed of the prompt (text layers, images) is computed once, forward and backward: gradients add up there.
 
 The attention is registered with transformers under `NAME`. On CPU it is torch's scaled_dot_product_attention, twice a
-group; on a GPU it is one call of a variable-length FlashAttention: torch's own, or flash-attn's where a recipe says so.
+group; on a GPU it is one call of a variable-length FlashAttention: flash-attn's where it is installed, or torch's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import accumulate, chain, pairwise
 from typing import Any
@@ -20,7 +20,10 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from actors.policy.sequence_parallel import over_heads
+
 NAME = "shared_prefix"
+KERNELS = ("sdpa", "varlen", "flash_attn")
 
 
 def attention_kernel(attn_implementation: str) -> str:
@@ -102,7 +105,7 @@ class Layout:
 
 def _pieces(span: Span) -> Iterator[tuple[int, Iterable[int]]]:
     """Yield sequences of a kernel that knows prompt and response as one: how many query, and the keys they see."""
-    if len(span.responses) == 1:
+    if len(span.responses) < 2:
         yield span.length, range(span.start, span.start + span.length)
         return
     prompt = range(span.start, span.start + span.prompt)
@@ -124,6 +127,7 @@ class VarlenArguments:
         self.index = torch.tensor(index, device=device)
 
 
+@torch.compiler.disable  # every micro-batch has a layout of its own
 def shared_prefix_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -141,14 +145,12 @@ def shared_prefix_attention(
     Returns (1, tokens, heads, dim), as transformers wants it.
     """
     assert attention_mask is None, "the layout is the mask"
-    if layout.kernel == "sdpa":
-        return _by_sdpa(query, key, value, layout, scaling), None
-    query, key, value = (states.transpose(1, 2)[0] for states in (query, key, value))
-    return _by_varlen(query, key, value, layout, scaling)[None], None
+    attend = partial(_by_sdpa if layout.kernel == "sdpa" else _by_varlen, layout, scaling)
+    return over_heads(attend, query, key, value), None
 
 
 def _by_sdpa(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scale: float | None
+    layout: Layout, scale: float | None, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
 ) -> torch.Tensor:
     num_shared = query.shape[1] // key.shape[1]
     if num_shared > 1:
@@ -157,7 +159,7 @@ def _by_sdpa(
     groups = [states.split([span.length for span in layout.spans], dim=2) for states in (query, key, value)]
     found = []
     for span, mask, q, k, v in zip(layout.spans, layout.masks, *groups, strict=True):
-        if len(span.responses) == 1:
+        if len(span.responses) < 2:
             found.append(scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale))
             continue
         rest = span.length - span.prompt
@@ -168,19 +170,20 @@ def _by_sdpa(
 
 
 def _by_varlen(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scale: float | None
+    layout: Layout, scale: float | None, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
 ) -> torch.Tensor:
     how = layout.varlen
+    query, key, value = (states.transpose(1, 2)[0] for states in (query, key, value))
     key, value = key[how.index], value[how.index]
     borders = how.queries, how.keys, how.longest_query, how.longest_key
     if layout.kernel == "flash_attn":
         from flash_attn import flash_attn_varlen_func
 
         out: torch.Tensor = flash_attn_varlen_func(query, key, value, *borders, softmax_scale=scale, causal=True)
-        return out
+        return out[None]
     from torch.nn.attention.varlen import varlen_attn
 
     is_grouped = query.shape[1] != key.shape[1]
     attended = varlen_attn(query, key, value, *borders, scale=scale, window_size=(-1, 0), enable_gqa=is_grouped)
     assert isinstance(attended, torch.Tensor)
-    return attended
+    return attended[None]

@@ -74,6 +74,10 @@ class PolicyWorker(TrainingWorker):
             engine.module.get_output_embeddings().register_forward_hook(self._ban)
             if setup.config.shared_prefix:
                 engine.share_prefixes(attention_kernel(setup.config.attn_implementation))
+            if setup.config.gradient_checkpointing:
+                engine.keep_activations(setup.config.kept_activations)
+            if setup.config.compile_layers:
+                engine.compile_layers()
             # With LoRA all of the model is frozen, and a frozen tower has no adapters.
             if setup.config.freeze_vision and not self._has_lora:
                 engine.module.model.visual.requires_grad_(False)

@@ -14,7 +14,7 @@ import torch
 import torch.multiprocessing
 
 from actors.config import LossConfig, PolicyConfig
-from actors.policy.groups import deal_rows
+from actors.policy.groups import deal_to_ranks
 from actors.policy.rows import MiniBatch
 from rollout.types import TrainingRow
 
@@ -95,7 +95,7 @@ def _computed(
         return step()
 
     worker.engine.optimizer_step = keep_gradients
-    [shares] = deal_rows(rows, 1, config.num_ranks, shared=config.shared_prefix)
+    [shares] = deal_to_ranks(config, rows)
     own = worker.logprobs([rows[index] for index in shares[rank]], temperature)
     metrics = worker.update(share_of(rank, config, loss, rows), temperature)
     gathered: list[Any] = [None] * config.num_ranks
@@ -108,5 +108,8 @@ def share_of(
     rank: int, config: PolicyConfig, loss: LossConfig, rows: list[TrainingRow]
 ) -> list[MiniBatch[TrainingRow]]:
     """Return what a rank is dealt for one update."""
-    dealt = deal_rows(rows, loss.num_mini_batches, config.num_ranks, shared=config.shared_prefix)
-    return [MiniBatch(tuple(rows[index] for index in ranks[rank]), sum(map(len, ranks))) for ranks in dealt]
+    dealt = deal_to_ranks(config, rows, loss.num_mini_batches)
+    num_copies = config.sequence_parallel
+    return [
+        MiniBatch(tuple(rows[index] for index in ranks[rank]), sum(map(len, ranks)) // num_copies) for ranks in dealt
+    ]

@@ -94,6 +94,7 @@ def test_one_rank(world: World, freeze_vision: bool, lora: LoraConfig):
         config,
         replace(config, shared_prefix=False),
         replace(config, gradient_checkpointing=True),
+        replace(config, gradient_checkpointing=True, kept_activations=0.5),
         replace(config, max_tokens_per_micro_batch=110),
     ]
     expected, *found = world.compute(world.rows(UNEQUAL), *((way, LossConfig()) for way in ways))
@@ -112,3 +113,13 @@ def test_several_ranks(world: World, num_ranks: int):
     few = world.rows((1,))
     [expected], [found] = (world.compute(few, (one, LossConfig())) for one in (plain(world.config), config))
     assert_same(found, expected)
+
+
+@pytest.mark.parametrize("freeze_vision", [False, True], ids=["trained", "frozen"])
+def test_ranks_that_share_sequences(world: World, freeze_vision: bool):
+    """Slow: it needs as many processes. Ulysses over two ranks, whose key heads are fewer; each with all weights."""
+    alone, rows = replace(world.config, freeze_vision=freeze_vision), world.rows(UNEQUAL)
+    shared = replace(alone, num_ranks=2, sequence_parallel=2)
+    [expected] = world.compute(rows, (plain(alone), LossConfig()))
+    for found in world.compute(rows, (shared, LossConfig()), (replace(shared, shard_ranks=1), LossConfig())):
+        assert_same(found, expected)

@@ -87,3 +87,18 @@ def test_each_response_is_predicted_from_its_prompts_end():
 def test_flash_attn_is_used_where_it_is_installed(attention: str, has_flash_attn: bool, kernel: str, monkeypatch):
     monkeypatch.setattr(shared_prefix, "find_spec", lambda name: name if has_flash_attn else None)
     assert shared_prefix.attention_kernel(attention) == kernel
+
+
+@pytest.mark.parametrize("kernel", shared_prefix.KERNELS)
+def test_no_kernel_passes_by_the_exchange_of_sequence_parallel_ranks(kernel: str, monkeypatch):
+    class Exchanged(Exception):
+        pass
+
+    def over_heads(*_: object) -> None:
+        raise Exchanged
+
+    monkeypatch.setattr(shared_prefix, "over_heads", over_heads)
+    layout = Layout(GROUPS, torch.device("cpu"), kernel)
+    query, key, value = states(layout)
+    with pytest.raises(Exchanged):
+        shared_prefix_attention(torch.nn.Module(), query, key, value, None, layout=layout)
