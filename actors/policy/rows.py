@@ -1,4 +1,4 @@
-"""Rows -> what verl's engine eats: packed sequences, 3D rotary positions and preprocessed images."""
+"""Rows -> the input of verl's engine: packed sequences, 3D rotary positions and preprocessed images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MiniBatch(Generic[T]):
 
 
 def num_tokens(row: TrainingRow | SftExample) -> int:
-    """Return prompt and response tokens together."""
+    """Return the number of prompt and response tokens together."""
     return len(row.prompt_token_ids) + len(row.token_ids)
 
 
@@ -50,7 +50,7 @@ class RowTensors:
     def build(self, rows: Sequence[TrainingRow], temperature: float) -> TensorDict:
         """Return verl's no-padding TensorDict: jagged (row, token) tensors, positions (row, 4, token).
 
-        Raises ValueError when a prompt's image placeholders do not fit its images.
+        Raises ValueError if a prompt's image placeholders do not match its images.
         """
         padded = [*rows, self._padding]
         images = [self._load(row.images) for row in padded]
@@ -74,7 +74,7 @@ class RowTensors:
         images: list[dict[str, torch.Tensor]],
         masks: Sequence[Sequence[bool]],
     ) -> TensorDict:
-        """Return tokens, positions and images; `masks` say for each response token whether it is learned from."""
+        """Return tokens, positions and images; `masks` say for each response token whether it is in the loss."""
         ids = [torch.tensor(row.prompt_token_ids + row.token_ids) for row in rows]
         mask = [torch.tensor(values, dtype=torch.float32) for values in masks]
         tensors = {
@@ -93,7 +93,7 @@ class RowTensors:
         return batch
 
     def _load(self, refs: tuple[ImageRef | None, ...]) -> dict[str, torch.Tensor]:
-        """Return what `_preprocess` does, kept for the next rows of the same task."""
+        """Return the result of `_preprocess`, cached for the next rows of the same task."""
         if not refs:
             return {}
         if refs not in self._images:
@@ -127,7 +127,7 @@ class RowTensors:
 
 
 def _rope_index(processor: Any) -> Any:
-    """Choose as verl's rollout does: Qwen3-VL has its own rule, its predecessors share one."""
+    """Return the function that verl's rollout uses: Qwen3-VL has its own, its predecessors share one."""
     if "Qwen3VL" in type(processor).__name__:
         from verl.models.transformers.qwen3_vl import get_rope_index
     else:
