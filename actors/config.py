@@ -86,16 +86,28 @@ class PolicyConfig:
     dtype: Annotated[str, one_of("float32", "bfloat16")] = "float32"
     """float32 or bfloat16: dtype of the parameters in the forward pass."""
     attn_implementation: Annotated[str, one_of(*ATTENTION)] = "sdpa"
-    """sdpa, or flash_attention_2 if flash-attn is installed (flash_attention_3, eager: as in transformers)."""
+    """sdpa, or flash_attention_2: flash-attn's kernels where it is installed, else torch's own, which need
+    policy.shared_prefix (flash_attention_3, eager: as transformers has them)."""
+    shared_prefix: bool = True
+    """Compute the prompt of a group, and its images, once for all of its responses."""
     is_packed: bool = True
-    """Remove padding: rows are packed into one sequence.
+    """Without policy.shared_prefix: remove padding, so that rows are packed into one sequence.
 
     The right choice with flash-attn. sdpa attends to every pair of packed tokens: on CPU padding is three times as
     fast.
     """
     max_tokens_per_micro_batch: PositiveInt = 16384
-    """Prompt and response tokens in one forward pass on one rank."""
+    """Prompt and response tokens of one forward pass on one rank."""
+    sequence_parallel: PositiveInt = 1
+    """Ranks that share a sequence (Ulysses): for prompts that are too long for one. Needs policy.shared_prefix."""
+    shard_ranks: NonNegativeInt = 0
+    """Ranks that a copy of the weights is cut over, as on one node of several (HSDP); 0: all of them."""
     gradient_checkpointing: bool = False
+    """Compute the activations of a layer again in the backward pass rather than keep them."""
+    kept_activations: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Share of the text layers that keep them nevertheless, where memory is left."""
+    compile_layers: bool = False
+    """Compile the text layers (torch.compile): the first update takes a minute or two longer."""
     freeze_vision: bool = False
     """Leave the vision tower and the projector as they are."""
     lora: LoraConfig = field(default_factory=LoraConfig)
@@ -116,6 +128,15 @@ class PolicyConfig:
             raise ValueError(
                 f"policy.attn_implementation is {self.attn_implementation}, which needs a GPU, but "
                 "policy.gpus_per_rank is 0: set policy.gpus_per_rank=1, or policy.attn_implementation=sdpa"
+            )
+        if self.num_ranks % self.sequence_parallel or (self.sequence_parallel > 1 and not self.shared_prefix):
+            raise ValueError(
+                f"policy.sequence_parallel={self.sequence_parallel} needs policy.shared_prefix, and as "
+                f"policy.num_ranks a multiple of it (it is {self.num_ranks})"
+            )
+        if self.shard_ranks and self.num_ranks % self.shard_ranks:
+            raise ValueError(
+                f"policy.num_ranks={self.num_ranks} is no multiple of policy.shard_ranks={self.shard_ranks}"
             )
         if self.num_ranks > self.ranks_per_node and self.num_ranks % self.ranks_per_node:
             raise ValueError(

@@ -21,7 +21,8 @@ from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, Ra
 
 from actors.config import LossConfig, PolicyConfig
 from actors.policy import verl_cpu
-from actors.policy.rows import MiniBatch, num_tokens, split_rows
+from actors.policy.groups import deal_to_ranks
+from actors.policy.rows import MiniBatch, num_tokens
 from actors.weights.publish import WeightReceivers, publish
 from actors.weights.wire import BaseTensor, Manifest
 from rewards.functions import anchored
@@ -73,10 +74,9 @@ class Policy:
             raise ValueError("an update needs at least one row")
         self._check(batch.rows)
         config, loss = self._setup.config, self._setup.loss
-        split = split_rows(batch.rows, loss.num_mini_batches, config.num_ranks)
         work: list[list[MiniBatch[TrainingRow]]] = [[] for _ in range(config.num_ranks)]
-        for shares in split:
-            num_rows = sum(index is not None for share in shares for index in share)
+        for shares in self._deal(batch.rows, loss.num_mini_batches):
+            num_rows = sum(map(len, shares)) // config.sequence_parallel
             for rank, share in enumerate(shares):
                 work[rank].append(MiniBatch(tuple(_pick(batch.rows, share)), num_rows))
         metrics: dict[str, float] = (await self._call("update", work, [batch.temperature] * config.num_ranks))[0]
@@ -89,8 +89,7 @@ class Policy:
         if not any(example.num_target_tokens for example in examples):
             raise ValueError("SFT needs at least one example with an answer")
         self._check_length(examples)
-        num_ranks = self._setup.config.num_ranks
-        [shares] = split_rows(examples, 1, num_ranks)
+        [shares] = self._deal(examples)
         work = [MiniBatch(tuple(_pick(examples, share)), len(examples)) for share in shares]
         metrics: dict[str, float] = (await self._call("fit", work))[0]
         self.version += 1
@@ -102,7 +101,7 @@ class Policy:
         if not examples:
             return []
         self._check_length(examples)
-        [shares] = split_rows(examples, 1, self._setup.config.num_ranks)
+        [shares] = self._deal(examples)
         answers = await self._call("losses", [_pick(examples, share) for share in shares])
         return _in_order(shares, answers, len(examples))
 
@@ -111,9 +110,8 @@ class Policy:
         if not rows:
             return []
         self._check(rows)
-        config = self._setup.config
-        [shares] = split_rows(rows, 1, config.num_ranks)
-        temperatures = [self._temperature if temperature is None else temperature] * config.num_ranks
+        [shares] = self._deal(rows)
+        temperatures = [self._temperature if temperature is None else temperature] * len(shares)
         answers = await self._call("logprobs", [_pick(rows, share) for share in shares], temperatures)
         return _in_order(shares, answers, len(rows))
 
@@ -228,6 +226,10 @@ class Policy:
 
         return await asyncio.to_thread(run)
 
+    def _deal(self, rows: Sequence[TrainingRow | SftExample], num_mini_batches: int = 1) -> list[list[list[int]]]:
+        """Deal rows out to ranks; those that share sequences get the same ones."""
+        return deal_to_ranks(self._setup.config, rows, num_mini_batches)
+
     def _check(self, rows: Sequence[TrainingRow]) -> None:
         for index, row in enumerate(rows):
             sizes = len(row.token_ids), len(row.advantages), len(row.rollout_logprobs)
@@ -238,7 +240,8 @@ class Policy:
         self._check_length(rows)
 
     def _check_length(self, rows: Sequence[TrainingRow | SftExample]) -> None:
-        limit = self._setup.config.max_tokens_per_micro_batch
+        config = self._setup.config
+        limit = config.max_tokens_per_micro_batch * config.sequence_parallel
         longest = max(num_tokens(row) for row in rows)
         if longest > limit:
             raise ValueError(f"a row has {longest} tokens; raise policy.max_tokens_per_micro_batch from {limit}")
@@ -258,11 +261,11 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _pick(rows: Sequence[_T], share: Sequence[int | None]) -> list[_T | None]:
-    return [None if index is None else rows[index] for index in share]
+def _pick(rows: Sequence[_T], share: Sequence[int]) -> list[_T]:
+    return [rows[index] for index in share]
 
 
-def _in_order(shares: Sequence[Sequence[int | None]], answers: Sequence[Sequence[_T]], num_rows: int) -> list[_T]:
+def _in_order(shares: Sequence[Sequence[int]], answers: Sequence[Sequence[_T]], num_rows: int) -> list[_T]:
     """Return the ranks' answers for their shares, in the order of the rows."""
     by_index = {
         index: value

@@ -10,14 +10,10 @@ from typing import Any, Generic, TypeVar
 import torch
 from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
-from verl.utils.seqlen_balancing import get_seqlen_balanced_partitions
 
+from actors.policy.groups import groups_of
 from actors.store.store import Store, load_images
 from rollout.types import ImageRef, SftExample, TrainingRow
-
-MaybeRow = TrainingRow | None
-"""None is a padding row: one prompt and one response token that count in no loss and no denominator."""
-MaybeExample = SftExample | None
 
 _IMAGE_CACHE = 256
 T = TypeVar("T", TrainingRow, SftExample)
@@ -27,35 +23,9 @@ T = TypeVar("T", TrainingRow, SftExample)
 class MiniBatch(Generic[T]):
     """One rank's share of the rows of one optimizer step."""
 
-    rows: tuple[T | None, ...]
+    rows: tuple[T, ...]
     num_rows: int
     """Real rows of this optimizer step on all ranks: the denominator of a sequence-mean loss."""
-
-
-def split_rows(
-    rows: Sequence[TrainingRow | SftExample], num_mini_batches: int, num_ranks: int
-) -> list[list[list[int | None]]]:
-    """Distribute rows: `split[mini_batch][rank]` is a list of row indices, None for a padding row.
-
-    Mini-batches are contiguous, so that the rows of a group stay together; their sizes differ by at most one.
-    Within a mini-batch every rank gets the same number of rows and about the same number of tokens.
-
-    >>> rows = [TrainingRow((), (1,) * size, (2,), (0.0,), (0.0,)) for size in (9, 5, 4)]
-    >>> split_rows(rows, 1, 2)
-    [[[0, None], [1, 2]]]
-    """
-    num_mini_batches = min(num_mini_batches, len(rows))
-    base, extra = divmod(len(rows), num_mini_batches)
-    split, start = [], 0
-    for position in range(num_mini_batches):
-        stop = start + base + (position < extra)
-        indices: list[int | None] = list(range(start, stop))
-        indices += [None] * (-len(indices) % num_ranks)
-        lengths = [2 if index is None else num_tokens(rows[index]) for index in indices]
-        parts = get_seqlen_balanced_partitions(lengths, num_ranks, equal_size=True)
-        split.append([[indices[place] for place in sorted(part)] for part in parts])
-        start = stop
-    return split
 
 
 def num_tokens(row: TrainingRow | SftExample) -> int:
@@ -64,34 +34,37 @@ def num_tokens(row: TrainingRow | SftExample) -> int:
 
 
 class RowTensors:
-    """Builds a rank's tensors; images are loaded and preprocessed once for each distinct tuple."""
+    """Builds a rank's tensors; images are loaded and preprocessed once for each distinct tuple.
 
-    def __init__(self, processor: Any, store: Store, pad_token_id: int):
+    Behind the rows comes a padding row: one prompt and one response token that are in no loss and no denominator.
+    """
+
+    def __init__(self, processor: Any, store: Store, pad_token_id: int, *, shared_prefix: bool):
         self._processor = processor
         self._store = store
+        self._shared_prefix = shared_prefix
         self._padding = TrainingRow((), (pad_token_id,), (pad_token_id,), (0.0,), (0.0,))
         self._padding_example = SftExample((), (pad_token_id,), (pad_token_id,), (False,))
         self._images: OrderedDict[tuple[ImageRef | None, ...], dict[str, torch.Tensor]] = OrderedDict()
 
-    def build(self, rows: Sequence[MaybeRow], temperature: float) -> TensorDict:
+    def build(self, rows: Sequence[TrainingRow], temperature: float) -> TensorDict:
         """Return verl's no-padding TensorDict: jagged (row, token) tensors, positions (row, 4, token).
 
         Raises ValueError if a prompt's image placeholders do not match its images.
         """
-        filled = [self._padding if row is None else row for row in rows]
-        images = [self._load(row.images) for row in filled]
-        masks = [[given is not None] * len(row.token_ids) for row, given in zip(filled, rows, strict=True)]
-        batch = self._sequences(filled, images, masks)
-        batch["advantages"] = _jagged([torch.tensor(row.advantages) for row in filled])
-        batch["rollout_log_probs"] = _jagged([torch.tensor(row.rollout_logprobs) for row in filled])
+        padded = [*rows, self._padding]
+        images = [self._load(row.images) for row in padded]
+        batch = self._sequences(padded, images, [[True] * len(row.token_ids) for row in rows] + [[False]])
+        batch["advantages"] = _jagged([torch.tensor(row.advantages) for row in padded])
+        batch["rollout_log_probs"] = _jagged([torch.tensor(row.rollout_logprobs) for row in padded])
         tu.assign_non_tensor(batch, temperature=temperature)
         return batch
 
-    def build_examples(self, examples: Sequence[MaybeExample]) -> TensorDict:
-        """Return the same for SFT examples, masked by `loss_mask`. Images occur once per epoch: none is cached."""
-        filled = [self._padding_example if example is None else example for example in examples]
-        images = [self._preprocess(example.images) for example in filled]
-        batch = self._sequences(filled, images, [example.loss_mask for example in filled])
+    def build_examples(self, examples: Sequence[SftExample]) -> TensorDict:
+        """Return the same for SFT examples, masked by `loss_mask`. Their images come once an epoch: none is kept."""
+        padded = [*examples, self._padding_example]
+        images = [self._preprocess(example.images) for example in padded]
+        batch = self._sequences(padded, images, [example.loss_mask for example in padded])
         tu.assign_non_tensor(batch, temperature=1.0)
         return batch
 
@@ -111,7 +84,10 @@ class RowTensors:
             "responses": _jagged([torch.tensor(row.token_ids) for row in rows]),
             "response_mask": _jagged(mask),
             "loss_mask": _jagged(mask),
+            "group": torch.empty(len(rows), dtype=torch.long),
         }
+        for number, group in enumerate(groups_of(rows, range(len(rows)), shared=self._shared_prefix)):
+            tensors["group"][list(group.rows)] = number
         batch = TensorDict(tensors, batch_size=[len(rows)])
         tu.assign_non_tensor(batch, multi_modal_inputs=images)
         return batch

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import types
-import warnings
 from collections.abc import Iterator
 
 import torch
@@ -128,13 +127,3 @@ def start_gloo() -> None:
         torch.distributed.init_process_group(
             "gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"])
         )
-
-
-def register_engine() -> None:
-    """Offer verl's FSDP2 language-model engine for device "cpu" as well."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # verl warns about each engine that is not installed
-        from verl.workers.engine import EngineRegistry
-    from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
-
-    EngineRegistry._engines["language_model"]["fsdp2"].setdefault(_NAME, FSDPEngineWithLMHead)

@@ -26,7 +26,8 @@ from actors.policy.banned_token_mask import BannedTokenMask
 from actors.policy.checkpoint_reading import tensors_alone
 from actors.policy.export import bytes_saved, write_export
 from actors.policy.loss import PolicyLoss, StepMetric, over_ranks, over_steps, sft_loss
-from actors.policy.rows import MaybeExample, MaybeRow, MiniBatch, RowTensors
+from actors.policy.rows import MiniBatch, RowTensors
+from actors.policy.shared_prefix import attention_kernel
 from actors.policy.token_logprobs import token_logprobs
 from actors.policy.verl_config import engine_config, training_config
 from actors.store.store import Store
@@ -50,7 +51,9 @@ class PolicyWorker(TrainingWorker):
 
     def __init__(self, setup: PolicySetup):
         verl_cpu.install()
-        verl_cpu.register_engine()
+        from actors.policy.engine import register_engine  # verl's engines look for their device when they are imported
+
+        register_engine()
         verl_cpu.start_gloo()
         torch_functional.logprobs_from_logits_v2 = token_logprobs
         _be_quiet()
@@ -69,13 +72,24 @@ class PolicyWorker(TrainingWorker):
         self._ban = BannedTokenMask(banned_tokens(self.model_config.hf_config))
         for engine in filter(None, (self.engine, self._reference)):
             engine.module.get_output_embeddings().register_forward_hook(self._ban)
-            # With LoRA the whole model is frozen anyway, and a frozen tower has no adapters.
+            if setup.config.shared_prefix:
+                engine.share_prefixes(attention_kernel(setup.config.attn_implementation))
+            if setup.config.gradient_checkpointing:
+                engine.keep_activations(setup.config.kept_activations)
+            if setup.config.compile_layers:
+                engine.compile_layers()
+            # With LoRA all of the model is frozen, and a frozen tower has no adapters.
             if setup.config.freeze_vision and not self._has_lora:
                 engine.module.model.visual.requires_grad_(False)
         if self._has_lora:
             lora.check_layers(self.engine.module, setup.config.lora)
         tokenizer = self.model_config.tokenizer
-        self._rows = RowTensors(self.model_config.processor, Store(setup.store_root), tokenizer.pad_token_id)
+        self._rows = RowTensors(
+            self.model_config.processor,
+            Store(setup.store_root),
+            tokenizer.pad_token_id,
+            shared_prefix=setup.config.shared_prefix,
+        )
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def num_parameters(self) -> int:
@@ -141,19 +155,19 @@ class PolicyWorker(TrainingWorker):
         }
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
-    def losses(self, examples: Sequence[MaybeExample]) -> list[float]:
-        """Return the negative log-likelihood of each example's answers; 0 for a padding row."""
+    def losses(self, examples: Sequence[SftExample]) -> list[float]:
+        """Return the negative log-likelihood of each example's answers."""
         data = self._rows.build_examples(examples)
         with self._ban.lifted():
             nested = self._logprobs(self.engine, data)
         pairs = zip(nested.unbind(), data["response_mask"].unbind(), strict=True)
-        return [-values[mask.bool()].sum().item() for values, mask in pairs]
+        return [-values[mask.bool()].sum().item() for values, mask in pairs][: len(examples)]
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
-    def logprobs(self, rows: Sequence[MaybeRow], temperature: float) -> list[list[float]]:
-        """Return the log-probability of each response token; an empty list for a padding row."""
+    def logprobs(self, rows: Sequence[TrainingRow], temperature: float) -> list[list[float]]:
+        """Return the log-probability of each response token."""
         nested = self._logprobs(self.engine, self._rows.build(rows, temperature))
-        return [values.tolist() if row is not None else [] for values, row in zip(nested.unbind(), rows, strict=True)]
+        return [values.tolist() for values in nested.unbind()[: len(rows)]]
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def base_tensors(self, dtype: str) -> dict[str, BaseTensor]:

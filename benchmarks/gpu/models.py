@@ -23,8 +23,14 @@ CRITICS: dict[str, dict[str, dict[str, Any]]] = {
         "vision": {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "out_hidden_size": 4096}
         | {"deepstack_visual_indexes": [8, 16, 24]},
     },
+    "tiny": {
+        "text": {"hidden_size": 64, "intermediate_size": 128, "tie_word_embeddings": True, "num_hidden_layers": 3}
+        | {"num_attention_heads": 4, "num_key_value_heads": 2},
+        "vision": {"depth": 3, "hidden_size": 64, "intermediate_size": 128, "num_heads": 4, "out_hidden_size": 64}
+        | {"deepstack_visual_indexes": [0, 1]},
+    },
 }
-"""As in the `config.json` of Qwen/Qwen3-VL-*-Instruct; the rest is alike in both."""
+"""As in the `config.json` of Qwen/Qwen3-VL-*-Instruct, and a tiny one to try things on; the rest is alike in all."""
 _TEXT = {
     "num_hidden_layers": 36,
     "num_attention_heads": 32,

@@ -24,12 +24,15 @@ _CORPUS = (
 )
 
 
-def build_tiny_critic(folder: Path, seed: int = 0) -> Path:
-    """Write a random checkpoint for 32x32 images (patch 4, merge 2: 16 tokens each) to `folder` and return it."""
+def build_tiny_critic(folder: Path, seed: int = 0, largest_side: int = 64) -> Path:
+    """Write a random checkpoint for 32x32 images (patch 4, merge 2: 16 tokens each) to `folder` and return it.
+
+    Larger images, up to `largest_side` pixels a side, keep their size: a token is 8 pixels a side.
+    """
     import torch
     from transformers import GenerationConfig, Qwen3VLForConditionalGeneration
 
-    processor = _processor()
+    processor = _processor(largest_side)
     tokenizer = processor.tokenizer
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in (_END, _PAD, "<|im_start|>", *_VISION.values())}
     torch.manual_seed(seed)
@@ -94,7 +97,7 @@ def _config(ids: dict[str, int], vocab_size: int):
     )
 
 
-def _processor():
+def _processor(largest_side: int = 64):
     """Return the processor around a byte-level BPE tokenizer trained on two sentences."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor, Qwen3VLProcessor
@@ -110,7 +113,7 @@ def _processor():
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=_END, pad_token=_PAD, extra_special_tokens=_VISION, model_max_length=1024
     )
-    size = {"shortest_edge": 32 * 32, "longest_edge": 64 * 64}
+    size = {"shortest_edge": 32 * 32, "longest_edge": largest_side * largest_side}
     shape = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2}
     normal = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     return Qwen3VLProcessor(

@@ -1,4 +1,4 @@
-"""How rows are dealt out to ranks, and the loss of what a rank gets, against hand-computed numbers."""
+"""The loss of what a rank gets, against hand-computed numbers."""
 
 from __future__ import annotations
 
@@ -7,35 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from actors.config import LossConfig
-from rollout.types import TrainingRow
 from tests.support.micro_batches import micro_batch, model_output
 
 LOSSES = ["vanilla", "gspo", "cispo", "sapo", "gpg", "dppo_tv", "dppo_kl"]
-
-
-def row(size: int) -> TrainingRow:
-    return TrainingRow((), (1,) * size, (2,) * size, (0.0,) * size, (0.0,) * size)
-
-
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 5), st.integers(1, 4))
-def test_every_row_is_dealt_once(sizes: list[int], num_mini_batches: int, num_ranks: int):
-    from actors.policy.rows import split_rows
-
-    split = split_rows([row(size) for size in sizes], num_mini_batches, num_ranks)
-    assert len(split) == min(num_mini_batches, len(sizes))
-    dealt = [index for ranks in split for share in ranks for index in share if index is not None]
-    assert sorted(dealt) == list(range(len(sizes)))
-    for ranks in split:
-        # No mini-batch is padding alone: its mean over tokens would be 0/0.
-        assert any(index is not None for share in ranks for index in share)
-        assert len(ranks) == num_ranks
-        assert len({len(share) for share in ranks}) == 1
-    counts = [sum(index is not None for share in ranks for index in share) for ranks in split]
-    assert max(counts) - min(counts) <= 1
 
 
 def policy_loss(output: dict[str, torch.Tensor], data: Any, **settings: Any) -> tuple[torch.Tensor, dict]:

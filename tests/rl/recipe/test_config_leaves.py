@@ -71,6 +71,8 @@ LEGAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("requests_per_minute", "tokens_per_minute"), "no limit"),
         **dict.fromkeys(("usd_per_image", "usd_per_million_input_tokens", "usd_per_million_output_tokens"), "free"),
         **dict.fromkeys(("port",), "a free one"),
+        **dict.fromkeys(("shard_ranks",), "all ranks"),
+        **dict.fromkeys(("kept_activations",), "none"),
         **dict.fromkeys(("max_concurrency",), "of an endpoint: as the judge says"),
     },
     "": {

@@ -1,0 +1,125 @@
+"""What ranks compute of groups is what they compute of padded rows: log-probabilities and every gradient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from actors.config import LoraConfig, LossConfig, PolicyConfig
+from actors.store.store import Store
+from rollout.types import TrainingRow
+from tests.support.policy_ranks import Computed, compute
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+LORA = LoraConfig(rank=4, alpha=8)
+UNEQUAL = (4, 2, 1, 5)
+"""Rows of each group: what is left of groups with failed samples, and a group of one."""
+
+
+class World:
+    """A random critic, images, and groups about them."""
+
+    def __init__(self, folder: Path):
+        from transformers import AutoProcessor
+
+        from tests.support.tiny_models import build_tiny_critic
+
+        self.model, self.store = build_tiny_critic(folder / "critic"), Store(folder / "store")
+        dice = np.random.RandomState(0)
+        pictures = [Image.fromarray(dice.randint(0, 255, (32, 32, 3)).astype(np.uint8)) for _ in range(4)]
+        self.images = [self.store.put_image(picture) for picture in pictures]
+        self.processor = AutoProcessor.from_pretrained(self.model)
+        self.config = PolicyConfig(model=str(self.model), num_ranks=1, max_tokens_per_micro_batch=400)
+
+    def rows(self, sizes: tuple[int, ...]) -> list[TrainingRow]:
+        """Return groups of `sizes` rows, whose prompts and responses differ in length."""
+        return [self._row(group, number) for group, size in enumerate(sizes) for number in range(size)]
+
+    def _row(self, group: int, number: int) -> TrainingRow:
+        pair = (self.images[group % 4], self.images[(group + 1) % 4])
+        content = [*({"type": "image"} for _ in pair), {"type": "text", "text": "compare" + " and say why" * group}]
+        text = self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        prompt = self.processor(text=[text], images=[self.store.get_image(ref) for ref in pair])["input_ids"][0]
+        dice = np.random.RandomState(100 * group + number)
+        size = 4 + 3 * number + group
+        return TrainingRow(
+            pair,
+            tuple(int(token) for token in prompt),
+            tuple(dice.randint(10, 300, size=size).tolist()),
+            (float(dice.randn()),) * size,
+            tuple((0.1 * dice.randn(size) - 3).tolist()),
+        )
+
+    def compute(self, rows: list[TrainingRow], *cases: tuple[PolicyConfig, LossConfig]) -> list[Computed]:
+        return compute(cases, rows, store=self.store.root)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+def assert_same(found: Computed, expected: Computed) -> None:
+    for values, wanted in zip(found.logprobs, expected.logprobs, strict=True):
+        assert values == pytest.approx(wanted, abs=1e-4)
+    assert found.gradients.keys() == expected.gradients.keys()
+    whole = torch.stack([gradient.norm() for gradient in expected.gradients.values()]).norm()
+    for name, gradient in expected.gradients.items():
+        distance = (found.gradients[name] - gradient).norm()
+        assert distance <= 1e-5 * max(gradient.norm(), 1e-3 * whole), name
+    for name in ("loss", "entropy", "grad_norm"):
+        assert found.metrics[f"policy/{name}"] == pytest.approx(expected.metrics[f"policy/{name}"], rel=1e-4)
+
+
+def plain(config: PolicyConfig) -> PolicyConfig:
+    return replace(config, shared_prefix=False, is_packed=False)
+
+
+@pytest.mark.parametrize(
+    ("freeze_vision", "lora"),
+    [(False, LoraConfig()), (True, LoraConfig()), (True, LORA)],  # LoRA leaves the tower as it is
+    ids=["trained", "frozen", "lora"],
+)
+def test_one_rank(world: World, freeze_vision: bool, lora: LoraConfig):
+    """Slow: it needs verl's engine. Shared, packed and padded; with gradient checkpointing; groups that are cut."""
+    config = replace(world.config, freeze_vision=freeze_vision, lora=lora)
+    ways = [
+        plain(config),
+        config,
+        replace(config, shared_prefix=False),
+        replace(config, gradient_checkpointing=True),
+        replace(config, gradient_checkpointing=True, kept_activations=0.5),
+        replace(config, max_tokens_per_micro_batch=110),
+    ]
+    expected, *found = world.compute(world.rows(UNEQUAL), *((way, LossConfig()) for way in ways))
+    for one in found:
+        assert_same(one, expected)
+
+
+@pytest.mark.parametrize("num_ranks", [2, 4])
+def test_several_ranks(world: World, num_ranks: int):
+    """Slow: it needs as many processes. Groups of unequal sizes; fewer rows than ranks; KL, entropy and two steps."""
+    config, rows = replace(world.config, num_ranks=num_ranks), world.rows(UNEQUAL)
+    loss = LossConfig(num_mini_batches=2, kl_coef=0.1, entropy_coef=0.01, rollout_correction="token")
+    alone = world.compute(rows, (plain(world.config), LossConfig()), (plain(world.config), loss))
+    for found, expected in zip(world.compute(rows, (config, LossConfig()), (config, loss)), alone, strict=True):
+        assert_same(found, expected)
+    few = world.rows((1,))
+    [expected], [found] = (world.compute(few, (one, LossConfig())) for one in (plain(world.config), config))
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("freeze_vision", [False, True], ids=["trained", "frozen"])
+def test_ranks_that_share_sequences(world: World, freeze_vision: bool):
+    """Slow: it needs as many processes. Ulysses over two ranks, whose key heads are fewer; each with all weights."""
+    alone, rows = replace(world.config, freeze_vision=freeze_vision), world.rows(UNEQUAL)
+    shared = replace(alone, num_ranks=2, sequence_parallel=2)
+    [expected] = world.compute(rows, (plain(alone), LossConfig()))
+    for found in world.compute(rows, (shared, LossConfig()), (replace(shared, shard_ranks=1), LossConfig())):
+        assert_same(found, expected)

@@ -1,0 +1,115 @@
+"""Ranks of a policy without Ray: processes of their own over gloo, and what they compute."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.multiprocessing
+
+from actors.config import LossConfig, PolicyConfig
+from actors.policy.groups import deal_to_ranks
+from actors.policy.rows import MiniBatch
+from rollout.types import TrainingRow
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What all ranks make of some rows."""
+
+    gradients: dict[str, torch.Tensor]
+    """Of one update, before clipping, by name; of the last mini-batch where there are several."""
+    logprobs: list[list[float]]
+    """Before the update."""
+    metrics: dict[str, float]
+
+
+def on_ranks(function: Callable[..., T], num_ranks: int, *arguments: object) -> T:
+    """Return what a function of a module makes on rank 0: called as function(rank, *arguments) in each process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "answer.pt"
+        torch.multiprocessing.spawn(_rank, (function, num_ranks, port, file, *arguments), nprocs=num_ranks)
+        answer: T = torch.load(file, weights_only=False)
+        return answer
+
+
+def _rank(
+    rank: int, function: Callable[..., object], num_ranks: int, port: int, file: Path, *arguments: object
+) -> None:
+    world = str(num_ranks)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": world, "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": world}
+    os.environ |= {"RAY_LOCAL_WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"VERL_PLATFORM": "cpu", "VERL_LOGGING_LEVEL": "ERROR", "TOKENIZERS_PARALLELISM": "false"}
+    from actors.policy import verl_cpu
+
+    verl_cpu.install()
+    answer = function(rank, *arguments)
+    if rank == 0:
+        torch.save(answer, file)
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def compute(
+    cases: Sequence[tuple[PolicyConfig, LossConfig]],
+    rows: Sequence[TrainingRow],
+    *,
+    store: Path,
+    temperature: float = 0.9,
+) -> list[Computed]:
+    """Let the ranks of each case do one update, all from the same start; the cases want equally many ranks."""
+    [num_ranks] = {config.num_ranks for config, _ in cases}
+    return on_ranks(_compute_all, num_ranks, cases, list(rows), str(store), temperature)
+
+
+def _compute_all(
+    rank: int, cases: Sequence[tuple[PolicyConfig, LossConfig]], rows: list[TrainingRow], store: str, temperature: float
+) -> list[Computed]:
+    return [_computed(rank, config, loss, rows, store, temperature) for config, loss in cases]
+
+
+def _computed(
+    rank: int, config: PolicyConfig, loss: LossConfig, rows: list[TrainingRow], store: str, temperature: float
+) -> Computed:
+    from actors.policy.worker import PolicySetup, PolicyWorker
+
+    worker = PolicyWorker(PolicySetup(config, loss, store, 100))
+    kept: dict[str, torch.Tensor] = {}
+    step = worker.engine.optimizer_step
+
+    def keep_gradients() -> Any:
+        for name, parameter in worker.engine.module.named_parameters():
+            if (grad := parameter.grad) is not None:
+                kept[name] = (grad.full_tensor() if hasattr(grad, "full_tensor") else grad).detach().clone()
+        return step()
+
+    worker.engine.optimizer_step = keep_gradients
+    [shares] = deal_to_ranks(config, rows)
+    own = worker.logprobs([rows[index] for index in shares[rank]], temperature)
+    metrics = worker.update(share_of(rank, config, loss, rows), temperature)
+    gathered: list[Any] = [None] * config.num_ranks
+    torch.distributed.all_gather_object(gathered, (shares[rank], own))
+    by_row = {index: values for share, answers in gathered for index, values in zip(share, answers, strict=True)}
+    return Computed(kept, [by_row[row] for row in range(len(rows))], metrics)
+
+
+def share_of(
+    rank: int, config: PolicyConfig, loss: LossConfig, rows: list[TrainingRow]
+) -> list[MiniBatch[TrainingRow]]:
+    """Return what a rank is dealt for one update."""
+    dealt = deal_to_ranks(config, rows, loss.num_mini_batches)
+    num_copies = config.sequence_parallel
+    return [
+        MiniBatch(tuple(rows[index] for index in ranks[rank]), sum(map(len, ranks)) // num_copies) for ranks in dealt
+    ]
