@@ -12,7 +12,7 @@ from actors.generator.config import GeneratorConfig as GeneratorConfig
 from actors.judge.config import JudgeConfig as JudgeConfig
 from actors.judge.config import ServerConfig as ServerConfig
 from actors.metered.config import EndpointConfig as EndpointConfig
-from actors.own_loss import load_own_loss
+from actors.user_loss import load_user_loss
 from rollout.text.limits import (
     Cpus,
     Dtype,
@@ -166,7 +166,7 @@ class LossConfig:
     """What one update minimises. Names are verl's registered ones."""
 
     policy_loss: Annotated[str, Tilde(), one_of_or_own(*POLICY_LOSSES)] = "vanilla"
-    """One of verl's, or a function of your own (`actors/own_loss.py`)."""
+    """One of verl's, or a function of your own (`actors/user_loss.py`)."""
     clip_low: NonNegativeFloat = 0.2
     clip_high: NonNegativeFloat = 0.2
     aggregation: Annotated[str, one_of(*AGGREGATIONS)] = "token-mean"
@@ -197,7 +197,7 @@ class LossConfig:
     def check_usable(self) -> None:
         """Raise ValueError for a policy loss that cannot be trained with."""
         if is_own(self.policy_loss):
-            load_own_loss(self.policy_loss)
+            load_user_loss(self.policy_loss)
         if why := UNFIT_LOSSES.get(self.policy_loss):
             raise ValueError(f"algorithm.loss.policy_loss {self.policy_loss!r} cannot be used here: {why}")
 

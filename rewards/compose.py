@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from annotated_types import Gt, Le
 
-from rewards.functions import FunctionError, is_builtin, load_function, name_of
+from rewards.import_path import FunctionError, is_builtin, load_function, name_of
 from rollout.types import Evidence, Reward
 
 _RESERVED = ("mean", "std", "group", "group_std", "total", "advantage")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from rewards.functions import FunctionError
+from rewards.import_path import FunctionError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

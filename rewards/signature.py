@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
-from rewards.functions import FunctionError
+from rewards.import_path import FunctionError
 from rewards.needs import needs_of
 
 _NO_NUMBERS = ("bool", "str", "bytes", "dict", "list", "tuple", "None", "NoneType", "Reward", "Scores", "Evidence")

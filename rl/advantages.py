@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rewards.compose import raised
-from rewards.functions import FunctionError, load_function
+from rewards.import_path import FunctionError, load_function
 from rollout.text.limits import is_own
 from rollout.types import Group, Reward
 

@@ -21,7 +21,7 @@ from actors.observer import check_evidence
 from actors.user_functions.process import RewardProcess
 from actors.user_functions.runner import RewardRunner
 from rewards.compose import RewardError, TermConfig, WeightedSum, import_function
-from rewards.functions import FunctionError
+from rewards.import_path import FunctionError
 from rewards.sample_cases import LACKING, Case, PartialEvidence, sample_cases
 from rewards.signature import RewardSignature, signature_of
 from rl.recipe.config import Recipe

@@ -23,8 +23,8 @@ from rl.run_dir.provenance import write_provenance
 from rl.run_dir.report import table_rows, write_report
 from rl.stack import Stack, start_stack
 from rl.stream import RolloutsFailed, RolloutStream
-from rl.tracking.log import Log
 from rl.tracking.loop_watch import watch_loop
+from rl.tracking.rl_log import Log
 from rl.train import train
 from rollout.roles import BudgetSpent, PublishError, RunStopped
 from rollout.types import Phase

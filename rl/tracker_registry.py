@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewards.functions import load_object
+from rewards.import_path import load_object
 
 BACKENDS = {
     "wandb": "rl.tracking.wandb_tracker:Wandb",

@@ -14,7 +14,7 @@ from rl.evaluation import Evaluation
 from rl.recipe.config import Recipe
 from rl.stream import RolloutStream, check_failures
 from rl.tracking.alerts import Collapsed
-from rl.tracking.log import Log
+from rl.tracking.rl_log import Log
 from rollout.roles import Policy, Sampler
 
 

@@ -35,8 +35,8 @@ from rl.recipe.jobs import TrackingConfig
 from rl.recipe.reader import load_recipe
 from rl.run_dir.provenance import sources_of
 from rl.stream import RolloutStream
-from rl.tracking.log import Log
 from rl.tracking.metrics_file import read_metrics
+from rl.tracking.rl_log import Log
 from rl.tracking.trackers import check_trackers
 from rl.train import train
 from rollout.single_step import SingleStep
@@ -90,7 +90,7 @@ class LossPolicy(FakePolicy):
         self.loss_config = recipe.algorithm.loss
 
     async def update(self, batch):
-        from actors.policy.loss import PolicyLoss, over_ranks, over_steps
+        from actors.policy.verl_loss import PolicyLoss, over_ranks, over_steps
 
         loss, said = PolicyLoss(self.loss_config), {}
         total = sum(len(row.token_ids) for row in batch.rows)

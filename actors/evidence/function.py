@@ -6,7 +6,7 @@ from actors.evidence.config import EvidenceConfig
 from actors.evidence.kind import EvidenceKind
 from actors.run_context import RunContext
 from rewards.compose import RewardError
-from rewards.functions import identity_of
+from rewards.import_path import identity_of
 from rollout.roles import EvidenceProvider
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rewards.functions import load_object
+from rewards.import_path import load_object
 
 KINDS = {
     "function": "actors.evidence.function:KIND",
     "judge": "actors.evidence.judge:KIND",
 }
-_OWN = "actors.evidence.own:KIND"
+_OWN = "actors.evidence.user_class:KIND"
 
 
 def load_kind(kind: str) -> Any:

@@ -21,7 +21,7 @@ KINDS = {
     "service": "actors.generator.kinds.service:KIND",
 }
 """What can be behind one: each a line here and a file with its `KIND`, imported when asked for."""
-OWN_KIND = "actors.generator.kinds.own:KIND"
+OWN_KIND = "actors.generator.kinds.user_class:KIND"
 """That of classes of the user's own."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rewards.functions import load_object
+from rewards.import_path import load_object
 
 KINDS = {
     "embedded": "actors.judge.kinds.embedded:KIND",
@@ -12,7 +12,7 @@ KINDS = {
     "vllm": "actors.judge.kinds.vllm:KIND",
     "ensemble": "actors.judge.kinds.ensemble:KIND",
 }
-OWN_KIND = "actors.judge.kinds.own:KIND"
+OWN_KIND = "actors.judge.kinds.user_class:KIND"
 """That of classes of the user's own."""
 
 

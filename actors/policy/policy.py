@@ -25,7 +25,7 @@ from actors.policy.groups import deal_to_ranks
 from actors.policy.rows import MiniBatch, num_tokens
 from actors.weights.publish import WeightReceivers, publish
 from actors.weights.wire import BaseTensor, Manifest
-from rewards.functions import anchored
+from rewards.import_path import anchored
 from rollout.roles import CheckpointError, Sampler
 from rollout.types import Batch, SftExample, TrainingRow
 

@@ -25,11 +25,11 @@ from actors.policy import lora, verl_cpu
 from actors.policy.banned_token_mask import BannedTokenMask
 from actors.policy.checkpoint_reading import tensors_alone
 from actors.policy.export import bytes_saved, write_export
-from actors.policy.loss import PolicyLoss, StepMetric, over_ranks, over_steps, sft_loss
 from actors.policy.rows import MiniBatch, RowTensors
 from actors.policy.shared_prefix import attention_kernel
 from actors.policy.token_logprobs import token_logprobs
 from actors.policy.verl_config import engine_config, training_config
+from actors.policy.verl_loss import PolicyLoss, StepMetric, over_ranks, over_steps, sft_loss
 from actors.store.store import Store
 from actors.weights.send import describe_base_tensors, push
 from actors.weights.wire import BaseTensor, Manifest

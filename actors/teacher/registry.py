@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from rewards.functions import load_object
+from rewards.import_path import load_object
 
 KINDS = {
     "function": "actors.teacher.function:KIND",
     "asked": "actors.teacher.asked:KIND",
 }
-_OWN = "actors.teacher.own:KIND"
+_OWN = "actors.teacher.user_class:KIND"
 
 
 class TeacherTraits:

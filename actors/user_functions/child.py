@@ -22,13 +22,13 @@ from collections.abc import Callable
 from typing import Any
 
 from rewards.compose import RewardError, RewardFunction, checked, import_function, raised
-from rewards.evidence_functions import as_json, load_evidence_function
-from rewards.functions import FunctionError, load_module
+from rewards.evidence_loader import as_json, load_evidence_function
+from rewards.import_path import FunctionError, load_module
 from rewards.signature import reward_names, signature_of
 
 LENGTH = struct.Struct(">I")
 REWARD, LOOK = "reward", "look"
-"""Kinds of functions: evidence -> number, or images and text -> evidence (`rewards.evidence_functions`)."""
+"""Kinds of functions: evidence -> number, or images and text -> evidence (`rewards.evidence_loader`)."""
 EVERY = ".*"
 """After a module's or file's name: all of its rewards."""
 

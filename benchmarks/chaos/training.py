@@ -24,8 +24,8 @@ from rewards.compose import TermConfig, WeightedSum
 from rl.recipe.config import AlgorithmConfig, EvaluationConfig, Recipe, RewardConfig, RolloutConfig
 from rl.recipe.jobs import TrackingConfig
 from rl.stream import RolloutStream
-from rl.tracking.log import Log
 from rl.tracking.metrics_file import read_metrics
+from rl.tracking.rl_log import Log
 from rl.train import train
 from rollout.single_step import SingleStep
 from rollout.types import Group, GroupRequest, SamplingParams

@@ -24,7 +24,7 @@ from rl.cli.arguments import (
     with_auto_resume,
 )
 from rl.cli.data import add_data_commands
-from rl.cli.own_packages import clash_of, put_first
+from rl.cli.package_clash import clash_of, put_first
 from rl.cli.run_to_end import INTERRUPTED, run_async, run_to_end
 from rl.cli.shapes import add_shapes_commands
 from rl.cli.story import add_story_commands

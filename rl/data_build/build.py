@@ -27,7 +27,7 @@ from data.formats.raw import Records
 from data.records.image_paths import ImageRules
 from data.records.on_bad import BadRecords, OnBad
 from data.split import SIDES
-from rewards.functions import FunctionError, anchored, load_function
+from rewards.import_path import FunctionError, anchored, load_function
 from rl.data_build.config import BuildRecipe, is_resumable_change
 from rl.launch import check_launch, launch
 from rl.recipe.jobs import JobRecipe

@@ -17,10 +17,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rewards.functions import anchored
+from rewards.import_path import anchored
+from rl.recipe.coerce import Fitting
 from rl.recipe.config import REPO, Recipe
 from rl.recipe.paths import resolve_path
-from rl.recipe.schema import Fitting
 from rl.recipe.tree import Tree, at, drop, merge, nothing_to_drop, put
 from rl.recipe.yaml import Plain, read_yaml
 from rollout.text.limits import hints_of, nearest, shown

@@ -1,4 +1,4 @@
-"""YAML as it is written: what a plain scalar means depends on the field that it is for (`rl/recipe/schema.py`)."""
+"""YAML as it is written: what a plain scalar means depends on the field that it is for (`rl/recipe/coerce.py`)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from actors.generator.kind import kind_of
 from actors.observer import describe_evidence
-from rewards.functions import identity_of
+from rewards.import_path import identity_of
 from rl import __version__
 from rl.atomic_write import atomic_write
 from rl.recipe.config import REPO, Recipe

@@ -26,7 +26,7 @@ from actors.judge.probe import probe_judges
 from actors.sampler.sampler import Samplers
 from actors.store.store import Store
 from actors.storyteller import Storyteller
-from rewards.functions import FunctionError, load_function
+from rewards.import_path import FunctionError, load_function
 from rl.launch import check_launch, launch
 from rl.recipe.paths import model_path, placed_generator, read_prompt
 from rl.story.config import CriticConfig, PlannerConfig, StoryRecipe

@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Protocol
 from PIL import Image
 
 from rewards.compose import raised
-from rewards.functions import FunctionError, name_of
+from rewards.import_path import FunctionError, name_of
 from rl.recipe.jobs import TrackingConfig, TrainingRecipe
 from rl.tracker_registry import load_tracker
-from rl.tracking.own_metrics import load_metrics
+from rl.tracking.user_metrics import load_metrics
 from rollout.text.limits import is_own, nearest
 
 Row = Mapping[str, Any]

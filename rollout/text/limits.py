@@ -3,7 +3,7 @@
     lr: Annotated[float, Ge(0), Le(1)] = 2e-6
     dtype: Annotated[str, one_of("float32", "bfloat16")] = "float32"
 
-A recipe's reader checks every leaf, with its whole dotted key (`rl/recipe/schema.py`); a configuration that is made
+A recipe's reader checks every leaf, with its whole dotted key (`rl/recipe/coerce.py`); a configuration that is made
 in Python checks its own fields (`check_fields`).
 """
 

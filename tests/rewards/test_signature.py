@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 import pytest
 
-from rewards.functions import FunctionError, anchored
+from rewards.import_path import FunctionError, anchored
 from rewards.needs import needs
 from rewards.signature import RewardSignature, reward_names, signature_of
 from rollout.types import Evidence

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from rl import checkpoint
 from rl import run as run_module
-from rl.tracking.log import Log
 from rl.tracking.metrics_file import append_metrics, drop_metrics_after, read_metrics
+from rl.tracking.rl_log import Log
 from rollout.roles import CheckpointError
 from tests.support.fakes import FakePolicy
 from tests.support.training import make_recipe, train_on_fakes

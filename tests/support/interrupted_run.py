@@ -9,7 +9,7 @@ from rich.console import Console
 from rewards.compose import WeightedSum
 from rl import checkpoint
 from rl.run import train_between_evaluations
-from rl.tracking.log import Log
+from rl.tracking.rl_log import Log
 from rollout.single_step import SingleStep
 from rollout.types import SamplingParams
 from tests.support.fakes import FakeGenerator, FakeSampler, make_task

@@ -11,7 +11,7 @@ from rl.evaluation import Evaluator
 from rl.recipe.config import EvaluationConfig, Recipe, RewardConfig, RolloutConfig
 from rl.recipe.jobs import TrackingConfig
 from rl.stream import RolloutStream
-from rl.tracking.log import Log
+from rl.tracking.rl_log import Log
 from rl.train import train
 from rollout.single_step import SingleStep
 from rollout.types import SamplingParams

@@ -5,7 +5,7 @@ from __future__ import annotations
 from actors.judge.config import JudgeConfig
 from actors.judge.judge import JudgeKind
 from actors.run_context import RunContext
-from rewards.functions import FunctionError, identity_of, load_function
+from rewards.import_path import FunctionError, identity_of, load_function
 from rollout.roles import Judge
 
 

@@ -15,13 +15,13 @@ LOSSES = ["vanilla", "gspo", "cispo", "sapo", "gpg", "dppo_tv", "dppo_kl"]
 
 
 def policy_loss(output: dict[str, torch.Tensor], data: Any, **settings: Any) -> tuple[torch.Tensor, dict]:
-    from actors.policy.loss import PolicyLoss
+    from actors.policy.verl_loss import PolicyLoss
 
     return PolicyLoss(LossConfig(**settings))(output, data)
 
 
 def lesson_loss(output: dict[str, torch.Tensor], data: Any) -> tuple[torch.Tensor, dict]:
-    from actors.policy import loss as policy_loss
+    from actors.policy import verl_loss as policy_loss
 
     return policy_loss.sft_loss(output, data)
 

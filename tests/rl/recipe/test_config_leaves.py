@@ -10,9 +10,9 @@ import yaml
 
 from actors.config import POLICY_LOSSES
 from rl.data_build.config import BuildRecipe
+from rl.recipe.coerce import Fitting
 from rl.recipe.config import ADVANTAGES, REPO, Recipe
 from rl.recipe.reader import load_as
-from rl.recipe.schema import Fitting
 from rl.recipe.sft_config import SftRecipe
 from rl.serve import ServeRecipe
 from rl.story.config import StoryRecipe

@@ -12,8 +12,8 @@ from actors.store.store import Store
 from rewards.compose import WeightedSum
 from rl.evaluation import Evaluation, Evaluator, compare
 from rl.run_dir.report import write_report
-from rl.tracking.log import Log
 from rl.tracking.metrics_file import read_metrics
+from rl.tracking.rl_log import Log
 from rollout.single_step import SingleStep
 from rollout.types import Phase, SamplingParams
 from tests.support.fakes import FakeJudge, FakeSampler, make_task

@@ -19,9 +19,9 @@ from rl.advantages import check_estimator
 from rl.recipe.config import AlgorithmConfig, EvaluationConfig, RolloutConfig
 from rl.recipe.jobs import TrackingConfig
 from rl.run import train_between_evaluations
-from rl.tracking.log import Log
 from rl.tracking.loop_watch import LIMIT_S, LoopWatch, watch_loop
 from rl.tracking.metrics_file import read_metrics
+from rl.tracking.rl_log import Log
 from rollout.single_step import SingleStep
 from rollout.types import SamplingParams
 from tests.support.fakes import FakeGenerator, FakeJudge, FakePolicy, FakeSampler, make_task

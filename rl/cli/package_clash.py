@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from rewards.functions import OWN_PACKAGES
+from rewards.import_path import OWN_PACKAGES
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _OURS = "interleave-thinker"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rewards.compose import raised
-from rewards.functions import FunctionError, load_function
+from rewards.import_path import FunctionError, load_function
 
 OFFERED = (
     *("old_log_prob", "log_prob", "advantages", "response_mask"),
@@ -23,7 +23,7 @@ OFFERED = (
 """The arguments that verl passes to a loss; tensors are (rows, tokens), `config` is verl's own."""
 
 
-def load_own_loss(path: str) -> Callable[..., Any]:
+def load_user_loss(path: str) -> Callable[..., Any]:
     """Return the function. Raises ValueError if it does not exist, or needs a parameter not in `OFFERED`."""
     try:
         function = load_function(path)
@@ -43,11 +43,11 @@ def load_own_loss(path: str) -> Callable[..., Any]:
     return function
 
 
-class OwnLoss:
+class UserLoss:
     """A user-defined loss in place of one of verl's; `aggregate` is verl's `agg_loss`."""
 
     def __init__(self, path: str, aggregate: Callable[..., Any]):
-        self._path, self._function, self._aggregate = path, load_own_loss(path), aggregate
+        self._path, self._function, self._aggregate = path, load_user_loss(path), aggregate
         parameters = inspect.signature(self._function).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         self._wanted = [name for name in OFFERED if takes_all or name in parameters]

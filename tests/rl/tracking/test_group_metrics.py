@@ -2,7 +2,7 @@
 
 import pytest
 
-from rl.tracking.metrics import group_metrics
+from rl.tracking.group_metrics import group_metrics
 from rollout.types import Critique, Evidence, Failure, Group, Response, Reward, Sample, Stage
 from tests.support.fakes import make_task
 

@@ -46,7 +46,7 @@ def losses(tmp_path, monkeypatch):
 
 
 def loss_of(name, output, data, **settings):
-    from actors.policy.loss import PolicyLoss
+    from actors.policy.verl_loss import PolicyLoss
 
     return PolicyLoss(LossConfig(policy_loss=f"losses_of_a_user:{name}", **settings))(output, data)
 
@@ -98,7 +98,7 @@ def test_a_number_is_taken_as_it_is():
 
 
 def test_metrics_are_joined_by_their_names_over_micro_batches_and_steps():
-    from actors.policy.loss import over_ranks, over_steps
+    from actors.policy.verl_loss import over_ranks, over_steps
 
     joined: dict = {}
     for output, data in parts():
@@ -123,7 +123,7 @@ def test_verls_losses_are_logged_by_the_names_of_before_and_what_they_say_beyond
 
 
 def _vanilla(output, data):
-    from actors.policy.loss import PolicyLoss
+    from actors.policy.verl_loss import PolicyLoss
 
     return PolicyLoss(LossConfig())(output, data)
 

@@ -8,9 +8,9 @@ import pytest
 
 from actors.user_functions.process import start
 from rewards.compose import TermConfig
-from rewards.functions import OWN_PACKAGES, FunctionError, load_function
-from rl.cli import own_packages
-from rl.cli.own_packages import clash_of, put_first
+from rewards.import_path import OWN_PACKAGES, FunctionError, load_function
+from rl.cli import package_clash
+from rl.cli.package_clash import clash_of, put_first
 from rl.recipe.config import REPO
 
 
@@ -26,8 +26,9 @@ def folder(tmp_path, monkeypatch):
 
 def test_ours_win_and_theirs_are_found_behind_them(folder):
     code = (
-        "import sys; from rl.cli.own_packages import put_first; put_first(); import rewards.functions, rollout.types, "
-        "data.errors, evals, recipes, actors.config, my_words; print(my_words.mine(0), rewards.functions.__file__)"
+        "import sys; from rl.cli.package_clash import put_first; put_first(); import rewards.import_path, "
+        "rollout.types, data.errors, evals, recipes, actors.config, my_words; "
+        "print(my_words.mine(0), rewards.import_path.__file__)"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
@@ -76,7 +77,7 @@ def test_a_missing_function_of_ours_is_no_clash(tmp_path, monkeypatch):
 
 def test_a_distribution_that_took_a_packages_place_is_named(monkeypatch):
     owners = {"data": ["interleave-thinker", "some-data"], "rl": ["interleave-thinker"]}
-    monkeypatch.setattr(own_packages, "packages_distributions", lambda: owners)
+    monkeypatch.setattr(package_clash, "packages_distributions", lambda: owners)
     assert clash_of(ImportError("none", name="data.errors")) == (
         "cannot import data.errors: the package 'data' is also installed by some-data, which took its place; use an "
         "environment without some-data"

@@ -11,11 +11,11 @@ from actors.store.store import Store
 from rl.batch import batch_metrics
 from rl.evaluation import Evaluation
 from rl.recipe.config import Recipe
-from rl.tracking.metrics import group_metrics
-from rl.tracking.own_metrics import load_metrics, own_metrics
+from rl.tracking.group_metrics import group_metrics
 from rl.tracking.pictures import strips
 from rl.tracking.service_metrics import idle_shares, throughput
 from rl.tracking.step_log import StepLog
+from rl.tracking.user_metrics import load_metrics, user_metrics
 from rollout.types import Group, Phase
 
 _NUM_PICTURES = 8
@@ -42,7 +42,7 @@ class Log(StepLog[Recipe]):
         self.metrics(await asyncio.to_thread(group_metrics, groups, version))
         self.metrics(await asyncio.to_thread(batch_metrics, groups, self._recipe))
         own = load_metrics(self._recipe.tracking)
-        found, wrong = await asyncio.to_thread(own_metrics, own, groups, self._row)
+        found, wrong = await asyncio.to_thread(user_metrics, own, groups, self._row)
         self.metrics(found)
         for text in wrong:
             self.warn(f"tracking.metrics has {text}")

@@ -11,7 +11,7 @@ from actors.user_classes.classes import UserClass
 from rollout.roles import Judge
 
 if TYPE_CHECKING:
-    from actors.judge.own import OwnJudge
+    from actors.judge.user_class import OwnJudge
 
 
 class OwnKind(JudgeKind):
@@ -26,7 +26,7 @@ class OwnKind(JudgeKind):
         _class(config, f"{where}.kind").make()
 
     async def start(self, config: JudgeConfig, context: RunContext) -> Judge:
-        from actors.judge.own import start_own_judge
+        from actors.judge.user_class import start_own_judge
 
         judge: OwnJudge = await start_own_judge(config, context, _class(config).anchored())
         return judge

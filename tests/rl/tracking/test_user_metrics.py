@@ -4,7 +4,7 @@ import pytest
 
 from rl.recipe.jobs import TrackingConfig
 from rl.recipe.sft_config import SftRecipe
-from rl.tracking.own_metrics import own_metrics
+from rl.tracking.user_metrics import user_metrics
 
 
 def good(groups):
@@ -28,7 +28,7 @@ def rude(groups):
     ],
 )
 def test_one_that_fails_costs_its_own_metrics_and_a_sentence(metric, said):
-    found, wrong = own_metrics({"good": good, "m": metric}, [], {"reward/mean": 0.5})
+    found, wrong = user_metrics({"good": good, "m": metric}, [], {"reward/mean": 0.5})
     assert found == {"mine/groups": 0.0}
     [sentence] = wrong
     assert said in sentence

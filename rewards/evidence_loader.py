@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from rewards.functions import FunctionError, load_function
+from rewards.import_path import FunctionError, load_function
 
 EvidenceFn = Callable[..., Any]
 """Must give equal answers for equal arguments."""

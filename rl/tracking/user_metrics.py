@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rewards.compose import RewardError, checked, raised
-from rewards.functions import FunctionError, load_function
+from rewards.import_path import FunctionError, load_function
 from rl.recipe.jobs import TrackingConfig
 from rollout.types import Group
 
@@ -18,7 +18,7 @@ def load_metrics(config: TrackingConfig) -> dict[str, OwnMetric]:
     return {path: _loaded(path) for path in config.metrics}
 
 
-def own_metrics(
+def user_metrics(
     functions: Mapping[str, OwnMetric], groups: Sequence[Group], taken: Mapping[str, Any]
 ) -> tuple[dict[str, float], list[str]]:
     """Return what the functions say of a step, and a sentence about each that failed: it costs its metrics alone."""

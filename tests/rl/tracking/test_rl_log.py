@@ -18,9 +18,9 @@ from rl.recipe.alerts import AlertConfig, Limit
 from rl.recipe.config import EvaluationConfig, Recipe, RewardConfig
 from rl.recipe.jobs import TrackingConfig
 from rl.tracking.alerts import Collapsed
-from rl.tracking.log import Log
 from rl.tracking.loop_watch import watch_loop
 from rl.tracking.metrics_file import append_metrics, drop_metrics_after, read_metrics
+from rl.tracking.rl_log import Log
 from rl.tracking.service_metrics import idle_shares, num_devices, step_metrics, throughput
 from rl.tracking.trackers import start_trackers
 from rollout.roles import BudgetSpent

@@ -18,7 +18,7 @@ from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding, response_from_nested
 
 from actors.config import LossConfig
-from actors.own_loss import OwnLoss
+from actors.user_loss import UserLoss
 from rollout.text.limits import is_own
 
 
@@ -57,7 +57,7 @@ class PolicyLoss:
         self._config = actor_config(loss)
         self._replaced = _OF_PPO_LOSS if is_own(loss.policy_loss) else _OF_PPO_LOSS | _INEXACT
         if is_own(loss.policy_loss):
-            POLICY_LOSS_REGISTRY[loss.policy_loss] = OwnLoss(loss.policy_loss, agg_loss)
+            POLICY_LOSS_REGISTRY[loss.policy_loss] = UserLoss(loss.policy_loss, agg_loss)
 
     def __call__(
         self, model_output: dict[str, torch.Tensor], data: TensorDict, dp_group: object = None
