@@ -55,8 +55,8 @@ def test_a_childs_own_working_folder_takes_none_of_our_names(folder, monkeypatch
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("rewards.mine", "rewards is a package of InterleaveThinker, which wins over yours: write ./rewards.py:mine"),
-        ("data.mine", "data is a package of InterleaveThinker, which wins over yours: write ./data.py:mine"),
+        ("rewards.mine", "rewards is a package of InterleaveThinker, which hides yours: write ./rewards.py:mine"),
+        ("data.mine", "data is a package of InterleaveThinker, which hides yours: write ./data.py:mine"),
         ("rollout.mine.fn", "write ./rollout.py:mine"),
     ],
 )
@@ -71,7 +71,7 @@ def test_a_missing_function_of_ours_is_no_clash(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FunctionError) as refused:
         load_function("rewards.format.no_such")
-    assert "wins over yours" not in str(refused.value)
+    assert "hides yours" not in str(refused.value)
 
 
 def test_a_distribution_that_took_a_packages_place_is_named(monkeypatch):
