@@ -74,8 +74,8 @@ def make_attempts(pipe: Flux2KleinPipeline, name: str) -> Iterator[Attempt]:
         scene = random_scene(rng, rng.choice((0, 0, 1, 2)))
         before = draw(scene, random_offsets(rng)) if scene else None
         wishes = [random_scene(rng, rng.choice((1, 2))) for _ in ids]
-        prompts = [say_randomly(wish, rng) for wish in wishes]
+        prompts = [say_randomly(target, rng) for target in wishes]
         images = edit(pipe, before, prompts, [seed_for(id_) for id_ in ids])
-        for id_, wish, prompt, after in zip(ids, wishes, prompts, images, strict=True):
-            instruction = say_randomly(wish, rng)
-            yield Attempt(id_, scene, wish, instruction, prompt, before, after, score(before, after, instruction))
+        for id_, target, prompt, after in zip(ids, wishes, prompts, images, strict=True):
+            instruction = say_randomly(target, rng)
+            yield Attempt(id_, scene, target, instruction, prompt, before, after, score(before, after, instruction))

@@ -62,11 +62,11 @@ def random_story(name: str, num_steps: int, form: str = "then") -> EvalStory:
     scene: Scene = {}
     instructions: list[str] = []
     while len(instructions) < num_steps:
-        wish = random_scene(rng, 1)
-        (place,) = wish
-        if scene.get(place) != wish[place]:
-            scene |= wish
-            instructions.append(say_randomly(wish, rng))
+        step = random_scene(rng, 1)
+        (place,) = step
+        if scene.get(place) != step[place]:
+            scene |= step
+            instructions.append(say_randomly(step, rng))
     request = f"Draw {', then '.join(instructions)}."
     if form == "show":
         request = f"Show in {num_steps} steps: {' and '.join(instructions)}"
