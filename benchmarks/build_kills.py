@@ -34,8 +34,8 @@ from actors.store.append_log import log_paths, read_rows
 from actors.store.ledger import CALLS
 from recipes.shapes import teacher
 from recipes.shapes.requests import write_requests
-from rollout.critic import format_critique
-from rollout.plan import format_plan
+from rollout.text.critique import format_critique
+from rollout.text.plan import format_plan
 
 REPO = Path(__file__).resolve().parent.parent
 SETS = ("planner_sft", "critic_sft", "critic_rl", "sequences")

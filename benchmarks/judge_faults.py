@@ -40,8 +40,8 @@ from actors.store.ledger_writer import start_ledger
 from actors.store.store import Store
 from rewards.compose import TermConfig, WeightedSum
 from rollout.concurrency import all_of
-from rollout.critic import format_critique
 from rollout.single_step import SingleStep
+from rollout.text.critique import format_critique
 from rollout.types import Critique, EditRequest, Group, GroupRequest, Sample, SamplingParams, Scores, Task
 from tests.support.fakes import FakeGenerator, FakeSampler
 from tests.support.misbehaving_judge import Asked, MisbehavingJudge, Plan, bad_days, scores_of

@@ -21,8 +21,8 @@ from actors.store.append_log import AppendLog
 from rewards.compose import WeightedSum
 from rl.recipe.config import REPO, Recipe
 from rl.recipe.reader import load_recipe, to_yaml
-from rollout.critic import format_critique
 from rollout.rows import Row, row_of
+from rollout.text.critique import format_critique
 from rollout.types import Critique, Evidence, Failure, Response, Sample, Scores, Stage, Task
 
 _GROUPS, _N = 16, 8

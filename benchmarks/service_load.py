@@ -38,6 +38,7 @@ from rich.table import Table
 from actors.cluster import ray_cluster
 from actors.config import GeneratorConfig
 from actors.generator.generator import Generator
+from actors.generator.kind import resolve
 from actors.generator.pipeline import Pipeline
 from actors.pool import pool_name
 from actors.web.config import ServiceConfig
@@ -89,7 +90,7 @@ def settings(model: Path, replicas: int, batch: int) -> GeneratorConfig:
 
 def bare(config: GeneratorConfig, replicas: int, seconds: float) -> Tally:
     """Call so many pipelines for so long, in full batches."""
-    pipelines = [Pipeline(config) for _ in range(replicas)]
+    pipelines = [Pipeline(resolve(config)) for _ in range(replicas)]
     before = Image.new("RGB", SIZE, (TINTS[0], 0, 0))
     tally, began = Tally(seconds), time.monotonic()
 

@@ -17,14 +17,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rollout.agents import FunctionPlanner
 from rollout.concurrency import all_of
-from rollout.plan import Plan, PlanStep
-from rollout.planner import FunctionPlanner
-from rollout.roles import Judge
-from rollout.story import Story, StoryRequest, StoryStep
-from rollout.storyline import Critic, Storyline
+from rollout.roles import Critic, Judge
+from rollout.story import Story, StoryStep
+from rollout.storyline import Storyline
 from rollout.text.marks import read_text, special_tokens_in
-from rollout.types import ScoreRequest, Scores
+from rollout.text.plan import Plan, PlanStep
+from rollout.types import Request, ScoreRequest, Scores
 
 ALONE = "generator alone"
 PLANNED = "planner"
@@ -144,7 +144,7 @@ class StoryEval:
 
         async def told(story: EvalStory) -> list[StepRow]:
             async with limit:
-                made = await line_for(story).tell(StoryRequest(story.request, seed=self.seed))
+                made = await line_for(story).tell(Request(story.request, seed=self.seed).checked())
                 return await all_of(self._row(story, made, index) for index in range(len(story.instructions)))
 
         rows = await all_of(told(story) for story in self.stories)
@@ -166,8 +166,7 @@ def _error(made: Story, step: StoryStep) -> str | None:
     """Return what failed in a step, if anything; an unreadable critic's answer counts."""
     if not step.tries:
         return made.error
-    answers = step.tries[-1].answers
-    return next((attempt.error for attempt in step.tries if attempt.error), answers[-1].error if answers else None)
+    return next((attempt.failure.error for attempt in step.tries if attempt.failure is not None), None)
 
 
 def _raw(story: EvalStory) -> FunctionPlanner:

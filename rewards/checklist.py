@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rollout.text.prompt_file import fill
 from rollout.text.strict_json import MAX_SCORE, RubricError, check_list, check_text, excerpt, read_object
-from rollout.text.template import fill
 
 MAX_QUESTION_CHARS = 300
 _ANSWERS = {"yes": True, "no": False}

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewards.checklist import parse_checklist, parse_questions
-from rollout.text.marks import IMAGE_MARK
+from rollout.text.prompt_file import check_template, fill
 from rollout.text.strict_json import MAX_SCORE, MIN_SCORE, RubricError, check_list, check_score, check_text, read_object
-from rollout.text.template import check_template, fill
 from rollout.types import Scores
 
-__all__ = ["FORMS", "IMAGE_MARK", "NUM_SCORES", "Form", "RubricError"]
+__all__ = ["FORMS", "NUM_SCORES", "Form", "RubricError"]
 
 Schema = dict[str, Any]
 Answer = dict[str, Any]

@@ -15,7 +15,7 @@ from rl.atomic_write import atomic_write
 from rl.recipe.config import EvaluationConfig
 from rl.stream import RollOut, check_failures
 from rollout.concurrency import all_of
-from rollout.seeds import seed_of
+from rollout.text.seeds import seed_of
 from rollout.types import Group, GroupRequest, Phase, Sample, Scores, Task
 
 _NUM_RESAMPLES = 4000

@@ -14,17 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from actors.cluster import StartFailed, check_cluster, cluster_room, ray_cluster, without_ray
-from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
-from actors.generator.generator import Generator
-from actors.judge.judge import start_judge
-from actors.observer import start_observers
 from actors.resources import Role, check_room, needs_ray, num_gpus_here
 from actors.store.server import managed_store
-from rl.recipe.config import JobRecipe
-from rl.run_dir.start import placed_generator
+from rl.recipe.jobs import JobRecipe
 from rollout.concurrency import all_settled
-from rollout.roles import BudgetSpent, EvidenceProvider, Judge, RunStopped
-from rollout.seeds import seed_of
+from rollout.roles import BudgetSpent, RunStopped
+from rollout.text.seeds import seed_of
 
 _KEYS = {
     "generator": "generator.pipeline, generator.model and generator.call",
@@ -73,23 +68,18 @@ class Launch:
         self.logs.mkdir(parents=True, exist_ok=True)
         (self.logs / f"{role}.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
 
-    async def generator(self, config: GeneratorConfig, name: str = "generator") -> Generator:
-        return await Generator.start(placed_generator(config), self.store_root, f"{name}-{self.run_id}", self.ledger)
-
-    async def judge(self, config: JudgeConfig) -> Judge:
-        return await start_judge(config, self.store_root, f"judge-{self.run_id}", self.ledger)
-
-    async def observers(self, evidence: Mapping[str, EvidenceConfig]) -> dict[str, EvidenceProvider]:
-        return await start_observers(evidence, self.store_root, f"evidence-{self.run_id}", self.ledger)
-
 
 @asynccontextmanager
 async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncIterator[Launch]:
     """Open a job's store, and Ray where one of its roles needs it; stop all that was started on exit.
 
-    What was used since `run_start` (seconds since 1970; by default now) belongs to the job and is never evicted.
+    What was used since `run_start` (seconds since 1970) belongs to the job and is never evicted: by default since its
+    first start, by its folder, as what an earlier start wrote or used belongs to it, too.
     """
     store_root, folder = str(Path(recipe.store).resolve()), recipe.folder
+    if run_start is None:
+        explained = folder and folder / "versions-0.json"
+        run_start = explained.stat().st_mtime if explained and explained.exists() else time.time()
     has_ray = needs_ray(recipe.roles) or not recipe.store_is_shared
     logs = (folder or Path(recipe.store).parent / recipe.name) / "failed_logs"
     async with AsyncExitStack() as opened:
@@ -102,7 +92,7 @@ async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncI
                 store_root,
                 is_shared=recipe.store_is_shared,
                 limit_gib=recipe.store_limit_gib,
-                run_start=time.time() if run_start is None else run_start,
+                run_start=run_start,
             )
         )
         # By its folder where there is one: a job that was killed finds the pools that it left, and replaces them.
@@ -115,9 +105,9 @@ def check_launch(recipe: JobRecipe, more: Mapping[str, Role] | None = None) -> N
     roles = {**recipe.roles, **(more or {})}
     if not needs_ray(roles) and recipe.store_is_shared:
         return
-    check_cluster(recipe.ray_address)
     if not recipe.ray_address:
         check_room(roles, cpus=recipe.num_cpus, gpus=num_gpus_here(), where="this machine", cpus_key="num_cpus")
+    check_cluster(recipe.ray_address)
 
 
 def _cause(error: BaseException) -> str:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from actors.config import EvidenceConfig
-from actors.services import check_services
+from actors.config import EvidenceConfig, GeneratorConfig
+from actors.generator.kind import check_generator
+from actors.judge.judge import check_baseline, check_judge
+from actors.judge.probe import probe_judges
+from actors.observer import judges_of
 from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator
-from rl.check_reward import check_reward, probe_all_judges
+from rl.check_reward import check_reward, idle_evidence
 from rl.launch import check_launch
-from rl.recipe.config import Recipe, resolve_path
+from rl.recipe.config import Recipe
+from rl.recipe.paths import model_path, placed_generator, read_prompt, resolve_data
 from rl.recipe.tasks import read_tasks
 from rl.run_dir.provenance import Sources, sources_of
-from rl.run_dir.start import check_run_dir, model_path, placed_generator
-from rollout.critic import render_messages
+from rl.run_dir.resume import check_run_dir
 from rollout.single_step import Baseline
-from rollout.text.marks import read_prompt_text
+from rollout.text.critique import render_messages
 from rollout.types import Task
 
 NUM_CHECKED = 1000
@@ -33,11 +37,16 @@ class PreparedRun:
     training: Sequence[Task]
     heldout: Sequence[Task]
     template: str
+    """The critic's prompt file, which has been tried on a task."""
     model: str
     """The policy's folder, or hub id."""
+    generator: GeneratorConfig
+    """With its model's folder found."""
     reward: RewardRunner
     evidence: dict[str, EvidenceConfig]
     """What the reward needs beside the judge's scores."""
+    idle_evidence: str
+    """Says what the recipe could gather, and nobody needs."""
     sources: Sources
     is_resumed: bool
 
@@ -49,29 +58,22 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     """
     check_estimator(recipe.algorithm.advantage)
     recipe.algorithm.loss.check_usable()
-    training, heldout = (read_tasks(path, recipe.data) for path in (recipe.data.train, recipe.data.heldout))
-    template = _template(recipe.rollout.prompt, training[0])
+    template = read_prompt(recipe.rollout.prompt, "rollout.prompt")
     model = model_path(recipe.policy.model, "policy.model")
+    generator = placed_generator(recipe.generator)
+    training, heldout = read_tasks(recipe.data, resolve_data(recipe.data.train), resolve_data(recipe.data.heldout))
+    render_messages(template, training[0])
     some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))
-    check_services(
-        placed_generator(recipe.generator),
-        recipe.judge,
-        befores={task.before and "an image" for task in some},
-        baseline=Baseline(recipe.rollout.baseline),
-    )
-    reward, evidence = check_reward(recipe, training)
-    sources = sources_of(recipe)
+    check_generator(generator, {task.before and "an image" for task in some})
+    check_baseline(Baseline(recipe.rollout.baseline), recipe.judge)
+    judge = check_judge(recipe.judge)
+    reward = RewardRunner(recipe.reward.terms)
+    evidence = check_reward(recipe, reward, training)
+    idle = idle_evidence(recipe, evidence)
+    sources = sources_of(recipe, judge)
     check_run_dir(recipe, is_resumed, sources, accepted)
     check_launch(recipe, {f"evidence.{name}": config for name, config in evidence.items()})
-    probe_all_judges(recipe, evidence)
-    return PreparedRun(recipe, training, heldout, template, model, reward, evidence, sources, is_resumed)
-
-
-def _template(path: str, task: Task) -> str:
-    """Return the critic's prompt file, which has been tried on a task."""
-    file = resolve_path(path)
-    if not file.is_file():
-        raise ValueError(f"rollout.prompt is {path}: there is no such file")
-    template = read_prompt_text(file)
-    render_messages(template, task)
-    return template
+    asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence)))
+    return PreparedRun(
+        recipe, training, heldout, template, model, generator, reward, evidence, idle, sources, is_resumed
+    )

@@ -19,9 +19,8 @@ from rl import checkpoint
 from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.prepare import PreparedRun
 from rl.recipe.config import Recipe
-from rl.recipe.evidence import idle_evidence
+from rl.run_dir.provenance import write_provenance
 from rl.run_dir.report import table_rows, write_report
-from rl.run_dir.start import write_provenance
 from rl.stack import Stack, start_stack
 from rl.stream import RolloutsFailed, RolloutStream
 from rl.tracking.log import Log
@@ -50,8 +49,8 @@ async def run(plan: PreparedRun, *, console: Console | None = None) -> RunResult
     console.print(
         f"[bold]{recipe.name}[/]  {len(plan.training)} tasks, {len(plan.heldout)} held out; starting the actors ..."
     )
-    if idle := idle_evidence(recipe, plan.evidence):
-        console.print(f"[yellow]{idle}[/]")
+    if plan.idle_evidence:
+        console.print(f"[yellow]{plan.idle_evidence}[/]")
     async with start_stack(plan) as actors, watch_loop() as watch:
         console.print(f"actors are up after {time.monotonic() - start:.0f} s")
         await actors.policy.check_folder(run_dir)

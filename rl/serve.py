@@ -14,18 +14,19 @@ from starlette.applications import Starlette
 from actors import ending
 from actors.config import GeneratorConfig
 from actors.generator.generator import Generator
+from actors.generator.kind import check_generator
 from actors.resources import Role
-from actors.services import check_services
 from actors.web.config import ServiceConfig, read_service_key
 from actors.web.image_service import ImageService
 from actors.web.service import build_app, openai_error, require_key
 from actors.web.serving import check_address, listening, until_stopped
 from actors.web.story_route import story_route
 from rl.launch import check_launch, launch
-from rl.recipe.config import Recipe, RunRecipe
+from rl.recipe.config import Recipe
+from rl.recipe.jobs import RunRecipe
 from rl.recipe.layers import layers_of, recipe_path
+from rl.recipe.paths import placed_generator
 from rl.recipe.reader import load_as
-from rl.run_dir.start import placed_generator
 from rl.story.config import StoryRecipe
 from rl.story.run import prepare_story, story_stack
 from rl.story.trust import load_trusted
@@ -68,12 +69,14 @@ async def serve(recipe: ServeRecipe, console: Console | None = None) -> None:
     console = console or Console(highlight=False, soft_wrap=True)
     key = read_service_key(recipe.service)
     config = placed_generator(recipe.generator)
-    check_services(config)
+    check_generator(config)
     check_launch(recipe)
     check_address(recipe.service)
     console.print(f"[bold]{recipe.name}[/]  starting {config.name or config.model or config.kind} ...")
     async with launch(recipe, run_start=math.inf) as job:  # it runs on and on: what it used long ago may go
-        (generator,) = await job.start(generator=job.generator(recipe.generator, "serve"))
+        (generator,) = await job.start(
+            generator=Generator.start(config, job.store_root, f"serve-{job.run_id}", job.ledger)
+        )
         await _listen(build_app(ImageService(generator, recipe.service), key), generator, recipe.service, console)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.config import EvidenceConfig, JudgeConfig
-from actors.judge.config import member_configs
+from actors.generator.generator import Generator
+from actors.judge.judge import start_judge
+from actors.observer import start_observers
 from actors.rollout_worker import RolloutWorkers
 from actors.sampler.sampler import Samplers
-from actors.store.ledger import Ledger, start_time
+from actors.store.ledger import Ledger
 from actors.store.ledger_writer import start_ledger
 from actors.store.store import Store
 from rl.launch import launch
@@ -48,9 +51,9 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
     """Start every actor of a recipe, all at once; stop them on exit."""
     from actors.policy.policy import Policy  # verl takes seconds to import: only where a policy starts
 
-    recipe, ledger_folder = plan.recipe, plan.recipe.folder / "ledger"
-    # What an earlier attempt at this run wrote or used belongs to it, too.
-    async with launch(recipe, run_start=start_time(ledger_folder)) as job:
+    recipe, ledger_folder = plan.recipe, Path(plan.recipe.run_dir) / "ledger"
+    has_counts_in_workers = has_local_service(recipe, plan.evidence)
+    async with launch(recipe) as job:
         policy, samplers, generator, judge, observers = await job.start(
             policy=Policy.start(
                 replace(recipe.policy, model=plan.model),
@@ -60,9 +63,9 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
                 temperature=recipe.rollout.temperature,
             ),
             samplers=Samplers.start(recipe.samplers, plan.model, store_root=job.store_root),
-            generator=job.generator(recipe.generator),
-            judge=job.judge(recipe.judge),
-            evidence=job.observers(plan.evidence),
+            generator=Generator.start(plan.generator, job.store_root, f"generator-{job.run_id}", job.ledger),
+            judge=start_judge(recipe.judge, job.store_root, f"judge-{job.run_id}", job.ledger),
+            evidence=start_observers(plan.evidence, job.store_root, f"evidence-{job.run_id}", job.ledger),
         )
         journey = SingleStep(
             sampler=samplers,
@@ -77,7 +80,7 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
         )
         ledger = start_ledger(ledger_folder, store=Store(job.store_root))
         workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
-        yield Stack(policy, samplers, journey, workers, ledger, has_local_service(recipe, plan.evidence))
+        yield Stack(policy, samplers, journey, workers, ledger, has_counts_in_workers)
 
 
 def has_local_service(recipe: Recipe, evidence: Mapping[str, EvidenceConfig]) -> bool:
@@ -91,7 +94,7 @@ def has_local_service(recipe: Recipe, evidence: Mapping[str, EvidenceConfig]) ->
 
 def _judges_asked(config: JudgeConfig) -> Iterator[JudgeConfig]:
     """Yield the judges that are asked in the end: an ensemble's members, and theirs."""
-    members = member_configs(config)
+    members = config.member_configs
     for member in members:
         yield from _judges_asked(member)
     if not members:

@@ -14,7 +14,7 @@ from rl.recipe.resumable import ACCEPT
 from rl.task_sampler import TaskSampler
 from rollout.concurrency import all_of
 from rollout.roles import RunStopped
-from rollout.seeds import seed_of
+from rollout.text.seeds import seed_of
 from rollout.types import Group, GroupRequest, Sample, Task
 
 RollOut = Callable[[GroupRequest], Coroutine[Any, Any, Group]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rl.recipe.config import RolloutConfig
-from rollout.seeds import seed_of
+from rollout.text.seeds import seed_of
 from rollout.types import Task
 
 

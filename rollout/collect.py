@@ -1,45 +1,39 @@
-"""Walk a request to its trajectory: plan, then generate, judge, criticise and refine, up to a budget of tries.
+"""Carry a request to its trajectory: plan, then each step's attempts, judged, criticised and, the first, measured.
 
 What a training set is built from. A failure is data here too: it ends its trajectory, with stage and kind.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Annotated, Protocol
+from functools import partial
+from typing import Annotated
 
-from rollout.attempt import Ended, Progress
+from rollout.agents import ask_until_parsed
 from rollout.concurrency import all_settled
-from rollout.critic import CritiqueError, format_critique, parse_critique
-from rollout.plan import PlanError, PlanStep, format_plan, parse_plan
-from rollout.roles import Generator, Judge
-from rollout.seeds import seed_of
+from rollout.roles import Critic, Generator, Judge, Planner
+from rollout.stages import StageTimer
+from rollout.step_runner import StepRunner, Tried
+from rollout.text.critique import CritiqueError, format_critique, parse_critique
 from rollout.text.limits import NonNegativeInt, PositiveInt, Score, check_fields, one_of
 from rollout.text.marks import IMAGE_MARK, special_tokens_in
-from rollout.trajectory import Attempt, Request, Trajectory
-from rollout.types import Critique, EditRequest, ImageRef, ScoreRequest, Scores, Stage
-
-
-class PlanTeacher(Protocol):
-    """Whoever plans: a model behind an endpoint, or a function."""
-
-    async def plan(self, request: Request, seed: int) -> str:
-        """Return the answer, a plan by the contract or not. Raises `TeacherError`."""
-        ...
-
-
-class CriticTeacher(Protocol):
-    """Whoever criticises."""
-
-    async def criticise(self, attempt: Attempt, seed: int, repeat: int = 0) -> str:
-        """Return the answer; `repeat` names one of several independent ones. Raises `TeacherError`."""
-        ...
-
-
-class TeacherError(RuntimeError):
-    """A teacher gave no answer, after its retries."""
+from rollout.text.plan import PlanError, format_plan, parse_plan
+from rollout.text.seeds import seed_of
+from rollout.types import (
+    Attempt,
+    Critique,
+    EditRequest,
+    ImageRef,
+    Plan,
+    PlanStep,
+    Request,
+    ScoreRequest,
+    Scores,
+    Stage,
+    Trajectory,
+)
 
 
 class OnFailedStep(StrEnum):
@@ -67,7 +61,7 @@ class Success:
 
 @dataclass(frozen=True)
 class CollectConfig:
-    """How far a request is carried, and what is tried beside its way to learn how hard it is."""
+    """How far a request is carried, and what else is tried to learn how hard its steps are."""
 
     tries: PositiveInt = 3
     """Attempts at a step."""
@@ -88,10 +82,10 @@ class CollectConfig:
 
 @dataclass(frozen=True)
 class TrajectoryCollector:
-    """Carries requests. Every outcome depends on the request's content and the seed, never on what else is walked."""
+    """Carries requests. Every outcome depends on the request's content and the seed, never on what else is carried."""
 
-    planner: PlanTeacher
-    critic: CriticTeacher
+    planner: Planner
+    critic: Critic
     generator: Generator
     judge: Judge
     rules: CollectConfig
@@ -100,24 +94,29 @@ class TrajectoryCollector:
 
     async def __call__(self, request: Request) -> Trajectory:
         """Return the trajectory of a request, with what ended it if something did. Raises `BudgetSpent` alone."""
-        journey = _Journey(Trajectory(request))
-        with suppress(Ended):
-            async with journey.at(Stage.PLAN):
-                await self._plan(journey)
-            plan = journey.trajectory.plan
-            assert plan is not None
-            before = request.images[-1] if request.images else None
-            for step in () if plan.is_text_only else plan.steps:
-                accepted = await self._carry_out(step, before, journey)
-                if accepted is None:
-                    break
-                before = accepted
-        return replace(journey.trajectory, failure=journey.failure)
+        trajectory = await self._planned(request)
+        plan, before = trajectory.plan, request.images[-1] if request.images else None
+        for step in () if plan is None or plan.is_text_only else plan.steps:
+            num_earlier = len(trajectory.attempts)
+            trajectory = await self._carried_out(trajectory, step, before)
+            if trajectory.failure is not None:
+                break
+            if step.number in trajectory.accepted:
+                before = trajectory.attempts[-1].after
+            elif self.rules.on_failed_step == OnFailedStep.STOP:
+                break
+            else:
+                before = max(trajectory.attempts[num_earlier:], key=lambda attempt: attempt.judged.mean).after
+        return trajectory
 
-    async def _plan(self, journey: _Journey) -> None:
-        request = journey.trajectory.request
-        text = await self.planner.plan(request, self._seed(request, "plan"))
-        journey.trajectory = replace(journey.trajectory, plan_text=text)
+    async def _planned(self, request: Request) -> Trajectory:
+        timer = StageTimer()
+        with timer.at(Stage.PLAN):
+            ask, seed = partial(self.planner.plan, request), seed_of(self.seed, request.id, "plan")
+            plan, (answer,) = await ask_until_parsed(ask, partial(self._read_plan, request), [seed], timer)
+        return Trajectory(request, answer.text, plan, failure=timer.failure)
+
+    def _read_plan(self, request: Request, text: str) -> Plan:
         plan = parse_plan(text, request.mode)
         if len(plan.steps) > self.rules.max_steps:
             raise PlanError(
@@ -127,85 +126,70 @@ class TrajectoryCollector:
             raise PlanError("marks", f"the plan says {IMAGE_MARK}, which marks an image of a question")
         if special := special_tokens_in(format_plan(plan)):
             raise PlanError("special_token", f"the plan says {special[0]}, which models read as a control token")
-        journey.trajectory = replace(journey.trajectory, plan=plan)
+        return plan
 
-    async def _carry_out(self, step: PlanStep, before: ImageRef | None, journey: _Journey) -> ImageRef | None:
-        """Try a step; return the image to go on from, or None where the trajectory ends."""
-        assert step.instruction is not None
-        assert step.prompt is not None
-        prompt, tried = step.prompt, []
-        for index in range(self.rules.tries):
-            seed = self._seed(journey.trajectory.request, "edit", step.number, index)
-            async with journey.at(Stage.GENERATE):
-                after = await self.generator.edit(EditRequest(before, prompt, seed))
-            async with journey.at(Stage.JUDGE):
-                scores = await self._score(before, after, step.instruction)
-            attempt = Attempt(step.number, index, step.instruction, prompt, seed, before, after, scores)
-            attempt = await self._criticised(attempt, journey)
-            try:
-                attempt = await self._measured(attempt, journey)
-            except Ended:
-                journey.add(attempt, is_accepted=False)  # as far as it came: it is judged, criticised and paid for
-                raise
-            assert attempt.critique is not None
-            journey.add(attempt, is_accepted=attempt.critique.is_success)
-            if attempt.critique.is_success:
-                return after
-            tried.append(attempt)
-            prompt = attempt.critique.refine_prompt
-        if self.rules.on_failed_step == OnFailedStep.STOP:
-            return None
-        return max(tried, key=lambda attempt: attempt.scores.mean).after
+    async def _carried_out(self, trajectory: Trajectory, step: PlanStep, before: ImageRef | None) -> Trajectory:
+        """Return the trajectory with a step's attempts, up to the accepted one or to what failed."""
+        runner = StepRunner(self.generator, self.critic, self.judge.score, read=_read_critique)
 
-    async def _criticised(self, attempt: Attempt, journey: _Journey) -> Attempt:
-        request = journey.trajectory.request
-        seed = self._seed(request, "critique", attempt.step, attempt.index)
-        try:
-            async with journey.at(Stage.CRITIQUE):
-                answer = await self.critic.criticise(attempt, seed)
-                attempt = replace(attempt, answer=answer)
-                return replace(attempt, critique=_read_critique(answer))
-        except Ended:
-            journey.add(attempt, is_accepted=False)  # judged it is, and paid for
-            raise
+        def seed(what: str, step_number: int, number: int, repeat: int = 0) -> int:
+            return seed_of(self.seed, trajectory.request.id, what, step_number, number - 1)
 
-    async def _measured(self, attempt: Attempt, journey: _Journey) -> Attempt:
+        async with aclosing(runner.tries(step, before, (), self.rules.tries, seed)) as events:
+            async for event in events:
+                if isinstance(event, Tried):
+                    trajectory = await self._with_attempt(trajectory, event.attempt)
+                if trajectory.failure is not None:
+                    break
+        return trajectory
+
+    async def _with_attempt(self, trajectory: Trajectory, attempt: Attempt) -> Trajectory:
+        """Return the trajectory with an attempt, as far as it came: one that is judged is paid for, and kept."""
+        failure, accepted = attempt.failure, trajectory.accepted
+        if failure is None:
+            timer = StageTimer()
+            with timer.failing():
+                attempt = await self._measured(trajectory, attempt, timer)
+            failure = timer.failure
+        if attempt.scores is None:
+            return replace(trajectory, failure=failure)
+        if attempt.is_accepted and failure is None:
+            accepted = {**accepted, attempt.step: len(trajectory.attempts)}
+        return replace(trajectory, attempts=(*trajectory.attempts, attempt), accepted=accepted, failure=failure)
+
+    async def _measured(self, trajectory: Trajectory, attempt: Attempt, timer: StageTimer) -> Attempt:
         """Return a failed attempt with what the same prompt and others come to."""
-        rules, so_far = self.rules, journey.trajectory
-        num_failed = sum(not self.success(earlier.scores) for earlier in so_far.attempts)
-        if self.success(attempt.scores) or num_failed >= rules.num_measured:
+        rules = self.rules
+        num_failed = sum(not self.success(earlier.judged) for earlier in trajectory.attempts)
+        if self.success(attempt.judged) or num_failed >= rules.num_measured:
             return attempt
-        place = (attempt.step, attempt.index)
-        seeds = [self._seed(so_far.request, "retry", *place, number) for number in range(rules.num_retries)]
-        seed = self._seed(so_far.request, "refine", *place)
-        async with journey.at(Stage.CRITIQUE):
+
+        def seed(what: str, *number: int) -> int:
+            return seed_of(self.seed, trajectory.request.id, what, attempt.step, attempt.number - 1, *number)
+
+        with timer.at(Stage.CRITIQUE):
             refined = await all_settled(
-                self._refined(attempt, self._seed(so_far.request, "refine", *place, number), number + 1)
-                for number in range(rules.num_refinements)
+                self._refined(attempt, seed("refine", number), number + 1) for number in range(rules.num_refinements)
             )
-            prompts = [prompt for prompt in refined if prompt]
-        async with journey.at(Stage.GENERATE):
-            edits = [(attempt.prompt, retry_seed) for retry_seed in seeds] + [(prompt, seed) for prompt in prompts]
+        with timer.at(Stage.GENERATE):
+            edits = [(attempt.prompt, seed("retry", number)) for number in range(rules.num_retries)]
+            edits += [(prompt, seed("refine")) for prompt in refined if prompt]
             images = await all_settled(
                 self.generator.edit(EditRequest(attempt.before, prompt, edit_seed)) for prompt, edit_seed in edits
             )
-        async with journey.at(Stage.JUDGE):
-            scores = await all_settled(self._score(attempt.before, image, attempt.instruction) for image in images)
-        return replace(attempt, retried=tuple(scores[: len(seeds)]), refined=tuple(scores[len(seeds) :]))
+        with timer.at(Stage.JUDGE):
+            scores: list[Scores] = await all_settled(
+                self.judge.score(ScoreRequest(attempt.before, image, attempt.instruction)) for image in images
+            )
+        return replace(attempt, retried=tuple(scores[: rules.num_retries]), refined=tuple(scores[rules.num_retries :]))
 
     async def _refined(self, attempt: Attempt, seed: int, repeat: int) -> str:
         """Return a further prompt; none from an answer that is no critique."""
         answer = await self.critic.criticise(attempt, seed, repeat)
         try:
-            return _read_critique(answer).refine_prompt
+            return _read_critique(answer.text).refine_prompt
         except CritiqueError:
             return ""
-
-    async def _score(self, before: ImageRef | None, after: ImageRef, instruction: str) -> Scores:
-        return await self.judge.score(ScoreRequest(before, after, instruction))
-
-    def _seed(self, request: Request, *what: object) -> int:
-        return seed_of(self.seed, request.id, *what)
 
 
 def _read_critique(answer: str) -> Critique:
@@ -216,16 +200,3 @@ def _read_critique(answer: str) -> Critique:
     if special := special_tokens_in(format_critique(critique)):
         raise CritiqueError("special_token", f"the critique says {special[0]}, which models read as a control token")
     return critique
-
-
-class _Journey(Progress):
-    """A trajectory on its way."""
-
-    def __init__(self, trajectory: Trajectory):
-        super().__init__()
-        self.trajectory = trajectory
-
-    def add(self, attempt: Attempt, *, is_accepted: bool) -> None:
-        so_far = self.trajectory
-        accepted = {**so_far.accepted, attempt.step: len(so_far.attempts)} if is_accepted else so_far.accepted
-        self.trajectory = replace(so_far, attempts=(*so_far.attempts, attempt), accepted=accepted)

@@ -9,10 +9,13 @@ from typing import Protocol
 from rollout.types import (
     Batch,
     CompareRequest,
+    CriticInput,
     EditRequest,
     Group,
     GroupRequest,
     ImageRef,
+    ModelAnswer,
+    Request,
     Response,
     SampleRequest,
     ScoreRequest,
@@ -29,6 +32,21 @@ class Sampler(Protocol):
         ...
 
 
+class Planner(Protocol):
+    """Turns a request into a plan: a model or a function."""
+
+    async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
+        """Return an answer, whose text `rollout.text.plan.parse_plan` reads or refuses; `repeat` counts from 0."""
+
+
+class Critic(Protocol):
+    """Judges an attempt in words and says a better prompt: the policy, a teacher or a function."""
+
+    async def criticise(self, shown: CriticInput, seed: int, repeat: int = 0) -> ModelAnswer:
+        """Return an answer, whose text `parse_critique` reads or refuses; `repeat` counts independent ones from 0."""
+        ...
+
+
 class SamplerError(RuntimeError):
     """The request cannot be answered; says why."""
 
@@ -42,11 +60,9 @@ class Generator(Protocol):
 
     async def edit(self, request: EditRequest) -> ImageRef:
         """Return the new image, committed to the store. Raises `GeneratorError`."""
-        ...
 
     async def stats(self) -> dict[str, float]:
         """Return counts of this process since its start, keyed `generator/...`."""
-        ...
 
 
 class Judge(Protocol):
@@ -54,15 +70,12 @@ class Judge(Protocol):
 
     async def score(self, request: ScoreRequest) -> Scores:
         """Return the scores. Raises `JudgeError` when none can be had."""
-        ...
 
     async def compare(self, request: CompareRequest) -> tuple[Scores, Scores]:
         """Return the scores of the old and the new attempt, from one look at both. Raises `JudgeError`."""
-        ...
 
     async def stats(self) -> dict[str, float]:
         """Return counts of this process since its start, keyed `judge/...`."""
-        ...
 
 
 class GroupRollout(Protocol):
@@ -70,11 +83,9 @@ class GroupRollout(Protocol):
 
     async def roll_out(self, request: GroupRequest) -> Group:
         """Return the group; failed samples are in it, with their stage and error."""
-        ...
 
     async def stats(self) -> dict[str, float]:
         """Return counts of this process since its start, keyed `area/name`."""
-        ...
 
 
 class GeneratorError(RuntimeError):
@@ -89,16 +100,18 @@ class JudgeError(RuntimeError):
     """The judge gave no usable scores, after its retries."""
 
 
+class TeacherError(RuntimeError):
+    """A teacher gave no answer, after its retries."""
+
+
 class EvidenceProvider(Protocol):
     """Gathers further evidence that a reward asks for: a second judge, an aesthetic score, OCR."""
 
     async def observe(self, request: ScoreRequest) -> object:
         """Return what there is to see, JSON-able or `Scores`. Raises `JudgeError`."""
-        ...
 
     async def stats(self) -> dict[str, float]:
         """Return counts of this process since its start, keyed `evidence/...`."""
-        ...
 
 
 class EvidenceError(RuntimeError):
@@ -117,31 +130,24 @@ class Policy(Protocol):
 
     async def update(self, batch: Batch) -> dict[str, float]:
         """Do the optimizer steps for one batch and return metrics keyed `policy/...`."""
-        ...
 
     async def fit(self, examples: Sequence[SftExample]) -> dict[str, float]:
         """Do one optimizer step of SFT and return metrics keyed `sft/...` and `policy/...`."""
-        ...
 
     async def losses(self, examples: Sequence[SftExample]) -> list[float]:
         """Return, for each example, the negative log-likelihood of its answers (nats, summed over tokens)."""
-        ...
 
     async def publish(self, samplers: Sampler) -> dict[str, float]:
         """Hand the weights to the samplers and verify it. Raises `PublishError`; returns `publish/...`."""
-        ...
 
     async def save(self, folder: Path) -> None:
         """Write a checkpoint to resume from (model, optimizer, schedule)."""
-        ...
 
     async def load(self, folder: Path) -> None:
         """Resume from a checkpoint."""
-        ...
 
     async def export(self, folder: Path) -> None:
         """Write a Hugging Face checkpoint that transformers and vLLM load as it is."""
-        ...
 
 
 class RunStopped(RuntimeError):

@@ -1,26 +1,27 @@
-"""One sample's journey: response -> critique -> image -> scores -> reward.
+"""From a task to a group: each response -> critique -> image -> scores -> reward.
 
-Every response of a group travels by itself: its image is being generated while its siblings are still
+Every response of a group goes its way by itself: its image is being generated while its siblings are still
 being sampled. What is raised on the way becomes the sample's status: the run goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from rollout.attempt import Ended, Progress
+from rollout.agents import critic_request
 from rollout.concurrency import all_of, all_settled
-from rollout.critic import CritiqueError, parse_critique, render_messages
 from rollout.roles import BudgetSpent, EvidenceError, EvidenceProvider, Generator, Judge, Sampler
-from rollout.seeds import seed_of
+from rollout.stages import StageTimer
+from rollout.step_runner import StepRunner
+from rollout.text.critique import CritiqueError, parse_critique
+from rollout.text.seeds import seed_of
 from rollout.types import (
+    Attempt,
     CompareRequest,
     Critique,
-    EditRequest,
     Evidence,
     Failure,
     Group,
@@ -28,7 +29,6 @@ from rollout.types import (
     Response,
     Reward,
     Sample,
-    SampleRequest,
     SamplingParams,
     ScoreRequest,
     Scores,
@@ -99,35 +99,38 @@ class SingleStep:
 
     async def _sample(self, request: GroupRequest, index: int) -> Sample:
         task, seed = request.task, seed_of(request.seed, request.task.id, index)
-        progress = Progress()
+        timer = StageTimer()
         evidence = reward = None
-        with suppress(Ended):
-            async with progress.at(Stage.SAMPLE):
-                response = await self.sampler.sample(self._request(task, seed))
-                evidence = _read(task, response)
+        with timer.failing():
+            with timer.at(Stage.SAMPLE):
+                response = await self.sampler.sample(critic_request(self.template, task, self.params, seed))
+            evidence = _read(task, response)
             if evidence.critique is not None and self.regenerate.applies(task, evidence.critique):
-                async with progress.at(Stage.GENERATE):
-                    edit_seed = request.edit_seeds[index % len(request.edit_seeds)]
-                    edit = EditRequest(task.before, evidence.critique.refine_prompt, edit_seed)
-                    evidence = replace(evidence, image=await self.generator.edit(edit))
-                async with progress.at(Stage.JUDGE):
-                    evidence = await self._judged(evidence)
-            async with progress.at(Stage.REWARD):
-                reward = await call_reward(self.reward, evidence)
-        return Sample(task.id, index, seed, evidence, reward, progress.failure, progress.seconds)
+                edit_seed = request.edit_seeds[index % len(request.edit_seeds)]
+                evidence, attempt = await self._try_out(evidence, evidence.critique.refine_prompt, edit_seed)
+                timer.failure = attempt.failure
+                timer.seconds |= attempt.seconds
+            if timer.failure is None:
+                with timer.at(Stage.REWARD):
+                    reward = await call_reward(self.reward, evidence)
+        return Sample(task.id, index, seed, evidence, reward, timer.failure, timer.seconds)
 
-    def _request(self, task: Task, seed: int) -> SampleRequest:
-        return SampleRequest(render_messages(self.template, task), (task.before, task.after), self.params, seed)
-
-    async def _judged(self, evidence: Evidence) -> Evidence:
-        """Return the evidence with everything that somebody has to look at the image for, all at once."""
-        assert evidence.image is not None
+    async def _try_out(self, evidence: Evidence, prompt: str, seed: int) -> tuple[Evidence, Attempt]:
+        """Return the evidence with the image that a prompt makes and all that is looked at it for, and the attempt."""
         task = evidence.task
-        look = ScoreRequest(task.before, evidence.image, task.instruction)
-        observed = [_observe(name, observer, look) for name, observer in self.observers.items()]
-        (rejudged, scores), *seen = await all_settled([self._scores(task, look), *observed])
-        extra = dict(zip(self.observers, seen, strict=True))
-        return replace(evidence, scores=scores, baseline_scores=rejudged, extra=extra)
+
+        async def score(look: ScoreRequest) -> Scores:
+            nonlocal evidence
+            scores: Scores
+            observed = [_observe(name, observer, look) for name, observer in self.observers.items()]
+            (baseline, scores), *seen = await all_settled([self._scores(task, look), *observed])
+            extra = dict(zip(self.observers, seen, strict=True))
+            evidence = replace(evidence, scores=scores, baseline_scores=baseline, extra=extra)
+            return scores
+
+        attempt = Attempt(1, 1, task.instruction, prompt, seed, task.before)
+        attempt = await StepRunner(self.generator, score=score).carry_out(attempt)
+        return replace(evidence, image=attempt.image), attempt
 
     async def _scores(self, task: Task, look: ScoreRequest) -> tuple[Scores | None, Scores]:
         """Return the judge's scores of the recorded attempt, where they are asked for, and of the new one."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rollout.plan import PlanStep
-from rollout.retry_parse import ModelAnswer
-from rollout.story import Story, StoryStep, Try
-from rollout.types import ImageRef
+from rollout.story import Story, StoryStep
+from rollout.types import Attempt, Failure, ImageRef, ModelAnswer, PlanStep, Stage
 
 SCHEMA = "interleave.story/1"
 """Name and version of the form; the number grows when a field changes its meaning or goes."""
 
 ImageNamer = Callable[[ImageRef], Any]
 """How an image stands in the JSON: a file's name, its bytes as base64, or its reference as it is."""
+
+_WHO = {Stage.GENERATE: "generator", Stage.CRITIQUE: "critic"}
+"""Whose time a stage's is."""
 
 
 def story_as_json(story: Story, image: ImageNamer) -> dict[str, object]:
@@ -56,7 +57,7 @@ def step_as_json(step: StoryStep, image: ImageNamer) -> dict[str, object]:
     }
 
 
-def try_as_json(attempt: Try, image: ImageNamer) -> dict[str, object]:
+def try_as_json(attempt: Attempt, image: ImageNamer) -> dict[str, object]:
     """Return one try: its image, its verdict, and every answer of the critic."""
     critique, scores = attempt.critique, attempt.scores
     return {
@@ -69,8 +70,8 @@ def try_as_json(attempt: Try, image: ImageNamer) -> dict[str, object]:
         and {"success": critique.is_success, "thought": critique.thought, "refine_prompt": critique.refine_prompt},
         "answers": [_answer(answer) for answer in attempt.answers],
         "scores": scores and {"semantics": scores.semantics, "quality": scores.quality, "reason": scores.reason},
-        "error": attempt.error,
-        "seconds": {who: round(seconds, 3) for who, seconds in attempt.seconds.items()},
+        "error": _error(attempt.failure),
+        "seconds": {_WHO[Stage(stage)]: round(seconds, 3) for stage, seconds in attempt.seconds.items()},
     }
 
 
@@ -82,6 +83,12 @@ def _planned(step: PlanStep) -> dict[str, object]:
         "prompt": step.prompt,
         "auxiliary_text": step.auxiliary_text,
     }
+
+
+def _error(failure: Failure | None) -> str | None:
+    if failure is None or failure.stage is Stage.CRITIQUE:  # those of the critic stand with its answers
+        return None
+    return f"the judge: {failure.error}" if failure.stage is Stage.JUDGE else failure.error
 
 
 def _answer(answer: ModelAnswer) -> dict[str, object]:

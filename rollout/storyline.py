@@ -1,4 +1,4 @@
-"""A story's journey: request -> plan -> for each step image, critique and further tries, until it is accepted.
+"""A story: request -> plan -> for each step image, critique and further tries, until it is accepted.
 
     planner ─▶ plan ─▶ step: generator ─▶ image ─▶ critic ─┬─▶ accepted: the next step edits this image
                         ▲                                  │
@@ -10,19 +10,16 @@ happens. Many stories may be told at once; they share what stands behind the rol
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 
+from rollout.agents import ask_until_parsed
 from rollout.concurrency import all_of
-from rollout.critic import parse_critique, render_messages
-from rollout.plan import PlanStep, parse_plan
-from rollout.planner import Planner
-from rollout.retry_parse import ask_until_parsed, describe, params_of
-from rollout.roles import Generator, Judge, Sampler
-from rollout.seeds import seed_of
+from rollout.roles import Critic, Generator, Judge, Planner
+from rollout.stages import StageTimer
+from rollout.step_runner import SeedOf, StepRunner, Tried, TryStarted
 from rollout.story import (
     DEFAULT_TRIES,
     Planned,
@@ -30,44 +27,16 @@ from rollout.story import (
     StepTold,
     Story,
     StoryEvent,
-    StoryRequest,
     StoryStatus,
     StoryStep,
     StoryTold,
-    Tried,
-    Try,
-    TryStarted,
 )
-from rollout.types import EditRequest, ImageRef, Response, SampleRequest, SamplingParams, ScoreRequest
+from rollout.text.plan import parse_plan
+from rollout.text.seeds import seed_of
+from rollout.types import Attempt, ImageRef, PlanStep, Request, ScoreRequest, Stage
 
 NUM_ATTEMPTS = 3
 """How often planner and critic are asked before an answer that can be read is given up."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What the critic is shown of a try."""
-
-    instruction: str
-    prompt: str
-    before: ImageRef | None
-    after: ImageRef
-
-
-@dataclass(frozen=True)
-class Critic:
-    """The critic as at training: the same prompt, the same parser."""
-
-    sampler: Sampler
-    template: str
-    """Text of the critic's prompt file."""
-    params: SamplingParams
-    num_attempts: int = NUM_ATTEMPTS
-
-    async def answer(self, shown: Shown, seed: int, attempt: int) -> Response:
-        """Return an answer, whose text `parse_critique` reads or refuses; attempts count from 1."""
-        messages, images = render_messages(self.template, shown), (shown.before, shown.after)
-        return await self.sampler.sample(SampleRequest(messages, images, params_of(self.params, attempt), seed))
 
 
 @dataclass(frozen=True)
@@ -83,10 +52,12 @@ class Storyline:
     tries: int = DEFAULT_TRIES
     num_plans: int = NUM_ATTEMPTS
     """How often the planner is asked before the request is given up."""
+    num_critiques: int = NUM_ATTEMPTS
+    """How often the critic is asked before an image is left unjudged."""
     num_references: int = 0
     """Earlier images that the generator is shown beside the one to edit, for generators that take several."""
 
-    async def tell(self, request: StoryRequest) -> Story:
+    async def tell(self, request: Request) -> Story:
         """Return the story. Raises nothing but cancellation: what failed is in it."""
         story = Story(request, StoryStatus.TELLING)
         async with aclosing(self.events(request)) as events:
@@ -95,12 +66,11 @@ class Storyline:
                     story = event.story
         return story
 
-    async def events(self, request: StoryRequest) -> AsyncGenerator[StoryEvent]:
+    async def events(self, request: Request) -> AsyncGenerator[StoryEvent]:
         """Yield what happens while a story is told; the last event has all of it. Closing it ends the work."""
-        seeds = [seed_of(request.seed, request.text, "plan", attempt) for attempt in range(self.num_plans)]
-        plan, answers = await ask_until_parsed(
-            partial(self.planner.answer, request), partial(parse_plan, mode=request.mode), seeds
-        )
+        seed = partial(seed_of, request.seed, request.text)
+        read, seeds = partial(parse_plan, mode=request.mode), [seed("plan", repeat) for repeat in range(self.num_plans)]
+        plan, answers = await ask_until_parsed(partial(self.planner.plan, request), read, seeds, StageTimer(fatal=()))
         story = Story(request, StoryStatus.TELLING, plan, answers)
         if plan is None:
             error = f"no plan in {len(answers)} answers; the last one: {answers[-1].error}"
@@ -111,7 +81,7 @@ class Storyline:
         for planned in plan.steps:
             step = StoryStep(planned, StepStatus.TEXT if planned.is_text_only else StepStatus.SKIPPED)
             if not planned.is_text_only and story.error is None:
-                async with aclosing(self._step(request, planned, images)) as events:
+                async with aclosing(self._step(planned, images, request.tries, seed)) as events:
                     async for event in events:
                         if isinstance(event, StoryStep):
                             step = event
@@ -120,55 +90,29 @@ class Storyline:
             if step.image is not None:
                 images.append(step.image)
             elif step.status is StepStatus.FAILED:
-                story = replace(story, error=f"step {planned.number} has no image: {step.tries[-1].error}")
+                failure = step.tries[-1].failure
+                assert failure is not None
+                story = replace(story, error=f"step {planned.number} has no image: {failure.error}")
             story = replace(story, steps=(*story.steps, step))
             yield StepTold(step, story)
         status = StoryStatus.DONE if story.error is None else StoryStatus.INCOMPLETE
         yield StoryTold(replace(story, status=status))
 
     async def _step(
-        self, request: StoryRequest, planned: PlanStep, images: list[ImageRef]
+        self, planned: PlanStep, images: list[ImageRef], tries: int, seed: SeedOf
     ) -> AsyncGenerator[TryStarted | Tried | StoryStep]:
         """Yield the events of a step that makes an image, and at last the step itself."""
         before = images[-1] if images else None
         # The newest first: a generator that takes fewer than it is given drops the oldest.
         references = tuple(images[-2 : -2 - self.num_references : -1])
         step = StoryStep(planned, StepStatus.FAILED, before, references)
-        assert planned.prompt is not None
-        prompt = planned.prompt
-        for number in range(1, (request.tries or self.tries) + 1):
-            yield TryStarted(planned, number)
-            attempt = await self._try(request, step, number, prompt)
-            step = replace(step, tries=(*step.tries, attempt))
-            yield Tried(planned, attempt)
-            if attempt.critique is not None:
-                prompt = attempt.critique.refine_prompt
-            # Without a verdict there is nothing to learn from, and a further image would be as much of a guess.
-            if attempt.is_accepted or (attempt.image is not None and attempt.critique is None):
-                break
+        runner = StepRunner(self.generator, self.critic, num_critiques=self.num_critiques, fatal=())
+        async with aclosing(runner.tries(planned, before, references, tries or self.tries, seed)) as events:
+            async for event in events:
+                if isinstance(event, Tried):
+                    step = replace(step, tries=(*step.tries, event.attempt))
+                yield event
         yield await self._chosen(step)
-
-    async def _try(self, request: StoryRequest, step: StoryStep, number: int, prompt: str) -> Try:
-        planned, start = step.plan, time.monotonic()
-        attempt = Try(number, prompt, seed_of(request.seed, request.text, "edit", planned.number, number))
-        try:
-            image = await self.generator.edit(EditRequest(step.before, prompt, attempt.seed, step.references))
-        except Exception as error:
-            return replace(attempt, error=describe(error), seconds={"generator": time.monotonic() - start})
-        made = time.monotonic()
-        attempt = replace(attempt, image=image, seconds={"generator": made - start})
-        if self.critic is None:
-            return attempt
-        assert planned.instruction is not None
-        shown = Shown(planned.instruction, prompt, step.before, image)
-        parts = (request.seed, request.text, "critique", planned.number, number)
-        critique, answers = await ask_until_parsed(
-            partial(self.critic.answer, shown),
-            parse_critique,
-            [seed_of(*parts, again) for again in range(self.critic.num_attempts)],
-        )
-        seconds = {**attempt.seconds, "critic": time.monotonic() - made}
-        return replace(attempt, critique=critique, answers=answers, seconds=seconds)
 
     async def _chosen(self, step: StoryStep) -> StoryStep:
         """Return the step with the try that it shows."""
@@ -181,7 +125,7 @@ class Storyline:
         if last.critique is None:
             return replace(step, status=StepStatus.UNJUDGED, chosen=last.number)
         if self.judge is not None and len(made) > 1:
-            step = replace(step, tries=tuple(await all_of(self._scored(step, attempt) for attempt in step.tries)))
+            step = replace(step, tries=tuple(await all_of(map(self._scored, step.tries))))
             # A later try wins a draw; where the judge fails for all, the last one is shown.
             last = max(
                 (attempt for attempt in step.tries if attempt.image is not None),
@@ -189,13 +133,12 @@ class Storyline:
             )
         return replace(step, status=StepStatus.BEST_OF_TRIES, chosen=last.number)
 
-    async def _scored(self, step: StoryStep, attempt: Try) -> Try:
+    async def _scored(self, attempt: Attempt) -> Attempt:
         if attempt.image is None:
             return attempt
         assert self.judge is not None
-        assert step.plan.instruction is not None
-        try:
-            scores = await self.judge.score(ScoreRequest(step.before, attempt.image, step.plan.instruction))
-        except Exception as error:
-            return replace(attempt, error=f"the judge: {describe(error)}")
-        return replace(attempt, scores=scores)
+        timer = StageTimer(fatal=())
+        with timer.failing(), timer.at(Stage.JUDGE):
+            look = ScoreRequest(attempt.before, attempt.image, attempt.instruction)
+            attempt = replace(attempt, scores=await self.judge.score(look))
+        return replace(attempt, failure=timer.failure)

@@ -21,16 +21,17 @@ from rich.console import Console
 
 from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
 from actors.generator.generator import Generator
+from actors.generator.kind import check_generator
 from actors.judge.judge import check_judge, start_judge
 from actors.observer import check_evidence, start_observers
-from actors.services import check_services
 from actors.store.store import Store
 from actors.teacher.config import TeacherConfig
 from actors.teacher.teacher import check_teacher, describe_teacher, start_teacher
 from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator
-from rl.recipe.config import REPO, Recipe, TrackingConfig
-from rl.recipe.evidence import needed_evidence
+from rl.check_reward import needed_evidence
+from rl.recipe.config import REPO, Recipe
+from rl.recipe.jobs import TrackingConfig
 from rl.recipe.reader import load_recipe
 from rl.run_dir.provenance import sources_of
 from rl.stream import RolloutStream
@@ -38,11 +39,10 @@ from rl.tracking.log import Log
 from rl.tracking.metrics_file import read_metrics
 from rl.tracking.trackers import check_trackers
 from rl.train import train
-from rollout.critic import parse_critique
-from rollout.plan import parse_plan
 from rollout.single_step import SingleStep
-from rollout.trajectory import Attempt, Request
-from rollout.types import CompareRequest, SamplingParams, Scores
+from rollout.text.critique import parse_critique
+from rollout.text.plan import parse_plan
+from rollout.types import Attempt, CompareRequest, Request, SamplingParams, Scores
 from tests.support.fakes import FakePolicy, FakeSampler, make_task
 
 GUIDE = REPO / "docs" / "extending.md"
@@ -132,7 +132,8 @@ async def run(recipe: Recipe, policy: FakePolicy) -> None:
     check_trackers(recipe.tracking)
     check_estimator(recipe.algorithm.advantage)
     recipe.algorithm.loss.check_usable()
-    check_services(recipe.generator, recipe.judge, befores=[None, "an image"])
+    check_generator(recipe.generator, [None, "an image"])
+    check_judge(recipe.judge)
     reward = RewardRunner(recipe.reward.terms)
     evidence = await asyncio.to_thread(lambda: needed_evidence(recipe, reward.check()))
     ledger = Path(recipe.run_dir) / "ledger"
@@ -172,7 +173,7 @@ def test_a_run_uses_what_is_the_users_own(guide, tmp_path):
 
 
 def test_what_is_the_users_own_is_named_with_its_digest(guide, tmp_path):
-    sources = sources_of(guide[0])
+    sources = sources_of(guide[0], check_judge(guide[0].judge))
     named = {
         ("judge", "class"): r"my_judge:MyJudge@\w{16} \{\"strictness\": 2.0\}",
         ("generator", "class"): r"my_generator:MyGenerator@\w{16}",
@@ -206,12 +207,12 @@ def test_a_teacher_of_the_users_own_plans_and_criticises(guide, tmp_path):
 
     async def teach():
         planner, critic = [await start_teacher(settings[role], role, tmp_path) for role in ("planner", "critic")]
-        attempt = Attempt(1, 0, "a box", "a red box", 1, None, image, Scores(5, 5))
-        return await planner.plan(Request("r", "a red box", (image,)), 7), await critic.criticise(attempt, 8)
+        attempt = Attempt(1, 1, "a box", "a red box", 1, image=image, scores=Scores(5, 5))
+        return await planner.plan(Request("a red box", (image,)), 7), await critic.criticise(attempt, 8)
 
     plan, critique = asyncio.run(teach())
-    assert parse_plan(plan).steps[0].prompt == "a crimson box"
-    assert parse_critique(critique).refine_prompt == "a red box, ruby"
+    assert parse_plan(plan.text).steps[0].prompt == "a crimson box"
+    assert parse_critique(critique.text).refine_prompt == "a red box, ruby"
     assert describe_teacher(settings["planner"], "planner")["class"].endswith('{"word": "crimson"}')
 
 
@@ -254,7 +255,7 @@ def function(groups):
             r"judge.members.0.kind is 'wrong:NoMethod': it has no method score",
         ),
         (lambda: check_judge(JudgeConfig(kind="broken:It")), "its module raised RuntimeError: no GPU"),
-        (lambda: check_services(GeneratorConfig(kind="wrong:NoMethod")), "generator.kind is .* no method edit"),
+        (lambda: check_generator(GeneratorConfig(kind="wrong:NoMethod")), "generator.kind is .* no method edit"),
         (
             lambda: check_evidence("it", EvidenceConfig(kind="./wrong.py:NoMethod")),
             r"evidence.it.kind is './wrong.py:NoMethod': it has no method observe",
@@ -308,7 +309,7 @@ def test_files_of_the_users_own_lie_beside_the_recipe(guide, tmp_path, monkeypat
 
 OURS = {
     "actors/judge/kinds/flat.py": """
-from actors.judge.kind import JudgeKind
+from actors.judge.judge import JudgeKind
 from tests_of_one_more import Flat
 
 
@@ -389,7 +390,7 @@ class KIND(Flat, BuiltinTracker):
 }
 LINES = {
     "actors/judge/registry.py": '    "flat": "actors.judge.kinds.flat:KIND",\n',
-    "actors/generator/backends.py": '    "flat": "actors.generator.kinds.flat:KIND",\n',
+    "actors/generator/registry.py": '    "flat": "actors.generator.kinds.flat:KIND",\n',
     "actors/evidence/registry.py": '    "flat": "actors.evidence.flat:KIND",\n',
     "actors/teacher/registry.py": '    "flat": "actors.teacher.flat:KIND",\n',
     "rl/tracker_registry.py": '    "flat": "rl.tracking.flat:KIND",\n',
@@ -399,12 +400,12 @@ import asyncio
 
 from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
 from actors.generator.generator import Generator
-from actors.judge.judge import describe_judge, start_judge
+from actors.generator.kind import check_generator
+from actors.judge.judge import check_judge, kind_of, start_judge
 from actors.observer import start_observers
-from actors.services import check_services
 from actors.teacher.config import TeacherConfig
 from actors.teacher.teacher import start_teacher
-from rl.recipe.config import TrackingConfig
+from rl.recipe.jobs import TrackingConfig
 from rl.run_dir.provenance import describe_evidence
 from rl.tracking.service_metrics import num_devices
 from rl.tracking.trackers import check_trackers, start_trackers
@@ -415,7 +416,8 @@ from tests_of_one_more import Flat
 async def use():
     judge, evidence = JudgeConfig(kind="flat"), EvidenceConfig(kind="flat")
     generator = GeneratorConfig(kind="flat")
-    check_services(generator, judge, befores=[None])
+    check_generator(generator, [None])
+    check_judge(judge)
     yield await start_judge(judge, "store")
     yield await Generator.start(generator, "store")
     yield (await start_observers({"it": evidence}, "store", "it", None))["it"]
@@ -423,7 +425,7 @@ async def use():
     recipe = make_recipe("run", judge=judge, generator=generator, tracking=TrackingConfig(backends=["flat"]))
     check_trackers(recipe.tracking)
     yield start_trackers(recipe, 1, [])[0]
-    assert describe_judge(judge) == describe_evidence(evidence) == {"flat": "1"}
+    assert kind_of(judge).describe(judge) == describe_evidence(evidence) == {"flat": "1"}
     assert num_devices(recipe) > 0
 
 

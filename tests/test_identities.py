@@ -11,8 +11,8 @@ from PIL import Image
 
 from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
 from actors.generator.generator import Generator
-from actors.generator.settings import resolve, spec_of
-from actors.judge.judge import describe_judge, start_judge
+from actors.generator.kind import resolve, spec_of
+from actors.judge.judge import kind_of, start_judge
 from actors.judge.question import Question
 from actors.observer import start_observers
 from actors.store.store import Store, call_key
@@ -51,8 +51,8 @@ JUDGES = [
 
 @pytest.mark.parametrize(("config", "described"), JUDGES)
 def test_a_judge_is_described_as_before(config, described):
-    assert describe_judge(config) == described
-    assert list(describe_judge(config)) == list(described)
+    assert kind_of(config).describe(config) == described
+    assert list(kind_of(config).describe(config)) == list(described)
 
 
 def test_a_teacher_is_described_as_before():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from actors.evidence.config import EvidenceConfig
 from actors.evidence.kind import EvidenceKind
 from actors.judge.config import JudgeConfig
-from actors.judge.kind import kind_of
+from actors.judge.judge import check_judge, kind_of
 from actors.run_context import RunContext
 from rollout.roles import Judge
 from rollout.types import ScoreRequest, Scores
@@ -32,8 +32,6 @@ class JudgeEvidence(EvidenceKind):
     """A whole judge (`judge`)."""
 
     def check(self, name: str, config: EvidenceConfig) -> None:
-        from actors.judge.judge import check_judge
-
         try:
             check_judge(_judge(config))
         except ValueError as error:

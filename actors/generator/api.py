@@ -13,9 +13,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from actors.generator.api_calls import ImageAnswer, Sent
 from actors.generator.config import GeneratorConfig
-from actors.generator.kind import kind_of
+from actors.generator.kind import kind_of, spec_of
 from actors.generator.registry import GeneratorSpec
-from actors.generator.settings import resolve, spec_of
 from actors.metered.config import EndpointConfig
 from actors.metered.connections import Secret, connect, read_key
 from actors.metered.endpoints import Endpoint, Endpoints, Slot, with_defaults
@@ -131,17 +130,11 @@ def read_api_keys(config: GeneratorConfig) -> list[Secret]:
     return [read_key(one.api_key_env or "OPENAI_API_KEY", "generator") for one in endpoints]
 
 
-def check_api(config: GeneratorConfig) -> None:
-    """Raise ValueError for a generator without a key, or whose client or class cannot be made here."""
-    kind_of(config).check(resolve(config))
-
-
 def make_api_calls(
     config: GeneratorConfig, keys: Sequence[Secret], store_root: str, ledger: str | None, is_continued: bool
 ) -> MeteredCalls:
     """Return the paid calls of a generator behind HTTP; an edit whose image is gone is made again."""
-    config, store = resolve(config), Store(store_root)
-    spec = spec_of(config)
+    store, spec = Store(store_root), spec_of(config)
     assert spec is not None
     return MeteredCalls(
         store,

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
-from actors.generator.backends import KINDS
-from actors.generator.registry import spec_named
+from actors.generator.registry import KINDS, REGISTRY, unknown_name
 from actors.metered.config import EndpointConfig
 from rollout.text.limits import (
     Cpus,
@@ -98,13 +97,14 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "generator")
-        if self.name:
-            spec = spec_named(self.name)
-            if self.kind and self.kind != spec.kind:
-                raise ValueError(
-                    f"generator.kind is {self.kind!r}, but generator.name {self.name!r} is of kind {spec.kind}: leave "
-                    "one of them out"
-                )
+        spec = REGISTRY.get(self.name)
+        if self.name and spec is None:
+            raise ValueError(unknown_name(self.name))
+        if spec and self.kind and self.kind != spec.kind:
+            raise ValueError(
+                f"generator.kind is {self.kind!r}, but generator.name {self.name!r} is of kind {spec.kind}: leave "
+                "one of them out"
+            )
         if self.batch_invariant and self.max_batch_size > 1:
             raise ValueError(
                 f"generator.batch_invariant makes each image by itself, and generator.max_batch_size is "

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.generator.config import GeneratorConfig
-from actors.generator.kind import kind_of
+from actors.generator.kind import check_request, kind_of, resolve
 from actors.generator.registry import GeneratorSpec
-from actors.generator.settings import check_request, resolve
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, RetryPolicy
 from actors.metered.service import Pooled
@@ -161,7 +160,6 @@ def make_calls(
 ) -> MeteredCalls:
     """Return the paid calls of a pool; an edit whose image is gone is made again."""
     store = Store(store_root)
-    config = resolve(config)
     return MeteredCalls(
         store,
         RetryPolicy(config.timeout_s, config.num_attempts),

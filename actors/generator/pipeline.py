@@ -12,9 +12,8 @@ from PIL import Image
 
 from actors.generator.config import GeneratorConfig
 from actors.generator.image_sizes import Size, Sizes
-from actors.generator.kind import kind_of
+from actors.generator.kind import kind_of, spec_of
 from actors.generator.registry import GeneratorSpec, Mode
-from actors.generator.settings import resolve, spec_of
 from actors.model_digest import file_digest, model_digest
 from rollout.types import EditRequest
 
@@ -26,10 +25,9 @@ class Pipeline:
     """One loaded pipeline."""
 
     def __init__(self, config: GeneratorConfig):
-        """Load it. Raises ValueError for settings that cannot work, and whatever the pipeline itself raises."""
+        """Load what resolved settings say. Raises whatever the pipeline itself raises."""
         import torch
 
-        config = resolve(config)
         self._config = config
         self._pinned = (config.width, config.height) if config.height else None
         folder = _local_folder(config)

@@ -1,4 +1,4 @@
-"""The generators that a recipe can name: one spec each, what it is and what it can do."""
+"""The generators that a recipe can name: one spec each, what it is and what it can do; and the kinds of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ from typing import Any
 from actors.generator.image_sizes import Size, Sizes
 from rollout.roles import Unsupported
 from rollout.types import EditRequest
+
+KINDS = {
+    "diffusers": "actors.generator.kinds.diffusers:KIND",
+    "custom": "actors.generator.kinds.custom:KIND",
+    "images": "actors.generator.kinds.images:KIND",
+    "chat": "actors.generator.kinds.chat:KIND",
+    "service": "actors.generator.kinds.service:KIND",
+}
+"""What can be behind one: each a line here and a file with its `KIND`, imported when asked for."""
+OWN_KIND = "actors.generator.kinds.own:KIND"
+"""That of classes of the user's own."""
 
 
 class Mode(StrEnum):
@@ -261,13 +272,11 @@ _ENTRIES = (
 REGISTRY: Mapping[str, GeneratorSpec] = {spec.name: spec for spec in _ENTRIES}
 
 
-def spec_named(name: str) -> GeneratorSpec:
-    """Return the spec of a name. Raises ValueError that lists the nearest ones."""
-    if name in REGISTRY:
-        return REGISTRY[name]
+def unknown_name(name: str) -> str:
+    """Say that a name is no generator's, and which ones are near."""
     near = difflib.get_close_matches(name.lower(), REGISTRY, n=3, cutoff=0.4)
     known = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(REGISTRY)}"
-    raise ValueError(f"generator.name is {name!r}, which is no generator of ours; {known}")
+    return f"generator.name is {name!r}, which is no generator of ours; {known}"
 
 
 def spec_of_class(pipeline: str) -> GeneratorSpec | None:

@@ -11,9 +11,9 @@ from PIL import Image
 
 from actors.generator.batcher import Batcher
 from actors.generator.config import DEFAULT_BATCH_SIZE, GeneratorConfig
+from actors.generator.kind import check_request
 from actors.generator.pipeline import Pipeline
 from actors.generator.registry import GeneratorSpec
-from actors.generator.settings import check_request
 from actors.metered.retry import Fault
 from actors.store.store import Store
 from rollout.roles import Unsupported

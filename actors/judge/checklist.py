@@ -56,7 +56,7 @@ class ChecklistJudge:
     async def compare(self, request: CompareRequest) -> tuple[Scores, Scores]:
         """Return the scores of the old and the new attempt, each looked at by itself with the same questions.
 
-        Side by side it sees nothing: these are two calls of `score` (`actors.judge.judge.sees_both`).
+        Side by side it sees nothing: these are two calls of `score` (`actors.judge.judge.JudgeKind.sees_both`).
         """
         attempts = [ScoreRequest(request.before, image, request.instruction) for image in (request.old, request.new)]
         old, new = await all_settled(map(self.score, attempts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,6 +141,11 @@ class JudgeConfig:
         _check_members(self)
         _check_budget(self)
 
+    @cached_property
+    def member_configs(self) -> list[JudgeConfig]:
+        """An ensemble's members as checked settings. Raises ValueError with the member's place."""
+        return [_member(number, dict(settings)) for number, settings in enumerate(self.members)]
+
 
 def _check_rubric(config: JudgeConfig) -> None:
     """Raise ValueError unless the rubric, its repeats and further options suit the kind of judge."""
@@ -199,17 +205,12 @@ def _check_members(config: JudgeConfig) -> None:
     changed = [name for name in _PER_MEMBER if getattr(config, name) != defaults[name]]
     if changed:
         raise ValueError(f"judge.{changed[0]} is a member's own in an ensemble: set it in judge.members")
-    member_configs(config)
-
-
-def member_configs(config: JudgeConfig) -> list[JudgeConfig]:
-    """Return an ensemble's members as checked settings. Raises ValueError with the member's place."""
-    return [_member(number, dict(settings)) for number, settings in enumerate(config.members)]
+    _ = config.member_configs  # each is checked as it is made
 
 
 def member_names(config: JudgeConfig) -> list[str]:
     """Return a short name for each member of an ensemble: its model or scorer, numbered."""
-    names = [Path(member.model or member.scorer or member.kind).name for member in member_configs(config)]
+    names = [Path(member.model or member.scorer or member.kind).name for member in config.member_configs]
     return [f"{number}-{name}" for number, name in enumerate(names)]
 
 

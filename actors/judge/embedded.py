@@ -20,7 +20,7 @@ from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.run_context import RunContext
 from actors.store.store import Store
-from rewards.functions import FunctionError, anchored, identity_of, load_function
+from rewards.functions import anchored, identity_of, load_function
 from rewards.rubric import RubricError, check_scores
 from rollout.concurrency import all_settled
 from rollout.roles import JudgeError
@@ -46,7 +46,7 @@ class EmbeddedJudge:
     async def compare(self, request: CompareRequest) -> tuple[Scores, Scores]:
         """Return the scores of the old and the new attempt, each looked at by itself. Raises `JudgeError`.
 
-        Side by side it sees nothing: these are two calls of `score` (`actors.judge.judge.sees_both`).
+        Side by side it sees nothing: these are two calls of `score` (`actors.judge.judge.JudgeKind.sees_both`).
         """
         looks = (ScoreRequest(request.before, image, request.instruction) for image in (request.old, request.new))
         old, new = await all_settled(map(self.score, looks))
@@ -73,7 +73,7 @@ class EmbeddedJudge:
 
 
 async def start_embedded_judge(config: JudgeConfig, context: RunContext) -> EmbeddedJudge:
-    """Deploy the pool of a scorer and return its judge; `load_scorer` says beforehand whether there is one."""
+    """Deploy the pool of a scorer and return its judge; its kind says beforehand whether there is one."""
     # Actors do not share the driver's working folder.
     scorer = anchored(config.scorer, Path.cwd())
     owner = await start_calls(config, context, partial(EmbeddedReplica, scorer, context.root))
@@ -106,7 +106,7 @@ class EmbeddedReplica:
     """Runs the scorer in threads, so that reading images and scoring overlap."""
 
     def __init__(self, scorer: str, store_root: str):
-        self._score = load_scorer(scorer)
+        self._score: Scorer = load_function(scorer)
         self._store = Store(store_root)
 
     async def __call__(self, request: ScoreRequest) -> dict[str, Any] | Fault:
@@ -127,11 +127,3 @@ class EmbeddedReplica:
     def _judge(self, request: ScoreRequest) -> dict[str, Any]:
         before = None if request.before is None else self._store.get_image(request.before)
         return asdict(check_scores(self._score(before, self._store.get_image(request.after), request.instruction)))
-
-
-def load_scorer(path: str) -> Scorer:
-    """Return the function that a recipe names. Raises ValueError that says what is missing."""
-    try:
-        return load_function(path)
-    except (FunctionError, ImportError) as error:
-        raise ValueError(f"judge.scorer is {path!r}: {error}") from error

@@ -28,7 +28,9 @@ from actors.metered.shared_calls import SharedCalls
 from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.store.image_files import image_part
 from actors.store.store import Store
-from rewards.rubric import FORMS, IMAGE_MARK
+from rewards.rubric import FORMS
+from rollout.text.marks import IMAGE_MARK
+from rollout.text.messages import message_parts
 from rollout.text.unwrap import unwrapped
 
 DEFAULT_CALL = {"temperature": 0.0, "max_tokens": 1024}
@@ -244,13 +246,8 @@ def _system(question: Question) -> list[dict[str, Any]]:
 
 def _content(store: Store, question: Question) -> list[dict[str, Any]]:
     """Return the parts of a chat message, images as data URLs. Reads and encodes: call it in a thread."""
-    pieces = question.text.split(IMAGE_MARK)
-    if len(pieces) != len(question.images) + 1:
-        raise ValueError(f"{len(pieces) - 1} {IMAGE_MARK} marks for {len(question.images)} images")
-    parts: list[dict[str, Any]] = []
-    for position, piece in enumerate(pieces):
-        if position > 0:
-            parts.append(image_part(store.png_bytes(question.images[position - 1])))
-        if piece.strip():
-            parts.append({"type": "text", "text": piece})
-    return parts
+    parts = message_parts(question.text, lambda text: text if text.strip() else "")
+    if (num_marks := sum(part["type"] == "image" for part in parts)) != len(question.images):
+        raise ValueError(f"{num_marks} {IMAGE_MARK} marks for {len(question.images)} images")
+    images = iter(question.images)
+    return [image_part(store.png_bytes(next(images))) if part["type"] == "image" else part for part in parts]

@@ -13,8 +13,8 @@ from typing import Any
 
 from PIL import Image
 
-from actors.judge.config import JudgeConfig, member_configs
-from actors.judge.kind import kind_of
+from actors.judge.config import JudgeConfig
+from actors.judge.judge import kind_of
 from actors.judge.openai_asker import arguments_of
 from actors.metered.answers import field_of, text_of
 from actors.metered.config import EndpointConfig
@@ -115,7 +115,7 @@ async def probe_judges(judges: Mapping[str, JudgeConfig], *, without_images: Col
 def _probes(where: str, judge: JudgeConfig, has_image: bool) -> Iterator[Probe]:
     if not judge.probe:
         return
-    for number, member in enumerate(member_configs(judge)):
+    for number, member in enumerate(judge.member_configs):
         yield from _probes(f"{where}.members.{number}", member, has_image)
     for number, endpoint in enumerate(kind_of(judge).endpoints(judge)):
         place = f"{where}.endpoints.{number}" if judge.endpoints else where

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from actors import REPOSITORY
 from rollout.text.marks import read_prompt_text
-from rollout.text.template import check_template, split_version
+from rollout.text.prompt_file import check_template, split_version
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rewards.functions import load_object
 
@@ -12,7 +12,8 @@ KINDS = {
     "vllm": "actors.judge.kinds.vllm:KIND",
     "ensemble": "actors.judge.kinds.ensemble:KIND",
 }
-_OWN = "actors.judge.kinds.own:KIND"
+OWN_KIND = "actors.judge.kinds.own:KIND"
+"""That of classes of the user's own."""
 
 
 class JudgeTraits:
@@ -28,12 +29,8 @@ class JudgeTraits:
     """It takes `judge.options`."""
 
 
-def load_kind(kind: str) -> Any:
-    """Return an `actors.judge.kind.JudgeKind` by its name, or the one of classes of the user's own."""
-    return load_object(KINDS.get(kind, _OWN))
-
-
 def traits_of(kind: str) -> JudgeTraits:
     """Return what settings of a kind are checked by."""
-    traits: JudgeTraits = load_kind(kind)
+    traits = load_object(KINDS.get(kind, OWN_KIND))
+    assert isinstance(traits, JudgeTraits)
     return traits

@@ -1,4 +1,4 @@
-"""Teachers of planner and critic while data is built: functions of ours, or models that are asked and paid once."""
+"""Teachers of planner and critic, for building data: functions, user-defined classes, or models paid per question."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from actors.judge.openai_asker import OpenAIAsker
 from actors.judge.prompt_file import Prompt, read_prompt
@@ -21,36 +19,38 @@ from actors.teacher.kind import kind_of
 from actors.user_classes.classes import call
 from actors.user_classes.replica import read_image
 from actors.user_classes.roles import CritiqueQuestion, PlanQuestion
-from rollout.collect import TeacherError
-from rollout.critic import NUM_IMAGES, format_critique, render_messages
-from rollout.plan import Plan, format_plan, render_request
+from rollout.roles import TeacherError
+from rollout.text.critique import NUM_IMAGES, format_critique, render_messages
 from rollout.text.messages import Message, as_texts
-from rollout.trajectory import Attempt, Request
-from rollout.types import Critique, ImageRef, Scores, Task
+from rollout.text.plan import Plan, format_plan, render_request
+from rollout.types import CriticInput, Critique, ImageRef, ModelAnswer, Request
 
 
 @dataclass(frozen=True)
 class FunctionTeacher:
-    """Satisfies `rollout.collect.PlanTeacher` and `CriticTeacher`: calls a function in a thread."""
+    """Satisfies `rollout.roles.Planner` and `Critic`: calls a function in a thread."""
 
     function: Callable[..., str | Plan | Critique]
     store: Store
 
-    async def plan(self, request: Request, seed: int) -> str:
-        """Return what the function answers to a request. Raises `TeacherError`."""
-        return await asyncio.to_thread(
-            self._answer, lambda: (request.text, [self.store.get_image(image) for image in request.images], seed)
-        )
-
-    async def criticise(self, attempt: Attempt, seed: int, repeat: int = 0) -> str:
-        """Return what the function answers to an attempt; the seed tells repeats apart. Raises `TeacherError`."""
+    async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
+        """Return the function's answer to a request. Raises `TeacherError`."""
         return await asyncio.to_thread(
             self._answer,
+            seed,
+            lambda: (request.text, [self.store.get_image(image) for image in request.images], seed),
+        )
+
+    async def criticise(self, shown: CriticInput, seed: int, repeat: int = 0) -> ModelAnswer:
+        """Return the function's answer to an attempt; the seed tells repeats apart. Raises `TeacherError`."""
+        return await asyncio.to_thread(
+            self._answer,
+            seed,
             lambda: (
-                self._before(attempt),
-                self.store.get_image(attempt.after),
-                attempt.instruction,
-                attempt.prompt,
+                None if shown.before is None else self.store.get_image(shown.before),
+                self.store.get_image(shown.after),
+                shown.instruction,
+                shown.prompt,
                 seed,
             ),
         )
@@ -59,12 +59,9 @@ class FunctionTeacher:
         """A function costs nothing."""
         return {}
 
-    def _before(self, attempt: Attempt) -> Image.Image | None:
-        return None if attempt.before is None else self.store.get_image(attempt.before)
-
-    def _answer(self, arguments: Callable[[], tuple[Any, ...]]) -> str:
+    def _answer(self, seed: int, arguments: Callable[[], tuple[Any, ...]]) -> ModelAnswer:
         try:
-            return _as_text(self.function(*arguments()))
+            return ModelAnswer(seed, _as_text(self.function(*arguments())))
         except TeacherError:
             raise
         except Exception as error:
@@ -73,31 +70,31 @@ class FunctionTeacher:
 
 @dataclass(frozen=True)
 class OwnTeacher:
-    """Satisfies the same Protocols: asks an object of the user's own (`actors.user_classes.roles.UserTeacher`)."""
+    """Satisfies the same Protocols: asks a user-defined object (`actors.user_classes.roles.UserTeacher`)."""
 
     teacher: Any
     store: Store
 
-    async def plan(self, request: Request, seed: int) -> str:
-        """Return what the object answers to a request. Raises `TeacherError`."""
+    async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
+        """Return the object's answer to a request. Raises `TeacherError`."""
         read = [await read_image(self.store, image) for image in request.images]
         images = [image for image in read if image is not None]
         return await self._answer(self.teacher.plan, PlanQuestion(request.text, images), seed)
 
-    async def criticise(self, attempt: Attempt, seed: int, repeat: int = 0) -> str:
-        """Return what the object answers to an attempt; the seed tells repeats apart. Raises `TeacherError`."""
-        before, after = [await read_image(self.store, image) for image in (attempt.before, attempt.after)]
+    async def criticise(self, shown: CriticInput, seed: int, repeat: int = 0) -> ModelAnswer:
+        """Return the object's answer to an attempt; the seed tells repeats apart. Raises `TeacherError`."""
+        before, after = [await read_image(self.store, image) for image in (shown.before, shown.after)]
         assert after is not None
-        question = CritiqueQuestion(before, after, attempt.instruction, attempt.prompt)
+        question = CritiqueQuestion(before, after, shown.instruction, shown.prompt)
         return await self._answer(self.teacher.criticise, question, seed)
 
     async def stats(self) -> dict[str, float]:
-        """What it costs, only its user knows."""
+        """Only the user knows its cost."""
         return {}
 
-    async def _answer(self, method: Any, question: Any, seed: int) -> str:
+    async def _answer(self, method: Any, question: Any, seed: int) -> ModelAnswer:
         try:
-            return _as_text(await call(method, question, seed))
+            return ModelAnswer(seed, _as_text(await call(method, question, seed)))
         except TeacherError:
             raise
         except Exception as error:
@@ -116,22 +113,23 @@ def _as_text(answer: Any) -> str:
 
 @dataclass(frozen=True)
 class AskedTeacher:
-    """Satisfies the same Protocols: asks a model, each distinct question once. Seeds are the endpoint's affair."""
+    """Satisfies the same Protocols: asks a model, each distinct question once. Seeds are left to the endpoint."""
 
     asker: OpenAIAsker
     template: str
     store: Store
 
-    async def plan(self, request: Request, seed: int) -> str:
-        """Return what the model answers to a request. Raises `TeacherError`, `BudgetSpent`."""
-        return await self._ask(render_request(self.template, request.text, len(request.images)), request.images)
+    async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
+        """Return the model's answer to a request. Raises `TeacherError`, `BudgetSpent`."""
+        messages = render_request(self.template, request.text, len(request.images))
+        return await self._ask(messages, request.images, seed, repeat)
 
-    async def criticise(self, attempt: Attempt, seed: int, repeat: int = 0) -> str:
-        """Return what the model answers to an attempt. Raises `TeacherError`, `BudgetSpent`."""
-        before = attempt.before
+    async def criticise(self, shown: CriticInput, seed: int, repeat: int = 0) -> ModelAnswer:
+        """Return the model's answer to an attempt. Raises `TeacherError`, `BudgetSpent`."""
+        before = shown.before
         if before is None:
-            before = await asyncio.to_thread(self._canvas, attempt.after)
-        return await self._ask(question_of(self.template, attempt), (before, attempt.after), repeat)
+            before = await asyncio.to_thread(self._canvas, shown.after)
+        return await self._ask(render_messages(self.template, shown), (before, shown.after), seed, repeat)
 
     async def stats(self) -> dict[str, float]:
         """Return the teacher's bill."""
@@ -140,33 +138,29 @@ class AskedTeacher:
     def _canvas(self, like: ImageRef) -> ImageRef:
         return self.store.put_image(white_canvas(*load_images(self.store, (like,))))
 
-    async def _ask(self, messages: tuple[Message, ...], images: tuple[str, ...], repeat: int = 0) -> str:
+    async def _ask(
+        self, messages: tuple[Message, ...], images: tuple[ImageRef, ...], seed: int, repeat: int
+    ) -> ModelAnswer:
         *system, user = as_texts(messages)
         said = system[0]["content"] if system else ""
         question = Question(user["content"], images, form=TEXT, size=1, repeat=repeat, system=said)
         try:
-            return str((await self.asker.ask(question))["text"])
+            return ModelAnswer(seed, str((await self.asker.ask(question))["text"]))
         except CallError as error:
             raise TeacherError(str(error)) from error
-
-
-def question_of(template: str, attempt: Attempt) -> tuple[Message, ...]:
-    """Return the messages that ask for a critique of an attempt."""
-    task = Task("", attempt.instruction, attempt.prompt, attempt.before, attempt.after, False, Scores(0, 0))
-    return render_messages(template, task)
 
 
 async def start_teacher(
     config: TeacherConfig, role: str, store_root: Path | str, ledger_folder: Path | str | None = None
 ) -> Any:
-    """Start what a teacher of a role (planner or critic) needs; metrics and ledger name it so. Raises ValueError."""
+    """Start a teacher for a role (planner or critic), its name in metrics and ledger too. Raises ValueError."""
     check_teacher(config, role)
     context = RunContext(store_root, role, ledger_folder, area=role)
     return await kind_of(config).start(config, context, read_template(config, role).text)
 
 
 def read_template(config: TeacherConfig, role: str) -> Prompt:
-    """Read the prompt file of a teacher. Raises ValueError where it is not one of its role."""
+    """Read a teacher's prompt file. Raises ValueError if it does not fit the role."""
     if role == "planner":
         return read_prompt(config.prompt, fields=("request",))
     return read_prompt(config.prompt, fields=("instruction", "prompt"), num_images=NUM_IMAGES)
@@ -179,6 +173,6 @@ def check_teacher(config: TeacherConfig, role: str) -> None:
 
 
 def describe_teacher(config: TeacherConfig, role: str) -> dict[str, str]:
-    """Return what a teacher's answers depend on, by content. Raises ValueError where a file or function is missing."""
+    """Return what a teacher's answers depend on, by content. Raises ValueError if a file or function is missing."""
     prompt = read_template(config, role).label
     return kind_of(config).describe(config, role) | {"prompt": prompt}

@@ -26,6 +26,7 @@ import ray
 from PIL import Image
 
 from actors.config import GeneratorConfig, LoraConfig, LossConfig, PolicyConfig, SamplerConfig
+from actors.generator.kind import resolve
 from actors.generator.pipeline import Pipeline
 from actors.policy.policy import Policy
 from actors.sampler.sampler import Samplers
@@ -197,9 +198,8 @@ def measure_generator(chosen: argparse.Namespace, folder: Path) -> None:
         model = write_generator(chosen.generator, folder / "generator")
     torch.cuda.empty_cache()
     with _timed("pipeline up"):
-        pipeline = Pipeline(
-            GeneratorConfig(name="flux2-klein", model=str(model), gpus_per_replica=1, dtype="bfloat16", num_replicas=0)
-        )
+        config = GeneratorConfig("flux2-klein", model=str(model), gpus_per_replica=1, dtype="bfloat16", num_replicas=0)
+        pipeline = Pipeline(resolve(config))
     before = _picture(np.random.RandomState(0), chosen.pixels)
     with _peak_memory("generator"):
         for size in map(int, chosen.batches.split(",")):

@@ -10,9 +10,8 @@ from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, Spl
 from data.prompts import prompt_digest
 from data.split import SplitRules, side_of
 from data.table.digest_log import digest_of
-from rollout.seeds import seed_of
-from rollout.trajectory import Attempt, Request, Trajectory
-from rollout.types import ImageRef, Scores
+from rollout.text.seeds import seed_of
+from rollout.types import Attempt, ImageRef, Request, Scores, Trajectory
 
 SideOfStep = Callable[[ImageRef | None, str], str]
 """`side(before, instruction)` returns the side of a step."""
@@ -82,12 +81,12 @@ def why_no_sft(trajectory: Trajectory, place: int, rules: CriticSetConfig, is_su
         return "no_critique"
     if why := _why_unsure(attempt, rules, is_success):
         return why
-    if rules.min_gain is None or is_success(attempt.scores):
+    if rules.min_gain is None or is_success(attempt.judged):
         return ""
     later = trajectory.attempts[place + 1 : place + 2]
     if not later or later[0].step != attempt.step:
         return "refinement_not_tried"
-    return "" if later[0].scores.mean - attempt.scores.mean >= rules.min_gain else "refinement_no_better"
+    return "" if later[0].judged.mean - attempt.judged.mean >= rules.min_gain else "refinement_no_better"
 
 
 def why_no_task(trajectory: Trajectory, place: int, rules: RlSetConfig, is_success: IsSuccess) -> str:
@@ -97,7 +96,7 @@ def why_no_task(trajectory: Trajectory, place: int, rules: RlSetConfig, is_succe
         return "no_critique"
     if why := _why_unsure(attempt, rules, is_success):
         return why
-    if is_success(attempt.scores) or not rules.needs_measure:
+    if is_success(attempt.judged) or not rules.needs_measure:
         return ""
     retried, refined = _share(attempt.retried, is_success), _share(attempt.refined, is_success)
     limits = (
@@ -134,7 +133,7 @@ def attempt_candidate(
         number,
         place,
         sides.of_attempt(request, attempt),
-        is_success(attempt.scores),
+        is_success(attempt.judged),
         digest_of(*said),
         prompt_digest(attempt.instruction),
         seed_of(sides.seed, "rank", request.id, place),
@@ -142,10 +141,10 @@ def attempt_candidate(
 
 
 def _why_unsure(attempt: Attempt, rules: CriticSetConfig, is_success: IsSuccess) -> str:
-    if rules.max_spread is not None and attempt.scores.spread > rules.max_spread:
+    if rules.max_spread is not None and attempt.judged.spread > rules.max_spread:
         return "judge_unsure"
     critique = attempt.critique
-    if rules.has_agreement and critique is not None and critique.is_success != is_success(attempt.scores):
+    if rules.has_agreement and critique is not None and critique.is_success != is_success(attempt.judged):
         return "disagreement"
     return ""
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from actors.store.store import Store
 from data.records.rl import VERSION
-from rollout.critic import format_critique, render_messages
-from rollout.plan import format_plan, render_request
+from rollout.text.critique import format_critique, render_messages
 from rollout.text.messages import as_texts
-from rollout.trajectory import Trajectory
-from rollout.types import ImageRef, Scores, Task
+from rollout.text.plan import format_plan, render_request
+from rollout.types import ImageRef, Trajectory
 
 Keep = Callable[[ImageRef], str]
 """Puts an image next to the records and returns its path as they hold it."""
@@ -39,8 +38,7 @@ def critic_record(trajectory: Trajectory, place: int, template: str, keep: Keep)
     """Return the SFT record of an attempt: the teacher's critique of it."""
     attempt = trajectory.attempts[place]
     assert attempt.critique is not None
-    task = Task("", attempt.instruction, attempt.prompt, attempt.before, attempt.after, False, Scores(0, 0))
-    asked = as_texts(render_messages(template, task))
+    asked = as_texts(render_messages(template, attempt))
     return {
         "id": _id(trajectory, place),
         "version": VERSION,
@@ -53,7 +51,7 @@ def critic_record(trajectory: Trajectory, place: int, template: str, keep: Keep)
 def rl_record(trajectory: Trajectory, place: int, keep: Keep, *, is_success: bool) -> dict[str, object]:
     """Return the RL record of an attempt, labelled by its scores."""
     attempt = trajectory.attempts[place]
-    scores = attempt.scores
+    scores = attempt.judged
     return {
         "id": _id(trajectory, place),
         "version": VERSION,
@@ -80,11 +78,13 @@ def sequence_record(trajectory: Trajectory, keep: Keep) -> dict[str, object]:
         if not step.is_text_only:
             image = trajectory.attempts[trajectory.accepted[step.number]].after
             output.append({"type": "image", "image": keep(image)})
-    asked = as_texts(render_request("{request}", request.text, len(request.images)))[-1]["content"]
+    asked, images = render_request("{request}", request.text, len(request.images))[-1], iter(request.images)
     return {
         "id": request.id,
         "version": VERSION,
-        "input": _parts(asked, [keep(image) for image in request.images]),
+        "input": [
+            part | {"image": keep(next(images))} if part["type"] == "image" else part for part in asked["content"]
+        ],
         "output": output,
         "source_prompt": request.text,
     }
@@ -115,14 +115,4 @@ class ImageFolder:
 
 def _id(trajectory: Trajectory, place: int) -> str:
     attempt = trajectory.attempts[place]
-    return f"{trajectory.request.id}-{attempt.step}-{attempt.index}"
-
-
-def _parts(text: str, images: list[str]) -> list[dict[str, str]]:
-    parts: list[dict[str, str]] = []
-    for place, piece in enumerate(text.split("<image>")):
-        if place > 0:
-            parts.append({"type": "image", "image": images[place - 1]})
-        if piece:
-            parts.append({"type": "text", "text": piece})
-    return parts
+    return f"{trajectory.request.id}-{attempt.step}-{attempt.number - 1}"

@@ -18,7 +18,7 @@ from data.records.on_bad import BadRecords, good_records
 from data.records.rl import check_object, id_of, text_of
 from data.table.digest_log import digest_of
 from rollout.text.marks import IMAGE_MARK, is_unicode
-from rollout.trajectory import Request
+from rollout.types import Request
 
 
 class TextLines:
@@ -91,7 +91,7 @@ def _request(record: Any, places: ImageResolver, store: Store) -> Request:
     if num_marks not in (0, len(entries)):
         raise RecordError("marks", f"{num_marks} {IMAGE_MARK} marks for {len(entries)} images")
     images = tuple(_image(entry, f"images[{place}]", places, store) for place, entry in enumerate(entries))
-    return Request(id_of(record, f"{digest_of(text, *images):016x}"), text, images)
+    return Request(text, images, id=id_of(record, f"{digest_of(text, *images):016x}"))
 
 
 def _image(entry: object, field: str, places: ImageResolver, store: Store) -> str:

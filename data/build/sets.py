@@ -30,7 +30,7 @@ from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, Set
 from data.errors import RecordError
 from data.records.on_bad import BadRecords
 from data.split import SIDES
-from rollout.trajectory import Trajectory
+from rollout.types import Trajectory
 
 Trajectories = Callable[[], Iterable[tuple[int, Trajectory]]]
 """Reads the trajectories from the start, each with its request's number, in the order of the numbers."""
@@ -90,13 +90,13 @@ class Tally:
             self.stages["steps planned"] += len(trajectory.plan.steps)
             self.stages["of them texts alone"] += sum(step.is_text_only for step in trajectory.plan.steps)
         self.stages["attempts judged"] += len(attempts)
-        self.stages["attempts that succeeded"] += sum(is_success(attempt.scores) for attempt in attempts)
+        self.stages["attempts that succeeded"] += sum(is_success(attempt.judged) for attempt in attempts)
         self.stages["attempts criticised"] += sum(attempt.critique is not None for attempt in attempts)
         self.stages["steps accepted"] += len(trajectory.accepted)
         self.stages["trajectories complete"] += trajectory.is_complete
-        if trouble := trajectory.failure:
-            error = RecordError(f"{trouble.stage}.{trouble.kind}", trouble.error)
-            self._bad.add(error.at(f"{self._where(number)}: {trouble.stage}"))
+        if failure := trajectory.failure:
+            error = RecordError(f"{failure.stage}.{failure.kind}", failure.error)
+            self._bad.add(error.at(f"{self._where(number)}: {failure.stage}"))
 
 
 def make_sets(
@@ -176,7 +176,7 @@ def _sets(rules: Rules) -> list[_Set]:
             yield reason or attempt_candidate(trajectory, place, number, rules.sides, rules.is_success)
 
     def task(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, Any]:
-        is_success = rules.is_success(trajectory.attempts[item].scores)
+        is_success = rules.is_success(trajectory.attempts[item].judged)
         return records.rl_record(trajectory, item, keep, is_success=is_success)
 
     def plan(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, object]:

@@ -7,16 +7,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from actors.store.append_log import AppendLog, GroupCommit, log_paths, parse_line, read_rows
 from actors.store.store import Store
 from data.table.digest_log import digest_of
-from rollout.trajectory import Request, Row, Trajectory, row_of_trajectory, trajectory_of
+from rollout.types import (
+    Attempt,
+    Critique,
+    Failure,
+    ModelAnswer,
+    Plan,
+    PlanStep,
+    Request,
+    Scores,
+    Stage,
+    Trajectory,
+)
 
 KIND = "trajectories"
+Row = dict[str, Any]
 
 _Place = tuple[Path, int]
+_NOT_KEPT = -1
+"""Stands for a seed that no row has."""
 
 
 class TrajectoryLog:
@@ -33,7 +49,7 @@ class TrajectoryLog:
         await self._commit.append([row_of_trajectory(trajectory)])
 
     def is_empty(self) -> bool:
-        """Whether no request has been walked yet."""
+        """Whether the log holds no trajectory yet."""
         return next(self._rows(), None) is None
 
     def done(self, store: Store) -> tuple[set[int], set[int]]:
@@ -72,7 +88,7 @@ class TrajectoryLog:
 def request_digest(request: Request) -> int:
     """Return the digest by which the log identifies a request.
 
-    >>> request_digest(Request("a", "a box")) == request_digest(Request("a", "two boxes"))
+    >>> request_digest(Request("a box", id="a")) == request_digest(Request("two boxes", id="a"))
     False
     """
     return digest_of(json.dumps([request.id, request.text, *request.images]))
@@ -88,5 +104,68 @@ def _has_images(row: Row, store: Store) -> bool:
 
 
 def _digest_of_row(row: Row) -> int:
-    request = row["request"]
-    return request_digest(Request(request["id"], request["text"], tuple(request["images"])))
+    return request_digest(_request_of(row["request"]))
+
+
+def row_of_trajectory(trajectory: Trajectory) -> Row:
+    """Return plain JSON."""
+    request = trajectory.request
+    return {
+        "request": {"id": request.id, "text": request.text, "images": request.images},
+        "plan_text": trajectory.plan_text,
+        "plan": trajectory.plan and asdict(trajectory.plan),
+        "attempts": [_row_of_attempt(attempt) for attempt in trajectory.attempts],
+        "accepted": {str(step): place for step, place in trajectory.accepted.items()},
+        "failure": trajectory.failure and asdict(trajectory.failure),
+    }
+
+
+def trajectory_of(row: Row) -> Trajectory:
+    """Return the trajectory of a row."""
+    plan, failure = row["plan"], row["failure"]
+    return Trajectory(
+        request=_request_of(row["request"]),
+        plan_text=row["plan_text"],
+        plan=plan and Plan(tuple(PlanStep(**step) for step in plan["steps"]), plan["thought"]),
+        attempts=tuple(map(_attempt_of, row["attempts"])),
+        accepted={int(step): place for step, place in row["accepted"].items()},
+        failure=failure and Failure(**{**failure, "stage": Stage(failure["stage"])}),
+    )
+
+
+def _row_of_attempt(attempt: Attempt) -> Row:
+    return {
+        "step": attempt.step,
+        "index": attempt.number - 1,
+        "instruction": attempt.instruction,
+        "prompt": attempt.prompt,
+        "seed": attempt.seed,
+        "before": attempt.before,
+        "after": attempt.after,
+        "scores": asdict(attempt.judged),
+        "answer": attempt.answers[-1].text if attempt.answers else "",
+        "critique": attempt.critique and asdict(attempt.critique),
+        "retried": [asdict(scores) for scores in attempt.retried],
+        "refined": [asdict(scores) for scores in attempt.refined],
+    }
+
+
+def _request_of(row: Row) -> Request:
+    return Request(row["text"], tuple(row["images"]), id=row["id"])
+
+
+def _attempt_of(row: Row) -> Attempt:
+    return Attempt(
+        step=row["step"],
+        number=row["index"] + 1,
+        instruction=row["instruction"],
+        prompt=row["prompt"],
+        seed=row["seed"],
+        before=row["before"],
+        image=row["after"],
+        scores=Scores(**row["scores"]),
+        answers=(ModelAnswer(_NOT_KEPT, row["answer"]),),
+        critique=row["critique"] and Critique(**row["critique"]),
+        retried=tuple(Scores(**scores) for scores in row["retried"]),
+        refined=tuple(Scores(**scores) for scores in row["refined"]),
+    )

@@ -23,7 +23,7 @@ from data.formats.reader import beside, open_records
 from data.records.image_paths import ImageResolver, ImageRules
 from data.records.sft import Canvas, Kind, SftRecord
 from data.table.record_table import parser
-from rollout.plan import Plan, PlanStep
+from rollout.text.plan import Plan, PlanStep
 from rollout.types import Task
 
 _SIDE = 440

@@ -6,7 +6,7 @@ from collections import Counter
 
 from data.records.rl import MAX_SCORE
 from data.records.sft import Canvas, SftRecord
-from rollout.plan import Plan
+from rollout.text.plan import Plan
 from rollout.types import Task
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from data.check.statistics import Lengths
 from data.records.sft import SftRecord
-from rollout.critic import render_messages
-from rollout.text.marks import IMAGE_MARK, read_prompt_text
+from rollout.text.critique import render_messages
+from rollout.text.marks import read_prompt_text
+from rollout.text.messages import message_parts
 from rollout.types import Task
 
 _BATCH = 256
@@ -37,7 +38,7 @@ class TokenCounter:
         if isinstance(record, Task):
             self._waiting["prompt"].append(self._chat(list(render_messages(self._template, record))))
         else:
-            turns = [{"role": turn.role, "content": _parts(turn.content)} for turn in record.messages[:-1]]
+            turns = [{"role": turn.role, "content": message_parts(turn.content)} for turn in record.messages[:-1]]
             self._waiting["prompt"].append(self._chat(turns))
             self._waiting["answer"].append(record.messages[-1].content)
         if len(self._waiting["prompt"]) >= _BATCH:
@@ -81,14 +82,3 @@ def template_at(path: Path) -> str:
     if not path.is_file():
         raise ValueError(f"--prompt {path}: there is no such file")
     return read_prompt_text(path)
-
-
-def _parts(text: str) -> list[dict[str, str]]:
-    """Return a message's text as the parts that a chat template takes."""
-    parts: list[dict[str, str]] = []
-    for place, piece in enumerate(text.split(IMAGE_MARK)):
-        if place:
-            parts.append({"type": "image"})
-        if piece:
-            parts.append({"type": "text", "text": piece})
-    return parts

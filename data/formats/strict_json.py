@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from data.errors import RecordError, shown
+from rollout.text.strict_json import DuplicateKeyError, unique_keys
 
 MAX_RECORD = 16 * 2**20
 """Bytes of the largest record that is read; a longer one is an error and is never held in memory."""
@@ -22,8 +23,8 @@ def decode(data: bytes) -> Any:
         value, end = _scan(text, 0)
     except StopIteration:
         raise RecordError("json", "not JSON (expected a value)") from None
-    except RecordError:
-        raise
+    except DuplicateKeyError as error:
+        raise RecordError("duplicate_key", f"field {shown(error.key)} stands twice") from None
     except UnicodeDecodeError as error:
         raise RecordError("encoding", f"not UTF-8 (byte {error.start + 1}: {error.reason})") from None
     except RecursionError:
@@ -39,17 +40,6 @@ def too_long(num_bytes: int) -> RecordError:
     return RecordError("too_long", f"{num_bytes:,} bytes, expected at most {MAX_RECORD:,}")
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise RecordError("duplicate_key", f"field {shown(key)} appears twice")
-            seen.add(key)
-    return record
-
-
 # The core of `JSONDecoder.decode` without its overhead: this runs once per record.
-_scan: Any = json.JSONDecoder(object_pairs_hook=_unique_keys).scan_once  # type: ignore[attr-defined]  # it is undocumented
+_scan: Any = json.JSONDecoder(object_pairs_hook=unique_keys).scan_once  # type: ignore[attr-defined]  # it is undocumented
 _SPACE = " \t\n\r"

@@ -11,8 +11,8 @@ import ast
 import json
 import re
 
-from rollout.critic import CritiqueError, parse_critique
-from rollout.plan import Mode, Plan, PlanError, parse_plan
+from rollout.text.critique import CritiqueError, parse_critique
+from rollout.text.plan import Mode, Plan, PlanError, parse_plan
 from rollout.types import Critique
 
 _BODY = re.compile(r"(.*<answer>)(.*)(</answer>\s*)\Z", re.DOTALL)

@@ -16,9 +16,9 @@ from data.records.image_bytes import path_in
 from data.records.image_paths import ImageResolver
 from data.records.python_literals import read_critique, read_plan
 from data.records.rl import check_object, check_text, id_of, required, text_of
-from rollout.critic import NUM_IMAGES, CritiqueError
-from rollout.plan import Mode, Plan, PlanError
+from rollout.text.critique import NUM_IMAGES, CritiqueError
 from rollout.text.marks import IMAGE_MARK
+from rollout.text.plan import Mode, Plan, PlanError
 from rollout.types import Critique
 
 _MAX_SIDE = 16_384

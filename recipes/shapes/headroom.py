@@ -19,7 +19,7 @@ from recipes.shapes.attempts import edit, seed_for
 from recipes.shapes.judge import is_success, score
 from recipes.shapes.sft import canvas, critic_messages
 from recipes.shapes.world import common_words, parse, say, say_randomly
-from rollout.critic import CritiqueError, parse_critique
+from rollout.text.critique import CritiqueError, parse_critique
 from rollout.types import Critique, Scores
 
 HERE = Path(__file__).parent

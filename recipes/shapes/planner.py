@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recipes.shapes.sft_records import write_untrained
-from rollout.plan import Plan, PlanStep, format_plan
+from rollout.text.plan import Plan, PlanStep, format_plan
 
 PROMPT_FILE = Path(__file__).with_name("planner_prompt.txt")
 _WORDS = "After step Show show Tell tell in steps: What is at the ?"

@@ -22,7 +22,7 @@ from recipes.shapes.world import (
     random_scene,
     say_randomly,
 )
-from rollout.critic import format_critique, render_messages
+from rollout.text.critique import format_critique, render_messages
 from rollout.types import Scores, Task
 
 PROMPT_FILE = Path(__file__).with_name("critic_prompt.txt")

@@ -23,7 +23,7 @@ from recipes.shapes.attempts import Attempt, make_attempts
 from recipes.shapes.judge import read, score
 from recipes.shapes.sft import critic_messages, ideal_answer, make_drawn_attempt
 from recipes.shapes.world import Scene, parse
-from rollout.text.marks import IMAGE_MARK
+from rollout.text.messages import as_texts
 
 CANVAS = {"canvas": "white"}
 _ASKED = re.compile(r"instruction: (.*)\nprompt: (.*)")
@@ -91,10 +91,7 @@ def balanced(attempts: Sequence[Attempt], rng: random.Random) -> list[Attempt]:
 
 def record_of(attempt: Attempt, folder: Path, rng: random.Random) -> dict[str, Any]:
     """Return an attempt as a record, its pictures written to `folder`; `rng` draws the words of the answer."""
-    asked = [
-        {"role": message["role"], "content": "".join(_text(part) for part in message["content"])}
-        for message in critic_messages(attempt.instruction, attempt.prompt)
-    ]
+    asked = as_texts(critic_messages(attempt.instruction, attempt.prompt))
     before = CANVAS if attempt.before is None else _save(attempt.before, folder)
     return {
         "messages": [*asked, {"role": "assistant", "content": ideal_answer(attempt, rng)}],
@@ -109,10 +106,6 @@ def write_untrained(folder: Path, seed: int, texts: tuple[str, ...] = ()) -> Non
     processor = critic.new_processor(texts)
     critic.new_model(processor).save_pretrained(folder)
     processor.save_pretrained(folder)
-
-
-def _text(part: dict[str, str]) -> str:
-    return IMAGE_MARK if part["type"] == "image" else part["text"]
 
 
 def _described(scene: Scene) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from evals.stories import EvalStory
 from recipes.shapes.world import Scene, parse, random_scene, say_randomly
-from rollout.plan import Plan, PlanStep
+from rollout.text.plan import Plan, PlanStep
 
 _START = re.compile(r"\A\s*(?:(?:please\s+)?(?:draw|go on with|add)\s+)?", re.IGNORECASE)
 _COUNTED = re.compile(r"\s*show in (\d+) steps?: (.+)", re.IGNORECASE | re.DOTALL)

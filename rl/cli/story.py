@@ -85,9 +85,10 @@ async def _tell(recipe: StoryRecipe, chosen: argparse.Namespace) -> int:
     from rl.story.folder import StoryFolder, default_folder, made_by
     from rl.story.progress import Progress
     from rl.story.run import open_story, prepare_story  # late: they import torch and Ray
-    from rollout.story import Planned, StepTold, StoryRequest, StoryStatus, StoryTold
+    from rollout.story import Planned, StepTold, StoryStatus, StoryTold
+    from rollout.types import Request
 
-    StoryRequest(chosen.request, tries=chosen.tries)  # a bad one is refused before anything starts
+    Request(chosen.request, tries=chosen.tries).checked()  # a bad one is refused before anything starts
     prepare_story(recipe, befores=[str(chosen.image[-1]) if chosen.image else None])
     folder = StoryFolder(
         chosen.out or default_folder(chosen.request), Store(Path(recipe.store).resolve()), made_by(recipe)

@@ -1,10 +1,9 @@
-"""One build of data: walk every request to its trajectory, then make the sets. Existing trajectories are kept."""
+"""One build of data: turn every request into a trajectory, then make the sets. Existing trajectories are kept."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
@@ -12,10 +11,10 @@ from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 
-from actors.generator.kind import kind_of
-from actors.judge.judge import describe_judge
+from actors.generator.generator import Generator
+from actors.generator.kind import check_generator, kind_of
+from actors.judge.judge import check_judge, start_judge
 from actors.judge.probe import probe_judges
-from actors.services import check_services
 from actors.store.store import Store
 from actors.teacher.teacher import check_teacher, describe_teacher, read_template, start_teacher
 from data.build.candidates import SideOfStep, Sides
@@ -31,15 +30,13 @@ from data.split import SIDES
 from rewards.functions import FunctionError, anchored, load_function
 from rl.data_build.config import BuildRecipe, is_resumable_change
 from rl.launch import check_launch, launch
-from rl.recipe.config import JobRecipe, resolve_path
+from rl.recipe.jobs import JobRecipe
+from rl.recipe.paths import placed_generator, resolve_data, resolve_path
 from rl.recipe.resumable import ACCEPT
-from rl.recipe.tasks import resolve_data
-from rl.run_dir.provenance import Sources
+from rl.run_dir.provenance import Sources, write_provenance
 from rl.run_dir.resume import check_changes
-from rl.run_dir.start import placed_generator, write_provenance
 from rollout.collect import TrajectoryCollector
-from rollout.trajectory import Request, Trajectory
-from rollout.types import Failure
+from rollout.types import Failure, Request, Trajectory
 
 NUM_RECENT = 50
 """Most recent trajectories, over which the share of failures is taken."""
@@ -85,7 +82,7 @@ def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
         "planner": describe_teacher(recipe.planner, "planner"),
         "critic": describe_teacher(recipe.critic, "critic"),
         "generator": _describe_generator(recipe, records),
-        "judge": describe_judge(recipe.judge),
+        "judge": check_judge(recipe.judge),
     }
     side = recipe.split.side
     build = Build(recipe, records, sources, _side_of_step(side, Store(Path(recipe.store).resolve())) if side else None)
@@ -95,7 +92,7 @@ def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
 
 
 async def run_build(build: Build, progress: Callable[[str, float, int], None]) -> list[Card]:
-    """Walk the remaining requests and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
+    """Carry out the remaining requests and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
     recipe = build.recipe
     teachers = {"planner.ask": recipe.planner, "critic.ask": recipe.critic}
     asked = {where: teacher.asked for where, teacher in teachers.items() if teacher.asked is not None}
@@ -103,9 +100,8 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     write_provenance(recipe, build.sources)
     log = TrajectoryLog(build.out / "trajectories")
     bad = BadRecords(OnBad(recipe.on_bad))
-    # Images from earlier starts belong to this build too, and are needed until the sets are written.
-    async with collector_of(recipe, _began(build.out)) as walk:
-        numbers = await collect_all(build, walk, log, bad, progress)
+    async with collector_of(recipe) as collector:
+        numbers = await collect_all(build, collector, log, bad, progress)
         if not numbers:
             raise RecordError("file", f"{recipe.requests.file} holds no request that is good: {bad.summary()}")
         return await asyncio.to_thread(_make, build, log, numbers, bad)
@@ -113,16 +109,16 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
 
 async def collect_all(
     build: Build,
-    walk: TrajectoryCollector,
+    collector: TrajectoryCollector,
     log: TrajectoryLog,
     bad: BadRecords,
     progress: Callable[[str, float, int], None],
 ) -> dict[int, int]:
-    """Walk the unfinished requests, a few at a time; return the number of every request by its digest."""
+    """Carry out the unfinished requests, a few at a time; return the number of every request by its digest."""
     recipe, records = build.recipe, build.records
     done, lost = await asyncio.to_thread(log.done, build.store)
     if lost:
-        text = f"{len(lost):,} requests are walked again: some of their images are no longer in {build.store.root}"
+        text = f"{len(lost):,} requests are carried out again: some of their images are no longer in {build.store.root}"
         print(f"interleave: {text}", file=sys.stderr)
     numbers: dict[int, int] = {}
     stream = _requests(build, bad)
@@ -142,7 +138,7 @@ async def collect_all(
 
     async def work() -> None:
         while (request := await next_request()) is not None:
-            trajectory = await walk(request)
+            trajectory = await collector(request)
             if trajectory.failure is not None and bad.on_bad is OnBad.RAISE:
                 raise _located(trajectory.failure, records.where(numbers[request_digest(request)]))
             await log.append(trajectory)
@@ -158,22 +154,18 @@ async def collect_all(
 
 
 @asynccontextmanager
-async def collector_of(recipe: BuildRecipe, run_start: float) -> AsyncIterator[TrajectoryCollector]:
+async def collector_of(recipe: BuildRecipe) -> AsyncIterator[TrajectoryCollector]:
     """Start generator, judge and teachers; stop them on exit."""
-    async with launch(recipe, run_start=run_start) as job:
+    async with launch(recipe) as job:
         planner, critic, generator, judge = await job.start(
             planner=start_teacher(recipe.planner, "planner", job.store_root, job.ledger),
             critic=start_teacher(recipe.critic, "critic", job.store_root, job.ledger),
-            generator=job.generator(recipe.generator),
-            judge=job.judge(recipe.judge),
+            generator=Generator.start(
+                placed_generator(recipe.generator), job.store_root, f"generator-{job.run_id}", job.ledger
+            ),
+            judge=start_judge(recipe.judge, job.store_root, f"judge-{job.run_id}", job.ledger),
         )
         yield TrajectoryCollector(planner, critic, generator, judge, recipe.collect, recipe.success, recipe.seed)
-
-
-def _began(out: Path) -> float:
-    """Return the time of a build's first start, in seconds since 1970; now if this is the first."""
-    versions = out / "versions-0.json"
-    return versions.stat().st_mtime if versions.exists() else time.time()
 
 
 def _make(build: Build, log: TrajectoryLog, numbers: dict[int, int], bad: BadRecords) -> list[Card]:
@@ -211,12 +203,12 @@ def _requests(build: Build, bad: BadRecords) -> Iterator[tuple[int, Request]]:
 
 
 def _describe_generator(recipe: BuildRecipe, records: Records) -> dict[str, str]:
-    """Check generator and judge; return what the generator's images depend on."""
+    """Check the generator; return what its images depend on."""
     # A request without images starts with text-to-image. For one with images that depends on its plan.
     first = [raw.value for raw in islice(records, NUM_FIRST) if isinstance(raw.value, dict)]
     is_from_text = bool(first) and not any(record.get("images") for record in first)
     config = recipe.generator
-    resolved = check_services(placed_generator(config), recipe.judge, befores=[None] if is_from_text else [])
+    resolved = check_generator(placed_generator(config), [None] if is_from_text else [])
     return kind_of(resolved).describe(resolved, config.model or resolved.model)
 
 
@@ -237,18 +229,18 @@ def _side_of_step(path: str, store: Store) -> SideOfStep:
 
 
 def _check_share(recent: deque[bool], trajectory: Trajectory, limit: float) -> None:
-    trouble = trajectory.failure
-    has_failed = trouble is not None and not trouble.is_final
+    failure = trajectory.failure
+    has_failed = failure is not None and not failure.is_final
     recent.append(has_failed)
-    if trouble is not None and has_failed and len(recent) == NUM_RECENT and sum(recent) > limit * NUM_RECENT:
+    if failure is not None and has_failed and len(recent) == NUM_RECENT and sum(recent) > limit * NUM_RECENT:
         raise BuildStopped(
-            f"calls failed for {sum(recent)} of the last {NUM_RECENT} requests, the last time at {trouble.stage}: "
-            f"{trouble.error}; finished work is kept; once this is fixed, the same command continues{ACCEPT}"
+            f"calls failed for {sum(recent)} of the last {NUM_RECENT} requests, the last time at {failure.stage}: "
+            f"{failure.error}; finished work is kept; once this is fixed, the same command continues{ACCEPT}"
         )
 
 
-def _located(trouble: Failure, where: str) -> RecordError:
-    return RecordError(f"{trouble.stage}.{trouble.kind}", trouble.error, where=f"{where}: {trouble.stage}")
+def _located(failure: Failure, where: str) -> RecordError:
+    return RecordError(f"{failure.stage}.{failure.kind}", failure.error, where=f"{where}: {failure.stage}")
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:

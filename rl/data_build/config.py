@@ -11,7 +11,7 @@ from actors.resources import Role
 from actors.teacher.config import TeacherConfig
 from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
 from data.records.on_bad import OnBad
-from rl.recipe.config import RunRecipe
+from rl.recipe.jobs import RunRecipe
 from rl.recipe.resumable import SERVICE_MAY_CHANGE
 from rollout.collect import CollectConfig, Success
 from rollout.text.limits import (
@@ -26,7 +26,7 @@ from rollout.text.limits import (
 )
 
 _DECIDES = ("seed", "store", "planner", "critic", "generator", "judge", "success", "collect")
-"""Keys that decide how requests are walked and where their images are; endpoints of services may still change."""
+"""Keys that decide how requests are carried out and where their images are; service endpoints may still change."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class BuildRecipe(RunRecipe):
     on_bad: Annotated[str, one_of(*OnBad)] = "skip"
     """What to do with a bad request or answer: skip (leave it out, count and locate it), or raise."""
     max_failure_share: Share = 0.5
-    """Share of failed calls among the last 50 requests that stops the build; unreadable answers do not count."""
+    """Share of the last 50 requests with failed calls that stops the build; unreadable answers do not count."""
     in_flight: PositiveInt = 16
-    """Requests walked at a time."""
+    """Requests carried out at a time."""
     requests: RequestsConfig = field(default_factory=RequestsConfig)
     planner: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher of plans."""

@@ -19,7 +19,8 @@ from actors.store.store import Store
 from rl.batch import is_flat
 from rl.inspection.selection import Shown, select_groups
 from rl.inspection.thumbnails import Thumbnails
-from rl.recipe.config import Recipe, resolve_path
+from rl.recipe.config import Recipe
+from rl.recipe.paths import resolve_path
 from rl.run_dir.read import advantages_of, groups_of, phase_of, recipe_of, steps_of
 from rollout.types import Phase
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from actors.store.ledger import LedgerRow
-from rollout.seeds import seed_of
+from rollout.text.seeds import seed_of
 
 SHARE_OF_ENDS = 0.1
 """Share of the page for each preset."""

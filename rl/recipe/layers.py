@@ -18,7 +18,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rewards.functions import anchored
-from rl.recipe.config import REPO, Recipe, resolve_path
+from rl.recipe.config import REPO, Recipe
+from rl.recipe.paths import resolve_path
 from rl.recipe.schema import Fitting
 from rl.recipe.tree import Tree, at, drop, merge, nothing_to_drop, put
 from rl.recipe.yaml import Plain, read_yaml

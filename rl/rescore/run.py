@@ -26,9 +26,9 @@ from rl.rescore.change import GroupChanges, RescoredStep, SampleChanges
 from rl.rescore.table import RescoredTable
 from rl.run_dir.read import advantages_of, groups_of, recipe_of, steps_of
 from rollout.concurrency import all_of
-from rollout.retry_parse import describe
 from rollout.single_step import call_reward
-from rollout.types import Evidence, Failure, Group, Phase, Reward, Sample, Stage
+from rollout.stages import failure_of
+from rollout.types import Evidence, Group, Phase, Reward, Sample, Stage
 
 RewardOf = Callable[[Evidence], Reward | Awaitable[Reward]]
 
@@ -183,5 +183,5 @@ async def _rewarded_again(sample: Sample, reward: RewardOf) -> Sample:
     try:
         again = await call_reward(reward, sample.evidence)
     except Exception as error:
-        return replace(sample, reward=None, failure=Failure(Stage.REWARD, describe(error)))
+        return replace(sample, reward=None, failure=failure_of(Stage.REWARD, error))
     return replace(sample, reward=again, failure=None)

@@ -7,19 +7,21 @@ prompts and models are now. Afterwards a change has to be put back, or accepted 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from actors.store.ledger import holds_samples
-from rl.recipe.config import RunRecipe
+from rl.recipe.jobs import RunRecipe, TrainingRecipe
 from rl.recipe.reader import load_as
 from rl.recipe.resumable import describe_changes, forbidden_changes, is_resumable_change
 from rl.run_dir.lock import TAKEN_OVER
-from rl.run_dir.provenance import changes
 from rl.tracking.metrics_file import drop_metrics_after
 
+_PARTS = ("checkpoints", "export", "ledger")
 AUTO = "auto"
 """Of --resume: go on where there is something to go on from, else start."""
 _STARTED = ("recipe.yaml", "versions*.json", ".*.unfinished", TAKEN_OVER)
@@ -49,7 +51,7 @@ def is_resumed(asked: bool | str, run_dir: Path) -> bool:
 def is_begun(run_dir: Path) -> bool:
     """Whether a run, or a build of data, has done something in its folder."""
     has_rows = (run_dir / "metrics.jsonl").exists() or (run_dir / "trajectories").exists()
-    return has_rows or holds_samples(run_dir / "ledger") or has_learned(run_dir)
+    return has_rows or has_learned(run_dir) or holds_samples(run_dir / "ledger")
 
 
 def has_learned(run_dir: Path) -> bool:
@@ -60,6 +62,42 @@ def has_learned(run_dir: Path) -> bool:
 def was_started(run_dir: Path) -> bool:
     """Whether a run was begun in a folder, or at least started: it may have been killed before it did anything."""
     return is_begun(run_dir) or any(next(run_dir.glob(name), None) for name in _STARTED)
+
+
+def check_run_dir(
+    recipe: TrainingRecipe,
+    is_resumed: bool,
+    sources: Mapping[str, object] | None = None,
+    accepted: Collection[str] = (),
+) -> None:
+    """Raise ValueError when a run's folder is another run's, or holds none to resume, or one of other sources.
+
+    `sources` are those of `rl.run_dir.provenance`, where a run has some; `accepted` names what may have changed.
+    """
+    run_dir = Path(recipe.run_dir)
+    if is_resumed and not was_started(run_dir):
+        raise ValueError(f"{run_dir} holds no run to resume; --resume {AUTO} starts one where there is none")
+    if not is_resumed and is_begun(run_dir):
+        raise ValueError(f"{run_dir} holds a run already; add --resume to go on with it, or run_dir=... for another")
+    if is_resumed and has_learned(run_dir):
+        check_changes(recipe, sources, accepted)
+    for folder in (run_dir, *(run_dir / name for name in _PARTS)):
+        if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            raise ValueError(f"{folder} cannot be written to by user {os.getuid()}; a run needs it")
+
+
+def check_unfinished(recipe: TrainingRecipe) -> None:
+    """Raise ValueError for a run whose last step, export and report are there."""
+    run_dir = Path(recipe.run_dir)
+    latest = run_dir / "checkpoints" / "latest"
+    done = latest.read_text().strip() if latest.is_file() else ""
+    report, export = run_dir / "report.html", run_dir / "export" / "config.json"
+    is_whole = report.is_file() and export.is_file() and export.stat().st_mtime <= report.stat().st_mtime
+    if is_whole and done == f"step_{recipe.num_steps:06d}":
+        raise ValueError(
+            f"{run_dir} is finished: its {recipe.num_steps} steps are learned, and {export.parent} and {report} are "
+            f"there; to go on, set num_steps above {recipe.num_steps}"
+        )
 
 
 def check_changes(
@@ -97,7 +135,7 @@ def changes_since(
         yield Changed(key, describe_changes(began, recipe, [key]), key not in forbidden)
     explained = run_dir / "versions.json"
     if sources and explained.exists():
-        for key, told in changes(json.loads(explained.read_text()), sources):
+        for key, told in _changes(json.loads(explained.read_text()), sources):
             yield Changed(key, told, is_harmless=False)
 
 
@@ -108,18 +146,18 @@ def note_changes(recipe: RunRecipe, sources: Mapping[str, object] | None) -> lis
     """
     run_dir = Path(recipe.run_dir)
     explained = run_dir / "versions.json"
-    if not (is_begun(run_dir) and explained.exists() and (run_dir / "recipe.yaml").exists()):
+    if not (explained.exists() and (run_dir / "recipe.yaml").exists() and is_begun(run_dir)):
         return []
+    last = run_dir / "checkpoints" / "latest"
+    after = last.read_text().strip() if last.exists() else ""
     try:
         found = list(changes_since(recipe, sources))
     except ValueError:
-        if has_learned(run_dir):
+        if after:
             raise
         found = [Changed("recipe.yaml", "recipe.yaml (which is torn)", is_harmless=False)]
-    if not has_learned(run_dir):
+    if not after:
         _begin_again(run_dir, [one for one in found if not one.is_harmless])
-    last = run_dir / "checkpoints" / "latest"
-    after = last.read_text().strip() if last.exists() else ""
     noted = [{"after": after, "key": one.key, "changed": one.told} for one in found]
     return [*json.loads(explained.read_text()).get("changed", []), *noted]
 
@@ -131,3 +169,17 @@ def _begin_again(run_dir: Path, changed: Sequence[Changed]) -> None:
         print(f"interleave: {run_dir} has learned nothing yet and begins again with another {told}", file=sys.stderr)
         drop_metrics_after(run_dir, -1)
         measured.unlink()
+
+
+def _changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield key and description of each thing that is another one now. A section that was not saved is not compared.
+
+    >>> list(_changes({"judge": {"model": "a"}}, {"judge": {"model": "b"}, "reward": {}}))
+    [('judge.model', 'judge.model (was a, now b)')]
+    """
+    for section in saved.keys() & now.keys():
+        old, new = saved[section], now[section]
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                key = f"{section}.{name}"
+                yield key, f"{key} (was {old.get(name, 'not there')}, now {new.get(name, 'not there')})"

@@ -15,9 +15,9 @@ from data.records.sft import Kind
 from rl.recipe.sft_config import SftRecipe
 from rl.sft.examples import Conversation
 from rollout.concurrency import all_of
-from rollout.critic import CritiqueError, parse_critique
-from rollout.plan import Mode, Plan, PlanError, parse_plan
 from rollout.roles import Policy, Sampler, SamplerError
+from rollout.text.critique import CritiqueError, parse_critique
+from rollout.text.plan import Mode, Plan, PlanError, parse_plan
 from rollout.types import Critique, Response, SampleRequest, SamplingParams, SftExample
 
 Figures = dict[str, float]

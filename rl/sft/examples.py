@@ -15,8 +15,8 @@ from actors.policy.conversation_tokenizer import BadImage
 from actors.store.store import Store
 from data.errors import RecordError
 from data.records.sft import Canvas, SftRecord
-from rollout.seeds import seed_of
-from rollout.text.marks import IMAGE_MARK
+from rollout.text.messages import message_parts
+from rollout.text.seeds import seed_of
 from rollout.types import ImageRef, SftExample
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Conversation:
 def conversation_of(record: SftRecord, store: Store) -> Conversation:
     """Return a record's conversation; a canvas with a declared size becomes an image in the store."""
     messages = tuple(
-        {"role": turn.role, "content": turn.content if turn.role == "assistant" else _parts(turn.content)}
+        {"role": turn.role, "content": turn.content if turn.role == "assistant" else message_parts(turn.content)}
         for turn in record.messages
     )
     return Conversation(record.id, messages, tuple(_ref(image, store) for image in record.images), record)
@@ -142,17 +142,6 @@ def usable(record: SftRecord, make: Callable[[SftRecord], T]) -> T:
     except ValueError as error:
         kind, text = "unfit", str(error)
     raise UnusableRecord(kind, f"record {record.id}: {text}", where=record.where)
-
-
-def _parts(text: str) -> list[dict[str, str]]:
-    """Return a message's text as parts, an image at each mark."""
-    parts: list[dict[str, str]] = []
-    for place, piece in enumerate(text.split(IMAGE_MARK)):
-        if place > 0:
-            parts.append({"type": "image"})
-        if piece:
-            parts.append({"type": "text", "text": piece})
-    return parts
 
 
 def _ref(image: str | Canvas, store: Store) -> ImageRef | None:

@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from rl.recipe.sft_config import SftRecipe
 from rl.sft.evaluation import Figures
 from rl.tracking.step_log import StepLog
-from rl.tracking.step_table import SFT_COLUMNS
 
 
 class SftLog(StepLog[SftRecipe]):
     """Collects a step's metrics and writes them together when the step ends."""
 
-    columns = SFT_COLUMNS
+    columns = (
+        ("loss", "sft/loss", "{:7.4f}"),
+        ("grad", "policy/grad_norm", "{:6.2f}"),
+        ("lr", "policy/lr", "{:7.1e}"),
+        ("tokens", "sft/tokens", "{:7.0f}"),
+        ("seconds", "seconds/step", "{:7.1f}"),
+    )
     waits_for = "examples"
     _num_left_out = 0
 

@@ -24,9 +24,11 @@ from data.records.on_bad import BadRecords, OnBad
 from data.records.sft import SftRecord
 from rl import checkpoint
 from rl.launch import check_launch, launch
+from rl.recipe.paths import model_path, resolve_data
 from rl.recipe.sft_config import SftRecipe
 from rl.recipe.tasks import read_sft_records
-from rl.run_dir.start import check_run_dir, model_path, write_provenance
+from rl.run_dir.provenance import write_provenance
+from rl.run_dir.resume import check_run_dir
 from rl.sft.best_checkpoint import BestCheckpoint
 from rl.sft.evaluation import SftEvaluator
 from rl.sft.examples import Conversation, ExampleStream, Order, UnusableRecord, conversation_of, example_of, usable
@@ -66,7 +68,7 @@ def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False, accepted: Collec
     """
     data = recipe.data
     model_path(recipe.policy.model, "policy.model")
-    training, heldout = (read_sft_records(path, data) for path in (data.train, data.heldout))
+    training, heldout = read_sft_records(data, resolve_data(data.train), resolve_data(data.heldout))
     num_steps = recipe.num_steps or ceil(recipe.num_epochs * len(training) / recipe.batch_size)
     recipe = replace(recipe, num_steps=num_steps)
     check_run_dir(recipe, is_resumed, accepted=accepted)

@@ -14,9 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rl.recipe.config import resolve_path
+from rl.recipe.paths import model_path, placed_generator, resolve_path
 from rl.recipe.reader import to_yaml
-from rl.run_dir.start import model_path, placed_generator
 from rl.story.bundle_copy import copy_model
 from rl.story.config import BUNDLE_RECIPE, BUNDLED, StoryRecipe
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from actors.generator.settings import resolve
+from actors.generator.kind import resolve
 from actors.store.store import Store
 from rl.atomic_write import atomic_write
 from rl.story.config import StoryRecipe

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from rollout.story import Planned, StepStatus, StepTold, StoryEvent, StoryTold, Tried, TryStarted
+from rollout.step_runner import Tried, TryStarted
+from rollout.story import Planned, StepStatus, StepTold, StoryEvent, StoryTold
 
 _MARKS = {
     StepStatus.ACCEPTED: "[green]accepted[/]",
@@ -44,7 +45,7 @@ class Progress:
 
     def _tried(self, event: Tried) -> None:
         attempt, where = event.attempt, f"  try {event.attempt.number} "
-        if attempt.image is None:
-            self._console.print(f"{where} [red]failed[/]  {escape(attempt.error or '')}")
+        if attempt.image is None and attempt.failure is not None:
+            self._console.print(f"{where} [red]failed[/]  {escape(attempt.failure.error)}")
         elif attempt.critique is not None and not attempt.is_accepted:
             self._console.print(f"{where} rejected  {escape(attempt.critique.thought)}", style="dim")

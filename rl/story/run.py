@@ -18,27 +18,26 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.config import SamplerConfig
+from actors.config import GeneratorConfig, SamplerConfig
 from actors.generator.generator import Generator
+from actors.generator.kind import check_generator
+from actors.judge.judge import check_judge, start_judge
 from actors.judge.probe import probe_judges
 from actors.sampler.sampler import Samplers
-from actors.services import check_services
 from actors.store.store import Store
 from actors.storyteller import Storyteller
 from rewards.functions import FunctionError, load_function
 from rl.launch import check_launch, launch
-from rl.recipe.config import resolve_path
-from rl.run_dir.start import model_path, placed_generator
+from rl.recipe.paths import model_path, placed_generator, read_prompt
 from rl.story.config import CriticConfig, PlannerConfig, StoryRecipe
 from rl.story.trust import load_trusted
+from rollout.agents import FunctionPlanner, ModelCritic, ModelPlanner
 from rollout.concurrency import all_settled
-from rollout.critic import render_messages
-from rollout.plan import render_request
-from rollout.planner import FunctionPlanner, ModelPlanner, Planner
-from rollout.roles import Judge, Sampler
-from rollout.storyline import Critic, Shown, Storyline
-from rollout.text.marks import read_prompt_text
-from rollout.types import ImageRef, SamplingParams
+from rollout.roles import Judge, Planner, Sampler
+from rollout.storyline import Storyline
+from rollout.text.critique import render_messages
+from rollout.text.plan import render_request
+from rollout.types import Attempt, ImageRef, SamplingParams
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,8 @@ class PreparedStory:
     """A recipe, checked, with all that can be read before anything starts."""
 
     recipe: StoryRecipe
+    generator: GeneratorConfig
+    """With its model's folder found."""
     planner: FunctionPlanner | str
     """The function, or the text of the model's prompt file."""
     critic: str
@@ -60,7 +61,7 @@ class StoryStack:
     storyteller: Storyteller
     generator: Generator
     judge: Judge | None
-    more_critics: tuple[Critic, ...] = ()
+    more_critics: tuple[ModelCritic, ...] = ()
     """Beside the recipe's own one."""
 
 
@@ -73,15 +74,18 @@ def prepare_story(
     steps edit, as far as they are known (None: they are made from words alone); the generator has to be able to.
     """
     has_judge = has_judge or recipe.best_of == "judge"
-    check_services(placed_generator(recipe.generator), recipe.judge if has_judge else None, befores=befores)
+    generator = placed_generator(recipe.generator)
+    check_generator(generator, befores)
+    if has_judge:
+        check_judge(recipe.judge)
     critic = ""
     if recipe.critic.kind == "model":
         model_path(recipe.critic.model, "critic.model")
-        critic = _template(recipe.critic.prompt, "critic.prompt")
-        render_messages(critic, Shown("", "", None, ""))
+        critic = read_prompt(recipe.critic.prompt, "critic.prompt")
+        render_messages(critic, Attempt(1, 1, "an instruction", "a prompt", seed=0))
     planner = _planner(recipe.planner)
     check_launch(recipe, {"judge": recipe.judge} if has_judge else None)
-    return PreparedStory(recipe, planner, critic, has_judge)
+    return PreparedStory(recipe, generator, planner, critic, has_judge)
 
 
 @asynccontextmanager
@@ -107,9 +111,11 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
     critics = [recipe.critic.model, *more_critics] if plan.critic else []
     async with launch(recipe) as job:
         pool, planner, judge, samplers = await job.start(
-            generator=job.generator(recipe.generator),
+            generator=Generator.start(plan.generator, job.store_root, f"generator-{job.run_id}", job.ledger),
             planner=_start_planner(plan, job.store_root),
-            judge=job.judge(recipe.judge) if plan.has_judge else None,
+            judge=start_judge(recipe.judge, job.store_root, f"judge-{job.run_id}", job.ledger)
+            if plan.has_judge
+            else None,
             critic=all_settled(
                 _start_sampler(recipe.critic.samplers, model, "critic.model", job.store_root) for model in critics
             ),
@@ -122,6 +128,7 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
             judge=judge if recipe.best_of == "judge" else None,
             tries=recipe.tries,
             num_plans=recipe.planner.num_attempts,
+            num_critiques=recipe.critic.num_attempts,
             num_references=recipe.num_references,
         )
         yield StoryStack(Storyteller(storyline, Store(job.store_root)), pool, judge, tuple(made[1:]))
@@ -134,7 +141,7 @@ def _planner(config: PlannerConfig) -> FunctionPlanner | str:
         except (FunctionError, ImportError) as error:
             raise ValueError(f"planner.fn is {config.fn!r}: {error}") from error
     model_path(config.model, "planner.model")
-    template = _template(config.prompt, "planner.prompt")
+    template = read_prompt(config.prompt, "planner.prompt")
     render_request(template, "a request")
     return template
 
@@ -151,12 +158,5 @@ async def _start_sampler(config: SamplerConfig, model: str, key: str, store_root
     return await Samplers.start(config, model_path(model, key), store_root=store_root, is_published=False)
 
 
-def _critic(sampler: Sampler, template: str, config: CriticConfig) -> Critic:
-    return Critic(sampler, template, SamplingParams(config.temperature, config.max_tokens), config.num_attempts)
-
-
-def _template(prompt: str, key: str) -> str:
-    path = resolve_path(prompt)
-    if not path.is_file():
-        raise ValueError(f"{key} is {prompt}: there is no such file")
-    return read_prompt_text(path)
+def _critic(sampler: Sampler, template: str, config: CriticConfig) -> ModelCritic:
+    return ModelCritic(sampler, template, SamplingParams(config.temperature, config.max_tokens))

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from actors.store.store import Store
 from rl.batch import batch_metrics
@@ -17,7 +16,6 @@ from rl.tracking.own_metrics import load_metrics, own_metrics
 from rl.tracking.pictures import strips
 from rl.tracking.service_metrics import idle_shares, throughput
 from rl.tracking.step_log import StepLog
-from rl.tracking.step_table import RL_COLUMNS
 from rollout.types import Group, Phase
 
 _NUM_PICTURES = 8
@@ -26,18 +24,25 @@ _NUM_PICTURES = 8
 class Log(StepLog[Recipe]):
     """Collects a step's metrics and writes them together when the step ends."""
 
-    columns = RL_COLUMNS
+    columns = (
+        ("reward", "reward/mean", "{:6.3f}"),
+        ("sem. gain", "critique/semantic_gain", "{:+9.2f}"),
+        ("verdict", "critique/verdict_accuracy", "{:7.0%}"),
+        ("parsed", "critique/parse_rate", "{:6.0%}"),
+        ("zero-var", "rollout/zero_variance_share", "{:8.0%}"),
+        ("failed", "rollout/failure_share", "{:6.0%}"),
+        ("entropy", "policy/entropy", "{:7.3f}"),
+        ("grad", "policy/grad_norm", "{:6.2f}"),
+        ("gap", "publish/max_logprob_gap", "{:7.0e}"),
+    )
     waits_for = "rollouts"
-
-    def __init__(self, recipe: Recipe, **options: Any):
-        super().__init__(recipe, **options)
-        self._own = load_metrics(recipe.tracking)
 
     async def groups(self, groups: Sequence[Group], version: int = 0) -> None:
         """Log what a step's rollouts say; `version` is the policy's that will learn from them."""
         self.metrics(await asyncio.to_thread(group_metrics, groups, version))
         self.metrics(await asyncio.to_thread(batch_metrics, groups, self._recipe))
-        found, wrong = await asyncio.to_thread(own_metrics, self._own, groups, self._row)
+        own = load_metrics(self._recipe.tracking)
+        found, wrong = await asyncio.to_thread(own_metrics, own, groups, self._row)
         self.metrics(found)
         for text in wrong:
             self.warn(f"tracking.metrics has {text}")

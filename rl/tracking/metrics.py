@@ -9,7 +9,7 @@ from statistics import fmean, pstdev
 import numpy as np
 
 from rl.batch import is_flat
-from rollout.critic import ERROR_KINDS
+from rollout.text.critique import ERROR_KINDS
 from rollout.types import SAMPLE_STAGES, Evidence, Group, Sample
 
 Metrics = dict[str, float]

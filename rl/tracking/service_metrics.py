@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from actors.evidence.kind import kind_of as evidence_kind
-from actors.judge.kind import kind_of as judge_kind
+from actors.judge.judge import kind_of as judge_kind
 from rl.recipe.config import Recipe
 
 Metrics = dict[str, float]

@@ -15,17 +15,20 @@ from typing import Any, Generic, Self, TypeVar
 from rich.console import Console
 from rich.markup import escape
 
-from rl.recipe.config import TrainingRecipe
+from rl.recipe.jobs import TrainingRecipe
 from rl.tracking.alerts import Alerts
 from rl.tracking.loop_watch import LoopWatch
 from rl.tracking.metrics_file import append_metrics, drop_metrics_after
 from rl.tracking.service_metrics import step_metrics
-from rl.tracking.step_table import Column, StepTable
 from rl.tracking.trackers import Tracker, start_trackers
 from rollout.roles import BudgetSpent, RunStopped
 
 Stats = Callable[[], Awaitable[Mapping[str, float]]]
 """Returns what the services have counted so far, keyed `service/name`."""
+
+Column = tuple[str, str, str]
+"""Title, metric and format."""
+_HEADER_EVERY = 20
 
 R = TypeVar("R", bound=TrainingRecipe)
 
@@ -56,7 +59,7 @@ class StepLog(ABC, Generic[R]):
         self._recipe = recipe
         self._folder = Path(recipe.run_dir)
         self._console = console or Console(highlight=False, soft_wrap=True)
-        self._table = StepTable(self._console, recipe.num_steps, self.columns)
+        self._table = _StepTable(self._console, recipe.num_steps, self.columns)
         self._stats, self._watch = stats, watch
         self._alerts = Alerts(recipe.tracking.alerts)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracking")
@@ -71,11 +74,12 @@ class StepLog(ABC, Generic[R]):
     async def start(cls, recipe: R, **options: Any) -> Self:
         """Open files and trackers; the options are those of the class. A resumed run goes on where it was saved."""
         log = cls(recipe, **options)
-        kept = await log._in_thread(log._open)
-        for row in kept:
-            log._alerts.observe(row)
-        log._alerts.rearm(recipe.tracking.stop_on)  # a run that is still as bad stops again
-        await log._services()  # what was counted before is no step's
+        if kept := await log._in_thread(log._open):
+            for row in kept:
+                log._alerts.observe(row)
+            log._alerts.rearm(recipe.tracking.stop_on)  # a run that is still as bad stops again
+        if log._stats is not None:
+            log._counts = await log._stats()  # what was counted before is no step's
         return log
 
     @asynccontextmanager
@@ -184,3 +188,27 @@ class StepLog(ABC, Generic[R]):
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+class _StepTable:
+    """The terminal's table: prints the header now and then, and a line for each step."""
+
+    def __init__(self, console: Console, num_steps: int, columns: tuple[Column, ...]):
+        self._console = console
+        self._num_steps = num_steps
+        self._columns = columns
+        self._num_lines = 0
+
+    def show(self, step: int, row: Mapping[str, float], seconds_left: float) -> None:
+        if self._num_lines % _HEADER_EVERY == 0:
+            titles = "  ".join(title.rjust(len(form.format(0.0))) for title, _, form in self._columns)
+            self._console.print(f"[bold]{'step':>9}  {titles}     ETA[/]")
+        self._num_lines += 1
+        cells = "  ".join(
+            form.format(row[key]) if key in row else "-".rjust(len(form.format(0.0))) for _, key, form in self._columns
+        )
+        self._console.print(f"{step:>4}/{self._num_steps:<4}  {cells}  {_minutes(seconds_left):>6}")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from rewards.compose import raised
 from rewards.functions import FunctionError, name_of
-from rl.recipe.config import TrackingConfig, TrainingRecipe
+from rl.recipe.jobs import TrackingConfig, TrainingRecipe
 from rl.tracker_registry import load_tracker
 from rl.tracking.own_metrics import load_metrics
 from rollout.text.limits import is_own, nearest
@@ -75,7 +75,6 @@ def start_trackers(recipe: TrainingRecipe, first_step: int, kept: Sequence[Row])
 
 def check_trackers(config: TrackingConfig) -> None:
     """Raise ValueError for a tracker or metric that is not there, or a tracker that would refuse what it is told."""
-    load_metrics(config)
     for name, tracker in _wanted(config).items():
         if not is_own(name):
             tracker.check()
@@ -96,6 +95,7 @@ def check_trackers(config: TrackingConfig) -> None:
                 f"tracking.options has {name}, which is no class in tracking.backends{nearest(name, own)}; expected "
                 f"the name of one of your own{', ' + ' or '.join(own) if own else ''}"
             )
+    load_metrics(config)
 
 
 def _wanted(config: TrackingConfig) -> dict[str, Any]:

@@ -35,6 +35,17 @@ def without_tags(body: str) -> str:
     return _TAG.sub(r"\\u003c", body)
 
 
+def without_image_marks(text: str) -> str:
+    """Take image marks out until none is left, also none that the taking made.
+
+    >>> without_image_marks("a <ima<image>ge> b")
+    'a  b'
+    """
+    while IMAGE_MARK in text:
+        text = text.replace(IMAGE_MARK, "")
+    return text
+
+
 def special_tokens_in(text: str) -> list[str]:
     """Return what a tokenizer would read as control tokens of its own instead of as text, each once, in order.
 

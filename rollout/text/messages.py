@@ -1,14 +1,37 @@
-"""Chat messages with image parts as plain texts with image marks: how records and endpoints have them."""
+"""Chat messages with image parts, and the plain texts with image marks that records and endpoints have."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rollout.text.marks import IMAGE_MARK
 
 Message = dict[str, Any]
 """`role` and `content`: a text, or parts `{"type": "image"}` and `{"type": "text", "text": ...}`."""
+
+
+def message_parts(text: str, fill: Callable[[str], str] = str) -> list[dict[str, str]]:
+    """Return a text as the parts of a message, an image at each mark; `fill` is put to the texts between the marks.
+
+    >>> message_parts("<image>a box?")
+    [{'type': 'image'}, {'type': 'text', 'text': 'a box?'}]
+    """
+    parts: list[dict[str, str]] = []
+    for place, piece in enumerate(map(fill, text.split(IMAGE_MARK))):
+        if place > 0:
+            parts.append({"type": "image"})
+        if piece:
+            parts.append({"type": "text", "text": piece})
+    return parts
+
+
+def chat(system: str, parts: list[dict[str, str]]) -> tuple[Message, ...]:
+    """Return the messages that ask a model: the user's parts, after a system message where there is one."""
+    user = {"role": "user", "content": parts}
+    if not system:
+        return (user,)
+    return ({"role": "system", "content": [{"type": "text", "text": system}]}, user)
 
 
 def as_texts(messages: Sequence[Message]) -> list[dict[str, str]]:

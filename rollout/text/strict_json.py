@@ -1,8 +1,9 @@
-"""Read a judge's JSON strictly: exactly the stated object, or an error with a name; never a guess."""
+"""Read a model's JSON strictly: exactly the stated object, or an error with a name; never a guess."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection
 
 from rollout.text.unwrap import unwrapped
@@ -10,8 +11,8 @@ from rollout.text.unwrap import unwrapped
 MIN_SCORE, MAX_SCORE = 0.0, 10.0
 
 
-class RubricError(ValueError):
-    """The judge's answer cannot be used; `kind` is a short stable name to count by."""
+class AnswerError(ValueError):
+    """A model's answer cannot be used; `kind` is a short stable name to count by."""
 
     def __init__(self, kind: str, detail: str):
         super().__init__(f"{kind}: {detail}")
@@ -19,7 +20,27 @@ class RubricError(ValueError):
         self.detail = detail
 
     def __reduce__(self) -> tuple[object, ...]:
-        return RubricError, (self.kind, self.detail)
+        return type(self), (self.kind, self.detail)
+
+
+class RubricError(AnswerError):
+    """The judge's answer cannot be used."""
+
+
+class DuplicateKeyError(ValueError):
+    """An object has a key more than once; says which."""
+
+    def __init__(self, keys: list[str]):
+        super().__init__(f"duplicate keys in {keys[:5]}")
+        self.key = Counter(keys).most_common(1)[0][0]
+
+
+def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object read from JSON (`object_pairs_hook`). Raises `DuplicateKeyError`; Python keeps the last."""
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise DuplicateKeyError([key for key, _ in pairs])
+    return record
 
 
 def read_object(text: str, keys: Collection[str]) -> dict[str, object]:
@@ -77,11 +98,3 @@ def excerpt(value: object) -> str:
     ("'7'", 'None', 'a list')
     """
     return f"a {type(value).__name__}" if isinstance(value, (list, dict)) else repr(value)[:100]
-
-
-def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return a JSON object (`object_pairs_hook`). Raises ValueError for a key that stands twice."""
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ValueError(f"duplicate keys in {keys[:5]}")
-    return dict(pairs)

@@ -9,8 +9,8 @@ from actors.config import EvidenceConfig, JudgeConfig
 from actors.observer import check_evidence, start_observers
 from actors.store.store import Store
 from rewards.signature import RewardSignature
+from rl.check_reward import idle_evidence, needed_evidence
 from rl.recipe.config import REPO
-from rl.recipe.evidence import idle_evidence, needed_evidence
 from rl.recipe.reader import load_recipe
 from rollout.roles import JudgeError
 from rollout.types import ScoreRequest, Scores
@@ -51,7 +51,8 @@ def test_a_function_sees_each_picture_once_and_its_answer_is_what_json_makes_of_
 
 
 def test_a_function_that_hangs_is_killed_and_the_next_picture_is_looked_at(tmp_path):
-    with pytest.raises(JudgeError, match=r"evidence tests\.support\.foreign_looks\.stuck: hung: no answer within 0\.3 s"):
+    hung = r"evidence tests\.support\.foreign_looks\.stuck: hung: no answer within 0\.3 s"
+    with pytest.raises(JudgeError, match=hung):
         observe(tmp_path, by("stuck", timeout_s=0.3), "hang")
     assert observe(tmp_path, by("stuck", timeout_s=5), "look")[0] == [1.0]
 

@@ -14,10 +14,9 @@ from evals.stories import ALONE, Arm, Bar, EvalStory, StepRow, StoryEval, read_s
 from recipes.shapes import stories as shapes
 from recipes.shapes.world import parse
 from rl.story.evaluation import _say, compared
-from rollout.plan import Plan, PlanStep
-from rollout.planner import FunctionPlanner
+from rollout.agents import FunctionPlanner, ModelCritic
 from rollout.roles import JudgeError
-from rollout.storyline import Critic
+from rollout.text.plan import Plan, PlanStep
 from rollout.types import SamplingParams, Scores
 from tests.support.fakes import FakeGenerator, FakeJudge
 from tests.support.storytelling import CRITIC_PROMPT, Script, accept, reject, storyline
@@ -72,7 +71,7 @@ def test_steps_are_judged_by_the_true_instruction_on_the_arms_own_image_before()
 def with_critic(*lines: str | Exception) -> Arm:
     """Tell story b with a critic that says these lines."""
     alone = StoryEval(trial().storyline, Reads(), STORIES[1:])
-    return run(alone.with_critic("sft", Critic(Script(*lines), CRITIC_PROMPT, SamplingParams()), 3))
+    return run(alone.with_critic("sft", ModelCritic(Script(*lines), CRITIC_PROMPT, SamplingParams()), 3))
 
 
 def test_a_critic_has_as_many_tries_as_the_arm():
@@ -119,7 +118,7 @@ def test_what_failed_on_the_way_is_told_apart_from_what_was_done_badly():
 
     later = replace(trial().storyline, generator=Once())
     alone = StoryEval(later, Reads(), [EvalStory("a", "draw a", ("a one",))])
-    (row, *_) = run(alone.with_critic("sft", Critic(Script(reject("x")), CRITIC_PROMPT, SamplingParams()), 3)).rows
+    (row, *_) = run(alone.with_critic("sft", ModelCritic(Script(reject("x")), CRITIC_PROMPT, SamplingParams()), 3)).rows
     assert (row.status, row.num_tries, row.error) == ("best_of_tries", 3, "GeneratorError: out of memory")
 
     unheard = with_critic(RuntimeError("the engine died"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rewards.checklist import render_checklist
 from rewards.rubric import FORMS, RubricError, check_scores, combine, parse_scores, render_semantics
-from rollout.text.template import fill
+from rollout.text.prompt_file import fill
 from rollout.types import Scores
 
 RIGHT: dict[str, dict[str, Any]] = {

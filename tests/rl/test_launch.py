@@ -1,6 +1,10 @@
 """How every job's actors are started: all settled, failures in one line with their logs, Ray only where needed."""
 
 import asyncio
+import math
+import os
+import time
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -8,7 +12,8 @@ import pytest
 from actors.cluster import StartFailed
 from actors.config import GeneratorConfig
 from rl.launch import Launch, check_launch, launch
-from rl.recipe.config import JobRecipe
+from rl.recipe.jobs import JobRecipe
+from rl.run_dir.provenance import write_provenance
 from rl.serve import ServeRecipe
 from rollout.roles import BudgetSpent
 
@@ -80,6 +85,30 @@ def test_a_job_without_actors_has_a_store_and_no_ray(tmp_path, monkeypatch):
     story = JobRecipe(name="story", store=str(tmp_path / "store"))
     assert asyncio.run(opened(story)).run_id != asyncio.run(opened(story)).run_id
     assert asyncio.run(opened(story)).ledger is None
+
+
+def test_a_job_keeps_what_it_used_since_its_first_start(tmp_path, monkeypatch):
+    began = []
+
+    @asynccontextmanager
+    async def kept(root, *, run_start, **settings):
+        began.append(run_start)
+        yield
+
+    async def opened(recipe, **settings):
+        async with launch(recipe, **settings):
+            pass
+
+    monkeypatch.setattr("rl.launch.managed_store", kept)
+    recipe, now = serve_recipe(tmp_path, num_replicas=0), time.time()
+    asyncio.run(opened(recipe))
+    write_provenance(recipe)
+    os.utime(recipe.folder / "versions-0.json", (now - 99, now - 99))
+    write_provenance(recipe)
+    asyncio.run(opened(recipe))
+    asyncio.run(opened(recipe, run_start=math.inf))
+    assert now <= began[0]
+    assert began[1:] == [pytest.approx(now - 99, abs=1e-3), math.inf]
 
 
 def test_a_job_is_held_against_this_machine_before_ray_starts(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """A reward is tried on the built-in samples before anything starts; what they lack is no fault of it."""
 
+import asyncio
 import pickle
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from actors.config import EvidenceConfig, JudgeConfig
 from rewards.compose import RewardError, TermConfig
 from rewards.sample_cases import LACKING, PartialEvidence
-from rl.reward_trial.samples import try_reward
+from rl.check_reward import try_reward
 from rollout.types import Scores, Task
 
 REWARDS = """
@@ -113,7 +114,7 @@ def attempt(mine, *names, own=True, timeout_s=10.0, **evidence):
         return {name: given[name] for one in traits.values() for name in one.needs}
 
     try:
-        return try_reward(terms, needed, tasks(mine.parent) if own else [])
+        return asyncio.run(try_reward(terms, needed, tasks(mine.parent) if own else []))
     except ValueError as error:
         return str(error).splitlines()
 
@@ -171,7 +172,7 @@ def test_a_reward_that_knows_the_runs_own_data_alone_is_tried_on_that(mine, name
 
 def test_a_reward_that_is_not_there_is_said_as_before(mine):
     with pytest.raises(RewardError, match="has no nothing"):
-        try_reward([TermConfig(f"{mine}:nothing")], lambda traits: {}, [])
+        asyncio.run(try_reward([TermConfig(f"{mine}:nothing")], lambda traits: {}, []))
 
 
 def test_partial_evidence_knows_what_it_lacks():

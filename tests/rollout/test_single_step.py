@@ -1,4 +1,4 @@
-"""One sample's journey on fakes: what is paid for, and what a failure becomes."""
+"""A group on fakes: what is paid for, and what a failure becomes."""
 
 import asyncio
 from dataclasses import replace
@@ -17,7 +17,7 @@ REWARD = WeightedSum(
 TEMPLATE = "<image><image>{instruction}"
 
 
-def journey(sampler=None, generator=None, judge=None, reward=REWARD, regenerate=Regenerate.BY_LABEL) -> SingleStep:
+def single_step(sampler=None, generator=None, judge=None, reward=REWARD, regenerate=Regenerate.BY_LABEL) -> SingleStep:
     return SingleStep(
         sampler or FakeSampler(),
         generator or FakeGenerator(),
@@ -35,7 +35,7 @@ def roll_out(step: SingleStep, task=None, n=8):
 
 def test_every_sample_is_rewarded_and_shares_the_generation_seed():
     generator = FakeGenerator()
-    group = roll_out(journey(generator=generator))
+    group = roll_out(single_step(generator=generator))
     assert [sample.index for sample in group.samples] == list(range(8))
     assert len(group.rewards) == 8
     assert {request.seed for request in generator.requests} == {7}
@@ -43,12 +43,14 @@ def test_every_sample_is_rewarded_and_shares_the_generation_seed():
 
 
 def test_the_same_seed_gives_the_same_group():
-    assert [s.evidence for s in roll_out(journey()).samples] == [s.evidence for s in roll_out(journey()).samples]
+    assert [s.evidence for s in roll_out(single_step()).samples] == [
+        s.evidence for s in roll_out(single_step()).samples
+    ]
 
 
 def test_an_unparsable_answer_pays_for_nothing_and_earns_the_least():
     generator, judge = FakeGenerator(), FakeJudge()
-    group = roll_out(journey(FakeSampler(garbage=1.0), generator, judge))
+    group = roll_out(single_step(FakeSampler(garbage=1.0), generator, judge))
     assert (generator.requests, judge.requests) == ([], [])
     assert group.rewards == [0.0] * 8
     assert {sample.evidence.parse_error for sample in group.samples} == {"tags"}
@@ -65,12 +67,12 @@ def test_an_unparsable_answer_pays_for_nothing_and_earns_the_least():
 )
 def test_the_rule_decides_what_is_regenerated(rule, is_success, calls):
     generator = FakeGenerator()
-    roll_out(journey(generator=generator, regenerate=rule), make_task(1, is_success=is_success))
+    roll_out(single_step(generator=generator, regenerate=rule), make_task(1, is_success=is_success))
     assert len(generator.requests) == calls
 
 
 def test_a_generator_failure_is_a_status_with_its_stage_and_no_reward():
-    group = roll_out(journey(generator=FakeGenerator(failing=1.0)))
+    group = roll_out(single_step(generator=FakeGenerator(failing=1.0)))
     assert group.valid == []
     assert group.rewards == []
     failure = group.samples[0].failure
@@ -79,19 +81,19 @@ def test_a_generator_failure_is_a_status_with_its_stage_and_no_reward():
 
 
 def test_a_judge_failure_is_a_status():
-    assert roll_out(journey(judge=FakeJudge(failing=True))).samples[0].failure.stage is Stage.JUDGE
+    assert roll_out(single_step(judge=FakeJudge(failing=True))).samples[0].failure.stage is Stage.JUDGE
 
 
 def test_a_reward_that_raises_is_a_status():
     def broken(evidence):
         raise ZeroDivisionError("by hand")
 
-    failure = roll_out(journey(reward=broken)).samples[0].failure
+    failure = roll_out(single_step(reward=broken)).samples[0].failure
     assert (failure.stage, failure.error) == (Stage.REWARD, "ZeroDivisionError: by hand")
 
 
 def test_one_failure_leaves_its_siblings_alone():
-    group = roll_out(journey(generator=FakeGenerator(failing=0.5)), n=16)
+    group = roll_out(single_step(generator=FakeGenerator(failing=0.5)), n=16)
     assert 0 < len(group.valid) < 16
 
 
@@ -110,7 +112,7 @@ def test_generation_starts_while_siblings_are_still_being_sampled():
             return await super().edit(request)
 
     async def both():
-        global_step = journey(SlowSampler(), Telling())
+        global_step = single_step(SlowSampler(), Telling())
         return await asyncio.wait_for(global_step.roll_out(GroupRequest(make_task(1), 4, 0, (7,))), timeout=5)
 
     generated = asyncio.Event()
@@ -122,7 +124,7 @@ def test_generation_starts_while_siblings_are_still_being_sampled():
 )
 def test_the_baseline_is_the_records_or_the_judges_of_now(rule, num_looks):
     judge = FakeJudge()
-    group = roll_out(replace(journey(judge=judge), baseline=rule))
+    group = roll_out(replace(single_step(judge=judge), baseline=rule))
     assert len(judge.requests) == num_looks
     for sample in group.samples:
         assert sample.evidence.baseline.semantics == (2.0 if rule is Baseline.RECORD else 3.0)
@@ -143,7 +145,7 @@ def test_further_evidence_is_gathered_beside_the_judge_and_its_failure_is_the_sa
                 raise JudgeError("no text in it")
             return {"text": request.after}
 
-    group = roll_out(replace(journey(), observers={"ocr": Reader()}), n=16)
+    group = roll_out(replace(single_step(), observers={"ocr": Reader()}), n=16)
     seen = [sample.evidence.extra for sample in group.valid]
     assert {"ocr": {"text": f"image of {PHRASINGS[0]}"}} in seen
     failures = {sample.failure for sample in group.samples if sample.failure}
@@ -164,7 +166,7 @@ def test_what_is_paid_for_and_in_flight_is_waited_for_when_something_beside_it_f
             done.append(request)
             raise error
 
-    asked = replace(journey(judge=Slow()), baseline=Baseline.JUDGE, observers={"ocr": Failing()})
+    asked = replace(single_step(judge=Slow()), baseline=Baseline.JUDGE, observers={"ocr": Failing()})
     if isinstance(error, BudgetSpent):
         with pytest.raises(BudgetSpent):
             roll_out(asked, n=1)
@@ -179,4 +181,4 @@ def test_a_spent_budget_is_no_failure_of_a_sample():
             raise BudgetSpent("1000 of 1000 calls")
 
     with pytest.raises(BudgetSpent, match="1000 of 1000"):
-        roll_out(journey(judge=Broke()))
+        roll_out(single_step(judge=Broke()))

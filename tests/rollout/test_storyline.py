@@ -1,4 +1,4 @@
-"""A story's journey on fakes: what is drawn, what is tried again, and what each failure becomes."""
+"""A story on fakes: what is drawn, what is tried again, and what each failure becomes."""
 
 import asyncio
 import json
@@ -6,19 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.plan import Mode, Plan, PlanStep, format_plan
-from rollout.planner import FunctionPlanner, ModelPlanner
+from rollout.agents import FunctionPlanner, ModelCritic, ModelPlanner
 from rollout.roles import BudgetSpent, GeneratorError, JudgeError
-from rollout.story import Planned, StepStatus, StepTold, StoryRequest, StoryStatus, StoryTold, Tried, TryStarted
+from rollout.step_runner import Tried, TryStarted
+from rollout.story import Planned, StepStatus, StepTold, StoryStatus, StoryTold
 from rollout.story_json import SCHEMA, story_as_json
-from rollout.storyline import Critic, Storyline
-from rollout.types import Critique, SamplingParams, Scores
+from rollout.storyline import Storyline
+from rollout.text.plan import Mode, Plan, PlanStep, format_plan
+from rollout.types import Critique, Failure, Request, SamplingParams, Scores, Stage
 from tests.support.fakes import FakeGenerator, FakeJudge
 from tests.support.storytelling import CAT, CRITIC_PROMPT, WORDS, Script, Stumbling, accept, reject, storyline
 
 
 def tell(line: Storyline, text="How do I draw a cat?", **request):
-    return asyncio.run(line.tell(StoryRequest(text, **request)))
+    return asyncio.run(line.tell(Request(text, **request)))
 
 
 def test_an_accepted_step_is_edited_by_the_next():
@@ -94,7 +95,7 @@ def test_the_judge_is_not_asked_where_the_critic_accepts():
         async def score(self, request):
             raise AssertionError("asked")
 
-    assert tell(storyline(Script(accept()), judge=Never())).steps[0].tries[0].error is None
+    assert tell(storyline(Script(accept()), judge=Never())).steps[0].tries[0].failure is None
 
 
 def test_without_a_critic_the_first_image_is_taken():
@@ -122,7 +123,7 @@ def test_where_no_critique_can_be_read_the_image_is_kept_unjudged_and_no_more_ar
 
 def test_greedy_answers_that_cannot_be_read_are_drawn_at_random():
     critic = Script("it is fine", accept())
-    line = replace(storyline(), critic=Critic(critic, CRITIC_PROMPT, SamplingParams(temperature=0.0)))
+    line = replace(storyline(), critic=ModelCritic(critic, CRITIC_PROMPT, SamplingParams(temperature=0.0)))
     tell(line)
     assert [request.params.temperature for request in critic.requests] == [0.0, 0.7, 0.0]
 
@@ -131,7 +132,7 @@ def test_a_failed_generation_costs_a_try_and_no_more():
     line = storyline(Script(reject("a cursed head"), accept()), generator=Stumbling("a cursed head"), tries=3)
     first = tell(line).steps[0]
     assert [attempt.image is None for attempt in first.tries] == [False, True, True]
-    assert first.tries[1].error == "GeneratorError: out of memory"
+    assert first.tries[1].failure == Failure(Stage.GENERATE, "GeneratorError: out of memory")
     assert (first.status, first.chosen) == (StepStatus.BEST_OF_TRIES, 1)
 
 
@@ -220,7 +221,7 @@ def test_a_function_that_cannot_plan_is_an_answer_too():
 
 def test_events_tell_a_story_as_it_happens():
     async def watch():
-        return [event async for event in storyline(Script(reject("again"), accept())).events(StoryRequest("a cat"))]
+        return [event async for event in storyline(Script(reject("again"), accept())).events(Request("a cat"))]
 
     events = asyncio.run(watch())
     tried = [TryStarted, Tried]
@@ -233,7 +234,7 @@ def test_closing_the_events_ends_the_work():
     line = storyline(Script(accept()))
 
     async def leave():
-        events = line.events(StoryRequest("a cat"))
+        events = line.events(Request("a cat"))
         async for event in events:
             if isinstance(event, StepTold):
                 break
@@ -268,7 +269,7 @@ def test_many_stories_are_told_at_once():
     line = storyline(Script(accept()), generator=Slow())
 
     async def all_at_once():
-        return await asyncio.gather(*(line.tell(StoryRequest(f"cat {number}")) for number in range(20)))
+        return await asyncio.gather(*(line.tell(Request(f"cat {number}")) for number in range(20)))
 
     assert {story.status for story in asyncio.run(all_at_once())} == {StoryStatus.DONE}
     assert line.generator.most > 5
@@ -277,7 +278,7 @@ def test_many_stories_are_told_at_once():
 @pytest.mark.parametrize(("wrong", "message"), [({"text": " "}, "request is empty"), ({"tries": -1}, "tries is -1")])
 def test_a_bad_request_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
-        StoryRequest(**{"text": "a cat", **wrong})
+        Request(**{"text": "a cat", **wrong}).checked()
 
 
 def test_the_json_holds_everything_and_names_images_as_it_is_told():

@@ -11,12 +11,11 @@ from PIL import Image
 
 from actors.store.store import Store
 from rollout.collect import CollectConfig, Success, TrajectoryCollector
-from rollout.critic import format_critique
-from rollout.plan import Mode, Plan, PlanStep, format_plan
 from rollout.roles import GeneratorError
-from rollout.seeds import seed_of
-from rollout.trajectory import Attempt, Request
-from rollout.types import Critique, EditRequest, ImageRef, ScoreRequest, Scores
+from rollout.text.critique import format_critique
+from rollout.text.plan import Mode, Plan, PlanStep, format_plan
+from rollout.text.seeds import seed_of
+from rollout.types import CriticInput, Critique, EditRequest, ImageRef, ModelAnswer, Request, ScoreRequest, Scores
 
 
 def is_good(image: ImageRef, share: float = 0.4) -> bool:
@@ -30,8 +29,11 @@ class FakePlanner:
         self.instead = instead or {}
         self.calls: Counter[str] = Counter()
 
-    async def plan(self, request: Request, seed: int) -> str:
+    async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
         self.calls[request.id] += 1
+        return ModelAnswer(seed, self._answer(request))
+
+    def _answer(self, request: Request) -> str:
         if request.text in self.instead:
             return self.instead[request.text]
         if request.mode is Mode.GUIDANCE:
@@ -46,11 +48,10 @@ class FakeCritic:
     def __init__(self, wrong: float = 0.1):
         self.wrong = wrong
 
-    async def criticise(self, attempt: Attempt, seed: int, repeat: int = 0) -> str:
-        is_wrong = seed_of("wrong", attempt.after) / 2**31 < self.wrong
-        return format_critique(
-            Critique(is_good(attempt.after) != is_wrong, f"{attempt.instruction} {seed % 97}", "I look")
-        )
+    async def criticise(self, shown: CriticInput, seed: int, repeat: int = 0) -> ModelAnswer:
+        is_wrong = seed_of("wrong", shown.after) / 2**31 < self.wrong
+        said = Critique(is_good(shown.after) != is_wrong, f"{shown.instruction} {seed % 97}", "I look")
+        return ModelAnswer(seed, format_critique(said))
 
 
 class StoreGenerator:
@@ -85,7 +86,7 @@ class GoodJudge:
 
 
 def make_collector(store: Store, rules: CollectConfig | None = None, **roles) -> TrajectoryCollector:
-    """Return a walk on fakes; each may be given instead."""
+    """Return a collector on fakes; each may be given instead."""
     chosen = {
         "planner": FakePlanner(),
         "critic": FakeCritic(),

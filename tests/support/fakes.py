@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rollout.critic import format_critique
 from rollout.roles import GeneratorError, JudgeError
+from rollout.text.critique import format_critique
 from rollout.types import (
     Batch,
     CompareRequest,

@@ -10,8 +10,8 @@ import httpx
 from PIL import Image
 
 from actors.generator.generator import Generator, make_calls
+from actors.generator.kind import resolve
 from actors.generator.registry import REGISTRY
-from actors.generator.settings import resolve
 from actors.metered.connections import Secret
 from actors.metered.shared_calls import SharedCalls
 from actors.pool import Pool

@@ -34,8 +34,8 @@ def _imported(path: Path, modules: Iterable[str]) -> Iterator[str]:
 def neighbours(file: str, other: str) -> tuple[str, str]:
     """Return what holds the one and not the other, in the deepest folder that holds both: a file of it, or a folder.
 
-    >>> neighbours("actors/judge/kinds/vllm.py", "actors/judge/kind.py"), neighbours("rl/run.py", "actors/pool.py")
-    (('actors/judge/kinds', 'actors/judge/kind.py'), ('rl', 'actors'))
+    >>> neighbours("actors/judge/kinds/vllm.py", "actors/judge/judge.py"), neighbours("rl/run.py", "actors/pool.py")
+    (('actors/judge/kinds', 'actors/judge/judge.py'), ('rl', 'actors'))
     """
     here, there = file.split("/"), other.split("/")
     depth = next(place for place, (one, two) in enumerate(zip(here, there, strict=False), 1) if one != two)

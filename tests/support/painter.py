@@ -8,9 +8,9 @@ from PIL import Image
 
 from actors.config import GeneratorConfig
 from actors.generator.generator import Generator, make_calls
+from actors.generator.kind import resolve
 from actors.generator.registry import REGISTRY
 from actors.generator.replica import GeneratorReplica
-from actors.generator.settings import resolve
 from actors.metered.shared_calls import SharedCalls
 from actors.pool import Pool
 from rollout.types import EditRequest

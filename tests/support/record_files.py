@@ -15,8 +15,8 @@ from rich.console import Console
 
 from data.check.check import Summary
 from data.check.report import print_report
-from rollout.critic import format_critique
-from rollout.plan import Plan, PlanStep, format_plan
+from rollout.text.critique import format_critique
+from rollout.text.plan import Plan, PlanStep, format_plan
 from rollout.types import Critique
 
 

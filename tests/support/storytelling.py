@@ -6,11 +6,11 @@ import zlib
 from PIL import Image
 
 from actors.store.store import Store
-from rollout.critic import format_critique
-from rollout.plan import Plan, PlanStep
-from rollout.planner import FunctionPlanner
+from rollout.agents import FunctionPlanner, ModelCritic
 from rollout.roles import GeneratorError
-from rollout.storyline import Critic, Storyline
+from rollout.storyline import Storyline
+from rollout.text.critique import format_critique
+from rollout.text.plan import Plan, PlanStep
 from rollout.types import Critique, Response, SamplingParams
 from tests.support.fakes import FakeGenerator
 
@@ -63,7 +63,7 @@ def storyline(critic=None, *, plan=CAT, generator=None, **settings):
     return Storyline(
         planner=FunctionPlanner(lambda text, num_images: plan),
         generator=generator or FakeGenerator(),
-        critic=critic and Critic(critic, CRITIC_PROMPT, SamplingParams()),
+        critic=critic and ModelCritic(critic, CRITIC_PROMPT, SamplingParams()),
         **settings,
     )
 

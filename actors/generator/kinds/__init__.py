@@ -1,1 +1,1 @@
-"""The kinds of generator, a file each (`actors/generator/backends.py` names them)."""
+"""The kinds of generator, a file each (`actors/generator/registry.py` names them)."""

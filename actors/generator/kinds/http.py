@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actors.generator.config import GeneratorConfig
-from actors.generator.kind import GeneratorKind
+from actors.generator.kind import GeneratorKind, spec_of
 from actors.generator.registry import REGISTRY, GeneratorSpec
 from actors.run_context import RunContext
 
@@ -54,7 +54,6 @@ class HttpKind(GeneratorKind):
     async def start(self, config: GeneratorConfig, context: RunContext) -> Generator:
         from actors.generator.api import make_api_calls, read_api_keys
         from actors.generator.generator import Generator
-        from actors.generator.settings import spec_of
 
         spec: Any = spec_of(config)
         make = partial(make_api_calls, config, read_api_keys(config), context.root, context.ledger)

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from actors.judge.config import JudgeConfig
-from actors.judge.kind import JudgeKind
+from actors.judge.judge import JudgeKind
 from actors.run_context import RunContext
 from rollout.roles import Judge
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from actors.judge.config import JudgeConfig
-from actors.judge.kind import JudgeKind
+from actors.judge.judge import JudgeKind
 from actors.run_context import RunContext
-from rewards.functions import identity_of
+from rewards.functions import FunctionError, identity_of, load_function
 from rollout.roles import Judge
 
 
@@ -13,9 +13,10 @@ class EmbeddedKind(JudgeKind):
     """`judge.scorer`: a function of the images and the instruction."""
 
     def describe(self, config: JudgeConfig) -> dict[str, str]:
-        from actors.judge.embedded import load_scorer
-
-        load_scorer(config.scorer)
+        try:
+            load_function(config.scorer)
+        except (FunctionError, ImportError) as error:
+            raise ValueError(f"judge.scorer is {config.scorer!r}: {error}") from error
         return {"scorer": identity_of(config.scorer)}
 
     async def start(self, config: JudgeConfig, context: RunContext) -> Judge:

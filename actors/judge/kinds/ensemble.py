@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from actors.judge.config import JudgeConfig, member_configs, member_names
-from actors.judge.kind import JudgeKind, kind_of
+from actors.judge.config import JudgeConfig, member_names
+from actors.judge.judge import JudgeKind, kind_of
 from actors.run_context import RunContext
 from rollout.concurrency import all_of
 from rollout.roles import Judge
@@ -17,7 +17,7 @@ class EnsembleKind(JudgeKind):
     def describe(self, config: JudgeConfig) -> dict[str, str]:
         return {
             f"{name}.{key}": what
-            for name, member in zip(member_names(config), member_configs(config), strict=True)
+            for name, member in zip(member_names(config), config.member_configs, strict=True)
             for key, what in kind_of(member).describe(member).items()
         }
 
@@ -27,16 +27,16 @@ class EnsembleKind(JudgeKind):
         names = member_names(config)
         starting = [
             kind_of(member).start(member, context.member(number, name))
-            for number, (name, member) in enumerate(zip(names, member_configs(config), strict=True))
+            for number, (name, member) in enumerate(zip(names, config.member_configs, strict=True))
         ]
         members = dict(zip(names, await all_of(starting), strict=True))
         return EnsembleJudge(members, config.combine, context.area)
 
     def sees_both(self, config: JudgeConfig) -> bool:
-        return all(kind_of(member).sees_both(member) for member in member_configs(config))
+        return all(kind_of(member).sees_both(member) for member in config.member_configs)
 
     def num_gpus(self, config: JudgeConfig) -> float:
-        return sum(kind_of(member).num_gpus(member) for member in member_configs(config))
+        return sum(kind_of(member).num_gpus(member) for member in config.member_configs)
 
 
 KIND = EnsembleKind()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors.judge.config import JudgeConfig
-from actors.judge.kind import JudgeKind
+from actors.judge.judge import JudgeKind
 from actors.run_context import RunContext
 from actors.user_classes.classes import UserClass
 from rollout.roles import Judge

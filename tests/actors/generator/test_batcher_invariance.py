@@ -6,7 +6,7 @@ import pytest
 
 from actors.config import GeneratorConfig
 from actors.generator.generator import Generator
-from actors.generator.settings import resolve
+from actors.generator.kind import resolve
 from actors.store.store import Store
 from rollout.types import EditRequest
 from tests.support import tiny_generator

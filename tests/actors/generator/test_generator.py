@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from actors.generator.kind import resolve
 from actors.generator.registry import REGISTRY
 from actors.generator.replica import MAX_BAD_BATCHES
-from actors.generator.settings import resolve
 from actors.model_digest import model_digest
 from actors.store.store import Store, call_key
 from rollout.roles import GeneratorError, Unsupported

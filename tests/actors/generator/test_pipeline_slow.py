@@ -12,6 +12,7 @@ from PIL import Image
 
 from actors.config import GeneratorConfig
 from actors.generator.generator import Generator
+from actors.generator.kind import resolve
 from actors.generator.pipeline import Pipeline
 from actors.generator.registry import REGISTRY, Mode
 from actors.store.store import Store
@@ -147,7 +148,7 @@ def test_a_named_generator_does_all_that_its_entry_says(models, name, tmp_path, 
 
 @pytest.mark.parametrize("name", ["qwen-image", "flux1-krea-dev", "flux1-kontext-dev", "flux2-klein"])
 def test_noise_is_equal_and_pixels_nearly_so_whatever_the_batch(models, name, tmp_path, monkeypatch):
-    pipeline, store = Pipeline(settings(models, name)), Store(tmp_path)
+    pipeline, store = Pipeline(resolve(settings(models, name))), Store(tmp_path)
     drawn = []
     whole = torch.randn
     monkeypatch.setattr(torch, "randn", lambda *args, **named: drawn.append(whole(*args, **named)) or drawn[-1])
@@ -178,16 +179,18 @@ def test_code_that_comes_with_a_model_is_run_only_where_the_recipe_allows_it(mod
 def test_code_beside_the_model_is_found_by_its_path(models, tmp_path):
     folder = models["DiffusionPipeline"]
     asked = settings(models, "omnigen2", custom_pipeline=str(folder / "pipeline.py"))
-    pipeline = Pipeline(asked)
+    pipeline = Pipeline(resolve(asked))
     assert type(pipeline._pipeline).__name__ == "OmniGen2Pipeline"
     assert pipeline.spec.max_images == 5
 
 
-def test_lora_weights_change_the_image_and_the_models_name(models):
+def test_lora_weights_change_the_image_and_the_models_name(models, tmp_path):
     with_lora, without = (
-        Pipeline(settings(models, "qwen-image-lightning", **changes)) for changes in ({}, {"lora": "none"})
+        Pipeline(resolve(settings(models, "qwen-image-lightning", **changes))) for changes in ({}, {"lora": "none"})
     )
     assert with_lora.model.startswith(without.model + "+")
+    pool = asyncio.run(Generator.start(settings(models, "qwen-image-lightning", lora="none"), tmp_path))
+    assert pool.model == without.model
     asked = [EditRequest(None, "a red box", 7, size=OUT)]
     one, other = (pipeline.draw([], None, asked)[0] for pipeline in (with_lora, without))
     assert np.abs(pixels(one) - pixels(other)).max() > 3

@@ -6,9 +6,9 @@ import pytest
 
 from actors.config import GeneratorConfig
 from actors.generator.image_sizes import Sizes
+from actors.generator.kind import check_generator, resolve, spec_of
 from actors.generator.pipeline import spec_of_parameters
 from actors.generator.registry import REGISTRY, Mode, mode_of
-from actors.generator.settings import check_generator, resolve, spec_of
 from actors.metered.config import EndpointConfig
 from rollout.roles import Unsupported
 from rollout.types import EditRequest
@@ -103,7 +103,7 @@ def test_tasks_that_a_generator_cannot_do_are_told_at_the_start():
     with pytest.raises(ValueError, match="qwen-image-edit does no text-to-image"):
         check_generator(GeneratorConfig(name="qwen-image-edit"), [None])
     check_generator(GeneratorConfig(name="flux2-klein"), [None, "an image"])
-    check_generator(GeneratorConfig(name="service", endpoints=[EndpointConfig("http://host")]), [None])
+    check_generator(GeneratorConfig(name="service", endpoints=[EndpointConfig("http://host", "")]), [None])
 
 
 def request(**changes):

@@ -12,6 +12,7 @@ from PIL import Image
 from actors.cluster import ray_cluster
 from actors.config import GeneratorConfig, JudgeConfig
 from actors.generator.generator import Generator
+from actors.generator.kind import resolve
 from actors.generator.replica import GeneratorReplica
 from actors.judge.judge import start_judge
 from actors.pool import pool_name
@@ -44,8 +45,8 @@ def test_a_batch_gives_the_images_that_one_by_one_gives(model, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
     before = Store(tmp_path).put_image(Image.fromarray(noise))
     prompts = ["a", "zzzzzzzzzzzz", "red box on a hill", "QQ!", "7 7 7 7 7"]
-    whole = GeneratorReplica(settings(model), str(tmp_path))
-    single = GeneratorReplica(settings(model, max_batch_size=1), str(tmp_path))
+    whole = GeneratorReplica(resolve(settings(model)), str(tmp_path))
+    single = GeneratorReplica(resolve(settings(model, max_batch_size=1)), str(tmp_path))
     drawn = {}
     for image in (None, before):
         requests = [EditRequest(image, prompt, 40) for prompt in prompts]

@@ -9,7 +9,7 @@ import pytest
 from actors.config import JudgeConfig, ServerConfig
 from actors.judge.config import member_names
 from actors.judge.ensemble import EnsembleJudge
-from actors.judge.judge import describe_judge
+from actors.judge.judge import kind_of
 from actors.metered.config import EndpointConfig
 from rl.recipe.config import REPO
 from rl.recipe.reader import load_recipe
@@ -171,7 +171,7 @@ def test_a_budget_that_can_hold_is_taken():
 def test_members_are_named_and_described():
     config = JudgeConfig(kind="ensemble", members=[OPENAI, EMBEDDED, {"kind": "openai", "model": "owner/vlm"}])
     assert member_names(config) == ["0-gpt-4.1", "1-recipes.shapes.judge.score", "2-vlm"]
-    described = describe_judge(config)
+    described = kind_of(config).describe(config)
     assert described["0-gpt-4.1.model"] == "gpt-4.1"
     assert described["0-gpt-4.1.semantics"].startswith("judge_semantics@1:")
     assert described["1-recipes.shapes.judge.score.scorer"].startswith("recipes.shapes.judge.score@")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from actors.config import GeneratorConfig, JudgeConfig
-from actors.generator.api import check_api
+from actors.generator.kind import check_generator
 from actors.judge.judge import check_judge
 from actors.judge.openai_asker import start_asker
 from actors.judge.question import Question
@@ -143,7 +143,7 @@ def test_a_base_url_that_is_none_is_refused(monkeypatch, url):
     several = refusal(lambda: judge(endpoints=[EndpointConfig(HTTPS, "A_KEY"), EndpointConfig(url, "A_KEY")]))
     assert re.search(r"endpoints(\.1)?\.base_url", several)
     with pytest.raises(ValueError, match=r"generator\.base_url"):
-        check_api(GeneratorConfig(name="openai-images", model="m", base_url=url or "x", api_key_env="A_KEY"))
+        check_generator(GeneratorConfig(name="openai-images", model="m", base_url=url or "x", api_key_env="A_KEY"))
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     assert refusal(judge(base_url=None)).startswith("OPENAI_BASE_URL")
 
@@ -241,7 +241,7 @@ def test_a_key_that_can_be_none_is_refused_without_being_shown(monkeypatch, key)
     monkeypatch.setenv("A_KEY", key)
     for check in (
         lambda: check_judge(judge()),
-        lambda: check_api(GeneratorConfig(name="openai-images", model="m", base_url=HTTPS, api_key_env="A_KEY")),
+        lambda: check_generator(GeneratorConfig(name="openai-images", model="m", base_url=HTTPS, api_key_env="A_KEY")),
     ):
         with pytest.raises(ValueError, match="key in A_KEY") as caught:
             check()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from PIL import Image
 
 from actors.store.append_log import AppendLog, GroupCommit
-from actors.store.ledger import Ledger, read_ledger, read_steps, start_time
+from actors.store.ledger import Ledger, read_ledger, read_steps
 from actors.store.store import Store
 from rollout.types import Critique, GroupRequest, Phase, Reward, Sample, Scores
 from tests.support.groups import make_group
@@ -64,14 +64,6 @@ def test_images_are_named_by_content(tmp_path):
     first, second = read_ledger(tmp_path)
     assert (first["before_digest"], first["after_digest"]) == ("", ref.removeprefix("sha256:"))
     assert second["before_digest"] is None
-
-
-def test_a_run_began_with_its_first_attempt(tmp_path):
-    now = start_time(tmp_path)
-    write(tmp_path, 1, [1])
-    first = start_time(tmp_path)
-    write(tmp_path, 2, [2])
-    assert now <= first == start_time(tmp_path)
 
 
 def test_a_resumed_attempt_supersedes_what_it_repeats(tmp_path):

@@ -11,11 +11,10 @@ from PIL import Image
 from actors.store.store import Store
 from actors.teacher.config import TeacherConfig
 from actors.teacher.teacher import AskedTeacher, FunctionTeacher, check_teacher, describe_teacher, read_template
-from rollout.collect import TeacherError
-from rollout.critic import parse_critique
-from rollout.plan import Plan, PlanStep, parse_plan
-from rollout.trajectory import Attempt, Request
-from rollout.types import Critique, Scores
+from rollout.roles import TeacherError
+from rollout.text.critique import parse_critique
+from rollout.text.plan import Plan, PlanStep, parse_plan
+from rollout.types import Attempt, Critique, Request
 from tests.support.fake_asker import FakeAsker, failing
 
 CRITIC = TeacherConfig(prompt="recipes/prompts/critic.txt", fn="recipes.shapes.teacher.critique")
@@ -24,7 +23,7 @@ PLANNER = TeacherConfig(prompt="recipes/prompts/planner.txt", fn="recipes.shapes
 
 def attempt(store: Store, before: str | None = None) -> Attempt:
     after = store.put_image(Image.new("RGB", (8, 6), "red"))
-    return Attempt(1, 0, "a red box", "a ruby box", 1, before, after, Scores(5, 5))
+    return Attempt(1, 1, "a red box", "a ruby box", 1, before, image=after)
 
 
 def test_a_function_sees_texts_and_pictures_and_may_answer_with_objects(tmp_path):
@@ -40,9 +39,9 @@ def test_a_function_sees_texts_and_pictures_and_may_answer_with_objects(tmp_path
         return Critique(True, prompt, "I look")
 
     image = store.put_image(Image.new("RGB", (4, 4)))
-    assert parse_plan(asyncio.run(FunctionTeacher(plan, store).plan(Request("r", "a box", (image,)), 7))).steps
+    assert parse_plan(asyncio.run(FunctionTeacher(plan, store).plan(Request("a box", (image,)), 7)).text).steps
     said = asyncio.run(FunctionTeacher(critique, store).criticise(attempt(store), 8))
-    assert parse_critique(said) == Critique(True, "a ruby box", "I look")
+    assert parse_critique(said.text) == Critique(True, "a ruby box", "I look")
     assert seen == [("a box", [(4, 4)], 7), (None, (8, 6), "a red box", "a ruby box", 8)]
 
 
@@ -54,7 +53,7 @@ def test_a_function_that_fails_is_no_answer(tmp_path, answer):
         return answer
 
     with pytest.raises(TeacherError, match=r"no such place|expected a text"):
-        asyncio.run(FunctionTeacher(plan, Store(tmp_path)).plan(Request("r", "a box"), 7))
+        asyncio.run(FunctionTeacher(plan, Store(tmp_path)).plan(Request("a box"), 7))
 
 
 def test_a_model_is_asked_what_its_records_will_ask(tmp_path):
@@ -63,7 +62,7 @@ def test_a_model_is_asked_what_its_records_will_ask(tmp_path):
     planner = AskedTeacher(asker, read_template(PLANNER, "planner").text, store)
     critic = AskedTeacher(asker, read_template(CRITIC, "critic").text, store)
     image = store.put_image(Image.new("RGB", (4, 4)))
-    assert asyncio.run(planner.plan(Request("r", "go on", (image,)), 7)) == "You are an "
+    assert asyncio.run(planner.plan(Request("go on", (image,)), 7)).text == "You are an "
     asyncio.run(critic.criticise(attempt(store), 8))
     asyncio.run(critic.criticise(attempt(store), 9))
     asyncio.run(critic.criticise(attempt(store), 9, repeat=1))
@@ -80,7 +79,7 @@ def test_a_model_is_asked_what_its_records_will_ask(tmp_path):
 def test_a_model_that_does_not_answer_is_a_teachers_error(tmp_path):
     asker: Any = FakeAsker(failing)
     with pytest.raises(TeacherError, match="timeout: no answer in time"):
-        asyncio.run(AskedTeacher(asker, "{request}", Store(tmp_path)).plan(Request("r", "a box"), 0))
+        asyncio.run(AskedTeacher(asker, "{request}", Store(tmp_path)).plan(Request("a box"), 0))
 
 
 def test_what_a_teacher_lacks_is_said_before_it_is_started(monkeypatch):

@@ -88,7 +88,7 @@ def test_a_story_that_has_no_plan_yet_ends_alike(tmp_path, capfd):
     is_asked = asyncio.Event()
 
     class Pensive:
-        async def answer(self, *_):
+        async def plan(self, *_):
             is_asked.set()
             await asyncio.sleep(1000)
 

@@ -16,20 +16,20 @@ from data.build.card import REASONS
 from data.build.choose import select_records
 from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
 from rollout.collect import Success
-from rollout.trajectory import Attempt, Request, Trajectory
-from rollout.types import Critique, Scores
+from rollout.types import Attempt, Critique, Request, Scores, Trajectory
 
 GOOD, BAD = Scores(9, 9), Scores(3, 9)
 IS_SUCCESS = Success()
 
 
 def attempt(scores=BAD, says=False, **changes) -> Attempt:
-    made = Attempt(1, 0, "a box", "a box please", 1, None, "after", scores, "", Critique(says, "a red box"))
+    critique = Critique(says, "a red box")
+    made = Attempt(1, 1, "a box", "a box please", 1, image="after", scores=scores, critique=critique)
     return replace(made, **changes)
 
 
 def trajectory(*attempts: Attempt) -> Trajectory:
-    return Trajectory(Request("r", "a box in 1 step"), "plan", None, attempts)
+    return Trajectory(Request("a box in 1 step", id="r"), "plan", None, attempts)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_what_a_lesson_of_the_critic_has_to_meet(made, rules, why):
 def test_a_teachers_prompt_has_to_have_helped_where_that_is_asked_for():
     rules = CriticSetConfig(min_gain=1.0)
     for scores, why in ((GOOD, ""), (BAD, "refinement_no_better")):
-        assert why_no_sft(trajectory(attempt(), attempt(scores, index=1)), 0, rules, IS_SUCCESS) == why
+        assert why_no_sft(trajectory(attempt(), attempt(scores, number=2)), 0, rules, IS_SUCCESS) == why
     assert why_no_sft(trajectory(attempt(), attempt(GOOD, step=2)), 0, rules, IS_SUCCESS) == "refinement_not_tried"
 
 
@@ -132,7 +132,7 @@ def test_no_request_and_no_prompt_has_more_than_its_limit(rule, reason):
 
 
 def test_sides_go_by_the_request_or_by_the_step_and_rl_may_have_requests_of_its_own():
-    request, made = Request("r", "a box in 1 step"), attempt()
+    request, made = Request("a box in 1 step", id="r"), attempt()
     by_request = Sides(SplitConfig(0.5), seed=0)
     assert by_request.of_attempt(request, made) == by_request.of_request(request)
     by_step = Sides(SplitConfig(0.5), 0, lambda before, instruction: f"{before} {instruction}")
@@ -140,8 +140,8 @@ def test_sides_go_by_the_request_or_by_the_step_and_rl_may_have_requests_of_its_
     assert by_request.is_for(request, rl=True)
     assert by_request.is_for(request, rl=False)
     apart = Sides(SplitConfig(0.5, rl_share=0.3), seed=0)
-    uses = [apart.is_for(Request(str(n), ""), rl=True) for n in range(300)]
-    assert uses == [not apart.is_for(Request(str(n), ""), rl=False) for n in range(300)]
+    uses = [apart.is_for(Request("", id=str(n)), rl=True) for n in range(300)]
+    assert uses == [not apart.is_for(Request("", id=str(n)), rl=False) for n in range(300)]
     assert 60 < sum(uses) < 120
 
 
@@ -149,5 +149,5 @@ def test_what_was_tried_is_what_is_told_apart():
     def content(made: Attempt) -> int:
         return attempt_candidate(trajectory(made), 0, 1, Sides(SplitConfig(), 0), IS_SUCCESS).content
 
-    assert content(attempt()) == content(attempt(index=2, seed=9))
-    assert len({content(attempt(**change)) for change in ({"after": "x"}, {"prompt": "x"}, {"before": "x"}, {})}) == 4
+    assert content(attempt()) == content(attempt(number=3, seed=9))
+    assert len({content(attempt(**change)) for change in ({"image": "x"}, {"prompt": "x"}, {"before": "x"}, {})}) == 4

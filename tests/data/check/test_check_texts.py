@@ -20,10 +20,10 @@ from data.split import SplitRules, split
 from data.table.record_table import open_sft, open_tasks
 from evals.stories import read_stories
 from rl.cli.main import main
-from rollout.critic import CritiqueError, parse_critique
-from rollout.plan import Plan, PlanError, PlanStep, format_plan, parse_plan
+from rollout.text.critique import CritiqueError, parse_critique
 from rollout.text.marks import read_prompt_text, read_text
-from rollout.trajectory import Request
+from rollout.text.plan import Plan, PlanError, PlanStep, format_plan, parse_plan
+from rollout.types import ModelAnswer, Request
 from tests.support.fake_teachers import FakeCritic, FakePlanner, make_collector
 from tests.support.record_files import critic_record, planner_record, report, rl_record, write_lines
 
@@ -107,16 +107,16 @@ def test_what_an_answer_would_send_on_is_refused_with_a_kind(text):
 def test_a_teacher_that_says_control_tokens_ends_its_trajectory(tmp_path):
     class Critic(FakeCritic):
         async def criticise(self, attempt, seed, repeat=0):
-            return CRITIQUE % ("<|vision_end|>", "a box")
+            return ModelAnswer(seed, CRITIQUE % ("<|vision_end|>", "a box"))
 
     class Planner(FakePlanner):
-        async def plan(self, request, seed):
-            return format_plan(Plan((PlanStep(1, "a", "b", "c"),), "I see <|image_pad|>"))
+        async def plan(self, request, seed, repeat=0):
+            return ModelAnswer(seed, format_plan(Plan((PlanStep(1, "a", "b", "c"),), "I see <|image_pad|>")))
 
     from actors.store.store import Store
 
     for roles, stage in (({"critic": Critic()}, "critique"), ({"planner": Planner()}, "plan")):
-        trouble = asyncio.run(make_collector(Store(tmp_path), **roles)(Request("a", "a box"))).failure
+        trouble = asyncio.run(make_collector(Store(tmp_path), **roles)(Request("a box", id="a"))).failure
         assert (trouble.stage, trouble.kind, trouble.is_final) == (stage, "special_token", True)
 
 

@@ -25,6 +25,7 @@ from data.split import SplitRules, split
 from data.table import index_file
 from data.table.record_table import open_sft, open_tasks
 from rl.recipe.config import DataConfig
+from rl.recipe.paths import resolve_data
 from rl.recipe.tasks import read_tasks
 from tests.support.record_files import critic_record, planner_record, rl_record, save_image
 
@@ -249,9 +250,9 @@ def test_shards_are_split_as_one(folder):
 def test_a_recipe_names_shards_by_a_pattern(folder, monkeypatch):
     for shard in range(2):
         write(folder / f"train-{shard}.jsonl", lines_of(RECORDS[:3]))
-    assert len(read_tasks(f"{folder}/train-*.jsonl", DataConfig())) == 6
+    assert len(read_tasks(DataConfig(), resolve_data(f"{folder}/train-*.jsonl"))[0]) == 6
     monkeypatch.chdir(folder)
-    assert len(read_tasks("train-*.jsonl", DataConfig())) == 6
+    assert len(read_tasks(DataConfig(), resolve_data("train-*.jsonl"))[0]) == 6
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json.gz"])

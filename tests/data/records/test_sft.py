@@ -7,8 +7,8 @@ import pytest
 from data.errors import RecordError
 from data.records.image_paths import ImageResolver, ImageRules
 from data.records.sft import Canvas, Kind, read_sft
-from rollout.critic import parse_critique
-from rollout.plan import MAX_STEPS, parse_plan
+from rollout.text.critique import parse_critique
+from rollout.text.plan import MAX_STEPS, parse_plan
 from tests.support.record_files import critic_record, planner_record, save_image
 
 

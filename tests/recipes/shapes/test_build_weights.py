@@ -77,7 +77,7 @@ def test_an_image_does_not_depend_on_its_batch():
 @pytest.mark.slow
 def test_critic_answers_in_the_asked_form():
     from recipes.shapes.headroom import sample_answers
-    from rollout.critic import CritiqueError, parse_critique
+    from rollout.text.critique import CritiqueError, parse_critique
 
     lines = (TASKS / "heldout.jsonl").read_text().splitlines()[:16]
     answers = sample_answers(SHAPES / "weights/critic", [json.loads(line) for line in lines], TASKS, seed=0)

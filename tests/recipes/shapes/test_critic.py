@@ -9,7 +9,7 @@ pytest.importorskip("actors")
 from recipes.shapes.sft import critic_messages, ideal_answer, make_drawn_attempt
 from recipes.shapes.tokenizer import IMAGE_PAD, make_tokenizer
 from recipes.shapes.world import WORDS, parse, say_randomly
-from rollout.critic import parse_critique
+from rollout.text.critique import parse_critique
 
 
 def test_every_word_is_one_token_with_its_space():

@@ -12,8 +12,8 @@ from PIL import Image
 from recipes.shapes import teacher
 from recipes.shapes.requests import MAX_PER_STEP, make_request, read_question, read_wanted, write_requests
 from recipes.shapes.world import Thing, draw, parse
-from rollout.critic import format_critique, parse_critique
-from rollout.plan import Mode, format_plan, parse_plan
+from rollout.text.critique import format_critique, parse_critique
+from rollout.text.plan import Mode, format_plan, parse_plan
 
 
 def test_every_request_has_a_plan_that_parses_and_says_what_was_asked():

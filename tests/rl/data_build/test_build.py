@@ -27,8 +27,9 @@ from rl.data_build.build import Build, BuildStopped, collect_all, prepare_build,
 from rl.data_build.config import BuildRecipe
 from rl.launch import launch
 from rl.recipe.reader import load_as
-from rl.run_dir.start import write_provenance
-from rollout.collect import TeacherError
+from rl.run_dir.provenance import write_provenance
+from rollout.roles import TeacherError
+from rollout.types import ModelAnswer
 from tests.support.fake_teachers import FakePlanner, StoreGenerator, make_collector
 from tests.support.record_files import save_image, save_png_header
 
@@ -57,11 +58,11 @@ def make_build(tmp_path, out="out", **overrides) -> Build:
 
 
 def run(monkeypatch, build: Build, **roles):
-    """Run a build on a walk of fakes."""
+    """Run a build on fakes."""
 
     @asynccontextmanager
-    async def walking(recipe, run_start):
-        async with launch(recipe, run_start=run_start):
+    async def walking(recipe):
+        async with launch(recipe):
             yield make_collector(build.store, recipe.collect, **roles)
 
     monkeypatch.setattr(build_module, "collector_of", walking)
@@ -143,7 +144,7 @@ def test_a_build_that_dies_after_any_row_ends_with_the_same_sets_and_pays_nothin
     assert set(generator.calls.values()) == {1}
 
 
-def test_a_torn_row_is_walked_again(monkeypatch, tmp_path):
+def test_a_torn_row_is_made_again(monkeypatch, tmp_path):
     build = make_build(tmp_path)
     run(monkeypatch, build)
     expected = files_of(build.out)
@@ -155,7 +156,7 @@ def test_a_torn_row_is_walked_again(monkeypatch, tmp_path):
     assert files_of(build.out) == expected
 
 
-def test_a_request_whose_images_left_the_store_is_walked_again(monkeypatch, tmp_path, capsys):
+def test_a_request_whose_images_left_the_store_is_carried_out_again(monkeypatch, tmp_path, capsys):
     build = make_build(tmp_path)
     run(monkeypatch, build)
     expected = files_of(build.out)
@@ -165,7 +166,7 @@ def test_a_request_whose_images_left_the_store_is_walked_again(monkeypatch, tmp_
     run(monkeypatch, build, planner=planner)
     assert planner.calls == {trajectory.request.id: 1}
     assert files_of(build.out) == expected
-    lost = f"1 requests are walked again: some of their images are no longer in {build.store.root}"
+    lost = f"1 requests are carried out again: some of their images are no longer in {build.store.root}"
     assert lost in capsys.readouterr().err
     run(monkeypatch, build, planner=planner)
     assert sum(planner.calls.values()) == 1
@@ -200,7 +201,7 @@ def test_never_more_are_in_flight_than_the_recipe_says(monkeypatch, tmp_path):
     build, now, most = make_build(tmp_path, in_flight=3), 0, 0
 
     class Slow(FakePlanner):
-        async def plan(self, request, seed):
+        async def plan(self, request, seed, repeat=0):
             nonlocal now, most
             now += 1
             most = max(most, now)
@@ -268,10 +269,10 @@ def test_a_failed_call_is_made_again_by_the_next_start_and_a_bad_answer_is_not(m
     build = make_build(tmp_path, on_bad="skip")
 
     class Flaky(FakePlanner):
-        async def plan(self, request, seed):
+        async def plan(self, request, seed, repeat=0):
             if request.text == "box 3":
                 raise TeacherError("no answer in time")
-            return "no plan" if request.text == "box 4" else await super().plan(request, seed)
+            return ModelAnswer(seed, "no plan") if request.text == "box 4" else await super().plan(request, seed)
 
     bad = run(monkeypatch, build, planner=Flaky())[0].bad
     assert bad == {"plan.error": 1, "plan.tags": 1}
@@ -301,7 +302,7 @@ def test_an_outage_stops_the_build_and_the_same_command_goes_on(monkeypatch, tmp
     build = make_build(tmp_path, on_bad="skip")
 
     class Down(FakePlanner):
-        async def plan(self, request, seed):
+        async def plan(self, request, seed, repeat=0):
             self.calls[request.id] += 1
             raise TeacherError("connection refused")
 

@@ -10,7 +10,7 @@ from rl.data_build.config import BuildRecipe
 from rl.recipe.config import REPO
 from rl.recipe.reader import load_as, load_recipe, to_yaml
 from rl.recipe.sft_config import SftRecipe
-from rl.run_dir.start import check_run_dir
+from rl.run_dir.resume import check_run_dir
 from rl.serve import load_served
 from rl.story.config import load_story_recipe
 from tests.support.interrupted_run import learn_until

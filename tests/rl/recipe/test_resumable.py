@@ -6,18 +6,24 @@ from dataclasses import replace
 import pytest
 
 from actors.config import GeneratorConfig, JudgeConfig, PolicyConfig, ServerConfig
+from actors.judge.judge import kind_of
 from actors.metered.config import EndpointConfig
 from actors.store.append_log import AppendLog
 from rewards.compose import TermConfig
-from rl.recipe.config import REPO, DataConfig, RewardConfig, RolloutConfig, TrackingConfig
+from rl.recipe.config import REPO, DataConfig, RewardConfig, RolloutConfig
+from rl.recipe.jobs import TrackingConfig
 from rl.recipe.reader import load_recipe
 from rl.recipe.resumable import forbidden_changes
-from rl.run_dir.provenance import sources_of
-from rl.run_dir.start import check_run_dir, write_provenance
+from rl.run_dir.provenance import sources_of, write_provenance
+from rl.run_dir.resume import check_run_dir
 from tests.support.interrupted_run import learn_until
 from tests.support.training import TERMS, make_recipe
 
 JUDGE = JudgeConfig(kind="openai", model="judge-1")
+
+
+def explained(recipe):
+    return sources_of(recipe, kind_of(recipe.judge).describe(recipe.judge))
 
 
 def changed(tmp_path, **changes):
@@ -85,10 +91,10 @@ def test_other_prompts_rubrics_and_rewards_are_named_on_resume_and_each_start_is
         policy=PolicyConfig(model="tiny-critic"),
         generator=GeneratorConfig(model="tiny-flux"),
     )
-    write_provenance(recipe, sources_of(recipe))
+    write_provenance(recipe, explained(recipe))
     recipe = load_recipe(tmp_path / "run" / "recipe.yaml")
-    check_run_dir(recipe, True, sources_of(recipe))
-    write_provenance(recipe, sources_of(recipe))
+    check_run_dir(recipe, True, explained(recipe))
+    write_provenance(recipe, explained(recipe))
     folder = tmp_path / "run"
     assert (folder / "versions-0.json").exists()
     assert (folder / "versions-1.json").read_text() == (folder / "versions.json").read_text()
@@ -97,18 +103,18 @@ def test_other_prompts_rubrics_and_rewards_are_named_on_resume_and_each_start_is
         kept = path.read_text()
         path.write_text(kept + "\nBe strict.")
         with pytest.raises(ValueError, match=rf"another {said}\w* \(was .*, now .*\); put it back"):
-            check_run_dir(recipe, True, sources_of(recipe))
+            check_run_dir(recipe, True, explained(recipe))
         path.write_text(kept)
-    check_run_dir(recipe, True, sources_of(recipe))
+    check_run_dir(recipe, True, explained(recipe))
     mine.write_text("def brief(evidence):\n    return 2.0\n")
     with pytest.raises(ValueError, match=r"another reward.brief \(was .*, now .*--accept-changed reward.brief$"):
-        check_run_dir(recipe, True, sources_of(recipe))
-    check_run_dir(recipe, True, sources_of(recipe), ["reward.brief"])
-    write_provenance(recipe, sources_of(recipe))
+        check_run_dir(recipe, True, explained(recipe))
+    check_run_dir(recipe, True, explained(recipe), ["reward.brief"])
+    write_provenance(recipe, explained(recipe))
     (noted,) = json.loads((folder / "versions.json").read_text())["changed"]
     assert (noted["after"], noted["key"]) == ("step_000005", "reward.brief")
-    check_run_dir(recipe, True, sources_of(recipe))  # it was accepted for good
-    write_provenance(recipe, sources_of(recipe))
+    check_run_dir(recipe, True, explained(recipe))  # it was accepted for good
+    write_provenance(recipe, explained(recipe))
     assert json.loads((folder / "versions.json").read_text())["changed"] == [noted]
 
 

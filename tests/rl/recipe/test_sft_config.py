@@ -6,7 +6,7 @@ from rl.recipe.config import REPO
 from rl.recipe.reader import load_as, to_yaml
 from rl.recipe.resumable import forbidden_changes
 from rl.recipe.sft_config import SftRecipe
-from rl.run_dir.start import check_run_dir
+from rl.run_dir.resume import check_run_dir
 from tests.support.interrupted_run import learn_until
 
 FULL = REPO / "recipes" / "critic_sft.yaml"

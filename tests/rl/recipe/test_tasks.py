@@ -17,11 +17,11 @@ def test_a_recipe_says_how_paths_are_read_and_what_a_bad_record_does(tmp_path, c
     ]
     path = write_lines(tmp_path / "tasks.jsonl", records)
     with pytest.raises(ValueError, match=r"tasks.jsonl:2: .*there is no image|tasks.jsonl:3: not JSON"):
-        rl_records.read_tasks(str(path), DataConfig())
+        rl_records.read_tasks(DataConfig(), path)
     settings = DataConfig(
         image_root=str(tmp_path), prefixes=[f"/theirs={tmp_path}"], white_canvas="white.png", on_bad="skip"
     )
-    tasks = rl_records.read_tasks(str(path), settings)
+    (tasks,) = rl_records.read_tasks(settings, path)
     assert [(task.id, task.before) for task in tasks] == [("tasks-1", None), ("tasks-2", None)]
     assert "tasks.jsonl: 1 bad records left out (1 json)" in capsys.readouterr().err
 
@@ -29,7 +29,7 @@ def test_a_recipe_says_how_paths_are_read_and_what_a_bad_record_does(tmp_path, c
 def test_a_large_file_is_read_as_it_is_drawn(tmp_path, monkeypatch):
     path = write_lines(tmp_path / "tasks.jsonl", [rl_record(1), rl_record(2, edited_image_path="gone.png")])
     monkeypatch.setattr(rl_records, "_READ_AT_ONCE", 1)
-    tasks = rl_records.read_tasks(str(path), DataConfig())
+    (tasks,) = rl_records.read_tasks(DataConfig(), path)
     assert (len(tasks), tasks[0].id) == (2, "tasks-1")
     with pytest.raises(ValueError, match=r"tasks.jsonl:2: field edited_image_path: there is no image"):
         tasks[1]
@@ -39,9 +39,8 @@ def test_images_may_start_at_a_prefix_inside_the_root(tmp_path):
     path = write_lines(tmp_path / "tasks.jsonl", [rl_record(edited_image_path="y.png")])
     (tmp_path / "images").mkdir()
     (tmp_path / "x.png").rename(tmp_path / "images" / "y.png")
-    (task,) = rl_records.read_tasks(
-        str(path), DataConfig(image_prefix=str(tmp_path / "images"), image_root=str(tmp_path))
-    )
+    settings = DataConfig(image_prefix=str(tmp_path / "images"), image_root=str(tmp_path))
+    ((task,),) = rl_records.read_tasks(settings, path)
     assert task.after == str(tmp_path / "images" / "y.png")
 
 

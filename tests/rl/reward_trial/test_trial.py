@@ -11,7 +11,7 @@ from rewards.compose import RewardError, TermConfig
 from rewards.sample_cases import best_to_worst, sample_cases
 from rl.cli.main import main
 from rl.reward_trial.trial import OWN_TERMS, functions_of, ledger_cases, try_reward
-from rollout.critic import CritiqueError, parse_critique
+from rollout.text.critique import CritiqueError, parse_critique
 from rollout.types import Failure, Group, GroupRequest, Reward, Sample, Stage
 
 pytestmark = pytest.mark.slow  # each reward runs in a process of its own
@@ -182,7 +182,7 @@ def test_evidence_of_ones_own_is_given_by_hand(mine, capsys):
     [
         ("nowhere.py", "there is no file"),
         ("nowhere", "cannot import nowhere"),
-        ("rollout.text.template", "no public function that looks like a reward"),
+        ("rollout.text.prompt_file", "no public function that looks like a reward"),
     ],
 )
 def test_a_target_without_rewards_is_explained(target, message):

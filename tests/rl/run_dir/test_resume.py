@@ -11,8 +11,8 @@ from actors.store.append_log import AppendLog
 from rl.recipe.config import DataConfig, Recipe, RolloutConfig
 from rl.recipe.resumable import forbidden_changes
 from rl.run_dir.lock import locked
-from rl.run_dir.resume import AUTO, is_resumed
-from rl.run_dir.start import check_run_dir, write_provenance
+from rl.run_dir.provenance import write_provenance
+from rl.run_dir.resume import AUTO, check_run_dir, is_resumed
 from rl.tracking.metrics_file import append_metrics, read_metrics
 from tests.support.interrupted_run import learn_until
 from tests.support.training import make_recipe

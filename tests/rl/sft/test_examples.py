@@ -18,7 +18,7 @@ from rl.recipe.sft_config import SftDataConfig, SftEvaluationConfig, SftRecipe
 from rl.sft.evaluation import answer_figures, measure
 from rl.sft.examples import ExampleStream, Order, conversation_of
 from rl.sft.run import PreparedSft, heldout_of
-from rollout.critic import render_messages
+from rollout.text.critique import render_messages
 from rollout.types import Response, Scores, Task
 from tests.support.record_files import critic_record, planner_record, save_image, write_lines
 

@@ -18,8 +18,8 @@ from rl.recipe.config import REPO
 from rl.story.config import load_story_recipe
 from rl.story.folder import StoryFolder, default_folder, made_by
 from rl.story.progress import Progress
-from rollout.plan import Plan, PlanStep
 from rollout.story import StepTold, StoryStatus
+from rollout.text.plan import Plan, PlanStep
 from tests.support.fakes import FakeGenerator
 from tests.support.storytelling import WORDS, Script, StorePainter, Stumbling, accept, reject, storyline
 

@@ -8,9 +8,10 @@ import pytest
 from actors.sampler.sampler import Samplers
 from rl import launch as launching
 from rl.recipe.config import REPO
+from rl.story import run as telling
 from rl.story.config import load_story_recipe
 from rl.story.run import open_story, prepare_story, story_stack
-from rollout.planner import FunctionPlanner, ModelPlanner
+from rollout.agents import FunctionPlanner, ModelPlanner
 from rollout.types import SamplingParams
 from tests.support.fakes import FakeGenerator, FakeJudge
 
@@ -47,9 +48,9 @@ def started(monkeypatch):
         finally:
             log.append(("down", ""))
 
-    monkeypatch.setattr(launching, "Generator", Recorded)
+    monkeypatch.setattr(telling, "Generator", Recorded)
     monkeypatch.setattr(Samplers, "start", sampler)
-    monkeypatch.setattr(launching, "start_judge", judge)
+    monkeypatch.setattr(telling, "start_judge", judge)
     monkeypatch.setattr(launching, "ray_cluster", nothing)
     monkeypatch.setattr(launching, "managed_store", nothing)
     return log

@@ -5,10 +5,10 @@ import subprocess
 
 import pytest
 
-from rl.recipe.config import resolve_path
+from rl.recipe.paths import resolve_path
 from rl.recipe.reader import load_recipe
-from rl.run_dir import start
-from rl.run_dir.start import NO_COMMIT, write_provenance
+from rl.run_dir import provenance
+from rl.run_dir.provenance import NO_COMMIT, write_provenance
 
 
 def commit_of(tmp_path):
@@ -33,7 +33,7 @@ def checkout(tmp_path):
 
 
 def test_a_run_says_its_commit_and_whether_files_differ_from_it(checkout, tmp_path, monkeypatch):
-    monkeypatch.setattr(start, "REPO", checkout)
+    monkeypatch.setattr(provenance, "REPO", checkout)
     clean = commit_of(tmp_path)
     assert len(clean) == 40
     (checkout / "file").write_text("2")
@@ -41,7 +41,7 @@ def test_a_run_says_its_commit_and_whether_files_differ_from_it(checkout, tmp_pa
 
 
 def test_a_machine_without_git_has_no_commit(checkout, tmp_path, monkeypatch):
-    monkeypatch.setattr(start, "REPO", checkout)
+    monkeypatch.setattr(provenance, "REPO", checkout)
     monkeypatch.setenv("PATH", "")
     assert commit_of(tmp_path) == NO_COMMIT
     monkeypatch.setenv("PATH", str(checkout))
@@ -51,5 +51,5 @@ def test_a_machine_without_git_has_no_commit(checkout, tmp_path, monkeypatch):
 
 def test_a_package_that_is_installed_inside_a_checkout_has_not_its_commit(checkout, tmp_path, monkeypatch):
     (checkout / "site-packages").mkdir()
-    monkeypatch.setattr(start, "REPO", checkout / "site-packages")
+    monkeypatch.setattr(provenance, "REPO", checkout / "site-packages")
     assert commit_of(tmp_path) == NO_COMMIT

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.critic import CritiqueError, format_critique, parse_critique, render_messages
+from rollout.text.critique import CritiqueError, format_critique, parse_critique, render_messages
 from rollout.types import Critique
 from tests.support.fakes import make_task
 

@@ -1,8 +1,4 @@
-"""The words of the project as types: task, response, critique, scores, reward, sample, group.
-
-Everything here is plain data: picklable, without tensors or pixels. An image is named by a
-reference (`ImageRef`), its bytes live in the store (`actors/store/store.py`).
-"""
+"""A task, and what becomes of it in training: response, scores, evidence, reward, sample, group."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from rollout.text.messages import Message
+from rollout.text.critique import Critique
 
 ImageRef = str
 """Where an image is: `sha256:<hex digest>` (in the store) or a file path (a data set's own image)."""
@@ -69,15 +65,6 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Critique:
-    """A parsed answer of the critic."""
-
-    is_success: bool
-    refine_prompt: str
-    thought: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Reward:
     """Named terms, each already on its own scale, and their weighted sum."""
 
@@ -86,7 +73,7 @@ class Reward:
 
 
 class Stage(StrEnum):
-    """Where a sample, a story or a trajectory can fail, in the order of their journeys."""
+    """Where an attempt can fail."""
 
     WORKER = "worker"
     """The process that carried the group died, again and again."""
@@ -95,6 +82,7 @@ class Stage(StrEnum):
     GENERATE = "generate"
     JUDGE = "judge"
     CRITIQUE = "critique"
+    """The critic's answer, where it is not the policy's own."""
     EVIDENCE = "evidence"
     """What a reward needs beside the judge's scores; the error names which."""
     REWARD = "reward"
@@ -106,7 +94,7 @@ SAMPLE_STAGES = tuple(stage for stage in Stage if stage not in (Stage.PLAN, Stag
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a sample has no reward, a try no image, or a trajectory no end."""
+    """What ended a sample, an attempt or a trajectory: a status, never a score, and never the policy's fault."""
 
     stage: Stage
     error: str
@@ -176,131 +164,3 @@ class Group:
     def rewards(self) -> list[float]:
         """Totals of the valid samples, in their order."""
         return [sample.reward.total for sample in self.samples if sample.reward is not None]
-
-
-class Phase(StrEnum):
-    """What a group was rolled out for."""
-
-    TRAIN = "train"
-    BEFORE = "before"
-    DURING = "during"
-    AFTER = "after"
-
-
-@dataclass(frozen=True, slots=True)
-class GroupRequest:
-    """Ask for the group of a task. Response i is tried out with `edit_seeds[i % len(edit_seeds)]`.
-
-    One generation seed makes the prompts of a group comparable, several average over the generator's luck.
-    """
-
-    task: Task
-    n: int
-    seed: int
-    """Draws the responses."""
-    edit_seeds: tuple[int, ...]
-    phase: Phase = Phase.TRAIN
-    step: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingParams:
-    """How responses are drawn. `temperature=0` is greedy."""
-
-    temperature: float = 1.0
-    max_tokens: int = 512
-
-
-@dataclass(frozen=True, slots=True)
-class SampleRequest:
-    """One prompt for a sampler: chat messages with `{"type": "image"}` parts, and their images in order."""
-
-    messages: tuple[Message, ...]
-    images: tuple[ImageRef | None, ...]
-    """None stands for a white canvas as large as the other image."""
-    params: SamplingParams
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class EditRequest:
-    """One call of a generator. Equal requests give equal images."""
-
-    image: ImageRef | None
-    """The image to edit; None: text-to-image."""
-    prompt: str
-    seed: int
-    references: tuple[ImageRef, ...] = ()
-    """Further images to go by, for a generator that takes several."""
-    mask: ImageRef | None = None
-    """Where to paint (white) and what to leave (black), for a generator that inpaints."""
-    size: tuple[int, int] | None = None
-    """Width and height in pixels; None: as `image` is, or as the generator likes it."""
-    options: tuple[tuple[str, Any], ...] = ()
-    """Settings of this call over the recipe's: negative_prompt, guidance_scale, num_inference_steps."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreRequest:
-    """One call of a judge: how well does `after` carry out `instruction` on `before`?"""
-
-    before: ImageRef | None
-    after: ImageRef
-    instruction: str
-
-
-@dataclass(frozen=True, slots=True)
-class CompareRequest:
-    """One call of a judge that sees two attempts side by side."""
-
-    before: ImageRef | None
-    old: ImageRef
-    """The recorded attempt."""
-    new: ImageRef
-    """The regenerated one."""
-    instruction: str
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingRow:
-    """One response of a batch, ready to learn from. Its images are loaded inside the policy's ranks."""
-
-    images: tuple[ImageRef | None, ...]
-    prompt_token_ids: tuple[int, ...]
-    token_ids: tuple[int, ...]
-    advantages: tuple[float, ...]
-    """One per response token."""
-    rollout_logprobs: tuple[float, ...]
-    """One per response token, as the sampler drew them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one update learns from, sorted by (task, sample)."""
-
-    rows: tuple[TrainingRow, ...]
-    temperature: float = 1.0
-    """The temperature that the responses were drawn with."""
-
-    @property
-    def num_tokens(self) -> int:
-        """Response tokens: the denominator of a token-mean loss."""
-        return sum(len(row.token_ids) for row in self.rows)
-
-
-@dataclass(frozen=True, slots=True)
-class SftExample:
-    """One conversation as tokens, whose answers are to be learned by heart (SFT)."""
-
-    images: tuple[ImageRef | None, ...]
-    prompt_token_ids: tuple[int, ...]
-    """All before the first answer, image placeholders expanded."""
-    token_ids: tuple[int, ...]
-    """The rest: answers, and in a conversation of several turns what is said in between."""
-    loss_mask: tuple[bool, ...]
-    """One per token of `token_ids`: whether it belongs to an answer."""
-
-    @property
-    def num_target_tokens(self) -> int:
-        """Tokens that the loss is a mean over."""
-        return sum(self.loss_mask)

@@ -1,11 +1,11 @@
-"""Prompt files: a version line, and `{fields}` that a user's text may not add to."""
+"""Prompt files: a version line, a system message above a line `---`, and `{fields}` that no user's text adds to."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-from rollout.text.marks import IMAGE_MARK
+from rollout.text.marks import IMAGE_MARK, without_image_marks
 
 _VERSION = re.compile(r"\A#[ \t]*version:[ \t]*(\S+)[ \t]*\n+")
 _FIELD = re.compile(r"\{(\w+)\}")
@@ -19,6 +19,16 @@ def split_version(text: str) -> tuple[str, str]:
     """
     found = _VERSION.match(text)
     return (found.group(1), text[found.end() :].strip()) if found else ("", text.strip())
+
+
+def split_system(text: str) -> tuple[str, str]:
+    """Return a prompt file's system message ('' where it has none) and the user's, without a version line.
+
+    >>> split_system("# version: 2\\nBe strict.\\n---\\nJudge it.")
+    ('Be strict.', 'Judge it.')
+    """
+    system, separator, user = _VERSION.sub("", text).partition("\n---\n")
+    return (system.strip(), user.strip()) if separator else ("", system.strip())
 
 
 def check_template(template: str, fields: tuple[str, ...], *, num_images: int, name: str) -> None:
@@ -40,14 +50,3 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     """
     values = {name: value if name == "images" else without_image_marks(value) for name, value in values.items()}
     return _FIELD.sub(lambda found: values.get(found.group(1), found.group()), template)
-
-
-def without_image_marks(text: str) -> str:
-    """Take image marks out until none is left, also none that the taking made.
-
-    >>> without_image_marks("a <ima<image>ge> b")
-    'a  b'
-    """
-    while IMAGE_MARK in text:
-        text = text.replace(IMAGE_MARK, "")
-    return text

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollout.critic import ERROR_KINDS, CritiqueError, parse_critique
+from rollout.text.critique import ERROR_KINDS, CritiqueError, parse_critique
 from rollout.types import Critique
 
 # ---- the slow reference: one character at a time ------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a run's start refuses: folders that are no model, and runs that are finished."""
+"""What a run that goes on refuses: a run that is finished."""
 
 import os
 from pathlib import Path
@@ -6,17 +6,8 @@ from pathlib import Path
 import pytest
 
 from rl.recipe.config import Recipe
-from rl.run_dir.start import check_unfinished, model_path
+from rl.run_dir.resume import check_unfinished
 from tests.support.training import make_recipe
-
-
-def test_a_folder_without_a_config_is_no_model(tmp_path):
-    with pytest.raises(ValueError, match=r"^policy\.model is .*: it holds no config\.json or model_index\.json, so"):
-        model_path(str(tmp_path), "policy.model")
-    assert model_path(str(tmp_path), "generator.model", is_plain=False) == str(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
-    assert model_path(str(tmp_path), "policy.model") == str(tmp_path)
-    assert model_path("owner/name", "policy.model") == "owner/name"
 
 
 def recipe_of(folder: Path, num_steps: int) -> Recipe:

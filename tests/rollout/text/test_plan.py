@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.plan import (
+from rollout.text.plan import (
     ERROR_KINDS,
     MAX_STEPS,
     Mode,
@@ -22,7 +22,7 @@ from rollout.plan import (
     render_request,
 )
 
-PROMPT = Path(__file__).resolve().parents[2] / "recipes/prompts/planner.txt"
+PROMPT = Path(__file__).resolve().parents[3] / "recipes/prompts/planner.txt"
 
 
 def entry(number: int = 1, **changes: object) -> dict:

@@ -1,0 +1,59 @@
+"""What a recipe names by its path, found: files, folders and models."""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import replace
+from pathlib import Path
+
+from actors.config import GeneratorConfig
+from rl.recipe.config import REPO
+from rollout.text.marks import read_prompt_text
+
+_CONFIGS = ("config.json", "model_index.json")
+"""What transformers and diffusers begin with."""
+
+
+def resolve_path(path: str) -> Path:
+    """Return a recipe's path: as given, from the working folder or from the checkout; hub ids stay as they are."""
+    given = Path(path).expanduser()
+    return given if given.is_absolute() or given.exists() else REPO / given
+
+
+def resolve_data(path: str) -> Path:
+    """Return a recipe's path of records; a pattern like train-*.parquet is looked for where a path is."""
+    given = Path(path).expanduser()
+    return given if glob.has_magic(path) and glob.glob(str(given)) else resolve_path(path)
+
+
+def read_prompt(path: str, key: str) -> str:
+    """Return the text of a prompt file, which `key` names. Raises ValueError."""
+    file = resolve_path(path)
+    if not file.is_file():
+        raise ValueError(f"{key} is {path}: there is no such file")
+    return read_prompt_text(file)
+
+
+def model_path(name: str, key: str, *, is_plain: bool = True) -> str:
+    """Return a model's folder where there is one, else its hub id as given. Raises ValueError.
+
+    One that `is_plain` is loaded by transformers or diffusers alone, which want their own files in it.
+    """
+    path = resolve_path(name)
+    if path.exists():
+        if is_plain and not any((path / file).is_file() for file in _CONFIGS):
+            raise ValueError(
+                f"{key} is {name}: it holds no {' or '.join(_CONFIGS)}, so it is no model in Hugging Face format"
+            )
+        return str(path.resolve())
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise ValueError(f"{key} is {name}: there is no such folder, and a hub id looks like owner/name")
+    return name
+
+
+def placed_generator(config: GeneratorConfig) -> GeneratorConfig:
+    """Return the settings of a generator with the folder of its model, where it has one, found. Raises ValueError."""
+    if not config.model:
+        return config
+    is_plain = not (config.custom_pipeline or config.trust_remote_code or "." in config.pipeline)
+    return replace(config, model=model_path(config.model, "generator.model", is_plain=is_plain))

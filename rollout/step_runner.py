@@ -1,0 +1,98 @@
+"""A step's attempts: the one core of stories, of building data and of training. What fails is a status.
+
+    prompt ─▶ generator ─▶ image ─▶ judge ─▶ scores ─▶ critic ─▶ critique ─┬─▶ accepted
+      ▲                    (where there is one)  (where there is one)      │
+      └──────────────── a better prompt, a new seed ◀──────────────────────┘
+
+A story streams the tries and judges none, building data judges and measures each, training carries out one whose
+prompt the policy wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from rollout.agents import ask_until_parsed
+from rollout.roles import BudgetSpent, Critic, Generator
+from rollout.stages import StageTimer
+from rollout.text.critique import parse_critique
+from rollout.types import Attempt, Critique, EditRequest, ImageRef, PlanStep, ScoreRequest, Scores, Stage
+
+SeedOf = Callable[..., int]
+"""`seed("edit", step, number)` of a generation, `seed("critique", step, number, repeat)` of an answer to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryStarted:
+    """An image of a step is being made."""
+
+    step: PlanStep
+    number: int
+    """Which try, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A try has its image and its verdict, or its failure."""
+
+    step: PlanStep
+    attempt: Attempt
+
+
+@dataclass(frozen=True)
+class StepRunner:
+    """Carries out attempts."""
+
+    generator: Generator
+    critic: Critic | None = None
+    """None: the first image is taken as it is."""
+    score: Callable[[ScoreRequest], Awaitable[Scores]] | None = None
+    """The judge's (`rollout.roles.Judge.score`); None: no attempt is judged."""
+    num_critiques: int = 1
+    """How often the critic is asked before an answer that can be read is given up."""
+    read: Callable[[str], Critique] = parse_critique
+    fatal: tuple[type[Exception], ...] = (BudgetSpent,)
+    """Errors that are no status: they end everything."""
+
+    async def tries(
+        self, step: PlanStep, before: ImageRef | None, references: tuple[ImageRef, ...], most: int, seed: SeedOf
+    ) -> AsyncGenerator[TryStarted | Tried]:
+        """Yield what happens until a try is accepted, at most so many of them. Closing it ends the work.
+
+        A failed generation costs a try. Without a verdict on an image the tries end: there is nothing to learn
+        from, and a further image would be as much of a guess.
+        """
+        assert step.instruction is not None
+        assert step.prompt is not None
+        prompt = step.prompt
+        for number in range(1, most + 1):
+            yield TryStarted(step, number)
+            place = step.number, number
+            attempt = Attempt(*place, step.instruction, prompt, seed("edit", *place), before, references)
+            seeds = [seed("critique", *place, repeat) for repeat in range(self.num_critiques)]
+            attempt = await self.carry_out(attempt, seeds)
+            yield Tried(step, attempt)
+            if attempt.critique is not None:
+                prompt = attempt.critique.refine_prompt
+            if attempt.is_accepted or (attempt.image is not None and attempt.critique is None):
+                return
+
+    async def carry_out(self, attempt: Attempt, critique_seeds: Iterable[int] = ()) -> Attempt:
+        """Return an attempt with its image, its scores and its critique, as far as it came. Raises what is fatal."""
+        timer = StageTimer(self.fatal)
+        with timer.failing():
+            with timer.at(Stage.GENERATE):
+                edit = EditRequest(attempt.before, attempt.prompt, attempt.seed, attempt.references)
+                attempt = replace(attempt, image=await self.generator.edit(edit))
+            if self.score is not None:
+                with timer.at(Stage.JUDGE):
+                    look = ScoreRequest(attempt.before, attempt.after, attempt.instruction)
+                    attempt = replace(attempt, scores=await self.score(look))
+            if self.critic is not None:
+                with timer.at(Stage.CRITIQUE):
+                    ask = partial(self.critic.criticise, attempt)
+                    critique, answers = await ask_until_parsed(ask, self.read, critique_seeds, timer)
+                    attempt = replace(attempt, critique=critique, answers=answers)
+        return replace(attempt, failure=timer.failure, seconds=timer.seconds)
