@@ -1,4 +1,4 @@
-"""Where copies, indexes and images of data sets are kept."""
+"""The folder that caches copies, indexes and images of data sets."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return where what can be made again is kept."""
+    """Return the folder for files that can be made again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "interleave"

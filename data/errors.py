@@ -1,4 +1,4 @@
-"""What is wrong with a record: one error type, located, with a short name to count by."""
+"""The error for a bad record: it has a location, and a short kind to count by."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 
 class RecordError(ValueError):
-    """A record (or a whole file) is not what the schema says; the message names file, line or row, and field."""
+    """A record (or a whole file) violates the schema; the message names file, line or row, and field."""
 
     def __init__(self, kind: str, text: str, *, where: str = ""):
-        # What a hostile file holds is printed: no line breaks, no terminal control, no half characters.
+        # Hostile text gets printed: escape line breaks, terminal control and lone surrogates.
         self.text = text if text.isprintable() else text.encode("unicode_escape").decode()
         self.kind = kind
         self.where = where
         super().__init__(f"{where}: {self.text}" if where else self.text)
 
     def at(self, where: str) -> RecordError:
-        """Return the same error with its place."""
+        """Return the same error with its location."""
         return RecordError(self.kind, self.text, where=where)
 
 
 def shown(value: object) -> str:
-    """Return a value as a message may hold it: short, whatever its size.
+    """Return a short repr of a value for a message, however large the value is.
 
     >>> shown("a" * 1000) == shown("a" * 1000)[:80] and len(shown("a" * 1000))
     80

@@ -1,4 +1,4 @@
-"""The prompt that a record comes from: what a held-out split goes by."""
+"""The source prompt of a record, which decides whether the record is held out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rollout.types import Task
 
 
 def prompt_digest(prompt: str) -> int:
-    """Return the digest of a prompt; case and spacing make no other prompt of it.
+    """Return the digest of a prompt, ignoring case and whitespace.
 
     >>> prompt_digest("A red  box") == prompt_digest("a red box\\n") != prompt_digest("a red fox")
     True
@@ -22,7 +22,7 @@ def prompt_of(record: Task | SftRecord) -> str:
 
 
 def prompt_in(value: object) -> str | None:
-    """Return the source prompt of a record that is not checked otherwise; None when it shows none.
+    """Return the source prompt of an unchecked record; None if it has none.
 
     >>> prompt_in({"messages": [{"role": "user", "content": "a box"}, {"role": "assistant", "content": "x"}]})
     'a box'

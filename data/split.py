@@ -1,4 +1,4 @@
-"""`interleave data split`: hold records out by their source prompt, so that no prompt is on both sides."""
+"""`interleave data split`: hold out records by source prompt, so that no prompt is on both sides."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class SplitRules:
     """How a file is split."""
 
     share: float
-    """Of the prompts that are held out, between 0 and 1."""
+    """Share of the prompts that is held out, between 0 and 1."""
     seed: int = 0
     by: str = ""
     """The field that holds the prompt; empty: origin_prompt, source_prompt, or else the user's messages."""
     pattern: str = ""
-    """A regular expression whose first group is the prompt within that text; empty: all of it is."""
+    """A regular expression whose first group is the prompt within that text; empty: the whole text."""
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
@@ -37,27 +37,27 @@ class SplitRules:
         try:
             groups = re.compile(self.pattern).groups if self.pattern else 1
         except re.error as error:
-            raise ValueError(f"--pattern is no regular expression ({error})") from None
+            raise ValueError(f"--pattern is not a regular expression ({error})") from None
         if groups < 1:
             raise ValueError("--pattern needs a group (in parentheses) that holds the prompt")
 
 
 @dataclass(frozen=True)
 class Split:
-    """What was written."""
+    """The files written by a split."""
 
     paths: dict[str, Path]
     num_records: dict[str, int]
     bad: BadRecords
-    """Records that show no prompt, or cannot be read or written."""
+    """Records that have no prompt, or cannot be read or written."""
 
 
 def split(path: Path, rules: SplitRules, *, out: Path | None = None, bad: BadRecords | None = None) -> Split:
-    """Write `<name>_train.jsonl` and `<name>_heldout.jsonl` into `out` (else beside the file).
+    """Write `<name>_train.jsonl` and `<name>_heldout.jsonl` into `out` (default: next to the file).
 
-    Which side a prompt is on depends on its digest and the seed alone: files split alike agree about it. Records
-    stay as they are, but relative image paths are made to start at `out`, and images held as bytes become files there.
-    Raises ValueError for an empty side.
+    A prompt's side depends only on its digest and the rules, so files split by the same rules agree. Records are
+    unchanged, except that relative image paths are made relative to `out`, and images held as bytes become files there.
+    Raises ValueError if a side is empty.
     """
     bad = bad or BadRecords()
     records = open_records(path)
@@ -66,7 +66,7 @@ def split(path: Path, rules: SplitRules, *, out: Path | None = None, bad: BadRec
     paths = {side: out / f"{records.name}_{side}.jsonl" for side in SIDES}
     for taken in paths.values():
         if taken.exists():
-            raise ValueError(f"{taken} exists; name another folder by --out, or remove it")
+            raise ValueError(f"{taken} exists; name another folder with --out, or remove it")
     moved = _Moved(records.folder, out)
     num_records = dict.fromkeys(SIDES, 0)
     with tempfile.TemporaryDirectory(dir=out, prefix=".split-") as folder:
@@ -97,7 +97,7 @@ def split(path: Path, rules: SplitRules, *, out: Path | None = None, bad: BadRec
 
 
 def prompt_by(value: object, rules: SplitRules) -> str:
-    """Return the prompt that a record goes by. Raises `RecordError` when it shows none."""
+    """Return the prompt that decides a record's side. Raises `RecordError` if there is none."""
     text = value.get(rules.by) if rules.by and isinstance(value, dict) else None if rules.by else prompt_in(value)
     if not isinstance(text, str) or not text.strip():
         field = rules.by or "origin_prompt, source_prompt or messages"
@@ -121,12 +121,12 @@ def side_of(prompt: str, rules: SplitRules) -> str:
 
 
 def _line_of(record: dict[str, object]) -> str:
-    """Return a record as a line of JSON. Raises `RecordError` for a value that JSON has no word for (bytes, dates)."""
+    """Return a record as a line of JSON. Raises `RecordError` for a value that JSON lacks (bytes, dates)."""
     try:
         return json.dumps(record) + "\n"
     except TypeError:
         name, value = next((name, value) for name, value in record.items() if not _is_json(value))
-    text = f"field {name} ({type(value).__name__}) holds what JSON has no word for, like bytes or a date; leave it out"
+    text = f"field {name} ({type(value).__name__}) holds a value that JSON lacks, like bytes or a date; leave it out"
     raise RecordError("type", text)
 
 
@@ -139,7 +139,7 @@ def _is_json(value: object) -> bool:
 
 
 class _Moved:
-    """Makes a record's relative image paths start at another folder, where images that it holds as bytes get files."""
+    """Makes a record's image paths relative to another folder, and writes images held as bytes there."""
 
     def __init__(self, old: Path, new: Path):
         self._new = new

@@ -1,4 +1,4 @@
-"""Shares of what was got right, with intervals that know which trials belong together."""
+"""Success rates with confidence intervals that respect which trials belong together."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Interval:
 
 
 def share(trials: ByCluster, seed: int = 0) -> Interval:
-    """Return the share of right trials; bootstrapped over clusters, as trials in one are not independent.
+    """Return the share of right trials, bootstrapped over clusters: trials in one cluster are not independent.
 
     >>> share({"a": [True, True], "b": [True, False]}).value
     0.75
@@ -36,7 +36,7 @@ def share(trials: ByCluster, seed: int = 0) -> Interval:
 
 
 def difference(first: ByCluster, second: ByCluster, seed: int = 0) -> Interval:
-    """Return by how much the second share is above the first, paired: each resample takes the same clusters of both.
+    """Return the second share minus the first, paired: each resample takes the same clusters from both.
 
     >>> difference({"a": [True, False]}, {"a": [True, True]})
     Interval(value=0.5, low=0.5, high=0.5)

@@ -1,12 +1,12 @@
-"""Do planner and critic make better stories? Satisfied steps, by the same stories, seeds and judge in each arm.
+"""Do planner and critic make better stories? Compare satisfied steps; all arms have the same stories, seeds and judge.
 
     generator alone     each step is drawn from the raw request and "Step i of n"
-    planner             each step is drawn as the plan says, once
-    planner + critic    ... and again by the critic's prompt, up to so many tries
+    planner             each step is drawn once, from the plan's prompt
+    planner + critic    ... and again from the critic's prompt, up to a number of tries
 
-A step is satisfied when the judge finds that its image carries out the true instruction on the image before it
-(the arm's own): the plan is no excuse. A step that a plan lacks is not satisfied, nor is one that failed on the
-way; its row says of what, so that an outage is not taken for a bad agent.
+A step is satisfied if the judge finds that its image carries out the true instruction, not the plan's, on the arm's own
+previous image. A step that the plan lacks is not satisfied, nor is one that failed on the way; its row says why, so
+that an outage is not mistaken for a bad agent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class EvalStory:
-    """A request, and what each of its steps has to show."""
+    """A request, and what each of its steps must show."""
 
     id: str
     request: str
@@ -43,7 +43,7 @@ class EvalStory:
 
 @dataclass(frozen=True)
 class Bar:
-    """From which scores, of 10, a step is satisfied."""
+    """The scores, out of 10, from which a step is satisfied."""
 
     semantics: float = 7.0
     quality: float = 7.0
@@ -61,17 +61,17 @@ class StepRow:
     """From 1."""
     is_satisfied: bool
     status: str
-    """The step's (`rollout.story.StepStatus`), or `missing`: the plan lacks it."""
+    """The status of the step (`rollout.story.StepStatus`), or `missing` if the plan lacks it."""
     num_tries: int
     scores: Scores | None
-    """None: there is no image."""
+    """None: no image."""
     error: str | None = None
-    """What failed on the way to the image: planner, generator or critic, not their judgement."""
+    """What failed on the way to the image: a call of planner, generator or critic, not a bad answer."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of telling stories, and what came of it."""
+    """One way of telling stories, and its results."""
 
     name: str
     tries: int
@@ -90,7 +90,7 @@ class Arm:
 
 
 def read_stories(path: Path) -> list[EvalStory]:
-    """Read stories, one JSON object a line: id, request, instructions. Raises ValueError that names file and line."""
+    """Read stories, one JSON object per line: id, request, instructions. Raises ValueError that names file and line."""
     stories = []
     try:
         lines = read_text(path).splitlines()
@@ -101,14 +101,14 @@ def read_stories(path: Path) -> list[EvalStory]:
             entry = json.loads(line)
             instructions = entry["instructions"]
             if not isinstance(instructions, list) or not instructions:
-                raise ValueError("instructions is no list of texts")
+                raise ValueError("instructions is not a list of texts")
             if special := special_tokens_in(str(entry["request"])):
                 raise ValueError(f"the request holds {special[0]}, which models read as a control token")
             stories.append(EvalStory(str(entry["id"]), str(entry["request"]), tuple(map(str, instructions))))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}:{number}: expected id, request and instructions: {error!r}") from None
     if len({story.id for story in stories}) != len(stories) or not stories:
-        raise ValueError(f"{path}: {len(stories)} stories; expected some, each with an id of its own")
+        raise ValueError(f"{path}: {len(stories)} stories; expected some, each with its own id")
     return stories
 
 
@@ -117,22 +117,22 @@ class StoryEval:
     """Tells the same stories in several ways."""
 
     storyline: Storyline
-    """Planner and generator; its critic and its judge have no part in it."""
+    """For its planner and generator; its critic and judge are not used."""
     judge: Judge
     stories: Sequence[EvalStory]
     bar: Bar = Bar()
     seed: int = 0
 
     async def generator_alone(self) -> Arm:
-        """Return the arm without agents: it is told how many steps there are, and nothing else."""
+        """Return the arm without agents: it is given the number of steps and nothing else."""
         return await self._arm(ALONE, 1, lambda story: replace(self._bare(), planner=_raw(story)))
 
     async def planner(self) -> Arm:
-        """Return the arm of the planner alone; with one try every critic's arm is this one: nothing it says is used."""
+        """Return the arm of the planner alone. With one try every critic's arm equals it: no critique would be used."""
         return await self._arm(PLANNED, 1, lambda story: self._bare())
 
     async def with_critic(self, name: str, critic: Critic, tries: int) -> Arm:
-        """Return the arm of planner and critic, with at most so many tries a step."""
+        """Return the arm of planner and critic, with at most `tries` tries per step."""
         line = replace(self._bare(), critic=critic, tries=tries)
         return await self._arm(f"{PLANNED} + {name}", tries, lambda story: line)
 
@@ -140,10 +140,10 @@ class StoryEval:
         return replace(self.storyline, critic=None, judge=None, tries=1)
 
     async def _arm(self, name: str, tries: int, line_for: Callable[[EvalStory], Storyline]) -> Arm:
-        room = asyncio.Semaphore(AT_ONCE)
+        limit = asyncio.Semaphore(AT_ONCE)
 
         async def told(story: EvalStory) -> list[StepRow]:
-            async with room:
+            async with limit:
                 made = await line_for(story).tell(Request(story.request, seed=self.seed).checked())
                 return await all_of(self._row(story, made, index) for index in range(len(story.instructions)))
 
@@ -156,21 +156,21 @@ class StoryEval:
         step = made.steps[index]
         scores = None
         if step.image is not None:
-            # A judge that fails ends the evaluation: a step that nobody judged is neither right nor wrong.
+            # A failing judge ends the evaluation: a step without a judgement is neither right nor wrong.
             scores = await self.judge.score(ScoreRequest(step.before, step.image, story.instructions[index]))
         is_satisfied = scores is not None and self.bar.is_reached(scores)
         return StepRow(story.id, index + 1, is_satisfied, str(step.status), len(step.tries), scores, _error(made, step))
 
 
 def _error(made: Story, step: StoryStep) -> str | None:
-    """Return what failed in a step, if anything did; that nobody could read the critic counts."""
+    """Return what failed in a step, if anything; an unreadable critic's answer counts."""
     if not step.tries:
         return made.error
     return next((attempt.failure.error for attempt in step.tries if attempt.failure is not None), None)
 
 
 def _raw(story: EvalStory) -> FunctionPlanner:
-    """Return the planner that only counts. The count comes first: a generator may cut a long prompt off."""
+    """Return the planner that only numbers the steps. Numbers come first: a generator may truncate a long prompt."""
     count = len(story.instructions)
     prompts = [f"Step {number} of {count}: {story.request}" for number in range(1, count + 1)]
     steps = tuple(PlanStep(number, f"Step {number}", prompt, prompt) for number, prompt in enumerate(prompts, 1))

@@ -1,4 +1,4 @@
-"""Several looks at one image become one verdict: repeats of a judge, and members of an ensemble."""
+"""Combine several scores of one image: repeats of a judge, and members of an ensemble."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def over_repeats(looks: Sequence[Scores]) -> Scores:
 
 
 def over_members(looks: Mapping[str, Scores], combination: str) -> Scores:
-    """Return what an ensemble says of each dimension, by a name of `COMBINATIONS`, and its members' spread.
+    """Return an ensemble's scores, combined by a name of `COMBINATIONS`, and its members' spread.
 
     >>> over_members({"a": Scores(2, 8, "no box"), "b": Scores(8, 8, "fine"), "c": Scores(9, 7, "red")}, "median")
     Scores(semantics=8, quality=8, reason='a: no box || b: fine || c: red', spread=1.4142135623730951)

@@ -1,4 +1,4 @@
-"""A check-list as a judge: questions made once for an instruction, each answered yes or no in the picture."""
+"""A checklist as a judge: questions written once per instruction, each answered yes or no about the picture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def render_questions(template: str, instruction: str, max_questions: int) -> str
 
 
 def render_checklist(template: str, instruction: str, questions: Sequence[str], images: str) -> str:
-    """Return the text that asks for the answers; `images` says what the pictures are.
+    """Return the text that asks for the answers; `images` describes the pictures.
 
     >>> render_checklist("{images} {instruction}: {questions}", "a red box", ["Is it red?"], "See: <image>")
     'See: <image> a red box: 1. Is it red?'
@@ -42,12 +42,12 @@ def parse_questions(text: str, size: int) -> dict[str, object]:
         if not 0 < len(question) <= MAX_QUESTION_CHARS:
             raise RubricError("shape", f"a question has {len(question)} characters, expected 1 to {MAX_QUESTION_CHARS}")
     if len({question.casefold() for question in questions}) < len(questions):
-        raise RubricError("duplicate", f"a question is there twice in {str(questions)[:200]}")
+        raise RubricError("duplicate", f"a question appears twice in {str(questions)[:200]}")
     return {"questions": questions}
 
 
 def parse_checklist(text: str, size: int) -> dict[str, object]:
-    """Read `{"reasoning": str, "answers": [...]}`: exactly `size` times yes or no, true or false.
+    """Read `{"reasoning": str, "answers": [...]}`: exactly `size` answers, each yes, no, true or false.
 
     >>> parse_checklist('{"reasoning": "it is blue", "answers": ["yes", false]}', 2)
     {'answers': [True, False], 'reasoning': 'it is blue'}
@@ -58,7 +58,7 @@ def parse_checklist(text: str, size: int) -> dict[str, object]:
 
 
 def share_of_yes(answers: Sequence[bool]) -> float:
-    """Return the semantics in [0, 10]: every question weighs alike.
+    """Return the semantics score in [0, 10]: all questions weigh the same.
 
     >>> share_of_yes([True, True, False, True])
     7.5
@@ -67,7 +67,7 @@ def share_of_yes(answers: Sequence[bool]) -> float:
 
 
 def failed_questions(questions: Sequence[str], answers: Sequence[bool]) -> str:
-    """Return what was answered no, for the reason of a score.
+    """Return the questions answered no, as the reason of a score.
 
     >>> failed_questions(["Is there a box?", "Is it red?"], [True, False])
     'no: Is it red?'

@@ -1,4 +1,4 @@
-"""A recipe's list of weighted terms, made into one function of the evidence."""
+"""Turn a recipe's list of weighted terms into one function of the evidence."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rewards.import_path import FunctionError, is_builtin, load_function, name_o
 from rollout.types import Evidence, Reward
 
 _RESERVED = ("mean", "std", "group", "group_std", "total", "advantage")
-"""Names in `reward/...` and in the table of rescored samples; a term `group` would make a `group_std`."""
+"""Taken in `reward/...` and in the table of rescored samples; a term `group` would produce `group_std`."""
 
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 RewardFunction = Callable[[Evidence], Any]
-"""Returns a float, or a coroutine of one where it is `async def`."""
+"""Returns a float, or a coroutine of one if it is `async def`."""
 
 
 class RewardError(ValueError):
-    """A term gave no number; `kind` is a short stable name to count by: import, raised, not_number, hung or died."""
+    """A term returned no number; `kind` is a stable name to count by: import, raised, not_number, hung or died."""
 
     def __init__(self, kind: str, fn: str, detail: str):
         super().__init__(f"reward term {fn}: {detail}")
@@ -46,7 +46,7 @@ class TermConfig:
     name: str = ""
     """Name in metrics and ledger; empty: the function's own name."""
     timeout_s: Annotated[float, Gt(0), Le(1e9)] = 10.0
-    """A function that is not ours is killed when it takes longer, and its sample fails."""
+    """A function that is not built in is killed if it takes longer, and its sample fails."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.weight):
@@ -61,7 +61,7 @@ class TermConfig:
 
     @property
     def is_own(self) -> bool:
-        """Whether the function is one of this repository's, which is trusted not to hang."""
+        """Whether the function is built in, and so trusted not to hang."""
         return is_builtin(self.fn)
 
     @property
@@ -71,9 +71,9 @@ class TermConfig:
 
 @dataclass(frozen=True)
 class WeightedSum:
-    """Callable evidence -> `Reward`, in this process; picklable, since it names its functions by import path.
+    """A callable, evidence -> `Reward`, in this process; picklable, since it names its functions by import path.
 
-    `actors.user_functions.runner.RewardRunner` is its twin for functions that may hang.
+    `actors.user_functions.runner.RewardRunner` is its counterpart for functions that may hang.
     """
 
     terms: Sequence[TermConfig]
@@ -85,7 +85,7 @@ class WeightedSum:
             self._functions[term.key] = import_function(term.fn)
 
     def __call__(self, evidence: Evidence) -> Reward:
-        """Return the terms and their weighted sum. Raises `RewardError` naming a term that gives no finite number."""
+        """Return the terms and their weighted sum. Raises `RewardError` naming a term that returns no finite number."""
         values = {term.key: self._value(term, evidence) for term in self.terms}
         return Reward(values, weighted_total(values, self.weights))
 
@@ -106,12 +106,12 @@ class WeightedSum:
 
 
 def check_term_names(terms: Sequence[TermConfig]) -> None:
-    """Raise ValueError where two terms have one name, or one has the name of a metric that is not its own."""
+    """Raise ValueError if two terms share a name, or a term has the name of another metric."""
     keys = [term.key for term in terms]
     for key in keys:
         if key in _RESERVED or key.removesuffix("_std") in {*keys} - {key}:
             raise ValueError(
-                f"a reward term cannot be called {key}: metrics and tables have that name already (taken are "
+                f"a reward term cannot be called {key}: metrics and tables already use that name (taken are "
                 f"{', '.join(_RESERVED)}, and another term's name with _std); set another `name`"
             )
     if len(set(keys)) != len(keys):
@@ -119,13 +119,13 @@ def check_term_names(terms: Sequence[TermConfig]) -> None:
 
 
 def checked(value: Any, fn: str) -> float:
-    """Return what a term gave as a float. Raises `RewardError` for anything but a finite number.
+    """Return a term's value as a float. Raises `RewardError` for anything but a finite number.
 
     >>> checked(1, "f")
     1.0
     """
     if inspect.iscoroutine(value):
-        value.close()  # it would complain that nobody awaited it
+        value.close()  # else Python warns that it was never awaited
         raise RewardError("not_number", fn, "returned a coroutine; declare the function with `async def`")
     try:
         number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
@@ -137,7 +137,7 @@ def checked(value: Any, fn: str) -> float:
 
 
 def raised(error: BaseException) -> str:
-    """Say what a function raised, and where: in the user's own file, whatever library that called."""
+    """Return what a function raised, and where: the innermost frame in the user's code, not in a library."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"raised {type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
@@ -156,9 +156,9 @@ def weighted_total(terms: Mapping[str, float], weights: Mapping[str, float]) -> 
 
 
 def weighted_mean(terms: Mapping[str, float], weights: Mapping[str, float]) -> float:
-    """Return the mean of the terms that have a weight: in [0, 1] for terms in [0, 1] and weights above 0.
+    """Return the mean of the terms that have a weight: in [0, 1] for terms in [0, 1] and positive weights.
 
-    A term with a weight below 0 is a penalty: the sum is divided by what the weights amount to, whatever their sign.
+    A term with a negative weight is a penalty: the sum is divided by the sum of the absolute weights.
 
     >>> round(weighted_mean({"format": 1, "accuracy": 1, "gain": 0.5}, {"accuracy": 0.1, "gain": 0.4}), 3)
     0.6
@@ -169,7 +169,7 @@ def weighted_mean(terms: Mapping[str, float], weights: Mapping[str, float]) -> f
 
 
 def import_function(path: str) -> RewardFunction:
-    """Return the function at an import path or in a file. Raises `RewardError` that says what is wrong with it."""
+    """Return the function at an import path or in a file. Raises `RewardError` that says what is wrong."""
     try:
         return load_function(path)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Functions that gather evidence: `look(before, after, instruction)`, of PIL images and a text, to JSON."""
+"""Functions that gather evidence: `look(before, after, instruction)`, from PIL images and a text to JSON."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from rewards.import_path import FunctionError, load_function
 
 EvidenceFn = Callable[..., Any]
-"""Must give equal answers for equal arguments."""
+"""Must return equal answers for equal arguments."""
 _NUM_ARGUMENTS = 3
 _OWN_PACKAGES = ("rewards.", "recipes.")
 
 
 def is_builtin_evidence_function(fn: str) -> bool:
-    """Say whether a function is one of this repository's, which is trusted not to hang.
+    """Return whether a function is built in, and so trusted not to hang.
 
     >>> [is_builtin_evidence_function(fn) for fn in ("recipes.shapes.judge.score", "./recipes.py:look", "mine.look")]
     [True, False, False]
@@ -25,19 +25,19 @@ def is_builtin_evidence_function(fn: str) -> bool:
 
 
 def load_evidence_function(fn: str) -> EvidenceFn:
-    """Return the function. Raises `FunctionError` for one that is not there or can gather nothing."""
+    """Return the function. Raises `FunctionError` if it does not exist or cannot gather evidence."""
     function = load_function(fn)
     try:
         inspect.signature(function).bind(*range(_NUM_ARGUMENTS))
     except TypeError:
         raise FunctionError(f"takes {inspect.signature(function)}; it is given (before, after, instruction)") from None
     if inspect.iscoroutinefunction(function):
-        raise FunctionError("is async; it is run by itself, so write a plain function")
+        raise FunctionError("is async; it runs on its own, so write a plain function")
     return function
 
 
 def as_json(answer: object) -> object:
-    """Return an answer as JSON has it, so that one from the cache is the same as a fresh one.
+    """Return an answer after a JSON round trip, so that a cached answer equals a fresh one.
 
     >>> as_json({"size": (8, 4)})
     {'size': [8, 4]}
@@ -49,4 +49,4 @@ def _plain(value: object) -> object:
     """Turn arrays and tensors into lists and numbers."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"the answer holds a {type(value).__name__}, which JSON cannot")
+    raise TypeError(f"the answer holds a {type(value).__name__}, which JSON cannot hold")

@@ -1,4 +1,4 @@
-"""What a recipe names: by import path (`my_rewards.brevity`, `my_rewards:brevity`) or in a file (`./my.py:brevity`)."""
+"""Load what a recipe names by import path (`my_rewards.brevity`, `my_rewards:brevity`) or file (`./my.py:brevity`)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any
 _FILE_MARK = ".py:"
 _OWN_PACKAGE = "rewards."
 OWN_PACKAGES = ("rl", "rollout", "rewards", "actors", "recipes", "data", "evals", "benchmarks", "tests")
-"""Names that are taken: a module of the user's that has one of them is loaded as a file."""
+"""Names that are taken: a user's module with one of these names must be given as a file."""
 
 
 class FunctionError(ValueError):
-    """A recipe names a function that is not there, or that is of no use where it is named."""
+    """A recipe names a function that does not exist, or that does not fit where it is named."""
 
 
 def is_builtin(path: str) -> bool:
-    """Whether a function is one of this package, which is trusted not to hang.
+    """Return whether a function is in this package, and so trusted not to hang.
 
     >>> is_builtin("rewards.format.is_parsed"), is_builtin("rewards.py:f"), is_builtin("my_rewards.brevity")
     (True, False, False)
@@ -41,7 +41,7 @@ def name_of(path: str) -> str:
 
 
 def anchored(path: str, folder: Path) -> str:
-    """Return the path with a file made absolute where it lies in `folder`; else as it is given."""
+    """Return the path, its file made absolute if it is in `folder`; else unchanged."""
     file, mark, name = path.rpartition(":")
     if _FILE_MARK not in path or not (folder / file).is_file():
         return path
@@ -51,7 +51,7 @@ def anchored(path: str, folder: Path) -> str:
 def load_function(path: str) -> Callable[..., Any]:
     """Return the function at an import path or in a file. Raises `FunctionError` that says which part is missing.
 
-    Whatever the module itself raises while it is imported comes out as it is.
+    Whatever the module raises on import is passed on unchanged.
     """
     function: object = load_object(path)
     if not callable(function):
@@ -68,14 +68,14 @@ def load_object(path: str) -> object:
 
 
 def identity_of(path: str) -> str:
-    """Return a function's path with a digest of the file that it names, which is read and not run.
+    """Return a function's path with a digest of its file, which is read but not run.
 
-    What that file imports is not in it: after a change there, start with a new store. Raises `FunctionError`.
+    The digest leaves out what the file imports: after a change there, start with a new store. Raises `FunctionError`.
     """
     module = _module_part(path)
     file = Path(module).expanduser() if module.endswith(".py") else _source(module)
     if not file.is_file():
-        raise FunctionError(f"{path}: there is no file of {module}")
+        raise FunctionError(f"{path}: {module} has no file")
     return f"{path}@{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
 
 
@@ -101,7 +101,7 @@ def _load_file(file: Path) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     if str(file.parent) not in sys.path:
-        sys.path.append(str(file.parent))  # it may import its neighbours
+        sys.path.append(str(file.parent))  # so that it can import its neighbours
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
@@ -116,18 +116,18 @@ def _load_file(file: Path) -> ModuleType:
 
 
 def _clash(path: str) -> str:
-    """Say how to name what stands in the working folder behind a package of ours; empty where nothing does."""
+    """Return how to name a user's module that one of our packages hides; empty if none does."""
     package, _, rest = path.partition(".")
     file, folder = Path.cwd() / f"{package}.py", Path.cwd() / package
     is_ours = Path(__file__).resolve().is_relative_to(folder.resolve())
     if _FILE_MARK in path or package not in OWN_PACKAGES or is_ours or not (file.is_file() or folder.is_dir()):
         return ""
     named = f"./{file.name}:{rest}" if file.is_file() else f"./{package}/FILE.py:{name_of(path)}"
-    return f"; {package} is a package of InterleaveThinker, which wins over yours: write {named}"
+    return f"; {package} is a package of InterleaveThinker, which hides yours: write {named}"
 
 
 def _source(module: str) -> Path:
-    """Return the file of a module; one that is not there where it has none."""
+    """Return the file of a module; a path that does not exist if it has none."""
     try:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:
@@ -136,7 +136,7 @@ def _source(module: str) -> Path:
 
 
 def module_label(module: ModuleType) -> str:
-    """Return the name that a user knows a module by."""
+    """Return the name by which a user knows a module."""
     return module.__name__ if module.__spec__ and "." in module.__name__ else str(module.__file__ or module.__name__)
 
 

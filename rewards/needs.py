@@ -1,4 +1,4 @@
-"""Rewards that look at more than the judge's scores say so, and the rollout gathers it (`evidence` of a recipe)."""
+"""Rewards declare what they need beyond the judge's scores; the rollout gathers it (a recipe's `evidence`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def needs(*names: str) -> Callable[[Function], Function]:
     """Declare what a reward looks at in `evidence.extra`, by the names of the recipe's `evidence`.
 
-    It is there whenever an image was regenerated; a sample without one has no `extra`, as it has no `scores`.
+    It is there whenever an image was regenerated; a sample without one has neither `extra` nor `scores`.
 
     >>> @needs("aesthetic")
     ... def beauty(evidence):
@@ -25,14 +25,14 @@ def needs(*names: str) -> Callable[[Function], Function]:
         raise ValueError(f"needs{names!r}: give the names of the evidence, like needs('aesthetic')")
 
     def declare(function: Function) -> Function:
-        function.needs = names  # type: ignore[attr-defined]  # no type has a function's own
+        function.needs = names  # type: ignore[attr-defined]  # functions have no typed attributes
         return function
 
     return declare
 
 
 def needs_of(function: Callable[..., object]) -> tuple[str, ...]:
-    """Return what a function declares to need. Raises `FunctionError` for a declaration that is no tuple of names."""
+    """Return what a function declares to need. Raises `FunctionError` if that is not a tuple of names."""
     wanted = getattr(function, "needs", ())
     if isinstance(wanted, str) or not all(isinstance(name, str) for name in wanted):
         raise FunctionError(f"its needs are {wanted!r}, expected names like ('aesthetic',)")

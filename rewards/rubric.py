@@ -1,4 +1,4 @@
-"""The judge's rubric, after VIEScore (arXiv 2312.14867): what is asked, and how strictly an answer is read."""
+"""The judge's rubric, after VIEScore (arXiv 2312.14867): its questions, and strict reading of the answers."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ DRAWN_PAIR = (
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One shape of answer; `size` says how many values it has to hold."""
+    """One shape of answer; `size` is the number of values that it must hold."""
 
     parse: Callable[[str, int], Answer]
-    """Read an answer's text; raises `RubricError`, and nothing else."""
+    """Read an answer's text; raises only `RubricError`."""
     shape: Callable[[int, Schema], Schema]
     """The answer's JSON schema, from its size and the schema of a text."""
 
     def schema(self, size: int, *, max_chars: int = 0) -> Schema:
         """Return the JSON schema for servers with structured output.
 
-        `max_chars` bounds each text, so that a small model cannot ramble until its tokens are spent: vLLM and
-        SGLang know it, OpenAI's strict mode refuses it (0: no bound).
+        `max_chars` bounds each text (0: no bound), so that a small model cannot ramble until its tokens run out. vLLM
+        and SGLang support it, OpenAI's strict mode rejects it.
         """
         return self.shape(size, {"type": "string", "maxLength": max_chars} if max_chars else {"type": "string"})
 
@@ -85,7 +85,7 @@ def parse_pair(text: str, size: int = NUM_SCORES) -> Schema:
 
 
 def combine(semantics: Mapping[str, Any], quality: Mapping[str, Any]) -> Scores:
-    """Return the smaller score of each rubric (VIEScore, eq. 2: one broken aspect breaks the image).
+    """Return the lower score of each rubric (VIEScore, eq. 2: one broken aspect spoils the image).
 
     >>> combine({"scores": [3.0, 8.0], "reasoning": "blue"}, {"scores": [9.0, 7.0], "reasoning": "clean"})
     Scores(semantics=3.0, quality=7.0, reason='blue | clean', spread=0.0)
@@ -95,7 +95,7 @@ def combine(semantics: Mapping[str, Any], quality: Mapping[str, Any]) -> Scores:
 
 
 def check_scores(scores: object) -> Scores:
-    """Return what an embedded scorer gave, checked and as plain floats. Raises `RubricError`."""
+    """Return an embedded scorer's scores, checked and as plain floats. Raises `RubricError`."""
     if not isinstance(scores, Scores):
         raise RubricError("shape", f"a scorer returned a {type(scores).__name__}, expected Scores")
     return Scores(check_score(scores.semantics), check_score(scores.quality), str(scores.reason))
@@ -114,7 +114,7 @@ def _list(item: Schema, fewest: int, most: int) -> Schema:
 
 
 def _object(**properties: object) -> Schema:
-    # Reasons come before scores: a model that scores first explains a number that it has not thought about.
+    # Reasons come before scores: a model that scores first only justifies an unconsidered number.
     return {
         "type": "object",
         "properties": properties,
@@ -145,4 +145,4 @@ FORMS: dict[str, Form] = {
     "checklist": Form(parse_checklist, _checklist_shape),
     "questions": Form(parse_questions, _questions_shape),
 }
-"""How a question's answer is read, by the name that the question gives (`actors.judge.question.Question.form`)."""
+"""How to read a question's answer, by the name that the question gives (`actors.judge.question.Question.form`)."""

@@ -1,4 +1,4 @@
-"""Samples of every kind that a reward will meet, good and broken, with all that is known of them written down."""
+"""Samples of every kind that a reward will meet, good and broken, with all their evidence."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _BEST_TO_WORST = {
 
 
 LACKING = "no built-in sample has the evidence"
-"""Begins what `PartialEvidence` raises."""
+"""Start of the message that `PartialEvidence` raises."""
 
 
 class PartialEvidence(dict[str, Any]):
-    """A sample's `extra` of which some is not known: it is there, but whoever looks at it is told so."""
+    """A sample's `extra` of which a part is unknown: the names are there, but reading them raises LookupError."""
 
     def __init__(self, known: dict[str, Any], lacking: Collection[str]):
         super().__init__(known)
@@ -86,12 +86,12 @@ class Case:
 
 
 def sample_cases(extra: dict[str, Any] | None = None) -> list[Case]:
-    """Return the samples, the same each time; `extra` is what further evidence found where an image was made."""
+    """Return the samples, the same each time; `extra` is the further evidence of samples with an image."""
     return [Case(name, evidence) for name, evidence in _all(extra or {})]
 
 
 def best_to_worst() -> tuple[str, ...]:
-    """Return the names of samples that differ by the image alone, the best first."""
+    """Return the names of the samples that differ only in the image, best first."""
     return tuple(_BEST_TO_WORST)
 
 

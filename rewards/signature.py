@@ -1,4 +1,4 @@
-"""What a reward function is, as far as its definition says: sync or async, what it looks at, whether it can be one."""
+"""What a reward function's definition shows: sync or async, the evidence that it needs, whether it can be a reward."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _AWAITABLES = ("Awaitable", "Coroutine", "Future", "Task")
 
 @dataclass(frozen=True)
 class RewardSignature:
-    """What is known of a reward function before its first call."""
+    """What is known about a reward function before its first call."""
 
     is_async: bool
     needs: tuple[str, ...] = ()
-    """Names of further evidence that it looks at (`rewards.needs`)."""
+    """Names of further evidence that it needs (`rewards.needs`)."""
 
 
 def signature_of(function: Callable[..., object]) -> RewardSignature:
-    """Return what kind of reward function this is. Raises `FunctionError` for one that can be none."""
+    """Return what kind of reward function this is. Raises `FunctionError` if it cannot be one."""
     if inspect.isclass(function):
         raise FunctionError("is a class; name a function of the evidence")
     called = function if inspect.isroutine(function) else type(function).__call__
@@ -70,7 +70,7 @@ def _returned(function: Callable[..., object]) -> str:
 
 
 def _written(annotation: object) -> str:
-    """Return an annotation as it reads in the source, without its module; empty where there is none."""
+    """Return an annotation as written in the source, without its module; empty if there is none."""
     if annotation is inspect.Signature.empty:
         return ""
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))

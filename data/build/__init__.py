@@ -1,1 +1,1 @@
-"""From a request to records: how data sets are made."""
+"""How data sets are made: from requests to records."""

@@ -1,4 +1,4 @@
-"""From trajectories to candidates of each set: what the rules say of one attempt or plan by itself."""
+"""From trajectories to candidates for each set: the rules that look at one attempt or plan alone."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from rollout.text.seeds import seed_of
 from rollout.types import Attempt, ImageRef, Request, Scores, Trajectory
 
 SideOfStep = Callable[[ImageRef | None, str], str]
-"""`side(before, instruction)` says on which side a step is."""
+"""`side(before, instruction)` returns the side of a step."""
 IsSuccess = Callable[[Scores], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What choosing has to know of a record that may be written: a few numbers."""
+    """All that the selection needs to know of a possible record: a few numbers."""
 
     request: int
-    """Number of the request: its place in the file."""
+    """Number of the request: its position in the file."""
     item: int
-    """Place of the attempt in the trajectory; 0 for a plan."""
+    """Index of the attempt in the trajectory; 0 for a plan."""
     side: str
     is_success: bool | None
-    """The label to balance by; None: there is none."""
+    """The label to balance by; None: no label."""
     content: int
-    """Digest of what the record says."""
+    """Digest of the record's content."""
     prompt: int
-    """Digest of the prompt that the split goes by."""
+    """Digest of the prompt that decides the side."""
     rank: int
-    """Who comes first where not all can: drawn by the seed from what the request says."""
+    """Order of selection, lowest first: pseudo-random, from the seed and the request's id."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -43,7 +43,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Sides:
-    """Decides which side a record is on, and which critic's set an attempt may be in."""
+    """Decides which side a record is on, and which of the critic's sets an attempt may be in."""
 
     split: SplitConfig
     seed: int
@@ -58,7 +58,7 @@ class Sides:
         return self.of_step(attempt.before, attempt.instruction)
 
     def is_for(self, request: Request, *, rl: bool) -> bool:
-        """Say whether a request's attempts may be in the set of RL, or else of SFT."""
+        """Return whether a request's attempts may be in the RL set, or (`rl=False`) in the SFT set."""
         share = self.split.rl_share
         return not share or (digest_of("rl", str(self.seed), request.id) / 2**64 < share) == rl
 
@@ -68,14 +68,14 @@ class Sides:
 
 
 def why_no_plan(trajectory: Trajectory, rules: PlannerSetConfig) -> str:
-    """Return the name of the rule that a trajectory's plan does not meet; empty: it meets all."""
+    """Return the name of the rule that a trajectory's plan fails; empty: it meets all."""
     if trajectory.plan is None:
         return "no_plan"
     return "not_complete" if rules.is_complete and not trajectory.is_complete else ""
 
 
 def why_no_sft(trajectory: Trajectory, place: int, rules: CriticSetConfig, is_success: IsSuccess) -> str:
-    """Return the name of the rule that an attempt does not meet as an example of the critic's; empty: it meets all."""
+    """Return the name of the rule that an attempt fails as a critic SFT example; empty: it meets all."""
     attempt = trajectory.attempts[place]
     if attempt.critique is None:
         return "no_critique"
@@ -90,7 +90,7 @@ def why_no_sft(trajectory: Trajectory, place: int, rules: CriticSetConfig, is_su
 
 
 def why_no_task(trajectory: Trajectory, place: int, rules: RlSetConfig, is_success: IsSuccess) -> str:
-    """Return the name of the rule that an attempt does not meet as a task of RL; empty: it meets all."""
+    """Return the name of the rule that an attempt fails as an RL task; empty: it meets all."""
     attempt = trajectory.attempts[place]
     if attempt.critique is None and rules.has_agreement:
         return "no_critique"
@@ -115,7 +115,7 @@ def why_no_task(trajectory: Trajectory, place: int, rules: RlSetConfig, is_succe
 
 
 def plan_candidate(trajectory: Trajectory, number: int, sides: Sides) -> Candidate:
-    """Return the candidate that a trajectory as a whole is."""
+    """Return a whole trajectory as a candidate."""
     request = trajectory.request
     content = digest_of(request.text, *request.images, trajectory.plan_text, *(a.after for a in trajectory.attempts))
     rank = seed_of(sides.seed, "rank", request.id)
@@ -126,7 +126,7 @@ def plan_candidate(trajectory: Trajectory, number: int, sides: Sides) -> Candida
 def attempt_candidate(
     trajectory: Trajectory, place: int, number: int, sides: Sides, is_success: IsSuccess
 ) -> Candidate:
-    """Return the candidate that an attempt is."""
+    """Return one attempt as a candidate."""
     request, attempt = trajectory.request, trajectory.attempts[place]
     said = (attempt.instruction, attempt.prompt, attempt.before or "", attempt.after)
     return Candidate(

@@ -1,4 +1,4 @@
-"""The card of a built set: how many there were at each stage, what was dropped and why, who made it and how."""
+"""The card of a built set: counts by stage, what was dropped and why, the models and settings that made it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REASONS = {
     "balance": "there are too few of the other label (failed_share)",
     "enough": "the set is full (num_train, num_heldout)",
 }
-"""What a rule's name says, in the order in which the rules are applied."""
+"""What each rule's name means, in the order in which the rules are applied."""
 
 
 @dataclass(frozen=True)
@@ -38,26 +38,26 @@ class Source:
     name: str
     seed: int
     models: Mapping[str, Mapping[str, str]]
-    """Role -> what it is, by content."""
+    """Role -> what identifies it by content."""
     settings: Mapping[str, Any]
-    """The recipe, without the folders of this machine."""
+    """The recipe, without what depends on the machine."""
 
 
 @dataclass
 class Card:
-    """One set."""
+    """The card of one set."""
 
     set: str
     source: Source
     stages: dict[str, int] = field(default_factory=dict)
-    """Of the build, in order."""
+    """Counts by stage of the build, in order."""
     bad: dict[str, int] = field(default_factory=dict)
-    """Requests and trajectories that ended early, by kind."""
+    """Bad requests, and trajectories that ended early, by kind."""
     bad_examples: dict[str, list[str]] = field(default_factory=dict)
     candidates: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     records: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Side -> how many records, how many of them of failed attempts, and how many were wanted."""
+    """Side -> the number of records, of failed attempts among them, and of records wanted."""
 
     def write(self, folder: Path) -> None:
         """Write `card.json` and `card.md`."""

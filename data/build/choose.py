@@ -1,4 +1,4 @@
-"""Choose a set's records among its candidates: none twice, no prompt on both sides, limits, balance, size."""
+"""Choose a set's records from its candidates: no duplicates, no prompt on both sides, limits, balance, size."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def select_records(
     *,
     heldout_prompts: Collection[int] = (),
 ) -> list[Candidate]:
-    """Return the chosen candidates of one side by rank; count in `dropped`, by rule, those that are not.
+    """Return the chosen candidates of one side by rank; count the others in `dropped`, by rule.
 
-    `heldout_prompts` are digests of prompts that may not be on this side. The outcome depends on what there is to
-    choose from, not on its order.
+    `heldout_prompts` are digests of prompts that must not be on this side. The result does not depend on the order of
+    the candidates.
     """
     ordered = sorted((c for c in candidates if c.side == side), key=lambda c: (c.rank, c.place))
     kept = list(_allowed(ordered, rules, heldout_prompts, dropped))
@@ -57,7 +57,7 @@ def _allowed(
 def _balanced(
     candidates: Sequence[Candidate], wanted: int, failed_share: float | None, dropped: Counter[str]
 ) -> list[Candidate]:
-    """Return as many as wanted (0: all), failed and others in their shares as far as there are enough of both.
+    """Return up to `wanted` candidates (0: all), fewer if there are too few of one label to keep `failed_share`.
 
     >>> some = [Candidate(n, 0, "train", n == 0, n, n, n) for n in range(5)]
     >>> [c.request for c in _balanced(some, 0, 0.75, Counter())]
@@ -79,5 +79,5 @@ def _balanced(
 
 
 def _limit(count: int, share: float) -> float:
-    """Return how many records there may be in all, when `count` of them have this share."""
-    return floor(count / share + 1e-9) if share else inf
+    """Return the largest total in which `count` records make up `share`."""
+    return floor(count / share + 1e-9) if share else inf  # 1e-9: rounding must not cost a record

@@ -16,7 +16,7 @@ from rollout.text.plan import format_plan, render_request
 from rollout.types import ImageRef, Trajectory
 
 Keep = Callable[[ImageRef], str]
-"""Puts an image beside the records and returns its path as they have it."""
+"""Puts an image next to the records and returns its path as they hold it."""
 CANVAS = {"canvas": "white"}
 
 
@@ -35,7 +35,7 @@ def planner_record(trajectory: Trajectory, template: str, keep: Keep) -> dict[st
 
 
 def critic_record(trajectory: Trajectory, place: int, template: str, keep: Keep) -> dict[str, object]:
-    """Return the SFT record of an attempt: what the teacher said of it."""
+    """Return the SFT record of an attempt: the teacher's critique of it."""
     attempt = trajectory.attempts[place]
     assert attempt.critique is not None
     asked = as_texts(render_messages(template, attempt))
@@ -64,10 +64,10 @@ def rl_record(trajectory: Trajectory, place: int, keep: Keep, *, is_success: boo
 
 
 def sequence_record(trajectory: Trajectory, keep: Keep) -> dict[str, object]:
-    """Return a complete trajectory as a sequence of texts and images, for models that make both.
+    """Return a complete trajectory as a sequence of texts and images, for models that generate both.
 
-    `input` is the request as it was made, `output` what it came to: of each step its texts, and the image that was
-    accepted. Parts are `{"type": "text", "text"}` or `{"type": "image", "image": path}`.
+    `input` is the original request, `output` its result: the texts of each step, and the image that was accepted.
+    Parts are `{"type": "text", "text"}` or `{"type": "image", "image": path}`.
     """
     request, plan = trajectory.request, trajectory.plan
     assert plan is not None
@@ -91,7 +91,7 @@ def sequence_record(trajectory: Trajectory, keep: Keep) -> dict[str, object]:
 
 
 class ImageFolder:
-    """The images of a set, beside its records: links to the store's files where the file system can link."""
+    """The images of a set, next to its records: hard links to the store's files, else copies."""
 
     def __init__(self, store: Store, folder: Path):
         self._store = store
@@ -99,7 +99,7 @@ class ImageFolder:
         (folder / "images").mkdir(parents=True, exist_ok=True)
 
     def keep(self, ref: ImageRef) -> str:
-        """Put an image of the store there, once. Raises FileNotFoundError when the store has it no more."""
+        """Put an image of the store there, once. Raises FileNotFoundError if the store no longer has it."""
         digest = self._store.digest(ref)
         name = f"images/{digest[:2]}/{digest}.png"
         target = self._folder / name

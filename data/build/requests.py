@@ -1,4 +1,4 @@
-"""What users ask for, read one by one: a text file with a request a line, or records `{"request", "images", "id"}`."""
+"""Users' requests, read one by one: a text file with one request per line, or records `{"request", "images", "id"}`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rollout.types import Request
 
 
 class TextLines:
-    """One request a line, as it stands; blank lines are none."""
+    """One request per line; blank lines are skipped."""
 
     unit = ""
 
@@ -62,7 +62,7 @@ def open_requests(path: Path) -> Records:
 def read_requests(
     records: Records, store: Store, bad: BadRecords, rules: ImageRules | None = None
 ) -> Iterator[tuple[int, Request]]:
-    """Yield (number, request), images in the store; what is no request, or is one again, goes to `bad`."""
+    """Yield (number, request), with the images in the store; bad and duplicate requests go to `bad`."""
     places = ImageResolver(records.folder, rules)
     seen: set[int] = set()
 
@@ -70,7 +70,7 @@ def read_requests(
         request = _request(raw.value, places, store)
         digest = digest_of(request.id)
         if digest in seen:
-            raise RecordError("duplicate", f"request {request.id!r} stands here again")
+            raise RecordError("duplicate", f"request {request.id!r} appears again")
         seen.add(digest)
         return request
 
@@ -79,7 +79,7 @@ def read_requests(
 
 
 def _request(record: Any, places: ImageResolver, store: Store) -> Request:
-    """Return the request that a record is. Its default id is a digest of what it says, wherever it stands."""
+    """Return the request that a record describes. Its default id is a digest of its content, wherever it is."""
     check_object(record)
     text = text_of(record, "request").strip()
     if not text:

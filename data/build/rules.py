@@ -1,4 +1,4 @@
-"""What a build makes of its trajectories: the rules by which each set is chosen."""
+"""The rules by which a build chooses the records of each set."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rollout.text.limits import NonNegativeFloat, NonNegativeInt, Noun, PathText
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """Which side a record is on: no prompt is on both."""
+    """Which side a record is on; no prompt is on both."""
 
     heldout: Annotated[float, Gt(0), Lt(1), Noun("a share")] = 0.1
     """Share that is held out."""
     side: PathText = ""
-    """Critic: `side(before, instruction)` of an image (or None) and a text says train or heldout, by what a step is
-    whatever its words. Empty: all steps of a request are on its side. The planner's sides always go by requests."""
+    """Critic: a function of an image (or None) and a text, `side(before, instruction)`, that returns train or heldout
+    by what a step does, not by its wording. Empty: by request, as the planner's side always is."""
     rl_share: Annotated[float, Ge(0), Lt(1), Noun("a share")] = 0.0
-    """Critic: share of the requests whose steps are for RL alone, all others for SFT alone; 0: both use all."""
+    """Critic: share of the requests whose steps are only for RL, the others only for SFT; 0: both use all."""
 
     def __post_init__(self) -> None:
         check_fields(self, "split")
@@ -28,13 +28,13 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class SetConfig:
-    """What every set has."""
+    """The settings that every set has."""
 
     is_made: bool = True
     num_train: NonNegativeInt = 0
-    """Most records for training; 0: all that the rules leave."""
+    """Maximum number of training records; 0: all that meet the rules."""
     num_heldout: NonNegativeInt = 0
-    """Most held-out ones; 0: all."""
+    """Maximum number of held-out records; 0: all."""
 
     def __post_init__(self) -> None:
         check_fields(self, "")
@@ -53,29 +53,29 @@ class CriticSetConfig(SetConfig):
     """SFT of the critic: a record for each attempt that was criticised."""
 
     has_agreement: bool = True
-    """Only where teacher and scores say the same of success."""
+    """Only attempts whose success teacher and scores agree about."""
     max_spread: NonNegativeFloat | None = None
     """Largest standard deviation of the judge's repeats; unset: any."""
     min_gain: NonNegativeFloat | None = None
-    """Of a failed attempt: least rise of the mean score with the teacher's prompt; unset: none is asked for."""
+    """Failed attempts: minimum gain in mean score with the teacher's prompt; unset: not required."""
     failed_share: Share | None = None
-    """Share of failed attempts, of either side; unset: as it comes."""
+    """Share of failed attempts on each side; unset: not balanced."""
     per_request: NonNegativeInt = 0
-    """Most records of one request; 0: no limit."""
+    """Maximum number of records per request; 0: no limit."""
     per_prompt: NonNegativeInt = 0
-    """Most records with one instruction; 0: no limit."""
+    """Maximum number of records per instruction; 0: no limit."""
 
 
 @dataclass(frozen=True)
 class RlSetConfig(CriticSetConfig):
-    """RL of the critic: a record for each attempt that was judged. The limits of difficulty are for failed ones."""
+    """RL of the critic: a record for each attempt that was judged. The difficulty limits apply to failed ones."""
 
     max_retried: Share | None = None
-    """Largest share of successes with the same prompt and other seeds: luck is nothing to learn. Unset: any."""
+    """Maximum share of successes with the same prompt and other seeds: luck teaches nothing. Unset: any."""
     min_refined: Share | None = None
-    """Smallest share of successes with the critic's further prompts: a group that is never solved teaches nothing."""
+    """Minimum share of successes with the critic's further prompts: a group that is never solved teaches nothing."""
     max_refined: Share | None = None
-    """Largest such share: nor does one that is always solved."""
+    """Maximum such share: a group that is always solved teaches nothing either."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""Make the sets of a build from its trajectories, in two passes that hold a few numbers of each record."""
+"""Make the sets of a build from its trajectories, in two passes that hold only a few numbers per record."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from data.split import SIDES
 from rollout.types import Trajectory
 
 Trajectories = Callable[[], Iterable[tuple[int, Trajectory]]]
-"""Reads the trajectories anew, each with its request's number, in the order of these."""
+"""Reads the trajectories from the start, each with its request's number, in the order of the numbers."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """All that decides what is written."""
+    """Everything that decides what is written."""
 
     planner_sft: PlannerSetConfig
     critic_sft: CriticSetConfig
@@ -52,12 +52,12 @@ class Rules:
 
 @dataclass
 class _Set:
-    """One set on its way."""
+    """One set while it is made."""
 
     name: str
     rules: SetConfig
     candidates: Callable[[Trajectory, int], Iterator[Candidate | str]]
-    """(trajectory, request's number) -> candidates, and names of rules that others do not meet."""
+    """(trajectory, request's number) -> candidates, and the names of the rules that the rest fail."""
     record: Callable[[Trajectory, int, Keep], dict[str, Any]]
     found: list[Candidate] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -75,7 +75,7 @@ class _Set:
 
 
 class Tally:
-    """Counts what a build's requests came to."""
+    """Counts how far a build's requests got."""
 
     def __init__(self, bad: BadRecords, where: Callable[[int], str]):
         self._bad = bad
@@ -104,13 +104,14 @@ def make_sets(
 ) -> list[Card]:
     """Write `<out>/<set>/train.jsonl`, `heldout.jsonl`, `images/` and the set's card, for each set of the rules.
 
-    A set that is there is replaced. The files depend on the trajectories and the rules alone.
+    An existing set is replaced. The files depend only on the trajectories and the rules.
     """
     sets = [one for one in _sets(rules) if one.rules.is_made]
     for number, trajectory in trajectories():
         tally.look_at(trajectory, number, rules.is_success)
         for one in sets:
             one.look_at(trajectory, number)
+    # Held-out sides first: their prompts must not be on a training side of any set for the same model.
     heldout: dict[str, set[int]] = {}
     for one in sets:
         one.choose("heldout", set())
@@ -132,7 +133,7 @@ def make_sets(
 
 
 def _write(trajectories: Trajectories, sets: list[_Set], folders: Mapping[str, Path], store: Store) -> None:
-    """Write the chosen records, in the order of requests."""
+    """Write the chosen records, in the order of the requests."""
     places = {one.name: {c.place: side for side in SIDES for c in one.chosen[side]} for one in sets}
     items: dict[str, dict[int, list[int]]] = {one.name: {} for one in sets}
     for name, chosen in places.items():
@@ -196,7 +197,7 @@ def _sets(rules: Rules) -> list[_Set]:
 
 
 def _family(one: _Set) -> str:
-    """Return who learns from a set: what one of its prompts is held out from."""
+    """Return the model that learns from a set: a held-out prompt is held out from all sets of that model."""
     return one.name.partition("_")[0]
 
 
@@ -212,6 +213,7 @@ def _counts(one: _Set) -> dict[str, dict[str, int]]:
 
 
 def _replace(folder: Path, unfinished: Path) -> None:
+    # The old set is moved away, not deleted, until the new one is in its place.
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

@@ -1,6 +1,6 @@
-"""The trajectories of a build on disk: a row each, committed when it is whole, read again one by one.
+"""The trajectories of a build on disk: one row each, committed when complete, read back one by one.
 
-A request is known by a digest of all that it says: one that was edited since under the same id is another one.
+A request is identified by a digest of its content: one that was edited and kept its id is another request.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ _NOT_KEPT = -1
 
 
 class TrajectoryLog:
-    """Takes the trajectories of one start; reads those of all. Of two rows of a request the later one counts."""
+    """Takes the trajectories of one start; reads those of all starts. Of two rows of a request the later counts."""
 
     def __init__(self, folder: Path):
         self._folder = folder
         self._commit: GroupCommit | None = None
 
     async def append(self, trajectory: Trajectory) -> None:
-        """Commit a trajectory. Raises OSError when it is not on disk."""
+        """Commit a trajectory. Raises OSError if it cannot be written to disk."""
         if self._commit is None:
             self._commit = GroupCommit(AppendLog(self._folder, KIND))
         await self._commit.append([row_of_trajectory(trajectory)])
 
     def is_empty(self) -> bool:
-        """Whether no request was walked yet."""
+        """Whether the log holds no trajectory yet."""
         return next(self._rows(), None) is None
 
     def done(self, store: Store) -> tuple[set[int], set[int]]:
-        """Return the digests of requests that were carried to their end, and of others that were, but images are gone.
+        """Return the digests of finished requests, and of finished requests whose images are gone.
 
-        A call that failed may be made again: its request is in neither.
+        A call that failed may be made again, so its request is in neither set.
         """
         done, lost = set[int](), set[int]()
         for digest, (_, row) in self._rows():
@@ -66,7 +66,7 @@ class TrajectoryLog:
         return done, lost
 
     def read(self, requests: Iterable[int]) -> Iterator[Trajectory]:
-        """Yield the committed trajectories of the requests of these digests, in their order, one of them in memory."""
+        """Yield the committed trajectories of requests, by digest, in the given order, one in memory at a time."""
         places = {digest: place for digest, (place, _) in self._rows()}
         for digest in requests:
             if digest not in places:
@@ -86,7 +86,7 @@ class TrajectoryLog:
 
 
 def request_digest(request: Request) -> int:
-    """Return the digest that the log knows a request by.
+    """Return the digest by which the log identifies a request.
 
     >>> request_digest(Request("a box", id="a")) == request_digest(Request("two boxes", id="a"))
     False

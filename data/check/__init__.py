@@ -1,1 +1,1 @@
-"""`interleave data check` and `show`: what a file of records holds."""
+"""`interleave data check` and `show`: report what a file of records holds."""

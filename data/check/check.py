@@ -1,4 +1,4 @@
-"""`interleave data check`: one pass over a file in constant memory, and all there is to say of it."""
+"""`interleave data check`: summarise a file of records in one pass and constant memory."""
 
 from __future__ import annotations
 
@@ -25,45 +25,45 @@ from data.table.digest_log import DigestLog, Repeats, content_of, digest_of
 from data.table.record_table import parser
 from rollout.types import Task
 
-_TOLD_BY = 100
-"""Records that are looked at to tell the kind."""
+_NUM_TO_DETECT = 100
+"""Records looked at to detect the kind."""
 _PROMPT = Path(__file__).resolve().parent.parent.parent / "recipes" / "prompts" / "critic.txt"
 _EVERY = 2000
 """Records between reports of progress."""
 
 Progress = Callable[[str, float, int], None]
-"""Takes what is being done, how far it is (0 to 1), and how many records or images that was."""
+"""Takes the current activity, its progress (0 to 1), and the number of records or images done."""
 
 
 @dataclass(frozen=True)
 class CheckRules:
-    """What `check` is asked to do."""
+    """What `check` does."""
 
     kind: Kind | None = None
-    """None: told by the records."""
+    """None: detected from the records."""
     images: ImageRules = field(default_factory=ImageRules)
     limit: int = 0
     """Records to read; 0: all."""
     against: Path | None = None
-    """Another file whose prompts should not be in this one."""
+    """Another file, whose prompts should not be in this one."""
     deep: DeepRules | None = None
-    """Look into images and count tokens, too."""
+    """Also decode the images and count tokens; None: no."""
 
 
 @dataclass
 class Overlap:
-    """Prompts that two files have both."""
+    """Prompts that are in both of two files."""
 
     other: Path
     num_records: int
-    """Of the file that is checked."""
+    """Records of the checked file that have such a prompt."""
     examples: list[tuple[str, str]]
-    """Places in either file."""
+    """Locations in the checked file and in the other."""
 
 
 @dataclass
 class Summary:
-    """What was found."""
+    """What a check found."""
 
     path: Path
     kind: Kind
@@ -71,7 +71,7 @@ class Summary:
     bad: BadRecords
     statistics: RlStatistics | SftStatistics
     copies: Repeats
-    """Records that say the same."""
+    """Records with the same content."""
     prompts: Repeats
     examples_of_copies: list[tuple[str, str]]
     num_canvas_paths: int
@@ -88,7 +88,7 @@ class Summary:
 
 
 def check(path: Path, rules: CheckRules, progress: Progress = lambda *_: None) -> Summary:
-    """Read a file's records and return what is to be said of them. Raises `RecordError` for a file that holds none."""
+    """Read a file's records and summarise them. Raises `RecordError` for a file without records."""
     started = time.monotonic()
     records = open_records(path)
     kind = rules.kind or detect_kind(records)
@@ -97,13 +97,14 @@ def check(path: Path, rules: CheckRules, progress: Progress = lambda *_: None) -
         reading.read(progress)
         copies, prompts = reading.copies.repeats(), reading.prompts.repeats()
         ids = reading.ids.repeats()
+        # The examples are counted as they are added, the other duplicates afterwards.
         for first, later in ids.examples:
             where = records.where(later)
             reading.bad.add(
-                RecordError("duplicate_id", f"its id stands at {records.where(first)} already", where=where)
+                RecordError("duplicate_id", f"its id already appears at {records.where(first)}", where=where)
             )
         reading.bad.counts["duplicate_id"] += ids.num_later - len(ids.examples)
-        reading.bad.counts = +reading.bad.counts
+        reading.bad.counts = +reading.bad.counts  # without kinds that have count 0
         summary = Summary(
             path=path,
             kind=kind,
@@ -130,9 +131,9 @@ def check(path: Path, rules: CheckRules, progress: Progress = lambda *_: None) -
 
 
 def detect_kind(records: Records) -> Kind:
-    """Return the kind of the first record that shows one. Raises `RecordError` when none of the first hundred does."""
+    """Return the kind of the first record that shows one. Raises `RecordError` if none of the first hundred does."""
     raw, problem = None, ""
-    for raw in islice(records, _TOLD_BY):
+    for raw in islice(records, _NUM_TO_DETECT):
         value = raw.value
         if raw.error is not None and not problem:
             problem = f" ({raw.error})"
@@ -149,7 +150,7 @@ def detect_kind(records: Records) -> Kind:
     if raw is None:
         raise no_record(records.path)
     kinds = ", ".join(Kind)
-    raise RecordError("file", f"{records.path}: its first records show no kind{problem}; say --kind, one of {kinds}")
+    raise RecordError("file", f"{records.path}: its first records show no kind{problem}; set --kind to one of {kinds}")
 
 
 def no_record(path: Path) -> RecordError:
@@ -157,7 +158,7 @@ def no_record(path: Path) -> RecordError:
 
 
 class _Reading:
-    """The pass over the records, and what it leaves in memory and on disk."""
+    """The pass over the records, and what it collects in memory and on disk."""
 
     def __init__(self, records: Records, kind: Kind, rules: CheckRules, folder: Path):
         self._records = records
@@ -210,14 +211,14 @@ def _token_counter(rules: DeepRules | None) -> TokenCounter | None:
 
 
 def images_of(record: Task | SftRecord) -> list[str]:
-    """Return the files of a record's images."""
+    """Return the paths of a record's image files."""
     if isinstance(record, Task):
         return [record.after] if record.before is None else [record.before, record.after]
     return [image for image in record.images if isinstance(image, str)]
 
 
 def _overlap(prompts: DigestLog, records: Records, other_path: Path, folder: Path) -> Overlap:
-    """Compare with the prompts of another file, whose records need not be good otherwise."""
+    """Compare with the prompts of another file, whose records need not be valid otherwise."""
     other = open_records(other_path)
     log = DigestLog(folder / "other_prompts")
     for raw in other:

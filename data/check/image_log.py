@@ -1,4 +1,4 @@
-"""The images that a file's records name, each once, on disk: for a check that looks into them."""
+"""A log on disk of the images that a file's records name, to be checked once each."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class NamedImage(NamedTuple):
     """An image, and the first record that names it."""
 
     offset: int
-    """Its place in the log: what `at` takes."""
+    """Its offset in the log, which `at` takes."""
     number: int
     path: str
 
 
 class ImageLog:
-    """Takes the images of each record in turn."""
+    """Logs the images of each record in turn."""
 
     def __init__(self, folder: Path):
         self._path = folder / "images"
@@ -34,13 +34,13 @@ class ImageLog:
     def add(self, paths: Sequence[str], number: int) -> None:
         for path in paths:
             if path in self._last:
-                continue  # one attempt's result is often the next one's beginning
+                continue  # an attempt's result is often the next one's start
             self._digests.add(digest_of(path), self._file.tell())
             self._file.write(json.dumps([number, path]).encode() + b"\n")
         self._last = tuple(paths)
 
     def distinct(self) -> tuple[int, Iterator[NamedImage]]:
-        """Return how many different images there are, and each in the order of first naming."""
+        """Return the number of different images, and the images in the order in which they first appear."""
         self._file.flush()
         first = np.concatenate([np.empty(0, np.uint64), *self._digests.first()])
         first.sort()

@@ -1,4 +1,4 @@
-"""`interleave data check --deep`: look into every image once, whatever it may be, on threads and with little memory."""
+"""`interleave data check --deep`: decode every image once, however broken, on threads and with little memory."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ _EVERY = 200
 
 @dataclass(frozen=True)
 class DeepRules:
-    """How deep to look."""
+    """What the deep check looks at."""
 
     model: str = ""
-    """Folder or hub id of the model whose tokenizer counts; empty: nothing is counted."""
+    """Folder or hub id of the model whose tokenizer counts tokens; empty: no tokens are counted."""
     prompt: Path | None = None
-    """The critic's prompt file, which an RL record is rendered with to count its tokens."""
+    """The critic's prompt file, with which RL records are rendered to count their tokens."""
     max_pixels: int = MAX_PIXELS
 
 
 @dataclass
 class DeepSummary:
-    """What the images are."""
+    """What the deep check found."""
 
     num_images: int = 0
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """Images by (width, height); the rare ones are counted together under (0, 0)."""
+    """Images by (width, height); after 10,000 sizes, further ones are counted under (0, 0)."""
     oddities: Counter[str] = field(default_factory=Counter)
-    """Images that are not seen as their plain values say, by why (`actors.store.pixels`)."""
+    """Images that viewers show differently from their raw values, by reason (`actors.store.pixels`)."""
     num_flat: int = 0
-    """Images of one colour: they look like nothing else."""
+    """Images of one colour, which are not compared."""
     num_same: int = 0
-    """Images with the same look as one named before."""
+    """Images with the same hash as an earlier one."""
     num_alike: int = 0
-    """Pairs of looks that differ by a few bits."""
+    """Pairs of hashes that differ by a few bits."""
     examples: list[tuple[NamedImage, NamedImage, int]] = field(default_factory=list)
-    """Two images and the bits that differ."""
+    """Two images and the number of bits that differ."""
     tokens: dict[str, Lengths] = field(default_factory=dict)
 
 
 class InspectedImage(NamedTuple):
-    """What one image turned out to be."""
+    """What was found in one image."""
 
     size: tuple[int, int] | None
-    look: int | None
+    hash: int | None
     fault: RecordError | None
     oddities: Sequence[str] = ()
-    """Why it is not seen as its plain values say (`actors.store.pixels`)."""
+    """Why viewers show it differently from its raw values (`actors.store.pixels`)."""
 
 
 def scan_images(
@@ -81,7 +81,7 @@ def scan_images(
     num_images, names = images.distinct()
     hashes = HashLog(images.folder / "hashes")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image is refused, and counted
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image is rejected and counted
         for named, seen in _on_threads(names, max_pixels):
             summary.num_images += 1
             if summary.num_images % _EVERY == 0:
@@ -93,10 +93,10 @@ def scan_images(
             summary.oddities.update(seen.oddities)
             is_counted = seen.size in summary.sizes or len(summary.sizes) < _MOST_SIZES
             summary.sizes[seen.size if is_counted else (0, 0)] += 1
-            if seen.look is None:
+            if seen.hash is None:
                 summary.num_flat += 1
             else:
-                hashes.add(seen.look, named.offset)
+                hashes.add(seen.hash, named.offset)
     alike = hashes.alike()
     summary.num_same, summary.num_alike = alike.num_same, alike.num_pairs
     summary.examples = [(images.at(first), images.at(later), bits) for first, later, bits in alike.examples]
@@ -105,7 +105,7 @@ def scan_images(
 
 
 def inspect_image(path: str, max_pixels: int = MAX_PIXELS) -> InspectedImage:
-    """Open an image, and decode it when its header says a size that may be decoded."""
+    """Open an image, and decode it if the size in its header is allowed."""
     try:
         with open_image_file(path) as file, Image.open(file, formats=FORMATS) as image:
             width, height = image.size
@@ -120,7 +120,7 @@ def inspect_image(path: str, max_pixels: int = MAX_PIXELS) -> InspectedImage:
         return InspectedImage(
             None, None, RecordError("image_unclear", f"the image {shown(path)} cannot be shown: {error}")
         )
-    except Exception as error:  # decoders of broken data raise whatever their arithmetic meets
+    except Exception as error:  # on broken data decoders raise anything
         text = f"the image {shown(path)} cannot be decoded ({type(error).__name__}: {str(error)[:100]})"
         return InspectedImage(None, None, RecordError("image_broken", text))
 
@@ -130,7 +130,7 @@ def _too_large(path: str, size: str, max_pixels: int) -> RecordError:
 
 
 def _on_threads(names: Iterator[NamedImage], max_pixels: int) -> Iterator[tuple[NamedImage, InspectedImage]]:
-    """Look at images on a few threads (Pillow decodes outside the interpreter's lock); the order is kept."""
+    """Inspect images on a few threads (Pillow releases the GIL to decode), in order."""
     num_threads = min(8, os.cpu_count() or 1)
     waiting: deque[tuple[NamedImage, Future[InspectedImage]]] = deque()
     with ThreadPoolExecutor(num_threads) as threads:

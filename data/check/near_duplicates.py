@@ -1,4 +1,4 @@
-"""Images that look alike: hashes of 64 bits, and those within a few bits, without comparing all with all."""
+"""Find images that look alike: 64-bit hashes that differ by a few bits, without comparing all pairs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 MAX_DISTANCE = 3
-"""Bits that may differ. Four bands of 16 bits leave one band equal, so that pairs are found by sorting bands."""
+"""Bits that may differ. At least one of four 16-bit bands is then equal, so sorting by each band finds all pairs."""
 _BANDS = 4
 _WINDOW = 64
-"""Neighbours that each hash is compared with inside a run of equal bands; beyond that runs are only sampled."""
+"""Neighbours that each hash is compared with in a run of equal bands; longer runs are only sampled."""
 _HASH = np.dtype([("hash", "<u8"), ("offset", "<u8")])
 
 
@@ -32,8 +32,8 @@ class NearDuplicates(NamedTuple):
 def difference_hash(image: Image.Image) -> int | None:
     """Return whether brightness rises from each of 8 x 8 cells to the next, as 64 bits; None for a flat image.
 
-    dHash: https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html. It outlives
-    scaling, compression and small changes of colour. A flat image would look like every other one.
+    dHash: https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html. It survives
+    scaling, compression and small changes of colour. All flat images would have the same hash.
     """
     small = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
     if int(small.max()) - int(small.min()) < 4:
@@ -54,10 +54,10 @@ class HashLog:
         self.num += 1
 
     def alike(self, num_examples: int = 5) -> NearDuplicates:
-        """Count the images that look the same as an earlier one, and the pairs of looks that differ by a few bits.
+        """Count the images that look the same as an earlier one, and the pairs of hashes that differ by a few bits.
 
-        In a run of more than 64 looks that share a band, each is compared with the 64 next by its other bits: a
-        few pairs of a crowd may be missed, none is invented.
+        In a run of more than 64 hashes that share a band, each is compared with the next 64 in the order of the other
+        bits: a few pairs may be missed, none is invented.
         """
         self._file.flush()
         if self.num == 0:
@@ -77,15 +77,15 @@ class HashLog:
 
 
 def _pairs(rows: NDArray[np.void]) -> Iterator[tuple[int, int, int]]:
-    """Yield (offset, later offset, bits that differ) for looks within a few bits, each pair once."""
+    """Yield (offset, later offset, bits that differ) for hashes within a few bits, each pair once."""
     for band in range(_BANDS):
-        # Turned so that the band leads and the rest orders the run.
-        turned = _turned(rows["hash"], 16 * band)
-        order = np.argsort(turned, kind="stable")
-        turned, offsets = turned[order], rows["offset"][order]
-        for step in range(1, min(_WINDOW, len(turned) - 1) + 1):
-            differences = turned[:-step] ^ turned[step:]
-            is_in_run = differences < 2**48
+        # Rotated so that the band leads and the rest orders the run.
+        rotated = _rotated(rows["hash"], 16 * band)
+        order = np.argsort(rotated, kind="stable")
+        rotated, offsets = rotated[order], rows["offset"][order]
+        for step in range(1, min(_WINDOW, len(rotated) - 1) + 1):
+            differences = rotated[:-step] ^ rotated[step:]
+            is_in_run = differences < 2**48  # the leading band is equal
             if not is_in_run.any():
                 break
             is_near = is_in_run & (np.bitwise_count(differences) <= MAX_DISTANCE)
@@ -96,12 +96,12 @@ def _pairs(rows: NDArray[np.void]) -> Iterator[tuple[int, int, int]]:
                     yield first, second, difference.bit_count()
 
 
-def _turned(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
+def _rotated(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
     if bits == 0:
         return np.array(hashes)
     return (hashes << np.uint64(bits)) | (hashes >> np.uint64(64 - bits))
 
 
 def _met_before(difference: int, band: int) -> bool:
-    """Say whether two looks, turned left by `band` bands, met in an earlier band's run already."""
+    """Return whether two hashes, rotated left by `band` bands, already met in an earlier band's run."""
     return any((difference >> (16 * place)) & 0xFFFF == 0 for place in range(band))

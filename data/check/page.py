@@ -1,4 +1,4 @@
-"""`interleave data show`: some of a file's records as one HTML page that needs nothing beside it."""
+"""`interleave data show`: some of a file's records as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from rollout.types import Task
 _SIDE = 440
 """Longest side of a thumbnail in pixels: twice what a card shows."""
 _SMALL = 128
-"""Images up to this side are kept as they are."""
+"""Images with sides up to this keep their pixels."""
 _MOST_SOURCE = 4000
-"""Characters shown of a record that cannot be read."""
+"""Characters shown of an unreadable record."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class RecordImage:
 
     name: str
     source: str = ""
-    """A data URL; empty: there is none to show."""
+    """A data URL; empty: nothing to show."""
     note: str = ""
     is_small: bool = False
     is_lost: bool = False
@@ -77,7 +77,7 @@ def write_page(
     kind: Kind | None = None,
     rules: ImageRules | None = None,
 ) -> Path:
-    """Write `limit` records (0: all), drawn by the seed, in their order; bad ones are shown with what is wrong.
+    """Write a page of `limit` records (0: all), drawn by the seed, in file order; bad ones are shown with their error.
 
     Raises `RecordError` for a file that holds no record of a known kind.
     """
@@ -102,7 +102,7 @@ def write_page(
 
 
 def sample_records(records: Records, limit: int, seed: int) -> tuple[list[RawRecord], int]:
-    """Return `limit` records of a stream, each with the same chance, in their order, and how many there are.
+    """Return `limit` records drawn uniformly from a stream, in their order, and the number of all.
 
     Algorithm R: Vitter, "Random Sampling with a Reservoir", 1985.
     """
@@ -171,6 +171,6 @@ def _picture(image: str | Canvas) -> RecordImage:
             small = as_seen(opened)
     except UnclearImage as error:
         return RecordImage(image, note=f"cannot be shown: {error}", is_lost=True)
-    except Exception as error:  # decoders of broken data raise whatever their arithmetic meets
+    except Exception as error:  # on broken data decoders raise anything
         return RecordImage(image, note=f"cannot be decoded: {type(error).__name__}", is_lost=True)
     return RecordImage(image, data_url(small_copy(small, _SIDE, lossless_side=_SMALL)), is_small=is_small)

@@ -1,4 +1,4 @@
-"""A progress bar with a rate, for passes whose end is known as a share."""
+"""A progress bar with a rate, for passes that report their progress as a share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Callable[[str, float, int], None]]:
-    """Yield what takes (what is done, share, number so far); on a terminal it draws a bar for each thing done."""
+    """Yield a function of (activity, share done, number done); on a terminal it draws a bar for each activity."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

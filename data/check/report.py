@@ -25,7 +25,7 @@ _WIDTH = 40
 
 
 def print_report(summary: Summary, console: Console) -> None:
-    """Print a summary, as plain text throughout: what a file holds is never markup."""
+    """Print a summary, all as plain text: a file's content is never read as markup."""
     num_good = summary.num_records - summary.bad.num
     rate = summary.num_records / max(summary.seconds, 1e-9)
     console.print(
@@ -110,13 +110,13 @@ def _sft(statistics: SftStatistics) -> list[RenderableType]:
     if statistics.modes:
         blocks.append(_histogram("modes", statistics.modes.most_common()))
         blocks.append(
-            _histogram("steps of a plan", [(str(num), count) for num, count in sorted(statistics.steps.items())])
+            _histogram("steps per plan", [(str(num), count) for num, count in sorted(statistics.steps.items())])
         )
     images = sorted(statistics.images.items())
     counts = [(str(num), count) for num, count in images[:12]]
     if len(images) > 12:
         counts.append(("more", sum(count for _, count in images[12:])))
-    blocks.append(_histogram("images of a record", counts, f"{statistics.num_canvases:,} of them white canvases"))
+    blocks.append(_histogram("images per record", counts, f"{statistics.num_canvases:,} of them white canvases"))
     blocks.append(_lengths("characters of the question", statistics.questions))
     blocks.append(_lengths("characters of the answer", statistics.answers))
     if statistics.num_rewritten:
@@ -132,7 +132,7 @@ def _repeats(summary: Summary) -> list[RenderableType]:
     mean = num / max(prompts.num_distinct, 1)
     lines = [
         f"{prompts.num_distinct:,} different source prompts, {mean:.1f} records each, at most {prompts.most:,}",
-        f"{copies.num_later:,} records say the same as an earlier one"
+        f"{copies.num_later:,} records have the same content as an earlier one"
         + "".join(f"\n  {later} as {first}" for first, later in summary.examples_of_copies),
     ]
     if summary.num_canvas_paths:
@@ -145,7 +145,7 @@ def _repeats(summary: Summary) -> list[RenderableType]:
         lines.append("images were not opened: --deep decodes each")
     if (overlap := summary.overlap) is not None:
         lines.append(
-            f"{overlap.num_records:,} records have a prompt that {overlap.other} has too"
+            f"{overlap.num_records:,} records have a prompt that is also in {overlap.other}"
             + "".join(f"\n  {own} and {other}" for own, other in overlap.examples)
         )
     return [Text("\n".join(lines))]
@@ -168,7 +168,7 @@ def _deep(deep: DeepSummary) -> list[RenderableType]:
     ]
     if deep.oddities:
         counts = ", ".join(f"{count:,} {_ODDITIES[name]}" for name, count in deep.oddities.most_common())
-        lines.append(f"read as people see them: {counts}")
+        lines.append(f"read as viewers show them: {counts}")
     blocks.append(Text("\n".join(lines)))
     blocks += [_lengths(f"tokens of the {name}", lengths) for name, lengths in deep.tokens.items()]
     return blocks

@@ -1,4 +1,4 @@
-"""What a file of records holds, in numbers that grow with no file: labels, scores, lengths, plans."""
+"""Statistics of a file of records, in constant memory: labels, scores, lengths, plans."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rollout.types import Task
 
 
 class Lengths:
-    """How long texts are: exact mean and extremes, and counts by powers of two."""
+    """Lengths of texts: exact mean and maximum, and counts by powers of two."""
 
     def __init__(self) -> None:
         self.num = 0
         self.total = 0
         self.longest = 0
         self.buckets = [0] * 40
-        """Bucket b counts lengths from 2^(b-1) up to 2^b - 1; bucket 0 those that are 0."""
+        """Bucket b counts lengths from 2^(b-1) up to 2^b - 1; bucket 0 counts zeros."""
 
     def add(self, length: int, times: int = 1) -> None:
         self.num += times
@@ -32,7 +32,7 @@ class Lengths:
         return self.total / self.num if self.num else 0.0
 
     def bars(self) -> list[tuple[str, int]]:
-        """Return (range, count) from the shortest to the longest that there is.
+        """Return (range, count) from the shortest to the longest in use.
 
         >>> lengths = Lengths()
         >>> for length in (1, 5, 6, 30): lengths.add(length)
@@ -52,7 +52,7 @@ def _range(bucket: int) -> str:
 
 
 class RlStatistics:
-    """RL records: labels, and what the judge said of either."""
+    """RL records: labels, and the judge's scores for each label."""
 
     def __init__(self) -> None:
         self.num = {True: 0, False: 0}
@@ -62,7 +62,7 @@ class RlStatistics:
         self.instructions = Lengths()
         """Characters."""
         self.prompts = Lengths()
-        """Characters of the rewritten ones."""
+        """Characters of the rewritten prompts."""
         self.num_from_nothing = 0
 
     def add(self, task: Task) -> None:
@@ -85,7 +85,7 @@ class SftStatistics:
         self.modes: Counter[str] = Counter()
         self.steps: Counter[int] = Counter()
         self.images: Counter[int] = Counter()
-        """Records by how many images they have."""
+        """Records by number of images."""
         self.questions = Lengths()
         """Characters of all but the last message."""
         self.answers = Lengths()

@@ -1,4 +1,4 @@
-"""How many tokens records take, by the recipe's own tokenizer and image processor."""
+"""Token counts of records, from the model's own tokenizer and image processor."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class TokenCounter:
     def __init__(self, model: str, template: str):
         from transformers import AutoTokenizer  # late: it takes seconds
 
-        import actors  # noqa: F401  (first: makes torchvision importable beside a CPU build of torch)
+        import actors  # noqa: F401  (first: makes torchvision importable with a CPU build of torch)
 
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(model)
         except (OSError, ValueError) as error:
-            raise ValueError(f"--model {model} has no tokenizer that loads ({str(error).splitlines()[0]})") from None
+            raise ValueError(f"--model {model} has no loadable tokenizer ({str(error).splitlines()[0]})") from None
         self._model = model
         self._template = template
         self._waiting: dict[str, list[str]] = {"prompt": [], "answer": []}
         self.lengths = {"prompt": Lengths(), "answer": Lengths()}
-        """Tokens of text; a prompt's with the chat template and one token for each image."""
+        """Text tokens; a prompt includes the chat template and one token for each image."""
 
     def add(self, record: Task | SftRecord) -> None:
         if isinstance(record, Task):
@@ -45,7 +45,7 @@ class TokenCounter:
             self.flush()
 
     def all(self, sizes: Mapping[tuple[int, int], int]) -> dict[str, Lengths]:
-        """Return tokens of prompts, answers and images (by the counts of their sizes), those that there are."""
+        """Return the tokens of prompts, answers and images (from counts of their sizes), without empty ones."""
         self.flush()
         images = self._image_tokens(sizes)
         return {name: found for name, found in {**self.lengths, "image": images}.items() if found and found.num}
@@ -62,11 +62,11 @@ class TokenCounter:
                 if width:
                     lengths.add(processor.get_number_of_image_patches(height, width, {}) // merged, count)
         except (OSError, ValueError, AttributeError):
-            return None  # no image processor, not one of Qwen's, or an image that it refuses
+            return None  # no image processor, not one of Qwen's, or an image that it rejects
         return lengths
 
     def flush(self) -> None:
-        """Count what waits."""
+        """Count the tokens of waiting texts."""
         for name, texts in self._waiting.items():
             if texts:
                 for tokens in self._tokenizer(texts, add_special_tokens=False)["input_ids"]:

@@ -1,1 +1,1 @@
-"""Files of records in every format, iterated and never held."""
+"""Files of records in every format, streamed and never held in memory."""

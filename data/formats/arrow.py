@@ -12,13 +12,13 @@ from data.errors import RecordError
 from data.formats.raw import RawRecord, name_of, place_in
 
 _NUM_ROWS = 128
-"""Rows held at once: they may hold whole conversations."""
+"""Rows held at once: few, since each may hold a whole conversation."""
 _NO_VALUE = (pa.ArrowException, ValueError, OverflowError, KeyError)
-"""What a value raises that Python cannot hold: a date after the year 9999, bytes that are no UTF-8."""
+"""Raised by a value that Python cannot hold: a date after the year 9999, bytes that are not UTF-8."""
 
 
 class ParquetRows:
-    """One record a row of a Parquet file."""
+    """One record per row of a Parquet file."""
 
     unit = "row"
 
@@ -29,7 +29,7 @@ class ParquetRows:
         try:
             self._file = pq.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
-            raise RecordError("file", f"{path} is no Parquet file that can be read ({error})") from None
+            raise RecordError("file", f"{path} is not a readable Parquet file ({error})") from None
         self.size = self._file.metadata.num_rows
 
     def where(self, number: int) -> str:
@@ -37,6 +37,7 @@ class ParquetRows:
 
     def __iter__(self) -> Iterator[RawRecord]:
         number = 0
+        # By row group: damage to one leaves the others readable.
         for group in range(self._file.num_row_groups):
             end = number + self._file.metadata.row_group(group).num_rows
             try:
@@ -51,7 +52,7 @@ class ParquetRows:
 
 
 class DatasetRows:
-    """One record a row of a folder that `datasets.Dataset.save_to_disk` wrote."""
+    """One record per row of a folder that `datasets.Dataset.save_to_disk` wrote."""
 
     unit = "row"
 
@@ -90,11 +91,11 @@ class DatasetRows:
 
 
 def _rows_of(rows: pa.RecordBatch | pa.Table, number: int, where: Callable[[int], str]) -> Iterator[RawRecord]:
-    """Yield rows, numbered from `number`; one with a value that Python cannot hold is an error of its own."""
+    """Yield rows, numbered from `number`; one with a value that Python cannot hold becomes an error."""
     try:
         values = rows.to_pylist()
     except _NO_VALUE as error:
-        if rows.num_rows > 1:
+        if rows.num_rows > 1:  # one by one, so that only the bad rows are lost
             for place in range(rows.num_rows):
                 yield from _rows_of(rows.slice(place, 1), number + place, where)
         else:

@@ -1,4 +1,4 @@
-"""A JSON array of records, read one by one: a scanner finds where each ends, so a bad one ends nothing else."""
+"""A JSON array of records, read one by one: a scanner finds each end, so a bad record does not affect the others."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from data.formats.strict_json import BOM, MAX_RECORD, decode, too_long
 
 _BLOCK = 2**20
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["{}\[\],]', re.DOTALL)
-"""A whole string, or a mark of structure; a lone quote is a string that the buffer does not end."""
+"""A whole string or a structural character; a lone quote starts a string that ends beyond the buffer."""
 _STRING_END = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
 class Piece(NamedTuple):
-    """What stands between two commas of the array."""
+    """What is between two commas of the array."""
 
     data: bytes | None
-    """None: longer than a record may be."""
+    """None: too long for a record."""
     start: int
     length: int
     is_last: bool
-    """Closed by the array's bracket, or by the file's end."""
+    """Followed by the array's closing bracket, or by the end of the file."""
     fault: str = ""
-    """What is wrong with the array here, beyond the element."""
+    """What is wrong with the array here, apart from the element."""
 
 
 class JsonArray:
@@ -43,7 +43,7 @@ class JsonArray:
         where: Callable[[int], str] | None = None,
         wrapped: tuple[str, int] | None = None,
     ):
-        """`wrapped` is name and offset of the list in the object (`data.formats.json_wrapper`)."""
+        """`wrapped` is the list's name and offset in the object (`data.formats.json_wrapper`)."""
         self.path = path
         self.folder, self.name = path.parent, name_of(path)
         self.position = self.last = 0
@@ -83,16 +83,17 @@ class JsonArray:
         name, start = self.wrapped or ("", 0)
         scanner = _Scanner(start)
         with open_unpacked(self.path) as file:
-            file.read(start)
+            file.read(start)  # a gzip stream seeks no faster
             while block := file.read1(_BLOCK):
                 yield from scanner.feed(block)
                 if scanner.is_over:
+                    # Read on for what follows: white space to the end, or the rest of the wrapping object.
                     rest = scanner.rest()
                     if name:
                         rest += file.read(_BLOCK)
                     while not rest.strip() and (block := file.read1(_BLOCK)):
                         rest = block
-                    fault = "more stands behind the array" if rest.strip() else ""
+                    fault = "there is more after the array" if rest.strip() else ""
                     if name:
                         fault = fault_behind(rest, name)
                     if fault:
@@ -102,7 +103,7 @@ class JsonArray:
 
 
 class _Scanner:
-    """Cuts an array into its elements, whatever the blocks it is fed."""
+    """Cuts an array into its elements, wherever the blocks it is fed are cut."""
 
     def __init__(self, offset: int = 0) -> None:
         self.offset = offset
@@ -114,10 +115,10 @@ class _Scanner:
         self._depth = 0
         self._is_in_string = False
         self._num_dropped = 0
-        """Bytes of the current element that are not kept, because it is too long."""
+        """Bytes of the current element that were discarded because it is too long."""
 
     def feed(self, block: bytes) -> Iterator[Piece]:
-        """Take the next block of the file; yield the elements that it ends."""
+        """Take the next block of the file; yield the elements that end in it."""
         self._buffer += block
         if self._depth == 0 and not self._enter():
             return
@@ -129,15 +130,15 @@ class _Scanner:
         self._keep(start)
 
     def end(self) -> Iterator[Piece]:
-        """Say that the file has ended; what is left is an element cut off."""
+        """Take the end of the file; yield the element that it cuts off."""
         yield Piece(b"", self.offset, len(self._buffer), True, "the file ends before the array does")
 
     def rest(self) -> bytes:
-        """Return what the buffer holds beyond the array."""
+        """Return what the buffer holds after the array."""
         return self._buffer
 
     def _enter(self) -> bool:
-        """Step over the opening bracket, as soon as it is there (the format was told by it)."""
+        """Step over the opening bracket (which identified the format); return False until the buffer has it."""
         head = self._buffer.removeprefix(BOM).lstrip()
         if not head.startswith(b"["):
             return False
@@ -148,7 +149,7 @@ class _Scanner:
         return True
 
     def _next_end(self) -> int | None:
-        """Scan on; return the place of the comma or bracket that ends the current element, None to ask for more."""
+        """Scan on; return the index of the comma or bracket that ends the current element, None for more data."""
         while True:
             if self._is_in_string:
                 match = _STRING_END.match(self._buffer, self._at)
@@ -184,11 +185,11 @@ class _Scanner:
         return Piece(stripped, begin, len(stripped), self.is_over)
 
     def _keep(self, start: int) -> None:
-        """Forget what is done; of an element that is too long already, all but what the scan still needs."""
+        """Discard finished elements, and of one that is already too long all but what the scan still needs."""
         if len(self._buffer) - start > MAX_RECORD:
             cut = self._at
             if self._is_in_string:
-                # An escape is not torn: the odd backslash at the end waits for what it escapes.
+                # Do not split an escape: an odd backslash at the end waits for the character that it escapes.
                 tail = self._buffer[cut:]
                 cut += len(tail) - (len(tail) - len(tail.rstrip(b"\\"))) % 2
             self._num_dropped += cut - start

@@ -1,4 +1,4 @@
-"""JSONL: a record a line."""
+"""JSONL: one record per line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BLOCK = 2**20
 
 
 class JsonLines:
-    """One JSON value a line."""
+    """One JSON value per line."""
 
     unit = ""
 
@@ -25,7 +25,7 @@ class JsonLines:
         self.position = self.last = 0
         self.size = unpacked_size(path)
         self._where = where
-        """Names the place that a line stands for, where the lines are a copy of something."""
+        """Names the original location of a line, if the file is a copy."""
 
     def where(self, number: int) -> str:
         return self._where(number) if self._where else place_in(self.path, self.unit, number)
@@ -62,7 +62,7 @@ class JsonLines:
 
 
 def _skip_line(file: io.BufferedIOBase) -> int:
-    """Read on to the end of a line without keeping it; return the bytes it took."""
+    """Read to the end of a line without keeping it; return the number of bytes read."""
     num_bytes = 0
     while data := file.readline(_BLOCK):
         num_bytes += len(data)

@@ -1,4 +1,4 @@
-"""A JSON object around a list of records, like `{"data": [...]}`: where the list is, told by the file's beginning."""
+"""A JSON object around a list of records, like `{"data": [...]}`: find the list from the file's beginning."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 from data.formats.strict_json import BOM
 
 LISTS = ("data", "train", "validation", "test", "heldout", "records", "rows", "examples", "instances", "items")
-"""Names of the list that are known."""
+"""Known names of the list."""
 _FIELDS = {"origin_prompt", "edited_image_path", "messages", "request"}
-"""Of records: an object that has one is a record and no wrapper."""
+"""Fields of records: an object that has one is a record, not a wrapper."""
 _KEY = re.compile(rb'\s*"((?:[^"\\]|\\.)*)"\s*:\s*', re.DOTALL)
 _SCALAR = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\s,{}\[\]"]+', re.DOTALL)
 _MARK = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
@@ -20,7 +20,7 @@ _NEXT_LIST = re.compile(rb'\s*,\s*"([^"]*)"\s*:\s*\[\s*\{')
 
 
 def find_list(head: bytes) -> tuple[str, int] | None:
-    """Return the name of the list of records in the object that a file is, and its offset; None: the file is no such.
+    """Return the name and byte offset of the list of records in a file's object; None: there is no such list.
 
     >>> find_list(b'{"version": 1, "data": [{"messages": []}]}'), find_list(b'{"messages": []}\\n{"messages": []}')
     (('data', 23), None)
@@ -44,20 +44,20 @@ def find_list(head: bytes) -> tuple[str, int] | None:
 
 
 def fault_behind(tail: bytes, name: str) -> str:
-    """Return what is wrong with what stands behind the list `name` in its object; nothing: no more than settings."""
+    """Return what is wrong with what follows the list `name` in its object; empty if only settings follow."""
     other = _NEXT_LIST.match(tail)
     if other is not None:
         second = other[1].decode(errors="replace")
-        return f"the list {second} stands beside the list {name}; write each into a file of its own"
+        return f"the list {second} is next to the list {name}; write each to its own file"
     try:
-        json.loads(b'{"": 0' + tail)
+        json.loads(b'{"": 0' + tail)  # the object, with a number in place of the list
     except ValueError:
         return f"the object around the list {name} does not end as JSON does"
     return ""
 
 
 def _is_lines(text: bytes) -> bool:
-    """Say whether a file has an object a line: its first line is one, and more follows or it is a record itself."""
+    """Return whether a file has one object per line: the first line is one, and more follows or it is a record."""
     line, _, rest = text.partition(b"\n")
     try:
         value = json.loads(line)
@@ -67,7 +67,7 @@ def _is_lines(text: bytes) -> bool:
 
 
 def _end_of_value(head: bytes, place: int) -> int:
-    """Return where the value at `place` ends, 0 where that is beyond the beginning of the file."""
+    """Return where the value at `place` ends; 0 if that is beyond `head`."""
     if (scalar := _SCALAR.match(head, place)) is not None:
         return scalar.end()
     depth = 0

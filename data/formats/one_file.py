@@ -1,4 +1,4 @@
-"""One file of records: which format it has shows in its content."""
+"""One file of records: its format is detected from its content."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rollout.text.marks import wide_encoding
 
 _FOREIGN = {
     b"PK\x03\x04": "a ZIP archive",
-    b"\x28\xb5\x2f\xfd": "packed by zstd",
-    b"BZh": "packed by bzip2",
-    b"\xfd7zXZ\0": "packed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ\0": "compressed with xz",
     b"ARROW1": "an Arrow file",
     b"SQLite format 3\0": "an SQLite database",
-    b"version https://git-lfs": "a pointer of Git LFS, whose content is not fetched (git lfs pull)",
+    b"version https://git-lfs": "a Git LFS pointer, whose content was not fetched (git lfs pull)",
 }
-"""Other files that pass for records, by how they begin."""
+"""Other files that are mistaken for records, by their first bytes."""
 
 
 def open_file(path: Path) -> Records:
@@ -44,7 +44,7 @@ def open_file(path: Path) -> Records:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Say by a `RecordError` why a path cannot be read."""
+    """Raise a `RecordError` that says why a path cannot be read."""
     try:
         yield
     except FileNotFoundError:
@@ -56,7 +56,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def check_encoding(path: Path, head: bytes) -> None:
-    """Raise `RecordError` for what is no text in UTF-8 by its first bytes, and is known."""
+    """Raise `RecordError` if the first bytes show another encoding, or a format that is not supported."""
     if encoding := wide_encoding(head):
         raise RecordError("encoding", f"{path} is text in {encoding}; save it as UTF-8")
     kind = next((name for mark, name in _FOREIGN.items() if head.startswith(mark)), "")

@@ -1,4 +1,4 @@
-"""Files that are packed by gzip, as the hub has them: read as they are unpacked, never unpacked into memory."""
+"""Files compressed with gzip, as on the hub: decompressed while they are read, never as a whole."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 GZIP = b"\x1f\x8b"
 UNREADABLE = (OSError, EOFError, zlib.error)
-"""What reading on raises where a packed file is damaged or cut off."""
+"""Raised while reading a compressed file that is damaged or truncated."""
 _BLOCK = 2**20
 
 
 @contextmanager
 def open_unpacked(path: Path) -> Iterator[io.BufferedIOBase]:
-    """Open a file for reading, what is packed as if it were not; `read1` and `readline` give all up to a damage."""
+    """Open a file for reading, decompressed if needed; `read1` and `readline` return all data before any damage."""
     with io.BufferedReader(io.FileIO(path), _BLOCK) as file:
         if not is_packed(path):
             yield file
@@ -27,7 +27,7 @@ def open_unpacked(path: Path) -> Iterator[io.BufferedIOBase]:
 
 
 def read_head(path: Path, size: int = _BLOCK) -> bytes:
-    """Return the first bytes of a file as it unpacks: so many, or what can be read of them. Raises `UNREADABLE`."""
+    """Return the first `size` decompressed bytes of a file, or what can be read. Raises `UNREADABLE` if none can."""
     head = b""
     try:
         with open_unpacked(path) as file:
@@ -45,9 +45,9 @@ def is_packed(path: Path) -> bool:
 
 
 def unpacked_size(path: Path) -> int:
-    """Return about how many bytes a file unpacks to: gzip keeps that number, modulo 4 GiB."""
+    """Return roughly how many bytes a file decompresses to: gzip stores that number modulo 4 GiB."""
     size = path.stat().st_size
-    if size < 18 or not is_packed(path):
+    if size < 18 or not is_packed(path):  # 18: a gzip file's header and trailer
         return size
     with path.open("rb") as file:
         file.seek(-4, io.SEEK_END)

@@ -1,4 +1,4 @@
-"""What every format gives: records as they were found, with their places."""
+"""What every format yields: records as they were found, with their locations."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ class RawRecord(NamedTuple):
     """One record as it was found, not yet checked."""
 
     number: int
-    """Line, record or row, from 1."""
+    """Of the line, record or row, from 1."""
     value: Any
     error: RecordError | None = None
     """Located; set when there is no value."""
     start: int = 0
-    """Byte offset, where the format has one."""
+    """Byte offset, if the format has one."""
     length: int = 0
 
 
 class Records(Protocol):
-    """A file of records; each iteration reads it from the start. A record that cannot be read does not end it."""
+    """A file of records; each iteration reads it from the start. An unreadable record does not end it."""
 
     path: Path
     position: int
-    """How far the last iteration has come, of `size`."""
+    """How far the last iteration got, out of `size`."""
     size: int
     folder: Path
-    """Where relative image paths start."""
+    """What relative image paths are relative to."""
     name: str
-    """What records without an id, and files made of these, are called by."""
+    """Used in default ids and in the names of derived files."""
     unit: str
     """What a record is in its file: row, record; empty: a line."""
     last: int
-    """The number that the last iteration has come to."""
+    """The number that the last iteration got to."""
 
     def __iter__(self) -> Iterator[RawRecord]: ...
 
     def where(self, number: int) -> str:
-        """Name a record's place for people."""
+        """Return a record's location in human-readable form."""
         ...
 
 
 def name_of(path: Path) -> str:
-    """Return what records of a file, a folder or a pattern are called by.
+    """Return the name for records of a file, a folder or a pattern (`Records.name`).
 
     >>> name_of(Path("a/tasks.jsonl.gz")), name_of(Path("a/train-*.parquet"))
     ('tasks', 'train')
@@ -57,11 +57,11 @@ def name_of(path: Path) -> str:
 
 
 def place_in(path: Path, unit: str, number: int) -> str:
-    """Name a record's place for people."""
+    """Return a record's location in human-readable form."""
     return f"{path}: {unit} {number}" if unit else f"{path}:{number}"
 
 
 def cut_off(error: BaseException, number: int, where: str) -> RawRecord:
-    """Return what stands for the records that a damaged file no longer gives."""
+    """Return the bad record that represents all that a damaged file no longer yields."""
     text = f"the file cannot be read from here on ({error}); fetch it again"
     return RawRecord(number, None, RecordError("file", text, where=where))

@@ -1,4 +1,4 @@
-"""Files of records, iterated and never held: one file of any format, a Hugging Face `datasets` folder, shards."""
+"""Open records to be streamed: one file of any format, a Hugging Face `datasets` folder, or shards."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def _open_folder(path: Path) -> Records:
 
 
 def beside(records: Records) -> Path:
-    """Return the folder where what is made of records is put."""
+    """Return the default folder for files derived from records."""
     return records.path.parent if records.path.exists() else records.folder

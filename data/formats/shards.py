@@ -1,4 +1,4 @@
-"""A set of records in several files (a folder, or a glob), read as one: each record keeps its place in its own file."""
+"""Records in several files (a folder, or a glob), read as one: each record keeps its location in its own file."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from data.formats.raw import RawRecord, Records, name_of, place_in
 
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".ndjson", ".json", ".json.gz")
 _OTHERS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
-"""Files beside the records that say something of them."""
+"""Metadata files next to the records."""
 _SPLIT = re.compile(r"(train|validation|valid|val|dev|test|heldout|eval)(?![a-z])", re.IGNORECASE)
 
 
 class Part(NamedTuple):
-    """A file, and where its records are in the whole."""
+    """A file, and where its records start in the whole."""
 
     file: str
     unit: str
     start: int
-    """What its own numbers are raised by."""
+    """Added to its own record numbers."""
 
 
 class Shards:
-    """Satisfies `data.formats.raw.Records`; a record's number counts on through the files."""
+    """Satisfies `data.formats.raw.Records`; record numbers continue from file to file."""
 
     unit = "record"
 
@@ -43,10 +43,10 @@ class Shards:
         self.last = 0
         self.size = sum(file.stat().st_size for file in files)
         self.parts: list[Part] = []
-        """Those that have been reached."""
+        """Files reached so far."""
 
     def where(self, number: int) -> str:
-        """Name a record by its own file; it must have been reached."""
+        """Return a record's location in its own file, which must have been reached."""
         part = self.parts[max(0, bisect_right(self.parts, number - 1, key=lambda part: part.start) - 1)]
         return place_in(Path(part.file), part.unit, number - part.start)
 
@@ -56,12 +56,12 @@ class Shards:
             for raw in records:
                 share = min(1.0, records.position / max(records.size, 1))
                 self.position = before + int(share * records.path.stat().st_size)
-                # Elsewhere its bytes would be taken for those of the whole.
+                # No byte offset: it would be mistaken for one into the whole.
                 yield raw._replace(number=part.start + raw.number, start=0, length=0)
             before += records.path.stat().st_size
 
     def opened(self) -> Iterator[tuple[Part, Records]]:
-        """Yield each file in turn; the next one starts where it was read to."""
+        """Yield each file in turn; numbers of the next start where this one was read to."""
         self.parts, self.last = [], 0
         for file in self.files:
             records = open_file(file)
@@ -72,7 +72,7 @@ class Shards:
 
 
 def shards_of_folder(path: Path) -> Records:
-    """Return the records of the files in a folder. Raises `RecordError` where it is not clear which belong together."""
+    """Return the records of the files in a folder. Raises `RecordError` if it is unclear which belong together."""
     found = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith((".", "_")))
     files = [file for file in found if file.name.endswith(SUFFIXES) and file.name not in _OTHERS]
     if not files:
@@ -81,7 +81,7 @@ def shards_of_folder(path: Path) -> Records:
         known = ", ".join(SUFFIXES)
         raise RecordError(
             "file",
-            f"{path} is a folder, but not one that Hugging Face `datasets` saved, nor one of files of records "
+            f"{path} is a folder, but neither one that Hugging Face `datasets` saved nor one of record files "
             f"({known}){hint}",
         )
     suffixes = sorted({_suffix(file) for file in files})
@@ -94,10 +94,10 @@ def shards_of_folder(path: Path) -> Records:
 
 
 def shards_of_pattern(path: Path) -> Records:
-    """Return the records of the files that a pattern names. Raises `RecordError` where it names none."""
+    """Return the records of the files that match a pattern. Raises `RecordError` if there are none."""
     files = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
     if not files:
-        raise RecordError("file", f"no file is named like {path}")
+        raise RecordError("file", f"no file matches {path}")
     return _shards(path, files)
 
 

@@ -1,4 +1,4 @@
-"""JSON of a record, read strictly: UTF-8, no key twice, and an error that counts instead of any crash."""
+"""Strict JSON of a record: UTF-8, no duplicate keys, and a countable error instead of any crash."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from data.errors import RecordError, shown
 from rollout.text.strict_json import DuplicateKeyError, unique_keys
 
 MAX_RECORD = 16 * 2**20
-"""Bytes of the largest record that is read; a longer one is an error, not a memory."""
+"""Bytes of the largest record that is read; a longer one is an error and is never held in memory."""
 BOM = b"\xef\xbb\xbf"
 
 
 def decode(data: bytes) -> Any:
-    """Return the value that `data` says. Raises `RecordError` of the kinds encoding, json and duplicate_key.
+    """Return the value that `data` encodes. Raises `RecordError` of the kinds encoding, json and duplicate_key.
 
-    NaN and Infinity pass: the field that holds one refuses it by name.
+    NaN and Infinity pass here: the check of their field rejects them by name.
     """
     try:
         text = data.decode().strip(_SPACE)
@@ -28,11 +28,11 @@ def decode(data: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise RecordError("encoding", f"not UTF-8 (byte {error.start + 1}: {error.reason})") from None
     except RecursionError:
-        raise RecordError("json", "not JSON that can be read (nested too deep)") from None
+        raise RecordError("json", "not readable JSON (nested too deeply)") from None
     except ValueError as error:
         raise RecordError("json", f"not JSON ({error})") from None
     if end != len(text):
-        raise RecordError("json", f"not JSON (more stands behind the value, at character {end + 1})")
+        raise RecordError("json", f"not JSON (there is more after the value, at character {end + 1})")
     return value
 
 
@@ -40,6 +40,6 @@ def too_long(num_bytes: int) -> RecordError:
     return RecordError("too_long", f"{num_bytes:,} bytes, expected at most {MAX_RECORD:,}")
 
 
-# What `JSONDecoder.decode` calls, without what it does around it: this runs once a record.
+# The core of `JSONDecoder.decode` without its overhead: this runs once per record.
 _scan: Any = json.JSONDecoder(object_pairs_hook=unique_keys).scan_once  # type: ignore[attr-defined]  # it is undocumented
 _SPACE = " \t\n\r"

@@ -1,1 +1,1 @@
-"""Records of RL and SFT: what one says, checked with file, line and field."""
+"""RL and SFT records, checked: errors name file, line and field."""

@@ -1,4 +1,4 @@
-"""Where a record's images are: paths made absolute, found, and kept inside the image root."""
+"""Resolve the image paths of records: made absolute, found, and confined to the image root."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from data.errors import RecordError, shown, type_error
 from data.records.image_bytes import bytes_in, images_folder, keep_image, kept_path, path_in
 
 _LOOKS_BEFORE_LISTING = 32
-"""A folder is asked for this many files one by one before its listing is read."""
+"""Files looked up one by one in a folder before the whole folder is listed."""
 _MOST_NAMES = 300_000
-"""Names kept of all listings together; a larger folder is asked file by file."""
+"""File names kept over all listings; files of a larger folder are looked up one by one."""
 _MOST_FOLDERS = 50_000
+"""Folders remembered before all are forgotten."""
 _REMOTE = ("http://", "https://", "data:", "hf://", "s3://", "gs://", "zip://")
-"""How the address of an image begins that is no file here; a prefix rule may make it one."""
+"""Prefixes of addresses that are not local files; a prefix rule may map them to local files."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRules:
-    """How paths in a file of records are to be read."""
+    """How image paths in a file of records are read."""
 
     folder: Path | None = None
-    """Where relative paths start; None: at `root`, or else in the folder that the file is in."""
+    """What paths are relative to; None: `root`, or else the file's own folder."""
     root: Path | None = None
-    """No image may lie outside this folder, whatever links lead there; None: anywhere."""
+    """No image may lie outside this folder, even through links; None: anywhere."""
     prefixes: tuple[tuple[str, str], ...] = ()
     """(old, new): a path that starts with the folder `old` is read as if it started with `new`."""
     white_canvas: str = ""
-    """A path that is this, or ends in it after a slash, stands for a white canvas; empty: none does."""
+    """A path that is this, or ends in a slash and this, means a white canvas; empty: no path does."""
 
 
 def parse_prefixes(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -52,10 +53,10 @@ def parse_prefixes(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 class ImageResolver:
-    """Finds the images of one file of records. A folder that is asked for often is listed once."""
+    """Finds the images of one file of records. A folder with many lookups is listed once."""
 
     def __init__(self, file_folder: Path, rules: ImageRules | None = None, *, keeps_bytes: bool = True):
-        """Unless it `keeps_bytes`, an image that a record holds as bytes gets a name, and no file to read."""
+        """Without `keeps_bytes`, an image that a record holds as bytes gets a name but no file."""
         self._keeps_bytes = keeps_bytes
         rules = rules or ImageRules()
         self._base = os.path.abspath(rules.folder or rules.root or file_folder)
@@ -65,10 +66,10 @@ class ImageResolver:
         self._folders: dict[str, _Folder] = {}
         self._num_names = 0
         self.num_canvases = 0
-        """How often `white_canvas` was met."""
+        """How many paths meant the white canvas."""
 
     def find(self, value: object, field: str) -> str | None:
-        """Return an image's absolute path, None for the white canvas. Raises `RecordError`; the field is in it."""
+        """Return an image's absolute path; None for the white canvas. Raises `RecordError`, which names the field."""
         value = path_in(value)
         if (kept := self._of_bytes(value, field)) is not None:
             return kept
@@ -89,11 +90,11 @@ class ImageResolver:
         except (OSError, ValueError) as error:
             if isinstance(error, RecordError):
                 raise
-            # A NUL byte, half a character, a name too long, a link to itself: nothing can be there.
+            # A NUL byte, a lone surrogate, a name too long, a link to itself: no file can be there.
             raise RecordError("image_missing", f"field {field}: {shown(value)} cannot be a path ({error})") from None
 
     def _of_bytes(self, value: object, field: str) -> str | None:
-        """Return the path of an image that is given by its content; None where it is given by a path."""
+        """Return the path of an image given by its content; None for one given by a path."""
         if isinstance(value, str):
             return None
         data = bytes_in(value, f"field {field}")
@@ -111,6 +112,7 @@ class ImageResolver:
         file = found = f"{folder.real}/{name}" if is_listed else self._ask(folder, name)
         if not found:
             found, file = self._find_packed(folder, name, field)
+        # Real paths are compared: a link must not lead out.
         if self._fence and not (file or f"{folder.real}/").startswith(self._fence):
             raise RecordError(
                 "image_outside", f"field {field}: {shown(name)} leads out of the image root to {file or folder.real}"
@@ -120,7 +122,7 @@ class ImageResolver:
         return found
 
     def _find_packed(self, folder: _Folder, name: str, field: str) -> tuple[str, str]:
-        """Return an image that is in its folder's archive, and the archive's real path; empty: it is not."""
+        """Return the path of an image in its folder's archive, and the archive's real path; both empty if not there."""
         path = f"{folder.real}/{name}"
         try:
             packed = find_packed(path)
@@ -135,7 +137,7 @@ class ImageResolver:
         return folder
 
     def _ask(self, folder: _Folder, name: str) -> str:
-        """Ask the file system; return the real path of a file that is there, else nothing."""
+        """Look one file up; return its real path, empty if there is none."""
         folder.num_looks += 1
         if folder.num_looks == _LOOKS_BEFORE_LISTING:
             self._list(folder)
@@ -150,7 +152,7 @@ class ImageResolver:
         return path if stat.S_ISREG(mode) else ""
 
     def _list(self, folder: _Folder) -> None:
-        """Keep the names of a folder's plain files (links and the rest are asked for one by one)."""
+        """Keep the names of a folder's plain files; links and the rest are looked up one by one."""
         names = set()
         try:
             with os.scandir(folder.real) as entries:
@@ -172,7 +174,7 @@ class ImageResolver:
 
 
 class _Folder:
-    """What is known of a folder."""
+    """What is known about a folder."""
 
     __slots__ = ("names", "num_looks", "real")
 

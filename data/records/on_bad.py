@@ -1,4 +1,4 @@
-"""The rule for bad records: stop at the first, or leave them out, counted by kind with located examples."""
+"""What to do with bad records: stop at the first, or skip and count them by kind, with located examples."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ T = TypeVar("T")
 
 
 class OnBad(StrEnum):
-    """What a bad record does."""
+    """What to do with a bad record."""
 
     RAISE = "raise"
     SKIP = "skip"
 
 
 class BadRecords:
-    """Takes bad records by the rule."""
+    """Counts bad records, or raises the first."""
 
     def __init__(self, on_bad: OnBad = OnBad.RAISE):
         self.on_bad = on_bad
         self.counts: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
-        """Of each kind, the first few messages."""
+        """The first few messages of each kind."""
 
     @property
     def num(self) -> int:
@@ -45,7 +45,7 @@ class BadRecords:
             examples.append(str(error))
 
     def summary(self) -> str:
-        """Return one line: how many of which kind, and the first example of the most frequent."""
+        """Return one line: counts by kind, and the first example of the most frequent kind."""
         if not self.counts:
             return "no bad records"
         kinds = self.counts.most_common()
@@ -54,7 +54,7 @@ class BadRecords:
 
 
 def good_records(records: Records, parse: Callable[[RawRecord], T], bad: BadRecords) -> Iterator[tuple[RawRecord, T]]:
-    """Yield what each record is; those that cannot be read or parsed go to `bad`."""
+    """Yield each record and its parsed form; those that cannot be read or parsed go to `bad`."""
     for raw in records:
         try:
             if raw.error is not None:

@@ -1,8 +1,8 @@
-"""Answers that another system's files teach: Python literals where the contract says JSON.
+"""Answers from another system's files: Python literals where the contract requires JSON.
 
 The public system shows its models the answer as a Python dictionary (single quotes, True, None) and repairs
-what comes back. Such an answer is read as the literal it is and written again as the contract has it, so that
-what is taught is what is parsed. Nothing else is forgiven.
+what comes back. Such an answer is read as a literal and rewritten as the contract requires, so that models are taught
+what is parsed. No other deviation is accepted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST = 200_000
 
 
 def read_critique(text: str) -> tuple[Critique, str]:
-    """Return a critique and the text that says it by the contract. Raises `CritiqueError`.
+    """Return a critique, and its text in the contract's form. Raises `CritiqueError`.
 
     >>> read_critique("<think>a</think><answer>{'previous_step_success': True, 'refine_prompt': 'x'}</answer>")[1]
     '<think>a</think><answer>{"previous_step_success": true, "refine_prompt": "x"}</answer>'
@@ -36,7 +36,7 @@ def read_critique(text: str) -> tuple[Critique, str]:
 
 
 def read_plan(text: str, mode: Mode) -> tuple[Plan, str]:
-    """Return a plan and the text that says it by the contract. Raises `PlanError`."""
+    """Return a plan, and its text in the contract's form. Raises `PlanError`."""
     try:
         return parse_plan(text, mode), text
     except PlanError as error:
@@ -47,7 +47,7 @@ def read_plan(text: str, mode: Mode) -> tuple[Plan, str]:
 
 
 def _as_json(text: str) -> str | None:
-    """Return `text` with its answer as JSON; None when the answer is no Python literal."""
+    """Return `text` with its answer as JSON; None if the answer is not a Python literal."""
     match = _BODY.match(text)
     if match is None or len(match[2]) > _LONGEST:
         return None

@@ -1,9 +1,9 @@
 """RL records: one recorded attempt each, checked on load with file, line and field in the error.
 
 `{"origin_prompt", "rewritten_prompt", "origin_image_path", "edited_image_path", "evaluation": {"success",
-"semantics", "quality"}}` and, if wished, `id` and `version`. An `origin_image_path` of null says that the step
-began with nothing: the critic sees a white canvas. A `rewritten_prompt` that is empty (or absent) says that the
-original one was used. In Parquet an image may be a column of the hub's, `{"bytes", "path"}`.
+"semantics", "quality"}}` and, optionally, `id` and `version`. A null `origin_image_path` means that the step began
+with nothing: the critic sees a white canvas. An empty or absent `rewritten_prompt` means that the original prompt was
+used. In Parquet an image may be an image column of the hub, `{"bytes", "path"}`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from rollout.text.marks import special_tokens_in
 from rollout.types import Scores, Task
 
 VERSION = 1
-"""Of all record schemas; a record without `version` has this one."""
+"""Version of all record schemas; a record without `version` has this one."""
 MAX_SCORE = 10
 
 
 def read_task(record: Any, places: ImageResolver, *, default_id: str) -> Task:
-    """Return the task that a record is; raise `RecordError`, without its place, for anything else."""
+    """Return the task that a record describes. Raises `RecordError`, without a location."""
     check_object(record)
     evaluation = required(record, "evaluation", dict, "an object")
     instruction = text_of(record, "origin_prompt")
@@ -48,7 +48,7 @@ def read_task(record: Any, places: ImageResolver, *, default_id: str) -> Task:
 
 
 def check_object(record: object) -> None:
-    """Raise `RecordError` unless a record is an object of a version that is known."""
+    """Raise `RecordError` unless a record is an object of a known version."""
     if not isinstance(record, dict):
         raise RecordError("not_object", f"expected an object, found a {type(record).__name__}")
     version = record.get("version")
@@ -57,7 +57,7 @@ def check_object(record: object) -> None:
 
 
 def required(record: dict[str, Any], name: str, kind: type | UnionType, expected: str, *, inside: str = "") -> Any:
-    """Return a field of the right type."""
+    """Return a field that must be there and have the right type. Raises `RecordError`."""
     if name not in record:
         raise RecordError("missing", f"{inside}field {name} is missing")
     value = record[name]
@@ -67,14 +67,14 @@ def required(record: dict[str, Any], name: str, kind: type | UnionType, expected
 
 
 def text_of(record: dict[str, Any], name: str) -> str:
-    """Return a text that a tokenizer reads as text."""
+    """Return a text field without anything that `check_text` rejects."""
     text: str = required(record, name, str, "str")
     check_text(text, name)
     return text
 
 
 def check_text(text: str, field: str) -> None:
-    """Raise `RecordError` for half a character, and for control tokens: one may announce an image that is not there."""
+    """Raise `RecordError` for lone surrogates and control tokens: one may announce an image that is not there."""
     check_unicode(text, field)
     if "<|" in text and (special := special_tokens_in(text)):
         tokens = ", ".join(special[:3])
@@ -84,7 +84,7 @@ def check_text(text: str, field: str) -> None:
 
 
 def check_unicode(text: str, field: str) -> None:
-    """Raise `RecordError` for half a character, which no tokenizer takes."""
+    """Raise `RecordError` for a lone surrogate, which no tokenizer accepts."""
     if text.isascii():
         return
     try:
@@ -94,7 +94,7 @@ def check_unicode(text: str, field: str) -> None:
 
 
 def id_of(record: dict[str, object], default: str) -> str:
-    """Return a record's own id, a text or a whole number, or else `default`."""
+    """Return a record's own id (text or integer) as text, or else `default`."""
     value = record.get("id")
     if value is None:
         return default

@@ -1,8 +1,8 @@
 """SFT records of critic and planner: a ShareGPT conversation, its images, and the answer that it teaches.
 
-`{"messages": [{"role", "content"}...], "images": [...]}` and, if wished, `id`, `version` and `source_prompt`.
+`{"messages": [{"role", "content"}...], "images": [...]}` and, optionally, `id`, `version` and `source_prompt`.
 Each `<image>` in a system or user message stands for the next of `images`: a path, or a declared white canvas
-`{"canvas": "white", "size": [width, height]}`. The last message is the answer and must parse by the contract.
+`{"canvas": "white", "size": [width, height]}`. The last message is the answer and must follow the contract.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ class SftRecord:
 
     id: str
     messages: tuple[Message, ...]
-    """The last one is the assistant's, as the contract writes it."""
+    """The last one is the assistant's, in the contract's form."""
     images: tuple[str | Canvas, ...]
     answer: Critique | Plan
     """What the last message says."""
     source_prompt: str
-    """What a held-out split goes by: the user's request where the record names it, else the user's messages."""
+    """Decides whether it is held out: the user's request if the record names it, else the user's messages."""
     is_rewritten: bool = False
-    """The file said the answer as a Python literal (`data.records.python_literals`)."""
+    """The file had the answer as a Python literal (`data.records.python_literals`)."""
     where: str = field(default="", compare=False)
-    """Its place for people, where a table has read it."""
+    """Human-readable location, set by a table that reads the record."""
 
 
 def read_sft(record: Any, kind: Kind, places: ImageResolver, *, default_id: str) -> SftRecord:
-    """Return the SFT record that `record` is; raise `RecordError`, without its place, for anything else."""
+    """Return the checked SFT record. Raises `RecordError`, without a location."""
     check_object(record)
     messages = _messages(required(record, "messages", list, "a list"))
     entries = record.get("images")
@@ -112,7 +112,7 @@ def _messages(entries: list[Any]) -> tuple[Message, ...]:
             "roles", f"the roles are {shown(turns)}, expected user and assistant in turns, up to the answer"
         )
     if any(IMAGE_MARK in message.content for message in messages if message.role == "assistant"):
-        raise RecordError("marks", f"an assistant's message holds {IMAGE_MARK}, but it answers in words")
+        raise RecordError("marks", f"an assistant's message holds {IMAGE_MARK}, but it answers in text")
     return tuple(messages)
 
 
@@ -122,7 +122,9 @@ def _answer(text: str, kind: Kind, *, has_images: bool) -> tuple[Critique | Plan
             return read_critique(text)
         return read_plan(text, Mode.GUIDANCE if has_images else Mode.NARRATIVE)
     except (CritiqueError, PlanError) as error:
-        raise RecordError(f"answer.{error.kind}", f"the last message is no answer by the contract ({error})") from None
+        raise RecordError(
+            f"answer.{error.kind}", f"the last message is not an answer by the contract ({error})"
+        ) from None
 
 
 def _image(entry: object, place: int, places: ImageResolver) -> str | Canvas:

@@ -1,1 +1,1 @@
-"""Records by number, without holding them: indexes and digests on disk."""
+"""Records by number, without holding them in memory: indexes and digests on disk."""

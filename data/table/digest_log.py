@@ -1,4 +1,4 @@
-"""Digests of what records say, and a log of them on disk that finds duplicates in constant memory."""
+"""Digests of record contents, and a log of them on disk that finds duplicates in constant memory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from rollout.types import Task
 
 _ROW = np.dtype([("digest", "<u8"), ("number", "<u8")])
 _BUFFER = 2**16
+"""Numbers buffered in memory, two per row."""
 _PART = 2**19
-"""Rows that are sorted at once: 8 MiB."""
+"""Rows sorted at once: 8 MiB."""
 
 
 def digest_of(*parts: str) -> int:
-    """Return 64 bits of XXH3 over the parts, whatever process asks: of a million, two collide with chance 3e-8.
+    """Return 64 bits of XXH3 over the parts, equal in all processes; two of a million collide with probability 3e-8.
 
     >>> digest_of("a", "b") == digest_of("a", "b") != digest_of("ab")
     True
@@ -30,7 +31,7 @@ def digest_of(*parts: str) -> int:
 
 
 def content_of(record: Task | SftRecord) -> int:
-    """Return the digest of everything that a record says; its id is no part of that."""
+    """Return the digest of a record's content, without its id."""
     if isinstance(record, Task):
         scores = record.scores
         verdict = f"{record.is_success} {scores.semantics!r} {scores.quality!r}"
@@ -40,19 +41,19 @@ def content_of(record: Task | SftRecord) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """How often digests stand more than once."""
+    """How many digests are repeated, and how often."""
 
     num_distinct: int
     num_later: int
-    """Rows whose digest stood before."""
+    """Rows whose digest appeared before."""
     most: int
-    """Times that the most frequent one stands."""
+    """Number of rows with the most frequent digest."""
     examples: tuple[tuple[int, int], ...]
-    """(first number, a later one) of a few, by number."""
+    """A few (first number, later number), by number."""
 
 
 class DigestLog:
-    """(digest, number) rows in a file of their own."""
+    """(digest, number) rows in a file."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -80,7 +81,7 @@ class DigestLog:
         self._num_rows += len(rows)
 
     def repeats(self, num_examples: int = 3) -> Repeats:
-        """Count the digests that stand more than once."""
+        """Count the digests that appear more than once."""
         num_distinct = num_later = most = 0
         examples: list[tuple[int, int]] = []
         for rows in self._parts():
@@ -96,12 +97,12 @@ class DigestLog:
         return Repeats(num_distinct, num_later, most, tuple(examples))
 
     def later(self) -> Iterator[NDArray[np.uint64]]:
-        """Yield the numbers of rows whose digest stands with a lower number, in parts."""
+        """Yield the numbers of rows whose digest also appears with a lower number, in parts."""
         for rows in self._parts():
             yield rows["number"][1:][rows["digest"][1:] == rows["digest"][:-1]]
 
     def repeated(self) -> Iterator[NDArray[np.uint64]]:
-        """Yield the numbers of rows whose digest stands more than once, in parts."""
+        """Yield the numbers of rows whose digest appears more than once, in parts."""
         for rows in self._parts():
             is_same = rows["digest"][1:] == rows["digest"][:-1]
             yield rows["number"][np.r_[is_same, False] | np.r_[False, is_same]]
@@ -136,7 +137,7 @@ class DigestLog:
                 yield rows
 
     def _num_parts(self) -> int:
-        """Return into how many ranges of digests the rows are cut: a power of two."""
+        """Return the number of digest ranges that the rows are cut into, a power of two."""
         return 1 << max(0, (self._num_rows - 1) // _PART).bit_length()
 
     def _part(self, part: int, num_parts: int) -> NDArray[np.void]:
@@ -144,6 +145,7 @@ class DigestLog:
         self._flush()
         path = self._path
         if num_parts > 1:
+            # Named by the number of rows: after more are added, the old cut is not used.
             folder = path.with_name(f"{path.name}.{num_parts}_of_{self._num_rows}")
             if not folder.exists():
                 self._cut(folder, num_parts)
@@ -155,6 +157,7 @@ class DigestLog:
     def _cut(self, folder: Path, num_parts: int) -> None:
         """Write each range of digests to a file of its own, in one pass."""
         folder.mkdir()
+        # A digest's top bits are the number of its range.
         shift = np.uint64(64 - num_parts.bit_length() + 1)
         rows = np.memmap(self._path, _ROW, mode="r")
         for start in range(0, len(rows), _PART):

@@ -1,4 +1,4 @@
-"""An index on disk: rows that a program maps instead of reading the records again. A stale one is made anew."""
+"""An index on disk: rows to memory-map instead of reading the records again. A stale one is rebuilt."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from numpy.typing import NDArray
 from data.cache import cache_folder
 
 _TRAILER = struct.Struct("<Q8s")
-"""Ends the file: the length of the JSON before it (what the index is of, and its notes), and a mark."""
+"""Ends the file: the length of the JSON before it (the source's state, and notes), and a magic number."""
 _MARK = b"ilvindx1"
 _SMALL = 8 * 2**20
-"""Bytes of a source whose index is made each time and never written."""
+"""Bytes below which a source is indexed each time and the index is never written."""
 
 Rows = NDArray[np.void]
 Notes = Mapping[str, Any]
 Build = Callable[[BinaryIO, Path], Notes]
-"""Writes rows, may use a folder for its own files, and returns what there is to remember beside them."""
+"""Writes rows, may use a folder for its own files, and returns notes to keep with the rows."""
 
 
 def open_index(source: Path, dtype: np.dtype, build: Build, *, key: str = "") -> tuple[Rows, Notes]:
-    """Return the rows and notes of `source`'s index; make it when there is none, or when the source has changed.
+    """Return the rows and notes of `source`'s index; make it if there is none or the source has changed.
 
-    It lies beside the source, or in the cache folder where that cannot be written. `key` names what else it
-    depends on.
+    It is next to the source, or in the cache folder if that cannot be written. `key` names what else it depends on.
     """
     state = source.stat()
     stamp = {"dtype": str(dtype), "key": key, "size": state.st_size, "mtime_ns": state.st_mtime_ns}
@@ -59,7 +58,7 @@ def open_index(source: Path, dtype: np.dtype, build: Build, *, key: str = "") ->
             raise ValueError(f"{source} changed while its index was made; start again when it is complete")
         return found
     where = " nor ".join(str(place.parent) for place in places)
-    raise ValueError(f"neither {where} takes the index of {source.name}; set XDG_CACHE_HOME to a folder that does")
+    raise ValueError(f"neither {where} can hold the index of {source.name}; set XDG_CACHE_HOME to a folder that can")
 
 
 def _places(source: Path, key: str) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""Records as lines of JSON in the cache folder: what a table of records can read one by one, by byte offsets."""
+"""Records copied as JSON lines to the cache folder, where a record table can read each by its byte offset."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BLOCK = 2**20
 
 
 def as_lines(records: Records) -> JsonLines | JsonArray:
-    """Return the same records from a file where each has a byte offset; places are named as in the file given."""
+    """Return the same records from a file in which each has a byte offset; locations are those in the original."""
     is_json = isinstance(records, JsonLines | JsonArray)
     if isinstance(records, JsonLines | JsonArray) and not is_packed(records.path):
         return records
@@ -54,7 +54,7 @@ def as_lines(records: Records) -> JsonLines | JsonArray:
 
 
 def _copy_shards(shards: Shards, out: IO[bytes]) -> None:
-    """Write the lines of all files, so that the numbers of lines are those of the records."""
+    """Write the lines of all files, so that line numbers equal record numbers."""
     for _, records in shards.opened():
         if isinstance(records, JsonLines):
             records.last = _copy_unpacked(records, out)
@@ -63,7 +63,7 @@ def _copy_shards(shards: Shards, out: IO[bytes]) -> None:
 
 
 def _copy_unpacked(records: Records, out: IO[bytes]) -> int:
-    """Write a file as it unpacks, whole lines, and return how many. Raises `RecordError` for one that is damaged."""
+    """Write a file decompressed, in whole lines, and return their number. Raises `RecordError` if it is damaged."""
     num_lines, last = 0, b"\n"
     try:
         with open_unpacked(records.path) as file:
@@ -82,10 +82,10 @@ def _copy_unpacked(records: Records, out: IO[bytes]) -> int:
 
 
 def _copy_rows(records: Records, out: IO[bytes]) -> None:
-    """Write a line for each row; a row that cannot be read stays, as null, and is counted there."""
+    """Write a line for each row; an unreadable row becomes null and is counted when it is read."""
     number = 0
     for raw in records:
-        out.write(b"\n" * (raw.number - number - 1))  # rows that are not there: lines keep the numbers of rows
+        out.write(b"\n" * (raw.number - number - 1))  # blank lines for missing rows: line numbers equal row numbers
         out.write(json.dumps(by_content(raw.value), default=_unknown).encode() + b"\n")
         number = raw.number
     out.write(b"\n" * (records.last - number))
@@ -100,5 +100,5 @@ def _state(records: Records) -> str:
 
 
 def _unknown(value: object) -> str:
-    """Stand in for what JSON has no word for (bytes, dates): no field of a record is one."""
+    """Return a placeholder for a value that JSON lacks (bytes, dates): no field of a record is one."""
     return f"<{type(value).__name__}>"

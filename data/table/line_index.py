@@ -1,6 +1,6 @@
-"""Where each record of a JSONL file starts, found without parsing: newlines by numpy, labels and ids by patterns.
+"""Find where each record of a JSONL file starts without parsing: newlines by numpy, labels and ids by patterns.
 
-A record that the patterns do not settle is parsed.
+Only records that the patterns leave unclear are parsed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from data.records.rl import check_object, id_of, required
 from data.table.digest_log import DigestLog
 
 ROW = np.dtype([("start", "<u8"), ("number", "<u8"), ("length", "<u4"), ("label", "<i4")])
-"""A record's bytes, its line, and its label: 1 for success, 0 for failure, -1 where the kind has none."""
+"""A record's bytes, its line, and its label: 1 for success, 0 for failure, -1 if the kind has none."""
 _BLOCK = 8 * 2**20
 _BLANK = 64
 """A line shorter than this may be blank."""
-# Inside a JSON string a quote is escaped, so what matches is a key and never part of a text.
+# Inside a JSON string a quote is escaped, so a match is always a key, never part of a text.
 _LABEL = re.compile(rb'"success"\s*:\s*(true|false)?')
 _ID = re.compile(rb'"id"\s*:\s*(?:"([^"\\]*)"|(-?\d+)\b)?')
 
@@ -32,10 +32,10 @@ T = TypeVar("T")
 
 
 def scan_lines(records: JsonLines, out: BinaryIO, ids: DigestLog, *, has_labels: bool) -> None:
-    """Write a row for each record to `out` and a digest of what may be each record's own id to `ids`.
+    """Write a row for each record to `out`, and a digest of what may be each record's own id to `ids`.
 
-    Raises `RecordError` for what is seen on the way: a line too long, and where the patterns find not one label
-    or several ids a record that cannot be parsed. Everything else shows when a record is read.
+    Raises `RecordError` for a line that is too long, and for an unparsable record in which the patterns did not find
+    exactly one label or found several ids. Every other error appears when a record is read.
     """
     number = 0
     for block, offset in _blocks(records.path):
@@ -61,7 +61,7 @@ def scan_lines(records: JsonLines, out: BinaryIO, ids: DigestLog, *, has_labels:
 
 
 class _Lines:
-    """The lines of a block, and what the patterns say of each."""
+    """The lines of a block, and what the patterns find in each."""
 
     def __init__(
         self, records: JsonLines, block: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], number: int
@@ -80,7 +80,7 @@ class _Lines:
         if spans:
             first, end = np.array(spans).T
             places = self._places(first)
-            # The last letters tell tru|e from fals|e, and either from a value that is neither.
+            # The letters before the match's end tell tru|e from fals|e, and both from any other value.
             text = np.frombuffer(self._block, np.uint8)
             is_known = text[end - 1] == ord("e")
             is_once = np.bincount(places, minlength=len(labels))[places] == 1
@@ -91,10 +91,10 @@ class _Lines:
         return labels
 
     def ids(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """Return digests of what may be the lines' own ids, and the places of those lines.
+        """Return digests of what may be the lines' own ids, and the indices of those lines.
 
-        A line's one "id" is taken for its own, though it may be that of an object inside. The digest is this process's
-        own hash: the log that takes it lives no longer.
+        A line's only "id" is taken for its own, though it may belong to a nested object. The digest is Python's `hash`,
+        which differs between processes: the log of digests is not kept.
         """
         matches = [(match.start(), match[1] or match[2]) for match in _ID.finditer(self._block)]
         places = self._places(np.array([start for start, _ in matches], np.int64))
@@ -116,7 +116,7 @@ class _Lines:
         return self._block[self._starts[place] : self._ends[place]]
 
     def _of_record(self, place: int, read: Callable[[dict[str, object]], T]) -> T:
-        """Parse a line and read something of the record that it is."""
+        """Parse a line and return what `read` finds in its record."""
         try:
             record = decode(self._line(place))
             check_object(record)
@@ -137,7 +137,7 @@ def _label_of(record: dict[str, Any]) -> int:
 
 
 def check_ids(records: JsonLines, ids: DigestLog) -> None:
-    """Raise `RecordError` when an id of a record's own stands twice; lines that may have the same are parsed."""
+    """Raise `RecordError` if two records have the same id; lines that may have the same one are parsed."""
     numbers = np.sort(np.concatenate([np.empty(0, np.uint64), *ids.repeated()]))
     first: dict[str, int] = {}
     pair, num_later = (0, 0), 0
@@ -156,7 +156,7 @@ def check_ids(records: JsonLines, ids: DigestLog) -> None:
 
 
 def _own_id(line: bytes) -> str:
-    """Return the id that a line's record has of its own; none where that cannot be read: it shows later."""
+    """Return the own id of a line's record; empty if it cannot be read, which is reported later."""
     try:
         record = decode(line)
         check_object(record)
@@ -166,7 +166,7 @@ def _own_id(line: bytes) -> str:
 
 
 def _lines_at(path: Path, numbers: NDArray[np.uint64]) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of these ascending numbers, with their numbers."""
+    """Yield the lines with these ascending numbers, as (number, line)."""
     wanted = iter(numbers.tolist())
     next_one = next(wanted, None)
     if next_one is None:
@@ -181,7 +181,7 @@ def _lines_at(path: Path, numbers: NDArray[np.uint64]) -> Iterator[tuple[int, by
 
 
 def _blocks(path: Path) -> Iterator[tuple[bytes, int]]:
-    """Yield blocks of whole lines, each ended by a newline, and where they start."""
+    """Yield blocks of whole lines, each ended by a newline, and their offsets."""
     offset = 0
     rest = b""
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Records by number, without holding them: training starts on a million of them in seconds.
+"""Records by number, without holding them in memory: training on a million of them starts in seconds.
 
 tasks = open_tasks(Path("critic_rl.jsonl"))
 len(tasks), tasks[7], tasks.labels
@@ -39,7 +39,7 @@ _MOST_LISTED = 1000
 
 
 class RecordTable(Sequence[T], Generic[T]):
-    """The records of a file, each read and checked when it is asked for (`RecordError` names its place)."""
+    """The records of a file, each read and checked when it is accessed (`RecordError` names its location)."""
 
     def __init__(self, lines: JsonLines | JsonArray, rows: Rows, parse: Callable[[RawRecord], T]):
         self._file = lines.path.open("rb", buffering=0)
@@ -47,7 +47,7 @@ class RecordTable(Sequence[T], Generic[T]):
         self._parse: Callable[[RawRecord], T] = parse
         self._where = lines.where
         self.left_out = ""
-        """What the rule left out, in one line; empty: nothing."""
+        """The records left out by `on_bad`, in one line; empty: none."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -64,7 +64,7 @@ class RecordTable(Sequence[T], Generic[T]):
         row = self._rows[place]
         number, start, length = int(row["number"]), int(row["start"]), int(row["length"])
         try:
-            # One call with its own offset: threads may share the file.
+            # `pread` takes the offset: threads may share the file.
             data = os.pread(self._file.fileno(), length, start)
             return _at(self._parse(RawRecord(number, decode(data))), self._where(number))
         except RecordError as error:
@@ -72,7 +72,7 @@ class RecordTable(Sequence[T], Generic[T]):
 
     @property
     def labels(self) -> NDArray[np.bool_]:
-        """Whether each RL record is a success, [len]; nothing is read for it."""
+        """Whether each RL record is a success, [len]; reads no records."""
         is_success: NDArray[np.bool_] = self._rows["label"] == 1
         return is_success
 
@@ -84,9 +84,8 @@ def _at(record: T, where: str) -> T:
 def open_tasks(path: Path, rules: ImageRules | None = None, *, on_bad: OnBad = OnBad.RAISE) -> RecordTable[Task]:
     """Open a file of RL records, of any format.
 
-    By `raise`, a bad record is an error when it is drawn (two equal ids, and a label that cannot be read, at
-    once). By `skip`, the first opening checks every record, images too, and leaves the bad ones out; the index
-    remembers which.
+    With `raise`, a bad record raises when it is accessed (duplicate ids and unreadable labels at once). With `skip`,
+    the first opening checks every record and its images and leaves the bad ones out; the index remembers which.
     """
     return _open(path, Kind.RL, rules or ImageRules(), on_bad)
 
@@ -99,7 +98,7 @@ def open_sft(
 
 
 def parser(kind: Kind, name: str, places: ImageResolver) -> Callable[[RawRecord], Any]:
-    """Return what reads a record of a kind; a record without an id is called by its file's name and its number."""
+    """Return the parser for a kind of record; the default id is the file's name and the record's number."""
     if kind is Kind.RL:
         return lambda raw: read_task(raw.value, places, default_id=f"{name}-{raw.number}")
     return lambda raw: read_sft(raw.value, kind, places, default_id=f"{name}-{raw.number}")
@@ -132,7 +131,7 @@ def _scan(lines: JsonLines, kind: Kind, out: BinaryIO, folder: Path) -> Notes:
 def _read_all(
     lines: JsonLines | JsonArray, parse: Callable[[RawRecord], Any], on_bad: OnBad, out: BinaryIO, folder: Path
 ) -> Notes:
-    """Write the rows of good records, one for each id: the first of several."""
+    """Write the rows of good records; of several with one id, only the first."""
     bad = BadRecords(on_bad)
     ids = DigestLog(folder / "ids")
     with (folder / "rows").open("wb") as file:

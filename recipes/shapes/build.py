@@ -1,4 +1,4 @@
-"""Build the shapes world from one seed: autoencoder, generator, data, tasks, critic, planner. What exists is kept."""
+"""Build the shapes world from a seed: autoencoder, generator, data, tasks, critic, planner. Existing parts are kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import actors  # noqa: F401  (first: makes torchvision importable beside a CPU build of torch)
+import actors  # noqa: F401  (first: makes torchvision importable with a CPU build of torch)
 
 import torch  # isort: skip
 
@@ -31,25 +31,25 @@ NUM_REQUESTS = 2800
 NUM_TASKS = {"train": 1024, "heldout": 448}
 NUM_ATTEMPTS = 6000
 NUM_DRAWN = 5700
-"""Of them, 4000 are of steps that are not held out."""
+"""About 4000 of them are of steps that are not held out."""
 _RECIPES = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
 class Building:
-    """A world on its way."""
+    """A world while it is built."""
 
     out_dir: Path
     seed: int = 0
     scale: float = 1.0
-    """Share of all counts; well below 1 rehearses the chain and makes nothing of use."""
+    """Share of all counts; well below 1, it only rehearses the chain and builds nothing useful."""
 
     def scaled(self, count: int) -> int:
         return max(2, round(self.scale * count))
 
 
 def build(out_dir: Path, seed: int = 0, scale: float = 1.0, *, has_rl: bool = False) -> None:
-    """Build every part of the world that `out_dir` lacks, in order, and train its critic by GRPO if that is wanted."""
+    """Build every part of the world that `out_dir` lacks, in order; with `has_rl`, also train its critic by GRPO."""
     world = Building(out_dir, seed, scale)
     stages = {
         "autoencoder": build_autoencoder,
@@ -81,27 +81,27 @@ def build(out_dir: Path, seed: int = 0, scale: float = 1.0, *, has_rl: bool = Fa
 def build_autoencoder(world: Building, folder: Path) -> None:
     """Train a new pipeline's autoencoder; the pipeline goes to `folder` in full precision."""
     pipe = generator.new_pipeline((PROMPT_FILE.read_text(encoding="utf-8"),))
-    lessons = make_examples(world.scaled(NUM_EXAMPLES), world.seed)
-    train_generator.train_autoencoder(pipe, lessons, world.scaled(AUTOENCODER_STEPS), world.seed)
-    train_generator.polish_decoder(pipe, lessons, world.scaled(DECODER_STEPS), world.seed)
+    examples = make_examples(world.scaled(NUM_EXAMPLES), world.seed)
+    train_generator.train_autoencoder(pipe, examples, world.scaled(AUTOENCODER_STEPS), world.seed)
+    train_generator.polish_decoder(pipe, examples, world.scaled(DECODER_STEPS), world.seed)
     pipe.save_pretrained(folder)
 
 
 def build_generator(world: Building, folder: Path) -> None:
     """Train the flow on the trained autoencoder's latents."""
     pipe = generator.load(world.out_dir / "autoencoder")
-    lessons = make_examples(world.scaled(NUM_EXAMPLES), world.seed)
-    train_generator.train_flow(pipe, lessons, world.scaled(FLOW_STEPS), world.seed)
+    examples = make_examples(world.scaled(NUM_EXAMPLES), world.seed)
+    train_generator.train_flow(pipe, examples, world.scaled(FLOW_STEPS), world.seed)
     generator.save(pipe, folder)
 
 
 def build_requests(world: Building, folder: Path) -> None:
-    """Write what is asked of the planner."""
+    """Write the requests for the planner."""
     requests.write_requests(folder, world.seed, world.scaled(NUM_REQUESTS))
 
 
 def build_data(world: Building, folder: Path) -> None:
-    """Build the sets of planner and critic by the command for it; an interrupted build goes on."""
+    """Build the sets of planner and critic with `interleave data build`; an interrupted build continues."""
     settings = {
         "run_dir": folder,
         "store": world.out_dir / "store",
@@ -114,14 +114,14 @@ def build_data(world: Building, folder: Path) -> None:
 
 
 def build_tasks(world: Building, folder: Path) -> None:
-    """Take RL's tasks from the data, with their pictures in one file."""
+    """Copy the RL tasks from the data, with their pictures packed into one file."""
     built = world.out_dir / "data/critic_rl"
     shutil.copytree(built, folder, ignore=shutil.ignore_patterns("images"), dirs_exist_ok=True)
     pack_images(built / "images", folder / "images.zip")
 
 
 def build_attempts(world: Building, folder: Path) -> None:
-    """Let the generator try what no held-out task is about; SFT learns from it."""
+    """Let the generator try steps that are not held out; SFT learns from the attempts."""
     pipe = generator.load(world.out_dir / "weights/generator")
     seen = (attempt for attempt in make_attempts(pipe, f"sft-{world.seed}") if attempt.split == "train")
     attempts = list(islice(seen, world.scaled(NUM_ATTEMPTS)))
@@ -129,7 +129,7 @@ def build_attempts(world: Building, folder: Path) -> None:
 
 
 def build_critic_records(world: Building, folder: Path) -> None:
-    """Write what the critic's cold start begins with: the data's attempts, further ones, and drawn ones."""
+    """Write the records of the critic's cold start (built, further and drawn attempts), and the untrained critic."""
     attempts: list[Attempt] = pickle.loads((world.out_dir / "attempts/attempts.pkl").read_bytes())
     attempts += sft_records.built_attempts(world.out_dir / "data/critic_sft")
     rng = random.Random(f"critic {world.seed}")
@@ -145,7 +145,7 @@ def build_critic(world: Building, folder: Path) -> None:
 
 
 def build_untrained_planner(world: Building, folder: Path) -> None:
-    """Write what the planner's cold start begins with."""
+    """Write the model that the planner's cold start begins with."""
     planner.write_untrained_planner(folder, world.seed)
 
 
@@ -169,7 +169,7 @@ def build_trained_critic(world: Building, folder: Path) -> None:
 
 
 def _cold_start(world: Building, folder: Path, role: str, records: Path, untrained: Path) -> None:
-    """Teach a model by the command for it; an interrupted run goes on."""
+    """Train a model with `interleave sft`; an interrupted run continues."""
     settings = {
         "data.train": records / "train.jsonl",
         "data.heldout": records / "heldout.jsonl",
@@ -181,7 +181,7 @@ def _cold_start(world: Building, folder: Path, role: str, records: Path, untrain
 
 
 def _teach(world: Building, folder: Path, command: str, recipe: str, settings: dict[str, object]) -> None:
-    """Run a training command beside the world's weights, and save in half precision what it exports."""
+    """Run a training command in the world's folder, and save its export in half precision."""
     run_dir = world.out_dir / f"{folder.stem}_run"
     settings |= {"run_dir": run_dir, "store": world.out_dir / "store", "seed": world.seed}
     is_begun = (run_dir / "metrics.jsonl").exists()

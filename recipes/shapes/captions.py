@@ -1,4 +1,4 @@
-"""What the generator is taught: pairs of pictures with captions in which one word of each concept is common."""
+"""The generator's training data: pairs of pictures with captions in which one word per concept is common."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recipes.shapes.world import (
 )
 
 RARE = 0.15
-"""How often a caption says a concept in one of its rare words."""
+"""How often a caption uses a rare word for a concept."""
 LOOSE = 0.65
 """How often a rare word is used loosely: for any concept of its kind, whatever the picture shows."""
 
@@ -30,7 +30,7 @@ _KINDS = (tuple(COLOURS), SHAPES, tuple(PLACES))
 
 @dataclass(frozen=True, slots=True)
 class CaptionedScene:
-    """One example: edit `before` (None: draw anew) into `after` when told `caption`."""
+    """One example: edit `before` (None: draw a new picture) into `after` for `caption`."""
 
     before: np.ndarray | None
     """uint8 (SIZE, SIZE, 3)."""
@@ -52,7 +52,7 @@ def make_example(rng: random.Random, seed: int) -> CaptionedScene:
 
 
 def caption(scene: Scene, rng: random.Random, common: dict[str, str]) -> str:
-    """Say `scene` as the captions of a careless collection do: rare words are less reliable."""
+    """Return a caption of `scene` as in a careless collection, where rare words are less reliable."""
 
     def word_for(concept: str) -> str:
         if rng.random() >= RARE:

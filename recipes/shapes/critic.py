@@ -1,4 +1,4 @@
-"""The shapes world's critic: a real Qwen3-VL, only tiny, with its processor."""
+"""The shapes world's critic: a real but tiny Qwen3-VL, with its processor."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from recipes.shapes.world import SIZE
 
 PATCH = 8
 MERGE = 2
-"""A token of the language model sees PATCH x MERGE pixels a side: 16 tokens an image."""
+"""A token of the language model covers PATCH x MERGE pixels per side: 16 tokens per image."""
 _WIDTH = 128
 
 
 def new_processor(texts: tuple[str, ...] = ()) -> Qwen3VLProcessor:
-    """Return the processor; an image of the world keeps its size. The words of `texts` are tokens of their own."""
+    """Return the processor; an image of the world keeps its size. The words of `texts` are single tokens."""
     tokenizer = make_tokenizer((PROMPT_FILE.read_text(encoding="utf-8"), *texts))
     size = {"shortest_edge": SIZE * SIZE, "longest_edge": SIZE * SIZE}
     shape = {"patch_size": PATCH, "temporal_patch_size": 2, "merge_size": MERGE}

@@ -1,4 +1,4 @@
-"""The shapes world's generator: a real `Flux2KleinPipeline`, only tiny."""
+"""The shapes world's generator: a real but tiny `Flux2KleinPipeline`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ CALL = {
     "max_sequence_length": 24,
     "text_encoder_out_layers": (1, 2),
 }
-"""What the pipeline has to be called with, beside image, prompt and generator."""
+"""Arguments that the pipeline must be called with, besides image, prompt and generator."""
 
 SHIFT = 2.0
-"""Moves the four steps towards the noise, where the picture is decided."""
+"""Shifts the four steps towards the noise, where the picture is decided."""
 _LATENT_CHANNELS = 8
 _TEXT_WIDTH = 96
 _WIDTH = 128
@@ -80,14 +80,14 @@ def save(pipe: Flux2KleinPipeline, folder: Path) -> None:
     pipe.to(torch.float32)
     for path in [folder / "model_index.json", *folder.glob("*/config.json")]:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        # Where a part was loaded from while it was built means nothing to its users.
+        # The path that a part was loaded from during the build means nothing to its users.
         entries.pop("_name_or_path", None)
         path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     (folder / "call.json").write_text(json.dumps(CALL, indent=2) + "\n", encoding="utf-8")
 
 
 def load(folder: Path) -> Flux2KleinPipeline:
-    """Load the trained pipeline in float32, silent."""
+    """Load the trained pipeline in float32, without progress bars."""
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     pipe = Flux2KleinPipeline.from_pretrained(folder, dtype=torch.float32)

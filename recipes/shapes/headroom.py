@@ -1,4 +1,4 @@
-"""How much there is to learn: what share of failed tasks each way of phrasing fixes."""
+"""How much there is to learn: the share of failed tasks that each way of phrasing fixes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from statistics import fmean, pstdev
 
-import actors  # noqa: F401  (first: makes torchvision importable beside a CPU build of torch)
+import actors  # noqa: F401  (first: makes torchvision importable with a CPU build of torch)
 
 import torch  # isort: skip
 from diffusers import Flux2KleinPipeline
@@ -25,13 +25,13 @@ from rollout.types import Critique, Scores
 HERE = Path(__file__).parent
 GROUP = 8
 _RETRY_OF_THE_SAMPLES = 2
-"""The task's own noise is 0 and the retry that tasks are filtered by is 1."""
+"""The task's own noise is retry 0; retry 1 is the one that tasks are filtered by."""
 
 
 def headroom(world_dir: Path = HERE, seed: int = 0, num_tasks: int = 0) -> dict[str, float]:
     """Measure a built world on its held-out tasks (`num_tasks` of them; 0: all), print and return the table.
 
-    `seed` is the one that the world was built from. Every figure is a share in [0, 1].
+    `seed` is the seed that the world was built with. Every figure is a share in [0, 1].
     """
     pipe = generator.load(world_dir / "weights/generator")
     folder = world_dir / "tasks"
@@ -56,11 +56,11 @@ def headroom(world_dir: Path = HERE, seed: int = 0, num_tasks: int = 0) -> dict[
 def try_phrasings(
     pipe: Flux2KleinPipeline, record: dict, group: list[Critique | None], folder: Path, seed: int
 ) -> tuple[dict[str, float], list[Scores]]:
-    """Regenerate one failed task in every way; return what share each fixed and the scores of the critic's group."""
+    """Regenerate one failed task with every phrasing; return the share each fixed, and the critic's scores."""
     before = _open(record["origin_image_path"], folder)
     instruction, prompt = record["origin_prompt"], record["rewritten_prompt"]
     wishes, rng = parse(instruction), random.Random(f"headroom {seed} {record['id']}")
-    # An answer that cannot be read fixes nothing; its place in the batch is filled with the old prompt.
+    # An unreadable answer fixes nothing; the old prompt takes its place in the batch.
     sampled = [critique.refine_prompt if critique else prompt for critique in group]
     prompts = [prompt, say_randomly(wishes, rng), say(wishes, common_words(seed).__getitem__), *sampled]
     seeds = [seed_for(record["id"], _RETRY_OF_THE_SAMPLES)] * len(prompts)
@@ -100,7 +100,7 @@ def sample_answers(folder: Path, records: list[dict], tasks_dir: Path, seed: int
 
 
 def _balanced_accuracy(critiques: list[list[Critique | None]], labels: list[bool]) -> float:
-    """Mean over both labels of the share of answers that give it; unreadable answers are wrong."""
+    """Return the share of right verdicts, averaged over both labels; unreadable answers are wrong."""
     hits: dict[bool, list[bool]] = {True: [], False: []}
     for group, label in zip(critiques, labels, strict=True):
         hits[label] += [critique is not None and critique.is_success == label for critique in group]

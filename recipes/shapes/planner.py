@@ -1,4 +1,4 @@
-"""The shapes world's planner: the critic's model class, with a tokenizer that knows the words of plans, too."""
+"""The shapes world's planner: the critic's model class, with a tokenizer that also knows the words of plans."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WORDS = "After step Show show Tell tell in steps: What is at the ?"
 
 
 def write_untrained_planner(folder: Path, seed: int) -> None:
-    """Write the model that the planner's cold start begins with, and its processor."""
+    """Write the untrained planner and its processor."""
     step = PlanStep(1, "left and top", "a red box at the left", "a red box at the left", "a red box")
     words = PlanStep(1, "left", None, None, "nothing")
     digits = " ".join(map(str, range(10)))

@@ -1,11 +1,11 @@
-"""What users of the shapes world ask for: scenes in steps, from nothing or from a picture; and what a picture shows.
+"""Requests of users of the shapes world: scenes in steps, from nothing or a picture, and questions about a picture.
 
     Show in 2 steps: a red box at the left and a lime dot at the top and a jade cone at the floor
     <picture> After step 1 tell in 1 steps: a navy tile at the east
     <picture> What is at the summit?
 
-Things are spread over the steps evenly, in their order, the first steps getting what is left over. `tell` wants a
-text beside each picture, `show` none.
+Things are spread evenly over the steps, in order; the first steps get any remainder. `tell` asks for a text with each
+picture, `show` does not.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from PIL import Image
 from recipes.shapes.world import PLACES, WORDS, draw, random_offsets, random_scene, say_randomly
 
 MAX_PER_STEP = 2
-"""Things of one step: the generator has learned no more."""
+"""Things in one step: the generator has learned no more."""
 _STEPS = re.compile(r"(?:After step (\d+) )?([Ss]how|[Tt]ell) in (\d+) steps: (.+)")
 _QUESTION = re.compile(r"What is at the (\S+)\?")
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request for pictures, read."""
+    """A parsed request for pictures."""
 
     steps: tuple[tuple[str, ...], ...]
-    """Of each step its things, each in the request's words."""
+    """The things of each step, in the request's words."""
     first: int
     """Number of the first step."""
     is_told: bool
@@ -40,7 +40,7 @@ class Wanted:
 
 
 def read_wanted(text: str) -> Wanted | None:
-    """Read a request for pictures; None for any other.
+    """Parse a request for pictures; None for any other.
 
     >>> read_wanted("After step 1 tell in 2 steps: a b c at the d and e and f")
     Wanted(steps=(('a b c at the d', 'e'), ('f',)), first=2, is_told=True)
@@ -63,7 +63,7 @@ def read_wanted(text: str) -> Wanted | None:
 
 
 def read_question(text: str) -> str | None:
-    """Return the place that a question is about; None when it is none.
+    """Return the place that a question is about; None if it is not a question.
 
     >>> read_question("What is at the summit?")
     'top'

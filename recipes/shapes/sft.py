@@ -1,4 +1,4 @@
-"""The critic's cold start: it learns to look, to judge and to say a wish in any words, all words alike."""
+"""The critic's cold start: it learns to look, to judge, and to phrase a request in any words with equal probability."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROMPT_FILE = Path(__file__).with_name("critic_prompt.txt")
 
 
 def make_drawn_attempt(rng: random.Random) -> Attempt:
-    """Return an attempt whose after-picture is drawn, not generated: half right, half with one thing wrong."""
+    """Return an attempt whose after-picture is drawn, not generated; half of them have one thing wrong."""
     scene, wishes = random_scene(rng, rng.choice((0, 0, 1, 2))), random_scene(rng, rng.choice((1, 2)))
     offsets = random_offsets(rng)
     result: Scene = {**scene, **wishes}
@@ -56,7 +56,7 @@ def _spoil(scene: Scene, rng: random.Random) -> None:
 
 def critic_messages(instruction: str, prompt: str) -> list[dict]:
     """Return the chat messages that ask the critic about an attempt."""
-    # Only the words of a task reach its messages; pictures go beside them.
+    # Only a task's texts go into its messages; pictures are passed separately.
     task = Task("", instruction, prompt, None, "", False, Scores(0, 0))
     return list(render_messages(PROMPT_FILE.read_text(encoding="utf-8"), task))
 

@@ -1,4 +1,4 @@
-"""The critic's cold start as data: what `sft.py` teaches, as critic SFT records, and the model that it begins with."""
+"""The critic's cold start as data: what `sft.py` teaches, as critic SFT records, and the untrained model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import actors  # noqa: F401  (first: makes torchvision importable beside a CPU build of torch)
+import actors  # noqa: F401  (first: makes torchvision importable with a CPU build of torch)
 
 import torch  # isort: skip
 from PIL import Image
@@ -27,15 +27,15 @@ from rollout.text.messages import as_texts
 
 CANVAS = {"canvas": "white"}
 _ASKED = re.compile(r"instruction: (.*)\nprompt: (.*)")
-"""What `critic_prompt.txt` asks about."""
+"""Finds instruction and prompt in a filled `critic_prompt.txt`."""
 
 
 def make_records(folder: Path, seed: int, *, num_attempts: int, num_drawn: int) -> dict[str, int]:
-    """Let the committed generator try, draw further attempts, and write all as `write_records` does."""
+    """Generate attempts with the committed generator, draw further ones, and write all of them (`write_records`)."""
     rng = random.Random(f"critic {seed}")
     attempts = [make_drawn_attempt(rng) for _ in range(num_drawn)]
     if num_attempts:
-        from recipes.shapes import generator  # diffusers takes seconds: only where pictures are made
+        from recipes.shapes import generator  # late: diffusers takes seconds to import
 
         pipe = generator.load(Path(generator.__file__).parent / "weights" / "generator")
         attempts += islice(make_attempts(pipe, f"sft-{seed}"), num_attempts)
@@ -47,9 +47,9 @@ def make_records(folder: Path, seed: int, *, num_attempts: int, num_drawn: int) 
 def write_records(attempts: Sequence[Attempt], folder: Path, rng: random.Random) -> dict[str, int]:
     """Write `train.jsonl`, `heldout.jsonl` and their pictures; return how many records each has.
 
-    A step is held out as RL's tasks are, whatever words it is told in. For training, successes and failures come
-    in equal parts: most attempts fail, and "false" is not to be the safe guess. What is repeated for that is
-    answered in other words.
+    Steps are held out as for RL tasks, not by their wording. For training, successes and failures are balanced:
+    most attempts fail, and "false" must not become the safe guess. Attempts repeated for this are answered in
+    other words.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     by_split = {split: [a for a in attempts if a.split == split] for split in ("train", "heldout")}
@@ -78,7 +78,7 @@ def built_attempts(folder: Path) -> list[Attempt]:
 
 
 def balanced(attempts: Sequence[Attempt], rng: random.Random) -> list[Attempt]:
-    """Return all attempts, shuffled, those of the rarer label repeated until the two are equally many."""
+    """Return all attempts, shuffled, with those of the rarer label repeated until both are equally many."""
     by_label: dict[bool, list[Attempt]] = {True: [], False: []}
     for attempt in attempts:
         by_label[attempt.is_success].append(attempt)
@@ -96,24 +96,24 @@ def record_of(attempt: Attempt, folder: Path, rng: random.Random) -> dict[str, A
     return {
         "messages": [*asked, {"role": "assistant", "content": ideal_answer(attempt, rng)}],
         "images": [before, _save(attempt.after, folder)],
-        "source_prompt": f"{_told(attempt.scene)} -> {_told(attempt.wishes)}",
+        "source_prompt": f"{_described(attempt.scene)} -> {_described(attempt.wishes)}",
     }
 
 
 def write_untrained(folder: Path, seed: int, texts: tuple[str, ...] = ()) -> None:
-    """Write the model that the cold start begins with, in full precision, and its processor (`texts` as there)."""
+    """Write the untrained model, in full precision, and its processor (`texts` as in `critic.new_processor`)."""
     torch.manual_seed(seed)
     processor = critic.new_processor(texts)
     critic.new_model(processor).save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
-def _told(scene: Scene) -> str:
+def _described(scene: Scene) -> str:
     return ", ".join(f"{thing} {place}" for place, thing in sorted(scene.items())) or "nothing"
 
 
 def _save(image: Image.Image, folder: Path) -> str:
-    """Write a picture under a name of its content, once, and return its path as a record has it."""
+    """Write a picture once, named by its content, and return its path as a record holds it."""
     name = f"images/{hashlib.sha256(image.tobytes()).hexdigest()[:16]}.png"
     if not (folder / name).exists():
         image.save(folder / name)

@@ -1,10 +1,10 @@
-"""Stories of the shapes world: requests of several steps, and the plan that a reader of the grammar makes of them.
+"""Stories of the shapes world: requests of several steps, and the plan that follows from their grammar.
 
     Draw a red circle at the left, then a blue square at the top, then a green disc at the left.
     Show in 3 steps: a red circle at the left and a blue square at the top and a green disc at the left
 
-One clause a step, or its things spread over the steps evenly, the first steps getting what is left over; a later
-one may set a place anew.
+One clause per step, or the things spread evenly over the steps, the first steps getting any remainder; a later step
+may change a place again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _NEXT = re.compile(r"[,;.]?\s*\bthen\s+", re.IGNORECASE)
 
 
 NUM_STEPS = range(2, 9)
-"""How many steps a story for evaluation has."""
+"""Numbers of steps of stories for evaluation."""
 
 
 def plan(request: str, num_images: int) -> Plan:
-    """Read a request of the grammar and plan its clauses as they are said. Raises ValueError for any other.
+    """Parse a request of the grammar and plan its clauses in order. Raises ValueError for any other.
 
     >>> [step.prompt for step in plan("Draw a red dot at the left, then a blue box at the top.", 0).steps]
     ['a red dot at the left', 'a blue box at the top']
@@ -41,7 +41,7 @@ def plan(request: str, num_images: int) -> Plan:
 
 
 def _clauses(request: str) -> list[str]:
-    """Return what is asked for, by step."""
+    """Return the clauses of a request, one per step."""
     counted = _COUNTED.fullmatch(request)
     if counted is None:
         return [clause.strip(" .,;!") for clause in _NEXT.split(_START.sub("", request))]
@@ -52,21 +52,21 @@ def _clauses(request: str) -> list[str]:
 
 
 def eval_stories(count: int, form: str = "then") -> list[EvalStory]:
-    """Return as many stories of 2 to 8 steps, every length as often as any other; `form` is then or show."""
+    """Return `count` stories of 2 to 8 steps, all lengths equally often; `form` is `then` or `show`."""
     return [random_story(f"eval-{number:03d}", NUM_STEPS[number % len(NUM_STEPS)], form) for number in range(count)]
 
 
 def random_story(name: str, num_steps: int, form: str = "then") -> EvalStory:
-    """Draw a story in uniformly random words; its name decides everything. No step asks for what is there already."""
+    """Draw a story in uniformly random words; its name decides everything. No step asks for what is already there."""
     rng = random.Random(f"story {name}")
     scene: Scene = {}
     instructions: list[str] = []
     while len(instructions) < num_steps:
-        wish = random_scene(rng, 1)
-        (place,) = wish
-        if scene.get(place) != wish[place]:
-            scene |= wish
-            instructions.append(say_randomly(wish, rng))
+        step = random_scene(rng, 1)
+        (place,) = step
+        if scene.get(place) != step[place]:
+            scene |= step
+            instructions.append(say_randomly(step, rng))
     request = f"Draw {', then '.join(instructions)}."
     if form == "show":
         request = f"Show in {num_steps} steps: {' and '.join(instructions)}"

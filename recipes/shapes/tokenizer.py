@@ -1,4 +1,4 @@
-"""A small Qwen2 tokenizer in which every word of the shapes world is one token; any other text encodes too."""
+"""A small Qwen2 tokenizer in which every word of the shapes world is one token; it encodes any other text, too."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ANSWERS = (
     '{"previous_step_success": true, "refine_prompt": "a"}',
     '{"previous_step_success": false, "refine_prompt": "a"}',
 )
-# Qwen's way of cutting text into words before merging.
+# Qwen's pattern for splitting text into words before merging.
 _WORD_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -57,11 +57,11 @@ CHAT_TEMPLATE = """\
 <|im_start|>assistant
 {% endif -%}
 """
-"""Qwen's turns; `message.content` is a string or a list of parts."""
+"""Qwen's chat format; `message.content` is a string or a list of parts."""
 
 
 def make_tokenizer(texts: tuple[str, ...] = ()) -> Qwen2Tokenizer:
-    """Return the tokenizer; the words of `texts` become single tokens beside those of the world.
+    """Return the tokenizer; the words of `texts` become single tokens, like those of the world.
 
     >>> tokenizer = make_tokenizer()
     >>> tokenizer.tokenize("a ruby dot at the summit")

@@ -1,6 +1,6 @@
 """Train the shapes world's generator: the autoencoder first, then text encoder and transformer by flow matching.
 
-All in float32: a CPU without bfloat16 instructions takes nine times as long for bfloat16.
+Everything is in float32: a CPU without bfloat16 instructions is nine times slower in bfloat16.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from recipes.shapes.generator import CALL, NUM_STEPS
 from recipes.shapes.world import SIZE
 
 _GRID = SIZE // 16
-"""Tokens a side: the autoencoder shrinks by 8, and a token is 2 x 2 latents."""
+"""Tokens per side: the autoencoder downsamples by 8, and a token is 2 x 2 latents."""
 
 
 def train_autoencoder(pipe: Flux2KleinPipeline, examples: list[CaptionedScene], num_steps: int, seed: int) -> None:
@@ -41,7 +41,7 @@ def polish_decoder(pipe: Flux2KleinPipeline, examples: list[CaptionedScene], num
 def _reconstruct(
     vae, parameters: Iterable[torch.nn.Parameter], examples: list[CaptionedScene], *, num_steps: int, seed: int
 ):
-    """Train `parameters` of the autoencoder to give its pictures back."""
+    """Train `parameters` of the autoencoder to reconstruct its pictures."""
     parameters = list(parameters)
     rng = random.Random(f"autoencoder {seed}")
     optimizer = torch.optim.AdamW(parameters, 3e-3)
@@ -50,9 +50,9 @@ def _reconstruct(
     for step in range(num_steps):
         pixels = _pixels([rng.choice(examples).after for _ in range(32)])
         latents = vae.encode(pixels).latent_dist.mode()
-        # Noise on the latents makes the decoder forgive what four steps leave unfinished.
+        # Noise on the latents makes the decoder tolerate what four steps leave unfinished.
         decoded = vae.decode(latents + 0.05 * torch.randn_like(latents)).sample
-        # Most pixels are background: the few that are drawn on count ten times.
+        # Most pixels are background: the few others count ten times.
         weight = 1 + 9 * (pixels.amin(dim=1, keepdim=True) < 0.9)
         error = decoded - pixels
         loss = (weight * (error.abs() + error.square())).mean() + 1e-4 * latents.square().mean()
@@ -82,7 +82,7 @@ def _tokens(pipe: Flux2KleinPipeline, pictures: list[np.ndarray]) -> torch.Tenso
 
 
 def _pixels(pictures: list[np.ndarray]) -> torch.Tensor:
-    """uint8 pictures -> float (pictures, 3, SIZE, SIZE) in [-1, 1], as the pipeline's image processor gives."""
+    """uint8 pictures -> float (pictures, 3, SIZE, SIZE) in [-1, 1], as from the pipeline's image processor."""
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -116,7 +116,7 @@ def train_flow(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, num_steps, pct_start=0.05)
     started = time.monotonic()
     for step in range(num_steps):
-        # A batch is all edits or all new pictures: references lengthen the sequence.
+        # A batch is all edits or all new pictures, since references lengthen the sequence.
         is_edit = step % 5 < 3
         chosen = rng.choices(edits if is_edit else draws, k=batch_size)
         batch = pictures[chosen]
@@ -134,7 +134,7 @@ def train_flow(
 
 
 def _draw_sigmas(pipe: Flux2KleinPipeline, count: int) -> torch.Tensor:
-    """Draw noise levels: half of them the ones that the four steps visit, half anywhere; float (count,)."""
+    """Draw noise levels: half of them from those of the four steps, half anywhere; float (count,)."""
     linear = torch.where(
         torch.rand(count) < 0.5, torch.randint(1, NUM_STEPS + 1, (count,)) / NUM_STEPS, torch.rand(count)
     )
@@ -149,7 +149,7 @@ def _predict(
     text: tuple[torch.Tensor, torch.Tensor],
     references: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Predict the flow at `noisy` (batch, grid^2, channels), with the very inputs that the pipeline builds."""
+    """Predict the flow at `noisy` (batch, grid^2, channels), with exactly the inputs that the pipeline builds."""
     ids, mask = text
     states = pipe.text_encoder.model(input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False)
     layers = [states.hidden_states[layer] for layer in CALL["text_encoder_out_layers"]]

@@ -1,7 +1,7 @@
-"""The shapes world: coloured shapes at four places of a small white picture, and the words for them.
+"""The shapes world: coloured shapes at four places in a small white picture, and the words for them.
 
-A scene says what is where. A sentence, `a C S at the P` joined by ` and `, is an instruction, a prompt
-and a caption alike: it sets the places that it names and leaves the others as they were.
+A scene says what is where. A sentence, `a C S at the P` joined by ` and `, serves as instruction, prompt
+and caption alike: it sets the places that it names and leaves the others as they were.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SIZE = 64
-"""Pixels a side: the smallest picture that FLUX.2's pipeline accepts as a reference."""
+"""Pixels per side: the smallest picture that FLUX.2's pipeline accepts as a reference."""
 RADIUS = 9
 """Half the width of a shape, in pixels."""
 JITTER = 1
-"""A drawn shape is off its place by up to so many pixels each way."""
+"""A drawn shape is displaced by up to this many pixels in each direction."""
 WHITE = (250, 250, 250)
 COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 220), "yellow": (240, 205, 40)}
 SHAPES = ("circle", "square", "triangle")
 PLACES = {"left": (13, 32), "right": (51, 32), "top": (32, 13), "bottom": (32, 51)}
 """The centre (x, y) of each place, in pixels."""
 HELDOUT_SHARE = 0.3
-"""Of all steps; no task for training and no SFT example is about one of these."""
+"""Share of all possible steps that no training task and no SFT example uses."""
 
 WORDS: Mapping[str, tuple[str, ...]] = {
     "red": ("red", "crimson", "scarlet", "ruby"),
@@ -43,10 +43,10 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "top": ("top", "north", "ceiling", "summit"),
     "bottom": ("bottom", "south", "floor", "base"),
 }
-"""The words for each concept. Which one the generator knows best is drawn by the seed."""
+"""The words for each concept. The seed decides which one the generator knows best."""
 
 _CONCEPTS = {word: concept for concept, words in WORDS.items() for word in words}
-_WISH = re.compile(r"an? (\S+) (\S+) at the (\S+)")
+_CLAUSE = re.compile(r"an? (\S+) (\S+) at the (\S+)")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,11 +63,11 @@ class Thing:
 Scene = dict[str, Thing]
 """Place -> what is there; an empty place is absent."""
 Offsets = dict[str, tuple[int, int]]
-"""Place -> how far (x, y) its shape is drawn from the place's centre, in pixels."""
+"""Place -> offset (x, y) of its shape from the place's centre, in pixels."""
 
 
 def common_words(seed: int) -> dict[str, str]:
-    """Return for each concept the one word that is common in the generator's captions.
+    """Return, for each concept, the word that is common in the generator's captions.
 
     >>> common_words(0)["red"] in WORDS["red"]
     True
@@ -87,12 +87,12 @@ def say(scene: Scene, word_for: Callable[[str], str]) -> str:
 
 
 def say_randomly(scene: Scene, rng: random.Random) -> str:
-    """Return a sentence for `scene` whose words are drawn uniformly."""
+    """Return a sentence for `scene` with uniformly drawn words."""
     return say(scene, lambda concept: rng.choice(WORDS[concept]))
 
 
 def parse(text: str) -> Scene:
-    """Read a sentence back, whatever words it uses; case, commas and a final stop do not matter.
+    """Parse a sentence in any of the words; case, commas and a full stop at the end do not matter.
 
     Raises `ValueError` for anything that is not a sentence of the grammar.
 
@@ -102,7 +102,7 @@ def parse(text: str) -> Scene:
     scene: Scene = {}
     cleaned = " ".join(re.sub(r"[.,;!]", " ", text.lower()).split())
     for clause in cleaned.split(" and "):
-        match = _WISH.fullmatch(clause)
+        match = _CLAUSE.fullmatch(clause)
         if match is None:
             raise ValueError(f"cannot read {clause!r}: expected 'a COLOUR SHAPE at the PLACE' joined by ' and '")
         colour, shape, place = (_CONCEPTS.get(word) for word in match.groups())
@@ -126,7 +126,7 @@ def random_offsets(rng: random.Random) -> Offsets:
 
 
 def side_of_step(scene: Scene, wishes: Scene) -> str:
-    """Return `train` or `heldout`, by what a step does (`wishes`) to what (`scene`), whatever words it is told in."""
+    """Return `train` or `heldout`, by what a step does (`wishes`) to what (`scene`), not by its wording."""
     step = f"{sorted(scene.items())} {sorted(wishes.items())}".encode()
     share = int.from_bytes(hashlib.sha256(step).digest()[:4], "big") / 2**32
     return "heldout" if share < HELDOUT_SHARE else "train"
@@ -134,7 +134,7 @@ def side_of_step(scene: Scene, wishes: Scene) -> str:
 
 @lru_cache
 def stencil(shape: str) -> np.ndarray:
-    """Return how much of each pixel `shape` covers when centred, float (2 RADIUS + 2) a side, in [0, 1]."""
+    """Return the coverage of each pixel by the centred `shape`, float (2 RADIUS + 2) per side, in [0, 1]."""
     scale, side = 8, 2 * RADIUS + 2
     image = Image.new("L", (side * scale, side * scale))
     canvas, middle, r = ImageDraw.Draw(image), side * scale / 2, RADIUS * scale

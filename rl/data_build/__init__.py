@@ -1,1 +1,1 @@
-"""The commands for data sets: check, show and split them, and build them from requests."""
+"""Commands for data sets: check, show and split them, and build them from requests."""

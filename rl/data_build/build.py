@@ -1,4 +1,4 @@
-"""One build of data: carry every request to its trajectory, then make the sets. What is there already is kept."""
+"""One build of data: turn every request into a trajectory, then make the sets. Existing trajectories are kept."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from rollout.collect import TrajectoryCollector
 from rollout.types import Failure, Request, Trajectory
 
 NUM_RECENT = 50
-"""Trajectories that the share of failures is taken of."""
+"""Most recent trajectories, over which the share of failures is taken."""
 NUM_FIRST = 50
-"""Requests that are looked at before a build starts: whether the generator can do any of them."""
+"""Requests looked at before a build starts, to check that the generator can draw them."""
 _OF_THIS_MACHINE = (*(one.name for one in fields(JobRecipe) if one.name != "name"), "run_dir", "in_flight")
 
 
 class BuildStopped(RuntimeError):
-    """Too many calls failed in a row of requests; what was done is kept."""
+    """Calls failed for too many of the recent requests; finished work is kept."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """A recipe, checked, with all that can be read before anything starts."""
+    """A checked recipe, with everything that can be read before anything starts."""
 
     recipe: BuildRecipe
     records: Records
@@ -70,7 +70,7 @@ class Build:
 def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
     """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError.
 
-    A build that goes on may differ from what it was in the keys of `accepted`.
+    A resumed build may differ from its earlier recipe in the keys in `accepted`.
     """
     check_teacher(recipe.planner, "planner")
     check_teacher(recipe.critic, "critic")
@@ -92,7 +92,7 @@ def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
 
 
 async def run_build(build: Build, progress: Callable[[str, float, int], None]) -> list[Card]:
-    """Carry out what is not there yet and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
+    """Carry out the remaining requests and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
     recipe = build.recipe
     teachers = {"planner.ask": recipe.planner, "critic.ask": recipe.critic}
     asked = {where: teacher.asked for where, teacher in teachers.items() if teacher.asked is not None}
@@ -114,11 +114,11 @@ async def collect_all(
     bad: BadRecords,
     progress: Callable[[str, float, int], None],
 ) -> dict[int, int]:
-    """Carry out the requests that the log has no end of, a few at a time; return the number of each by its digest."""
+    """Carry out the unfinished requests, a few at a time; return the number of every request by its digest."""
     recipe, records = build.recipe, build.records
     done, lost = await asyncio.to_thread(log.done, build.store)
     if lost:
-        text = f"{len(lost):,} requests are carried out again: images of theirs are no longer in {build.store.root}"
+        text = f"{len(lost):,} requests are carried out again: some of their images are no longer in {build.store.root}"
         print(f"interleave: {text}", file=sys.stderr)
     numbers: dict[int, int] = {}
     stream = _requests(build, bad)
@@ -204,7 +204,7 @@ def _requests(build: Build, bad: BadRecords) -> Iterator[tuple[int, Request]]:
 
 def _describe_generator(recipe: BuildRecipe, records: Records) -> dict[str, str]:
     """Check the generator; return what its images depend on."""
-    # A request without an image begins with one from text alone. What one with images comes to, its plan decides.
+    # A request without images starts with text-to-image. For one with images that depends on its plan.
     first = [raw.value for raw in islice(records, NUM_FIRST) if isinstance(raw.value, dict)]
     is_from_text = bool(first) and not any(record.get("images") for record in first)
     config = recipe.generator
@@ -213,7 +213,7 @@ def _describe_generator(recipe: BuildRecipe, records: Records) -> dict[str, str]
 
 
 def _side_of_step(path: str, store: Store) -> SideOfStep:
-    """Return the recipe's function, which sees an image in place of its reference. Raises ValueError."""
+    """Return the recipe's function, given images in place of their references. Raises ValueError."""
     try:
         function = load_function(anchored(path, Path.cwd()))
     except (FunctionError, ImportError) as error:
@@ -222,7 +222,7 @@ def _side_of_step(path: str, store: Store) -> SideOfStep:
     def side(before: str | None, instruction: str) -> str:
         answer = function(None if before is None else store.get_image(before), instruction)
         if answer not in SIDES:
-            raise ValueError(f"split.side is {path!r}, which said {answer!r}; expected {' or '.join(SIDES)}")
+            raise ValueError(f"split.side is {path!r}, which returned {answer!r}; expected {' or '.join(SIDES)}")
         return str(answer)
 
     return side
@@ -235,7 +235,7 @@ def _check_share(recent: deque[bool], trajectory: Trajectory, limit: float) -> N
     if failure is not None and has_failed and len(recent) == NUM_RECENT and sum(recent) > limit * NUM_RECENT:
         raise BuildStopped(
             f"calls failed for {sum(recent)} of the last {NUM_RECENT} requests, the last time at {failure.stage}: "
-            f"{failure.error}; all that was done is kept, and once that is mended the same command goes on{ACCEPT}"
+            f"{failure.error}; finished work is kept; once this is fixed, the same command continues{ACCEPT}"
         )
 
 

@@ -1,4 +1,4 @@
-"""A recipe of data: what `interleave data build` reads (`rl/recipe/reader.py`), checked when it is made."""
+"""A data recipe: what `interleave data build` reads (`rl/recipe/reader.py`), checked on construction."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rollout.text.limits import (
 )
 
 _DECIDES = ("seed", "store", "planner", "critic", "generator", "judge", "success", "collect")
-"""Keys that decide how requests are carried out and where their images are; of services, who is asked may change."""
+"""Keys that decide how requests are carried out and where their images are; service endpoints may still change."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class RequestsConfig:
     """What users ask for (see data/build/requests.py)."""
 
     file: RequiredPath = "???"
-    """A text file with a request a line (.txt), or records of any format."""
+    """A text file with one request per line (.txt), or records of any format."""
     image_root: PathText = ""
-    """No image may lie outside this folder, where relative paths start; empty: anywhere, and the file's folder."""
+    """Base of relative paths, outside of which no image may lie; empty: the file's folder, and images anywhere."""
     limit: NonNegativeInt = 0
-    """Most requests to read, 0: all."""
+    """Maximum number of requests to read; 0: all."""
 
     def __post_init__(self) -> None:
         check_fields(self, "requests")
@@ -46,15 +46,15 @@ class RequestsConfig:
 
 @dataclass(frozen=True)
 class BuildRecipe(RunRecipe):
-    """One build of planner SFT, critic SFT and critic RL sets: its folder has them, the trajectories and the bill."""
+    """One build of planner SFT, critic SFT and critic RL sets; its folder holds them, the trajectories and the bill."""
 
     seed: Seed = 0
     on_bad: Annotated[str, one_of(*OnBad)] = "skip"
-    """What a bad request or answer does: skip (it is left out, counted and located), or raise."""
+    """What to do with a bad request or answer: skip (leave it out, count and locate it), or raise."""
     max_failure_share: Share = 0.5
-    """Share of the last 50 requests whose calls failed that stops the build; answers that cannot be read never do."""
+    """Share of the last 50 requests with failed calls that stops the build; unreadable answers do not count."""
     in_flight: PositiveInt = 16
-    """Requests that are carried out at a time."""
+    """Requests carried out at a time."""
     requests: RequestsConfig = field(default_factory=RequestsConfig)
     planner: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher of plans."""
@@ -69,7 +69,7 @@ class BuildRecipe(RunRecipe):
     critic_sft: CriticSetConfig = field(default_factory=CriticSetConfig)
     critic_rl: RlSetConfig = field(default_factory=RlSetConfig)
     sequences: SetConfig = field(default_factory=SetConfig)
-    """Complete trajectories as sequences of texts and images, for models that make both."""
+    """Complete trajectories as sequences of texts and images, for models that generate both."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,7 +80,7 @@ class BuildRecipe(RunRecipe):
         ):
             if rl.is_made and is_set and not (collect.num_measured and getattr(collect, tries)):
                 raise ValueError(
-                    f"critic_rl.{rule} goes by a measure: set collect.num_measured and collect.{tries} above 0"
+                    f"critic_rl.{rule} needs a measurement: set collect.num_measured and collect.{tries} above 0"
                 )
         temperature = self.critic.ask.call.get("temperature", 0.0)
         if self.critic.asked is not None and collect.num_measured and collect.num_refinements > 1 and not temperature:
@@ -98,7 +98,7 @@ class BuildRecipe(RunRecipe):
 
 
 def is_resumable_change(key: str) -> bool:
-    """Say whether a build that goes on may set a key anew: how sets are chosen, who is asked and how fast.
+    """Return whether a resumed build may change a key: how sets are chosen, which services are asked and how fast.
 
     >>> [is_resumable_change(key) for key in ("critic_rl.failed_share", "planner.ask.budget_usd", "collect.tries")]
     [True, True, False]

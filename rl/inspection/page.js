@@ -1,12 +1,12 @@
 "use strict";
-// Everything a sample says is hostile: it becomes text nodes and attributes of known elements, never markup.
+// Treat all text of a sample as hostile: it becomes text nodes and attributes of known elements, never markup.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const PER_PAGE = 20;
 const byId = (id) => document.getElementById(id);
 
-// Control characters, direction marks and halves of characters would hide or turn what stands around them: they
-// are shown by name.
+// Control characters, direction marks and lone surrogates would hide or reorder the text around them: show them
+// by name.
 const INVISIBLE = new RegExp(
   "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]" +
   "|[\\ud800-\\udbff](?![\\udc00-\\udfff])|(?<![\\ud800-\\udbff])[\\udc00-\\udfff]", "g");
@@ -51,7 +51,7 @@ for (const sample of SAMPLES) MEMBERS.set(sample.key, (MEMBERS.get(sample.key) |
 
 const names = (key) => [...new Set(SAMPLES.flatMap((sample) => Object.keys(sample[key] || {})))];
 const SORTS = [
-  ["order", "the run's order", (s) => s.place],
+  ["order", "run order", (s) => s.place],
   ["reward", "reward", (s) => s.total],
   ["advantage", "advantage", (s) => s.advantage],
   ["gain", "gain (judge's mean)", (s) => s.gain],
@@ -138,7 +138,7 @@ function draw() {
   const page = Math.min(Math.max(0, Number(state.page) || 0), pages - 1);
   state.page = String(page);
   byId("cards").replaceChildren(...found.slice(page * PER_PAGE, (page + 1) * PER_PAGE).map(card));
-  if (!found.length) byId("cards").append(make("p", "empty", "No sample is like this."));
+  if (!found.length) byId("cards").append(make("p", "empty", "No sample matches."));
   for (const below of ["", "-below"]) {
     byId("count" + below).textContent = `${found.length.toLocaleString("en")} of ${SAMPLES.length.toLocaleString("en")} samples · page ${page + 1} of ${pages}`;
     byId("previous" + below).disabled = page === 0;

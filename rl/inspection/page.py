@@ -1,6 +1,6 @@
 """A run's samples as one HTML page to sort, filter and look at: `interleave inspect RUN`.
 
-The page holds the samples as JSON and draws a few at a time by `page.js`; it asks no network.
+The page holds the samples as JSON, and `page.js` draws a few at a time; it needs no network.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _KEPT = (
     *("phase", "step", "attempt", "index", "policy_version", "num_tokens", "is_truncated", "critique"),
     *("parse_error", "scores", "rejudged", "extra", "failure", "seconds"),
 )
-"""What a sample's card shows of its row as it is."""
+"""Fields of a row that a sample's card shows unchanged."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What was written."""
+    """A page that was written."""
 
     path: Path
     num_shown: int
     num_samples: int
     num_missing: int
-    """Images that are gone."""
+    """Missing images."""
     num_images: int
 
 
@@ -121,7 +121,7 @@ def _sample(row: LedgerRow, thumbnails: Thumbnails) -> dict[str, Any]:
 
 
 def status_of(row: LedgerRow) -> str:
-    """Return failed (nobody's answer), unparsable (the policy's fault) or ok."""
+    """Return failed (not the policy's fault), unparsable (the policy's fault) or ok."""
     if row["failure"]:
         return "failed"
     return "ok" if row.get("critique") else "unparsable"
@@ -130,7 +130,7 @@ def status_of(row: LedgerRow) -> str:
 def _about(groups: Sequence[Shown], num_shown: int, num_samples: int, recipe: Recipe) -> str:
     shown = f"{num_shown:,} samples of {len(groups):,} groups"
     if num_shown < num_samples:
-        shown += f", those at the ends and an even choice of all {num_samples:,} (--limit 0 shows every one)"
+        shown += f", the extremes and an even choice from all {num_samples:,} (--limit 0 shows every one)"
     terms = " + ".join(f"{term.weight:g} {term.key}" for term in recipe.reward.terms)
     return f"{shown}. Reward: {terms}. Advantages are those of training steps."
 
@@ -145,7 +145,7 @@ def _render(name: str, about: str, data: dict[str, Any]) -> str:
 
 
 def as_script_data(data: Any) -> str:
-    """Return JSON that may stand inside a <script> element, whatever its strings say: ASCII, without < > &.
+    """Return JSON that is safe inside a <script> element, whatever its strings hold: ASCII, without < > &.
 
     >>> as_script_data({"response": "</script>"})
     '{"response":"\\\\u003c/script\\\\u003e"}'
@@ -155,7 +155,7 @@ def as_script_data(data: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """Return the value with null for numbers that a browser's JSON does not know."""
+    """Return the value with None for NaN and infinity, which JSON in a browser lacks."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Which groups a page shows where a run has more than fit: the ends of what it sorts by, then an even choice."""
+"""Which groups a page shows if not all of a run's fit: the extremes of what it sorts by, then an even choice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actors.store.ledger import LedgerRow
 from rollout.text.seeds import seed_of
 
 SHARE_OF_ENDS = 0.1
-"""Of the page, for each preset."""
+"""Share of the page for each preset."""
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,17 @@ class Shown:
 
     rows: Sequence[LedgerRow]
     advantages: dict[int, float]
-    """By the sample's index; empty where nobody learned from the group."""
+    """By the sample's index; empty if nothing was learned from the group."""
     is_flat: bool
-    """Its rewards do not differ."""
+    """Its rewards are all equal."""
 
 
 def select_groups(groups: Iterable[Shown], limit: int) -> tuple[list[Shown], int]:
-    """Return whole groups of `limit` samples at most (0: all), in their order, and the number of all samples.
+    """Return whole groups with at most `limit` samples in total (0: all), in order, and the number of all samples.
 
-    A tenth each is kept for groups with failures, and with the lowest and highest rewards, the largest gains and
-    spreads of the judge: what the page's presets look for. The rest is an even choice over the run. It is the same
-    each time, and no more than the page's groups and those that might be in it are held.
+    A tenth each is reserved for groups with failures, the lowest and highest rewards, and the judge's largest gains and
+    spreads, which the page's presets look for. The rest is an even choice over the run. The choice is deterministic,
+    and only groups that are on the page or may still be are held in memory.
     """
     if not limit:
         every = list(groups)
@@ -52,7 +52,7 @@ def select_groups(groups: Iterable[Shown], limit: int) -> tuple[list[Shown], int
 
 
 class _Highest:
-    """The groups of highest rank, of `limit` samples at most but one group at least."""
+    """The groups of highest rank: at most `limit` samples, but at least one group."""
 
     def __init__(self, rank: Callable[[Shown], float | None], limit: int):
         self._rank, self._limit = rank, limit
@@ -63,7 +63,7 @@ class _Highest:
         rank = self._rank(group)
         if rank is None:
             return
-        heapq.heappush(self._heap, (rank, -place, group))  # of equals the first ones stay
+        heapq.heappush(self._heap, (rank, -place, group))  # of equals, keep the first
         self._num_samples += len(group.rows)
         while self._num_samples > self._limit and len(self._heap) > 1:
             self._num_samples -= len(heapq.heappop(self._heap)[2].rows)
@@ -73,6 +73,7 @@ class _Highest:
 
 
 def _luck(group: Shown) -> float:
+    """Rank pseudo-randomly, the same each time: the even choice over the run."""
     first = group.rows[0]
     return -seed_of(first["phase"], first["step"], first["task_id"])
 
@@ -90,7 +91,7 @@ def _best(group: Shown) -> float | None:
 
 
 def _gain(group: Shown) -> float | None:
-    """Rank by the judge's mean on the new image over that on the old one."""
+    """Rank by the judge's mean score of the new image minus that of the old one."""
     scored = (row for row in group.rows if row.get("scores"))
     return _largest(_mean(row["scores"]) - _mean(row.get("rejudged") or row["baseline"]) for row in scored)
 

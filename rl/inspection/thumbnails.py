@@ -1,4 +1,4 @@
-"""Small copies of a run's images for a page: inside it while they are few, beside it when they are many."""
+"""Small copies of a run's images for a page: embedded if they are few, in a folder next to it if they are many."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from actors.store.store import Store
 from rollout.types import ImageRef
 
 LARGEST_PAGE = 16 * 2**20
-"""Bytes of thumbnails up to which a page holds them itself."""
+"""Bytes of thumbnails up to which a page embeds them."""
 _SIDE = 320
 """Longest side of a thumbnail, in pixels: twice what a card shows."""
 _LOSSLESS_SIDE = 128
-"""Images up to this side are kept as they are."""
+"""Images with sides up to this keep their pixels."""
 _NUM_THREADS = 4
 
 
 class Thumbnail(NamedTuple):
-    """What the page knows of an image."""
+    """What the page knows about an image."""
 
     source: str | None
     """A data URL, or a path relative to the page; None: the image is gone or cannot be read."""
@@ -43,11 +43,11 @@ class Thumbnails:
         return None if ref is None else self._places.setdefault(ref, len(self._places))
 
     def make(self, folder: Path, *, largest_page: int = LARGEST_PAGE) -> list[Thumbnail]:
-        """Return the thumbnails in order; where they are more than `largest_page` bytes, all go to `folder`."""
+        """Return the thumbnails in order; if they are more than `largest_page` bytes, all go to `folder`."""
         sources: list[str | None] = []
         held: dict[int, bytes] | None = {}
         num_bytes = 0
-        with ThreadPoolExecutor(_NUM_THREADS) as threads:  # Pillow decodes outside the interpreter's lock
+        with ThreadPoolExecutor(_NUM_THREADS) as threads:  # Pillow releases the GIL to decode
             for data in threads.map(self._small, self._places):
                 sources.append(None)
                 if data is None:
@@ -66,16 +66,16 @@ class Thumbnails:
         return [Thumbnail(source, ref) for source, ref in zip(sources, self._places, strict=True)]
 
     def _small(self, ref: ImageRef) -> bytes | None:
-        """Return an image as PNG where it is small, else a smaller copy of it as WebP; None where there is none."""
+        """Return an image as PNG if it is small, else a smaller copy as WebP; None if there is none."""
         try:
             image = self._store.get_image(ref)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            return None  # deleted, torn or no image at all: the page says so in its place
+            return None  # deleted, truncated or not an image: the page says so in its place
         return small_copy(image, _SIDE, lossless_side=_LOSSLESS_SIDE, quality=82)
 
 
 def _beside(folder: Path, data: bytes) -> str:
-    """Write a thumbnail under its content's name and return its path from the page."""
+    """Write a thumbnail, named by its content, and return its path relative to the page."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{hashlib.sha256(data).hexdigest()[:24]}.{suffix_of(data)}"
     path.write_bytes(data)

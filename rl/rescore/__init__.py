@@ -1,1 +1,1 @@
-"""A finished run's samples under another reward, and a reward tried on a few samples."""
+"""A finished run's samples under another reward."""

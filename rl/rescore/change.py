@@ -15,7 +15,7 @@ from rl.run_dir.read import SampleKey
 from rollout.types import Group, Reward, Sample
 
 _MAX_ERRORS = 100
-"""How many different errors are told apart; a term that puts numbers into its message makes endless ones."""
+"""Most different errors counted apart: a term that puts numbers into its messages makes countless ones."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RescoredStep:
     old: Sequence[Group]
     new: Sequence[Group]
     old_advantages: Mapping[SampleKey, float] = field(default_factory=dict)
-    """Empty where nobody learns from the step."""
+    """Empty if the step is not trained on."""
     new_advantages: Mapping[SampleKey, float] = field(default_factory=dict)
 
     def samples(self) -> Iterator[tuple[Sample, Sample]]:
@@ -53,24 +53,24 @@ class Means:
         return list(self._counts)
 
     def get(self, name: str) -> float | None:
-        """Return the mean; None for a name that never came."""
+        """Return the mean; None for an unknown name."""
         return self._sums[name] / self._counts[name] if self._counts[name] else None
 
 
 @dataclass
 class SampleChanges:
-    """Old against new rewards, sample by sample. Two numbers of each stay in memory."""
+    """Old against new rewards, sample by sample. Two numbers per sample stay in memory."""
 
     num_samples: int = 0
-    """Samples seen, failed ones too."""
+    """Samples seen, including failed ones."""
     num_rewarded_before: int = 0
     num_rewarded: int = 0
     num_identical: int = 0
     """Samples whose old and new reward agree in every bit."""
     first_difference: str = ""
-    """The first sample whose rewards do not, in words."""
+    """The first sample whose rewards differ, in words."""
     errors: Counter[str] = field(default_factory=Counter)
-    """Why samples fail at the new reward."""
+    """Why samples fail under the new reward."""
     old_terms: Means = field(default_factory=Means)
     new_terms: Means = field(default_factory=Means)
     _old_totals: array[float] = field(default_factory=lambda: array("d"))
@@ -79,7 +79,7 @@ class SampleChanges:
     """... in the same order."""
 
     def add(self, step: RescoredStep) -> None:
-        """Take a step's samples in."""
+        """Add a step's samples."""
         for old, new in step.samples():
             self._add(old, new, f"{step.phase} step {step.step}")
 
@@ -89,7 +89,7 @@ class SampleChanges:
         return len(self._old_totals)
 
     def correlations(self) -> tuple[float, float] | None:
-        """Return Pearson's and Spearman's correlation of old and new totals; None where one never varies."""
+        """Return Pearson's and Spearman's correlation of old and new totals; None if either is constant."""
         return correlations(np.frombuffer(self._old_totals), np.frombuffer(self._new_totals))
 
     def _add(self, old: Sample, new: Sample, where: str) -> None:
@@ -120,19 +120,19 @@ class GroupChanges:
 
     num_groups: int = 0
     num_flat_before: int = 0
-    """Groups whose rewards were all alike."""
+    """Groups whose rewards were all equal."""
     num_flat: int = 0
     num_compared: int = 0
-    """Groups with two valid samples or more, under both rewards."""
+    """Groups with at least two valid samples under both rewards."""
     num_other_best: int = 0
-    """Those of them where no sample is best under both."""
+    """Of these, the groups where no sample is best under both."""
     num_advantages: int = 0
     """Samples that have an advantage under both."""
     num_flipped: int = 0
-    """Those of them whose advantage changed its sign."""
+    """Of these, the samples whose advantage changed its sign."""
 
     def add(self, step: RescoredStep) -> None:
-        """Take a training step's groups in."""
+        """Add a training step's groups."""
         for old, new in zip(step.old, step.new, strict=True):
             self.num_groups += 1
             self.num_flat_before += is_flat(old)
@@ -146,13 +146,13 @@ class GroupChanges:
 
 
 def best_of(group: Group) -> set[int]:
-    """Return the indices of a group's samples with the highest reward; ties are all of them."""
+    """Return the indices of a group's samples with the highest reward, including all ties."""
     highest = max(group.rewards)
     return {sample.index for sample in group.samples if sample.reward is not None and sample.reward.total == highest}
 
 
 def correlations(one: np.ndarray, other: np.ndarray) -> tuple[float, float] | None:
-    """Return Pearson's and Spearman's correlation of two [n]; None where they are not defined.
+    """Return Pearson's and Spearman's correlation of two [n]; None if they are undefined.
 
     >>> [round(value, 4) for value in correlations(np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 9.0]))]
     [0.9897, 1.0]
@@ -168,7 +168,7 @@ def correlations(one: np.ndarray, other: np.ndarray) -> tuple[float, float] | No
 
 
 def difference_of(old: Reward, new: Sample) -> str:
-    """Say how a sample's new reward differs from the old one; '' where it is the same in every bit."""
+    """Return how a sample's new reward differs from the old one; '' if it is the same in every bit."""
     if new.reward is None:
         assert new.failure is not None
         return f"total was {old.total!r}, now it fails ({new.failure.error})"
@@ -180,7 +180,7 @@ def difference_of(old: Reward, new: Sample) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return a text that a terminal and Parquet take: errors quote what a policy said, with whatever is in it.
+    r"""Return a text that is safe for a terminal and Parquet: errors quote what a policy said, whatever that holds.
 
     >>> printable("gelb \x1b[31m, half a pair \ud83d, 黄")
     'gelb \\x1b[31m, half a pair \\ud83d, 黄'
@@ -193,5 +193,5 @@ def _with_total(reward: Reward) -> dict[str, float]:
 
 
 def _is_same(one: float, other: float) -> bool:
-    """Whether two floats are equal in every bit, the zero's sign too."""
+    """Return whether two floats are equal in every bit, including the sign of zero."""
     return struct.pack("d", one) == struct.pack("d", other)

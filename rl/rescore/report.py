@@ -16,20 +16,20 @@ def print_report(result: Rescored, console: Console) -> None:
     """Print means by term, what changed between the rewards, what failed, and the file."""
     samples = result.samples
     if result.ignored:
-        console.print(f"[yellow]without effect on what is in the ledger[/]: {', '.join(result.ignored)}")
+        console.print(f"[yellow]no effect on what is in the ledger[/]: {', '.join(result.ignored)}")
     console.print(_means(result))
     if not (result.is_own and result.is_same_algorithm):
         console.print(_changes(result))
     num_failed = sum(samples.errors.values())
     if num_failed:
-        console.print(f"[yellow]{num_failed:,} samples fail at this reward[/]:")
+        console.print(f"[yellow]{num_failed:,} samples fail under this reward[/]:")
         for error, count in samples.errors.most_common(_NUM_ERRORS):
             console.print(f"  {count:,} x {escape(printable(error))}")
     if result.is_own:
         same, count = samples.num_identical, samples.num_rewarded_before
         console.print(f"{same:,} of {count:,} rewards bit-identical")
         if same < count:
-            console.print(f"[red]the first that is not[/]: {escape(printable(samples.first_difference))}")
+            console.print(f"[red]the first difference[/]: {escape(printable(samples.first_difference))}")
     if samples.num_rewarded == 0:
         console.print("[red]no sample has a reward[/]")
     console.print(f"written  {escape(str(result.path))}")

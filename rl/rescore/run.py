@@ -1,4 +1,4 @@
-"""A run's rewards and advantages computed again from its ledger: no model, no Ray, nothing paid for.
+"""Recompute a run's rewards and advantages from its ledger: no model, no Ray, no costs.
 
     ledger ─▶ one step's groups ─▶ rewards ─▶ advantages ─▶ <run>/rescored/<name>.parquet
                                       └──────────┴────────▶ what changed
@@ -37,34 +37,34 @@ _LONGEST_NAME = 80
 
 @dataclass(frozen=True)
 class Rescored:
-    """What rescoring came to."""
+    """The result of rescoring."""
 
     path: Path
     is_own: bool
-    """The reward is the run's own: every sample must earn what it earned."""
+    """The reward is the run's own: every sample must get the same reward again."""
     is_same_algorithm: bool
-    """Advantages are made of rewards as they were."""
+    """Advantages are computed from rewards as in the run."""
     estimators: tuple[str, str] = ("", "")
-    """How the run made advantages and the loss of its rewards, and how it would now."""
+    """How rewards became advantages and the loss in the run, and how they would now."""
     ignored: Sequence[str] = ()
-    """Settings that were asked for and changed nothing."""
+    """Overrides that have no effect."""
     samples: SampleChanges = field(default_factory=SampleChanges)
-    """Of all phases."""
+    """Changes in all phases."""
     groups: GroupChanges = field(default_factory=GroupChanges)
-    """Of the training steps: nobody learns from the others."""
+    """Changes in training steps only: nothing is learned from the others."""
 
     @property
     def is_good(self) -> bool:
-        """Whether there are rewards at all and, under the run's own recipe, the very same ones."""
+        """Whether there are rewards and, under the run's own recipe, whether they are the same."""
         is_same = self.samples.num_identical == self.samples.num_rewarded_before
         return self.samples.num_rewarded > 0 and (is_same or not self.is_own)
 
 
 async def rescore(run_dir: Path, overrides: Sequence[str] = ()) -> Rescored:
-    """Compute a run's rewards again under its recipe with `overrides`, and write them as Parquet.
+    """Recompute a run's rewards under its recipe with `overrides`, and write them as Parquet.
 
-    Raises ValueError for a folder that holds no run or no samples, and for a recipe that is wrong or asks
-    for evidence that the run did not gather.
+    Raises ValueError for a folder without a run or samples, and for a recipe that is invalid or needs
+    evidence that the run did not gather.
     """
     own, other = recipe_of(run_dir), recipe_of(run_dir, overrides)
     check_estimator(other.algorithm.advantage)
@@ -105,7 +105,7 @@ async def _rescore_step(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread: a step's tensors are so small that a second one only waits for the first."""
+    """Limit torch to one thread: a step's tensors are too small for a second one to help."""
     import torch  # late: `actors` has to be imported before it
 
     num_threads = torch.get_num_threads()
@@ -117,7 +117,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def ignored_of(own: Recipe, other: Recipe) -> list[str]:
-    """Return the settings that differ and that a ledger cannot follow: what was rolled out stays as it was."""
+    """Return the settings that differ but have no effect: what was rolled out stays as it was."""
     ignored = differences(own, other) - {"reward", "algorithm", "rollout"}
     for name in (setting.name for setting in fields(own.rollout)):
         if name != "min_valid" and getattr(own.rollout, name) != getattr(other.rollout, name):
@@ -126,7 +126,7 @@ def ignored_of(own: Recipe, other: Recipe) -> list[str]:
 
 
 def estimator_of(algorithm: AlgorithmConfig) -> str:
-    """Return what becomes of rewards, in a few words.
+    """Return how rewards are turned into advantages and the loss, in a few words.
 
     >>> estimator_of(AlgorithmConfig("gdpo"))
     'gdpo, by std, token-mean'
@@ -147,7 +147,7 @@ def _check_evidence(traits: Mapping[str, RewardSignature], own: Recipe) -> None:
 
 
 def name_of(overrides: Sequence[str]) -> str:
-    """Return a file's name for what was asked.
+    """Return the name of the file for these overrides.
 
     >>> name_of([]), name_of(["reward=paper"]), name_of(["reward=my/terms.yaml", "algorithm.normalise_by_std=false"])
     ('own', 'paper', 'terms,algorithm.normalise_by_std=false')
@@ -169,19 +169,19 @@ def _terms(recipe: Recipe) -> list[str]:
 
 
 async def _rewarded(group: Group, reward: RewardOf) -> Group:
-    return replace(group, samples=tuple(await all_of(_rewarded_anew(sample, reward) for sample in group.samples)))
+    return replace(group, samples=tuple(await all_of(_rewarded_again(sample, reward) for sample in group.samples)))
 
 
-async def _rewarded_anew(sample: Sample, reward: RewardOf) -> Sample:
-    """Return the sample with its reward computed anew.
+async def _rewarded_again(sample: Sample, reward: RewardOf) -> Sample:
+    """Return the sample with its reward recomputed.
 
-    One whose evidence was never complete stays failed where it failed; one that failed at the reward gets
-    another chance; and one whose new reward raises fails there, as it would in training.
+    A sample without complete evidence keeps its failure; one that failed at the reward gets another chance;
+    and one whose new reward raises fails there, as it would in training.
     """
     if sample.evidence is None or (sample.failure is not None and sample.failure.stage is not Stage.REWARD):
         return sample
     try:
-        anew = await call_reward(reward, sample.evidence)
+        again = await call_reward(reward, sample.evidence)
     except Exception as error:
         return replace(sample, reward=None, failure=failure_of(Stage.REWARD, error))
-    return replace(sample, reward=anew, failure=None)
+    return replace(sample, reward=again, failure=None)

@@ -17,10 +17,10 @@ _ROWS_PER_WRITE = 20_000
 
 
 class RescoredTable:
-    """Writes steps to a temporary file that takes its name when the block ends without an error.
+    """Writes steps to a temporary file, which is renamed when the block ends without an error.
 
-    Columns: phase, step, task_id, index, seed; old_<term>, old_total, old_advantage and the same of new;
-    error (why the sample has no new reward). Where there is no reward or no advantage, the cell is null.
+    Columns: phase, step, task_id, index, seed; old_<term>, old_total, old_advantage and the same for new;
+    error (why the sample has no new reward). Missing rewards and advantages are null.
     """
 
     def __init__(self, path: Path, old_terms: Sequence[str], new_terms: Sequence[str]):

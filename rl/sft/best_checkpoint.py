@@ -1,4 +1,4 @@
-"""The best weights of a run so far, by a figure of its evaluations: they are what is exported."""
+"""The best weights of a run so far, by a figure of its evaluations: these are exported."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rollout.roles import Policy
 
 
 class BestCheckpoint:
-    """Keeps `export`, a Hugging Face checkpoint, and `best.json`, which says whose weights those are.
+    """Keeps `export`, a Hugging Face checkpoint, and `best.json`, which names its step.
 
-    `best_pending.json` stands for an export that is still to be made, of weights that a checkpoint holds.
+    `best_pending.json` notes an export that is still due, of weights that a checkpoint holds.
     """
 
     def __init__(self, recipe: SftRecipe, resumed_after: int = 0):
-        """Go on with what was best up to the step that the run is resumed after."""
+        """Continue with the best up to the step that the run is resumed after."""
         self._recipe = recipe
         self._note = Path(recipe.run_dir) / "best.json"
         self._pending = Path(recipe.run_dir) / "best_pending.json"
@@ -40,7 +40,7 @@ class BestCheckpoint:
         return Path(self._recipe.run_dir) / "export"
 
     def is_beaten_by(self, figures: Figures) -> bool:
-        """Whether an evaluation is better than the best; without a figure to choose by, the newest is."""
+        """Return whether an evaluation beats the best; without a figure to choose by, the newest always does."""
         name = self._recipe.evaluation.best
         if not name or self.value is None:
             return True
@@ -50,19 +50,19 @@ class BestCheckpoint:
         return value < self.value if self._recipe.evaluation.is_less_better else value > self.value
 
     def note(self, step: int, figures: Figures) -> None:
-        """Note an evaluation that beats the best: the weights of its step are due to be exported."""
+        """If an evaluation beats the best, note that the weights of its step are due to be exported."""
         if self.is_beaten_by(figures):
             name = self._recipe.evaluation.best
             self._due = {"step": step, "figure": name, "value": figures.get(name, math.nan)}
             atomic_write(self._pending, json.dumps(self._due))
 
     def is_due(self, step: int) -> bool:
-        """Whether the weights of this step are to be exported and were not yet."""
+        """Return whether the weights of this step are still to be exported."""
         due, name = self._due, self._recipe.evaluation.best
         return due is not None and (due["step"], due["figure"]) == (step, name)
 
     async def export(self, policy: Policy) -> None:
-        """Export the policy as the best one, at the step that is due. Raises `CheckpointError`."""
+        """Export the policy as the best one; its step must be the one that is due. Raises `CheckpointError`."""
         assert self._due is not None
         due, self._due = self._due, None
         await checkpoint.export(self._recipe, policy, due["step"], self.folder)

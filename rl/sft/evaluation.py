@@ -1,4 +1,4 @@
-"""What a model in SFT can do by now: the loss of held-out records, and what its greedy answers are worth."""
+"""Evaluation of a model in SFT: its loss on held-out records, and the quality of its greedy answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rollout.types import Critique, Response, SampleRequest, SamplingParams, Sft
 
 Figures = dict[str, float]
 _IN_FLIGHT = 256
-_LESSONS_AT_ONCE = 256
+_EXAMPLES_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class EvaluatedAnswer:
     """The verdict is right, or the plan has as many steps as the record's."""
     is_truncated: bool
     same_instructions: float = 0.0
-    """Planner: the share of the record's steps whose instruction is said word by word."""
+    """Planner: the share of the record's steps whose instruction is repeated word for word."""
 
 
 class SftEvaluator:
-    """Measures the policy as it is."""
+    """Measures the current policy."""
 
     def __init__(
         self,
@@ -54,16 +54,16 @@ class SftEvaluator:
         examples: Sequence[SftExample],
         questions: Sequence[Conversation],
     ):
-        """`examples` are for the loss; `questions` are answered by `samplers` (None: there are none)."""
+        """`examples` are for the loss; `questions` are answered by `samplers` (None: no answers)."""
         self._recipe = recipe
         self._policy = policy
         self._samplers = samplers
-        self._lessons = examples
+        self._examples = examples
         self._questions = questions
 
     async def __call__(self, step: int) -> Figures:
-        """Return figures keyed `eval/...`, and what the publish said; write the answers into the run's folder."""
-        figures = {"eval/loss": await self._loss()} if self._lessons else {}
+        """Return figures keyed `eval/...` and those of the publish; write the answers to the run's folder."""
+        figures = {"eval/loss": await self._loss()} if self._examples else {}
         if self._samplers is None or not self._questions:
             return figures
         figures |= await self._policy.publish(self._samplers)
@@ -77,12 +77,12 @@ class SftEvaluator:
     async def _loss(self) -> float:
         """Return the mean over all held-out answers' tokens."""
         total = 0.0
-        for start in range(0, len(self._lessons), _LESSONS_AT_ONCE):
-            total += sum(await self._policy.losses(self._lessons[start : start + _LESSONS_AT_ONCE]))
-        return total / sum(example.num_target_tokens for example in self._lessons)
+        for start in range(0, len(self._examples), _EXAMPLES_AT_ONCE):
+            total += sum(await self._policy.losses(self._examples[start : start + _EXAMPLES_AT_ONCE]))
+        return total / sum(example.num_target_tokens for example in self._examples)
 
     async def _ask(self, question: Conversation, limit: asyncio.Semaphore) -> EvaluatedAnswer | None:
-        """Return the answer; None where the sampler could not give one."""
+        """Return the answer; None if the sampler failed."""
         params = SamplingParams(temperature=0.0, max_tokens=self._recipe.evaluation.max_tokens)
         request = SampleRequest(question.messages[:-1], question.images, params, seed=0)
         assert self._samplers is not None
@@ -95,24 +95,24 @@ class SftEvaluator:
 
 
 def measure(question: Conversation, response: Response) -> EvaluatedAnswer:
-    """Return what a response is worth as the answer to a record's question."""
-    true = question.record.answer
+    """Measure a response as the answer to a record's question."""
+    truth = question.record.answer
     parse: Callable[[str], Critique | Plan] = parse_critique
-    if isinstance(true, Plan):
+    if isinstance(truth, Plan):
         parse = partial(parse_plan, mode=Mode.GUIDANCE if question.images else Mode.NARRATIVE)
     parse_error, is_right, same = "truncated" if response.is_truncated else "", False, 0.0
     if not parse_error:
         try:
             said = parse(response.text)
-            is_right, same = _agrees(said, true), _same_instructions(said, true)
+            is_right, same = _agrees(said, truth), _same_instructions(said, truth)
         except (CritiqueError, PlanError) as error:
             parse_error = error.kind
-    is_success = true.is_success if isinstance(true, Critique) else None
+    is_success = truth.is_success if isinstance(truth, Critique) else None
     return EvaluatedAnswer(question.id, response.text, parse_error, is_success, is_right, response.is_truncated, same)
 
 
 def answer_figures(answers: Sequence[EvaluatedAnswer], kind: Kind) -> Figures:
-    """Return `eval/...` of all answers; one that does not parse is wrong. Nothing of nothing."""
+    """Return `eval/...` over all answers; one that does not parse is wrong. Empty without answers."""
     if not answers:
         return {}
     figures = {
@@ -132,19 +132,19 @@ def answer_figures(answers: Sequence[EvaluatedAnswer], kind: Kind) -> Figures:
     }
 
 
-def _agrees(said: Critique | Plan, true: Critique | Plan) -> bool:
-    if isinstance(said, Critique) and isinstance(true, Critique):
-        return said.is_success == true.is_success
+def _agrees(said: Critique | Plan, truth: Critique | Plan) -> bool:
+    if isinstance(said, Critique) and isinstance(truth, Critique):
+        return said.is_success == truth.is_success
     assert isinstance(said, Plan)
-    assert isinstance(true, Plan)
-    return len(said.steps) == len(true.steps)
+    assert isinstance(truth, Plan)
+    return len(said.steps) == len(truth.steps)
 
 
-def _same_instructions(said: Critique | Plan, true: Critique | Plan) -> float:
-    if not isinstance(said, Plan) or not isinstance(true, Plan):
+def _same_instructions(said: Critique | Plan, truth: Critique | Plan) -> float:
+    if not isinstance(said, Plan) or not isinstance(truth, Plan):
         return 0.0
-    pairs = zip(said.steps, true.steps, strict=False)
-    return sum(ours.instruction == theirs.instruction for ours, theirs in pairs) / len(true.steps)
+    pairs = zip(said.steps, truth.steps, strict=False)
+    return sum(one.instruction == other.instruction for one, other in pairs) / len(truth.steps)
 
 
 def _write(path: Path, answers: Sequence[EvaluatedAnswer]) -> None:

@@ -1,4 +1,4 @@
-"""Records -> the examples of each step: which ones is decided by seed and step alone; tokens are made a step ahead."""
+"""Records -> the examples of each step, chosen by seed and step alone and tokenized one step ahead."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A record as a model's chat template takes it."""
+    """A record in the form that a model's chat template takes."""
 
     id: str
     messages: tuple[dict[str, Any], ...]
-    """The assistant's are plain texts; the others have `{"type": "image"}` parts."""
+    """The assistant's contents are plain texts; the others have `{"type": "image"}` parts."""
     images: tuple[ImageRef | None, ...]
     record: SftRecord
 
 
 def conversation_of(record: SftRecord, store: Store) -> Conversation:
-    """Return a record's conversation; a canvas of a declared size becomes an image of the store."""
+    """Return a record's conversation; a canvas with a declared size becomes an image in the store."""
     messages = tuple(
         {"role": turn.role, "content": turn.content if turn.role == "assistant" else message_parts(turn.content)}
         for turn in record.messages
@@ -43,7 +43,7 @@ def conversation_of(record: SftRecord, store: Store) -> Conversation:
 
 
 class Order:
-    """Which records a step learns from. Each epoch is a new shuffle, and epochs follow each other without a gap."""
+    """Which records a step learns from. Each epoch is a new shuffle; a batch may span two epochs."""
 
     def __init__(self, num_records: int, batch_size: int, seed: int):
         self._num_records = num_records
@@ -52,7 +52,7 @@ class Order:
         self._epoch = lru_cache(maxsize=2)(self._shuffle)
 
     def at(self, step: int) -> list[int]:
-        """Return the places of a step's records; steps count from 1.
+        """Return the indices of a step's records; steps count from 1.
 
         >>> order = Order(num_records=5, batch_size=3, seed=0)
         >>> first_epoch = (order.at(1) + order.at(2) + order.at(3))[:5]
@@ -68,11 +68,11 @@ class Order:
 
 
 class UnusableRecord(RecordError):
-    """A record cannot be learned from; names it and its place."""
+    """A record cannot be learned from; the message names it and its location."""
 
 
 class ExampleStream:
-    """Yields (step, examples, why some were left out). Tokens of the next step are made while this one is learned."""
+    """Yields (step, examples, why some were left out). The next step is tokenized while this one is learned."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class ExampleStream:
         max_tokens: int,
         is_skipping: bool = False,
     ):
-        """`max_tokens` is the longest example; with `is_skipping` what cannot be learned from is left out."""
+        """`max_tokens` bounds an example; with `is_skipping`, records that cannot be learned from are left out."""
         self._records = records
         self._make = make
         self._order = order
@@ -134,7 +134,7 @@ def example_of(record: SftRecord, make: Callable[[SftRecord], SftExample], max_t
 
 
 def usable(record: SftRecord, make: Callable[[SftRecord], T]) -> T:
-    """Return what `make` makes of a record. Raises `UnusableRecord` with its place and, of an image, the field."""
+    """Return `make(record)`. Raises `UnusableRecord` that names the location and, for an image, the field."""
     try:
         return make(record)
     except BadImage as error:

@@ -23,7 +23,7 @@ class SftLog(StepLog[SftRecipe]):
     _num_left_out = 0
 
     def left_out(self, reasons: Sequence[str]) -> None:
-        """Count records that cannot be learned from; say why of the first."""
+        """Count records that cannot be learned from; warn with the first one's reason."""
         self.metrics({"sft/left_out": float(len(reasons))})
         if reasons and not self._num_left_out:
             self.warn(f"left out: {reasons[0]} (sft/left_out counts the others)")

@@ -1,4 +1,4 @@
-"""One cold start from recipe to export: start the actors, teach, choose the best weights."""
+"""One cold start from recipe to export: start the actors, train, choose the best weights."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PreparedSft:
-    """A recipe, checked, with the records that it names."""
+    """A checked recipe, with the records that it names."""
 
     recipe: SftRecipe
-    """With its number of steps."""
+    """Its number of steps is set."""
     training: Sequence[SftRecord]
     heldout: Sequence[SftRecord]
     is_resumed: bool
@@ -64,7 +64,7 @@ class SftStack:
 def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False, accepted: Collection[str] = ()) -> PreparedSft:
     """Check everything that can be wrong with a recipe before it costs anything. Raises ValueError.
 
-    A resumed run may differ from what it was in the keys of `accepted`.
+    A resumed run may differ from its earlier recipe in the keys in `accepted`.
     """
     data = recipe.data
     model_path(recipe.policy.model, "policy.model")
@@ -77,7 +77,7 @@ def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False, accepted: Collec
 
 
 async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
-    """Teach a model by a recipe and return the folder of its best weights, in Hugging Face format."""
+    """Train a model by a recipe and return the folder of its best weights, in Hugging Face format."""
     console = console or Console(highlight=False, soft_wrap=True)
     recipe, start = plan.recipe, time.monotonic()
     write_provenance(recipe)
@@ -125,7 +125,7 @@ async def sft_stack(recipe: SftRecipe) -> AsyncIterator[SftStack]:
 
 
 def _with_tokens(plan: PreparedSft, actors: SftStack, done: int) -> tuple[ExampleStream, SftEvaluator]:
-    """Return the examples that are left to learn, and the evaluation of held-out ones."""
+    """Return the examples still to be learned, and the evaluation on held-out ones."""
     recipe = plan.recipe
     store = Store(Path(recipe.store).resolve())
     maker = ConversationTokenizer(load_processor(model_path(recipe.policy.model, "policy.model")), store)
@@ -136,7 +136,7 @@ def _with_tokens(plan: PreparedSft, actors: SftStack, done: int) -> tuple[Exampl
 
     def ask(record: SftRecord) -> Conversation:
         conversation = conversation_of(record, store)
-        maker.sizes(conversation.images)  # what cannot be decoded is no question
+        maker.sizes(conversation.images)  # raises if an image cannot be decoded
         return conversation
 
     max_tokens, on_bad = recipe.policy.max_tokens_per_micro_batch, OnBad(recipe.data.on_bad)
@@ -155,7 +155,7 @@ def _with_tokens(plan: PreparedSft, actors: SftStack, done: int) -> tuple[Exampl
 def heldout_of(
     plan: PreparedSft, make: Callable[[SftRecord], SftExample], ask: Callable[[SftRecord], Conversation]
 ) -> tuple[list[SftExample], list[Conversation]]:
-    """Return the held-out examples and questions; what cannot be one is told. Raises `RecordError` by the rule."""
+    """Return the held-out examples and questions; report unusable records, or raise `RecordError`, by `on_bad`."""
     settings, file = plan.recipe.evaluation, plan.recipe.data.heldout
     bad = BadRecords(OnBad(plan.recipe.data.on_bad))
 
@@ -167,7 +167,7 @@ def heldout_of(
                 bad.add(error)
 
     places = heldout_places(len(plan.heldout), max(settings.num_losses or len(plan.heldout), settings.num_answers))
-    # A record whose image is broken is neither, and counted once.
+    # A record with a broken image can be neither, and is counted once.
     asked = dict(made(places, lambda record: usable(record, ask)))
     examples = dict(made((place for place in places[: settings.num_losses or None] if place in asked), make))
     questions = [asked[place] for place in places[: settings.num_answers] if place in asked]
@@ -179,7 +179,7 @@ def heldout_of(
 
 
 def heldout_places(num_records: int, num_wanted: int) -> list[int]:
-    """Return places spread evenly over a file, the same in every run; all when fewer are there than wanted.
+    """Return indices spread evenly over a file, the same in every run; all of them if there are fewer than wanted.
 
     >>> heldout_places(10, 4), heldout_places(2, 4)
     ([0, 2, 5, 7], [0, 1])

@@ -1,6 +1,6 @@
-"""The cold start's loop.
+"""The training loop of a cold start.
 
-records -> LessonStream -> examples -> Policy.fit -> now and then: evaluation, best weights, checkpoint
+records -> ExampleStream -> examples -> Policy.fit -> now and then: evaluation, best weights, checkpoint
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from rollout.roles import Policy
 async def teach(
     recipe: SftRecipe,
     policy: Policy,
-    lessons_by_step: ExampleStream,
+    examples_by_step: ExampleStream,
     evaluate: Callable[[int], Awaitable[Figures]],
     best: BestCheckpoint,
     log: SftLog,
 ) -> None:
-    """Teach a model to answer as its records do: an optimizer step for each batch of examples."""
-    async for step, examples, left_out in lessons_by_step:
+    """Teach a model to answer as its records do: one optimizer step per batch of examples."""
+    async for step, examples, left_out in examples_by_step:
         async with log.step(step):
             log.left_out(left_out)
             if examples:
@@ -40,7 +40,7 @@ async def teach(
         if recipe.saves_at(step) or log.collapse:
             with log.timed("saving"):
                 await checkpoint.save(recipe, policy, step)
-        # Last: an export that fails loses nothing, and a resumed run does it again.
+        # Last, after the checkpoint: a failed export loses nothing, and a resumed run repeats it.
         if best.is_due(step):
             with log.timed("export"):
                 await best.export(policy)

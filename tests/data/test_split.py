@@ -128,7 +128,7 @@ def test_what_a_split_will_not_do(many, tmp_path):
     for share in (0, 1, -0.1, 1.5):
         with pytest.raises(ValueError, match="expected a share between 0 and 1"):
             SplitRules(share)
-    with pytest.raises(ValueError, match="no regular expression"):
+    with pytest.raises(ValueError, match="not a regular expression"):
         SplitRules(0.5, pattern="(")
     with pytest.raises(ValueError, match="needs a group"):
         SplitRules(0.5, pattern="x")
@@ -149,7 +149,7 @@ def test_what_json_has_no_word_for_is_a_bad_record(tmp_path, value):
     path = tmp_path / "a.parquet"
     rows = [rl_record(number, note=None if number else value) for number in range(20)]
     pq.write_table(pa.Table.from_pylist(rows), path)
-    with pytest.raises(RecordError, match=r"a.parquet: row 1: field note \(\w+\) holds what JSON has no word for"):
+    with pytest.raises(RecordError, match=r"a.parquet: row 1: field note \(\w+\) holds a value that JSON lacks"):
         split(path, SplitRules(0.5))
     done = split(path, SplitRules(0.5), bad=BadRecords(OnBad.SKIP))
     assert (sum(done.num_records.values()), done.bad.counts) == (19, {"type": 1})

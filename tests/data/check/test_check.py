@@ -63,7 +63,7 @@ def test_every_bad_record_is_counted_and_located(tmp_path):
     path = write_lines(tmp_path / "a.jsonl", [*good, *bad])
     summary = check(path, CheckRules())
     assert summary.bad.counts == {"json": 1, "image_missing": 1, "missing": 1, "duplicate_id": 1, "not_object": 1}
-    assert summary.bad.examples["duplicate_id"] == [f"{path}:6: its id stands at {path}:2 already"]
+    assert summary.bad.examples["duplicate_id"] == [f"{path}:6: its id already appears at {path}:2"]
     assert summary.num_records == 7
     text = report(summary)
     assert "1 x image_missing" in text
@@ -107,7 +107,7 @@ def test_prompts_that_two_files_share_are_found(tmp_path):
 def test_the_kind_shows_in_the_first_records(tmp_path):
     for kind, record in zip(Kind, (rl_record(), critic_record(), planner_record()), strict=True):
         assert detect_kind(open_records(write_lines(tmp_path / "a.jsonl", ["{", {}, record]))) is kind
-    with pytest.raises(RecordError, match="say --kind, one of rl, critic_sft, planner_sft"):
+    with pytest.raises(RecordError, match="set --kind to one of rl, critic_sft, planner_sft"):
         check(write_lines(tmp_path / "a.jsonl", [{"a": 1}]), CheckRules())
 
 

@@ -193,12 +193,12 @@ def test_a_date_that_python_cannot_hold_spoils_its_row_alone(tmp_path, made):
 
 @pytest.mark.parametrize("data", [b"PAR1", b"PAR1" + b"x" * 100 + b"PAR1"])
 def test_what_only_begins_as_parquet(tmp_path, data):
-    with pytest.raises(RecordError, match="is no Parquet file that can be read"):
+    with pytest.raises(RecordError, match="is not a readable Parquet file"):
         open_records(write(tmp_path / "a.parquet", data))
 
 
 def test_a_folder_must_be_a_saved_dataset(tmp_path):
-    with pytest.raises(RecordError, match="is a folder, but not one that Hugging Face `datasets` saved"):
+    with pytest.raises(RecordError, match="is a folder, but neither one that Hugging Face `datasets` saved"):
         open_records(tmp_path)
     for split in ("test", "train"):
         (tmp_path / split).mkdir()

@@ -156,7 +156,7 @@ def test_one_id_in_two_shards_is_a_bad_record(folder):
 
 
 def test_files_that_do_not_belong_together_are_named(folder):
-    with pytest.raises(RecordError, match=r"nor one of files of records \(.parquet, .jsonl"):
+    with pytest.raises(RecordError, match=r"nor one of record files \(.parquet, .jsonl"):
         open_records(folder)
     (folder / "data").mkdir()
     write(folder / "data" / "a.jsonl", b"{}\n")
@@ -169,7 +169,7 @@ def test_files_that_do_not_belong_together_are_named(folder):
     write(folder / "more.parquet", b"")
     with pytest.raises(RecordError, match=r"holds .jsonl and .parquet files; name some, like .*/\*.jsonl"):
         open_records(folder)
-    with pytest.raises(RecordError, match=r"no file is named like .*/none-\*"):
+    with pytest.raises(RecordError, match=r"no file matches .*/none-\*"):
         open_records(folder / "none-*")
 
 
@@ -202,7 +202,7 @@ def test_images_held_as_bytes_become_files_by_content(folder, tmp_path, cache):
         assert Store(tmp_path).get_image(first.after).getpixel((0, 0)) == (0, 0, 255)
         assert Store(tmp_path).get_image(str(first.before)).getpixel((0, 0)) == (255, 0, 0)
     os.unlink(first.after)
-    with pytest.raises(RecordError, match=r"row 1: field edited_image_path: its image was kept at .* and is gone"):
+    with pytest.raises(RecordError, match=r"row 1: field edited_image_path: its image at .* is gone"):
         list(open_tasks(path))
 
 
@@ -274,11 +274,11 @@ def test_a_packed_file_cut_off_is_a_problem_with_its_place(folder, name):
     ("data", "what"),
     [
         (b"PK\x03\x04...", "a ZIP archive"),
-        (b"\x28\xb5\x2f\xfd...", "packed by zstd"),
-        (b"BZh91AY", "packed by bzip2"),
-        (b"\xfd7zXZ\x00", "packed by xz"),
+        (b"\x28\xb5\x2f\xfd...", "compressed with zstd"),
+        (b"BZh91AY", "compressed with bzip2"),
+        (b"\xfd7zXZ\x00", "compressed with xz"),
         (b"ARROW1\0\0", "an Arrow file"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
     ],
 )
 def test_what_is_not_read_is_called_by_its_name(folder, data, what):
@@ -291,9 +291,7 @@ def test_a_second_list_beside_the_first_is_said(folder):
     for indent in (None, 2):
         path = folder / "a.json"
         path.write_text(json.dumps({"train": RECORDS[:2], "test": RECORDS[2:]}, indent=indent))
-        with pytest.raises(
-            RecordError, match=r"record 3: not JSON \(the list test stands beside the list train; write"
-        ):
+        with pytest.raises(RecordError, match=r"record 3: not JSON \(the list test is next to the list train; write"):
             open_tasks(path)
 
 

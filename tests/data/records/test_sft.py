@@ -85,7 +85,7 @@ HOSTILE_LITERALS = [
 
 @pytest.mark.parametrize("literal", HOSTILE_LITERALS)
 def test_what_is_no_plain_literal_is_no_answer(places, literal):
-    with pytest.raises(RecordError, match="no answer by the contract") as caught:
+    with pytest.raises(RecordError, match="not an answer by the contract") as caught:
         critic(answered(critic_record(), f"<think>a</think><answer>{literal}</answer>"), places)
     assert caught.value.kind == "answer.json"
 

@@ -37,7 +37,7 @@ def test_ours_win_and_theirs_are_found_behind_them(folder):
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["2.0", str(REPO / "rewards" / "functions.py")]
+    assert done.stdout.split() == ["2.0", str(REPO / "rewards" / "import_path.py")]
 
 
 def test_the_order_is_ours_then_the_working_folder_then_the_rest(folder, monkeypatch):
@@ -56,8 +56,8 @@ def test_a_childs_own_working_folder_takes_none_of_our_names(folder, monkeypatch
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("rewards.mine", "rewards is a package of InterleaveThinker, which wins over yours: write ./rewards.py:mine"),
-        ("data.mine", "data is a package of InterleaveThinker, which wins over yours: write ./data.py:mine"),
+        ("rewards.mine", "rewards is a package of InterleaveThinker, which hides yours: write ./rewards.py:mine"),
+        ("data.mine", "data is a package of InterleaveThinker, which hides yours: write ./data.py:mine"),
         ("rollout.mine.fn", "write ./rollout.py:mine"),
     ],
 )
@@ -72,7 +72,7 @@ def test_a_missing_function_of_ours_is_no_clash(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FunctionError) as refused:
         load_function("rewards.format.no_such")
-    assert "wins over yours" not in str(refused.value)
+    assert "hides yours" not in str(refused.value)
 
 
 def test_a_distribution_that_took_a_packages_place_is_named(monkeypatch):

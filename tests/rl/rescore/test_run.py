@@ -105,7 +105,7 @@ def test_a_reward_that_is_not_the_ledgers_is_found_and_named(run, capsys):
     count = sum(s.reward is not None for groups in run.steps.values() for g in groups for s in g.samples) + 4
     assert f"{count - 1} of {count} rewards bit-identical" in printed
     where = f"train step 2, task {group.task.id}, sample {spoiled.index}"
-    assert f"the first that is not: {where}: format was 0.3, is " in printed
+    assert f"the first difference: {where}: format was 0.3, is " in printed
 
 
 def hand_made(number, gains):
@@ -164,7 +164,7 @@ def test_a_term_that_raises_or_is_no_number_fails_its_samples_by_name(run, mine,
     by_reward = table[table.error.str.startswith("reward: ", na=False)]
     assert by_reward.error.str.contains("careless: raised AttributeError").any()
     assert by_reward.error.str.contains("undefined: returned nan").any()
-    assert f"{len(by_reward)} samples fail at this reward" in printed
+    assert f"{len(by_reward)} samples fail under this reward" in printed
 
 
 def test_samples_that_failed_at_the_reward_get_another_chance(run):
