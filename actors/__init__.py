@@ -1,4 +1,4 @@
-"""The only home of Ray, verl, vLLM, diffusers and HTTP."""
+"""The only package that uses Ray, verl, vLLM, diffusers and HTTP."""
 
 from pathlib import Path
 

@@ -1,13 +1,13 @@
-"""Tokens that only a prompt may hold, banned alike where responses are drawn and where they are learned from."""
+"""Tokens that only a prompt may contain, banned both in sampling and in training."""
 
 from __future__ import annotations
 
 BANNED_LOGIT = -1e4
-"""Low enough that exp() is 0 beside any real logit, high enough to stay finite in 16 bits and over a temperature."""
+"""Low enough that exp() is 0 next to any real logit, high enough to stay finite in 16 bits and after a temperature."""
 
 
 def banned_tokens(hf_config: object) -> list[int]:
-    """Return the vision tokens' ids: a sampled one would ask the model for an image that is not there.
+    """Return the ids of the vision tokens: a sampled one would stand for an image that does not exist.
 
     >>> from types import SimpleNamespace
     >>> banned_tokens(SimpleNamespace(image_token_id=7, vision_start_token_id=5))

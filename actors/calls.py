@@ -1,4 +1,4 @@
-"""Calls to an actor: it raises what its method raised, a cancelled caller cancels it, and a dead one may come back."""
+"""Actor calls that raise what the method raised, are cancelled with their caller, and can wait for a restart."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 PATIENCE_S = 120.0
-"""How long a dead actor that Ray starts again may take to come back before its callers give up."""
+"""How long callers wait for Ray to restart a dead actor before they give up."""
 SETTLED_S = 10.0
-"""An actor that was lost only after so long had been alive."""
+"""An actor lost more than this long after the call was made must have been alive."""
 
 Result = TypeVar("Result")
 
 
 async def ask(method: Any, *arguments: Any) -> Any:
-    """Return what an actor's method returns; raise what it raises, `RayActorError` where the actor is dead."""
+    """Return what an actor's method returns; raise what it raises, or `RayActorError` if the actor is dead."""
     reference = method.remote(*arguments)
     try:
         return await reference
@@ -30,8 +30,8 @@ async def ask(method: Any, *arguments: Any) -> Any:
 
 
 async def retry_until_alive(asking: Callable[[], Awaitable[Result]]) -> Result:
-    """Ask until the actor is alive. Raises `RayActorError` when it stays dead for `PATIENCE_S`."""
-    # Often, so that somebody gets through even to an actor that dies soon after each start.
+    """Retry `asking` until the actor is alive. Raises `RayActorError` once it has been dead for `PATIENCE_S`."""
+    # Retry often, so that some call gets through even to an actor that dies soon after each start.
     clock = asyncio.get_running_loop().time
     alive_at = clock()
     wait_s = 0.05

@@ -29,20 +29,20 @@ _PREFIX, _INNER = "interleave-ray-", "ray"
 _MAX_SOCKET_PATH = 107
 """Bytes of a Unix socket's path (unix(7))."""
 _SOCKETS = f"/{_PREFIX}12345678/{_INNER}/session_2026-11-28_10-23-49_233488_4194304/sockets/plasma_store"
-"""What Ray puts behind the folder for temporary files."""
+"""The longest path that Ray appends to the folder for temporary files."""
 _CONNECT_S = 5.0
 
 
 class StartFailed(RunStopped):
-    """Something that a job needs did not start; what it was is one line, and all that is known is in a file."""
+    """Something that a job needs did not start: the message is one line, the details are in a file."""
 
 
 class RayNotUp(StartFailed):
-    """Ray could not be started, or joined."""
+    """Ray could not be started or joined."""
 
 
 def check_cluster(address: str) -> None:
-    """Raise ValueError where Ray cannot be started here, or none answers at `address`."""
+    """Raise ValueError if Ray cannot be started here, or if no Ray answers at `address`."""
     if address:
         _check_address(address)
         return
@@ -58,8 +58,8 @@ def check_cluster(address: str) -> None:
 async def ray_cluster(address: str, num_cpus: int, *, logs: Path | None = None) -> AsyncIterator[None]:
     """Connect to `address`, or start Ray with `num_cpus` logical CPUs if it is empty; shut down on exit.
 
-    The logs of a Ray of our own are kept in the folder `logs` where an error ended the work. Raises `RayNotUp`, and
-    ValueError where Ray could start, but none of its workers.
+    If an error ends the work, the logs of a Ray started here are copied to the folder `logs`. Raises `RayNotUp`, and
+    ValueError if Ray could start but none of its workers could.
     """
     if not address:
         _check_bash()
@@ -68,7 +68,7 @@ async def ray_cluster(address: str, num_cpus: int, *, logs: Path | None = None) 
     folder = None if address else tempfile.mkdtemp(prefix=_PREFIX)
     if folder:
         ending.folders.add(folder)
-    # Actors and their children import the user's own functions from where the command was given, as the driver does.
+    # Actors and their children import user functions from the driver's working directory, as the driver does.
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(REPOSITORY), os.getcwd(), *_inherited_paths()]))
     try:
         await asyncio.to_thread(_start, address, num_cpus, folder)
@@ -84,7 +84,7 @@ async def ray_cluster(address: str, num_cpus: int, *, logs: Path | None = None) 
 
 @asynccontextmanager
 async def without_ray() -> AsyncIterator[None]:
-    """Stop on exit what a job without actors may have started: the servers of a model of its own."""
+    """Stop on exit what a job without actors may have started: servers of local models."""
     try:
         yield
     finally:
@@ -92,7 +92,7 @@ async def without_ray() -> AsyncIterator[None]:
 
 
 def cluster_room() -> dict[str, Any]:
-    """Return what the cluster has (`actors.resources.check_room`); Ray has to be up."""
+    """Return what the cluster has, as arguments of `actors.resources.check_room`; Ray has to be up."""
     has = ray.cluster_resources()
     return {
         "cpus": has.get("CPU", 0.0),
@@ -103,7 +103,7 @@ def cluster_room() -> dict[str, Any]:
 
 
 class _PutFirst(list[str]):
-    """Import paths for actors: a worker puts each in front of those before, so that ours have to be the last."""
+    """Import paths for actors. A worker prepends them one by one, so the last wins: keep ours last."""
 
     def extend(self, paths: Iterable[str]) -> None:
         self[:0] = paths
@@ -124,14 +124,14 @@ def _start(address: str, num_cpus: int, folder: str | None) -> None:
             environment = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
             ray.init(address=address, runtime_env=environment, **settings)
             return
-        # Ray asks everybody who connects for this, and lets nobody in from another machine.
+        # Ray asks every client for this token, which keeps out clients from other machines.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         with _here_alone(folder):
             ray.init(
                 address="local",
                 num_cpus=num_cpus,
                 include_dashboard=False,
-                # Ray makes its folder writable for all: the one around it is not.
+                # Ray makes this folder world-writable; its parent is private.
                 _temp_dir=f"{folder}/{_INNER}",
                 _node_ip_address=_LOCAL,
                 **settings,
@@ -143,11 +143,11 @@ def _start(address: str, num_cpus: int, folder: str | None) -> None:
 
 @contextmanager
 def _here_alone(folder: str) -> Iterator[None]:
-    """Have a Ray that is started meanwhile listen on 127.0.0.1, and its processes leave nothing outside the folder."""
+    """Have a Ray started in this context listen on 127.0.0.1, and keep its processes' files inside the folder."""
     resolve, temporary = services.resolve_ip_for_localhost, os.environ.get("TMPDIR")
-    # It would put an address in its place that other machines reach.
+    # Ray would replace the loopback address by one that other machines can reach.
     services.resolve_ip_for_localhost = lambda host: host
-    # What is compiled once is kept for the next run.
+    # Keep compiled code for the next run.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}")
     os.environ["TMPDIR"] = f"{folder}/tmp"
     os.mkdir(os.environ["TMPDIR"])
@@ -161,12 +161,12 @@ def _here_alone(folder: str) -> Iterator[None]:
 
 
 def _stop(folder: str | None) -> None:
-    if ray.is_initialized():  # else each of these would start a whole Ray of its own accord
-        # While there still is who answers.
+    if ray.is_initialized():  # otherwise each of these calls would start a Ray by itself
+        # While the actors are still there to answer.
         shared_calls.shutdown(timeout_s=ending.GRACE_S / 2 if ending.is_begun() else shared_calls.CLOSING_S)
         pool.shutdown(is_waste=folder is not None)
     if folder and ending.is_begun():
-        return  # it goes with the process: Ray may still be starting, and would not hear
+        return  # the process ends and takes Ray along: Ray may still be starting and could not be stopped
     local_vlm.shutdown()
     ray.shutdown()
     if folder:
@@ -175,7 +175,7 @@ def _stop(folder: str | None) -> None:
 
 
 def _keep_logs(folder: Path, logs: Path) -> None:
-    """Copy what Ray and its actors wrote, but for empty files."""
+    """Copy the logs of Ray and its actors, except empty files."""
     written = folder / _INNER / "session_latest" / "logs"
     for file in written.resolve().rglob("*"):
         if file.is_file() and file.stat().st_size:
@@ -185,8 +185,8 @@ def _keep_logs(folder: Path, logs: Path) -> None:
 
 
 def _check_bash() -> None:
-    if shutil.which("bash") is None:  # Ray would wait for its workers for ever
-        raise ValueError(f"Ray starts its workers by bash, which is not on PATH={os.environ.get('PATH', '')!r}")
+    if shutil.which("bash") is None:  # Ray would wait forever for its workers
+        raise ValueError(f"Ray starts its workers with bash, which is not on PATH={os.environ.get('PATH', '')!r}")
 
 
 def _check_address(address: str) -> None:
@@ -204,5 +204,5 @@ def _check_address(address: str) -> None:
         with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S):
             grpc.channel_ready_future(grpc.insecure_channel(found)).result(_CONNECT_S)
     except (OSError, grpc.FutureTimeoutError) as error:
-        reason = getattr(error, "strerror", None) or "nobody there speaks Ray's protocol"
+        reason = getattr(error, "strerror", None) or "no server there speaks Ray's protocol"
         raise ValueError(f"ray_address is {address}: {reason}; {hint}") from None

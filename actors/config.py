@@ -1,4 +1,4 @@
-"""Settings of everything that lives in an actor. A recipe composes them (`rl/recipe/config.py`)."""
+"""Settings of everything that runs in an actor. A recipe composes them (`rl/recipe/config.py`)."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ _Beta = Annotated[float, Ge(0), Lt(1)]
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """Low-rank adapters (arXiv 2106.09685): they alone are trained, at about ten times the learning rate."""
+    """Low-rank adapters (arXiv 2106.09685): only they are trained, at about ten times the learning rate."""
 
     rank: NonNegativeInt = 0
-    """Of each adapter; 0: none, the model itself is trained."""
+    """Rank of each adapter; 0: no adapters, the model itself is trained."""
     alpha: PositiveInt = 16
-    """What an adapter computes is multiplied by alpha / rank."""
+    """An adapter's output is multiplied by alpha / rank."""
     targets: list[Name] = field(default_factory=lambda: [ALL_LINEAR])
-    """Names of the linear layers that get one (q_proj, v_proj, ...), or all-linear: all but the head.
+    """Names of the linear layers that get an adapter (q_proj, v_proj, ...), or all-linear: all but the head.
 
-    A vision tower and projector that policy.freeze_vision freezes get none.
+    A vision tower and projector frozen by policy.freeze_vision get none.
     """
     seed: Seed = 0
-    """Of the adapters' first values."""
+    """Seed of the adapters' initial values."""
 
     def __post_init__(self) -> None:
         check_fields(self, "policy.lora")
@@ -78,27 +78,28 @@ class PolicyConfig:
     """Folder or hub id of a Qwen-VL checkpoint in Hugging Face format."""
     num_ranks: PositiveInt = 2
     ranks_per_node: PositiveInt = 8
-    """More ranks than this spread over nodes, this many on each."""
+    """More ranks than this are spread over nodes, this many on each."""
     gpus_per_rank: Annotated[int, one_of(0, 1)] = 0
     """1 on a GPU cluster; 0 trains on CPU over gloo."""
     num_threads: PositiveInt = 1
     """OMP threads of one rank (CPU only)."""
     dtype: Annotated[str, one_of("float32", "bfloat16")] = "float32"
-    """float32 or bfloat16: parameters' dtype in the forward pass."""
+    """float32 or bfloat16: dtype of the parameters in the forward pass."""
     attn_implementation: Annotated[str, one_of(*ATTENTION)] = "sdpa"
-    """sdpa, or flash_attention_2 where flash-attn is installed (flash_attention_3, eager: as transformers has them)."""
+    """sdpa, or flash_attention_2 if flash-attn is installed (flash_attention_3, eager: as in transformers)."""
     is_packed: bool = True
     """Remove padding: rows are packed into one sequence.
 
-    Right with flash-attn. sdpa looks at every pair of packed tokens: on CPU padding is three times as fast.
+    The right choice with flash-attn. sdpa attends to every pair of packed tokens: on CPU padding is three times as
+    fast.
     """
     max_tokens_per_micro_batch: PositiveInt = 16384
-    """Prompt and response tokens of one forward pass on one rank."""
+    """Prompt and response tokens in one forward pass on one rank."""
     gradient_checkpointing: bool = False
     freeze_vision: bool = False
     """Leave the vision tower and the projector as they are."""
     lora: LoraConfig = field(default_factory=LoraConfig)
-    """Train adapters instead of the model."""
+    """Train adapters instead of the whole model."""
     offload: bool = False
     """Keep parameters and optimizer state in host memory between updates."""
     lr: Annotated[float, Ge(0), Le(1)] = 2e-6
@@ -128,7 +129,7 @@ UNFIT_LOSSES = {
     "dro": "it asks for a dro_beta that recipes do not have",
     "bypass_mode": "it takes the sampler's log-probabilities for the old ones; use algorithm.loss.rollout_correction",
 }
-"""Losses of verl's that a run would break on, or learn wrongly by, and why."""
+"""verl's losses that would break a run or train it wrongly, and why."""
 POLICY_LOSSES = (
     *("vanilla", "gspo", "cispo", "sapo", "gpg", "clip_cov", "kl_cov", "dppo_tv", "dppo_kl"),
     *UNFIT_LOSSES,
@@ -136,7 +137,7 @@ POLICY_LOSSES = (
 """verl's registered policy losses."""
 AGGREGATIONS = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm")
 KL_TYPES = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
-"""verl's estimators of the KL (http://joschu.net/blog/kl-approx.html); a + behind one takes k2's gradient."""
+"""verl's KL estimators (http://joschu.net/blog/kl-approx.html); with a trailing +, the gradient is k2's."""
 
 
 @dataclass(frozen=True)
@@ -150,20 +151,20 @@ class LossConfig:
     aggregation: Annotated[str, one_of(*AGGREGATIONS)] = "token-mean"
     """verl's loss_agg_mode: token-mean, seq-mean-token-sum, seq-mean-token-mean or seq-mean-token-sum-norm."""
     scale_factor: PositiveInt | None = None
-    """Tokens; what seq-mean-token-sum-norm divides by (Dr. GRPO: the longest response allowed)."""
+    """Tokens that seq-mean-token-sum-norm divides by (Dr. GRPO: the longest response allowed)."""
     kl_coef: NonNegativeFloat = 0.0
-    """Above 0: the KL to a frozen copy, or with policy.lora to the model without adapters, is added to the loss."""
+    """Above 0: add to the loss the KL to a frozen copy or, with policy.lora, to the model without adapters."""
     kl_type: Annotated[str, one_of(*KL_TYPES, *(f"{name}+" for name in KL_TYPES))] = "low_var_kl"
     entropy_coef: float = 0.0
     has_entropy_metric: bool = True
     """Report the policy's entropy even when it is not in the loss (costs a softmax over the vocabulary)."""
     num_mini_batches: PositiveInt = 1
-    """Optimizer steps an update is cut into."""
+    """Optimizer steps that an update is split into."""
     num_epochs: PositiveInt = 1
     rollout_correction: Annotated[str, one_of("token", "sequence")] | None = None
     """token or sequence: weigh the loss by the truncated trainer/sampler probability ratio, for stale responses."""
     rollout_correction_limit: PositiveFloat = 2.0
-    """The weight is cut off here."""
+    """Upper limit of that weight."""
 
     def __post_init__(self) -> None:
         check_fields(self, "algorithm.loss")
@@ -173,7 +174,7 @@ class LossConfig:
             )
 
     def check_usable(self) -> None:
-        """Raise ValueError for a policy loss that cannot be trained by."""
+        """Raise ValueError for a policy loss that cannot be trained with."""
         if is_own(self.policy_loss):
             load_own_loss(self.policy_loss)
         if why := UNFIT_LOSSES.get(self.policy_loss):
@@ -199,9 +200,9 @@ class SamplerConfig:
     kv_cache_gib: Annotated[float, Gt(0), Le(1e6)] = 1.0
     """Key-value cache of one engine on CPU, in GiB."""
     publish_tolerance: PositiveFloat = 1e-3
-    """Largest |log-prob| gap between policy and sampler that a verified publish may show (bf16: 0.2)."""
+    """Largest log-probability gap between policy and sampler that a verified publish may show (bf16: 0.2)."""
     bucket_mib: Annotated[int, Ge(1), Le(2**20)] = 256
-    """Weights travel in pieces of this size; two are in flight."""
+    """Weights are sent in pieces of this size, two at a time."""
 
     def __post_init__(self) -> None:
         check_fields(self, "samplers")
@@ -213,7 +214,7 @@ class SamplerConfig:
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
                 f"samplers.max_num_batched_tokens={self.max_num_batched_tokens}: each running sequence takes a token "
-                f"of a step, so it has to be at least samplers.max_num_seqs={self.max_num_seqs}"
+                f"per step, so it has to be at least samplers.max_num_seqs={self.max_num_seqs}"
             )
 
     def check_answers(self, max_tokens: int, key: str) -> None:

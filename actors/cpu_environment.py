@@ -1,7 +1,7 @@
-"""`python -m actors.cpu_environment`: plain scripts of this environment can import torchvision, and transformers.
+"""`python -m actors.cpu_environment`: let plain scripts of this environment import torchvision and transformers.
 
-Set-up runs it once. Beside a CPU build of torch that has companions for CUDA it gives the environment a `.pth` file, by
-which each of its processes installs the finder of `actors/cpu_torch.py`; anywhere else it leaves nothing behind.
+Set-up runs it once. If torch is a CPU build and its companions are built for CUDA, it adds a `.pth` file to the
+environment that makes each process install the finder of `actors/cpu_torch.py`; otherwise it leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ NAME = "_interleave_cpu_torch"
 
 
 def adapt_environment(site_packages: Path) -> bool:
-    """Write or remove what makes each process that starts with `site_packages` install the finder; return which."""
+    """Make each process that uses `site_packages` install the finder, or undo that; return whether it is needed."""
     module, start = site_packages / f"{NAME}.py", site_packages / f"{NAME}.pth"
     is_needed = any(map(cpu_torch.needs_cuda, cpu_torch.COMPANIONS))
     if is_needed:
-        # A copy, because a process must not have `actors` loaded before its script says whose: another checkout's, say.
+        # A copy: `actors` must not be loaded before the script says which one, e.g. that of another checkout.
         shutil.copyfile(cpu_torch.__file__, module)
         start.write_text(f"import {NAME}; {NAME}.install()\n")
     else:

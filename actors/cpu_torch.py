@@ -1,11 +1,11 @@
-"""Make CPU-only torch live with companions that are built for CUDA.
+"""Make CPU-only torch work with companions that are built for CUDA.
 
-PyPI's torchvision, torchaudio and torchcodec link against CUDA. Beside a CPU build of torch
-`import torchvision` fails for two missing operator schemas, and the other two raise OSError, which
+PyPI's torchvision, torchaudio and torchcodec link against CUDA. With a CPU build of torch,
+`import torchvision` fails because two operator schemas are missing, and the other two raise OSError, which
 vLLM takes for a broken installation. `install()` puts a finder first on `sys.meta_path` that declares
 the schemas before torchvision is loaded and hides the other two. Companions that are built like torch,
-for CUDA or for CPUs, are left alone. Plain scripts get the finder by `actors/cpu_environment.py`, which
-copies this file: it imports nothing but Python's own modules.
+for CUDA or for CPUs, are left alone. Plain scripts get the finder from `actors/cpu_environment.py`, which
+copies this file: it imports only the standard library.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _CpuTorchFinder(importlib.abc.MetaPathFinder):
 
 
 def needs_cuda(companion: str) -> bool:
-    """Whether a companion is built for CUDA and torch for CPUs: PyTorch's index calls all of its CPU builds +cpu."""
+    """Whether a companion is built for CUDA and torch for CPUs: PyTorch's index marks all of its CPU builds +cpu."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -64,6 +64,6 @@ def needs_cuda(companion: str) -> bool:
 
 
 def install() -> None:
-    """Install the finder once a process, whichever copy of this file is asked to."""
+    """Install the finder once per process, whichever copy of this file is asked to."""
     if not any(type(finder).__name__ == _CpuTorchFinder.__name__ for finder in sys.meta_path):
         sys.meta_path.insert(0, _CpuTorchFinder())

@@ -1,4 +1,4 @@
-"""How a process ends that was told to: in good order within seconds, else by force, and with all that it started."""
+"""How a process ends when told to: cleanly within seconds, else by force, with every process it started."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from typing import NoReturn
 from actors import ending_child
 
 GRACE_S = 3.0
-"""How long it may take in good order: paid answers arrive, logs are closed, connections get a last word."""
+"""How long a clean end may take: paid answers arrive, logs are closed, connections get a last word."""
 folders: set[str] = set()
-"""Temporary folders that go with the process."""
+"""Temporary folders that are removed with the process."""
 last_words = "interleave: interrupted"
-"""What is said if it has to be ended by force."""
+"""Printed if the process has to be ended by force."""
 _begun = False
 _told_reader, _told_writer = os.pipe()
 
 
 def is_begun() -> bool:
-    """Say whether the process was told to end."""
+    """Whether the process was told to end."""
     return _begun
 
 
 @cache
 def watch() -> None:
-    """Start the thread that ends the process by force: `begin` may have interrupted the start of another."""
+    """Start the thread that ends the process by force, ahead of `begin`, which may interrupt another thread's start."""
     threading.Thread(target=_force_in_time, daemon=True).start()
 
 
 def begin(code: int) -> None:
-    """End the process with `code` within seconds; told again, it ends at once. A signal's handler may call it."""
+    """End the process with `code` within seconds; a second call ends it at once. Safe in a signal handler."""
     global _begun
     if _begun:
         _force(code)
@@ -45,7 +45,7 @@ def begin(code: int) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process now: threads that wait for actors that are gone would hold up an exit in good order."""
+    """End the process now: threads that wait for dead actors would hold up a clean exit."""
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -66,7 +66,7 @@ def _force(code: int) -> NoReturn:
 
 
 def _hush_libraries() -> None:
-    """Let only Python write to stderr: what Ray's threads say about a cluster that is being stopped helps nobody."""
+    """Let only Python write to stderr: what Ray's threads log while a cluster is stopped is of no use."""
     with suppress(OSError, ValueError):
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

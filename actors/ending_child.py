@@ -1,7 +1,7 @@
-"""The process that cleans up behind one that has just ended: `python actors/ending_child.py FOLDERS PID...`.
+"""The process that cleans up after one that has just ended: `python actors/ending_child.py FOLDERS PID...`.
 
-Another process has to: while Ray starts, a thread of ours may wait for it and let no other run, for ever once Ray's
-processes are gone. Nothing but the standard library is imported, so that it is up in no time.
+It has to be another process: while Ray starts, a thread that waits for it may hold the GIL, forever once Ray's
+processes are gone. It imports only the standard library, to start fast.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 
 def descendants_of(roots: Iterable[int]) -> list[int]:
-    """Return the living processes below some, parents first."""
+    """Return the living descendants of the processes `roots`, parents first."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -31,7 +31,7 @@ def descendants_of(roots: Iterable[int]) -> list[int]:
 
 
 def kill(pids: Iterable[int]) -> None:
-    """Kill processes with all below them; stopped first, so that none starts another meanwhile."""
+    """Kill processes with their descendants; all are stopped first, so that none starts another meanwhile."""
     doomed: list[int] = []
     found = list(pids)
     while fresh := [pid for pid in found if pid not in doomed]:

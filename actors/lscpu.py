@@ -1,4 +1,4 @@
-"""vLLM asks `lscpu` for the cores of a machine without a GPU, and dies where there is none, as in slim images."""
+"""Without a GPU vLLM asks `lscpu` for the machine's cores, and dies if there is no lscpu, as in slim images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 
 
 def replace_missing_lscpu() -> None:
-    """Have vLLM count the cores by itself where `lscpu` is not on PATH, as it does where `lscpu` says nothing."""
+    """If `lscpu` is not on PATH, have vLLM count the cores itself, as it does when `lscpu` prints nothing."""
     if shutil.which("lscpu") is not None:
         return
     from vllm.utils import cpu_resource_utils

@@ -1,4 +1,4 @@
-"""Name a model folder by its content, so that a retrained model never meets its predecessor's cache."""
+"""Name a model folder by its content, so that a retrained model never hits its predecessor's cache."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import hashlib
 from pathlib import Path
 
 WHOLE_BYTES = 256 * 2**20
-"""Files up to this size are read whole; of larger ones the first MiB, the size and the time are."""
+"""Files up to this size are hashed whole; of larger ones the first MiB, the size and the modification time are."""
 
 
 def model_digest(folder: str | Path) -> str:
-    """Return a digest of the files in `folder`; a hub snapshot is named by its commit."""
+    """Return a digest of the files in `folder`, or repository and commit for a hub snapshot."""
     folder = Path(folder)
     if folder.parent.name == "snapshots":
         return f"{folder.parent.parent.name}@{folder.name}"

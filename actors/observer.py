@@ -1,4 +1,4 @@
-"""What rewards look at beside the judge's scores, whatever its kind: one entrance."""
+"""Evidence of every kind that rewards read besides the judge's scores: one entry point."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rollout.roles import EvidenceProvider
 async def start_observers(
     evidence: Mapping[str, EvidenceConfig], store_root: Path | str, service: str, ledger_folder: Path | str | None
 ) -> dict[str, EvidenceProvider]:
-    """Start who gathers each piece of evidence, by its name. Raises ValueError for one that cannot work."""
+    """Start the providers of evidence; return them by name. Raises ValueError for one that cannot work."""
     for name, config in evidence.items():
         check_evidence(name, config)
     starting = [
@@ -26,12 +26,12 @@ async def start_observers(
 
 
 def check_evidence(name: str, config: EvidenceConfig) -> None:
-    """Raise ValueError where a function or class is missing, or what a judge needs: a prompt, a model, a key."""
+    """Raise ValueError if a function or class is missing, or something a judge needs: a prompt, a model, a key."""
     kind_of(config).check(name, config)
 
 
 def describe_evidence(config: EvidenceConfig) -> dict[str, str]:
-    """Return what a piece of evidence depends on, by content. Raises ValueError where a file is missing."""
+    """Return what a piece of evidence depends on, by content. Raises ValueError if a file is missing."""
     return kind_of(config).describe(config)
 
 

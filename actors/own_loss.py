@@ -1,10 +1,10 @@
-"""A policy loss of the user's own (`algorithm.loss.policy_loss: my_module:my_loss`), as verl calls its registered ones.
+"""A user-defined policy loss (`algorithm.loss.policy_loss: my_module:my_loss`), called as verl calls its own.
 
-It is given what it asks for by name, of `OFFERED`, and returns the loss of each token, shaped as `log_prob` (rows,
-tokens): the recipe's importance weights and aggregation are applied to it, over the whole mini-batch, however rows
-are packed. Or it returns a number, already aggregated as verl's losses do. Behind either it may return metrics:
-a mapping of names, the same each time, to numbers. A name that ends in `_max`, `_min` or `_sum` says how those of
-micro-batches are joined; all others are means over tokens.
+It receives the parameters of `OFFERED` that it names, and returns the loss of each token, shaped like `log_prob` (rows,
+tokens): the recipe's importance weights and aggregation are then applied over the whole mini-batch, however rows
+are packed. Or it returns a number that is aggregated already, as verl's losses do. Either may be followed by metrics:
+a mapping of names, the same each time, to numbers. A name's suffix `_max`, `_min` or `_sum` says how the values of
+micro-batches are combined; all others are means over tokens.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ OFFERED = (
     *("old_log_prob", "log_prob", "advantages", "response_mask"),
     *("loss_agg_mode", "config", "rollout_is_weights"),
 )
-"""What verl gives a loss; tensors are (rows, tokens), `config` is verl's own."""
+"""The arguments that verl passes to a loss; tensors are (rows, tokens), `config` is verl's own."""
 
 
 def load_own_loss(path: str) -> Callable[..., Any]:
-    """Return the function. Raises ValueError for one that is not there, or asks for more than there is."""
+    """Return the function. Raises ValueError if it does not exist, or needs a parameter not in `OFFERED`."""
     try:
         function = load_function(path)
         parameters = inspect.signature(function).parameters.values()
@@ -44,7 +44,7 @@ def load_own_loss(path: str) -> Callable[..., Any]:
 
 
 class OwnLoss:
-    """A loss of the user's own in the place of one of verl's; `aggregate` is verl's `agg_loss`."""
+    """A user-defined loss in place of one of verl's; `aggregate` is verl's `agg_loss`."""
 
     def __init__(self, path: str, aggregate: Callable[..., Any]):
         self._path, self._function, self._aggregate = path, load_own_loss(path), aggregate

@@ -1,4 +1,4 @@
-"""Pools of replicas as Ray Serve deployments: routing, back-pressure, health and replacement come with it."""
+"""Pools of replicas as Ray Serve deployments, which bring routing, back-pressure, health checks and replacement."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ray.exceptions import RayError
 from actors.metered.retry import CallError, Fault
 
 UPSCALE_S, DOWNSCALE_S = 10.0, 300.0
-"""How long a pool is busy before it grows, and quiet before it shrinks: loading a model is dear."""
+"""How long a pool is busy before it grows, and quiet before it shrinks: loading a model is expensive."""
 
 _starting = threading.Lock()
 _deployed: set[str] = set()
-# A line for each request costs time and disk, and says nothing that our counts do not.
+# A log line for each request costs time and disk, and adds nothing to the counts we keep.
 _QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
 
 def start_serve() -> None:
     """Start Serve without its HTTP proxy; a no-op when it runs. Ray must be initialized."""
-    from ray import serve  # takes seconds to import, here and below: only where there are pools
+    from ray import serve  # takes seconds to import, here and below: only if there are pools
 
     with _starting:
         if not ray.is_initialized():
@@ -38,7 +38,7 @@ def start_serve() -> None:
 def shutdown(*, is_waste: bool = False) -> None:
     """Stop the pools that this process deployed; others on the same cluster stay as they are.
 
-    It `is_waste` of time where Ray itself is stopped next.
+    `is_waste`: skip it, because Ray itself is stopped next.
     """
     if is_waste:
         _deployed.clear()
@@ -55,7 +55,7 @@ def shutdown(*, is_waste: bool = False) -> None:
 class Pool:
     """Replicas made by `make`, behind one async `call`. Picklable.
 
-    Without a Serve handle the one replica is made lazily in the caller's process.
+    Without a Serve handle, a single replica is made lazily in the caller's process.
     """
 
     def __init__(self, make: Callable[[], Any], handle: Any = None, name: str = ""):
@@ -90,7 +90,7 @@ class Pool:
             return await response
         except asyncio.CancelledError:
             if not _is_cancelled():
-                # Serve says the same when the request went down with its replica.
+                # Serve raises the same error when the request was lost with its replica.
                 raise CallError(Fault("replica_lost", "the request was cancelled", is_counted=False)) from None
             response.cancel()
             raise
@@ -100,14 +100,14 @@ class Pool:
 
     async def _replica(self) -> Any:
         if self._local is None:
-            # In a future, so that concurrent first calls share one loading.
+            # A future, so that concurrent first calls share one load.
             self._local = asyncio.ensure_future(asyncio.to_thread(self._make))
         loading = self._local
         try:
             return await asyncio.shield(loading)
         except Exception:
             if self._local is loading:
-                self._local = None  # the next call may have more luck
+                self._local = None  # the next call tries again
             raise
 
     def __getstate__(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _num_running(name: str) -> int:
 
 
 def _why_failed(name: str) -> str:
-    """Return what Serve knows of the failed start of a pool: the traceback of its last replica."""
+    """Return what Serve knows about a pool's failed start: the traceback of its last replica."""
     from ray import serve
 
     application = serve.status().applications.get(name)
@@ -147,8 +147,8 @@ async def deploy(
     """Start a pool and return it once every replica is healthy. `num_replicas=0`: no Ray at all.
 
     `max_ongoing` bounds the requests inside one replica; further ones wait in their router. With `bounds` (fewest
-    and most replicas) the pool grows when each replica has more than a quarter of that to do, and shrinks when
-    it has less. A pool of that name that is there already (a run before this one was killed) is replaced.
+    and most replicas) the pool grows when each replica has more than a quarter of `max_ongoing` requests, and
+    shrinks when it has fewer. An existing pool of that name (left by a killed run) is replaced.
     """
     if num_replicas == 0:
         return Pool(make)
@@ -168,7 +168,7 @@ async def deploy(
     )(Replica)
     try:
         handle = await asyncio.to_thread(serve.run, deployment.bind(make), name=name, route_prefix=None)
-    except RuntimeError as error:  # it tells which deployment failed, and not why
+    except RuntimeError as error:  # it says which deployment failed, but not why
         raise RuntimeError(await asyncio.to_thread(_why_failed, name) or str(error)) from error
     _deployed.add(name)
     return Pool(make, handle, name)
@@ -195,7 +195,7 @@ def pool_name(service: str, store_root: str) -> str:
 
 
 class Replica:
-    """What Serve runs: the object made by `make`, with its health."""
+    """What Serve runs: the object made by `make`, with its health check."""
 
     def __init__(self, make: Callable[[], Any]):
         self._inner = make()
@@ -211,6 +211,6 @@ class Replica:
 
 
 def replica_options(num_cpus: float, num_gpus: float, num_threads: int) -> dict[str, Any]:
-    """Return Ray's options of a replica; thread counts must be in the environment before torch loads."""
+    """Return the Ray options of a replica; thread counts must be in the environment before torch loads."""
     threads = {name: str(num_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     return {"num_cpus": num_cpus, "num_gpus": num_gpus, "runtime_env": {"env_vars": threads}}

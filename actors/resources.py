@@ -1,4 +1,4 @@
-"""What the parts of a job ask Ray for, and whether there is so much: a sentence in place of waiting for ever."""
+"""What the parts of a job ask Ray for, and whether there is enough: an error instead of waiting forever."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from actors.config import (
 )
 
 Role = PolicyConfig | SamplerConfig | GeneratorConfig | JudgeConfig | EvidenceConfig | RolloutWorkersConfig
-"""A section of a recipe for which something is started."""
+"""A section of a recipe that something is started for."""
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,18 @@ class Demand:
     """Equal actors of one role; none of them can be split over nodes."""
 
     key: str
-    """Says how many, in the recipe."""
+    """The recipe's key that sets `count`."""
     count: int
     cpus: float
-    """Ray's logical CPUs of one; ..."""
+    """Ray's logical CPUs of one actor."""
     gpus: float = 0
-    """... and its GPUs; ..."""
+    """GPUs of one actor."""
     gpus_key: str = ""
-    """... which this says."""
+    """The recipe's key that sets `gpus`."""
 
 
 def demands_of(key: str, role: Role) -> Iterator[Demand]:
-    """Yield what a section of a recipe asks Ray for; nothing where all of it runs in the caller's process."""
+    """Yield what a section of a recipe asks Ray for; nothing if all of it runs in the caller's process."""
     if isinstance(role, PolicyConfig):
         yield Demand(f"{key}.num_ranks", role.num_ranks, 1, role.gpus_per_rank, f"{key}.gpus_per_rank")
     elif isinstance(role, SamplerConfig):
@@ -51,7 +51,7 @@ def demands_of(key: str, role: Role) -> Iterator[Demand]:
 
 
 def needs_ray(roles: Mapping[str, Role]) -> bool:
-    """Say whether any of the roles runs in actors."""
+    """Whether any of the roles runs in actors."""
     return any(True for key, role in roles.items() for _ in demands_of(key, role))
 
 
@@ -61,12 +61,12 @@ def _of_replicas(key: str, role: GeneratorConfig | JudgeConfig | EvidenceConfig)
         return Demand(many, count, role.cpus_per_replica, role.gpus_per_replica, f"{key}.gpus_per_replica")
     if role.kind == "vllm":
         return Demand(many, count, role.server.cpus, role.server.gpus, f"{key}.server.gpus")
-    # Who is asked over HTTP takes none.
+    # A judge that is asked over HTTP takes none.
     return Demand(many, count, 0 if role.kind == "openai" else role.cpus_per_replica)
 
 
 def check_room(roles: Mapping[str, Role], *, cpus: float, gpus: float, where: str, cpus_key: str) -> None:
-    """Raise ValueError for a role that asks for more than there is, alone; `cpus_key` says how many CPUs there are."""
+    """Raise ValueError for a role that alone asks for more than there is; `cpus_key` is what sets the CPUs."""
     for one in (demand for key, role in roles.items() for demand in demands_of(key, role)):
         if one.gpus * one.count > gpus:
             raise ValueError(
@@ -81,7 +81,7 @@ def check_room(roles: Mapping[str, Role], *, cpus: float, gpus: float, where: st
 
 
 def num_gpus_here() -> int:
-    """Return how many GPUs a Ray that is started here would find."""
+    """Return how many GPUs a Ray started here would find."""
     from ray._private.accelerators import get_accelerator_manager_for_resource
 
     manager = get_accelerator_manager_for_resource("GPU")

@@ -1,4 +1,4 @@
-"""CPU actors that carry whole groups from task to reward: one remote call a group."""
+"""CPU actors that carry whole groups from task to reward: one remote call per group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rollout.single_step import failed_group
 from rollout.types import Group, GroupRequest
 
 MAX_DEATHS = 3
-"""Workers that one group may see die before it is blamed."""
+"""Workers that may die with a group before the group is blamed."""
 
 
 class _Worker:
@@ -28,7 +28,7 @@ class _Worker:
 
     async def roll_out(self, request: GroupRequest) -> Group:
         group = await self._rollout.roll_out(request)
-        if self._ledger is not None:  # before the reply: nobody learns from what is not on disk
+        if self._ledger is not None:  # before the reply: nothing is trained on that is not on disk
             await self._ledger.record(request, group)
         return group
 
@@ -43,17 +43,17 @@ class _Slot:
 
 
 class RolloutWorkers:
-    """A fixed number of workers; a dead one is replaced and its groups are carried by another."""
+    """A fixed number of workers; a dead one is replaced and its groups go to another."""
 
     def __init__(self, config: RolloutWorkersConfig, rollout: GroupRollout, ledger: Ledger | None = None):
-        self._carried = ray.put(rollout), ray.put(ledger)
+        self._worker_arguments = ray.put(rollout), ray.put(ledger)
         self._ledger = ledger
         # A few calls beyond the groups, so that `stats` never waits behind them.
         self._make = ray.remote(_Worker).options(
             num_cpus=config.cpus_per_worker, max_concurrency=config.groups_per_worker + 4
         )
         self._groups_per_worker = config.groups_per_worker
-        self._slots = [_Slot(self._make.remote(*self._carried)) for _ in range(config.num_workers)]
+        self._slots = [_Slot(self._make.remote(*self._worker_arguments)) for _ in range(config.num_workers)]
         self._places = asyncio.Semaphore(config.num_workers * config.groups_per_worker)
         self._num_deaths = 0
 
@@ -61,19 +61,19 @@ class RolloutWorkers:
     async def start(
         cls, config: RolloutWorkersConfig, rollout: GroupRollout, ledger: Ledger | None = None
     ) -> RolloutWorkers:
-        """Start the workers and return once each is ready. Ray must be initialized.
+        """Start the workers and return once each has its rollout. Ray must be initialized.
 
-        Every group is committed to the ledger before it is handed over.
+        Every group is committed to the ledger before it is returned.
         """
         workers = cls(config, rollout, ledger)
         await asyncio.gather(*(ask(slot.actor.stats) for slot in workers._slots))
         return workers
 
     async def roll_out(self, request: GroupRequest) -> Group:
-        """Return a group, by the least loaded worker.
+        """Return a group, rolled out by the least loaded worker.
 
-        Waits when every worker is full. Cancelling it cancels the remote work. What the rollout raises is
-        raised here. A task that kills `MAX_DEATHS` workers is given up: its samples are failed.
+        Waits while every worker is full. Cancelling it cancels the remote work. What the rollout raises is
+        raised here. A task that kills `MAX_DEATHS` workers is given up: its samples count as failed.
         """
         async with self._places:
             for _ in range(MAX_DEATHS):
@@ -95,7 +95,7 @@ class RolloutWorkers:
 
     async def stats(self) -> dict[str, float]:
         """Return the rollouts' stats, added up over the workers, and `rollout_workers/...`."""
-        # A worker that is dead just now has nothing to tell; its counts are lost.
+        # A worker that is dead at the moment does not answer; its counts are lost.
         answers = await asyncio.gather(*(ask(slot.actor.stats) for slot in self._slots), return_exceptions=True)
         total: Counter[str] = Counter()
         for answer in answers:
@@ -104,7 +104,7 @@ class RolloutWorkers:
         return {**total, **self.own_stats()}
 
     def own_stats(self) -> dict[str, float]:
-        """Return `rollout_workers/...` alone, without asking a worker."""
+        """Return only `rollout_workers/...`, without asking a worker."""
         return {"rollout_workers/deaths": float(self._num_deaths)}
 
     async def stop(self) -> None:
@@ -115,5 +115,5 @@ class RolloutWorkers:
     def _replace(self, slot: _Slot, dead: object) -> None:
         if slot.actor is dead:
             self._num_deaths += 1
-            ray.kill(dead)  # it may only be out of reach
-            slot.actor = self._make.remote(*self._carried)
+            ray.kill(dead)  # it may merely be unreachable
+            slot.actor = self._make.remote(*self._worker_arguments)

@@ -1,4 +1,4 @@
-"""Where in a run a service is started: whose store, ledger and metrics it has part in."""
+"""Where in a run a service is started: the store, ledger and metrics it shares."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a service is told beside its settings."""
+    """What a service needs besides its settings."""
 
     store_root: Path | str
     service: str
     """Names its actors: different for each run on a cluster."""
     ledger_folder: Path | str | None
-    """Gets a row for each call; None: no ledger."""
+    """Receives a row for each call; None: no ledger."""
     area: str
-    """First part of its metrics' names, and its name in the ledger."""
+    """Prefix of its metrics' names, and its name in the ledger."""
 
     @property
     def root(self) -> str:
@@ -28,7 +28,7 @@ class RunContext:
 
     @property
     def logs(self) -> Path:
-        """The folder for logs of what is started."""
+        """The folder for the logs of what the service starts."""
         return Path(self.ledger_folder or self.store_root).absolute().parent
 
     def member(self, number: int, name: str) -> RunContext:

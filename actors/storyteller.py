@@ -1,4 +1,4 @@
-"""A storyteller as its users see it: texts and pictures in, stories out, with the pictures to be had from its store."""
+"""A storyteller as its users see it: texts and pictures in, stories out, whose pictures are in its store."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ class Storyteller:
     store: Store
 
     async def tell(self, text: str, images: Sequence[ImageInput] = (), *, seed: int = 0, tries: int = 0) -> Story:
-        """Return the story of a request; what failed is in its status. Raises ValueError for a bad request.
+        """Return the story of a request; its status tells failures. Raises ValueError for a bad request.
 
-        `tries` is the most tries of a step, 0: the recipe's number.
+        `tries` is the maximum number of tries per step; 0: the recipe's number.
         """
         return await self.storyline.tell(await self.request(text, images, seed=seed, tries=tries))
 
     async def events(
         self, text: str, images: Sequence[ImageInput] = (), *, seed: int = 0, tries: int = 0
     ) -> AsyncGenerator[StoryEvent]:
-        """Yield what happens while a story is told (`rollout.story`); the last event has all of it."""
+        """Yield what happens while a story is told (`rollout.story`); the last event has the whole story."""
         request = await self.request(text, images, seed=seed, tries=tries)
         async with aclosing(self.storyline.events(request)) as events:
             async for event in events:
                 yield event
 
     async def request(self, text: str, images: Sequence[ImageInput] = (), *, seed: int = 0, tries: int = 0) -> Request:
-        """Return a request whose images are in the store. Raises ValueError that says what is wrong with it."""
+        """Return a request whose images are in the store. Raises ValueError that says what is wrong."""
         refs = await asyncio.to_thread(lambda: tuple(map(self._keep, images)))
         return Request(text, refs, seed, tries).checked()
 
     def picture(self, ref: ImageRef) -> Image.Image:
-        """Return an image of a story, RGB."""
+        """Return an image of a story, as RGB."""
         return self.store.get_image(ref)
 
     def _keep(self, picture: ImageInput) -> ImageRef:

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from rl.atomic_write import atomic_write
-from rl.recipe.config import TrainingRecipe
+from rl.recipe.jobs import TrainingRecipe
 from rollout.roles import CheckpointError, Policy
 
 _NUM_KEPT = 2

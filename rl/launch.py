@@ -16,7 +16,7 @@ from typing import Any
 from actors.cluster import StartFailed, check_cluster, cluster_room, ray_cluster, without_ray
 from actors.resources import Role, check_room, needs_ray, num_gpus_here
 from actors.store.server import managed_store
-from rl.recipe.config import JobRecipe
+from rl.recipe.jobs import JobRecipe
 from rollout.concurrency import all_settled
 from rollout.roles import BudgetSpent, RunStopped
 from rollout.text.seeds import seed_of

@@ -22,7 +22,8 @@ from actors.web.service import build_app, openai_error, require_key
 from actors.web.serving import check_address, listening, until_stopped
 from actors.web.story_route import story_route
 from rl.launch import check_launch, launch
-from rl.recipe.config import Recipe, RunRecipe
+from rl.recipe.config import Recipe
+from rl.recipe.jobs import RunRecipe
 from rl.recipe.layers import layers_of, recipe_path
 from rl.recipe.paths import placed_generator
 from rl.recipe.reader import load_as

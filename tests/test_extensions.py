@@ -30,7 +30,8 @@ from actors.teacher.teacher import check_teacher, describe_teacher, start_teache
 from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator
 from rl.check_reward import needed_evidence
-from rl.recipe.config import REPO, Recipe, TrackingConfig
+from rl.recipe.config import REPO, Recipe
+from rl.recipe.jobs import TrackingConfig
 from rl.recipe.reader import load_recipe
 from rl.run_dir.provenance import sources_of
 from rl.stream import RolloutStream
@@ -404,7 +405,7 @@ from actors.judge.judge import check_judge, kind_of, start_judge
 from actors.observer import start_observers
 from actors.teacher.config import TeacherConfig
 from actors.teacher.teacher import start_teacher
-from rl.recipe.config import TrackingConfig
+from rl.recipe.jobs import TrackingConfig
 from rl.run_dir.provenance import describe_evidence
 from rl.tracking.service_metrics import num_devices
 from rl.tracking.trackers import check_trackers, start_trackers

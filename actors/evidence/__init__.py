@@ -1,1 +1,1 @@
-"""The kinds of further evidence, a file each (`actors/evidence/registry.py` names them)."""
+"""The kinds of further evidence, one file each (`actors/evidence/registry.py` lists them)."""

@@ -1,4 +1,4 @@
-"""Settings of evidence: what a reward looks at beside the judge's scores."""
+"""Settings of evidence: what a reward reads besides the judge's scores."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from rollout.text.limits import (
 
 @dataclass(frozen=True)
 class EvidenceConfig:
-    """What a reward looks at beside the judge's scores: a function's answer, or a second judge's scores."""
+    """What a reward reads besides the judge's scores: a function's answer, or a second judge's scores."""
 
     fn: PathText = ""
-    """`fn(before, after, instruction)` of PIL images and a text, to anything that JSON can hold; by import path
+    """`fn(before, after, instruction)`, from PIL images and a text to anything that JSON can hold; by import path
     or in a file (`./my_scores.py:aesthetic`)."""
     judge: JudgeConfig | None = None
     """Instead of `fn`: a whole judge, whose `Scores` are the evidence."""
     kind: Annotated[str, Tilde(), one_of_or_own(*KINDS)] | None = None
-    """Null: by which of the two is given; or a class of your own: my_module:MyObserver, ./my_file.py:MyObserver."""
+    """Null: whichever of the two is given; or a class of your own: my_module:MyObserver, ./my_file.py:MyObserver."""
     options: dict[str, Any] = field(default_factory=dict)
-    """A class of your own: its keyword arguments."""
+    """Keyword arguments of a class of your own."""
     num_replicas: NonNegativeInt = 1
-    """fn: processes; 0: threads of the caller's process, without Ray."""
+    """fn: replica processes; 0: threads of the caller's process, without Ray."""
     gpus_per_replica: Gpus = 0
     cpus_per_replica: Cpus = 0.1
     """Ray's logical CPUs."""
     max_concurrency: PositiveInt = 8
-    """fn of ours: calls in flight in one replica, each in a thread. Another has a process, and one call at a time."""
+    """Built-in fn: calls in flight in a replica, each in a thread. Your own fn: one call at a time, in a process."""
     timeout_s: Seconds = 120.0
-    """fn: deadline of one call; a function that is not ours is killed then."""
+    """fn: deadline of one call; your own function is then killed."""
 
     def __post_init__(self) -> None:
         check_fields(self, "evidence")

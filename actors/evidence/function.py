@@ -11,7 +11,7 @@ from rollout.roles import EvidenceProvider
 
 
 class FunctionEvidence(EvidenceKind):
-    """A function (`fn`): ours runs in threads, another in a process of its own."""
+    """A function (`fn`): a built-in one runs in threads, a user-defined one in its own process."""
 
     def check(self, name: str, config: EvidenceConfig) -> None:
         from actors.evidence.look import check_function

@@ -1,4 +1,4 @@
-"""What a kind of evidence is to everything else."""
+"""The interface of a kind of evidence."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rollout.roles import EvidenceProvider
 
 
 class EvidenceKind(ABC):
-    """One kind of evidence. Its file is read with every recipe: what takes long to import, its methods import."""
+    """One kind of evidence. Its file is imported for every recipe, so its methods import what loads slowly."""
 
     @abstractmethod
     def check(self, name: str, config: EvidenceConfig) -> None:
-        """Raise ValueError for what it lacks. Starts nothing."""
+        """Raise ValueError for what is missing. Starts nothing."""
 
     @abstractmethod
     def describe(self, config: EvidenceConfig) -> dict[str, str]:
@@ -26,11 +26,11 @@ class EvidenceKind(ABC):
         """Start what it needs."""
 
     def num_gpus(self, config: EvidenceConfig) -> float:
-        """Return the GPUs that the run gives it."""
+        """Return the number of GPUs it takes from the run."""
         return config.num_replicas * config.gpus_per_replica
 
 
 def kind_of(config: EvidenceConfig) -> EvidenceKind:
-    """Return what kind of evidence this is: as it says, or by what it gives (`fn` or `judge`)."""
+    """Return the kind of evidence: as set, or determined by whether `fn` or `judge` is set."""
     kind: EvidenceKind = load_kind(config.kind or ("function" if config.judge is None else "judge"))
     return kind

@@ -1,4 +1,4 @@
-"""Evidence that is looked up in a pool of replicas, each thing seen once: by a function, or by a class."""
+"""Evidence from a pool of replicas that run a function or a class, computed once per distinct request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from rollout.types import ScoreRequest
 
 @dataclass(frozen=True)
 class FunctionObserver:
-    """A function of the pictures: the evidence is what it returns. Each look is done once, whoever asks."""
+    """A function of the pictures, whose result is the evidence. Equal requests share one call."""
 
     identity: str
     """The function with a digest of its module's source; part of every cache key."""
@@ -37,7 +37,7 @@ class FunctionObserver:
     owner: SharedCalls
 
     async def observe(self, request: ScoreRequest) -> object:
-        """Return what the function saw. Raises `JudgeError` when it fails, or an image is gone."""
+        """Return the function's result. Raises `JudgeError` if it fails or an image is gone."""
         store = Store(self.store_root)
         try:
             depends_on = {
@@ -61,7 +61,7 @@ async def start_function(config: EvidenceConfig, context: RunContext) -> Functio
     """Deploy the pool of a function and return its handle."""
     is_builtin = is_builtin_evidence_function(config.fn)
     make = partial(EvidenceReplica, config.fn, context.root, config.timeout_s)
-    # A process of its own keeps the time by itself, from when it has the call.
+    # A user-defined function's process enforces timeout_s itself, from when it receives the call.
     policy = RetryPolicy(config.timeout_s + (0 if is_builtin else START_TIMEOUT_S), num_attempts=1)
     owner = await start_calls(config, context, make, policy, config.max_concurrency if is_builtin else 1)
     return FunctionObserver(await asyncio.to_thread(check_function, config.fn), context.root, owner)
@@ -70,7 +70,7 @@ async def start_function(config: EvidenceConfig, context: RunContext) -> Functio
 async def start_calls(
     config: EvidenceConfig, context: RunContext, make: Callable[[], object], policy: RetryPolicy, num_at_once: int
 ) -> SharedCalls:
-    """Deploy a pool of replicas made by `make`, each with so many calls at once, and start the owner of its calls."""
+    """Deploy a pool of replicas made by `make`, each with `num_at_once` calls, and start the owner of its calls."""
     pool = await deploy(
         pool_name(context.service, context.root),
         make,
@@ -90,7 +90,7 @@ def _make_calls(
 
 
 class EvidenceReplica:
-    """Runs a function of ours in threads; another in a process, one call at a time, killed when it hangs."""
+    """Runs a built-in function in threads; a user-defined one in a process, call by call, killed if it hangs."""
 
     def __init__(self, fn: str, store_root: str, timeout_s: float):
         self._look = load_evidence_function(fn) if is_builtin_evidence_function(fn) else None
@@ -98,7 +98,7 @@ class EvidenceReplica:
         self._store = Store(store_root)
 
     async def __call__(self, request: ScoreRequest) -> object:
-        """Return the function's answer as JSON has it, or a `Fault` that says why there is none."""
+        """Return the function's answer as JSON, or a `Fault` that says why there is none."""
         try:
             seen = await asyncio.to_thread(self._seen, request)
             if self._look is None:
@@ -109,7 +109,7 @@ class EvidenceReplica:
         except RewardError as error:
             return Fault(error.kind, error.detail, is_retryable=False)
         except Exception as error:
-            # A function of its arguments fails again for the same ones.
+            # The function would fail again with the same arguments.
             return Fault(type(error).__name__, raised(error), is_retryable=False)
 
     def check_health(self) -> None:
@@ -121,7 +121,7 @@ class EvidenceReplica:
 
 
 def check_function(fn: str) -> str:
-    """Return the function with a digest of its source; one not ours is imported elsewhere. Raises `RewardError`."""
+    """Return the function with a digest of its source; import a user-defined one elsewhere. Raises `RewardError`."""
     try:
         load_evidence_function(fn) if is_builtin_evidence_function(fn) else start(TermConfig(fn), LOOK).close()
         return identity_of(fn)

@@ -1,4 +1,4 @@
-"""kind: my_module:MyObserver, a class of the user's own (`actors.user_classes.roles.UserObserver`)."""
+"""kind: my_module:MyObserver, a user-defined class (`actors.user_classes.roles.UserObserver`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of evidence of a recipe: each a line here and a file with its `KIND`, imported when asked for."""
+"""A recipe's kinds of evidence: each is a line here and a file with its `KIND`, imported on demand."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ _OWN = "actors.evidence.own:KIND"
 
 
 def load_kind(kind: str) -> Any:
-    """Return an `actors.evidence.kind.EvidenceKind` by its name, or the one of classes of the user's own."""
+    """Return an `actors.evidence.kind.EvidenceKind` by its name, or the one for user-defined classes."""
     return load_object(KINDS.get(kind, _OWN))

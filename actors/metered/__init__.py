@@ -1,1 +1,1 @@
-"""Paid services: each answer paid for once, tried again, shared, and on the bill."""
+"""Paid services: each answer is paid for once, retried, shared, and billed."""

@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible endpoint answered, read field by field: servers leave out, add and bend many of them.
+"""Reads the answers of OpenAI-compatible endpoints field by field: servers omit, add and alter many fields.
 
 The client checks nothing: any field may be missing, null or of another type than OpenAI's.
 """
@@ -14,7 +14,7 @@ from rewards.rubric import RubricError
 
 _TOKENS_IN, _TOKENS_OUT = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 _MAX_TOKENS = 10**12
-"""Of one answer: more is no count."""
+"""Limit for one answer: a larger number is not a count."""
 _TRUNCATED = ("length", "max_tokens")
 _REFUSED = ("content_filter", "safety")
 _THOUGHTS = ("thinking", "redacted_thinking", "reasoning", "thought")
@@ -28,16 +28,16 @@ class Usage:
     tokens_in: int
     tokens_out: int
     is_whole: bool
-    """False: a number was missing, or none."""
+    """False: a count was missing or invalid."""
 
 
 def field_of(owner: object, name: str) -> object:
-    """Return a field of an object or mapping; None where there is none."""
+    """Return a field of an object or mapping; None if it has none."""
     return owner.get(name) if isinstance(owner, Mapping) else getattr(owner, name, None)
 
 
 def usage_of(answer: object) -> Usage:
-    """Return what an answer's `usage` counts; it is never worth an answer, so nothing is raised.
+    """Return what an answer's `usage` counts; raises nothing, since an answer must not be lost over it.
 
     >>> usage_of({"usage": {"prompt_tokens": "12", "completion_tokens": 3}})
     Usage(tokens_in=12, tokens_out=3, is_whole=True)
@@ -56,8 +56,8 @@ def usage_of(answer: object) -> Usage:
 def text_of(completion: object) -> str:
     """Return the text of a chat completion.
 
-    Raises `RubricError` for an answer without one, and a `CallError` that is not to be tried again where the server
-    answers in a form that is not ours to read: it would do so each time.
+    Raises `RubricError` for an answer without text, and a non-retryable `CallError` if the server answers in an
+    unsupported form: it would do so each time.
     """
     choices = field_of(completion, "choices")
     if not isinstance(choices, list) or not choices:
@@ -97,7 +97,7 @@ def _content_of(message: object) -> str:
 def _text_of_part(part: object) -> str:
     kind, text = field_of(part, "type"), part if isinstance(part, str) else field_of(part, "text")
     if isinstance(text, Mapping):
-        text = text.get("value")  # as OpenAI's assistants have it
+        text = text.get("value")  # the form of OpenAI's assistants
     if kind in _THOUGHTS:
         return ""
     if kind == "refusal":
@@ -120,8 +120,8 @@ def _first(owner: object, names: tuple[str, ...]) -> object:
 
 
 def _count_of(value: Any) -> int | None:
-    """Return a number of tokens; None for what is none."""
+    """Return a number of tokens; None if the value is not one."""
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
         value = int(value)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return int(value) if is_number and 0 <= value < _MAX_TOKENS else None  # NaN is not in between
+    return int(value) if is_number and 0 <= value < _MAX_TOKENS else None  # NaN fails both comparisons

@@ -1,4 +1,4 @@
-"""Settings of an endpoint: whoever pays for answers says where they come from, and at what price."""
+"""Settings of an endpoint: where paid answers come from, and at what price."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from rollout.text.limits import KeyVariable, NonNegativeFloat, NonNegativeInt, U
 
 @dataclass(frozen=True)
 class EndpointConfig:
-    """One way to a model: a server and a key. Those of a judge or generator are equals: any may answer any call."""
+    """Access to a model: a server and a key. A judge's or generator's endpoints are equal: any may answer any call."""
 
     base_url: Url | None = None
-    """None is OpenAI's own."""
+    """None: OpenAI's own."""
     api_key_env: KeyVariable = "OPENAI_API_KEY"
     """Environment variable that holds the key."""
     model: str = ""
-    """What the model is called there; empty: as the judge or generator says."""
+    """The model's name there; empty: the judge's or generator's."""
     has_proxy: bool = True
-    """Go through the proxy that the environment names, if it does; false for a server in the own network."""
+    """Use the environment's proxy, if it names one; false for a server in the local network."""
     max_concurrency: NonNegativeInt = 0
-    """Requests in flight; 0: as the judge or generator says."""
+    """Requests in flight; 0: the judge's or generator's limit."""
     requests_per_minute: NonNegativeFloat = 0.0
     """0: no limit."""
     tokens_per_minute: NonNegativeFloat = 0.0

@@ -1,4 +1,4 @@
-"""Connections to OpenAI-compatible endpoints: their keys from the environment, their clients without retries."""
+"""Connections to OpenAI-compatible endpoints: keys from the environment, clients without retries."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from actors.metered.keys import Secret as Secret
 from actors.metered.keys import read_key as read_key
 
 OPENAI_URL = "https://api.openai.com/v1"
-"""Where a client without base_url goes, unless OPENAI_BASE_URL says otherwise."""
+"""Address of a client without base_url, unless OPENAI_BASE_URL is set."""
 
 
 def url_of(settings: EndpointConfig) -> str:
-    """Return where an endpoint is."""
+    """Return an endpoint's address."""
     return settings.base_url if settings.base_url is not None else os.environ.get("OPENAI_BASE_URL", OPENAI_URL)
 
 
 def check_connections(endpoints: Sequence[EndpointConfig], where: str, *, are_listed: bool) -> None:
-    """Raise ValueError, in one line, for an address or environment that no client can be made of.
+    """Raise ValueError, in one line, for an address or environment that no client can be made with.
 
-    `where` is the section of the recipe that holds the endpoints; `are_listed`: as its `endpoints`.
+    `where` is the section of the recipe that holds the endpoints; `are_listed`: in its `endpoints`.
     """
     different = {(one.base_url, one.has_proxy): number for number, one in reversed(list(enumerate(endpoints)))}
     for number in sorted(different.values()):
@@ -43,14 +43,14 @@ def _check_connection(settings: EndpointConfig, where: str) -> None:
     except Exception as error:
         raise ValueError(
             f"{where}: no client can be made for {without_login(url_of(settings))} ({type(error).__name__}: {error}); "
-            "look at SSL_CERT_FILE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY"
+            "check SSL_CERT_FILE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY"
         ) from error
 
 
 def connect(settings: EndpointConfig, key: Secret, timeout_s: float, *, is_structured: bool = True) -> Endpoint:
-    """Return an endpoint with its client; `settings` name model and concurrency."""
+    """Return an endpoint with its client; `settings` must name model and concurrency."""
     client = _client(settings, key, timeout_s)
-    host = urlsplit(str(client.base_url)).netloc.rpartition("@")[2]  # a login is no part of its name
+    host = urlsplit(str(client.base_url)).netloc.rpartition("@")[2]  # the name must not show a login
     name = f"{host} with {settings.api_key_env}"
     return Endpoint(name, settings, settings.max_concurrency, client, is_structured, key)
 
@@ -58,7 +58,7 @@ def connect(settings: EndpointConfig, key: Secret, timeout_s: float, *, is_struc
 def _client(settings: EndpointConfig, key: Secret, timeout_s: float) -> Any:
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-    # The client's own retries are off: they would hide from our count and our deadline.
+    # The client's own retries are off: they would escape our counts and our deadline.
     return AsyncOpenAI(
         api_key=key.value,
         base_url=settings.base_url,

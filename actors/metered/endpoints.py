@@ -1,4 +1,4 @@
-"""Several equal endpoints as one service: by load, within each one's limits, one standing in for another."""
+"""Several equal endpoints as one service: balanced by load, within each one's limits, with failover."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from actors.metered.keys import Secret
 from actors.metered.retry import Fault
 
 TROUBLES = frozenset({"rate_limit", "server_error", "connection", "unreachable", "timeout"})
-"""Faults of an endpoint rather than of a request; they pass."""
+"""Temporary faults of an endpoint rather than of a request."""
 REFUSALS = frozenset({"unauthorized", "forbidden", "not_found", "no_quota"})
-"""Faults of an endpoint that only its owner can mend: a key, an account, a model's name."""
+"""Faults of an endpoint that only its owner can fix: a key, an account, a model's name."""
 FIRST_COOLING_S, LAST_COOLING_S = 0.5, 30.0
-"""An endpoint in trouble is left alone so long; doubled with each fault in a row.
+"""How long an endpoint in trouble is left alone: first and last, doubled with each fault in a row.
 
-One that wishes for more is taken to refuse: nobody waits for it, and alone it is asked, so that calls fail soon.
+One that asks for more counts as refusing: calls do not wait for it, or fail soon if there is no other.
 """
 REFUSED_S = 60.0
-"""An endpoint that refuses is left alone so long while there is another one."""
+"""How long an endpoint that refuses is left alone while there is another one."""
 FIRST_GUESS = 2000.0
-"""Tokens of a request before any was answered."""
+"""Expected tokens of a request before any was answered."""
 
 
 def with_defaults(endpoints: Sequence[EndpointConfig], *, model: str, max_concurrency: int) -> list[EndpointConfig]:
-    """Return the endpoints, each with model and concurrency filled in where it says none of its own."""
+    """Return the endpoints, each with model and concurrency filled in if it has none of its own."""
     return [
         replace(each, model=each.model or model, max_concurrency=each.max_concurrency or max_concurrency)
         for each in endpoints
@@ -38,7 +38,7 @@ def with_defaults(endpoints: Sequence[EndpointConfig], *, model: str, max_concur
 
 
 class TokenBucket:
-    """At most `per_minute` in any minute, at most a second's worth of it at once; 0: no limit.
+    """At most `per_minute` in any minute, and at most one second's share of it at once; 0: no limit.
 
     >>> bucket = TokenBucket(120, now=0.0)
     >>> bucket.acquire(2, now=0.0)
@@ -48,19 +48,19 @@ class TokenBucket:
 
     def __init__(self, per_minute: float, *, now: float):
         self._burst = max(1.0, per_minute / 60)
-        # What a burst may add is taken from the steady rate, so that no minute exceeds the limit.
+        # The steady rate is lowered by what a burst may add, so that no minute exceeds the limit.
         self._rate = max(per_minute - self._burst, per_minute / 2) / 60
         self._level, self._at = self._burst, now
 
     def wait_s(self, amount: float, *, now: float) -> float:
-        """Return in how many seconds `amount` may be taken; one above the burst needs a full bucket."""
+        """Return in how many seconds `amount` may be taken; an amount above the burst needs a full bucket."""
         if not self._rate:
             return 0.0
         missing = min(amount, self._burst) - self._filled(now)
         return max(0.0, missing / self._rate)
 
     def acquire(self, amount: float, *, now: float) -> None:
-        """Take out `amount`, into debt if need be; a negative one is given back."""
+        """Take out `amount`, going into debt if need be; a negative amount is put back."""
         self._level, self._at = min(self._burst, self._filled(now) - amount), now
 
     def _filled(self, now: float) -> float:
@@ -69,22 +69,22 @@ class TokenBucket:
 
 @dataclass(eq=False)
 class Endpoint:
-    """One server and key: what it may take, how it has been of late."""
+    """One server and key, with its limits and its recent state."""
 
     name: str
     config: EndpointConfig
     max_concurrency: int
     connection: Any = None
     is_structured: bool = True
-    """It has not refused an answer's schema."""
+    """It has not rejected a response schema."""
     key: Secret | None = None
     num_busy: int = 0
     num_sent: int = 0
     num_faults: int = 0
-    """In a row."""
+    """Consecutive faults."""
     cool_until: float = -math.inf
-    is_cooling_wished: bool = False
-    """The server named the time: an answer to an earlier request does not cut it short."""
+    is_cooling_requested: bool = False
+    """The server set the time (Retry-After): an answer to an earlier request does not shorten it."""
     refused_until: float = -math.inf
     mean_tokens: float = FIRST_GUESS
 
@@ -96,7 +96,7 @@ class Endpoint:
         return max(self.cool_until, self.refused_until) <= now
 
     def wait_s(self, now: float) -> float:
-        """Return in how many seconds a request may be sent; infinity: not before another one ends."""
+        """Return in how many seconds a request may be sent; infinity: not before another request ends."""
         if self.num_busy >= self.max_concurrency:
             return math.inf
         limits = self.requests.wait_s(1, now=now), self.tokens.wait_s(self.mean_tokens, now=now)
@@ -105,25 +105,25 @@ class Endpoint:
 
 @dataclass(eq=False)
 class Slot:
-    """The place of one request at an endpoint."""
+    """The slot of one request at an endpoint."""
 
     endpoint: Endpoint
     reserved: float
-    """Tokens that it is expected to need."""
+    """Tokens that the request is expected to need."""
     used: float | None = field(default=None)
     """Tokens that the server counted."""
     is_echo: bool = False
-    """Its fault is one that others in flight have met: the endpoint is not left alone for longer because of it."""
+    """Its fault is the same as that of others in flight: it does not make the endpoint cool for longer."""
 
     def __str__(self) -> str:
         return self.endpoint.name
 
 
 class Endpoints:
-    """The places of a service; a subclass knows how to pay (`actors.metered.service.Service`)."""
+    """The places of a service; a subclass knows how to send (`actors.metered.service.Service`)."""
 
     is_revocable = False
-    """A request that was sent is charged for, whoever waits."""
+    """A request that was sent is charged for, even if its caller has gone."""
 
     def __init__(self, endpoints: Iterable[Endpoint], clock: Callable[[], float] = time.monotonic):
         self._endpoints = list(endpoints)
@@ -133,7 +133,7 @@ class Endpoints:
         self.num_places = sum(endpoint.max_concurrency for endpoint in self._endpoints)
 
     async def acquire(self) -> Slot:
-        """Return a slot at the least loaded endpoint that is well; first come, first served."""
+        """Return a slot at the least loaded endpoint that is available; first come, first served."""
         async with self._turn:
             while (endpoint := self._free(self._usable())) is None:
                 self._changed.clear()
@@ -144,15 +144,15 @@ class Endpoints:
             return self._occupy(endpoint)
 
     def wait_s(self) -> float:
-        """Return in how many seconds there is a slot; infinity: not before a request ends."""
+        """Return in how many seconds a slot is free; infinity: not before a request ends."""
         return min(endpoint.wait_s(self._clock()) for endpoint in self._usable())
 
-    def try_acquire_other(self, beside: Slot) -> Slot | None:
-        """Return a slot that is free now, at another endpoint where one is; None: requests are queueing already."""
+    def try_acquire_other(self, first: Slot) -> Slot | None:
+        """Return a slot that is free now, preferably at another endpoint; None if none is, or requests are queueing."""
         if self._turn.locked():
             return None
-        others = [endpoint for endpoint in self._usable() if endpoint is not beside.endpoint]
-        endpoint = self._free(others) or self._free([beside.endpoint])
+        others = [endpoint for endpoint in self._usable() if endpoint is not first.endpoint]
+        endpoint = self._free(others) or self._free([first.endpoint])
         return None if endpoint is None else self._occupy(endpoint)
 
     def release(self, slot: Slot) -> None:
@@ -169,38 +169,38 @@ class Endpoints:
         endpoint = slot.endpoint
         endpoint.num_faults = 0
         endpoint.refused_until = -math.inf
-        if not endpoint.is_cooling_wished:
+        if not endpoint.is_cooling_requested:
             endpoint.cool_until = -math.inf
 
     def record_fault(self, slot: Slot, fault: Fault) -> Fault:
-        """Leave an endpoint in trouble alone for a while; where another one is well, it is asked at once instead.
+        """Leave an endpoint in trouble alone for a while; if another one is well, it is asked at once instead.
 
-        A single endpoint is left alone from the second fault in a row on: one lost answer among many good
-        ones is no reason to hold up the others.
+        A single endpoint is left alone only from the second consecutive fault on: one lost answer among many
+        good ones is no reason to hold up the others.
         """
         endpoint, now = slot.endpoint, self._clock()
-        wish_s = fault.retry_after_s
+        requested_s = fault.retry_after_s
         if slot.is_echo:
             return fault
         if fault.kind not in TROUBLES | REFUSALS:
             if fault.kind != "no_image":
                 self.record_success(slot)
             return fault
-        if fault.kind in REFUSALS or (wish_s or 0.0) > LAST_COOLING_S:
-            endpoint.refused_until = now + (wish_s or REFUSED_S)
+        if fault.kind in REFUSALS or (requested_s or 0.0) > LAST_COOLING_S:
+            endpoint.refused_until = now + (requested_s or REFUSED_S)
         else:
             endpoint.num_faults += 1
             if len(self._endpoints) > 1 or endpoint.num_faults > 1:
                 cooling_s = min(LAST_COOLING_S, FIRST_COOLING_S * 2 ** (endpoint.num_faults - 1))
-                endpoint.cool_until = max(endpoint.cool_until, now + (wish_s or cooling_s))
-                endpoint.is_cooling_wished = wish_s is not None
+                endpoint.cool_until = max(endpoint.cool_until, now + (requested_s or cooling_s))
+                endpoint.is_cooling_requested = requested_s is not None
         if not any(other.is_well(now) for other in self._endpoints if other is not endpoint):
             return fault
         is_counted = fault.is_counted and fault.kind not in REFUSALS
         return replace(fault, is_retryable=True, is_counted=is_counted, retry_after_s=None)
 
     def _usable(self) -> list[Endpoint]:
-        """Return the endpoints that do not refuse; all of them when each one does."""
+        """Return the endpoints that do not refuse, or all of them if each one does."""
         now = self._clock()
         return [endpoint for endpoint in self._endpoints if endpoint.refused_until <= now] or self._endpoints
 

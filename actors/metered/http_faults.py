@@ -20,28 +20,28 @@ KIND_BY_STATUS = {
     402: "no_quota",
     403: "forbidden",
     404: "not_found",
-    407: "unauthorized",  # by the proxy
+    407: "unauthorized",  # from the proxy
     408: "timeout",
     429: "rate_limit",
 }
 
 
 _UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol", "LocalProtocolError")
-"""httpx's errors of requests that found no connection: nobody has seen them."""
+"""httpx's errors of requests that found no connection, so that no server has seen them."""
 
 
 def fault_at(endpoint: Endpoint, error: Exception) -> Fault:
-    """Return the fault of a request to an endpoint: the key is not shown, the proxy on the way is."""
+    """Return the fault of a request to an endpoint, without the key, but with the proxy on the way."""
     fault = fault_of_http(error, endpoint.key)
     proxy = proxy_for(url_of(endpoint.config)) if fault.kind == "unreachable" and endpoint.config.has_proxy else ""
     return replace(fault, error=f"{fault.error} (by the proxy in {proxy})") if proxy else fault
 
 
 def fault_of_http(error: Exception, key: Secret | None = None) -> Fault:
-    """Return the fault of a request that raised `error`; its text has *** in the key's place."""
+    """Return the fault of a request that raised `error`; *** replaces the key in its text."""
     import openai
 
-    def said(text: object, limit: int | None = 500) -> str:  # hidden first: half a key is none that is found
+    def said(text: object, limit: int | None = 500) -> str:  # hide the key before cutting: half a key is not found
         return (str(text) if key is None else key.hidden_in(str(text)))[:limit]
 
     if isinstance(error, CallError):
@@ -50,7 +50,7 @@ def fault_of_http(error: Exception, key: Secret | None = None) -> Fault:
         return Fault(error.kind, said(error.detail, None))
     if isinstance(error, FileNotFoundError):
         return Fault("no_image", said(error, None), is_retryable=False)
-    if isinstance(error, openai.APIConnectionError):  # a timeout is one, too
+    if isinstance(error, openai.APIConnectionError):  # includes timeouts
         cause = error.__cause__ or error
         if type(cause).__name__ in _UNSENT:
             return Fault("unreachable", said(f"{type(cause).__name__}: {cause}"))
@@ -58,7 +58,7 @@ def fault_of_http(error: Exception, key: Secret | None = None) -> Fault:
             return Fault("timeout", "the endpoint did not answer in time")
         return Fault("connection", said(f"{type(cause).__name__}: {cause}"))
     if isinstance(error, openai.APIStatusError):
-        # A plain sentence, or OpenAI's error object.
+        # The body is a plain string, or OpenAI's error object.
         return _status_fault(error, said(error.body if isinstance(error.body, str) else error, 400))
     return Fault("unreadable", said(f"{type(error).__name__}: {error}"))
 
@@ -67,13 +67,13 @@ def _status_fault(error: Any, said: str) -> Fault:
     status = error.status_code
     kind = KIND_BY_STATUS.get(status, "server_error" if status >= 500 else "bad_request")
     is_retryable = status in RETRYABLE_STATUS or status >= 500
-    # An exhausted account answers 429 too, but waiting does not fill it.
+    # An exhausted account gets a 429 too, but waiting does not help.
     if getattr(error, "code", None) == "insufficient_quota":
         kind, is_retryable = "no_quota", False
-    wish = retry_after_s(error.response.headers.get("retry-after"))
-    # Who is told to come back later has not been looked at: only the deadline limits how often.
+    wait_s = retry_after_s(error.response.headers.get("retry-after"))
+    # A rate-limited request has not been processed: only the deadline limits how often it is sent.
     is_counted = kind != "rate_limit"
-    return Fault(kind, f"HTTP {status}: {said}", is_retryable, is_counted, wish)
+    return Fault(kind, f"HTTP {status}: {said}", is_retryable, is_counted, wait_s)
 
 
 def retry_after_s(header: str | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Keys of paid services: read from the environment, refused there when they can be none, and never shown."""
+"""Keys of paid services: read from the environment, refused if they cannot be keys, and never shown."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 import re
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}|[A-Za-z_]{1,32}")
-"""A name that is surely no key: one of mixed letters and digits might be."""
+"""A name that is surely not a key: mixed-case letters with digits might be one."""
 QUOTES = "“”„‟‘’‚‛«»″′\"'`"
 _MIN_HIDDEN, _MIN_SURE = 6, 16
-"""Characters of a key that is hidden in an error's text, and of one that cannot stand in an answer by chance.
+"""Minimum length of a key to hide in an error's text, and in an answer, where a shorter one may occur by chance.
 
-Shorter ones are placeholders (`none`, `EMPTY`): to hide them would only spoil what is said.
+Shorter ones are placeholders (`none`, `EMPTY`): hiding them would only garble the text.
 """
 
 
@@ -25,14 +25,14 @@ class Secret:
         return "Secret(***)"
 
     def hidden_in(self, text: str, *, is_answer: bool = False) -> str:
-        """Return a text with *** in the secret's place: an error may quote it, and an answer repeat it."""
+        """Return a text with *** in place of the secret: an error may quote it, and an answer may repeat it."""
         return text.replace(self.value, "***") if len(self.value) >= (_MIN_SURE if is_answer else _MIN_HIDDEN) else text
 
 
 def read_key(variable: str, whose: str) -> Secret:
     """Return a key from the environment; `whose` is a recipe's section.
 
-    Raises ValueError with the variable's name, and never shows what it holds.
+    Raises ValueError with the variable's name, but never its value.
     """
     key = os.environ.get(variable, "")
     if not key.strip():
@@ -51,7 +51,7 @@ def read_key(variable: str, whose: str) -> Secret:
 
 
 def why_no_key(key: str) -> str:
-    """Say why a text cannot be a key, without showing it; empty where it can."""
+    """Return why a text cannot be a key, without showing it; '' if it can."""
     if any(quote in key for quote in QUOTES if not quote.isascii()):
         return "holds typographic quotation marks"
     if "\n" in key or "\r" in key:
@@ -61,5 +61,5 @@ def why_no_key(key: str) -> str:
     if not key.isascii() or not key.isprintable():
         return "holds a character that is not printable ASCII"
     if len(key) > 1 and key[0] == key[-1] and key[0] in QUOTES:
-        return "stands in quotation marks"
+        return "is in quotation marks"
     return ""

@@ -1,4 +1,4 @@
-"""Pay for an answer once: a cache on disk, one flight for equal requests, retries, hedging, and the bill of it all."""
+"""Pay for an answer once: a cache on disk, one flight for equal requests, retries, hedging, and the bill."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from actors.store.store import Store, call_key
 from rollout.roles import BudgetSpent
 
 FLUSH_S = 5.0
-"""Counts of calls that cost nothing reach the disk at least so often while there are any."""
+"""Counts of calls that cost nothing are written at least this often while there are any."""
 
 
 @dataclass(slots=True)
 class _Call:
-    """One flight: a distinct request on its way to an answer."""
+    """One flight: a distinct request that waits for its answer."""
 
     key: str
     payload: Any
     usage: Counts = field(default_factory=lambda: defaultdict(float))
     endpoint: str = ""
-    """Where the last request of it went, or the one that was answered."""
+    """Where its last request went, or the one that was answered."""
     num_waiters: int = 0
     is_sent: bool = False
-    """A request is under way, to be paid for whether somebody waits or not: it goes to its end."""
+    """A request is under way and will be charged for: it runs to its end even without a waiter."""
     is_paying: bool = False
-    """A request was sent, and the outcome is not on disk yet."""
+    """A request was sent, and its outcome is not on disk yet."""
     is_answered: bool = False
-    """From here on it goes to the end, whether somebody waits or not: the answer has to reach the disk."""
+    """From here on it runs to its end even without a waiter: the answer has to reach the disk."""
     saved_usd: float = 0.0
-    """What one further waiter saves."""
+    """What each further waiter saves."""
 
 
 class MeteredCalls:
@@ -70,10 +70,10 @@ class MeteredCalls:
     async def get(self, request: Mapping[str, Any], payload: Any) -> Any:
         """Return the answer to `request`: from the cache, from an equal call in flight, or by paying for it.
 
-        `request` names everything that the answer depends on; `payload` is what the service is sent. Raises
-        `CallError` and `BudgetSpent`. A cancelled waiter leaves the call to the others. The last one takes it
-        along, unless a request is under way: that one goes to its end, its answer into the cache and its cost on
-        the bill, but it is neither hedged nor sent again. A revocable service's request is called back even then.
+        `request` names everything that the answer depends on; `payload` is sent to the service. Raises
+        `CallError` and `BudgetSpent`. A cancelled waiter leaves the call to the others; the last one cancels it,
+        unless a request is under way: that request runs to its end, its answer is cached and its cost billed,
+        but it is neither hedged nor sent again. A revocable service's request is cancelled even then.
         """
         if self._is_closing:
             raise CallError(Fault("closing", "the run is ending: no further call is made", is_retryable=False))
@@ -100,7 +100,7 @@ class MeteredCalls:
         return answer
 
     def stats(self) -> dict[str, float]:
-        """Return the usage' stats; where these are the run's only ones, with its places and their busy share."""
+        """Return the usage's stats; if these are the run's only calls, with the places and their busy share."""
         stats = self._usage.stats()
         if self._usage.is_continued:
             elapsed = max(time.monotonic() - self._since, 1e-9)
@@ -110,7 +110,7 @@ class MeteredCalls:
         return stats
 
     async def close(self) -> None:
-        """Send nothing more; return once every request under way is over and all that was counted is on disk."""
+        """Send nothing more; return once every request under way is over and all counts are on disk."""
         self._is_closing = True
         for call, task in list(self._flights.values()):
             self._drop_waiter(call, task)
@@ -118,7 +118,7 @@ class MeteredCalls:
         await self._usage.flush()
 
     def _drop_waiter(self, call: _Call, task: asyncio.Task[Any], *, is_revoked: bool = False) -> None:
-        """Give up a call for which nothing is under way, or whose request can be called back."""
+        """Give up a call that has no request under way, or whose request can be cancelled."""
         if not (task.done() or (call.is_sent and not is_revoked) or call.is_answered):
             self._forget(call)
             task.cancel()
@@ -137,10 +137,10 @@ class MeteredCalls:
     def _on_done(self, call: _Call, task: asyncio.Task[Any]) -> None:
         self._forget(call)
         if not task.cancelled():
-            task.exception()  # nobody may have waited to the end
+            task.exception()  # marks it as retrieved: there may be no waiter left
 
     async def _run(self, call: _Call, request: Mapping[str, Any]) -> Any:
-        # The cache is read inside the flight: a call that lands meanwhile is either cached or shared.
+        # The cache is read inside the flight: an equal call that ends meanwhile is either cached or shared.
         cached = await asyncio.to_thread(self._cached, call.key)
         if cached is not None:
             self._usage.counts["hits"] += 1
@@ -155,7 +155,7 @@ class MeteredCalls:
             call.saved_usd = call.usage["usd"]
             try:
                 await self._usage.close(call.key, call.endpoint, ANSWER, call.usage)
-            finally:  # whatever becomes of its row: it is paid for
+            finally:  # even if its row could not be written: the answer is paid for
                 entry = {"request": dict(request), "answer": answer, "usd": call.saved_usd}
                 await asyncio.to_thread(self._store.put_call, call.key, entry)
             return answer
@@ -187,7 +187,7 @@ class MeteredCalls:
             raise BudgetSpent(why_spent)
 
     async def _drain(self, call: _Call) -> None:
-        """Wait until every call that was paid for has its answer on disk: then the run may end."""
+        """Wait until the answer to every paid call is on disk: then the run may end."""
         self._mark_paying(call, False)
         await self._settled()
 
@@ -197,7 +197,7 @@ class MeteredCalls:
             await self._quiet.wait()
 
     async def _attempt(self, call: _Call, place: Any, limit_s: float) -> Any:
-        """Return an answer. Raises `CallError`, one that is not to be tried again where nobody waits any more."""
+        """Return an answer. Raises `CallError`, which is not retryable if nobody waits any more."""
         self._mark_paying(call, True)
         call.is_sent = True  # until the answer is known: nothing may come between it and the disk
         try:
@@ -206,11 +206,11 @@ class MeteredCalls:
             call.is_sent = False
             if self._is_wanted(call):
                 raise
-            self._forget(call)  # who asks from now on gets a call of his own
+            self._forget(call)  # later requests get a new call
             raise CallError(replace(error.fault, is_retryable=False)) from error
 
     async def _race(self, call: _Call, place: Any, limit_s: float) -> Any:
-        """Return the first answer to a request and to those sent after it when it is late. Raises `CallError`."""
+        """Return the first answer to a request or to its hedges, sent when it is late. Raises `CallError`."""
         ends_at = time.monotonic() + limit_s
         first = self._send(call, place, ends_at)
         running = {first}
@@ -220,10 +220,10 @@ class MeteredCalls:
                 wait_s = self._hedge_after_s if hedges_left else None
                 done, running = await asyncio.wait(running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
                 if answered := _answered(done):
-                    self._count(call, "cancelled", len(answered) - 1)  # it came at the same instant: too late
+                    self._count(call, "cancelled", len(answered) - 1)  # arrived at the same time: not used
                     return answered[0].result()
                 for error in filter(None, (request.exception() for request in done)):
-                    # A straggler is not waited for once all who were sent after it have failed.
+                    # Do not wait for a straggler once all its hedges have failed.
                     is_over = not running or (first in running and not hedges_left)
                     if is_over or not fault_of(error).is_retryable:
                         raise error
@@ -231,7 +231,7 @@ class MeteredCalls:
                     running.add(hedge)
                     hedges_left -= 1
         finally:
-            self._count(call, "cancelled", len(_answered(running)))  # nobody waits for it any more
+            self._count(call, "cancelled", len(_answered(running)))  # answered since, but not used
             for request in running:
                 request.cancel()
             await asyncio.gather(*running, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Try a call again under one deadline: what a failed attempt is, and when the next one may start."""
+"""Retry a call under one deadline: what a failed attempt is, and when the next one may start."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Place = TypeVar("Place")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why one attempt failed, as data: it crosses process borders as it is."""
+    """Why one attempt failed, as plain data that can cross process boundaries."""
 
     kind: str
     """A short stable name to count by: timeout, rate_limit, unreadable, ..."""
     error: str
     is_retryable: bool = True
     is_counted: bool = True
-    """False: nobody has looked at the request yet (a replica died), so only the deadline limits it."""
+    """False: the request has not been processed (a replica died), so only the deadline limits retries."""
     retry_after_s: float | None = None
-    """The other side's wish; waits at least so long."""
+    """The minimum wait that the other side asks for."""
 
 
 class CallError(Exception):
@@ -45,7 +45,7 @@ class CallError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long and how often: back-off doubles from `first_wait_s` to `max_wait_s`, with jitter."""
+    """How long and how often to try: back-off doubles from `first_wait_s` to `max_wait_s`, with jitter."""
 
     timeout_s: float
     num_attempts: int
@@ -60,9 +60,9 @@ async def retry(
 ) -> Result:
     """Return the first answer of `attempt(place, limit_s)`. Raises `CallError` with the last fault.
 
-    A place is held for an attempt, not between attempts, and waiting for one does not count against the
-    deadline: a queue of our own making is no reason to give up. An attempt gets half of the time that is
-    left (the last one all of it), so that one that hangs leaves room for another.
+    A place is held during an attempt, not between attempts, and waiting for one does not count against the
+    deadline: our own queue is no reason to give up. An attempt gets half of the time that is left (the last
+    one all of it), so that a hanging attempt leaves time for another.
     """
     clock = asyncio.get_running_loop().time
     num_tries, num_counted, spent_s = 0, 0, 0.0
@@ -95,14 +95,14 @@ def fault_of(error: BaseException) -> Fault:
         return error.fault
     if isinstance(error, TimeoutError) and not isinstance(error, RayError):
         return Fault("timeout", "no answer in time")
-    # A RayTaskError is the callee's own exception; it may inherit from anything.
+    # A RayTaskError wraps the callee's own exception; it may inherit from any class.
     is_lost = (isinstance(error, RayActorError) or _is_of_serve(error)) and not isinstance(error, RayTaskError)
     kind = "replica_lost" if is_lost else type(getattr(error, "cause", None) or error).__name__
     return Fault(kind, " ".join(str(error).split())[-500:], is_counted=not is_lost)
 
 
 def _is_of_serve(error: BaseException) -> bool:
-    """Say whether Ray Serve raised it: never where nobody has imported it yet, which takes seconds."""
+    """Whether Ray Serve raised it: not if Serve has not been imported yet, which takes seconds."""
     exceptions = sys.modules.get("ray.serve.exceptions")
     return exceptions is not None and isinstance(error, exceptions.RayServeException)
 

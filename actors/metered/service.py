@@ -1,4 +1,4 @@
-"""Who is paid for an answer: where a request may be sent now, and how it is sent."""
+"""The services that are paid for answers: where a request may be sent now, and how it is sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from actors.metered.retry import Fault
 
 Count = Callable[[str, float], None]
-"""`count(name, amount)` puts something on the bill."""
+"""`count(name, amount)` adds an item to the bill."""
 
 
 class Service(Protocol):
@@ -19,31 +19,31 @@ class Service(Protocol):
     """How many requests it takes at a time."""
 
     is_revocable: bool
-    """A request that nobody waits for any more is called back, under way or not: nothing is paid for it."""
+    """A request without a waiter is cancelled even when it is under way: it costs nothing."""
 
     async def acquire(self) -> Any:
         """Return a place for one request, as soon as there is one; first come, first served."""
         ...
 
-    def try_acquire_other(self, beside: Any) -> Any | None:
-        """Return a free place for a second request, away from `beside` where possible; None: all are taken."""
+    def try_acquire_other(self, first: Any) -> Any | None:
+        """Return a free place for a second request, elsewhere than `first` if possible; None: all are taken."""
         ...
 
     def release(self, place: Any) -> None:
-        """Leave a place."""
+        """Free a place."""
         ...
 
     async def send(self, payload: Any, place: Any, count: Count) -> Any:
-        """Send one request and return its answer, JSON-able; `count` what it costs either way. Raises `CallError`."""
+        """Send one request and return its JSON-able answer; `count` its cost in any case. Raises `CallError`."""
         ...
 
     def record_fault(self, place: Any, fault: Fault) -> Fault:
-        """Note what went wrong at a place; return the fault as it is to be treated."""
+        """Record what went wrong at a place; return the fault to act on."""
         ...
 
 
 class Pooled:
-    """A pool of replicas as a service: it knows nothing but how many requests may be under way."""
+    """A pool of replicas as a service: it only limits how many requests may be under way."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Pooled:
         *,
         is_revocable: bool = False,
     ):
-        """`counted` names numbers of an answer that go on the bill."""
+        """`counted` names the numbers of an answer that go on the bill."""
         self.num_places = num_places
         self.is_revocable = is_revocable
         self._call = call
@@ -64,7 +64,7 @@ class Pooled:
         await self._free.acquire()
         return "pool"
 
-    def try_acquire_other(self, beside: str) -> None:
+    def try_acquire_other(self, first: str) -> None:
         return None
 
     def release(self, place: str) -> None:

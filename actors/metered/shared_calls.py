@@ -1,8 +1,8 @@
-"""One owner of a run's calls to a paid service, whichever process asks: one cache, one bill, one budget.
+"""One owner of a run's calls to a paid service, for all processes: one cache, one bill, one budget.
 
-Equal requests of all rollout workers meet here and share one call; limits, hedges and budget hold for the
-run and not for each process. One owner serves all keys of a service: a run makes tens of calls a second at
-most, and an owner hands on hundreds (a hop takes about a millisecond). Split by key when that is not enough.
+Equal requests of all rollout workers share one call here; limits, hedges and budget hold for the whole
+run, not for each process. One owner serves all keys of a service: a run makes tens of calls a second at
+most, and an owner passes on hundreds (a hop takes about a millisecond). Split by key if that is not enough.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ MAX_CALLERS = 4096
 """Requests that wait in an owner at a time; further ones wait in Ray."""
 
 CLOSING_S = 60.0
-"""How long requests under way at the end of a run may take: their answers are paid for anyhow."""
+"""How long requests under way at the end of a run may take: their answers are paid for anyway."""
 
 _running: list[tuple[str, Any]] = []
-"""Owners that this process started, each with the node, so that those of a cluster that is gone are known."""
+"""Owners started by this process, each with its node id, which tells those of a former cluster apart."""
 
 Make = Callable[[bool], MeteredCalls]
-"""Makes the calls; the argument says whether they are those of the whole run and take up its bill."""
+"""Makes the calls; the argument says whether they are the whole run's and continue its bill."""
 
 
 def shutdown(timeout_s: float = CLOSING_S) -> None:
-    """Wait until the owners that this process started have saved what is under way. Blocks; Ray has to be up."""
+    """Wait until the owners that this process started have saved what is under way. Blocks; needs a running Ray."""
     here = ray.get_runtime_context().get_node_id()
     closing = [actor.close.remote() for node, actor in _running if node == here]
     _running.clear()
@@ -57,8 +57,8 @@ class _SharedCallsActor:
 class SharedCalls:
     """A handle on the owner. Picklable.
 
-    Without an actor, the calls are made lazily in each process: cache on disk alone in common, and limits,
-    budget and bill for each process by itself. For tools, tests and what costs nothing.
+    Without an actor, `MeteredCalls` is made lazily in each process: only the cache on disk is shared; limits,
+    budget and bill hold for each process separately. For tools, tests and services that cost nothing.
     """
 
     def __init__(self, make: Make, actor: Any = None):
@@ -73,7 +73,7 @@ class SharedCalls:
             return cls(make)
         if not ray.is_initialized():
             raise ValueError("Ray is not running: call ray.init() first, or set num_replicas=0 to do without it")
-        # No logical CPU: it waits for others nearly all of the time, and has to find room on a full node too.
+        # No logical CPU: it waits nearly all of the time, and has to fit on a full node too.
         node = ray.get_runtime_context().get_node_id()
         here = NodeAffinitySchedulingStrategy(node, soft=False)
         options = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": MAX_CALLERS, "scheduling_strategy": here}
@@ -85,12 +85,12 @@ class SharedCalls:
     async def get(self, request: Mapping[str, Any], payload: Any) -> Any:
         """Return the answer to a request (`MeteredCalls.get`). Raises `CallError` and `BudgetSpent`.
 
-        When the owner dies, Ray starts another one and it is asked again; what was answered is in the cache.
+        If the owner dies, Ray restarts it and it is asked again; earlier answers are in the cache.
         """
         if self._actor is None:
             try:
                 calls = self._calls()
-            except Exception as error:  # the environment of this process, say: no call is to blame
+            except Exception as error:  # e.g. because of this process's environment, not of the call
                 detail = " ".join(str(error).split())[:500]
                 raise CallError(Fault("not_made", f"{type(error).__name__}: {detail}", is_retryable=False)) from error
             return await calls.get(request, payload)
@@ -98,7 +98,7 @@ class SharedCalls:
         return await self._retry_until_alive(lambda: ask(actor.get, dict(request), payload))
 
     async def stats(self) -> dict[str, float]:
-        """Return the owner's stats, the same for every process; without an actor those of this process."""
+        """Return the owner's stats, the same in every process; without an actor, those of this process."""
         if self._actor is None:
             return {} if self._local is None else self._local.stats()
         actor = self._actor

@@ -1,11 +1,11 @@
 """What a paid service has cost since the run's start, in counts that outlive the process, and its budget.
 
-    <run>/ledger/calls-*.log    a row for each call that was answered or finally failed, and of what cost nothing
+    <run>/ledger/calls-*.log    a row for each call that was answered or finally failed, and for what cost nothing
 
-A row tells the call's own cost under `bill`, and under `counted` all that was counted since the row before
-it: the sums of `counted` are the counts, so that whoever comes after a kill goes on where the rows end. Calls
-that cost nothing (cached, shared) are told by the next row, or by one of their own (`flush`): a kill loses
-the last seconds' at most.
+A row has the call's own cost under `bill`, and under `counted` all that was counted since the previous row:
+the sums of `counted` are the counts, so that a run resumed after a kill continues where the rows end. Calls
+that cost nothing (cached, shared) are counted by the next row, or by a row of their own (`flush`): a kill loses
+those of the last seconds at most.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ Counts = defaultdict[str, float]
 ANSWER = "answer"
 """The outcome of a call that was answered; of any other, its fault's kind."""
 COUNTED = "counted"
-"""The outcome in a row of no call: it has counts alone, and an empty key and bill."""
+"""The outcome in a row without a call: it has only counts, and an empty key and bill."""
 UNSENT = ("faults/unreachable", "faults/no_image")
-"""Attempts that no server has seen: they use up no budget."""
+"""Attempts that no server has seen: they use no budget."""
 NUM_LATENCIES = 1000
-"""Answers that the percentiles look back on."""
+"""Most recent answers that the percentiles are computed from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a run may pay; 0: no limit."""
+    """What a run may spend; 0: no limit."""
 
     calls: int = 0
     usd: float = 0.0
@@ -42,7 +42,7 @@ class Budget:
 class UsageLedger:
     """The counts of one service, keyed by what is counted. `folder` is the run's ledger; None keeps no rows.
 
-    `is_continued` takes up the counts of the service's rows: for the one writer that counts for all.
+    `is_continued` starts from the counts in the service's rows: for the single writer that counts for the whole run.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class UsageLedger:
                     self.counts[name] += amount
 
     async def flush(self, *, unless_within_s: float = 0.0) -> None:
-        """Commit what was counted since the last row, unless that one is so young."""
+        """Commit what was counted since the last row, unless that row is younger than `unless_within_s`."""
         is_due = self._log is not None and time.monotonic() - self._written_at >= unless_within_s
         if is_due and any(amount != self._written.get(name, 0.0) for name, amount in self.counts.items()):
             await self.close("", "", COUNTED, defaultdict(float))
 
     async def close(self, key: str, endpoint: str, outcome: str, bill: Counts) -> None:
-        """Commit the row of a call that is over."""
+        """Commit the row of a finished call."""
         if self._log is None:
             return
         before, counts = self._written, dict(self.counts)
@@ -91,13 +91,13 @@ class UsageLedger:
         }
         try:
             await self._log.append([row])
-        except OSError:  # a full disk, say: the next row has to count it, or a budget would grow by it
+        except OSError:  # e.g. a full disk: the next row has to count it, or the budget would grow by it
             for name, amount in counted.items():
                 self._written[name] = self._written.get(name, 0.0) - amount
             raise
 
     def why_spent(self) -> str | None:
-        """Return the sentence that says which budget is spent; None while none is."""
+        """Return a sentence that says which budget is spent; None while none is."""
         budget, counts = self._budget, self.counts
         num_calls = counts["attempts"] - sum(counts[name] for name in UNSENT)
         if budget.calls and num_calls >= budget.calls:
@@ -110,9 +110,9 @@ class UsageLedger:
         return f"the budget of {self.service} is spent: {what}; raise its {key} to go on"
 
     def stats(self) -> dict[str, float]:
-        """Return the counts keyed `service/name`: all add up over processes, but latencies, which one alone tells.
+        """Return the counts keyed `service/name`: all add up over processes, except latencies, which only one reports.
 
-        Seconds are sums; latencies are those of the last answers.
+        Seconds are sums; latencies are percentiles of the last answers.
         """
         stats = {name: amount for name, amount in self.counts.items() if amount}
         if self.is_continued and len(self.latencies) > 1:

@@ -1,1 +1,1 @@
-"""The policy: FSDP2 ranks through verl, what they learn from and what they compute."""
+"""The policy: FSDP2 ranks through verl, their input and their loss."""

@@ -1,4 +1,4 @@
-"""Banned tokens have no place in the policy's distribution, as they have none in the sampler's."""
+"""Removes banned tokens from the policy's distribution, as the sampler does."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from actors.banned_tokens import BANNED_LOGIT
 
 
 class BannedTokenMask:
-    """Takes banned tokens out of a model's distribution, as the sampler does; lifted for SFT.
+    """Removes banned tokens from a model's distribution; lifted for SFT.
 
-    A hook of the output layer. What SFT teaches holds none of them, so its loss is the plain cross-entropy.
+    A hook of the output layer. SFT targets contain none of these tokens, so its loss is the plain cross-entropy.
     """
 
     def __init__(self, tokens: list[int]):

@@ -1,4 +1,4 @@
-"""Read checkpoints as data: torch unpickles them, and a pickle of strangers could run whatever it likes."""
+"""Read checkpoints as data: torch unpickles them, and an untrusted pickle could run arbitrary code."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 
 @contextmanager
 def tensors_alone() -> Iterator[None]:
-    """Have `torch.load` refuse what is no tensor or plain value, verl's calls included, which ask for everything.
+    """Have `torch.load` refuse all but tensors and plain values, even in verl's calls, which allow everything.
 
-    NumPy's random state is let through: its arrays cannot run anything.
+    NumPy's random state is allowed: its arrays cannot run code.
     """
     load = torch.load
 

@@ -1,4 +1,4 @@
-"""Conversations -> examples: tokens exactly as the sampler's prompts have them."""
+"""Conversations -> examples, tokenized exactly like the sampler's prompts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from actors.store.store import Store
 from rollout.types import ImageRef, SftExample
 
 _NUM_SIZES = 2**17
-"""Images whose size is remembered: epochs come back to them."""
+"""Images whose size is cached: each epoch needs them again."""
 
 
 class BadImage(ValueError):
-    """An image of a conversation cannot be read; `place` counts its images from 0."""
+    """An image of a conversation cannot be read; `place` is its index among the conversation's images."""
 
     def __init__(self, place: int, text: str):
         super().__init__(text)
@@ -22,7 +22,7 @@ class BadImage(ValueError):
 
 
 class ConversationTokenizer:
-    """Tokenizes with a model's chat template; an image is decoded once, for its size. Threads may share it."""
+    """Tokenizes with a model's chat template; an image is decoded once, for its size. Thread-safe."""
 
     def __init__(self, processor: Any, store: Store):
         """Take the model's own processor (`load_processor`)."""
@@ -31,9 +31,9 @@ class ConversationTokenizer:
         self._size = lru_cache(maxsize=_NUM_SIZES)(self._decoded_size)
 
     def make(self, messages: Sequence[dict[str, Any]], images: Sequence[ImageRef | None]) -> SftExample:
-        """Return the example of a conversation whose assistant's messages are plain texts.
+        """Return the example of a conversation whose assistant messages are plain text.
 
-        A prompt is what the sampler would be given at that place, and an answer the text that is said then, up to
+        A prompt is what the sampler would be given at that point, and an answer is the text that follows, up to
         and including its end-of-turn token. Raises ValueError that says what does not fit.
         """
         pieces = self._pieces(messages)
@@ -44,7 +44,7 @@ class ConversationTokenizer:
         return SftExample(tuple(images), tuple(tokens[:start]), tuple(tokens[start:]), tuple(flags[start:]))
 
     def _pieces(self, messages: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
-        """Return the conversation's text in pieces, each with whether it is taught: prompt, answer, prompt, ..."""
+        """Return the conversation's text in pieces (prompt, answer, prompt, ...), each with whether it is a target."""
         pieces: list[tuple[str, bool]] = []
         said = ""
         for place, message in enumerate(messages):
@@ -63,7 +63,7 @@ class ConversationTokenizer:
         return pieces
 
     def _tokenize(self, texts: list[str], images: Sequence[ImageRef | None]) -> list[list[int]]:
-        """Return token ids by text; each image's mark becomes as many tokens as the image has."""
+        """Return each text's token ids; an image's mark is expanded to as many tokens as the image has."""
         mark = self._processor.image_token
         num_marks = sum(text.count(mark) for text in texts)
         if num_marks != len(images):
@@ -89,12 +89,12 @@ class ConversationTokenizer:
         return numbers
 
     def sizes(self, refs: Sequence[ImageRef | None]) -> list[tuple[int, int] | None]:
-        """Return each image's (width, height) in pixels. Raises `BadImage` for one that a rank could not read."""
+        """Return each image's (width, height) in pixels. Raises `BadImage` for an image that ranks could not read."""
         sizes: list[tuple[int, int] | None] = []
         for place, ref in enumerate(refs):
             try:
                 sizes.append(None if ref is None else self._size(ref))
-            except Exception as error:  # decoders of broken data raise whatever their arithmetic meets
+            except Exception as error:  # on broken data, decoders may raise anything
                 what = "cannot be opened" if isinstance(error, FileNotFoundError) else "cannot be decoded"
                 raise BadImage(place, f"the image {ref} {what} ({type(error).__name__}: {error})") from None
         return sizes

@@ -1,4 +1,4 @@
-"""Write what was trained as folders that others load as they are."""
+"""Write the trained model as folders that other programs can load directly."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def write_export(
     adapters: Mapping[str, torch.Tensor],
     folder: Path,
 ) -> None:
-    """Write the folder of a policy that was `source`: the model `state`, and with LoRA `adapters` in a folder inside.
+    """Write the folder of a policy that started as `source`: model `state`, and with LoRA `adapters` in a subfolder.
 
-    Without weights it tries whether the rest can be written.
+    Without weights it tests whether everything else can be written.
     """
     save_model(source, state, config.dtype, folder)
     if config.lora.rank:
@@ -33,7 +33,7 @@ def write_export(
 
 
 def bytes_saved(config: PolicyConfig, module: torch.nn.Module) -> int:
-    """Return what an export and a checkpoint of a policy take, about: float32 weights and Adam's two moments."""
+    """Return about how many bytes an export and a checkpoint take: float32 weights and Adam's two moments."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
     num, num_trained = sum(size for size, _ in sizes), sum(size for size, is_trained in sizes if is_trained)
     checkpoint = 4 * (num_trained if config.lora.rank else num) + 8 * num_trained
@@ -41,10 +41,10 @@ def bytes_saved(config: PolicyConfig, module: torch.nn.Module) -> int:
 
 
 def save_model(source: str, state: dict[str, torch.Tensor], dtype: str, folder: Path) -> None:
-    """Write a Hugging Face folder: weights, and configuration, generation settings and processor of `source`."""
+    """Write a Hugging Face folder: weights, plus configuration, generation settings and processor of `source`."""
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
-    # Read anew: verl edits the configuration that it trains with.
+    # Read again from disk: verl edits the configuration that it trains with.
     config = AutoConfig.from_pretrained(source)
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, dtype))
@@ -59,7 +59,7 @@ def save_model(source: str, state: dict[str, torch.Tensor], dtype: str, folder: 
 
 
 def save_adapter(settings: Any, state: Mapping[str, torch.Tensor], base: str, folder: Path) -> None:
-    """Write a folder that peft puts on the model `base`; `settings` is peft's own LoraConfig."""
+    """Write a folder that peft can load onto the model `base`; `settings` is peft's own LoraConfig."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True)
@@ -72,7 +72,7 @@ def save_adapter(settings: Any, state: Mapping[str, torch.Tensor], base: str, fo
 
 
 def let_others_read(folder: Path) -> None:
-    """Give all files the mode that the process's umask gives to new ones: safetensors makes its own 0600."""
+    """Give all files the mode that the umask gives to new files: safetensors creates its own with 0600."""
     probe = folder / ".mode"
     probe.touch()
     mode = probe.stat().st_mode & 0o777
@@ -83,9 +83,9 @@ def let_others_read(folder: Path) -> None:
 
 
 def _save_generation_config(source: str, config: object, folder: Path) -> None:
-    """Write the generation settings of `source` as they are; without any, those that transformers would derive.
+    """Copy the generation settings of `source` verbatim; if it has none, write those that transformers would derive.
 
-    Not as transformers writes them: it refuses what it finds odd, like a temperature without sampling.
+    Not saved through transformers, which refuses settings that it finds odd, like a temperature without sampling.
     """
     from transformers import GenerationConfig
     from transformers.utils import cached_file
@@ -94,7 +94,7 @@ def _save_generation_config(source: str, config: object, folder: Path) -> None:
     if found is not None:
         text = Path(found).read_text(encoding="utf-8")
         if not isinstance(json.loads(text), dict):
-            raise ValueError(f"{found} is no JSON object")
+            raise ValueError(f"{found} is not a JSON object")
         (folder / _GENERATION).write_text(text, encoding="utf-8")
     else:
         GenerationConfig.from_model_config(config).to_json_file(folder / _GENERATION)

@@ -1,8 +1,8 @@
-"""LoRA: which layers get an adapter, and the plain model that the base and its adapters make together.
+"""LoRA: which layers get an adapter, and the plain model that results from merging base and adapters.
 
-Samplers are sent merged weights by their Hugging Face names, not adapters: what they then hold can be compared bit by
-bit with what was sent, as at every publish. An engine that merged or applied adapters itself would round in its own
-way, and could be held to a tolerance only. What saves traffic instead: tensors without an adapter are not sent, once
+Samplers receive merged weights under their Hugging Face names, not adapters: what they then hold can be compared bit
+by bit with what was sent, as in every publish. An engine that merged or applied adapters itself would round in its own
+way, and could only be checked within a tolerance. To save traffic, tensors without an adapter are not sent once
 their checksums show that the engine has them (`actors/weights/publish.py`).
 """
 
@@ -24,7 +24,7 @@ _VISION = r"(.*\.)?visual\..*"
 
 @dataclass(frozen=True)
 class Weight:
-    """A tensor of the plain model, and the two matrices of its adapter if it has one; perhaps shards."""
+    """A tensor of the plain model, and the two matrices of its adapter if it has one; may be sharded."""
 
     base: torch.Tensor
     down: torch.Tensor | None = None
@@ -37,14 +37,14 @@ class Weight:
         return self.down is not None
 
     def merged(self, scale: float) -> torch.Tensor:
-        """Return the full tensor that computes what base and adapter do together; neither is changed."""
+        """Return the full tensor of base and adapter merged; neither is changed."""
         if self.down is None or self.up is None:
             return full(self.base)
         return torch.addmm(full(self.base), full(self.up), full(self.down), alpha=scale)
 
 
 def model_settings(config: PolicyConfig) -> dict[str, object]:
-    """Return what verl's model configuration has to be told; nothing without LoRA."""
+    """Return the LoRA settings of verl's model configuration; empty without LoRA."""
     lora = config.lora
     if not lora.rank:
         return {}
@@ -57,16 +57,14 @@ def model_settings(config: PolicyConfig) -> dict[str, object]:
 
 
 def check_layers(model: torch.nn.Module, lora: LoraConfig) -> None:
-    """Raise ValueError where a target named no layer, or one that is not linear: its merging would be wrong."""
-    from peft.tuners.lora import LoraLayer  # peft takes seconds: only where there are adapters
+    """Raise ValueError if a target names no layer, or one that is not linear and would be merged wrongly."""
+    from peft.tuners.lora import LoraLayer  # importing peft takes seconds: only if there are adapters
 
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
     for target in lora.targets:
         if target != ALL_LINEAR and not any(f".{name}".endswith(f".{target}") for name in layers):
             known = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
-            raise ValueError(
-                f"policy.lora.targets: no layer that is trained is called {target}; those named beside it: {known}"
-            )
+            raise ValueError(f"policy.lora.targets: no trained layer is called {target}; those found: {known}")
     for name, layer in layers.items():
         if not isinstance(base := layer.get_base_layer(), torch.nn.Linear):
             raise ValueError(
@@ -78,7 +76,7 @@ def check_layers(model: torch.nn.Module, lora: LoraConfig) -> None:
 def without_adapters(model: torch.nn.Module) -> AbstractContextManager[None]:
     """Let the model compute what it did before training.
 
-    Scaled by 0 rather than switched off: peft's switch freezes the adapters meanwhile, behind FSDP2's back.
+    Adapters are scaled by 0 rather than switched off: peft's switch also freezes them, behind FSDP2's back.
     """
     from peft.helpers import rescale_adapter_scale
 
@@ -98,7 +96,7 @@ def plain_name(name: str) -> str:
 
 
 def plain_weights(state: Mapping[str, torch.Tensor]) -> dict[str, Weight]:
-    """Return the plain model's tensors by name, from the state of the wrapped one."""
+    """Return the plain model's tensors by name, from the wrapped model's state."""
     weights = {}
     for name, tensor in state.items():
         if name.endswith((_DOWN, _UP)):
@@ -111,21 +109,21 @@ def plain_weights(state: Mapping[str, torch.Tensor]) -> dict[str, Weight]:
 def merged_weights(
     state: Mapping[str, torch.Tensor], scale: float, skipped: Collection[str] = ()
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield (name, full tensor) of the plain model; gathering is a collective, so every rank has to iterate."""
+    """Yield the plain model's (name, full tensor) pairs; gathering is a collective, so every rank has to iterate."""
     for name, weight in plain_weights(state).items():
         if name not in skipped:
             yield name, weight.merged(scale)
 
 
 def adapter_weights(state: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield (name, full tensor) of the adapters as peft's files call them; every rank has to iterate."""
+    """Yield the adapters' (name, full tensor) pairs, named as in peft's files; every rank has to iterate."""
     for name, tensor in state.items():
         if name.endswith((_DOWN, _UP)):
             yield name.replace(".default.", "."), full(tensor)
 
 
 def full(tensor: torch.Tensor) -> torch.Tensor:
-    """Gather a sharded tensor, on the device of the ranks, wherever its shards are kept."""
+    """Gather a sharded tensor on the ranks' device, wherever its shards are kept."""
     if isinstance(tensor, torch.distributed.tensor.DTensor):
         return tensor.to(tensor.device_mesh.device_type).full_tensor()
     return tensor

@@ -1,4 +1,4 @@
-"""The loss of one micro-batch: verl's `ppo_loss`, fed with what the batch leaves out, and exact metrics."""
+"""The loss of one micro-batch: verl's `ppo_loss`, given what the batch lacks, with exact metrics."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def actor_config(loss: LossConfig) -> FSDPActorConfig:
 
 
 _OF_PPO_LOSS = frozenset({"pg_loss", "entropy_loss", "kl_loss", "kl_coef"})
-"""What verl's `ppo_loss` adds: parts of the loss, which `entropy` and `reference_kl` say better."""
+"""Metrics that verl's `ppo_loss` adds: parts of the loss, replaced by `entropy` and `reference_kl`."""
 _INEXACT = frozenset({"pg_clipfrac", "ppo_kl"})
-"""Metrics of verl's losses that `clip_fraction` and `kl` say better: over tokens, not micro-batches."""
+"""Metrics of verl's losses, replaced by `clip_fraction` and `kl`: means over tokens, not micro-batches."""
 _JOINED_BY = {"max": AggregationType.MAX, "min": AggregationType.MIN}
-"""Last word of a metric's name -> how its numbers are joined; all others are means over tokens, or sums."""
+"""Suffix of a metric's name -> how its values are combined; all others are means over tokens, or sums."""
 
 
 class PolicyLoss:
@@ -55,7 +55,7 @@ class PolicyLoss:
     def __init__(self, loss: LossConfig):
         self._loss = loss
         self._config = actor_config(loss)
-        self._said_better = _OF_PPO_LOSS if is_own(loss.policy_loss) else _OF_PPO_LOSS | _INEXACT
+        self._replaced = _OF_PPO_LOSS if is_own(loss.policy_loss) else _OF_PPO_LOSS | _INEXACT
         if is_own(loss.policy_loss):
             POLICY_LOSS_REGISTRY[loss.policy_loss] = OwnLoss(loss.policy_loss, agg_loss)
 
@@ -64,8 +64,8 @@ class PolicyLoss:
     ) -> tuple[torch.Tensor, dict[str, Metric]]:
         """Return the scaled loss and metrics that sum up to the mean over the mini-batch's valid tokens."""
         if "old_log_probs" not in data:
-            # One optimizer step a batch: the policy before the update is the policy now, so that a second
-            # forward pass would only find these numbers again.
+            # With one optimizer step per batch, the policy before the update is the current one: a second
+            # forward pass would yield the same numbers.
             current = model_output["log_probs"].detach()
             data["old_log_probs"] = response_from_nested(current, data["response_mask"])
         if self._loss.rollout_correction is not None:
@@ -78,22 +78,22 @@ class PolicyLoss:
         return loss, metrics | self._joinable(said, data, taken=metrics)
 
     def _joinable(self, said: Mapping[str, Any], data: TensorDict, taken: Mapping[str, Metric]) -> dict[str, Metric]:
-        """Return what the loss itself says, each name's numbers to be joined over micro-batches and ranks by it."""
+        """Return the loss's own metrics, so that they can be combined over micro-batches and ranks by their names."""
         share = (data["response_mask"].values().sum() * data["dp_size"] / data["batch_num_tokens"]).item()
         joined = {}
         for key, metric in said.items():
             name = key.removeprefix("actor/")
-            if name in self._said_better:
+            if name in self._replaced:
                 continue
             if name in (*taken, "grad_norm", "lr", "seconds", "tokens"):
                 raise ValueError(
-                    f"algorithm.loss.policy_loss {self._loss.policy_loss!r} has a metric {name}, as every loss has: "
+                    f"algorithm.loss.policy_loss {self._loss.policy_loss!r} has a metric {name}, which every loss has: "
                     "give it another name"
                 )
             value = metric.aggregate()
             how = _JOINED_BY.get(name.rpartition("_")[2], AggregationType.SUM)
             if name.endswith("_sum"):
-                value *= data["dp_size"]  # over ranks verl takes the mean
+                value *= data["dp_size"]  # verl averages over ranks
             elif how is AggregationType.SUM:
                 value = value * share if share else 0.0
             joined[name] = Metric(how, value)
@@ -121,7 +121,7 @@ def sft_loss(
     """Return the scaled negative log-likelihood: summed over micro-batches and averaged over ranks, a token mean."""
     logprobs = no_padding_2_padding(model_output["log_probs"], data)
     mask = data.select("response_mask").to_padded_tensor()["response_mask"]
-    # `where` and not a product: what is not taught may be -inf.
+    # `where` instead of a product: tokens outside the mask may be -inf.
     taught = torch.where(mask.bool(), logprobs, torch.zeros_like(logprobs))
     loss = -taught.sum() * (data["dp_size"] / data["batch_num_tokens"])
     return loss, {"loss": Metric(AggregationType.SUM, loss)}
@@ -167,9 +167,9 @@ _OVER_STEPS = {AggregationType.MAX: max, AggregationType.MIN: min}
 
 
 def over_ranks(metrics: dict[str, Any]) -> dict[str, StepMetric]:
-    """Join one optimizer step's values over micro-batches and ranks: all that the loss says, and the gradient's norm.
+    """Combine one optimizer step's values over micro-batches and ranks: the loss's metrics and the gradient norm.
 
-    What verl adds of its own (memory, the learning rate) is no metric of the loss.
+    What verl adds (memory, the learning rate) is left out.
     """
     joined = {}
     for name, value in metrics.items():
@@ -182,5 +182,5 @@ def over_ranks(metrics: dict[str, Any]) -> dict[str, StepMetric]:
 
 
 def over_steps(steps: list[dict[str, StepMetric]]) -> dict[str, float]:
-    """Return metrics of an update, keyed `policy/...`: means over its optimizer steps, or the largest or smallest."""
+    """Return an update's metrics, keyed `policy/...`: means over its optimizer steps, or maxima or minima."""
     return {f"policy/{name}": one.over_steps([step[name].value for step in steps]) for name, one in steps[0].items()}

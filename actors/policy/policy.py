@@ -1,4 +1,4 @@
-"""The policy as the training loop sees it: one object, whose ranks are somewhere else."""
+"""The policy as the training loop sees it: one object, whose ranks run elsewhere."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 _STATE = "policy.json"
 _PORTS = (20_000, 32_000)
-"""Where the ranks meet: above Ray's own ports and below those the kernel gives to anybody's outgoing connection, which
-may take one between verl's look at it and rank 0's listening."""
+"""Ports for the ranks' rendezvous: above Ray's own and below the kernel's ephemeral ports, one of which might be taken
+between verl's check and rank 0's listening."""
 _T = TypeVar("_T")
 
 
@@ -47,7 +47,7 @@ class Policy:
         self._group = group
         self._setup = setup
         self._temperature = temperature
-        # Two calls that reach the ranks in different orders would wait for each other's collectives for ever.
+        # Two calls that reach the ranks in different orders would wait forever for each other's collectives.
         self._lock = threading.Lock()
         self.version = 0
 
@@ -55,10 +55,9 @@ class Policy:
     async def start(
         cls, config: PolicyConfig, loss: LossConfig, *, store_root: Path | str, total_steps: int, temperature: float
     ) -> Policy:
-        """Start the ranks and load the model; Ray is initialised by the caller.
+        """Start the ranks and load the model; Ray must be initialized.
 
-        `total_steps` counts updates, for the learning rate's schedule; `temperature` is what `logprobs` assumes
-        unless told otherwise.
+        `total_steps` counts updates, for the learning-rate schedule; `temperature` is the default of `logprobs`.
         """
         root = str(Path(store_root).resolve())
         # Ranks do not share the driver's working folder.
@@ -86,7 +85,7 @@ class Policy:
         return metrics
 
     async def fit(self, examples: Sequence[SftExample]) -> dict[str, float]:
-        """Do one optimizer step of SFT: the mean loss over the taught tokens of all examples."""
+        """Do one optimizer step of SFT: the loss is the mean over the target tokens of all examples."""
         if not any(example.num_target_tokens for example in examples):
             raise ValueError("SFT needs at least one example with an answer")
         self._check_length(examples)
@@ -108,7 +107,7 @@ class Policy:
         return _in_order(shares, answers, len(examples))
 
     async def logprobs(self, rows: Sequence[TrainingRow], temperature: float | None = None) -> list[list[float]]:
-        """Return, for each row, one log-probability a response token under the present weights."""
+        """Return, for each row, one log-probability per response token under the current weights."""
         if not rows:
             return []
         self._check(rows)
@@ -119,24 +118,24 @@ class Policy:
         return _in_order(shares, answers, len(rows))
 
     async def publish(self, samplers: Sampler) -> dict[str, float]:
-        """Hand the weights to the samplers and verify it. Raises `PublishError`; returns `publish/...`."""
+        """Send the weights to the samplers and verify them. Raises `PublishError`; returns `publish/...` metrics."""
         assert isinstance(samplers, WeightReceivers), "weights can only be handed to engines"
         return await publish(self, samplers)
 
     async def base_tensors(self, dtype: str) -> Mapping[str, BaseTensor]:
-        """Return the tensors of the model below LoRA, as it was and is; without LoRA none."""
+        """Describe the tensors of the model before training (`WeightSource.base_tensors`); none without LoRA."""
         return (await self._call("base_tensors", dtype))[0] if self._setup.config.lora.rank else {}
 
     async def push_weights(
         self, receivers: Sequence[Any], dtype: str, bucket_bytes: int, skipped: Collection[str]
     ) -> Manifest:
-        """Send all parameters but `skipped` to engine actors and return the manifest of what was sent."""
+        """Send all parameters except `skipped` to engine actors and return the manifest of what was sent."""
         answers = await self._call("push_weights", list(receivers), dtype, bucket_bytes, frozenset(skipped))
         manifest: Manifest = answers[0]
         return manifest
 
     async def check_folder(self, folder: Path) -> None:
-        """Raise `CheckpointError` where what is saved in a run's folder would be lost, or could not be written."""
+        """Raise `CheckpointError` if what is saved in a run's folder would be lost, or could not be written."""
         mark = Path(folder).resolve() / f".seen-{uuid.uuid4().hex}"
         trial = mark.with_name(".export-trial")
         try:
@@ -160,16 +159,16 @@ class Policy:
         _check_room(folder, needed)
 
     async def save(self, folder: Path) -> None:
-        """Write a checkpoint to resume from: every rank's shards (with LoRA the adapters alone), optimizer, schedule
+        """Write a checkpoint to resume from: every rank's shards (with LoRA only the adapters), optimizer, schedule
         and random state."""
         await self._call("save_checkpoint", str(Path(folder).resolve()), global_step=self.version)
         state = {"version": self.version, "num_ranks": self._setup.config.num_ranks, "base": await self._base()}
         (Path(folder) / _STATE).write_text(json.dumps(state))
 
     async def load(self, folder: Path) -> None:
-        """Resume from a checkpoint. Raises ValueError when other ranks wrote it, or adapters of another model.
+        """Resume from a checkpoint. Raises ValueError if another number of ranks wrote it, or it has other adapters.
 
-        Raises `CheckpointError` for files that are broken, or hold what is no tensor or number.
+        Raises `CheckpointError` for files that are broken, or contain anything but tensors and plain values.
         """
         state = json.loads((Path(folder) / _STATE).read_text())
         num_ranks = self._setup.config.num_ranks
@@ -187,7 +186,7 @@ class Policy:
         self.version = state["version"]
 
     async def _base(self) -> str:
-        """Return a digest of what adapters belong to and a checkpoint does not hold; empty without LoRA."""
+        """Return a digest of the model that adapters belong to and a checkpoint does not contain; '' without LoRA."""
         lora = self._setup.config.lora
         origins = await self.base_tensors("float32")
         parts = {name: (origin.checksum, origin.is_trained) for name, origin in origins.items()}
@@ -195,9 +194,9 @@ class Policy:
         return hashlib.sha256(text.encode()).hexdigest() if origins else ""
 
     async def export(self, folder: Path) -> None:
-        """Write a Hugging Face checkpoint that transformers and vLLM load as it is: with LoRA a merged one.
+        """Write a Hugging Face checkpoint that transformers and vLLM load directly, merged if there is LoRA.
 
-        The adapter itself is in the folder `adapter` inside, in peft's format.
+        The adapter itself is in its subfolder `adapter`, in peft's format.
         """
         folder = Path(folder)
         partial, old = (folder.with_name(f"{folder.name}.{state}") for state in ("partial", "old"))
@@ -206,14 +205,14 @@ class Policy:
         partial.mkdir(parents=True)
         await self._call("export", str(partial.resolve()))
         with suppress(FileNotFoundError):
-            folder.rename(old)  # aside: of two exports one is whole at any time
+            folder.rename(old)  # so that at any time one of the two exports is complete
         partial.rename(folder)
         if old.is_symlink():
             old.unlink()
         shutil.rmtree(old, ignore_errors=True)
 
     async def shutdown(self) -> None:
-        """End the ranks and give their place back."""
+        """End the ranks and free their resources."""
         for worker in self._group.workers:
             ray.kill(worker)
         for placement in self._group.resource_pool.pgs or []:
@@ -233,7 +232,9 @@ class Policy:
         for index, row in enumerate(rows):
             sizes = len(row.token_ids), len(row.advantages), len(row.rollout_logprobs)
             if not sizes[0] or len(set(sizes)) > 1:
-                raise ValueError(f"row {index} has {sizes} tokens, advantages, log-probabilities: want as many of each")
+                raise ValueError(
+                    f"row {index} has {sizes} tokens, advantages, log-probabilities: expected equal counts"
+                )
         self._check_length(rows)
 
     def _check_length(self, rows: Sequence[TrainingRow | SftExample]) -> None:
@@ -262,7 +263,7 @@ def _pick(rows: Sequence[_T], share: Sequence[int | None]) -> list[_T | None]:
 
 
 def _in_order(shares: Sequence[Sequence[int | None]], answers: Sequence[Sequence[_T]], num_rows: int) -> list[_T]:
-    """Return what the ranks answered for their shares, by row."""
+    """Return the ranks' answers for their shares, in the order of the rows."""
     by_index = {
         index: value
         for share, answer in zip(shares, answers, strict=True)
@@ -274,7 +275,7 @@ def _in_order(shares: Sequence[Sequence[int | None]], answers: Sequence[Sequence
 def _start_group(
     config: PolicyConfig, loss: LossConfig, store_root: str, total_steps: int
 ) -> tuple[PolicySetup, RayWorkerGroup]:
-    from actors.policy.worker import PolicySetup, PolicyWorker  # late: it takes seconds, and most commands need none
+    from actors.policy.worker import PolicySetup, PolicyWorker  # late: it takes seconds; most commands do not need it
 
     verl_cpu.install()
     resource = "GPU" if config.gpus_per_rank else "CPU"
@@ -299,6 +300,6 @@ def _start_group(
 
 
 def _rendezvous_ports() -> list[int]:
-    """Return verl's range of ports to try, from a random one on: groups that start at once should not meet."""
+    """Return verl's range of ports to try, starting at a random one: groups that start together should not collide."""
     first, end = _PORTS
     return [random.SystemRandom().randrange(first, end - 1_000), end]

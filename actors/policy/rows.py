@@ -1,4 +1,4 @@
-"""Rows -> what verl's engine eats: packed sequences, 3D rotary positions and preprocessed images."""
+"""Rows -> the input of verl's engine: packed sequences, 3D rotary positions and preprocessed images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actors.store.store import Store, load_images
 from rollout.types import ImageRef, SftExample, TrainingRow
 
 MaybeRow = TrainingRow | None
-"""None is a padding row: one prompt and one response token that are in no loss and no denominator."""
+"""None is a padding row: one prompt and one response token that count in no loss and no denominator."""
 MaybeExample = SftExample | None
 
 _IMAGE_CACHE = 256
@@ -35,10 +35,10 @@ class MiniBatch(Generic[T]):
 def split_rows(
     rows: Sequence[TrainingRow | SftExample], num_mini_batches: int, num_ranks: int
 ) -> list[list[list[int | None]]]:
-    """Deal rows out: `split[mini_batch][rank]` is a list of row indices, None for a padding row.
+    """Distribute rows: `split[mini_batch][rank]` is a list of row indices, None for a padding row.
 
     Mini-batches are contiguous, so that the rows of a group stay together; their sizes differ by at most one.
-    Within a mini-batch every rank gets equally many rows and about equally many tokens.
+    Within a mini-batch every rank gets the same number of rows and about the same number of tokens.
 
     >>> rows = [TrainingRow((), (1,) * size, (2,), (0.0,), (0.0,)) for size in (9, 5, 4)]
     >>> split_rows(rows, 1, 2)
@@ -59,7 +59,7 @@ def split_rows(
 
 
 def num_tokens(row: TrainingRow | SftExample) -> int:
-    """Return prompt and response tokens together."""
+    """Return the number of prompt and response tokens together."""
     return len(row.prompt_token_ids) + len(row.token_ids)
 
 
@@ -70,13 +70,13 @@ class RowTensors:
         self._processor = processor
         self._store = store
         self._padding = TrainingRow((), (pad_token_id,), (pad_token_id,), (0.0,), (0.0,))
-        self._padding_lesson = SftExample((), (pad_token_id,), (pad_token_id,), (False,))
+        self._padding_example = SftExample((), (pad_token_id,), (pad_token_id,), (False,))
         self._images: OrderedDict[tuple[ImageRef | None, ...], dict[str, torch.Tensor]] = OrderedDict()
 
     def build(self, rows: Sequence[MaybeRow], temperature: float) -> TensorDict:
         """Return verl's no-padding TensorDict: jagged (row, token) tensors, positions (row, 4, token).
 
-        Raises ValueError when a prompt's image placeholders do not fit its images.
+        Raises ValueError if a prompt's image placeholders do not match its images.
         """
         filled = [self._padding if row is None else row for row in rows]
         images = [self._load(row.images) for row in filled]
@@ -88,8 +88,8 @@ class RowTensors:
         return batch
 
     def build_examples(self, examples: Sequence[MaybeExample]) -> TensorDict:
-        """Return the same for SFT examples, masked by `loss_mask`. Their images come once an epoch: none is kept."""
-        filled = [self._padding_lesson if example is None else example for example in examples]
+        """Return the same for SFT examples, masked by `loss_mask`. Images occur once per epoch: none is cached."""
+        filled = [self._padding_example if example is None else example for example in examples]
         images = [self._preprocess(example.images) for example in filled]
         batch = self._sequences(filled, images, [example.loss_mask for example in filled])
         tu.assign_non_tensor(batch, temperature=1.0)
@@ -101,7 +101,7 @@ class RowTensors:
         images: list[dict[str, torch.Tensor]],
         masks: Sequence[Sequence[bool]],
     ) -> TensorDict:
-        """Return tokens, positions and images; `masks` say for each response token whether it is learned from."""
+        """Return tokens, positions and images; `masks` say for each response token whether it is in the loss."""
         ids = [torch.tensor(row.prompt_token_ids + row.token_ids) for row in rows]
         mask = [torch.tensor(values, dtype=torch.float32) for values in masks]
         tensors = {
@@ -117,7 +117,7 @@ class RowTensors:
         return batch
 
     def _load(self, refs: tuple[ImageRef | None, ...]) -> dict[str, torch.Tensor]:
-        """Return what `_preprocess` does, kept for the next rows of the same task."""
+        """Return the result of `_preprocess`, cached for the next rows of the same task."""
         if not refs:
             return {}
         if refs not in self._images:
@@ -151,7 +151,7 @@ class RowTensors:
 
 
 def _rope_index(processor: Any) -> Any:
-    """Choose as verl's rollout does: Qwen3-VL has its own rule, its predecessors share one."""
+    """Return the function that verl's rollout uses: Qwen3-VL has its own, its predecessors share one."""
     if "Qwen3VL" in type(processor).__name__:
         from verl.models.transformers.qwen3_vl import get_rope_index
     else:

@@ -1,8 +1,8 @@
-"""Log-probabilities of tokens, block by block: in place of verl's loop, which asks for every token by itself.
+"""Log-probabilities of tokens, block by block, in place of verl's loop over single tokens.
 
-Without flash-attn, verl 0.9 takes `logprobs_from_logits_v2`, which walks over the first dimension of the logits.
-Its engine hands it packed tokens, so that a micro-batch of 4,000 makes 4,000 kernels and as many nodes of the
-backward graph: a quarter of an update on CPU.
+Without flash-attn, verl 0.9 uses `logprobs_from_logits_v2`, which loops over the first dimension of the logits.
+Its engine passes packed tokens, so a micro-batch of 4,000 tokens takes 4,000 kernels and as many nodes of the
+backward graph: a quarter of an update's time on CPU.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 _BLOCK = 1024
-"""Tokens at a time: bounds the memory of a float32 intermediate, as verl's loop wishes to."""
+"""Tokens per block: bounds the memory of a float32 intermediate, which is the purpose of verl's loop."""
 
 
 def token_logprobs(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -28,5 +28,5 @@ def _block_logprobs(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     index = labels.unsqueeze(-1)
     if logits.dtype in (torch.float32, torch.float64):
         return logits.gather(-1, index).squeeze(-1) - logits.logsumexp(-1)
-    # In bfloat16 the difference of two rounded numbers is too coarse; verl says so, too.
+    # In bfloat16 the difference of two rounded numbers is too coarse, as verl notes too.
     return logits.log_softmax(-1).gather(-1, index).squeeze(-1)

@@ -1,4 +1,4 @@
-"""The recipe's policy section in verl's words."""
+"""The recipe's policy section as verl's configuration."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def training_config(config: PolicyConfig, total_steps: int) -> TrainingWorkerCon
         model_config=model,
         engine_config=engine_config(config, is_offloaded=config.offload),
         optimizer_config=optimizer,
-        # The base of an adapter never changes; `Policy.load` makes sure that it is the same one.
+        # An adapter's base never changes; `Policy.load` checks that it is the same.
         checkpoint_config=CheckpointConfig(save_lora_only=config.lora.rank > 0),
         profiler_config=None,
     )
 
 
 def engine_config(config: PolicyConfig, *, is_offloaded: bool) -> FSDPEngineConfig:
-    """Master weights and reductions are float32; `config.dtype` is that of the forward pass."""
+    """Return the engine's settings: float32 master weights and reductions, `config.dtype` in the forward pass."""
     precision = {"param_dtype": config.dtype, "reduce_dtype": "float32", "buffer_dtype": "float32"}
     return FSDPEngineConfig(
         strategy="fsdp2",

@@ -1,7 +1,7 @@
 """verl on a machine without GPUs: a platform whose device is the CPU and whose collectives are gloo.
 
-verl 0.9 knows CUDA and its relatives and silently takes "cuda" where it finds none. `install()` goes
-through verl's own plug-in point (`PlatformRegistry`); `start_gloo()` works round the one place that
+verl 0.9 supports CUDA and similar devices and silently assumes "cuda" if it finds none. `install()` uses
+verl's own plug-in point (`PlatformRegistry`); `start_gloo()` works around the one place that
 composes a process-group backend which torch refuses (`cpu:gloo,cpu:gloo`).
 """
 
@@ -22,7 +22,7 @@ _is_installed = False
 
 
 class _CpuDeviceModule(types.ModuleType):
-    """Stands in for `torch.cuda`: memory counters read 0, everything else is `torch.cpu`."""
+    """Replaces `torch.cuda`: memory counters read 0, everything else is `torch.cpu`."""
 
     _ZERO = frozenset({"max_memory_allocated", "max_memory_reserved", "memory_allocated", "memory_reserved"})
     _NOTHING = frozenset({"empty_cache", "ipc_collect", "reset_peak_memory_stats", "manual_seed", "manual_seed_all"})
@@ -36,7 +36,7 @@ class _CpuDeviceModule(types.ModuleType):
             return lambda *args, **kwargs: (8 * _GIB, 16 * _GIB)
         if name == "get_device_name":
             return lambda *args, **kwargs: _NAME
-        # The CPU's generator is saved by verl itself; the device's own would be a second copy of it.
+        # verl itself saves the CPU's generator; the device's would be a second copy of it.
         if name == "get_rng_state":
             return lambda *args, **kwargs: torch.get_rng_state()
         if name == "set_rng_state":
@@ -49,7 +49,7 @@ _DEVICE_MODULE = _CpuDeviceModule("cpu_device_module")
 
 @PlatformRegistry.register(platform=_NAME)
 class CpuPlatform(PlatformBase):
-    """What verl asks a device for, answered for the CPU."""
+    """verl's device interface, implemented for the CPU."""
 
     device_name = property(lambda self: _NAME)
     vendor_name = property(lambda self: _NAME)
@@ -123,7 +123,7 @@ def install() -> None:
 
 
 def start_gloo() -> None:
-    """Join the process group of RANK and WORLD_SIZE over gloo; no-op when one exists or a GPU is used."""
+    """Join the process group of RANK and WORLD_SIZE over gloo; no-op if one exists or a GPU is used."""
     if get_platform().device_name == _NAME and not torch.distributed.is_initialized():
         torch.distributed.init_process_group(
             "gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"])
@@ -133,7 +133,7 @@ def start_gloo() -> None:
 def register_engine() -> None:
     """Offer verl's FSDP2 language-model engine for device "cpu" as well."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one warning for each engine that is not installed
+        warnings.simplefilter("ignore")  # verl warns about each engine that is not installed
         from verl.workers.engine import EngineRegistry
     from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 

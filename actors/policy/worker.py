@@ -37,7 +37,7 @@ from rollout.types import SftExample, TrainingRow
 
 @dataclass(frozen=True)
 class PolicySetup:
-    """All that a rank is built from."""
+    """Everything that a rank is built from."""
 
     config: PolicyConfig
     loss: LossConfig
@@ -69,7 +69,7 @@ class PolicyWorker(TrainingWorker):
         self._ban = BannedTokenMask(banned_tokens(self.model_config.hf_config))
         for engine in filter(None, (self.engine, self._reference)):
             engine.module.get_output_embeddings().register_forward_hook(self._ban)
-            # With LoRA all of the model is frozen, and a frozen tower has no adapters.
+            # With LoRA the whole model is frozen anyway, and a frozen tower has no adapters.
             if setup.config.freeze_vision and not self._has_lora:
                 engine.module.model.visual.requires_grad_(False)
         if self._has_lora:
@@ -84,7 +84,7 @@ class PolicyWorker(TrainingWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def file_exists(self, path: str) -> bool:
-        """Say whether there is such a file on this rank's node."""
+        """Return whether there is such a file on this rank's node."""
         return Path(path).exists()
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
@@ -109,7 +109,7 @@ class PolicyWorker(TrainingWorker):
                     data,
                     global_batch_size=batches[position].num_rows,
                     calculate_entropy=loss.entropy_coef != 0 or loss.has_entropy_metric,
-                    # The parameters are on the device already, for all steps.
+                    # The parameters stay on the device during all steps.
                     disable_auto_offload=True,
                     update_lr_scheduler=number == len(steps) - 1,
                 )
@@ -157,8 +157,8 @@ class PolicyWorker(TrainingWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def base_tensors(self, dtype: str) -> dict[str, BaseTensor]:
-        """Return what the model was before training, as `dtype`; on rank 0, and for LoRA alone, which leaves it so."""
-        assert self._has_lora, "without LoRA what is trained has no origin any more"
+        """Describe the model before training, cast to `dtype`; on rank 0, and only with LoRA, which keeps it."""
+        assert self._has_lora, "without LoRA the model before training is gone"
         if dtype not in self._origins:
             with torch.no_grad():
                 weights = lora.plain_weights(self.engine.module.state_dict())
@@ -171,13 +171,13 @@ class PolicyWorker(TrainingWorker):
     def push_weights(
         self, receivers: Sequence[object], dtype: str, bucket_bytes: int, skipped: Collection[str]
     ) -> Manifest:
-        """Send parameters to `receivers`, all but `skipped`; rank 0 returns what it sent, the others nothing."""
+        """Send all parameters except `skipped` to `receivers`; rank 0 returns what it sent, the others nothing."""
         with torch.no_grad():
             return push(self._weights(skipped), receivers if self.rank == 0 else None, dtype, bucket_bytes)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def export(self, folder: str) -> None:
-        """Write a Hugging Face folder, with the adapters in a folder inside; the other ranks help rank 0 to gather."""
+        """Write a Hugging Face folder, with adapters in a subfolder; the other ranks help rank 0 to gather."""
         config, module = self._setup.config, self.engine.module
         with torch.no_grad():
             state = self._on_first_rank(self._weights())
@@ -188,7 +188,7 @@ class PolicyWorker(TrainingWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def try_export(self, folder: str) -> int:
-        """Write all of an export but the weights, on rank 0; return the bytes that an export and a checkpoint take."""
+        """Write an export without its weights, on rank 0; return the bytes that an export and a checkpoint take."""
         config, module = self._setup.config, self.engine.module
         if self.rank == 0:
             write_export(self.model_config.local_path, config, module, {}, {}, Path(folder))
@@ -196,12 +196,12 @@ class PolicyWorker(TrainingWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def load_checkpoint(self, local_path: str) -> None:
-        """Load what verl saved, as data: it would run what else is in the files."""
+        """Load a checkpoint of verl's as data only: verl itself would run any code in the files."""
         with tensors_alone():
             self.engine.load_checkpoint(local_path)
 
     def _weights(self, skipped: Collection[str] = ()) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield (name, full tensor) pairs by their Hugging Face names; every rank has to iterate to the end."""
+        """Yield (name, full tensor) pairs with Hugging Face names; every rank has to iterate to the end."""
         if self._has_lora:
             scale = self._setup.config.lora.scale
             return self._unfused(lora.merged_weights(self.engine.module.state_dict(), scale, skipped))
@@ -210,7 +210,7 @@ class PolicyWorker(TrainingWorker):
         return weights
 
     def _unfused(self, weights: Iterator[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
-        """Name experts one by one, as checkpoints do."""
+        """Split fused experts into one tensor each, as in checkpoints."""
         from verl.workers.engine.fsdp.utils import unfuse_moe_params
 
         model_type = self.model_config.hf_config.model_type
@@ -218,7 +218,7 @@ class PolicyWorker(TrainingWorker):
         return unfused
 
     def _on_first_rank(self, weights: Iterator[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """Return tensors in host memory; the other ranks only iterate, since gathering is a collective."""
+        """Return tensors in host memory on rank 0; other ranks only iterate, since gathering is a collective."""
         kept = {}
         for name, tensor in weights:
             if self.rank == 0:
@@ -226,7 +226,7 @@ class PolicyWorker(TrainingWorker):
         return kept
 
     def _reference_logprobs(self, data: TensorDict) -> torch.Tensor:
-        """Return log-probabilities under the initial weights: a second engine's, or the model's own below LoRA."""
+        """Return log-probabilities under the initial weights: of a second engine, or with LoRA of the model itself."""
         if self._reference is not None:
             return self._logprobs(self._reference, data)
         with lora.without_adapters(self.engine.module):
@@ -249,7 +249,7 @@ class PolicyWorker(TrainingWorker):
         return response_from_nested(output["model_output"]["log_probs"].cpu(), data["response_mask"]).float()
 
     def _build_reference(self) -> object:
-        """Return a second engine with the initial weights: in host memory but for the moment it is asked."""
+        """Return a second engine with the initial weights, kept in host memory except while it computes."""
         from verl.workers.engine import EngineRegistry
 
         config = engine_config(self._setup.config, is_offloaded=True)
@@ -268,7 +268,7 @@ class PolicyWorker(TrainingWorker):
 
 
 def _be_quiet() -> None:
-    """Silence progress bars and advice that is meant for the authors of the libraries."""
+    """Silence progress bars and warnings meant for library authors."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()

@@ -1,1 +1,1 @@
-"""The samplers: vLLM engines, and how they get the policy's weights."""
+"""The samplers: vLLM engines that receive the policy's weights."""

@@ -30,15 +30,15 @@ _IMAGE_CACHE = 64
 
 
 class Engine:
-    """The methods of the actor. Subclasses may break one on purpose, to test what a publish notices."""
+    """The actor's methods. Subclasses may break one on purpose, to test what a publish detects."""
 
     def __init__(self, config: SamplerConfig, model: str, store_root: str, is_published: bool = True):
         from transformers import AutoConfig, AutoProcessor
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Ray's own call inside is deprecated
+            warnings.simplefilter("ignore")  # Ray uses a deprecated function inside
             is_restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        # Its weights are those of the start; where others are published, only the next publish may put it to work.
+        # A restarted engine has the initial weights; if weights are published, it must wait for the next publish.
         has_old_weights = is_restarted and is_published
         self._refusal = "this sampler was restarted and waits for the next publish" if has_old_weights else ""
         self._config = config
@@ -51,11 +51,11 @@ class Engine:
         self._loop = EngineLoop(lambda: build_engine(config, model))
 
     async def ready(self) -> None:
-        """Return when the engine is up."""
+        """Return once the engine is up."""
         await asyncio.wrap_future(self._loop.ready)
 
     async def sample(self, request: SampleRequest) -> Response:
-        """Return the response as soon as it is finished. Raises `SamplerError`; cancelling it aborts the request."""
+        """Return the response as soon as it is finished. Raises `SamplerError`. Cancelling it aborts the request."""
         if self._refusal:
             raise SamplerUnavailable(self._refusal)
         response = await self._sample(request)
@@ -64,30 +64,30 @@ class Engine:
         return response
 
     async def probe(self) -> list[tuple[SampleRequest, Response]]:
-        """Answer the probe requests greedily: always the same ones, so that what a cache kept would show."""
+        """Answer the probe requests greedily: always the same ones, so that a stale cache would show."""
         probes = list(self._probes)
         responses = await asyncio.gather(*[self._sample(request) for request in probes])
         return list(zip(probes, responses, strict=True))
 
     async def begin_publish(self) -> None:
-        """Stop between two steps and expect buckets."""
+        """Pause between two steps and expect buckets."""
         await asyncio.wrap_future(self._loop.pause())
         self._receiver = WeightReceiver()
 
     async def missing_tensors(self, origins: Mapping[str, BaseTensor]) -> set[str]:
-        """Return names of the untrained tensors that have to be sent all the same."""
+        """Return the names of the untrained tensors that have to be sent nevertheless."""
         missing: set[str] = await self._on_model(lambda model: missing_tensors(model, origins))
         return missing
 
     async def load_bucket(self, bucket: Bucket) -> None:
-        """Load some tensors."""
+        """Load the tensors of a bucket."""
         await self._on_model(lambda model: self._receiver.load(model, bucket))
 
     async def finish_publish(self, version: int, manifest: Manifest) -> tuple[list[str], float]:
-        """Compare with what was sent, forget what old weights computed, and go on as `version`.
+        """Compare with what was sent, drop what old weights computed, and resume as `version`.
 
-        Returns what is wrong (then the engine stays paused: it must not answer with such weights) and the
-        share of tensors that could be compared in the live model.
+        Returns what is wrong (if anything is, the engine stays paused: it must not answer with such weights) and
+        the share of tensors that could be compared in the live model.
         """
         problems = await self._on_model(lambda model: self._receiver.problems(model, manifest))
         coverage = await self._on_model(lambda model: self._receiver.coverage(model, manifest))
@@ -98,16 +98,16 @@ class Engine:
         return problems, coverage
 
     async def current_version(self) -> int:
-        """Return the version of the weights, as stamped after the last load."""
+        """Return the version of the weights, as set after the last load."""
         return self._loop.version
 
     async def stats(self) -> dict[str, float]:
-        """Return counts since the engine's start: seconds at work, tokens drawn."""
+        """Return counts since the engine's start: seconds of work, tokens drawn."""
         return {"seconds": self._loop.busy_s, "tokens": float(self._loop.num_tokens)}
 
     def reset_caches(self, engine: Any) -> None:
-        """Forget keys, values and image features. Running requests start over with the tokens they have."""
-        # First, so that running requests give back what they hold in the encoder's cache.
+        """Drop cached keys, values and image features. Running requests start over with the tokens they have."""
+        # First, so that running requests release what they hold in the encoder's cache.
         if not engine.reset_prefix_cache(reset_running_requests=True):
             raise SamplerError("vLLM did not reset its prefix cache")
         engine.reset_encoder_cache()
@@ -127,7 +127,7 @@ class Engine:
             raise
         finally:
             if self._loop.error is not None:
-                # Ray restarts the actor; the delay lets the answers to all waiting requests get out.
+                # Ray restarts the actor; the delay lets the answers to all waiting requests be sent.
                 asyncio.get_running_loop().call_later(1.0, os._exit, 1)
 
     def _prompt(self, request: SampleRequest) -> dict[str, object]:
@@ -139,7 +139,7 @@ class Engine:
         return {"prompt": text, "multi_modal_data": {"image": self._load(request.images)}}
 
     def _load(self, refs: tuple[ImageRef | None, ...]) -> list[Image.Image]:
-        images = self._images.get(refs)  # several threads are here at once
+        images = self._images.get(refs)  # several threads may be here at once
         if images is None:
             images = self._images[refs] = load_images(self._store, refs)
             while len(self._images) > _IMAGE_CACHE:
@@ -156,9 +156,9 @@ class Engine:
             seed=seed % (1 << 63),
             logit_bias=self._banned,
             logprobs=0,
-            # Its text is wanted once, at the end; vLLM would look up words and log-probabilities' words at each token.
+            # The text is needed once, at the end; vLLM would decode it, and the log-probabilities', at each token.
             detokenize=False,
-            # Deltas show when the first token was drawn, and so by which weights.
+            # Deltas show when the first token was drawn, and thus by which weights.
             output_kind=RequestOutputKind.DELTA,
         )
 
@@ -179,7 +179,7 @@ class Engine:
             self._probes.append(probe)
 
     def _synthetic_probe(self) -> SampleRequest:
-        """Return a request about two gradients, so that a publish before any task is verified too."""
+        """Return a request about two colour gradients, so that a publish before any task is verified too."""
         ramp = np.linspace(0, 255, 64, dtype=np.uint8)
         field = np.stack(
             [np.tile(ramp, (64, 1)), np.tile(ramp[:, None], (1, 64)), np.full((64, 64), 128, np.uint8)], -1
@@ -197,16 +197,16 @@ def build_engine(config: SamplerConfig, model: str) -> object:
     from vllm.v1.core.sched import output
     from vllm.v1.engine.llm_engine import LLMEngine
 
-    # vLLM 0.30 hands the worker no pixels for images that a cached prefix covers, and dies when the request is
-    # preempted and has to encode them after all, as at every publish in mid-flight. In-process nothing is saved by it.
+    # vLLM 0.30 passes the worker no pixels for images that a cached prefix covers, and dies if the request is
+    # preempted and has to encode them after all, as in every publish during generation. In-process this saves nothing.
     output.strip_covered_mm_data = lambda features, *args, **kwargs: features
     if config.gpus_per_sampler:
         memory: dict[str, object] = {"gpu_memory_utilization": config.gpu_memory_utilization}
     else:
         _adapt_vllm_to_cpu()
         memory = {"kv_cache_memory_bytes": int(config.kv_cache_gib * (1 << 30))}
-        # A prompt that is read in pieces draws a token for each, and vLLM takes those draws back from the request's
-        # random generator in a way that only CUDA's has: on CPU the engine dies of it.
+        # Chunked prefill draws a token for each chunk, and vLLM rewinds the request's random generator by these draws
+        # with a method that only CUDA's generator has: on CPU the engine dies.
         memory["enable_chunked_prefill"] = False
     arguments = EngineArgs(
         model=model,
@@ -217,7 +217,7 @@ def build_engine(config: SamplerConfig, model: str) -> object:
         block_size=config.block_size,
         enforce_eager=config.enforce_eager,
         limit_mm_per_prompt={"image": config.max_images, "video": 0},
-        # After temperature and banned tokens: the distribution that the token was drawn from.
+        # After temperature and banned tokens: from the distribution that the token was drawn from.
         logprobs_mode="processed_logprobs",
         enable_prefix_caching=True,
         # A step in flight while weights change would mix two versions in one token.
@@ -230,7 +230,7 @@ def build_engine(config: SamplerConfig, model: str) -> object:
 
 
 def _adapt_vllm_to_cpu() -> None:
-    """Change two habits of vLLM that do not suit a trained model on CPU."""
+    """Change two behaviours of vLLM that do not suit a model that is trained on CPU."""
     import torch
     from vllm.model_executor.layers import utils
     from vllm.model_executor.models import registry
@@ -238,9 +238,9 @@ def _adapt_vllm_to_cpu() -> None:
     def plain(layer: torch.nn.Module, remove_weight: bool) -> None:
         layer.cpu_linear = torch.nn.functional.linear
 
-    # Packing a linear weight frees the original, so that a later load fails half-way.
+    # Packing a linear weight frees the original, so a later load would fail half-way.
     utils.dispatch_cpu_unquantized_gemm = plain
-    # A model class is looked at in a subprocess, for CUDA's sake; that one would lack `actors.cpu_torch`.
+    # vLLM inspects a model class in a subprocess, because of CUDA; it would lack `actors.cpu_torch`.
     registry._run_in_subprocess = lambda function: function()
     replace_missing_lscpu()
 

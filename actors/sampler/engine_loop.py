@@ -1,6 +1,6 @@
 """One thread that owns a vLLM engine: it steps while there are requests and runs commands between steps.
 
-Everything that touches the engine happens in this thread, so a weight load can never meet a step.
+Only this thread touches the engine, so a weight load can never overlap with a step.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Generation:
 
 
 class EngineLoop:
-    """Futures outside, one thread inside. `version` is what the engine's weights are."""
+    """Futures outside, one thread inside. `version` is that of the engine's weights."""
 
     def __init__(self, build: Callable[[], Any]):
-        """`build` makes the LLMEngine; it is called inside the thread and its failure reaches `ready`."""
+        """`build` makes the LLMEngine; it is called inside the thread and `ready` receives its failure."""
         self.version = 0
         self.busy_s = 0.0
-        """Seconds spent in the engine's steps: without requests there are none."""
+        """Seconds spent in the engine's steps; there are none without requests."""
         self.num_tokens = 0
         """Tokens drawn."""
         self.ready: Future[None] = Future()
@@ -55,7 +55,7 @@ class EngineLoop:
         threading.Thread(target=self._main, name="engine", daemon=True).start()
 
     def generate(self, prompt: dict[str, Any], params: Any) -> tuple[str, Future[Generation]]:
-        """Queue a request; the future holds its answer as soon as it is finished, or why there is none."""
+        """Queue a request; return its id and a future of its answer, or of why there is none."""
         request_id = str(next(self._ids))
         answer: Future[Generation] = Future()
 
@@ -75,7 +75,7 @@ class EngineLoop:
         return request_id, answer
 
     def abort(self, request_id: str) -> None:
-        """Forget a request whose answer nobody waits for any more."""
+        """Drop a request whose answer is no longer needed."""
 
         def drop(engine: Any) -> None:
             if self._waiting.pop(request_id, None) is not None:
@@ -84,7 +84,7 @@ class EngineLoop:
         self.run(drop)
 
     def run(self, command: Callable[[Any], Result]) -> Future[Result]:
-        """Call `command(engine)` between two steps and return its future."""
+        """Call `command(engine)` between two steps and return a future of its result."""
         result: Future[Result] = Future()
         if self.error is not None:
             result.set_exception(self._dead())
@@ -97,7 +97,7 @@ class EngineLoop:
         return self.run(lambda engine: setattr(self, "_is_paused", True))
 
     def resume(self, version: int) -> Future[None]:
-        """Go on, with weights of another version."""
+        """Continue, with weights of another version."""
 
         def go(engine: Any) -> None:
             self.version = version
@@ -118,13 +118,13 @@ class EngineLoop:
                     self.busy_s += time.monotonic() - began
                     for output in outputs:
                         self._deliver(output)
-        except BaseException as error:  # the thread's last act: whoever waits has to hear of it
+        except BaseException as error:  # the thread ends here: all who wait have to be told
             _log.exception("the vLLM engine died")
             self.error = error
             self._fail_all()
 
     def _run_commands(self, engine: Any, is_idle: bool) -> None:
-        """Run what is queued; an idle engine sleeps until there is something."""
+        """Run the queued commands; an idle engine waits for one."""
         while True:
             try:
                 command, result = self._commands.get(block=is_idle)
@@ -170,14 +170,14 @@ class EngineLoop:
 
 
 def _reason(error: BaseException) -> str:
-    """Return why: what vLLM raises lists the whole request, and only its first cause says what is wrong."""
+    """Return what is wrong: vLLM's errors list the whole request, and only their first cause says it."""
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(without_objects(str(error)).split()) or type(error).__name__
 
 
 def _settle(future: Future[Any], result: Any = None, *, error: BaseException | None = None) -> None:
-    """Hand over an answer or why there is none, unless there was one or its caller has gone: that is not our error."""
+    """Set a future's result or error, unless it has one already or was cancelled by its caller."""
     if future.done() or not future.set_running_or_notify_cancel():
         return
     if error is not None:

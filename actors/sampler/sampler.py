@@ -1,4 +1,4 @@
-"""The samplers as everyone else sees them: one object that is a `Sampler`, whose engines are somewhere else."""
+"""The samplers as everyone else sees them: one `Sampler` object, whose engines run elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _READY_S = 600.0
 
 
 class Samplers:
-    """Satisfies `rollout.roles.Sampler`. Picklable: every holder routes by what it has in flight itself."""
+    """Satisfies `rollout.roles.Sampler`. Picklable: each copy routes by its own requests in flight."""
 
     def __init__(self, engines: Sequence[Any], config: SamplerConfig):
         self.engines = tuple(engines)
@@ -46,12 +46,12 @@ class Samplers:
         is_published: bool = True,
         engine_class: type = Engine,
     ) -> Samplers:
-        """Start the engines with the weights of `model`, together; Ray is initialised by the caller.
+        """Start all engines at once with the weights of `model`; Ray must be initialized.
 
-        `is_published` says that weights will be published: an engine that had to be started again waits for them.
+        `is_published` says that weights will be published: a restarted engine waits for them.
         """
         environment = {
-            # In-process: two processes less an engine, and every step and every load in one thread.
+            # In-process: two processes fewer per engine, and every step and every load in one thread.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "VLLM_LOGGING_LEVEL": "ERROR",
             "VLLM_NO_USAGE_STATS": "1",
@@ -62,7 +62,7 @@ class Samplers:
                 "OMP_NUM_THREADS": str(config.num_threads),
                 "VLLM_CPU_OMP_THREADS_BIND": "nobind",
                 "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
-                # The engine runs eagerly; else one small helper is compiled for 15 s at the first request.
+                # The engine runs eagerly; otherwise the first request compiles one small helper for 15 s.
                 "TORCH_COMPILE_DISABLE": "1",
             }
         actor = ray.remote(engine_class).options(
@@ -80,8 +80,8 @@ class Samplers:
     async def sample(self, request: SampleRequest) -> Response:
         """Return the response as soon as it is finished.
 
-        A request whose engine died is sent to another one. Raises `SamplerError` when the request is at fault,
-        `SamplerUnavailable` when no engine can answer. Cancelling it aborts the request in its engine.
+        A request whose engine died is sent to another one. Raises `SamplerError` if the request is at fault,
+        `SamplerUnavailable` if no engine can answer. Cancelling it aborts the request in its engine.
         """
         key = zlib.crc32(repr((request.images, request.messages)).encode())
         untried = set(range(len(self.engines)))
@@ -98,7 +98,7 @@ class Samplers:
         raise SamplerUnavailable("no sampler can answer; " + "; ".join(causes))
 
     async def ready(self, timeout_s: float = _READY_S) -> None:
-        """Return when all engines are up, restarted ones too. Raises `SamplerUnavailable`, `TimeoutError`."""
+        """Return once all engines are up, even restarted ones. Raises `SamplerUnavailable`, `TimeoutError`."""
         deadline = time.monotonic() + timeout_s
         for index, engine in enumerate(self.engines):
             while True:
@@ -107,7 +107,7 @@ class Samplers:
                     break
                 except TimeoutError as error:
                     raise TimeoutError(
-                        f"sampler {index} is not up after {timeout_s:.0f} s; has Ray free CPUs or GPUs for it?"
+                        f"sampler {index} is not up after {timeout_s:.0f} s; does Ray have free CPUs or GPUs for it?"
                     ) from error
                 except RayActorError as error:
                     # A restarting actor is unavailable for a while; one that used up its restarts stays dead.
@@ -116,7 +116,7 @@ class Samplers:
                     await asyncio.sleep(1.0)
 
     async def each(self, method: str, *args: Any) -> list[Any]:
-        """Call a method of all engines at once and return the answers in their order."""
+        """Call a method of all engines at once and return the answers in the engines' order."""
         return list(await asyncio.gather(*[getattr(engine, method).remote(*args) for engine in self.engines]))
 
     async def stats(self) -> dict[str, float]:
@@ -124,7 +124,7 @@ class Samplers:
         answers = await asyncio.gather(*[engine.stats.remote() for engine in self.engines], return_exceptions=True)
         total: Counter[str] = Counter()
         for answer in answers:
-            if isinstance(answer, dict):  # an engine that restarts just now counts from 0 again
+            if isinstance(answer, dict):  # an engine that is restarting does not answer; it counts from 0 again
                 total.update(answer)
         return {f"samplers/{name}": count for name, count in total.items()}
 
@@ -142,10 +142,10 @@ class Samplers:
             self._load[index] -= 1
 
     def _route(self, key: int, among: set[int]) -> int:
-        """Choose the least loaded engine; a prompt seen before goes where its prefix is cached, unless that is full."""
+        """Choose the least loaded engine; a known prompt goes where its prefix is cached, unless that is full."""
         now = time.monotonic()
         usable = [index for index in among if self._avoid_until[index] <= now] or sorted(among)
-        # Ties are broken by the prompt, so that many holders with nothing in flight do not all begin with engine 0.
+        # The prompt breaks ties, so that many copies with nothing in flight do not all start with engine 0.
         best = min(usable, key=lambda index: (self._load[index], (key + index) % len(self.engines)))
         home = self._homes.get(key)
         if home in usable and self._load[home] - self._load[best] < self.config.max_num_seqs:

@@ -1,1 +1,1 @@
-"""What is on disk: images and answers by content, and the ledger."""
+"""What is on disk: images and answers named by content, and the ledger."""

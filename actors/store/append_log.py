@@ -2,8 +2,8 @@
 
     <folder>/<kind>-<number>-<host>-<pid>-<random>.log    "<crc32> <json>" a line
 
-A kill can tear a writer's last lines at most; readers skip what its checksum does not confirm. A writer
-that comes back opens a new file, with the next number, so a torn end is never written over and what was
+A kill can damage at most a writer's last lines; readers skip lines whose checksum is wrong. A restarted
+writer opens a new file with the next number, so a torn end is never overwritten and what was
 written later is read later.
 """
 
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 class AppendLog:
-    """Appends rows of one kind; blocks until they are on disk. One writer, one object."""
+    """Appends rows of one kind; blocks until they are on disk. Each writer has an object of its own."""
 
     def __init__(self, folder: Path, kind: str):
         self._folder, self._kind = folder, kind
@@ -33,11 +33,11 @@ class AppendLog:
         self._open()
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Commit rows, all with one sync. Raises OSError when they are not on disk; the next go to a new file."""
+        """Commit rows with a single sync. Raises OSError if they are not on disk; later rows go to a new file."""
         self.append_lines(b"".join(map(_line, rows)))
 
     def append_lines(self, lines: bytes) -> None:
-        """Commit rows that are lines already."""
+        """Commit rows that are already encoded as lines."""
         data = memoryview(lines)
         if self._is_broken:
             self.close()
@@ -61,7 +61,7 @@ class AppendLog:
 
 
 class GroupCommit:
-    """Commits the rows of concurrent callers together: one sync for all that wait, in a thread."""
+    """Commits the rows of concurrent callers together, with one sync for all that wait, in a thread."""
 
     def __init__(self, log: AppendLog):
         self._log = log
@@ -69,7 +69,7 @@ class GroupCommit:
         self._writing: asyncio.Task[None] | None = None
 
     async def append(self, rows: Sequence[Row]) -> None:
-        """Return once the rows are on disk. Raises OSError when they are not."""
+        """Return once the rows are on disk. Raises OSError if they cannot be written."""
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((b"".join(map(_line, rows)), done))
         if self._writing is None or self._writing.done():
@@ -90,19 +90,19 @@ class GroupCommit:
 
 
 def log_paths(folder: Path, kind: str) -> list[Path]:
-    """Return the logs of a kind in the order in which they were opened."""
+    """Return the logs of a kind in the order they were opened."""
     return sorted(folder.glob(f"{kind}-*.log"))
 
 
 def read_log(folder: Path, kind: str) -> Iterator[Row]:
-    """Yield the committed rows of a kind in the order in which they were written."""
+    """Yield the committed rows of a kind in the order they were written."""
     for path in log_paths(folder, kind):
         for _, row in read_rows(path):
             yield row
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Yield the committed rows of one log, each with the offset of its line in bytes."""
+    """Yield the committed rows of one log, each with the byte offset of its line."""
     offset = 0
     with path.open("rb") as lines:
         for line in lines:
@@ -113,25 +113,25 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def parse_line(line: bytes) -> Row | None:
-    """Return the row of a line; None for one that is torn or damaged."""
+    """Return the row of a line; None if the line is torn or damaged."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     return json.loads(text) if line.endswith(b"\n") and checksum == _checksum(text) else None
 
 
 def _number(path: Path) -> int:
-    """Return the number of a log; 0 where its name has none."""
+    """Return the number of a log; 0 if its name has none."""
     part = path.name.removesuffix(".log").split("-")[1]
     return int(part) if part.isdigit() else 0
 
 
 def _line(row: Row) -> bytes:
-    # Half a surrogate pair is valid in a policy's JSON: it must not stop the run here.
+    # A lone surrogate is valid in a policy's JSON: it must not stop the run here.
     text = json.dumps(row, ensure_ascii=False, default=_plain).encode("utf-8", "surrogatepass")
     return _checksum(text) + b" " + text + b"\n"
 
 
 def _plain(value: object) -> object:
-    """Return what JSON can hold: numpy's scalars and arrays as Python's, anything else by its name."""
+    """Return what JSON can hold: NumPy scalars and arrays as Python's, anything else as its repr."""
     return value.tolist() if hasattr(value, "tolist") else repr(value)
 
 

@@ -1,7 +1,7 @@
-"""Keeps a store within its size: the least recently used files go, and what dead writers left behind.
+"""Keeps a store within its size limit: removes the least recently used files, and what dead writers left behind.
 
-What a run that is alive wrote or used since its start never goes. Runs that share a store know of each other
-by a file each:
+What a living run has written or used since its start is never removed. Runs that share a store know of each other
+through a file each:
 
     <root>/runs/<host>-<pid>-<random>    when the run began; touched as long as it is alive
 """
@@ -20,11 +20,11 @@ from typing import NamedTuple
 from actors.store.files import FRESH_S, temporary_name, writer_of
 
 PERIOD_S = 300.0
-"""Between two looks at the size."""
+"""Time between two checks of the size."""
 AIM = 0.9
-"""A store that is too large is brought down to this share of its limit, so that not every look has to remove."""
+"""A store that is too large is reduced to this share of its limit, so that not every check has to remove files."""
 CLOCKS_S = 600.0
-"""How far the clocks of nodes and file servers may be apart."""
+"""How far apart the clocks of nodes and file servers may be."""
 _STALE_S = 24 * 3600.0
 _GIB = 2**30
 
@@ -36,10 +36,10 @@ class _File(NamedTuple):
 
 
 class StoreKeeper:
-    """Looks after a store from a background thread of one process of a run; a context manager."""
+    """Maintains a store from a background thread in one process of a run; a context manager."""
 
     def __init__(self, root: Path, limit_gib: float, run_start: float, *, period_s: float = PERIOD_S):
-        """`limit_gib=0`: no limit. `run_start` is when this attempt at the run began, also for a restarted process."""
+        """`limit_gib=0`: no limit. `run_start` is when this attempt at the run began, even in a restarted process."""
         self._root = root
         self._limit = int(limit_gib * _GIB)
         self._run_start = run_start
@@ -54,7 +54,7 @@ class StoreKeeper:
         self._thread.start()
 
     def _renew_sign(self) -> None:
-        """Say that the run is alive, also after a pause so long that another keeper took it for dead."""
+        """Mark the run as alive, even after a pause so long that another keeper took it for dead."""
         try:
             os.utime(self._sign)
         except FileNotFoundError:
@@ -77,7 +77,7 @@ class StoreKeeper:
             clean(self._root)
         is_due = True
         while is_due:
-            with suppress(OSError):  # a file server that is away for a while; the next look is soon enough
+            with suppress(OSError):  # e.g. a file server is down for a while; the next check is soon enough
                 self._renew_sign()
                 if self._limit:
                     trim(self._root, self._limit, run_start=oldest_run(self._root, self._period_s))
@@ -85,10 +85,10 @@ class StoreKeeper:
 
 
 def oldest_run(root: Path, period_s: float = PERIOD_S) -> float:
-    """Return when the oldest run began that is alive; forget those that are not."""
+    """Return when the oldest living run began; forget dead ones."""
     starts = [time.time()]
     for sign in (root / "runs").iterdir():
-        with suppress(FileNotFoundError, ValueError):  # it ended just now, or is being written
+        with suppress(FileNotFoundError, ValueError):  # the run has just ended, or the file is being written
             if sign.stat().st_mtime < time.time() - 4 * period_s - CLOCKS_S:
                 sign.unlink()
             else:
@@ -97,8 +97,8 @@ def oldest_run(root: Path, period_s: float = PERIOD_S) -> float:
 
 
 def trim(root: Path, limit: int, *, run_start: float) -> int:
-    """Bring a store that is above `limit` bytes down to `AIM` of it, as far as may be; return how many files went."""
-    # A file that was fresh at the start may have been used since without a new mark.
+    """Reduce a store above `limit` bytes to `AIM` of it, as far as allowed; return how many files were removed."""
+    # A file that was fresh at the run's start may have been used since without a new mark.
     unused_since = run_start - FRESH_S - CLOCKS_S
     size, old = 0, []
     for file in _files(root):
@@ -118,10 +118,10 @@ def trim(root: Path, limit: int, *, run_start: float) -> int:
 
 
 def clean(root: Path, *, min_age_s: float = 60.0) -> int:
-    """Remove what writers left behind that were killed on this host, or long ago on any; return how many."""
+    """Remove files left behind by writers killed on this host, or long ago on any; return how many."""
     num_removed = 0
     for entry in _entries(root):
-        with suppress(FileNotFoundError):  # it was renamed, or somebody else was faster
+        with suppress(FileNotFoundError):  # it was renamed, or another keeper was faster
             if writer_of(entry.name) and is_left_behind(entry.name, entry.stat().st_mtime, min_age_s=min_age_s):
                 os.unlink(entry.path)
                 num_removed += 1
@@ -129,7 +129,7 @@ def clean(root: Path, *, min_age_s: float = 60.0) -> int:
 
 
 def is_left_behind(name: str, modified: float, *, min_age_s: float = 60.0) -> bool:
-    """Whether a file is a temporary one that nobody will finish."""
+    """Whether a file is a temporary one whose writer is gone."""
     writer, age = writer_of(name), time.time() - modified
     if writer is None:
         return False
@@ -138,7 +138,7 @@ def is_left_behind(name: str, modified: float, *, min_age_s: float = 60.0) -> bo
 
 
 def _remove(path: Path, unused_since: float) -> bool:
-    """Remove a file unless somebody uses it at this moment: out of sight first, then looked at again."""
+    """Remove a file unless it is being used right now: rename it first, then check its time again."""
     aside = path.parent / temporary_name()
     with suppress(FileNotFoundError):  # another keeper was faster
         os.rename(path, aside)

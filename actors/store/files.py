@@ -16,14 +16,14 @@ _TEMPORARY = re.compile(r"\.(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}\.part")
 
 
 def read_used(path: Path) -> bytes:
-    """Return what a file holds; it counts as used now. Raises FileNotFoundError."""
+    """Return a file's content and mark it as used now. Raises FileNotFoundError."""
     with path.open("rb") as file:
         _mark(file.fileno(), os.fstat(file.fileno()).st_mtime)
         return file.read()
 
 
 def mark_used(path: Path) -> bool:
-    """Whether the file is there; if so, it counts as used now."""
+    """Return whether the file exists; if so, mark it as used now."""
     try:
         _mark(path, path.stat().st_mtime)
     except FileNotFoundError:
@@ -33,12 +33,12 @@ def mark_used(path: Path) -> bool:
 
 def _mark(file: Path | int, used: float) -> None:
     if used < time.time() - FRESH_S:
-        with suppress(PermissionError):  # somebody else's store: it can be read, and keeps its own times
+        with suppress(PermissionError):  # another user's store: it can be read, but keeps its own times
             os.utime(file)
 
 
 def temporary_name() -> str:
-    """Return a name that no other writer on any node takes; `writer_of` reads it."""
+    """Return a name that no other writer on any node uses; `writer_of` parses it."""
     return f".{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
 
 
@@ -53,7 +53,7 @@ def writer_of(name: str) -> tuple[str, int] | None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Put `data` on disk at `path`: all of it or nothing, whoever else writes there."""
+    """Write `data` to `path`, all of it or nothing, even with concurrent writers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / temporary_name()
     try:
@@ -68,11 +68,11 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; a no-op where the file system cannot sync a folder."""
+    """Make the names in a folder durable; a no-op if the file system cannot sync a folder."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError:
-        pass  # some network file systems refuse it and need none
+        pass  # some network file systems refuse it and do not need it
     finally:
         os.close(handle)

@@ -1,4 +1,4 @@
-"""Images as files: whole, in small copies for pages, and as the data URLs of pages and chat messages."""
+"""Images as files: in full, as small copies for pages, and as data URLs for pages and chat messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def png_of(image: Image.Image) -> bytes:
 
 
 def small_copy(image: Image.Image, side: int, *, lossless_side: int, quality: int = 80) -> bytes:
-    """Return a PNG where no side is longer than `lossless_side`, else a WebP; `image` is then shrunk to `side`."""
+    """Return a PNG if no side exceeds `lossless_side`, else a WebP, for which `image` is shrunk in place to `side`."""
     if max(image.size) <= lossless_side:
         return png_of(image)
     image.thumbnail((side, side))
@@ -23,7 +23,7 @@ def small_copy(image: Image.Image, side: int, *, lossless_side: int, quality: in
 
 
 def suffix_of(data: bytes) -> str:
-    """Return png or webp, whichever a file is."""
+    """Return "png" or "webp", whichever a file is."""
     return "png" if data.startswith(b"\x89PNG") else "webp"
 
 

@@ -1,7 +1,7 @@
-"""What an image file is made of, looked at before it is decoded: some cost more time than their bytes or pixels say.
+"""Checks an image file's structure before it is decoded: some take more time than their bytes or pixels suggest.
 
-A progressive JPEG goes over all of its pixels once a scan, and Pillow reads PNG chunks and JPEG segments one by one,
-at microseconds each, whatever is in them. Files that cameras and programs write stay far below these limits.
+Each scan of a progressive JPEG passes over all of its pixels, and Pillow reads PNG chunks and JPEG segments one by one,
+at microseconds each, whatever they contain. Files written by cameras and programs stay far below these limits.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import re
 
 MAX_SCANS = 32
-"""Of a JPEG; libjpeg itself writes 10."""
+"""Scans of a JPEG; libjpeg itself writes 10."""
 MAX_PARTS = 20_000
-"""PNG chunks, or JPEG segments; 32 MiB are 4,096 of libpng's chunks."""
+"""PNG chunks or JPEG segments; libpng writes 32 MiB as 4,096 chunks."""
 MAX_PADDING = 4096
 """Bytes between the segments of a JPEG's head."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
-# Within a scan, 0xff 0x00 is a byte of data, and restart markers divide it.
+# Within a scan, 0xff 0x00 is a data byte, and restart markers (0xd0-0xd7) belong to the scan.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _SCAN, _END, _BARE = 0xDA, 0xD9, (0x01, 0xD8)
 
 
 def complaint_about(data: bytes) -> str | None:
-    """Return why a file costs too much to decode; None if it does not, or is none that is known here.
+    """Return why a file costs too much to decode; None if it does not, or its format is not known here.
 
     >>> complaint_about(b"GIF89a")
     """

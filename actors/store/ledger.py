@@ -1,15 +1,15 @@
-"""The ledger of a run: one row for each sample, with everything that it cost and earned.
+"""The ledger of a run: one row for each sample, with all its costs and rewards.
 
     <run>/ledger/attempts-*.log    a row for each start of the run: its number and its first step
-    <run>/ledger/samples-*.log     a row for each sample, committed before its group is handed over
+    <run>/ledger/samples-*.log     a row for each sample, committed before its group is returned
 
 A row is `rollout.rows.row_of` with `attempt`, `phase`, `step`, `edit_seed` (of its generation), and the
 contents of its task's images, `before_digest` and `after_digest`: hex digests, '' for no image, null for one
 that cannot be read.
 
 A resumed run repeats the steps after its checkpoint and evaluates again at the end: what it repeats is
-superseded, not doubled. A writer that died may have committed what it did not confirm, so rows are sent
-again: of rows with equal (phase, step, task_id, index) the one committed last counts.
+superseded, not doubled. A writer that died may have committed rows without confirming them, so they are sent
+again: of rows with equal (phase, step, task_id, index), the one committed last counts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from rollout.rows import row_of
 from rollout.types import Group, GroupRequest, ImageRef, Phase
 
 SAMPLES, ATTEMPTS, CALLS = "samples", "attempts", "calls"
-"""Kinds of rows, each in logs of its own; what a call cost is told by `actors/metered/usage_ledger.py`."""
+"""Kinds of rows, each in its own logs; calls are described in `actors/metered/usage_ledger.py`."""
 LedgerRow = dict[str, Any]
 _Key = tuple[str, int, str, int]
 _Place = tuple[Path, int]
@@ -38,7 +38,7 @@ _Place = tuple[Path, int]
 
 
 class Appender(Protocol):
-    """Commits rows: `GroupCommit` in this process, `RemoteAppender` through the run's one writer."""
+    """Commits rows: `GroupCommit` in this process, `RemoteAppender` through the run's single writer."""
 
     async def append(self, rows: Sequence[LedgerRow]) -> None:
         """Return once the rows are on disk."""
@@ -47,14 +47,14 @@ class Appender(Protocol):
 
 @dataclass(frozen=True)
 class Ledger:
-    """What an attempt writes to. Picklable when its appender is."""
+    """What an attempt writes to. Picklable if its appender is."""
 
     folder: Path
     appender: Appender
     store: Store | None = None
-    """Knows the contents of the tasks' images."""
+    """For the digests of the tasks' images."""
     attempt: int = 0
-    """Which start of the run this is, from 0."""
+    """Number of this start of the run, from 0."""
 
     @classmethod
     def open(cls, folder: Path, *, first_step: int = 1, store: Store | None = None) -> Ledger:
@@ -64,14 +64,14 @@ class Ledger:
         return ledger
 
     def begin(self, first_step: int) -> None:
-        """Commit the attempt: what earlier ones did from `first_step` on is superseded."""
+        """Commit the attempt: it supersedes what earlier ones did from `first_step` on."""
         log = AppendLog(self.folder, ATTEMPTS)
         row = {"attempt": self.attempt, "first_step": first_step, "host": socket.gethostname(), "started": time.time()}
         log.append([row])
         log.close()
 
     async def record(self, request: GroupRequest, group: Group) -> None:
-        """Commit the samples of a group. Raises OSError when they cannot be written."""
+        """Commit the samples of a group. Raises OSError if they cannot be written."""
         await self.appender.append(await asyncio.to_thread(self._rows, request, group))
 
     def _rows(self, request: GroupRequest, group: Group) -> list[LedgerRow]:
@@ -103,23 +103,23 @@ def next_attempt(folder: Path) -> int:
 
 
 def holds_samples(folder: Path) -> bool:
-    """Whether a sample is in the ledger."""
+    """Whether the ledger has any sample."""
     return next(read_log(folder, SAMPLES), None) is not None
 
 
 def read_ledger(folder: Path) -> Iterator[LedgerRow]:
-    """Yield the committed rows that no later one supersedes, in the order in which they were committed.
+    """Yield the committed rows that no later one supersedes, in the order they were committed.
 
-    Reads the logs twice, a row at a time: it holds a key for each sample, never the rows.
+    Reads the logs twice, a row at a time: it keeps a key for each sample in memory, never the rows.
     """
     yield from _rows_at(sorted(_places(folder).values()))
 
 
 def read_steps(folder: Path, phase: Phase | None = None) -> Iterator[list[LedgerRow]]:
-    """Yield what `read_ledger` does one phase and step at a time, or the steps of one phase alone.
+    """Yield the rows of `read_ledger` one phase and step at a time, or only the steps of one phase.
 
-    Rollouts that run ahead commit the rows of several steps side by side, so a step is picked from where
-    its rows stand; steps come in the order of their first.
+    Rollouts that run ahead interleave the rows of several steps, so a step is collected from wherever
+    its rows are; steps are ordered by their first row.
     """
     steps: dict[tuple[str, int], list[_Place]] = {}
     for (name, step, *_), place in sorted(_places(folder).items(), key=itemgetter(1)):
@@ -140,7 +140,7 @@ def _rows_at(places: Iterable[_Place]) -> Iterator[LedgerRow]:
 
 
 def _places(folder: Path) -> dict[_Key, _Place]:
-    """Return where the rows that count are."""
+    """Return the places of the rows that count."""
     attempts = {row["attempt"]: row["first_step"] for row in read_log(folder, ATTEMPTS)}
     limits = {attempt: _limit(attempts, attempt) for attempt in attempts}
     places: dict[_Key, _Place] = {}
@@ -153,5 +153,5 @@ def _places(folder: Path) -> dict[_Key, _Place]:
 
 
 def _limit(attempts: dict[int, int], attempt: int) -> float:
-    """Return the first step that a later attempt does again."""
+    """Return the first step that a later attempt repeats; infinity if there is none."""
     return min((first for number, first in attempts.items() if number > attempt), default=float("inf"))

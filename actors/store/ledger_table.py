@@ -1,10 +1,10 @@
-"""The ledger as Parquet, for pandas and `datasets`: compacted from its logs, which stay the truth.
+"""The ledger as Parquet, for pandas and `datasets`: compacted from its logs, which remain authoritative.
 
     <run>/ledger/samples.parquet    the rows of `read_ledger`; `extra` is JSON, all else as in the rows
     <run>/ledger/calls.parquet      what was paid for (`actors/metered/usage_ledger.py`)
 
-The schema is fixed but for the names that a run chooses itself: the terms of its reward and what its bills
-count become fields of structs, since `datasets` knows no maps.
+The schema is fixed except for names that a run chooses itself: its reward's terms and the items of its bills
+become fields of structs, since `datasets` does not support maps.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _SCORES = pa.struct({"semantics": _REAL, "quality": _REAL, "reason": _TEXT, "spr
 
 
 def compact(folder: Path) -> dict[str, int]:
-    """Write the tables of a run's ledger; return how many rows each has. Raises ValueError where there is none.
+    """Write the tables of a run's ledger; return how many rows each has. Raises ValueError if there is no ledger.
 
-    A table appears whole, in place of the one before, or not at all.
+    A table replaces its predecessor as a whole, or not at all.
     """
     if not any(folder.glob("*.log")):
-        raise ValueError(f"{folder} is no ledger: it has no logs; give the folder of a run that has started")
+        raise ValueError(f"{folder} is not a ledger: it has no logs; give the folder of a run that has started")
     for path in folder.iterdir():
         if is_left_behind(path.name, path.stat().st_mtime):
             path.unlink(missing_ok=True)
@@ -51,7 +51,7 @@ def compact(folder: Path) -> dict[str, int]:
 
 
 def sample_schema(terms: Iterable[str]) -> pa.Schema:
-    """Return the columns of the samples' table, for a reward of these terms."""
+    """Return the columns of the samples' table, for a reward with these terms."""
     return pa.schema(
         {
             "attempt": _WHOLE,
@@ -87,14 +87,14 @@ def sample_schema(terms: Iterable[str]) -> pa.Schema:
 
 
 def call_schema(costs: Iterable[str]) -> pa.Schema:
-    """Return the columns of the calls' table, for bills that count these."""
+    """Return the columns of the calls' table, for bills with these items."""
     names = list(costs)
     texts = dict.fromkeys(("service", "key", "endpoint", "outcome"), _TEXT)
     return pa.schema({**texts, "at": _REAL, **_numbers("bill", names), **_numbers("counted", names)})
 
 
 def _numbers(column: str, names: Iterable[str]) -> dict[str, pa.DataType]:
-    """Return a column of named numbers; none where there are no names, which Parquet cannot hold."""
+    """Return a column of named numbers, or no column without names: Parquet has no empty structs."""
     fields = dict.fromkeys(names, _REAL)
     return {column: pa.struct(fields)} if fields else {}
 
@@ -109,7 +109,7 @@ def _sample(row: Row) -> Row:
 
 
 def _real(reward: Row | None) -> Row | None:
-    """Return a reward whose terms are floats: one may be true or false."""
+    """Return a reward whose terms are floats: in a row one may be a bool."""
     if reward is None:
         return None
     return {"total": float(reward["total"]), "terms": {name: float(term) for name, term in reward["terms"].items()}}
@@ -136,7 +136,7 @@ def _write(path: Path, schema: pa.Schema, rows: Iterator[Row]) -> int:
 def _table(batch: list[Row], schema: pa.Schema) -> pa.Table:
     try:
         return pa.Table.from_pylist(batch, schema=schema)
-    except UnicodeEncodeError:  # half a surrogate pair, which a log can hold and Parquet cannot
+    except UnicodeEncodeError:  # a lone surrogate, which a log can hold but Parquet cannot
         return pa.Table.from_pylist([_encodable(row) for row in batch], schema=schema)
 
 

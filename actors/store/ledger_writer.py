@@ -1,4 +1,4 @@
-"""The one writer of a run's ledger: an actor on the driver's node that Ray starts again when it dies."""
+"""The single writer of a run's ledger: an actor on the driver's node that Ray restarts when it dies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_CONCURRENCY = 4096
 
 
 class LedgerWriter:
-    """Appends to a log of its own; a restarted one opens the next."""
+    """Appends to its own log; a restarted writer opens the next one."""
 
     def __init__(self, folder: str, kind: str):
         self._commits = GroupCommit(AppendLog(Path(folder), kind))
@@ -31,15 +31,15 @@ class LedgerWriter:
 
 
 class RemoteAppender:
-    """Sends rows to the writer, again when it died before it confirmed them. Picklable."""
+    """Sends rows to the writer, and sends them again if it died before confirming them. Picklable."""
 
     def __init__(self, actor: Any):
         self.actor = actor
 
     async def append(self, rows: Sequence[LedgerRow]) -> None:
-        """Return once the rows are on disk. Raises OSError when they are not."""
+        """Return once the rows are on disk. Raises OSError if they cannot be written."""
         try:
-            # A caller that is cancelled leaves the rows to be written: they tell of what was paid for.
+            # The rows are written even if the caller is cancelled: they record what was paid for.
             await retry_until_alive(lambda: asyncio.shield(ask(self.actor.append, rows)))
         except RayActorError as error:
             raise OSError(f"the ledger's writer did not come back within {PATIENCE_S:.0f} s: {error}") from error

@@ -1,8 +1,8 @@
-"""Image folders in one file: where there is no folder `images`, `images/3f/a.png` is read from `images.zip` beside it.
+"""Image folders in one file: without a folder `images`, `images/3f/a.png` is read from `images.zip` in its place.
 
-Records and ledgers name an image as if its folder were there, so that packing or unpacking changes no reference and no
-digest. Members are named as `zip -0r images.zip images` names them. An archive is read in place: nothing is written,
-so that it may lie on a read-only disk and be read by any number of processes.
+Records and ledgers name an image as if its folder existed, so packing or unpacking changes no reference and no
+digest. Members are named as `zip -0r images.zip images` names them. An archive is read in place and nothing is written,
+so it may be on a read-only disk and be read by any number of processes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 MAX_BYTES = 2**30
-"""Of one image: an archive may claim that its few bytes unpack to far more."""
+"""Size limit of one image: a few bytes in an archive may unpack to far more."""
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
 
@@ -26,11 +26,11 @@ class PackedImage(NamedTuple):
     member: str
 
     def read(self) -> bytes:
-        """Return the image's file. Raises OSError where the archive is damaged."""
+        """Return the bytes of the image's file. Raises OSError if the archive is damaged."""
         try:
             with _archive(self.archive).open(self.member) as file:
                 data = file.read(MAX_BYTES + 1)
-        except Exception as error:  # zipfile raises what a damaged archive happens to lead to
+        except Exception as error:  # on a damaged archive zipfile may raise anything
             raise OSError(f"{self.member} cannot be read from {self.archive}: {error}") from error
         if len(data) > MAX_BYTES:
             raise OSError(f"{self.member} in {self.archive} has more than {MAX_BYTES:,} bytes")
@@ -38,7 +38,7 @@ class PackedImage(NamedTuple):
 
 
 def find_packed(path: Path | str) -> PackedImage | None:
-    """Return an image that is in its folder's archive, None if there is none. Raises OSError for a damaged archive."""
+    """Return an image in its folder's archive; None if it has none. Raises OSError for a damaged archive."""
     path = os.fspath(path)
     folder = os.path.dirname(path)
     while os.path.basename(folder):
@@ -75,7 +75,7 @@ def image_status(path: Path | str) -> os.stat_result:
 def pack_images(folder: Path, archive: Path) -> None:
     """Write the files of a folder to an archive, uncompressed: an image is compressed already.
 
-    The archive's bytes depend on the files' names and contents alone.
+    The archive's bytes depend only on the files' names and contents.
     """
     files = {path.relative_to(folder.parent).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     with zipfile.ZipFile(archive, "w") as packed:
@@ -87,7 +87,7 @@ def pack_images(folder: Path, archive: Path) -> None:
 
 def _archive(path: str) -> zipfile.ZipFile:
     status = os.stat(path)
-    # By process: the file's position must not be shared with a forked child.
+    # One for each process: the file's position must not be shared with a forked child.
     return _opened(path, status.st_mtime_ns, status.st_size, os.getpid())
 
 

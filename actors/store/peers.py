@@ -1,7 +1,7 @@
-"""Images from other nodes, for clusters without a shared file system: each has a small actor that serves its own.
+"""Images from other nodes, for clusters without a shared file system: on each a small actor serves the node's images.
 
-A store that misses an image asks the servers of its root, which it finds by name; so a `Store` stays what it
-was, a path. What comes is checked against its digest and committed. A lost node's images are absent.
+A store that lacks an image asks the servers of its root, which it finds by name; so a `Store` is still just a
+path. A received image is checked against its digest and committed. A lost node's images are lost.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ray.exceptions import RayError
 from ray.util import list_named_actors
 
 TIMEOUT_S = 60.0
-"""How long all of a fetch may take."""
+"""How long a whole fetch may take."""
 NAMESPACE = "interleave-stores"
-"""Not the job's: replicas of Serve live in a namespace of their own and must find the servers too."""
+"""Not the job's: Serve replicas run in another namespace and must find the servers too."""
 
 
 def is_with_a_peer(root: Path, digest: str) -> bool:
@@ -29,7 +29,7 @@ def is_with_a_peer(root: Path, digest: str) -> bool:
 
 
 def fetch(root: Path, digest: str, where: str) -> bytes:
-    """Return an image of a peer. Raises FileNotFoundError: `where` it is not, and who was asked in vain."""
+    """Return an image from a peer. Raises FileNotFoundError with `where` and why each peer failed."""
     deadline, trouble = time.monotonic() + TIMEOUT_S, list[str]()
     servers = _servers(root)
     for name in _holders(servers, digest, deadline, trouble):
@@ -49,7 +49,7 @@ def fetch(root: Path, digest: str, where: str) -> bytes:
 
 
 def _holders(servers: dict[str, Any], digest: str, deadline: float, trouble: list[str]) -> Iterator[str]:
-    """Yield the servers that have an image, as they answer; say in `trouble` who cannot tell."""
+    """Yield the servers that have an image, as they answer; add to `trouble` those that do not answer."""
     asked = {server.has.remote(digest): name for name, server in servers.items()}
     waiting = list(asked)
     while waiting:
@@ -73,10 +73,10 @@ def _servers(root: Path) -> dict[str, Any]:
             try:
                 servers[actor["name"].removeprefix(prefix)] = ray.get_actor(actor["name"], namespace=NAMESPACE)
             except ValueError:
-                continue  # gone meanwhile
+                continue  # it is gone in the meantime
     return servers
 
 
 def prefix_of(root: Path | str) -> str:
-    """Return what the names of a root's servers begin with."""
+    """Return the prefix of the names of a root's servers."""
     return f"store:{hashlib.sha256(str(Path(root).absolute()).encode()).hexdigest()[:12]}:"

@@ -1,7 +1,7 @@
-"""What an image file shows, as people see it: one way to RGB for every reader.
+"""What an image file shows, as people see it: a single conversion to RGB for every reader.
 
-A photograph is turned as its EXIF says, transparent places lie over white, and deep greys are brought to eight bits.
-An image that needs none of it keeps its values bit by bit.
+A photograph is rotated by its EXIF orientation, transparency is put over white, and 16-bit grey becomes 8-bit.
+An image that needs none of this keeps its values bit by bit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes an image upright, by its EXIF orientation."""
+"""The transposition that makes an image upright, by its EXIF orientation."""
 _SAYS_TURN = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 _ALPHA = ("RGBA", "LA", "PA", "RGBa")
 _UNBOUNDED = ("I", "F")
@@ -26,7 +26,7 @@ _WHITE_IS_ZERO = 0
 
 
 class UnclearImage(ValueError):
-    """An image that does not say how its values are to be seen."""
+    """An image that does not say how to interpret its values."""
 
 
 def as_seen(image: Image.Image) -> Image.Image:
@@ -35,7 +35,7 @@ def as_seen(image: Image.Image) -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Return the same with its transparency, if there is any: RGB or RGBA of eight bits."""
+    """Return the image as people see it, but with its transparency if it has any: 8-bit RGB or RGBA."""
     image.load()
     turn = turn_of(image)
     seen = _shallow(image)
@@ -43,7 +43,7 @@ def upright(image: Image.Image) -> Image.Image:
         seen = seen.convert("RGBA" if has_alpha(seen) else "RGB")
     if turn is not None:
         seen = seen.transpose(turn)
-        for name in _SAYS_TURN:  # else the next reader would turn it again
+        for name in _SAYS_TURN:  # or the next reader would rotate it again
             seen.info.pop(name, None)
     return seen
 
@@ -60,20 +60,20 @@ def over_white(image: Image.Image) -> Image.Image:
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Say whether an image can have transparent places, by its mode or by one colour that stands for them."""
+    """Whether an image can have transparent pixels, by its mode or by a colour that means transparent."""
     return image.mode in _ALPHA or "transparency" in image.info
 
 
 def turn_of(image: Image.Image) -> Image.Transpose | None:
-    """Return what makes an image upright; None where it is, or its EXIF cannot be read."""
+    """Return what makes an image upright; None if it is upright, or its EXIF cannot be read."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # EXIF is a file of its own, broken as often as any: the picture can be seen without it
+    except Exception:  # EXIF may be broken in any way: the picture can be seen without it
         return None
 
 
 def oddities(image: Image.Image) -> list[str]:
-    """Return why a loaded image is not seen as its plain values say: of exif_rotated, transparent, deep_grey, cmyk.
+    """Return why a loaded image looks different from its raw values: of exif_rotated, transparent, deep_grey, cmyk.
 
     >>> oddities(Image.new("RGB", (1, 1))), oddities(Image.new("RGBA", (1, 1))), oddities(Image.new("I;16", (1, 1)))
     ([], ['transparent'], ['deep_grey'])
@@ -95,10 +95,11 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _shallow(image: Image.Image) -> Image.Image:
-    """Return a grey image of sixteen bits as one of eight, as Pillow does colours; any other image as it is."""
+    """Return a 16-bit grey image as 8-bit, as Pillow converts colours; any other image unchanged."""
     if image.mode in _UNBOUNDED:
         raise UnclearImage(
-            f"its mode is {image.mode} (32-bit grey), which does not say what value is white; save it with 8 or 16 bits"
+            f"its mode is {image.mode} (32-bit grey), which does not say which value is white; "
+            "save it with 8 or 16 bits"
         )
     if not image.mode.startswith("I;16"):
         return image

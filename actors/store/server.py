@@ -18,7 +18,7 @@ from actors.store.store import Store
 
 
 class StoreServer:
-    """Serves the images of one node's store, and keeps it within its limit."""
+    """Serves the images of one node's store, and keeps that store within its limit."""
 
     def __init__(self, root: str, limit_gib: float, run_start: float):
         self._store = Store(root)
@@ -29,7 +29,7 @@ class StoreServer:
         return self._store.image_path(f"sha256:{digest}").exists()
 
     def read(self, digest: str) -> bytes | None:
-        """Return the bytes of an image that this node has."""
+        """Return the bytes of an image; None if this node does not have it."""
         try:
             return self._store.image_path(f"sha256:{digest}").read_bytes()
         except FileNotFoundError:
@@ -72,11 +72,11 @@ def start_server(
     keep: tuple[float, float] = (0.0, 0.0),
     node: str = "",
 ) -> Any:
-    """Start a server for whoever misses an image of `root`; what it has is under `served` (the same path).
+    """Start a server for nodes that lack an image of `root`; it serves the store at `served` (default: `root`).
 
     `keep` is the store's limit in GiB (0: none) and the time when the run began.
     """
-    # Asked again by Ray when it was killed: it only reads.
+    # Ray may repeat calls after a restart: they only read.
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 16}
     if node:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)

@@ -1,12 +1,12 @@
 """Images and paid-for answers on disk, named by content: shared by all processes of a run.
 
-    <root>/images/ab/abcd...png     an image by the SHA-256 of its pixels' PNG bytes
-    <root>/calls/ab/abcd....json    a call, by the SHA-256 of everything its answer depends on: request and answer
+    <root>/images/ab/abcd...png     an image, named by the SHA-256 of its pixels' PNG bytes
+    <root>/calls/ab/abcd....json    request and answer of a call, named by the SHA-256 of all the answer depends on
 
 Writers never lock: a file appears by rename, complete or not at all, and equal content has an equal name.
-A file's modification time says when it was last used (`actors/store/eviction.py` goes by it). Where nodes share
-no file system, each has a store of its own and an image that is missing comes from a peer
-(`actors/store/peers.py` asks for it, `actors/store/server.py` gives it).
+A file's modification time says when it was last used (`actors/store/eviction.py` relies on it). If nodes share
+no file system, each has its own store and a missing image comes from a peer
+(`actors/store/peers.py` requests it, `actors/store/server.py` serves it).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from actors.store.pixels import as_seen
 from rollout.types import ImageRef
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-"""Of images: a data set may come from anywhere, and some of Pillow's other formats start programs."""
+"""Accepted image formats: a data set may come from anywhere, and some of Pillow's other formats start programs."""
 
 _PREFIX = "sha256:"
 
 
 class Store:
-    """A content-addressed folder. Cheap to make, safe to pickle, safe for many writers."""
+    """A content-addressed folder. Cheap to create, picklable, safe for concurrent writers."""
 
     def __init__(self, root: Path | str):
         # Absolute, because actors do not share the driver's working directory.
@@ -50,23 +50,23 @@ class Store:
         path = self._path("images", digest, "png")
         if not mark_used(path):
             write_whole(path, data)
-            sync_folder(path.parent)  # the ledger names it, and must not outlive it
+            sync_folder(path.parent)  # the ledger refers to it: the file has to be durable before the row
         return _PREFIX + digest
 
     def has_image(self, ref: ImageRef) -> bool:
-        """Whether an image can be had, here or from a peer; if here, it counts as used now."""
+        """Return whether an image is available, here or from a peer; if here, mark it as used now."""
         if mark_used(self.image_path(ref)):
             return True
         if not ref.startswith(_PREFIX):
             return find_packed(ref) is not None
         if not _has_ray():
             return False
-        from actors.store.peers import is_with_a_peer  # late: most who read a store do without Ray
+        from actors.store.peers import is_with_a_peer  # late: most readers of a store do not need Ray
 
         return is_with_a_peer(self.root, ref.removeprefix(_PREFIX))
 
     def image_path(self, ref: ImageRef) -> Path:
-        """Return the file of an image reference."""
+        """Return the path of a reference's file."""
         if ref.startswith(_PREFIX):
             return self._path("images", ref.removeprefix(_PREFIX), "png")
         return Path(ref)
@@ -74,13 +74,13 @@ class Store:
     def get_image(self, ref: ImageRef) -> Image.Image:
         """Load an image as people see it (`actors.store.pixels`), as RGB.
 
-        Raises FileNotFoundError with the reference, OSError for another format, ValueError for unclear values.
+        Raises FileNotFoundError with the reference, OSError for an unsupported format, ValueError for unclear values.
         """
         with Image.open(io.BytesIO(self._bytes(ref)), formats=FORMATS) as image:
             return as_seen(image)
 
     def png_bytes(self, ref: ImageRef) -> bytes:
-        """Return an image as PNG, whatever its file's format. Raises FileNotFoundError with the reference."""
+        """Return an image as PNG, whatever its file format. Raises FileNotFoundError with the reference."""
         return self._bytes(ref) if ref.startswith(_PREFIX) else png_of(self.get_image(ref))
 
     def digest(self, ref: ImageRef | None) -> str:
@@ -93,14 +93,14 @@ class Store:
         return _file_digest(ref, status.st_mtime_ns, status.st_size)
 
     def get_call(self, key: str) -> Any | None:
-        """Return the committed call of that key, or None; a damaged one counts as absent."""
+        """Return the committed call with that key, or None; a damaged one counts as absent."""
         try:
             return json.loads(read_used(self._path("calls", key, "json")))
         except (FileNotFoundError, ValueError):
             return None
 
     def put_call(self, key: str, call: object) -> None:
-        """Commit a call; a later one of the same key takes its place."""
+        """Commit a call; a later one with the same key replaces it."""
         write_whole(self._path("calls", key, "json"), json.dumps(call).encode())
 
     def _bytes(self, ref: ImageRef) -> bytes:
@@ -124,7 +124,7 @@ class Store:
 
 
 def call_key(**depends_on: object) -> str:
-    """Return the name of a call: a digest of everything its answer depends on."""
+    """Return the key of a call: a digest of everything its answer depends on."""
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
 
 

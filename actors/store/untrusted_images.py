@@ -1,4 +1,4 @@
-"""Images from strangers: read within bounds, or refused with a sentence that says why."""
+"""Untrusted images: read within bounds, or refused with an error that says why."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ _BLANKS = b" \t\n\v\f\r\x1c\x1d\x1e\x1f"
 
 
 class BadImage(ValueError):
-    """What was sent is no image that we take."""
+    """What was sent is not an image that is accepted."""
 
 
 def read_image(data: bytes, max_pixels: int) -> Image.Image:
     """Return a decoded image, upright, as RGB or RGBA. Raises `BadImage` before a large one is decoded."""
     try:
         if complaint := complaint_about(data):
-            raise BadImage(f"{complaint}, which take too long to read; save it anew")
+            raise BadImage(f"{complaint}, which take too long to read; save it again")
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise BadImage(f"the image has {width}x{height} pixels, more than the {max_pixels:,} that are taken")
+                raise BadImage(f"the image has {width}x{height} pixels, more than the {max_pixels:,} allowed")
             return upright(image)
     except BadImage:
         raise
     except Image.DecompressionBombError:
-        raise BadImage(f"the image has more pixels than the {max_pixels:,} that are taken") from None
+        raise BadImage(f"the image has more pixels than the {max_pixels:,} allowed") from None
     except Exception as error:  # a decoder may raise anything on hostile bytes
         what = f"{len(data):,} bytes" if data else "an empty file"
         raise BadImage(f"expected a {', '.join(FORMATS)} image, found {what} that cannot be read as one") from error
 
 
 def decode_base64(text: object, what: str = "image") -> bytes:
-    """Return the bytes of a base64 text or data URL. Raises `BadImage` for a path, another URL or anything else."""
+    """Return the bytes of a base64 text or data URL. Raises `BadImage` for anything else, such as a path or URL."""
     if not isinstance(text, str):
-        raise BadImage(f"{what}: expected the image's bytes as a base64 text, found a {type(text).__name__}")
+        raise BadImage(f"{what}: expected the image's bytes as base64 text, found a {type(text).__name__}")
     text = _DATA_URL.sub("", text, count=1) if _DATA_URL.match(text) else text
     try:
         return base64.b64decode(text.encode("ascii").translate(None, _BLANKS), validate=True)
@@ -59,14 +59,14 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def mask_of(image: Image.Image) -> Image.Image:
-    """Return a mask (white: paint here) from one drawn in black and white, or from transparent places (OpenAI's)."""
+    """Return a mask (white: paint here) from one drawn in black and white, or from transparent pixels (OpenAI's)."""
     if image.mode == "RGBA":
         return ImageOps.invert(image.getchannel("A"))
     return image.convert("L")
 
 
 def transparent_mask(mask: Image.Image) -> Image.Image:
-    """Return OpenAI's form of a mask: what is white in ours is transparent."""
+    """Return a mask in OpenAI's form: white becomes transparent."""
     form = Image.new("RGBA", mask.size)
     form.putalpha(ImageOps.invert(mask.convert("L")))
     return form

@@ -1,1 +1,1 @@
-"""Teachers of planner and critic while data is built."""
+"""Teachers of planner and critic, for building data."""

@@ -1,4 +1,4 @@
-"""ask: a model behind endpoints, or on GPUs of the build, that is asked and paid once."""
+"""ask: a model behind endpoints, or on the build's own GPUs; each question is paid for once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from actors.teacher.kind import TeacherKind
 
 
 class AskedTeacherKind(TeacherKind):
-    """A model, by the settings of a judge that is asked (`ask`)."""
+    """A model, configured like a judge that is asked (`ask`)."""
 
     is_asked = True
 

@@ -1,4 +1,4 @@
-"""Settings of a teacher: who plans or criticises while data is built."""
+"""Settings of a teacher, which plans or criticises while data is built."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from rollout.text.limits import PathText, RequiredPath, Tilde, check_fields, is_
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """A function, a model at OpenAI-compatible endpoints, or a local model behind vLLM servers of the build's own."""
+    """A function, a model at OpenAI-compatible endpoints, or a local model behind the build's own vLLM servers."""
 
     prompt: RequiredPath = "???"
-    """Prompt file: what the teacher is asked, and what the records that it teaches ask."""
+    """Prompt file: for the teacher, and for the records made from its answers."""
     fn: PathText = ""
     """A function by import path or in a file (`./mine.py:plan`): `plan(request, images, seed)` or
-    `critique(before, after, instruction, prompt, seed)` of texts and PIL images; returns the answer's text, or a
-    `Plan` or `Critique`. It must give equal answers for equal arguments."""
+    `critique(before, after, instruction, prompt, seed)`, called with texts and PIL images; returns the answer's text,
+    or a `Plan` or `Critique`. It must give equal answers for equal arguments."""
     ask: JudgeConfig = field(default_factory=lambda: JudgeConfig(kind="openai", max_concurrency=32))
-    """Instead of `fn`: kind openai or vllm, with model, endpoints, prices, budget and call as a judge has them."""
+    """Instead of `fn`: kind openai or vllm, with model, endpoints, prices, budget and call as for a judge."""
 
     kind: Annotated[str, Tilde(), one_of_or_own(*KINDS)] | None = None
-    """Null: a function where `fn` is given, else asked; or a class of your own: my_module:MyTeacher."""
+    """Null: function if `fn` is given, else asked; or a class of your own: my_module:MyTeacher."""
     options: dict[str, Any] = field(default_factory=dict)
-    """A class of your own: its keyword arguments."""
+    """Keyword arguments of a class of your own."""
 
     def __post_init__(self) -> None:
         check_fields(self, "teacher")
@@ -38,10 +38,10 @@ class TeacherConfig:
 
     @property
     def kind_name(self) -> str:
-        """What kind of teacher this is: as it says, or by whether it gives `fn`."""
+        """The kind of teacher: as set, or determined by whether `fn` is set."""
         return self.kind or ("function" if self.fn else "asked")
 
     @property
     def asked(self) -> JudgeConfig | None:
-        """The model that is asked; None where none is."""
+        """The model that is asked; None if none is."""
         return self.ask if traits_of(self.kind_name).is_asked else None

@@ -1,4 +1,4 @@
-"""What a kind of teacher is to everything else."""
+"""The interface of a kind of teacher."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from actors.teacher.registry import TeacherTraits, load_kind
 
 
 class TeacherKind(TeacherTraits, ABC):
-    """One kind of teacher. Its file is read with every recipe: what takes long to import, its methods import."""
+    """One kind of teacher. Its file is imported for every recipe, so its methods import what loads slowly."""
 
     @abstractmethod
     def describe(self, config: TeacherConfig, role: str) -> dict[str, str]:
-        """Return what its answers depend on beside the prompt. Raises ValueError for what is missing."""
+        """Return what its answers depend on besides the prompt. Raises ValueError for what is missing."""
 
     @abstractmethod
     def check(self, config: TeacherConfig, role: str) -> None:
@@ -23,10 +23,10 @@ class TeacherKind(TeacherTraits, ABC):
 
     @abstractmethod
     async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
-        """Return a `rollout.roles.Planner` and `Critic`, or the one of the role `context.area`."""
+        """Return a `rollout.roles.Planner` and `Critic`, or only that of the role `context.area`."""
 
 
 def kind_of(config: TeacherConfig) -> TeacherKind:
-    """Return what a teacher's kind is and can do."""
+    """Return a teacher's kind."""
     kind: TeacherKind = load_kind(config.kind_name)
     return kind

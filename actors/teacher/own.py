@@ -1,4 +1,4 @@
-"""kind: my_module:MyTeacher, a class of the user's own (`actors.user_classes.roles.UserTeacher`)."""
+"""kind: my_module:MyTeacher, a user-defined class (`actors.user_classes.roles.UserTeacher`)."""
 
 from __future__ import annotations
 

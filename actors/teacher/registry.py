@@ -1,4 +1,4 @@
-"""The kinds of teacher of a recipe: each a line here and a file with its `KIND`, imported when asked for."""
+"""A recipe's kinds of teacher: each is a line here and a file with its `KIND`, imported on demand."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _OWN = "actors.teacher.own:KIND"
 
 
 class TeacherTraits:
-    """What a teacher's settings are checked by."""
+    """What a teacher's settings are checked against."""
 
     is_asked: ClassVar[bool] = False
-    """A model answers, which `ask` describes."""
+    """A model answers, configured by `ask`."""
 
 
 def load_kind(kind: str) -> Any:
-    """Return an `actors.teacher.kind.TeacherKind` by its name, or the one of classes of the user's own."""
+    """Return an `actors.teacher.kind.TeacherKind` by its name, or the one for user-defined classes."""
     return load_object(KINDS.get(kind, _OWN))
 
 
 def traits_of(kind: str) -> TeacherTraits:
-    """Return what settings of a kind are checked by."""
+    """Return what a kind's settings are checked against."""
     traits: TeacherTraits = load_kind(kind)
     return traits

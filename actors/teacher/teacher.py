@@ -1,4 +1,4 @@
-"""Teachers of planner and critic while data is built: functions of ours, or models that are asked and paid once."""
+"""Teachers of planner and critic, for building data: functions, user-defined classes, or models paid per question."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FunctionTeacher:
     store: Store
 
     async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
-        """Return what the function answers to a request. Raises `TeacherError`."""
+        """Return the function's answer to a request. Raises `TeacherError`."""
         return await asyncio.to_thread(
             self._answer,
             seed,
@@ -42,7 +42,7 @@ class FunctionTeacher:
         )
 
     async def criticise(self, shown: CriticInput, seed: int, repeat: int = 0) -> ModelAnswer:
-        """Return what the function answers to an attempt; the seed tells repeats apart. Raises `TeacherError`."""
+        """Return the function's answer to an attempt; the seed tells repeats apart. Raises `TeacherError`."""
         return await asyncio.to_thread(
             self._answer,
             seed,
@@ -70,26 +70,26 @@ class FunctionTeacher:
 
 @dataclass(frozen=True)
 class OwnTeacher:
-    """Satisfies the same Protocols: asks an object of the user's own (`actors.user_classes.roles.UserTeacher`)."""
+    """Satisfies the same Protocols: asks a user-defined object (`actors.user_classes.roles.UserTeacher`)."""
 
     teacher: Any
     store: Store
 
     async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
-        """Return what the object answers to a request. Raises `TeacherError`."""
+        """Return the object's answer to a request. Raises `TeacherError`."""
         read = [await read_image(self.store, image) for image in request.images]
         images = [image for image in read if image is not None]
         return await self._answer(self.teacher.plan, PlanQuestion(request.text, images), seed)
 
     async def criticise(self, shown: CriticInput, seed: int, repeat: int = 0) -> ModelAnswer:
-        """Return what the object answers to an attempt; the seed tells repeats apart. Raises `TeacherError`."""
+        """Return the object's answer to an attempt; the seed tells repeats apart. Raises `TeacherError`."""
         before, after = [await read_image(self.store, image) for image in (shown.before, shown.after)]
         assert after is not None
         question = CritiqueQuestion(before, after, shown.instruction, shown.prompt)
         return await self._answer(self.teacher.criticise, question, seed)
 
     async def stats(self) -> dict[str, float]:
-        """What it costs, only its user knows."""
+        """Only the user knows its cost."""
         return {}
 
     async def _answer(self, method: Any, question: Any, seed: int) -> ModelAnswer:
@@ -113,19 +113,19 @@ def _as_text(answer: Any) -> str:
 
 @dataclass(frozen=True)
 class AskedTeacher:
-    """Satisfies the same Protocols: asks a model, each distinct question once. Seeds are the endpoint's affair."""
+    """Satisfies the same Protocols: asks a model, each distinct question once. Seeds are left to the endpoint."""
 
     asker: OpenAIAsker
     template: str
     store: Store
 
     async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
-        """Return what the model answers to a request. Raises `TeacherError`, `BudgetSpent`."""
+        """Return the model's answer to a request. Raises `TeacherError`, `BudgetSpent`."""
         messages = render_request(self.template, request.text, len(request.images))
         return await self._ask(messages, request.images, seed, repeat)
 
     async def criticise(self, shown: CriticInput, seed: int, repeat: int = 0) -> ModelAnswer:
-        """Return what the model answers to an attempt. Raises `TeacherError`, `BudgetSpent`."""
+        """Return the model's answer to an attempt. Raises `TeacherError`, `BudgetSpent`."""
         before = shown.before
         if before is None:
             before = await asyncio.to_thread(self._canvas, shown.after)
@@ -153,14 +153,14 @@ class AskedTeacher:
 async def start_teacher(
     config: TeacherConfig, role: str, store_root: Path | str, ledger_folder: Path | str | None = None
 ) -> Any:
-    """Start what a teacher of a role (planner or critic) needs; metrics and ledger name it so. Raises ValueError."""
+    """Start a teacher for a role (planner or critic), its name in metrics and ledger too. Raises ValueError."""
     check_teacher(config, role)
     context = RunContext(store_root, role, ledger_folder, area=role)
     return await kind_of(config).start(config, context, read_template(config, role).text)
 
 
 def read_template(config: TeacherConfig, role: str) -> Prompt:
-    """Read the prompt file of a teacher. Raises ValueError where it is not one of its role."""
+    """Read a teacher's prompt file. Raises ValueError if it does not fit the role."""
     if role == "planner":
         return read_prompt(config.prompt, fields=("request",))
     return read_prompt(config.prompt, fields=("instruction", "prompt"), num_images=NUM_IMAGES)
@@ -173,6 +173,6 @@ def check_teacher(config: TeacherConfig, role: str) -> None:
 
 
 def describe_teacher(config: TeacherConfig, role: str) -> dict[str, str]:
-    """Return what a teacher's answers depend on, by content. Raises ValueError where a file or function is missing."""
+    """Return what a teacher's answers depend on, by content. Raises ValueError if a file or function is missing."""
     prompt = read_template(config, role).label
     return kind_of(config).describe(config, role) | {"prompt": prompt}

@@ -1,1 +1,1 @@
-"""Classes of a user's own as judge, generator, teacher or observer: what they offer, how they are found and run."""
+"""User-defined classes as judge, generator, teacher or observer: their interfaces, how they are found and run."""

@@ -1,4 +1,4 @@
-"""A class of the user's own that a recipe names (`my_module:MyJudge`, `./my_file.py:MyJudge`): found, checked, made."""
+"""A user-defined class that a recipe names (`my_module:MyJudge`, `./my_file.py:MyJudge`): found, checked, made."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from rewards.functions import FunctionError, anchored, identity_of, load_object,
 
 @dataclass(frozen=True)
 class UserClass:
-    """A class by its path, with its keyword arguments and the methods that it has to have. Picklable."""
+    """A class by its path, with its keyword arguments and the methods it must have. Picklable."""
 
     path: str
     options: Mapping[str, Any]
     methods: tuple[str, ...]
     where: str
-    """The key that names it."""
+    """The recipe's key that names it."""
 
     def make(self) -> Any:
-        """Return a new object. Raises ValueError in one line for what is not there, or cannot be made."""
+        """Return a new object. Raises ValueError, in one line, if the class is not found or cannot be made."""
         try:
             made = self._found()(**self.options)
         except FunctionError as error:
@@ -42,7 +42,7 @@ class UserClass:
 
     @property
     def identity(self) -> str:
-        """The path with a digest of its file, and the options. Raises ValueError where there is no file."""
+        """The path with a digest of its file, and the options. Raises ValueError if there is no file."""
         try:
             found = identity_of(self.path)
         except FunctionError as error:
@@ -50,7 +50,7 @@ class UserClass:
         return f"{found} {json.dumps(self.options, sort_keys=True)}" if self.options else found
 
     def anchored(self) -> UserClass:
-        """Return the class with the path of its file in full: actors do not share the driver's working folder."""
+        """Return the class with its file's absolute path: actors do not share the driver's working folder."""
         return replace(self, path=anchored(self.path, Path.cwd()))
 
     def _found(self) -> type:
@@ -69,7 +69,7 @@ class UserClass:
 
 
 async def call(method: Any, *arguments: Any) -> Any:
-    """Call a method of the user's own; one that is not async runs in a thread."""
+    """Call a user's method; one that is not async runs in a thread."""
     if inspect.iscoroutinefunction(method):
         return await method(*arguments)
     answer = await asyncio.to_thread(method, *arguments)

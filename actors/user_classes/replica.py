@@ -1,4 +1,4 @@
-"""A replica of a pool that runs an object of the user's own: it is asked by names of images, and given the pictures."""
+"""A pool's replica that runs a user-defined object: requests name images, the object is given the pictures."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rollout.text.strict_json import RubricError
 from rollout.types import ImageRef, ScoreRequest
 
 Answer = Callable[[Any, Store, Any], Awaitable[Any]]
-"""`answer(object, store, request)`: what the object says to a request, as JSON has it."""
+"""`answer(object, store, request)`: the object's answer to a request, as JSON."""
 
 
 class UserReplica:
-    """Makes and loads the object; each request is answered, or its fault said."""
+    """Makes and loads the object; answers each request, or says why not."""
 
     def __init__(self, made_of: UserClass, answer: Answer, store_root: str):
         self._object = made_of.make()
@@ -47,13 +47,13 @@ class UserReplica:
             )
 
     def check_health(self) -> None:
-        """What an object has to lose, only its user knows: an optional `check_health()` of its own raises."""
+        """Only the user knows what can break in the object: its optional `check_health()` raises."""
         if check := getattr(self._object, "check_health", None):
             check()
 
 
 async def read_image(store: Store, image: ImageRef | None) -> Image.Image | None:
-    """Return a picture; None where there is none."""
+    """Return a picture; None if there is none."""
     return None if image is None else await asyncio.to_thread(store.get_image, image)
 
 

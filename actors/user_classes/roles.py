@@ -1,9 +1,9 @@
-"""What a class of your own has to offer, and what it is given: pictures and texts, nothing of the framework.
+"""The interfaces of your own classes, and what they are given: pictures and texts, nothing of the framework.
 
 A class is made with the recipe's `options` as keyword arguments, when the recipe is checked and again in every process
-that uses it: making it has to be cheap. What is not (weights, connections) belongs in `load()`, which is called once,
-before the first request, where the object works. Methods may be `async` or not; one that is not runs in a thread.
-An exception fails the request, which is asked `num_attempts` times in all; after a ValueError or TypeError, no more.
+that uses it, so making it has to be cheap. What is not (weights, connections) belongs in `load()`, which is called
+once, before the first request, in the process that uses the object. Methods may be `async`; others run in threads.
+An exception fails the attempt: there are `num_attempts` in all, but none after a ValueError or TypeError.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from rollout.types import Critique, Scores
 
 @dataclass(frozen=True)
 class Look:
-    """One picture, with what it was to become."""
+    """One picture, with what it was meant to become."""
 
     before: Image.Image | None
-    """None: it was made from words alone."""
+    """None: it was made from text alone."""
     after: Image.Image
     instruction: str
 
@@ -43,15 +43,15 @@ class Edit:
     """One picture to be made."""
 
     images: Sequence[Image.Image]
-    """The one to edit, then references; none: make it from words alone."""
+    """The one to edit, then references; empty: make it from text alone."""
     prompt: str
     seed: int
     mask: Image.Image | None = None
     """White: paint here."""
     size: tuple[int, int] | None = None
-    """Width and height that were asked for."""
+    """Requested width and height."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of this request alone."""
+    """Settings of this request only."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ class CritiqueQuestion:
     instruction: str
     """What the step has to show."""
     prompt: str
-    """What the generator was told."""
+    """The generator's prompt."""
 
 
 class UserJudge(Protocol):
     """`judge.kind`. It may also have `compare(looks: TwoLooks) -> tuple[Scores, Scores]`: of old and new."""
 
     def score(self, look: Look) -> Scores | Awaitable[Scores]:
-        """Return scores from 0 to 10, equal ones for equal looks."""
+        """Return scores from 0 to 10, equal for equal looks."""
         ...
 
 
@@ -86,7 +86,7 @@ class UserGenerator(Protocol):
     """`generator.kind`."""
 
     def edit(self, edit: Edit) -> Image.Image | Awaitable[Image.Image]:
-        """Return the new picture, an equal one for an equal edit."""
+        """Return the new picture, equal for equal edits."""
         ...
 
 
@@ -94,17 +94,17 @@ class UserObserver(Protocol):
     """`evidence.NAME.kind`."""
 
     def observe(self, look: Look) -> object:
-        """Return what a reward finds in `evidence.extra[NAME]`: anything that JSON can hold."""
+        """Return what a reward reads as `evidence.extra[NAME]`: anything that JSON can hold."""
         ...
 
 
 class UserTeacher(Protocol):
-    """`planner.kind` needs `plan`, `critic.kind` needs `criticise`, of a recipe that builds data."""
+    """In a recipe that builds data: `planner.kind` needs `plan`, `critic.kind` needs `criticise`."""
 
     def plan(self, question: PlanQuestion, seed: int) -> str | Plan | Awaitable[str | Plan]:
-        """Return a plan, or the text of one."""
+        """Return a plan, or its text."""
         ...
 
     def criticise(self, question: CritiqueQuestion, seed: int) -> str | Critique | Awaitable[str | Critique]:
-        """Return a critique, or the text of one; the seed tells independent ones apart."""
+        """Return a critique, or its text; the seed tells independent ones apart."""
         ...

@@ -1,11 +1,11 @@
-"""The process that runs one reward function which is not ours: evidence in by a socket, a number out.
+"""The process that runs one user-defined reward function: reads evidence from a socket, answers with a number.
 
     in    pickle of (id, evidence)
     out   json: first {"is_async", "needs"} or {"kind", "error"}, then {"id", "value"} or {"id", "kind", "error"}
 
-A module in a function's place (`my_rewards.*`) is answered once, by the names of its rewards. Each message
-stands behind its length, 4 bytes. Nothing heavy is imported here, so that a killed child is
-back within half a second.
+For a module instead of a function (`my_rewards.*`), the only answer is the names of its rewards. Each message
+is preceded by its length in 4 bytes. It imports nothing heavy, so that a killed child is
+replaced within half a second.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from rewards.signature import reward_names, signature_of
 
 LENGTH = struct.Struct(">I")
 REWARD, LOOK = "reward", "look"
-"""What the function is: evidence -> number, or images and text -> evidence (`rewards.evidence_functions`)."""
+"""Kinds of functions: evidence -> number, or images and text -> evidence (`rewards.evidence_functions`)."""
 EVERY = ".*"
-"""Behind a module's or file's name: all of its rewards."""
+"""After a module's or file's name: all of its rewards."""
 
 
 def main(handle: int, fn: str, timeout_s: float, parent: int, kind: str) -> None:
-    """Import the function, say what it is, and answer until the parent is gone."""
+    """Import the function, describe it, and answer requests until the parent is gone."""
     _die_with(parent)
-    os.dup2(2, 1)  # what a function prints is no answer
+    os.dup2(2, 1)  # the function's prints go to stderr
     channel = socket.socket(fileno=handle)
     try:
         if fn.endswith(EVERY):
@@ -117,7 +117,7 @@ def _framed(answer: dict[str, object]) -> bytes:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel kill this process with the one that started it, however it ends and whatever runs here."""
+    """Have the kernel kill this process with its parent, however that ends and whatever runs here."""
     if sys.platform == "linux":
         import ctypes
 

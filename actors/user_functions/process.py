@@ -1,4 +1,4 @@
-"""One reward function in a process of its own, which is killed when it hangs and started again when asked."""
+"""One reward function in its own process, which is killed if it hangs and restarted on the next call."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from rewards.compose import RewardError, TermConfig
 from rewards.signature import RewardSignature
 
 START_TIMEOUT_S = 120.0
-"""For importing the function's module, which may load a model."""
+"""Limit for importing the function's module, which may load a model."""
 _GRACE_S = 1.0
-"""An async function's process gives it up by itself; if it has not said so by then, its loop is blocked."""
+"""An async function's process ends a late call itself; if it has not reported this by then, its loop is blocked."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """A process that has imported what it was told to."""
+    """A process that has imported its function."""
 
     process: subprocess.Popen[bytes]
     channel: socket.socket
@@ -38,19 +38,19 @@ class Started:
         return RewardSignature(self.hello["is_async"], tuple(self.hello["needs"]))
 
     def kill(self) -> None:
-        """End it with whatever it started; it may have gone already."""
+        """Kill it and all it has started; it may have ended already."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def close(self) -> None:
-        """End it where nobody talks to it yet, or any more."""
+        """Kill it and close its channel; no call may be pending."""
         self.kill()
         self.channel.close()
 
 
 def start(term: TermConfig, kind: str = REWARD) -> Started:
-    """Start the process of a term; blocks until its module is imported. Raises `RewardError` when it cannot be."""
+    """Start the process of a term; block until its module is imported. Raises `RewardError` if that fails."""
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-P", "-m", "actors.user_functions.child", str(theirs.fileno())]
     command += [term.fn, str(term.timeout_s)]
@@ -58,7 +58,7 @@ def start(term: TermConfig, kind: str = REWARD) -> Started:
         process = subprocess.Popen(
             [*command, str(os.getpid()), kind],
             pass_fds=[theirs.fileno()],
-            # It sees the modules that this process sees, in the same order.
+            # It finds the modules that this process finds, in the same order.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -79,7 +79,7 @@ def start(term: TermConfig, kind: str = REWARD) -> Started:
 
 
 def reward_names_in(module: str) -> list[str]:
-    """Return the names of a module's or file's rewards; imports it in a process of its own. Raises `RewardError`."""
+    """Return the names of a module's or file's rewards; imports it in another process. Raises `RewardError`."""
     started = start(TermConfig(module + EVERY))
     started.close()
     names: list[str] = started.hello["names"]
@@ -87,7 +87,7 @@ def reward_names_in(module: str) -> list[str]:
 
 
 def _hello(channel: socket.socket) -> dict[str, Any] | None:
-    """Return the process's first message; None when it ended without one."""
+    """Return the process's first message; None if it ended without one."""
     channel.settimeout(START_TIMEOUT_S)
     with channel.makefile("rb") as stream:
         head = stream.read(LENGTH.size)
@@ -97,11 +97,11 @@ def _hello(channel: socket.socket) -> dict[str, Any] | None:
 
 
 class _Gone(Exception):
-    """The process was killed for another call's sake: ask the next one."""
+    """The process was killed because of another call: ask the next process."""
 
 
 class RewardProcess:
-    """Awaitable evidence -> float by a term (or images -> evidence by a look); for one event loop at a time."""
+    """Awaitable: evidence -> float for a term, or images -> evidence for a look; for one event loop at a time."""
 
     def __init__(self, term: TermConfig, kind: str = REWARD):
         self.term, self.kind = term, kind
@@ -109,11 +109,11 @@ class RewardProcess:
         self._exchanges: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> RewardSignature:
-        """Start the process, unless it runs, and return what its function is. Raises `RewardError`."""
+        """Start the process unless it is running, and return its function's signature. Raises `RewardError`."""
         return (await self._line()).traits
 
     async def __call__(self, evidence: Any) -> Any:
-        """Return the function's number. Raises `RewardError`; a cancelled caller leaves the process as it is."""
+        """Return the function's result. Raises `RewardError`; cancelling it leaves the process as it is."""
         exchange = asyncio.create_task(self._exchange(evidence))
         self._exchanges.add(exchange)
         exchange.add_done_callback(self._done)
@@ -140,7 +140,7 @@ class RewardProcess:
     def _done(self, exchange: asyncio.Task[Any]) -> None:
         self._exchanges.discard(exchange)
         if not exchange.cancelled():
-            exchange.exception()  # a caller who was cancelled does not ask for it
+            exchange.exception()  # marks it as retrieved: a cancelled caller does not
 
 
 def _is_over(starting: asyncio.Task[_Line]) -> bool:
@@ -154,7 +154,7 @@ async def _connect(term: TermConfig, kind: str) -> _Line:
 
 
 class _Line:
-    """The talk with one living process."""
+    """The connection to one living process."""
 
     def __init__(self, term: TermConfig, started: Started, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         self._term, self._started, self._writer = term, started, writer
@@ -162,7 +162,7 @@ class _Line:
         self.is_gone = False
         self._num_asked = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        # A sync function takes one call at a time, so that nobody's time runs while another's call is being worked on.
+        # A sync function takes one call at a time, so that a call's time does not run while another is executed.
         self._turn = asyncio.Lock() if not started.traits.is_async else contextlib.nullcontext()
         self._patience_s = term.timeout_s + (_GRACE_S if started.traits.is_async else 0.0)
         self._listening = asyncio.create_task(self._listen(reader))
@@ -188,7 +188,7 @@ class _Line:
         return given["value"]
 
     def kill(self) -> None:
-        """Kill the process; whoever waits for another answer asks again."""
+        """Kill the process; callers that wait for another answer ask again."""
         self._end(_Gone())
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
@@ -204,7 +204,7 @@ class _Line:
                 await asyncio.to_thread(self._started.process.wait, _GRACE_S)
             cause = _cause(self._started.process.returncode)
             self._end(RewardError("died", self._term.fn, f"its process died ({cause})"))
-        finally:  # the loop is being shut down
+        finally:  # also when the loop is being shut down
             self._end(_Gone())
 
     def _end(self, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""A recipe's reward, run so that no term can hold a rollout up: ours here, others where they can be killed."""
+"""A recipe's reward, run so that no term can block a rollout: built-in terms here, others in killable processes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rollout.types import Evidence, Reward
 class RewardRunner:
     """Awaitable evidence -> `Reward` (`rollout.single_step.SingleStep.reward`). Picklable.
 
-    Each term that is not of `rewards/` has a process of its own in every process that uses it: a hang is
-    blamed on the right term, and takes no other down. A module that two terms name is loaded twice.
+    Each term from outside `rewards/` has its own process in every process that uses it: a hang is blamed on the
+    right term, and does not affect others. A module that two terms name is loaded twice.
     """
 
     def __init__(self, terms: Sequence[TermConfig]):
@@ -25,10 +25,12 @@ class RewardRunner:
         self.terms = tuple(terms)
 
     async def __call__(self, evidence: Evidence) -> Reward:
-        """Return the terms and their weighted sum. Raises `RewardError` naming a term that gives no finite number."""
-        values = dict(self._ours(evidence).terms)
-        if self._others:
-            values |= zip(self._others, await all_of(other(evidence) for other in self._others.values()), strict=True)
+        """Return the terms and their weighted sum. Raises `RewardError` naming a term without a finite value."""
+        values = dict(self._builtin_terms(evidence).terms)
+        if self._user_terms:
+            values |= zip(
+                self._user_terms, await all_of(other(evidence) for other in self._user_terms.values()), strict=True
+            )
         values = {term.key: values[term.key] for term in self.terms}
         return Reward(values, weighted_total(values, self.weights))
 
@@ -37,23 +39,23 @@ class RewardRunner:
         return {term.key: term.weight for term in self.terms}
 
     def check(self) -> dict[str, RewardSignature]:
-        """Import every term's function and return what it is, by the term's name; blocks.
+        """Import every term's function and return its signature, by the term's name; blocks.
 
-        Raises `RewardError` (a ValueError) for one that is not there or can be no reward.
+        Raises `RewardError` (a ValueError) for a function that does not exist or cannot be a reward.
         """
         return {term.key: _traits(term) for term in self.terms}
 
     def close(self) -> None:
-        """Kill the processes; a next call would start them again."""
-        for other in self._others.values():
+        """Kill the processes; a later call restarts them."""
+        for other in self._user_terms.values():
             other.close()
 
     @cached_property
-    def _ours(self) -> WeightedSum:
+    def _builtin_terms(self) -> WeightedSum:
         return WeightedSum([term for term in self.terms if term.is_own])
 
     @cached_property
-    def _others(self) -> dict[str, RewardProcess]:
+    def _user_terms(self) -> dict[str, RewardProcess]:
         return {term.key: RewardProcess(term) for term in self.terms if not term.is_own}
 
     def __reduce__(self) -> tuple[type[RewardRunner], tuple[Sequence[TermConfig]]]:

@@ -1,1 +1,1 @@
-"""The service: generator and storyteller behind HTTP."""
+"""The HTTP service for a generator and a storyteller."""

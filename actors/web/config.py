@@ -15,35 +15,35 @@ from rollout.text.limits import KeyVariable, Name, Port, PositiveInt, Seconds, c
 
 @dataclass(frozen=True)
 class ServiceConfig:
-    """`interleave serve`: one front for the pool, wherever its replicas are."""
+    """`interleave serve`: one front end for the pool, wherever its replicas are."""
 
     host: Name = "127.0.0.1"
-    """Address to listen at; 0.0.0.0 is open to the network and needs a key."""
+    """Address to listen on; 0.0.0.0 is open to the network and needs a key."""
     port: Port = 8011
     """0: a free one."""
     api_key_env: KeyVariable = "INTERLEAVE_API_KEY"
-    """Environment variable with the key that clients have to send; unset: no key, on loopback alone."""
+    """Environment variable with the key that clients have to send; if unset, no key is needed, on loopback only."""
     max_pending: PositiveInt = 256
-    """Images asked for and not answered yet; the next request is told to come back later (429)."""
+    """Images requested and not answered yet; the next request is told to come back later (429)."""
     timeout_s: Seconds = 300.0
-    """Longest that a request may take from its last byte to its answer."""
+    """Maximum time from a request's last byte to its answer."""
     upload_timeout_s: Seconds = 60.0
-    """Longest that a client may take to send a request, or may leave its answer lying."""
+    """Maximum time for a client to send a request, or to leave its answer unread."""
     head_timeout_s: Seconds = 10.0
-    """Longest that a connection may take to send its request's line and headers."""
+    """Maximum time for a connection to send its request line and headers."""
     max_body_mib: Annotated[float, Gt(0), Le(2**20)] = 32.0
     max_reading_mib: Annotated[float, Gt(0), Le(2**20)] = 1024.0
-    """Of all requests that are being read; a client that sends beyond it is told to come back later (429)."""
+    """Total size of the requests being read; a client that exceeds it is told to come back later (429)."""
     max_pixels: PositiveInt = 16 * 1024 * 1024
-    """Of an image that is sent."""
+    """Size limit of an image that a client sends."""
     max_prompt_chars: PositiveInt = 16_000
     max_images: PositiveInt = 8
-    """New images of one request (OpenAI's n)."""
+    """New images per request (OpenAI's n)."""
     max_steps: PositiveInt = 100
     """num_inference_steps that a request may ask for."""
     other_sizes: Annotated[str, one_of("refuse", "scale")] = "refuse"
-    """What becomes of a size that is asked for and that the generator does not make, or that its recipe sets
-    otherwise: refuse (400), or scale: the image is made as if none was asked for, then scaled to fit into it."""
+    """How to treat a requested size that the generator does not make, or that differs from its recipe's: refuse
+    (400), or scale: make the image as if no size had been requested, then scale it to fit into that size."""
 
     def __post_init__(self) -> None:
         check_fields(self, "service")
@@ -67,12 +67,12 @@ class ServiceConfig:
 
 
 def read_service_key(config: ServiceConfig) -> Secret | None:
-    """Return the key that clients have to send, from the environment. Raises ValueError where one is needed."""
+    """Return the key that clients have to send, from the environment. Raises ValueError if a needed one is missing."""
     key = os.environ.get(config.api_key_env, "").strip()
     if not key and not config.is_loopback:
         raise ValueError(
             f"service.host is {config.host}, open to others: set the environment variable {config.api_key_env} to "
-            "the key that clients have to send, or listen at 127.0.0.1"
+            "the key that clients have to send, or listen on 127.0.0.1"
         )
     if key and (why := why_no_key(key)):
         raise ValueError(f"service: the key in {config.api_key_env} {why}; set it again")
@@ -80,7 +80,7 @@ def read_service_key(config: ServiceConfig) -> Secret | None:
 
 
 def is_loopback(host: str | None) -> bool:
-    """Say whether a host is this machine alone.
+    """Whether a host is reachable only from this machine.
 
     >>> is_loopback("localhost"), is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
     (True, True, True, False)

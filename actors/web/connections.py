@@ -1,4 +1,4 @@
-"""Connections that cannot be held for nothing: each has to ask something soon, and to take what it asked for."""
+"""Connections that cannot be held idle: each has to send a request soon, and to read its answer."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a request's line and headers."""
+"""Size limit of a request line with headers."""
 MAX_WAITING = 1000
-"""Connections without a request; beyond it the one that has waited longest is closed."""
+"""Connections without a request; beyond this the one that has waited longest is closed."""
 
 
 class ServerConfig(uvicorn.Config):
-    """Uvicorn's settings and those of our connections."""
+    """Uvicorn's settings and those of `BoundedConnection`."""
 
     def __init__(self, app: Any, *, head_timeout_s: float, stall_timeout_s: float, **settings: Any):
         super().__init__(app, http=BoundedConnection, ws="none", **settings)
         self.head_timeout_s = head_timeout_s
-        """Longest that a connection may take to send a request's head."""
+        """Maximum time for a connection to send a request's head."""
         self.stall_timeout_s = stall_timeout_s
-        """Longest that a client may leave an answer lying without taking a byte of it."""
+        """Maximum time for a client to read no byte of an answer."""
         self.waiting: dict[BoundedConnection, None] = {}
-        """Connections without a request, the oldest first."""
+        """Connections without a request, oldest first."""
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Closed when no request's head comes in time, or its answer is not taken; answers leave without delay."""
+    """Closed when no request's head arrives in time, or its answer is not read; answers are sent without delay."""
 
     config: ServerConfig
 
@@ -39,8 +39,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._stall_timer: asyncio.TimerHandle | None = None
         self._is_in_head, self._num_head_bytes = False, 0
         bound = transport.get_extra_info("socket")
-        # Asyncio does so only for sockets that were made with an explicit protocol number; else the end of an answer
-        # waits for the client's delayed acknowledgement of its beginning, for 40 ms.
+        # Asyncio does so only for sockets made with an explicit protocol number; otherwise the end of an answer waits
+        # 40 ms for the client's delayed acknowledgement of its beginning.
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wait_for_head()
 
@@ -52,7 +52,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._num_head_bytes += len(data)
             if self._num_head_bytes > MAX_HEAD_BYTES:
                 self.send_400_response(f"The head of the request has more than {MAX_HEAD_BYTES} bytes.")
-        # Its timer is not started anew by each further byte. What is left of a body after its answer counts, too.
+        # Further bytes do not restart a running timer. The rest of a body after its answer starts one, too.
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._wait_for_head()
 
@@ -105,7 +105,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._head_timer = None
 
     def _watch_stall(self, num_left: int | None) -> None:
-        """Close the connection when as much is left to send as some time ago."""
+        """Close the connection if the client has read nothing since the last check."""
         left = self.transport.get_write_buffer_size()
         if num_left is not None and left >= num_left:
             self.transport.abort()

@@ -1,9 +1,9 @@
-"""The process that decodes images of strangers: a file's bytes in by a socket, a PNG as the store keeps it out.
+"""The process that decodes untrusted images: reads a file from a socket, answers with a PNG as the store keeps it.
 
     in    json {"max_pixels", "is_mask"}, then the file
     out   json {"size"}, then the PNG; or json {"error"}
 
-Nothing heavy is imported here, so that one that was killed is soon replaced.
+It imports nothing heavy, so that a killed process is soon replaced.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from actors.store.image_files import png_of
 from actors.store.untrusted_images import BadImage, flatten, mask_of, read_image
 
 BASE_BYTES, BYTES_PER_PIXEL = 2**30, 24
-"""Memory that the process may take: itself, and what a few copies of the largest image need."""
+"""Memory limit of the process: its own, plus a few copies of the largest image."""
 
 
 def main(handle: int) -> None:
-    """Decode one image after the other until the parent is gone."""
+    """Decode one image after another until the parent is gone."""
     warnings.simplefilter("ignore")
     with Connection(handle) as channel, suppress(EOFError, ConnectionError):
         while True:
@@ -46,7 +46,7 @@ def _decode(data: bytes, max_pixels: int, is_mask: bool) -> list[bytes]:
 
 def _bound_memory(num_bytes: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    with suppress(ValueError, OSError):  # a system that knows no such limit, or has a lower one
+    with suppress(ValueError, OSError):  # the system has no such limit, or a lower one
         resource.setrlimit(resource.RLIMIT_AS, (num_bytes, hard))
 
 

@@ -1,4 +1,4 @@
-"""`/`, `/docs` and `/openapi.json`: what the service is asked, for programs and for people. The page loads nothing."""
+"""`/`, `/docs` and `/openapi.json`: the service's interface, for programs and people. The page loads no resources."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ td { border-top: 1px solid #8884; overflow-wrap: anywhere } td:nth-child(2) { wh
 
 
 def index_routes(paths: Iterable[str]) -> list[tuple[str, Handler]]:
-    """Return the routes that describe those of `paths`, and themselves."""
+    """Return the routes that describe those at `paths`, and themselves."""
     document = describe([*paths, *ABOUT])
     page = _page(document)
     summaries = {
@@ -56,7 +56,7 @@ def _page(document: Mapping[str, Any]) -> str:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}</title>",
         f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style><main>",
         f"<h1>{escape(info['title'])}</h1><p>{escape(info['description'])}</p>",
-        "<p>Where the service was given a key, send it as <code>Authorization: Bearer KEY</code>. "
+        "<p>If the service has a key, send it as <code>Authorization: Bearer KEY</code>. "
         "The same for programs: <a href='/openapi.json'>/openapi.json</a>.</p>",
     ]
     for path, operations in document["paths"].items():

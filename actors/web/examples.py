@@ -21,7 +21,7 @@ CURL = {
     "/health": f"curl -s {URL}/health",
     "/openapi.json": f"curl -s {URL}/openapi.json",
 }
-"""With a key: `-H "Authorization: Bearer $INTERLEAVE_API_KEY"` beside them."""
+"""With a key, add `-H "Authorization: Bearer $INTERLEAVE_API_KEY"`."""
 
 _CLIENT = f"""import base64, os, pathlib
 from openai import OpenAI

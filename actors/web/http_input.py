@@ -1,4 +1,4 @@
-"""Requests from strangers: who may ask, how much is read of them, and how a refusal is told."""
+"""Untrusted requests: who may send them, how much of them is read, and how a refusal is reported."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Handler = Callable[[Request], Awaitable[Response]]
 """Answers one route's requests."""
 MAX_FIELDS = 64
 MAX_VALUES = 100_000
-"""Lists, objects and commas of a JSON body, those in texts among them; more take seconds to read."""
+"""Lists, objects and commas of a JSON body, including those inside strings; more take seconds to parse."""
 _CHUNK = 2**20
 _READING: Counter[str] = Counter()
-"""`bytes` of the bodies that are being read now, by whatever application of this process."""
+"""`bytes` of the bodies being read now, by all applications of this process."""
 Done = TypeVar("Done")
 
 
 class RequestRefused(Exception):
-    """A request that is not carried out, with the HTTP status that says whose fault it is."""
+    """A refused request, with an HTTP status that says whose fault it is."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None):
         super().__init__(message)
@@ -45,7 +45,7 @@ class ClientDisconnected(Exception):
 
 
 def authenticate(request: Request, key: Secret | None) -> None:
-    """Raise `RequestRefused` for a stranger: without the key, or (where there is none) from another site's page."""
+    """Raise `RequestRefused` for a request without the key or, if there is no key, from another site's page."""
     if key is not None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         sent = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
@@ -55,11 +55,11 @@ def authenticate(request: Request, key: Secret | None) -> None:
                 401, f"{what} was sent; expected `Authorization: Bearer <key>`", {"WWW-Authenticate": "Bearer"}
             )
         return
-    # Without a key, a page in the user's browser must not use what listens on their machine.
+    # Without a key, a page in the user's browser must not reach services on the user's machine.
     origin = request.headers.get("origin")
     sites = [f"//{request.headers.get('host', '')}", *([origin] if origin else [])]
     if not all(_is_here(site) for site in sites):
-        raise RequestRefused(403, "this service has no key, so only this machine's own programs may ask it")
+        raise RequestRefused(403, "this service has no key, so only programs on its own machine may use it")
 
 
 def _is_here(site: str) -> bool:
@@ -72,13 +72,13 @@ def _is_here(site: str) -> bool:
 async def read_json(request: Request, config: ServiceConfig) -> dict[str, object]:
     """Return a request's JSON object. Raises `RequestRefused`."""
     if encoding := request.headers.get("content-encoding", ""):
-        raise RequestRefused(415, f"Content-Encoding is {encoding[:40]!r}; bodies are taken as they are alone")
+        raise RequestRefused(415, f"Content-Encoding is {encoding[:40]!r}; only unencoded bodies are accepted")
     with _bounded(request, config) as bounded:
         body = await _in_time(bounded.body(), config)
     try:
         content = await asyncio.to_thread(_parsed, body)
     except (ValueError, RecursionError):
-        raise RequestRefused(400, "expected a JSON object, found something that is no JSON") from None
+        raise RequestRefused(400, "expected a JSON object, found something that is not JSON") from None
     if not isinstance(content, dict):
         raise RequestRefused(400, f"expected a JSON object, found a {type(content).__name__}")
     return content
@@ -86,13 +86,13 @@ async def read_json(request: Request, config: ServiceConfig) -> dict[str, object
 
 def _parsed(body: bytes) -> object:
     num_values = 0
-    # By pieces, because neither this nor the parser lets another thread run meanwhile.
+    # In pieces, because neither this nor the parser releases the GIL.
     for at in range(0, len(body), _CHUNK):
         piece = body[at : at + _CHUNK]
         num_values += len(piece) - len(piece.translate(None, b"[{,"))
         if num_values > MAX_VALUES:
             why = f"it has more than {MAX_VALUES:,} lists, objects and commas"
-            raise RequestRefused(400, f"this is no JSON that is taken: {why}")
+            raise RequestRefused(400, f"this JSON is not accepted: {why}")
     return json.loads(body)
 
 
@@ -134,9 +134,9 @@ async def _parts_of(form: FormData) -> tuple[dict[str, str], dict[str, list[byte
 
 @contextmanager
 def _bounded(request: Request, config: ServiceConfig) -> Iterator[Request]:
-    """Yield the request with a body that ends in `RequestRefused` beyond a limit, at once where its length is told."""
+    """Yield the request; reading its body beyond a limit raises `RequestRefused`, at once if its length is declared."""
     told = request.headers.get("content-length", "")
-    too_large = RequestRefused(413, f"the request has more than the {config.max_body_bytes:,} bytes that are taken")
+    too_large = RequestRefused(413, f"the request has more than the {config.max_body_bytes:,} bytes allowed")
     if told.isdecimal() and int(told) > config.max_body_bytes:
         raise too_large
     num_read = 0

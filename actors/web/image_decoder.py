@@ -1,7 +1,6 @@
-"""Images of strangers, decoded in processes of their own: one that takes too long is ended with its process.
+"""Untrusted images, decoded in separate processes: one that takes too long is killed with its process.
 
-A thread cannot be ended, and Pillow in one keeps the interpreter from everything else. What comes back is the PNG
-that the store keeps.
+A thread cannot be killed, and Pillow in a thread holds the GIL. What comes back is the PNG that the store keeps.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from actors.generator.image_sizes import Size
 from actors.store.untrusted_images import BadImage
 
 MAX_SECONDS = 30.0
-"""Longest that one image may take; the largest that are allowed take some seconds."""
+"""Maximum time for one image; the largest that are allowed take some seconds."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -43,14 +42,14 @@ class _Child:
         ours, theirs = socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                # -P: what lies in the working folder is not taken for a module of ours.
+                # -P: files in the working folder must not shadow our modules.
                 [sys.executable, "-P", "-m", "actors.web.decoder_child", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "PYTHONPATH": str(_ROOT)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the service, which ends it in good order
+                start_new_session=True,  # Ctrl-C is for the service, which ends this process cleanly
             )
         self._channel = Connection(ours.detach())
 
@@ -60,24 +59,24 @@ class _Child:
         self._channel.send_bytes(data)
         if not self._channel.poll(MAX_SECONDS):
             raise TimeoutError
-        told = json.loads(self._channel.recv_bytes())
-        if "error" in told:
-            raise BadImage(told["error"])
-        return Decoded(self._channel.recv_bytes(), tuple(told["size"]))
+        answer = json.loads(self._channel.recv_bytes())
+        if "error" in answer:
+            raise BadImage(answer["error"])
+        return Decoded(self._channel.recv_bytes(), tuple(answer["size"]))
 
     def kill(self) -> None:
-        """End it; whoever waits for its answer is told by `EOFError`."""
+        """Kill the process; a pending `decode` raises `EOFError`."""
         self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
-        """End it, where nobody waits for it any more."""
+        """Kill the process when no `decode` is pending."""
         self.kill()
         self._channel.close()
 
 
 class _Job:
-    """One image on its way, which may be given up from another thread."""
+    """One image being decoded, which another thread may give up."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -85,7 +84,7 @@ class _Job:
         self.is_given_up = False
 
     def hold(self, child: _Child | None) -> bool:
-        """Say which process works on it (None: none any more), unless it was given up: then return False."""
+        """Set the process that works on it (None: none any more); return False if it was given up."""
         with self._lock:
             self._child = child
             return not self.is_given_up
@@ -98,14 +97,14 @@ class _Job:
 
 
 class ImageDecoder:
-    """Decodes images, so many at a time. Its processes start when they are needed, and end with this one."""
+    """Decodes up to `num_processes` images at a time. Its processes start on demand and end with this one."""
 
     def __init__(self, num_processes: int):
         self._threads = ThreadPoolExecutor(num_processes, thread_name_prefix="image-decoder")
         self._idle: list[_Child] = []
 
     async def decode(self, data: bytes, max_pixels: int, *, is_mask: bool = False) -> Decoded:
-        """Return an image. Raises `BadImage`. Cancelled, it ends the work at once."""
+        """Return an image. Raises `BadImage`. Cancelling it ends the work at once."""
         job = _Job()
         try:
             return await asyncio.get_running_loop().run_in_executor(
@@ -123,7 +122,7 @@ class ImageDecoder:
         is_usable = False
         try:
             if not job.hold(child):
-                raise BadImage("nobody waits for it any more")
+                raise BadImage("it is no longer needed")
             decoded = child.decode(data, max_pixels, is_mask=is_mask)
             is_usable = job.hold(None)
             return decoded
@@ -145,5 +144,5 @@ class ImageDecoder:
 
 @cache
 def shared_decoder() -> ImageDecoder:
-    """Return the one of this process."""
+    """Return this process's decoder."""
     return ImageDecoder(max(2, min(8, os.cpu_count() or 2)))

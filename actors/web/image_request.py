@@ -1,4 +1,4 @@
-"""What a client asks for: read from the fields of a request, within bounds, before anything is done about it."""
+"""What a client asks for: parsed from a request's fields, within bounds, before any work is done."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from rollout.text.marks import is_unicode, special_tokens_in
 
 OPTIONS = ("negative_prompt", "guidance_scale", "num_inference_steps")
 STEPS_OF_THE_PUBLIC_CLIENT = "num_inference_step"
-"""Its own spelling, which its servers never read."""
+"""The client's own spelling, which its servers never read."""
 MAX_SEED, MAX_GUIDANCE, MAX_SIDE = 2**63 - 1, 100.0, 16384
 Files = Mapping[str, Sequence[bytes]]
-"""Uploaded files' bytes by the field's name."""
+"""Bytes of the uploaded files, by field name."""
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One request, checked but for its images' bytes."""
+    """One request, checked except for its images' bytes."""
 
     prompt: str
     seeds: tuple[int, ...]
@@ -38,7 +38,7 @@ class ImageRequest:
     size: Size | None = None
     options: tuple[tuple[str, Any], ...] = ()
     ignored: tuple[str, ...] = ()
-    """Fields that were sent and that mean nothing here, or that this generator does not take from a request."""
+    """Fields that were sent but mean nothing here, or that this generator does not take from a request."""
     is_enhancing: bool = False
 
 
@@ -47,7 +47,7 @@ def parse_edit_request(
 ) -> ImageRequest:
     """Read the fields of `/edit` (images as base64) and `/edit-upload` (images as files). Raises `RequestRefused`.
 
-    The public system's clients send guidance and steps to every generator; one that takes none is not troubled.
+    The public system's clients send guidance and steps to every generator; they are ignored by one that takes none.
     """
     unknown = unknown_names(fields, files, EDIT)
     sent = list(files.get("image_file", ()))
@@ -78,7 +78,7 @@ def parse_openai_request(
 ) -> ImageRequest:
     """Read the fields of OpenAI's images API, plus seed, steps and guidance. Raises `RequestRefused`."""
     if fields.get("response_format") not in (None, "b64_json"):
-        raise RequestRefused(400, "response_format: images are sent as b64_json alone")
+        raise RequestRefused(400, "response_format: images are only sent as b64_json")
     if fields.get("output_format") not in (None, "png"):
         raise RequestRefused(400, "output_format: images are PNGs")
     if fields.get("stream") not in (None, False, "false"):
@@ -120,7 +120,7 @@ def _prompt(fields: Mapping[str, object], config: ServiceConfig) -> str:
 
 
 def text_of(fields: Mapping[str, object], name: str, config: ServiceConfig) -> str:
-    """Return a text of a request, empty where there is none. Raises `RequestRefused`."""
+    """Return a text field of a request, or '' if it has none. Raises `RequestRefused`."""
     text = fields.get(name)
     if text is None:
         return ""
@@ -128,14 +128,12 @@ def text_of(fields: Mapping[str, object], name: str, config: ServiceConfig) -> s
         raise RequestRefused(400, f"{name}: expected a text, found a {type(text).__name__}")
     if len(text) > config.max_prompt_chars:
         raise RequestRefused(
-            400, f"{name} has {len(text):,} characters, more than the {config.max_prompt_chars:,} taken"
+            400, f"{name} has {len(text):,} characters, more than the {config.max_prompt_chars:,} allowed"
         )
     if not is_unicode(text):
         raise RequestRefused(400, f"{name} holds half a character (a lone surrogate), which no model reads")
     if special := special_tokens_in(text):
-        raise RequestRefused(
-            400, f"{name} holds {special[0]}, which models read as a control token of their own; leave it out"
-        )
+        raise RequestRefused(400, f"{name} holds {special[0]}, which models read as a control token; leave it out")
     return text
 
 
@@ -153,7 +151,7 @@ def _number(
         number = int(value) if is_whole and not isinstance(value, float) else float(value)
     except (ValueError, OverflowError):
         raise wrong from None
-    # The range first: what is no number is in none, and a large enough integer is no float.
+    # The range first: NaN is in none, and an integer that is too large cannot become a float.
     if not low <= number <= high or (is_whole and number != int(number)):
         raise wrong
     return int(number) if is_whole else float(number)

@@ -1,4 +1,4 @@
-"""The image service behind the routes: admission, generation and statistics of requests."""
+"""The image service behind the routes: admits requests, generates their images and keeps statistics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rollout.types import EditRequest
 
 NUM_LATENCIES = 1000
 PLACEHOLDER = "an image"
-"""Stands for an image in a request that is only looked at for what it asks."""
+"""Stands for an image while a request is only being checked."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ImageResult:
 
 
 class ImageService:
-    """Takes image requests to the generator, so many at a time."""
+    """Passes image requests to the generator, up to `max_pending` images at a time."""
 
     def __init__(self, generator: Generator, config: ServiceConfig):
         self.generator = generator
@@ -55,12 +55,12 @@ class ImageService:
 
     @contextmanager
     def admission_slot(self, count: int = 1) -> Iterator[None]:
-        """Hold the places of `count` images. Raises `RequestRefused` (429) when there are not so many."""
+        """Hold slots for `count` images. Raises `RequestRefused` (429) if there are not that many."""
         if self.num_pending + count > self.config.max_pending:
             self.counts["full"] += 1
             raise RequestRefused(
                 429,
-                f"{self.num_pending} images are asked for already; come back later",
+                f"{self.num_pending} images are pending already; come back later",
                 {"Retry-After": str(self.retry_after_s())},
             )
         self.num_pending += count
@@ -70,14 +70,14 @@ class ImageService:
             self.num_pending -= count
 
     def retry_after_s(self) -> int:
-        """Return in how many seconds a admission_slot is likely to be free: about the time of a few answers."""
+        """Return in how many seconds a slot is likely to be free: about the time of a few answers."""
         if len(self._answered_at) < 2:
             return 1
         per_answer = (time.monotonic() - self._answered_at[0]) / len(self._answered_at)
         return min(60, max(1, math.ceil(4 * per_answer)))
 
     async def make(self, image_request: ImageRequest) -> ImageResult:
-        """Return the images asked for. Raises `RequestRefused`; an unsupported request costs nothing."""
+        """Return the requested images. Raises `RequestRefused`; an unsupported request costs nothing."""
         began = time.monotonic()
         try:
             made_as, scaled_to = fitted(image_request, self.config, self._check)
@@ -127,7 +127,7 @@ class ImageService:
             raise RequestRefused(400, str(error)) from None
 
     async def status(self) -> dict[str, object]:
-        """Return what goes on: the public system's figures, and ours beside them."""
+        """Return the current state: the public system's fields, then our own."""
         num_replicas = await self.generator.num_running()
         stats = await self.generator.stats()
         spec, config = self.generator.spec, self.generator.config

@@ -1,4 +1,4 @@
-"""The service's interface as an OpenAPI document, of the same tables that requests are read by."""
+"""The service's interface as an OpenAPI document, built from the tables that requests are parsed with."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from actors.web.fields import EDIT, OPENAI, STORY, Fields, Schema
 
 Operation = dict[str, Any]
 VERSION = "1"
-"""Of the interface: grows when a field changes its meaning or goes."""
+"""Version of the interface: raised when a field changes its meaning or is removed."""
 _REFUSALS = {
-    "400": "The request is at fault; the answer says how.",
+    "400": "The request is invalid; the answer says why.",
     "401": "No key was sent, or a wrong one.",
-    "403": "The service has no key, and another site's page asks.",
+    "403": "The service has no key, and the request comes from another site's page.",
     "408": "The request was not complete in time.",
     "413": "The request is too large.",
-    "415": "The request is of another type.",
-    "429": "Too much is asked for already; `Retry-After` says when to come back.",
+    "415": "The request has an unsupported type.",
+    "429": "Too many requests are pending; `Retry-After` says when to come back.",
     "502": "The generator failed.",
-    "503": "The service stops, or its budget is spent.",
+    "503": "The service is stopping, or its budget is spent.",
     "504": "It was not done in time.",
 }
 
 
 def describe(paths: Iterable[str]) -> dict[str, Any]:
-    """Return the OpenAPI document of those routes; what is not known here is left out."""
+    """Return the OpenAPI document of those routes; unknown ones are left out."""
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "InterleaveThinker",
             "version": VERSION,
-            "description": "Image generation and editing, and stories of text and images. Images come as PNG.",
+            "description": "Image generation and editing, and stories of text and images. Images are sent as PNG.",
         },
         "paths": {
             path: {method: _named(path, operation) for method, operation in OPERATIONS[path].items()}
@@ -41,7 +41,7 @@ def describe(paths: Iterable[str]) -> dict[str, Any]:
         },
         "components": {
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "Where the service was given a key."},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "If the service has a key."},
                 "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
             }
         },
@@ -96,7 +96,7 @@ def _typed(**types: str) -> dict[str, Schema]:
 _IGNORED: Schema = {
     "type": "array",
     "items": {"type": "string"},
-    "description": "Fields that were sent and changed nothing: unknown, or settings that the generator does not take.",
+    "description": "Fields that were sent without effect: unknown, or settings that the generator does not take.",
 }
 _EDITED = _object(
     {
@@ -120,9 +120,9 @@ _IMAGES = _object(
 _EVENTS = {
     "type": "string",
     "description": (
-        "Server-sent events. `plan`: the steps to come. `step`: one that is done, its image as base64. `story`: "
+        "Server-sent events. `plan`: the steps to come. `step`: a finished step, its image as base64. `story`: "
         "everything, images by reference; always the last. Its `status` is done, unplanned, incomplete, or telling "
-        "where the service stopped first; `error` says why."
+        "if the service stopped first; `error` says why."
     ),
 }
 _STATUS = _object(_typed(active_workers="integer", pending_tasks="integer", max_pending="integer", generator="object"))
@@ -136,22 +136,22 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "post": _operation("The same with uploaded files", _EDITED, is_png=True, description=_ACCEPT, **_form(EDIT)),
     },
     "/v1/images/generations": {
-        "post": _operation("Draw images from words, as OpenAI's interface", _IMAGES, **_json(OPENAI)),
+        "post": _operation("Draw images from text, like OpenAI's interface", _IMAGES, **_json(OPENAI)),
     },
     "/v1/images/edits": {
-        "post": _operation("Edit an image, as OpenAI's interface", _IMAGES, **_form(OPENAI, ["image"])),
+        "post": _operation("Edit an image, like OpenAI's interface", _IMAGES, **_form(OPENAI, ["image"])),
     },
     "/v1/interleave": {
         "post": _operation("Tell a story, step by step", _EVENTS, kind="text/event-stream", **_json(STORY)),
     },
-    "/v1/models": {"get": _operation("The generator's name, as OpenAI's interface", _object(_typed(data="array")))},
-    "/status": {"get": _operation("What goes on, and what the generator can do", _STATUS)},
+    "/v1/models": {"get": _operation("The generator's name, like OpenAI's interface", _object(_typed(data="array")))},
+    "/status": {"get": _operation("The current load, and what the generator can do", _STATUS)},
     "/health": {
         "get": _operation(
             "Whether images can be made (200) or not (503)", _object(_typed(status="string")), is_open=True
         ),
     },
-    "/": {"get": _operation("What there is", None, is_open=True)},
+    "/": {"get": _operation("The routes in short", None, is_open=True)},
     "/docs": {"get": _operation("This interface as a page", {"type": "string"}, kind="text/html", is_open=True)},
     "/openapi.json": {"get": _operation("This interface as an OpenAPI document", None, is_open=True)},
 }

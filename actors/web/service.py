@@ -1,7 +1,7 @@
-"""The pool behind HTTP: the public system's routes, OpenAI's images interface, and whatever routes are added.
+"""The pool behind HTTP: the public system's routes, OpenAI's images interface, and any routes that are added.
 
-The front runs in the driver's process, before the same `Generator` that training uses: replicas are wherever the
-cluster has them, equal requests are made once, and a client that goes away takes its waiting request along.
+The front end runs in the driver's process and calls the same `Generator` that training uses: replicas are wherever the
+cluster has them, equal requests are made once, and a waiting request is cancelled when its client goes away.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from actors.web.image_service import ImageResult, ImageService
 from actors.web.stopping import ServiceStopping, unless_stopping
 
 CLIENT_CLOSED_REQUEST = 499
-"""What is logged for a client that did not wait; nobody sees it."""
-STOPPED = "the service stopped before this was done; ask again when it is back"
+"""Status of the response to a client that did not wait; it is never received."""
+STOPPED = "the service stopped before this was done; try again when it is back"
 _log = logging.getLogger(__name__)
 
 
 def build_app(service: ImageService, key: Secret | None, more: Sequence[BaseRoute] = ()) -> Starlette:
-    """Return the application. `more` routes are made with `require_key`, as those here are."""
+    """Return the application. `more` routes use `require_key` already, as the routes here do."""
     public = _public_routes(service)
     openai = _openai_routes(service)
     routes: list[BaseRoute] = [
@@ -50,7 +50,7 @@ def build_app(service: ImageService, key: Secret | None, more: Sequence[BaseRout
     ]
     served = [*routes, *more]
     paths = [route.path for route in served if isinstance(route, Route)]
-    # What describes the interface tells nothing of this service: it needs no key, as a browser has none to send.
+    # The interface's description reveals nothing about this service: it needs no key, since a browser cannot send one.
     about = [
         Route(path, require_key(handler, key, public_error), methods=["GET"]) for path, handler in index_routes(paths)
     ]
@@ -60,16 +60,16 @@ def build_app(service: ImageService, key: Secret | None, more: Sequence[BaseRout
 async def _not_served(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.scope["path"][:100]
-    message = f"{request.method} is not for {path}" if error.status_code == 405 else f"there is no {path}"
-    content = openai_error(error.status_code, f"{message}; GET / says what there is")
+    message = f"{path} does not take {request.method}" if error.status_code == 405 else f"there is no {path}"
+    content = openai_error(error.status_code, f"{message}; GET / lists the routes")
     return JSONResponse(content, error.status_code, headers=error.headers)
 
 
 def require_key(handler: Handler, key: Secret | None, shape: Callable[[int, str], object]) -> Handler:
-    """Return a handler that only those with the key reach, and whose refusals are told in a client's `shape`."""
+    """Return a handler that requires the key, and reports refusals in a client's `shape`."""
 
     async def admitting(request: Request) -> Response:
-        path = request.scope["path"]  # what was routed; the URL is made of what the client says of its host
+        path = request.scope["path"]  # the path that was routed; the URL contains the client's Host header
         if path != "/health" and not (key is not None and path in ABOUT):
             authenticate(request, key)
         return await handler(request)
@@ -78,7 +78,7 @@ def require_key(handler: Handler, key: Secret | None, shape: Callable[[int, str]
 
 
 def with_error_responses(handler: Handler, shape: Callable[[int, str], object]) -> Handler:
-    """Return a handler whose refusals and failures are told in a client's `shape`."""
+    """Return a handler that reports refusals and failures in a client's `shape`."""
 
     async def handle(request: Request) -> Response:
         try:
@@ -91,7 +91,7 @@ def with_error_responses(handler: Handler, shape: Callable[[int, str], object]) 
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         except Exception:
             _log.exception("%s %s failed", request.method, request.url.path)
-            return JSONResponse(shape(500, "the service made a mistake; its log says which"), 500)
+            return JSONResponse(shape(500, "internal error; see the service's log"), 500)
 
     return handle
 
@@ -109,7 +109,7 @@ def openai_error(status: int, message: str) -> dict[str, object]:
 async def handle(
     service: ImageService, request: Request, read: Callable[[Request], Awaitable[ImageRequest]]
 ) -> ImageResult:
-    """Read an image request, then take a slot and carry it out for as long as its client waits."""
+    """Read an image request, then take a slot and make the images as long as the client waits."""
     image_request = await read(request)
     with service.admission_slot():
         try:
@@ -171,7 +171,7 @@ def _public_answer(request: Request, made: ImageResult) -> Response:
         "edited_image": base64.b64encode(made.pngs[0]).decode(),
         "seed": image_request.seeds[0],
         "original_prompt": image_request.prompt,
-        # No prompt is rewritten here: that is the critic's work.
+        # No prompt is rewritten here: that is the critic's job.
         "enhanced_prompt": image_request.prompt if image_request.is_enhancing else None,
         "gpu_id": None,
         "processing_time": made.seconds,

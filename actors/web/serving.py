@@ -18,21 +18,21 @@ from actors.web.connections import ServerConfig
 from actors.web.stopping import STOPPING
 
 GRACE_S = 1.0
-"""How long requests under way may go on when the service stops; what is not done then is told so."""
+"""How long requests under way may go on when the service stops; unfinished ones are then answered with an error."""
 LAST_WORDS_S = 1.0
-"""How long clients may take to hear it."""
+"""How long clients may take to receive it."""
 MAX_FILES = 65536
-"""Open files of this process, connections among them, where the system allows so many."""
+"""Limit of open files, connections included, to set for this process if the system allows it."""
 
 
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # who stops the server also has a cluster to stop
+        yield  # the caller handles signals, since it also has a cluster to stop
 
 
 def check_address(config: ServiceConfig) -> None:
-    """Raise ValueError where the service's address is not to be had."""
+    """Raise ValueError if the service's address is not available."""
     _bound(config).close()
 
 
@@ -42,7 +42,7 @@ def _bound(config: ServiceConfig) -> socket.socket:
         return socket.create_server((config.host, config.port), family=family, backlog=1024)
     except OSError as error:
         raise ValueError(
-            f"cannot listen at {config.host}:{config.port}: {_reason(error)}; set service.port to a free one"
+            f"cannot listen on {config.host}:{config.port}: {_reason(error)}; set service.port to a free one"
         ) from error
 
 
@@ -52,14 +52,14 @@ def _reason(error: OSError) -> str:
 
 @asynccontextmanager
 async def listening(app: ASGIApp, config: ServiceConfig) -> AsyncIterator[str]:
-    """Serve `app` and yield its URL. Raises ValueError where the address is not to be had."""
+    """Serve `app` and yield its URL. Raises ValueError if the address is not available."""
     bound = _bound(config)
     host, port = bound.getsockname()[:2]
     _allow_files()
     stopping = asyncio.Event()
     server = _Server(
         ServerConfig(
-            _told_of(stopping, app),
+            _with_stop_event(stopping, app),
             head_timeout_s=config.head_timeout_s,
             stall_timeout_s=config.upload_timeout_s,
             log_level="error",
@@ -77,7 +77,7 @@ async def listening(app: ASGIApp, config: ServiceConfig) -> AsyncIterator[str]:
 
 
 async def _stop(server: uvicorn.Server, serving: asyncio.Task[None], stopping: asyncio.Event) -> None:
-    """Let requests end by themselves, then by a last word, then by closing their connections."""
+    """Let requests finish; then answer them with an error; then close their connections."""
     server.should_exit = True
     await asyncio.wait({serving}, timeout=GRACE_S)
     stopping.set()
@@ -87,8 +87,8 @@ async def _stop(server: uvicorn.Server, serving: asyncio.Task[None], stopping: a
     await asyncio.gather(serving, return_exceptions=True)
 
 
-def _told_of(stopping: asyncio.Event, app: ASGIApp) -> ASGIApp:
-    """Return the application, whose requests know when the service stops (`actors.web.stopping`)."""
+def _with_stop_event(stopping: asyncio.Event, app: ASGIApp) -> ASGIApp:
+    """Return the application with `stopping` in each request's scope (`actors.web.stopping`)."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, STOPPING: stopping}, receive, send)
@@ -105,7 +105,7 @@ def _allow_files() -> None:
 
 
 async def until_stopped() -> None:
-    """Wait for Ctrl-C or SIGTERM; handlers are as before then."""
+    """Wait for Ctrl-C or SIGTERM, then restore the previous handlers."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,4 +1,4 @@
-"""A size that a client asks for and that the generator does not make: refused, or scaled to, as the recipe says."""
+"""A requested size that the generator does not make: refused, or scaled to, as the recipe says."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def fitted(
     check(without_size)
     width, height = image_request.size
     if width * height > config.max_pixels:
-        raise RequestRefused(400, f"{width}x{height} has more than the {config.max_pixels:,} pixels that are made")
+        raise RequestRefused(400, f"{width}x{height} has more than the {config.max_pixels:,} pixels allowed")
     return without_size, image_request.size
 
 
 def scaled(png: bytes, size: Size) -> bytes:
-    """Return an image as large as fits into `size`, in its own aspect ratio."""
+    """Return the image scaled to fit into `size`, in its own aspect ratio."""
     with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
         return png_of(ImageOps.contain(image, size, Image.Resampling.LANCZOS))

@@ -1,4 +1,4 @@
-"""A request learns from its scope that the service stops, and ends with a sentence instead of a broken connection."""
+"""A request's scope says when the service stops: the request ends with an error, not with a broken connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from starlette.types import Scope
 
 STOPPING = "interleave.stopping"
-"""Name of the event in a request's scope; absent where another server carries the routes."""
+"""Name of the event in a request's scope; absent if another server runs the routes."""
 Done = TypeVar("Done")
 Item = TypeVar("Item")
 
@@ -20,7 +20,7 @@ class ServiceStopping(Exception):
 
 
 async def unless_stopping(scope: Scope, work: Awaitable[Done]) -> Done:
-    """Return what `work` comes to; cancel it and raise `ServiceStopping` when the service stops first."""
+    """Return the result of `work`; cancel it and raise `ServiceStopping` if the service stops first."""
     stopping: asyncio.Event | None = scope.get(STOPPING)
     if stopping is None:
         return await work
@@ -38,7 +38,7 @@ async def unless_stopping(scope: Scope, work: Awaitable[Done]) -> Done:
 
 
 async def items_unless_stopping(scope: Scope, items: AsyncGenerator[Item, Any]) -> AsyncGenerator[Item]:
-    """Yield what `items` yields. Raises `ServiceStopping` when the service stops before its end."""
+    """Yield what `items` yields. Raises `ServiceStopping` if the service stops before its end."""
     while True:
         try:
             item = await unless_stopping(scope, anext(items))

@@ -5,9 +5,9 @@
               step   one step with its tries; the image shown is a base64 PNG, others are references
               story  everything, images by reference; `status` says how it went. Always the last event.
 
-`interleave serve` offers it for a recipe of stories; mount it into any Starlette or FastAPI application:
-`routes=[story_route(storyteller)]`. A client that leaves cancels its story; a stopping service ends it as `telling`.
-Images are read as `/edit` reads them.
+`interleave serve` offers it for a recipe with stories; to mount it into any Starlette or FastAPI application:
+`routes=[story_route(storyteller)]`. A client that disconnects cancels its story; a stopping service ends it with the
+status `telling`. Images are read as `/edit` reads them.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from rollout.types import Request as StoryRequest
 PATH = "/v1/interleave"
 MAX_IMAGES = 16
 LARGE_IMAGES = 2
-"""Images of a request may have as many pixels together as so many of the largest size."""
+"""A request's images together may have as many pixels as this many images of the largest size."""
 MAX_ASPECT = 200
-"""Longer side over the shorter one; the processor of planner and critic (Qwen-VL) takes no more."""
+"""Longer side over the shorter one; the limit of planner's and critic's processor (Qwen-VL)."""
 MAX_TRIES = STORY.values["tries"]["maximum"]
 MAX_STORIES = 64
-"""Told at a time; the next request is told to come back later (429)."""
+"""Stories told at a time; the next request is told to come back later (429)."""
 RETRY_AFTER_S = 10
 
 
@@ -76,7 +76,7 @@ def story_route(
             num_inside -= 1
 
     async def interleave(request: Request) -> Response:
-        fields = await read_json(request, limits)  # who has not asked yet takes no admission_slot
+        fields = await read_json(request, limits)  # a request takes no slot until it is read
         with ExitStack() as held:
             held.enter_context(admission_slot())
             asked = await _asked(storyteller, request, fields, limits)
@@ -86,7 +86,7 @@ def story_route(
 
 
 class _StoryEventStream(StreamingResponse):
-    """A story as it is told; its admission slot is released at the end, even where nothing could be sent."""
+    """A story as it is told; its admission slot is released at the end, even if nothing could be sent."""
 
     def __init__(self, events: AsyncIterator[str], held: ExitStack):
         super().__init__(events, media_type="text/event-stream")
@@ -114,7 +114,7 @@ async def _stream(storyteller: Storyteller, asked: StoryRequest, scope: Scope) -
 
 
 def _step(storyteller: Storyteller, event: StepTold) -> dict[str, object]:
-    """Return a step whose shown image is there itself."""
+    """Return a step that contains its shown image itself."""
     data = step_as_json(event.step, lambda ref: ref)
     if event.step.image is not None:
         data["image"] = _base64(storyteller, event.step.image)
@@ -133,7 +133,7 @@ def _event(name: str, data: dict[str, object]) -> str:
 async def _asked(
     storyteller: Storyteller, request: Request, fields: dict[str, Any], config: ServiceConfig
 ) -> StoryRequest:
-    """Return what a client asks for, its images in the store once all of it is read. Raises `RequestRefused`."""
+    """Return the parsed request; images are put in the store once all of it is read. Raises `RequestRefused`."""
     if unknown := sorted(name[:40] for name in set(fields) - set(STORY.values)):
         raise RequestRefused(400, f"unknown fields {unknown[:5]}; known are {sorted(STORY.values)}")
     prompt, sent = text_of(fields, "prompt", config), fields.get("images") or []
@@ -146,14 +146,14 @@ async def _asked(
         if type(number) is not int or number < 0:
             raise RequestRefused(400, f"{name} is {str(number)[:40]!r}, expected an integer of 0 or more")
     if numbers["tries"] > MAX_TRIES:
-        raise RequestRefused(400, f"tries is {str(numbers['tries'])[:40]}, at most {MAX_TRIES} are made")
+        raise RequestRefused(400, f"tries is {str(numbers['tries'])[:40]}, expected at most {MAX_TRIES}")
     images = await while_connected(request, _images(storyteller, sent, config)) if sent else []
     refs = [await asyncio.to_thread(storyteller.store.put_png, image.png) for image in images]
     return StoryRequest(prompt, tuple(refs), **numbers).checked()
 
 
 async def _images(storyteller: Storyteller, sent: Sequence[object], config: ServiceConfig) -> list[Decoded]:
-    """Return input images; nothing but the bytes themselves is taken, no path and no address."""
+    """Return input images, from their bytes only: paths and URLs are not accepted."""
     images: list[Decoded] = []
     max_pixels, num_pixels = LARGE_IMAGES * config.max_pixels, 0
     for at, text in enumerate(sent):
@@ -166,15 +166,13 @@ async def _images(storyteller: Storyteller, sent: Sequence[object], config: Serv
         width, height = images[-1].size
         num_pixels += width * height
         if num_pixels > max_pixels:
-            raise RequestRefused(
-                400, f"{name}: the images have more than the {max_pixels:,} pixels that are taken together"
-            )
+            raise RequestRefused(400, f"{name}: the images have more than the {max_pixels:,} pixels allowed in total")
         _check_size(storyteller, name, images[-1])
     return images
 
 
 def _check_size(storyteller: Storyteller, name: str, image: Decoded) -> None:
-    """Raise `RequestRefused` for an image that planner, critic or generator does not look at, before any is asked."""
+    """Raise `RequestRefused` for an image that planner, critic or generator does not take, before any is asked."""
     width, height = image.size
     if max(image.size) > MAX_ASPECT * min(image.size):
         raise RequestRefused(400, f"{name}: expected sides of a ratio up to {MAX_ASPECT}, found {width}x{height}")

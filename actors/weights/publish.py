@@ -1,13 +1,13 @@
-"""Hand the policy's weights to the samplers and make sure that they arrived.
+"""Send the policy's weights to the samplers and verify that they arrived.
 
-Rank 0 packs full tensors under their Hugging Face names into buckets, which travel through Ray's object
+Rank 0 packs full tensors under their Hugging Face names into buckets, which go through Ray's object
 store to every sampler; all ranks iterate, since gathering a tensor is a collective. With LoRA a tensor
-without an adapter is as it was before training: where every engine shows that it has it, it is not sent.
+without an adapter does not change in training: it is not sent once every engine is shown to have it.
 Three checks, each of which catches what the others cannot:
 
 - per-tensor checksums: what the engine was told to load, and what its live parameters are afterwards,
   against what the policy has (a lost or damaged bucket, a weight loader that skipped something);
-- the version, stamped inside the engine after the load;
+- the version, set inside the engine after the load;
 - a greedy probe: log-probabilities of the sampler's own tokens under the policy (stale caches, a stale
   tied head: right weights, wrong results).
 """
@@ -33,17 +33,17 @@ class WeightSource(Protocol):
     version: int
 
     async def base_tensors(self, dtype: str) -> Mapping[str, BaseTensor]:
-        """Return the tensors that are as they were before training, and those that no longer are; none: any may be."""
+        """Describe the tensors before training, and whether they are trained; empty: any may have changed."""
         ...
 
     async def push_weights(
         self, receivers: Sequence[object], dtype: str, bucket_bytes: int, skipped: Collection[str]
     ) -> Manifest:
-        """Send all tensors but `skipped` to engine actors and return what was sent."""
+        """Send all tensors except `skipped` to engine actors and return what was sent."""
         ...
 
     async def logprobs(self, rows: Sequence[TrainingRow], temperature: float | None = None) -> list[list[float]]:
-        """Return, for each row, one log-probability a response token."""
+        """Return, for each row, one log-probability per response token."""
         ...
 
 
@@ -57,20 +57,20 @@ class WeightReceivers(Protocol):
     def engines(self) -> Sequence[Any]: ...
 
     async def ready(self) -> None:
-        """Return when all engines are up. Raises `SamplerUnavailable`, `TimeoutError`."""
+        """Return once all engines are up. Raises `SamplerUnavailable`, `TimeoutError`."""
         ...
 
     async def each(self, method: str, *args: Any) -> list[Any]:
-        """Call a method of all engines at once and return the answers in their order."""
+        """Call a method of all engines at once and return the answers in the engines' order."""
         ...
 
 
 async def publish(policy: WeightSource, samplers: WeightReceivers) -> dict[str, float]:
-    """Bring every sampler to the policy's weights and verify it; return metrics keyed `publish/...`.
+    """Update every sampler to the policy's weights and verify it; return metrics keyed `publish/...`.
 
     Raises `PublishError` that names the sampler and the tensors or the gap. Samplers at fault then stay paused
-    until a publish succeeds: nothing is sampled from weights that nobody knows. A sampler that is lost meanwhile is
-    waited for, and all are brought to the weights once more.
+    until a publish succeeds: nothing is sampled from unknown weights. If a sampler is lost meanwhile, its restart
+    is awaited and all samplers are updated once more.
     """
     try:
         return await _publish(policy, samplers)
@@ -87,7 +87,7 @@ async def publish(policy: WeightSource, samplers: WeightReceivers) -> dict[str, 
 
 
 def _is_loss(error: Exception) -> bool:
-    """Whether an error says that an engine's process or node has gone, here or at whoever asked it."""
+    """Whether an error says that an engine's process or node is gone, directly or through another actor."""
     cause = error.cause if isinstance(error, RayTaskError) else error
     return isinstance(cause, RayActorError | SamplerUnavailable | TimeoutError)
 
@@ -118,7 +118,7 @@ async def _publish(policy: WeightSource, samplers: WeightReceivers) -> dict[str,
 
 
 async def _send(policy: WeightSource, samplers: WeightReceivers) -> Manifest:
-    """Send what some sampler lacks."""
+    """Send what any sampler lacks."""
     config = samplers.config
     origins = await policy.base_tensors(config.dtype)
     missing_tensors = set().union(*await samplers.each("missing_tensors", origins)) if origins else set()
@@ -128,7 +128,7 @@ async def _send(policy: WeightSource, samplers: WeightReceivers) -> Manifest:
 
 
 async def _probe_gap(policy: WeightSource, samplers: WeightReceivers) -> float:
-    """Return the largest |log-prob| gap on the samplers' greedy answers; raise where it is above the tolerance."""
+    """Return the largest |log-prob| gap on the samplers' greedy answers; raise if it exceeds the tolerance."""
     answers = await samplers.each("probe")
     probes = [(index, *pair) for index, pairs in enumerate(answers) for pair in pairs]
     rows = [_row(request, response) for _, request, response in probes]

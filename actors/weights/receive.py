@@ -1,4 +1,4 @@
-"""Load buckets into vLLM's model and compare what it then holds with what was sent."""
+"""Load buckets into vLLM's model and compare the result with what was sent."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class WeightReceiver:
 
     @torch.no_grad()
     def load(self, model: torch.nn.Module, bucket: Bucket) -> None:
-        """Load one bucket; the checksums are of the bytes that arrived, not of what the sender claims."""
+        """Load one bucket; checksums are computed from the bytes that arrived, not taken from the sender."""
         live, weights = LiveWeights(model, self._shapes), []
         device = next(model.parameters()).device
         for info, tensor in bucket.tensors():
             tensor = tensor.to(device, copy=True)
             self._received[info.name] = checksum(tensor)
             self._shapes[info.name] = info.shape
-            # vLLM refuses a tied head that comes without its embedding, as it does in a bucket of its own.
+            # vLLM refuses a tied head without its embedding, which may be in another bucket.
             if not live.is_alias(info.name):
                 weights.append((info.name, tensor))
         model.load_weights(iter(weights))
 
     def problems(self, model: torch.nn.Module, manifest: Manifest) -> list[str]:
-        """Return what differs from `manifest`, in the transfer and in the live parameters; empty: nothing."""
+        """Return what differs from `manifest`, in the transfer and in the live parameters; empty if nothing does."""
         sent = manifest.checksums
         found = [
             _problem("never arrived", sent.keys() - self._received.keys()),
@@ -44,13 +44,13 @@ class WeightReceiver:
         return [problem for problem in found if problem]
 
     def coverage(self, model: torch.nn.Module, manifest: Manifest) -> float:
-        """Return the share of the policy's tensors that can be found again in the live model."""
+        """Return the share of the policy's tensors that can be found in the live model."""
         live = self._live(model, manifest)
         names = self._shapes.keys() | manifest.already_loaded.keys()
         return sum(live.find(name) is not None for name in names) / max(1, len(names))
 
     def _stale(self, model: torch.nn.Module, manifest: Manifest) -> set[str]:
-        """Return names whose live parameter does not hold the bits that the policy has."""
+        """Return the names whose live parameter does not have the policy's bits."""
         live = self._live(model, manifest)
         wanted = {name: origin.checksum for name, origin in manifest.already_loaded.items()} | dict(manifest.checksums)
         tensors = ((name, live.find(name)) for name in wanted)
@@ -63,7 +63,7 @@ class WeightReceiver:
 
 
 def missing_tensors(model: torch.nn.Module, origins: Mapping[str, BaseTensor]) -> set[str]:
-    """Return names of untrained tensors that the live model does not hold, or not where they can be compared."""
+    """Return the names of untrained tensors that the live model lacks, or has where they cannot be compared."""
     live = LiveWeights(model, {name: origin.shape for name, origin in origins.items()})
     tensors = ((name, live.find(name)) for name, origin in origins.items() if not origin.is_trained)
     return {name for name, tensor in tensors if tensor is None or checksum(tensor) != origins[name].checksum}
@@ -73,7 +73,7 @@ class LiveWeights:
     """Finds a Hugging Face tensor in vLLM's model: renamed, and perhaps a slice of a fused parameter."""
 
     def __init__(self, model: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]]):
-        # Tied parameters are listed under both names: the head is compared even when it should be the embedding.
+        # Tied parameters are listed under both names, so that the head is compared too.
         self._parameters = dict(model.named_parameters(remove_duplicate=False))
         self._aliases = self._parameters.keys() - dict(model.named_parameters()).keys()
         self._mapper = getattr(model, "hf_to_vllm_mapper", None)
@@ -86,11 +86,11 @@ class LiveWeights:
         self._shapes = shapes
 
     def is_alias(self, name: str) -> bool:
-        """Return whether the parameter is another one under a second name, as a tied head is."""
+        """Return whether the name is a second one for another parameter, as for a tied head."""
         return self._rename(name) in self._aliases
 
     def find(self, name: str) -> torch.Tensor | None:
-        """Return the live tensor in the shape that was sent; None where the layout does not allow it."""
+        """Return the live tensor in the shape that was sent; None if the layout does not allow it."""
         shape = self._shapes.get(name)
         if shape is None:
             return None
@@ -113,7 +113,7 @@ class LiveWeights:
 
 
 def _slice(parameter: torch.Tensor, offset: int, shape: tuple[int, ...]) -> torch.Tensor | None:
-    """Cut `shape` out of a parameter that is fused or padded along its first dimension, or only reshaped."""
+    """Slice `shape` out of a parameter that is fused or padded along its first dimension, or only reshaped."""
     if parameter.dim() == len(shape) and parameter.shape[1:] == shape[1:] and offset + shape[0] <= parameter.shape[0]:
         return parameter[offset : offset + shape[0]]
     if offset == 0 and parameter.numel() == torch.Size(shape).numel():

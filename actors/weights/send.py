@@ -17,7 +17,7 @@ _IN_FLIGHT = 2
 def describe_base_tensors(
     weights: Iterable[tuple[str, torch.Tensor]], trained: Collection[str], dtype: str, *, is_sender: bool
 ) -> dict[str, BaseTensor]:
-    """Describe (name, tensor) pairs, cast to `dtype`; who is no sender only iterates, for the sake of collectives."""
+    """Describe (name, tensor) pairs, cast to `dtype`; without `is_sender` only iterate, because of the collectives."""
     origins = {}
     for name, tensor in weights:
         if is_sender:
@@ -29,7 +29,7 @@ def describe_base_tensors(
 def push(
     weights: Iterable[tuple[str, torch.Tensor]], receivers: Sequence[Any] | None, dtype: str, bucket_bytes: int
 ) -> Manifest:
-    """Send weights to the engine actors `receivers`; None: only iterate, for the sake of the collectives."""
+    """Send weights to the engine actors `receivers`; None: only iterate, because of the collectives."""
     if receivers is None:
         for _ in weights:
             pass
@@ -47,7 +47,7 @@ def push(
             if len(pending) >= _IN_FLIGHT:
                 ray.get(pending.pop(0))
     except RayError:
-        for _ in weights:  # the other ranks are gathering with this one
+        for _ in weights:  # the other ranks still gather with this one
             pass
         raise
     for replies in pending:

@@ -1,4 +1,4 @@
-"""What travels: tensors under their Hugging Face names, packed into buckets, each with a checksum."""
+"""What is sent: tensors under their Hugging Face names, packed into buckets, each tensor with a checksum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PERIOD = 65521
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor on its way: where its bytes are in the bucket, and what they sum to."""
+    """A tensor in transfer: where its bytes are in the bucket, and their checksum."""
 
     name: str
     shape: tuple[int, ...]
@@ -26,7 +26,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Several tensors of one dtype as one block of bytes, which Ray hands over without a copy."""
+    """Several tensors of one dtype as one block of bytes, which Ray passes on without a copy."""
 
     dtype: str
     infos: tuple[TensorInfo, ...]
@@ -50,7 +50,7 @@ class BaseTensor:
     shape: tuple[int, ...]
     checksum: int
     is_trained: bool
-    """It is another by now."""
+    """It is trained, so it differs by now."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Manifest:
     checksums: Mapping[str, int] = field(default_factory=dict)
     num_bytes: int = 0
     already_loaded: Mapping[str, BaseTensor] = field(default_factory=dict)
-    """What the engines have anyway."""
+    """What the engines had already."""
 
 
 def checksum(tensor: torch.Tensor) -> int:
     """Return a position-sensitive 64-bit sum of a tensor's bits, computed on its own device.
 
-    Each word is weighted by its place modulo a prime, so that swapped or shifted values differ.
+    Each word is weighted by its position modulo a prime, so that swapped or shifted values differ.
 
     >>> a, b = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0])
     >>> checksum(a) == checksum(a.clone()), checksum(a) == checksum(b)
@@ -101,7 +101,7 @@ def buckets(weights: Iterable[tuple[str, torch.Tensor]], dtype: str, bucket_byte
 
 
 def _packed(dtype: str, infos: Sequence[TensorInfo], casts: Sequence[torch.Tensor]) -> Bucket:
-    """Copy tensors from their device into one block, each once."""
+    """Copy tensors from their device into one block, each exactly once."""
     data = np.empty(infos[-1].offset + infos[-1].num_bytes, np.uint8)
     block = torch.from_numpy(data)
     for info, cast in zip(infos, casts, strict=True):

@@ -21,7 +21,8 @@ from actors.store.ledger_writer import start_ledger
 from benchmarks.chaos.roles import PaidGenerator, PublishedSampler, PublishingPolicy, newest_worker, paint
 from benchmarks.chaos.scene import GOES_ON_S, Found, kill, newest_writer, paid_calls
 from rewards.compose import TermConfig, WeightedSum
-from rl.recipe.config import AlgorithmConfig, EvaluationConfig, Recipe, RewardConfig, RolloutConfig, TrackingConfig
+from rl.recipe.config import AlgorithmConfig, EvaluationConfig, Recipe, RewardConfig, RolloutConfig
+from rl.recipe.jobs import TrackingConfig
 from rl.stream import RolloutStream
 from rl.tracking.log import Log
 from rl.tracking.metrics_file import read_metrics

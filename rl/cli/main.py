@@ -109,25 +109,7 @@ def _parser() -> Parser:
     learning.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="default: 0,1,2")
     learning.add_argument("--out", type=file_path, help="folder of the runs; default: runs/learning-<now>")
     add_resume(learning, "go on with the runs in --out, and start those that are not there (so does --resume auto)")
-    rescore = add_command(
-        commands, "rescore", _rescore, "compute a run's rewards again from its ledger, without a model"
-    )
-    rescore.add_argument("run", type=file_path, help="the run's folder")
-    rescore.add_argument(
-        "overrides", nargs="*", default=[], help="key=value, like reward=paper; none: the run's own recipe"
-    )
-    inspect = add_command(
-        commands, "inspect", _inspect, "write a page to sort and filter a run's samples with their images"
-    )
-    inspect.add_argument("run", type=file_path, help="the run's folder")
-    inspect.add_argument(
-        "overrides", nargs="*", default=[], help="key=value, like store=/elsewhere for a run that was moved"
-    )
-    inspect.add_argument("--phase", default="", help="train, before, during or after; default: all")
-    inspect.add_argument("--out", type=file_path, help="the page; default: inspect.html in the run's folder")
-    inspect.add_argument("--limit", type=int, default=2000, help="most samples to show, 0: all; default: 2000")
-    ledger = add_command(commands, "ledger", _ledger, "write a run's ledger as Parquet, for pandas and datasets")
-    ledger.add_argument("run", type=file_path, help="the run's folder")
+    _add_run_commands(commands)
     serve = add_command(
         commands, "serve", _serve, "put a recipe's generator, or its whole storyteller, behind HTTP until Ctrl-C"
     )
@@ -147,6 +129,29 @@ def _parser() -> Parser:
     add_data_commands(commands)
     add_shapes_commands(commands)
     return parser
+
+
+def _add_run_commands(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Add what is done with the folder of a run, without any of its actors."""
+    rescore = add_command(
+        commands, "rescore", _rescore, "compute a run's rewards again from its ledger, without a model"
+    )
+    rescore.add_argument("run", type=file_path, help="the run's folder")
+    rescore.add_argument(
+        "overrides", nargs="*", default=[], help="key=value, like reward=paper; none: the run's own recipe"
+    )
+    inspect = add_command(
+        commands, "inspect", _inspect, "write a page to sort and filter a run's samples with their images"
+    )
+    inspect.add_argument("run", type=file_path, help="the run's folder")
+    inspect.add_argument(
+        "overrides", nargs="*", default=[], help="key=value, like store=/elsewhere for a run that was moved"
+    )
+    inspect.add_argument("--phase", default="", help="train, before, during or after; default: all")
+    inspect.add_argument("--out", type=file_path, help="the page; default: inspect.html in the run's folder")
+    inspect.add_argument("--limit", type=int, default=2000, help="most samples to show, 0: all; default: 2000")
+    ledger = add_command(commands, "ledger", _ledger, "write a run's ledger as Parquet, for pandas and datasets")
+    ledger.add_argument("run", type=file_path, help="the run's folder")
 
 
 def _train(chosen: argparse.Namespace) -> int:

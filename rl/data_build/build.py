@@ -30,7 +30,7 @@ from data.split import SIDES
 from rewards.functions import FunctionError, anchored, load_function
 from rl.data_build.config import BuildRecipe, is_resumable_change
 from rl.launch import check_launch, launch
-from rl.recipe.config import JobRecipe
+from rl.recipe.jobs import JobRecipe
 from rl.recipe.paths import placed_generator, resolve_data, resolve_path
 from rl.recipe.resumable import ACCEPT
 from rl.run_dir.provenance import Sources, write_provenance

@@ -11,7 +11,7 @@ from actors.resources import Role
 from actors.teacher.config import TeacherConfig
 from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
 from data.records.on_bad import OnBad
-from rl.recipe.config import RunRecipe
+from rl.recipe.jobs import RunRecipe
 from rl.recipe.resumable import SERVICE_MAY_CHANGE
 from rollout.collect import CollectConfig, Success
 from rollout.text.limits import (

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from actors.config import EvidenceConfig, JudgeConfig
-from rl.recipe.config import JobRecipe, Recipe
+from rl.recipe.config import Recipe
+from rl.recipe.jobs import JobRecipe
 from rl.recipe.layers import OWN_KEYS, Layer, anchored_own, layers_of, merged, replaced_by_set, with_content, with_set
 from rl.recipe.schema import Fitting
 from rl.recipe.tree import at, drop, nothing_to_drop, put

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from rl.recipe.config import RunRecipe
+from rl.recipe.jobs import RunRecipe
 
 MAY_CHANGE = frozenset(
     {

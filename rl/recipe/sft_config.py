@@ -8,7 +8,8 @@ from typing import Annotated
 
 from actors.resources import Role
 from data.records.sft import Kind
-from rl.recipe.config import DataConfig, TrainingRecipe
+from rl.recipe.config import DataConfig
+from rl.recipe.jobs import TrainingRecipe
 from rollout.text.limits import (
     NonNegativeInt,
     PositiveFloat,

@@ -16,7 +16,8 @@ from actors.observer import describe_evidence
 from rewards.functions import identity_of
 from rl import __version__
 from rl.atomic_write import atomic_write
-from rl.recipe.config import REPO, Recipe, RunRecipe
+from rl.recipe.config import REPO, Recipe
+from rl.recipe.jobs import RunRecipe
 from rl.recipe.paths import resolve_path
 from rl.recipe.reader import to_yaml
 from rl.run_dir.resume import note_changes

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.store.ledger import holds_samples
-from rl.recipe.config import RunRecipe, TrainingRecipe
+from rl.recipe.jobs import RunRecipe, TrainingRecipe
 from rl.recipe.reader import load_as
 from rl.recipe.resumable import describe_changes, forbidden_changes, is_resumable_change
 from rl.run_dir.lock import TAKEN_OVER

@@ -10,7 +10,7 @@ from typing import Annotated
 from actors.config import GeneratorConfig, JudgeConfig, SamplerConfig
 from actors.resources import Role
 from actors.web.config import ServiceConfig
-from rl.recipe.config import JobRecipe
+from rl.recipe.jobs import JobRecipe
 from rl.recipe.layers import recipe_path
 from rl.recipe.reader import load_as
 from rollout.story import DEFAULT_TRIES

@@ -7,7 +7,7 @@ from typing import Any
 
 from rewards.compose import RewardError, checked, raised
 from rewards.functions import FunctionError, load_function
-from rl.recipe.config import TrackingConfig
+from rl.recipe.jobs import TrackingConfig
 from rollout.types import Group
 
 OwnMetric = Callable[[Sequence[Group]], Mapping[str, float]]

@@ -15,7 +15,7 @@ from typing import Any, Generic, Self, TypeVar
 from rich.console import Console
 from rich.markup import escape
 
-from rl.recipe.config import TrainingRecipe
+from rl.recipe.jobs import TrainingRecipe
 from rl.tracking.alerts import Alerts
 from rl.tracking.loop_watch import LoopWatch
 from rl.tracking.metrics_file import append_metrics, drop_metrics_after

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from rl.recipe.config import TrainingRecipe
+from rl.recipe.jobs import TrainingRecipe
 from rl.tracking.trackers import BuiltinTracker, Row
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from rewards.compose import raised
 from rewards.functions import FunctionError, name_of
-from rl.recipe.config import TrackingConfig, TrainingRecipe
+from rl.recipe.jobs import TrackingConfig, TrainingRecipe
 from rl.tracker_registry import load_tracker
 from rl.tracking.own_metrics import load_metrics
 from rollout.text.limits import is_own, nearest

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from rl.recipe.config import TrainingRecipe
+from rl.recipe.jobs import TrainingRecipe
 from rl.tracking.trackers import BuiltinTracker, Row
 from rl.tracking.wandb_settings import check_environment, wandb_arguments, wandb_mode
 

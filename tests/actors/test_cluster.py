@@ -45,7 +45,7 @@ def test_another_service_at_the_address_is_told_from_ray(monkeypatch):
     monkeypatch.setattr(cluster, "_CONNECT_S", 0.5)
     server = http.server.HTTPServer(("", 0), http.server.BaseHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with pytest.raises(ValueError, match="nobody there speaks Ray's protocol"):
+    with pytest.raises(ValueError, match="no server there speaks Ray's protocol"):
         check_cluster(f"127.0.0.1:{server.server_port}")
     server.shutdown()
 
@@ -82,5 +82,5 @@ def test_a_machine_without_bash_is_told_so_before_ray_starts(monkeypatch):
             pass
 
     for begin in (lambda: asyncio.run(start()), lambda: check_cluster("")):
-        with pytest.raises(ValueError, match="Ray starts its workers by bash, which is not on PATH=''"):
+        with pytest.raises(ValueError, match="Ray starts its workers with bash, which is not on PATH=''"):
             begin()

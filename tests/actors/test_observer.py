@@ -51,9 +51,8 @@ def test_a_function_sees_each_picture_once_and_its_answer_is_what_json_makes_of_
 
 
 def test_a_function_that_hangs_is_killed_and_the_next_picture_is_looked_at(tmp_path):
-    with pytest.raises(
-        JudgeError, match=r"evidence tests\.support\.foreign_looks\.stuck: hung: no answer within 0\.3 s"
-    ):
+    hung = r"evidence tests\.support\.foreign_looks\.stuck: hung: no answer within 0\.3 s"
+    with pytest.raises(JudgeError, match=hung):
         observe(tmp_path, by("stuck", timeout_s=0.3), "hang")
     assert observe(tmp_path, by("stuck", timeout_s=5), "look")[0] == [1.0]
 

@@ -144,7 +144,7 @@ def test_a_loss_that_cannot_be_called_is_refused_when_the_recipe_is_checked(name
     ("name", "said"),
     [
         ("wide", r"returned a Tensor of \(3, 9\) with a dict; expected a tensor of \(2, 3\), or a single number"),
-        ("clash", "has a metric kl, as every loss has: give it another name"),
+        ("clash", "has a metric kl, which every loss has: give it another name"),
     ],
 )
 def test_an_answer_that_is_no_loss_says_so(name, said):

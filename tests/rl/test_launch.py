@@ -12,7 +12,7 @@ import pytest
 from actors.cluster import StartFailed
 from actors.config import GeneratorConfig
 from rl.launch import Launch, check_launch, launch
-from rl.recipe.config import JobRecipe
+from rl.recipe.jobs import JobRecipe
 from rl.run_dir.provenance import write_provenance
 from rl.serve import ServeRecipe
 from rollout.roles import BudgetSpent

@@ -58,5 +58,5 @@ def test_a_port_in_use_is_told_before_anything_starts(recipe, tmp_path, monkeypa
         port = taken.getsockname()[1]
         command = ["serve", str(RECIPES / f"{recipe}.yaml"), f"store={tmp_path}", f"service.port={port}"]
         assert main(command) == 2
-    told = f"interleave: cannot listen at 127.0.0.1:{port}: Address already in use; set service.port to a free one"
+    told = f"interleave: cannot listen on 127.0.0.1:{port}: Address already in use; set service.port to a free one"
     assert told in capsys.readouterr().err

@@ -8,7 +8,8 @@ from rich.console import Console
 from actors.store.ledger import Ledger
 from rewards.compose import TermConfig, WeightedSum
 from rl.evaluation import Evaluator
-from rl.recipe.config import EvaluationConfig, Recipe, RewardConfig, RolloutConfig, TrackingConfig
+from rl.recipe.config import EvaluationConfig, Recipe, RewardConfig, RolloutConfig
+from rl.recipe.jobs import TrackingConfig
 from rl.stream import RolloutStream
 from rl.tracking.log import Log
 from rl.train import train

@@ -30,7 +30,7 @@ class Service(Pooled):
         self.may_answer: asyncio.Event | None = None
         self.num_calls = self.num_done = self.num_busy = self.most_busy = 0
 
-    def try_acquire_other(self, beside):
+    def try_acquire_other(self, first):
         if self._free.locked():
             return None
         self._free._value -= 1

@@ -84,7 +84,7 @@ def test_who_gets_an_adapter(plain: Tiny, targets: list[str], freeze_vision: boo
 @pytest.mark.parametrize(
     ("targets", "freeze_vision", "message"),
     [
-        (["q_proj", "k_proj"], True, r"no layer that is trained is called k_proj; .* beside it: q_proj"),
+        (["q_proj", "k_proj"], True, r"no trained layer is called k_proj; those found: .*q_proj"),
         (["q_proj", "visual.fc1"], True, r"called visual\.fc1"),
         (["q_proj", "patch"], False, r"visual\.patch is a Conv3d; expected names of linear layers"),
     ],

@@ -100,7 +100,7 @@ def test_the_root_says_what_there_is_and_other_paths_point_there(tmp_path):
     assert {"GET /docs", "GET /openapi.json", "POST /edit", "GET /health"} <= set(routes)
     missing = get(tmp_path, "/v1/chat/completions")
     assert missing.status_code == 404
-    assert missing.json()["error"]["message"] == "there is no /v1/chat/completions; GET / says what there is"
+    assert missing.json()["error"]["message"] == "there is no /v1/chat/completions; GET / lists the routes"
     assert get(tmp_path, "/edit").status_code == 405
 
 

@@ -137,12 +137,12 @@ HOSTILE: dict[str, tuple[dict[str, Any], int, str]] = {
     "a seed that is no number": ({"content": '{"prompt": "x", "seed": NaN}'}, 400, "seed: expected a whole number"),
     "a million steps": ({"json": {**EDIT, "num_inference_steps": 10**6}}, 400, "from 1 to 100, found '1000000'"),
     "no number": ({"content": '{"prompt": "x", "guidance_scale": NaN}'}, 400, "guidance_scale: expected a number"),
-    "no JSON": ({"content": b"\xff\xfe"}, 400, "no JSON"),
-    "a deep JSON": ({"content": b"[" * 200_000}, 400, "no JSON"),
+    "no JSON": ({"content": b"\xff\xfe"}, 400, "not JSON"),
+    "a deep JSON": ({"content": b"[" * 200_000}, 400, "JSON is not accepted"),
     "a JSON list": ({"json": []}, 400, "found a list"),
     "nine megabytes of lists": ({"content": b'{"a": [' + b"[]," * 3_000_000 + b"[]]}"}, 400, "more than 100,000 lists"),
     "a million commas in a text": ({"json": {**EDIT, "prompt": "," * 10**6}}, 400, "more than 100,000 lists"),
-    "a number of a megabyte": ({"content": b'{"seed": ' + b"1" * 2**20 + b"}"}, 400, "no JSON"),
+    "a number of a megabyte": ({"content": b'{"seed": ' + b"1" * 2**20 + b"}"}, 400, "not JSON"),
     "a packed body": ({"content": b"x", "headers": {"Content-Encoding": "gzip"}}, 415, "Content-Encoding is 'gzip'"),
     "a costly image": ({"json": {**EDIT, "image": b64(jpeg_of_scans(500))}}, 400, "the JPEG has more than 32 scans"),
     "an image by an upload's name": ({"json": {"prompt": "a", "image_file": "x"}}, 400, "expected an uploaded file"),
@@ -205,7 +205,7 @@ def test_a_body_without_a_told_length_is_cut_off(tmp_path):
             "n: expected a whole number from 1 to 8",
         ),
         ({"data": {"prompt": "a", "size": "huge"}, "files": {"image": png()}}, 400, "expected WIDTHxHEIGHT"),
-        ({"data": {"prompt": "a", "response_format": "url"}, "files": {"image": png()}}, 400, "b64_json alone"),
+        ({"data": {"prompt": "a", "response_format": "url"}, "files": {"image": png()}}, 400, "only sent as b64_json"),
         ({"data": {"prompt": "a"}, "files": {"image": b"GIF89a"}}, 400, "cannot be read as one"),
         ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "form cannot be read"),
         ({"data": {"prompt": "<|vision_start|>"}, "files": {"image": png()}}, 400, "prompt holds <|vision_start|>"),
@@ -235,9 +235,9 @@ def test_a_hostile_upload_is_refused_in_openais_shape(tmp_path, options, status,
         (
             {},
             {"image": png()},
-            "image: expected a text, found an uploaded file; files are taken as image_file and mask",
+            "image: expected a text, found an uploaded file; send files as image_file and mask",
         ),
-        ({}, {"file": png()}, "file: there is no such file; files are taken as image_file and mask_file"),
+        ({}, {"file": png()}, "file: there is no such file; send files as image_file and mask_file"),
         ({}, {"image_file": png(), "seed": b"7"}, "seed: expected a text, found an uploaded file"),
         ({}, {"image_file": b""}, "found an empty file that cannot be read as one"),
     ],
@@ -311,7 +311,7 @@ def test_a_size_that_the_recipe_pins_is_refused_or_scaled_to_as_the_service_is_s
     assert size_of(ask(scaling, "POST", "/edit", json=EDIT | larger | {"width": 10**4})) == (own[0] * 100, own[1] * 100)
     large = ask(scaling, "POST", "/edit", json={**EDIT, "width": 16384, "height": 16384})
     assert large.status_code == 400
-    assert "more than the 16,777,216 pixels that are made" in large.json()["error"]
+    assert "more than the 16,777,216 pixels allowed" in large.json()["error"]
     with pytest.raises(ValueError, match="'stretch'; expected refuse or scale"):
         ServiceConfig(other_sizes="stretch")
 

@@ -81,8 +81,8 @@ def test_a_story_that_fails_ends_with_its_status(tmp_path):
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        ("no", 400, "no JSON"),
-        ("[" * 100_000, 400, "no JSON"),
+        ("no", 400, "not JSON"),
+        ("[" * 100_000, 400, "not JSON"),
         ([], 400, "found a list"),
         ({}, 400, "prompt is missing or empty"),
         ({"prompt": " "}, 400, "prompt is missing or empty"),

@@ -10,7 +10,8 @@ from actors.judge.judge import kind_of
 from actors.metered.config import EndpointConfig
 from actors.store.append_log import AppendLog
 from rewards.compose import TermConfig
-from rl.recipe.config import REPO, DataConfig, RewardConfig, RolloutConfig, TrackingConfig
+from rl.recipe.config import REPO, DataConfig, RewardConfig, RolloutConfig
+from rl.recipe.jobs import TrackingConfig
 from rl.recipe.reader import load_recipe
 from rl.recipe.resumable import forbidden_changes
 from rl.run_dir.provenance import sources_of, write_provenance

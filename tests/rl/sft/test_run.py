@@ -12,7 +12,7 @@ from actors.store.store import Store
 from data.records.sft import Kind
 from data.table.record_table import open_sft
 from rl import checkpoint
-from rl.recipe.config import TrackingConfig
+from rl.recipe.jobs import TrackingConfig
 from rl.recipe.sft_config import SftDataConfig, SftEvaluationConfig, SftRecipe
 from rl.sft.best_checkpoint import BestCheckpoint
 from rl.sft.evaluation import SftEvaluator

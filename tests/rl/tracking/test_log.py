@@ -15,7 +15,8 @@ from actors.config import EvidenceConfig, JudgeConfig, ServerConfig
 from rl import checkpoint
 from rl.evaluation import Evaluation
 from rl.recipe.alerts import AlertConfig, Limit
-from rl.recipe.config import EvaluationConfig, Recipe, RewardConfig, TrackingConfig
+from rl.recipe.config import EvaluationConfig, Recipe, RewardConfig
+from rl.recipe.jobs import TrackingConfig
 from rl.tracking.alerts import Collapsed
 from rl.tracking.log import Log
 from rl.tracking.loop_watch import watch_loop

@@ -16,7 +16,8 @@ from actors.rollout_worker import RolloutWorkers
 from rewards.compose import WeightedSum
 from rl import evaluation
 from rl.advantages import check_estimator
-from rl.recipe.config import AlgorithmConfig, EvaluationConfig, RolloutConfig, TrackingConfig
+from rl.recipe.config import AlgorithmConfig, EvaluationConfig, RolloutConfig
+from rl.recipe.jobs import TrackingConfig
 from rl.run import train_between_evaluations
 from rl.tracking.log import Log
 from rl.tracking.loop_watch import LIMIT_S, LoopWatch, watch_loop

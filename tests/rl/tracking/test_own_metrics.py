@@ -2,7 +2,7 @@
 
 import pytest
 
-from rl.recipe.config import TrackingConfig
+from rl.recipe.jobs import TrackingConfig
 from rl.recipe.sft_config import SftRecipe
 from rl.tracking.own_metrics import own_metrics
 

@@ -3,7 +3,8 @@
 import pytest
 
 from rl.cli import main as cli
-from rl.recipe.config import REPO, TrackingConfig
+from rl.recipe.config import REPO
+from rl.recipe.jobs import TrackingConfig
 from rl.recipe.wandb_project import check_project
 from rl.tracking.trackers import check_trackers, start_trackers
 from rl.tracking.wandb_settings import check_environment, wandb_arguments, wandb_mode

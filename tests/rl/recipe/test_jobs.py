@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from rl.data_build.config import BuildRecipe
-from rl.recipe.config import REPO, JobRecipe, Recipe, RunRecipe, TrainingRecipe
+from rl.recipe.config import REPO, Recipe
+from rl.recipe.jobs import JobRecipe, RunRecipe, TrainingRecipe
 from rl.recipe.reader import load_as, to_yaml
 from rl.recipe.sft_config import SftRecipe
 from rl.serve import ServeRecipe

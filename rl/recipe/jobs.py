@@ -1,0 +1,122 @@
+"""What recipes of every kind have in common: the base of a job, of one with a folder, and of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from actors.config import (
+    PolicyConfig,
+    SamplerConfig,
+)
+from actors.resources import Role
+from rl.recipe.alerts import NAMES as ALERTS
+from rl.recipe.alerts import AlertConfig, check_alert_names
+from rl.recipe.wandb_project import check_project
+from rl.tracker_registry import BACKENDS
+from rollout.text.limits import (
+    OWN,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    RequiredPath,
+    RunName,
+    Seed,
+    Tilde,
+    check_fields,
+    is_own,
+    one_of,
+    one_of_or_own,
+)
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where metrics go, beside the run folder's metrics.jsonl."""
+
+    backends: list[Annotated[str, Tilde(), one_of_or_own(*BACKENDS)]] = field(default_factory=lambda: ["wandb"])
+    """wandb (offline, in the run folder, unless WANDB_API_KEY is set), tensorboard, and classes of your own
+    (my_module:MyTracker, ./my_file.py:MyTracker); [] for plain files alone.
+
+    W&B's own variables are obeyed: WANDB_MODE, WANDB_DISABLED, WANDB_PROJECT, WANDB_ENTITY, WANDB_DIR, ...
+    """
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Keyword arguments of classes of your own, by their names: {MyTracker: {url: ...}}."""
+    metrics: list[Annotated[str, Tilde(), OWN]] = field(default_factory=list)
+    """Functions of your own, `my_metric(groups) -> {"area/name": number}`, called for each step of RL."""
+    project: str = ""
+    """W&B's project; empty: as WANDB_PROJECT says, else interleave."""
+    alerts: AlertConfig = field(default_factory=AlertConfig)
+    """When to say that a run collapses."""
+    stop_on: list[Annotated[str, one_of(*ALERTS)]] = field(default_factory=list)
+    """Names of alerts that also save a checkpoint and stop the run."""
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(name for name in set(self.backends) - set(BACKENDS) if not is_own(name)):
+            raise ValueError(f"tracking.backends has {', '.join(unknown)}; known are {', '.join(BACKENDS)}")
+        check_fields(self, "tracking")
+        check_project(self.project)
+        check_alert_names(self.stop_on)
+
+
+@dataclass(frozen=True)
+class JobRecipe:
+    """What recipes of every kind have: a name, a store, and the Ray that their actors run on."""
+
+    name: RunName = "???"
+    store: RequiredPath = "runs/store"
+    """Images and paid-for answers, shared by runs."""
+    store_is_shared: bool = True
+    """All nodes see the same folder; false: each node has its own, and an image that it misses is sent by another.
+
+    The images of data sets are no part of it: they have to be at the same paths on every node.
+    """
+    store_limit_gib: NonNegativeFloat = 0.0
+    """Least recently used images and answers go above this size, in GiB; never those of a running run. 0: no limit."""
+    num_cpus: PositiveInt = 16
+    """Logical CPUs told to a Ray that is started for this job."""
+    ray_address: str = ""
+    """A running cluster's address (or `auto`); empty: start Ray on this machine, if anything needs it."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """Everything that is started for the job, by its section of the recipe."""
+        return {}
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the job keeps its ledger and what explains it; None where it has no folder of its own."""
+        return None
+
+
+@dataclass(frozen=True)
+class RunRecipe(JobRecipe):
+    """A job with a folder."""
+
+    run_dir: RequiredPath = "runs/${name}"
+    """All that explains a run, checkpoints and export too: driver and policy ranks have to see the same folder."""
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.run_dir)
+
+
+@dataclass(frozen=True)
+class TrainingRecipe(RunRecipe):
+    """A run that takes steps: enough for checkpoints, trackers and a log."""
+
+    seed: Seed = 0
+    num_steps: NonNegativeInt = 0
+    save_every: NonNegativeInt = 0
+    """Steps between checkpoints; 0: only at the end."""
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    samplers: SamplerConfig = field(default_factory=SamplerConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def saves_at(self, step: int) -> bool:
+        return step == self.num_steps or (self.save_every > 0 and step % self.save_every == 0)
