@@ -1,7 +1,5 @@
 """Tokens that only a prompt may contain, banned both in sampling and in training."""
 
-from __future__ import annotations
-
 BANNED_LOGIT = -1e4
 """Low enough that exp() is 0 next to any real logit, high enough to stay finite in 16 bits and after a temperature."""
 

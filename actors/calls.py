@@ -1,7 +1,5 @@
 """Actor calls that raise what the method raised, are cancelled with their caller, and can wait for a restart."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar

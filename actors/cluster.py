@@ -1,7 +1,5 @@
 """Ray for one job: join a cluster, or start one on this machine and stop it afterwards."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import secrets

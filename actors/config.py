@@ -1,7 +1,5 @@
 """Settings of everything that runs in an actor. A recipe composes them (`rl/recipe/config.py`)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated
 

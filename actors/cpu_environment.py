@@ -4,8 +4,6 @@ Set-up runs it once. If torch is a CPU build and its companions are built for CU
 environment that makes each process install the finder of `actors/cpu_torch.py`; otherwise it leaves nothing behind.
 """
 
-from __future__ import annotations
-
 import shutil
 import sysconfig
 from pathlib import Path

@@ -8,8 +8,6 @@ for CUDA or for CPUs, are left alone. Plain scripts get the finder from `actors/
 copies this file: it imports only the standard library.
 """
 
-from __future__ import annotations
-
 import importlib.abc
 import importlib.util
 import sys

@@ -1,7 +1,5 @@
 """How a process ends when told to: cleanly within seconds, else by force, with every process it started."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -4,8 +4,6 @@ It has to be another process: while Ray starts, a thread that waits for it may h
 processes are gone. It imports only the standard library, to start fast.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Without a GPU vLLM asks `lscpu` for the machine's cores, and dies if there is no lscpu, as in slim images."""
 
-from __future__ import annotations
-
 import shutil
 
 

@@ -1,7 +1,5 @@
 """Name a model folder by its content, so that a retrained model never hits its predecessor's cache."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

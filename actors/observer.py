@@ -1,7 +1,5 @@
 """Evidence of every kind that rewards read besides the judge's scores: one entry point."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

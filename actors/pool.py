@@ -1,7 +1,5 @@
 """Pools of replicas as Ray Serve deployments, which bring routing, back-pressure, health checks and replacement."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import logging

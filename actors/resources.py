@@ -1,7 +1,5 @@
 """What the parts of a job ask Ray for, and whether there is enough: an error instead of waiting forever."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 

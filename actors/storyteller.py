@@ -1,7 +1,5 @@
 """A storyteller as its users see it: texts and pictures in, stories out, whose pictures are in its store."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing

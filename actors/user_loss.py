@@ -7,8 +7,6 @@ a mapping of names, the same each time, to numbers. A name's suffix `_max`, `_mi
 micro-batches are combined; all others are means over tokens.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -6,8 +6,6 @@ Its sets must end byte for byte like those of a build that was left alone, and n
 a kill may be made again, by the build's own bill and by what the endpoint was asked. Exit code 1 otherwise.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import io

@@ -5,8 +5,6 @@ Writes a synthetic file of RL records (about 500 bytes each, some bad, over fold
 second (of wall time, and of CPU time, which other programs on the machine do not change) and peak memory.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

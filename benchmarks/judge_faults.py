@@ -11,8 +11,6 @@ counted twice or rewarded by mistake, where a count differs, or where throughput
 endpoint's though its slots are at most 60 % busy.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import hashlib

@@ -6,8 +6,6 @@ little to do in each. Prints medians and ends with exit code 1 where sharing is 
 of the others.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile

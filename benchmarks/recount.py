@@ -12,8 +12,6 @@ something was killed. Then prints what the cache saved by epoch and by step, bes
 Exit code 1: an answer was paid for twice, the bill and the metrics differ, or a request has no answer anywhere.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -5,8 +5,6 @@ twenty unparsable, one in fifty failed), rescores it under its own recipe and un
 seconds and peak memory of each command, start-up included. Ends with exit code 1 when one took longer than the limit.
 """
 
-from __future__ import annotations
-
 import argparse
 import random
 import resource

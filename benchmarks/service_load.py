@@ -12,8 +12,6 @@ Every picture is compared with what it has to be. Prints a table; exit code 1 wh
 wrongly, where no queue was full, or where throughput falls below 95 % of the bare pipelines'.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import io

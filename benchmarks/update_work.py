@@ -7,8 +7,6 @@ ranks, nothing stale, the tower trained. What is computed again in the backward 
 plain way, in the same run: each row by itself, padded. Ends with exit code 1 where a bar is missed.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile

@@ -1,7 +1,5 @@
 """The folder that caches copies, indexes and images of data sets."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The source prompt of a record, which decides whether the record is held out."""
 
-from __future__ import annotations
-
 from data.records.sft import SftRecord
 from data.table.digest_log import digest_of
 from rollout.types import Task

@@ -1,7 +1,5 @@
 """`interleave data split`: hold out records by source prompt, so that no prompt is on both sides."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Success rates with confidence intervals that respect which trials belong together."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -9,8 +9,6 @@ previous image. A step that the plan lacks is not satisfied, nor is one that fai
 that an outage is not mistaken for a bad agent.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Combine several scores of one image: repeats of a judge, and members of an ensemble."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, median, pstdev
 

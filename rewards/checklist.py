@@ -1,7 +1,5 @@
 """A checklist as a judge: questions written once per instruction, each answered yes or no about the picture."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from rollout.text.prompt_file import fill

@@ -1,7 +1,5 @@
 """Functions that gather evidence: `look(before, after, instruction)`, from PIL images and a text to JSON."""
 
-from __future__ import annotations
-
 import inspect
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Load what a recipe names by import path (`my_rewards.brevity`, `my_rewards:brevity`) or file (`./my.py:brevity`)."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import importlib.util

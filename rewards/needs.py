@@ -1,7 +1,5 @@
 """Rewards declare what they need beyond the judge's scores; the rollout gathers it (a recipe's `evidence`)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

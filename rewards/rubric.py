@@ -1,7 +1,5 @@
 """The judge's rubric, after VIEScore (arXiv 2312.14867): its questions, and strict reading of the answers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Samples of every kind that a reward will meet, good and broken, with all their evidence."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace

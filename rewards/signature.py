@@ -1,7 +1,5 @@
 """What a reward function's definition shows: sync or async, the evidence that it needs, whether it can be a reward."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,5 +71,5 @@ def _written(annotation: object) -> str:
     """Return an annotation as written in the source, without its module; empty if there is none."""
     if annotation is inspect.Signature.empty:
         return ""
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     return text.rpartition(".")[2] if "[" not in text else text.removeprefix("typing.").removeprefix("collections.abc.")

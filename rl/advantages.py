@@ -1,7 +1,5 @@
 """Advantages by verl's registered estimators, or by a function of the user's own that is given the same."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any

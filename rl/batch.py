@@ -1,7 +1,5 @@
 """From groups to the batch that one update learns from."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 from rl.advantages import BY_TERM, advantages

@@ -8,8 +8,6 @@ up: a term that declares to need it is tried on samples without an image.
 Of a recipe's evidence no more is gathered than the reward's terms need, as it costs time and money.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

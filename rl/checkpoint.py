@@ -1,7 +1,5 @@
 """Checkpoints: a temporary name, then a rename, then `latest`; so that a kill at any instant leaves a whole one."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,7 +1,5 @@
 """Where the actors of every job are started and stopped: training, SFT, stories, services and data builds."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import time

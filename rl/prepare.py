@@ -1,7 +1,5 @@
 """Everything that can be wrong with a run is found here, before anything starts."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """One run from recipe to report: start the actors, evaluate, train, evaluate again, export."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """`interleave serve`: the generator of a recipe, or a whole storyteller, behind HTTP until it is told to stop."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields

@@ -1,7 +1,5 @@
 """Which tasks a step gets: by the recipe's seed and the step alone, in stated shares of labels."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The trackers that a recipe can name: each a line here and a file with its class, imported when asked for."""
 
-from __future__ import annotations
-
 from rewards.import_path import load_object
 
 BACKENDS = {

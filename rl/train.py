@@ -3,8 +3,6 @@
 tasks -> RolloutStream -> groups -> advantages -> Policy.update -> Policy.publish -> Samplers -> ...
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 

@@ -1,7 +1,5 @@
 """Planner and critic (`rollout.roles`) as a sampler or a function serves them, and how they are asked."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar

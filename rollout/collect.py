@@ -3,8 +3,6 @@
 What a training set is built from. A failure is data here too: it ends its trajectory, with stage and kind.
 """
 
-from __future__ import annotations
-
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from enum import StrEnum

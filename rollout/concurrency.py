@@ -1,7 +1,5 @@
 """Wait for many coroutines: none outlives the others, or, where answers are paid for, none ends another."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar

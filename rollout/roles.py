@@ -1,7 +1,5 @@
 """The roles around the loop as Protocols, and their errors. Actors and fakes (`tests/support/`) both satisfy them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol

@@ -4,8 +4,6 @@ Token ids and log-probabilities are not kept, only how many there were: nobody r
 would be most of the ledger.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any

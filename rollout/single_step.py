@@ -4,8 +4,6 @@ Every response of a group goes its way by itself: its image is being generated w
 being sampled. What is raised on the way becomes the sample's status: the run goes on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum

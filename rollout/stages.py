@@ -1,7 +1,5 @@
 """Where an attempt is, and how long each stage took. Here, and nowhere else, an exception becomes a status."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -8,8 +8,6 @@ A story streams the tries and judges none, building data judges and measures eac
 prompt the policy wrote.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial

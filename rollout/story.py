@@ -1,7 +1,5 @@
 """A story as plain data: a request, its plan, and what became of each step, with everything that was tried."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 

@@ -1,7 +1,5 @@
 """A story as JSON: the one form of `story.json` and of what a service streams."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

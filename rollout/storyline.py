@@ -8,8 +8,6 @@ What fails becomes a status, and everything made before it is kept: `events` end
 happens. Many stories may be told at once; they share what stands behind the roles.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Settings of evidence: what a reward reads besides the judge's scores."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 

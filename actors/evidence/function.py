@@ -1,7 +1,5 @@
 """fn: a function of the pictures, whose answer is the evidence."""
 
-from __future__ import annotations
-
 from actors.evidence.config import EvidenceConfig
 from actors.evidence.kind import EvidenceKind
 from actors.run_context import RunContext

@@ -1,7 +1,5 @@
 """judge: {...}: a second judge, whose scores are the evidence."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from actors.evidence.config import EvidenceConfig

@@ -1,7 +1,5 @@
 """The interface of a kind of evidence."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 
 from actors.evidence.config import EvidenceConfig

@@ -1,7 +1,5 @@
 """Evidence from a pool of replicas that run a function or a class, computed once per distinct request."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A recipe's kinds of evidence: each is a line here and a file with its `KIND`, imported on demand."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from rewards.import_path import load_object

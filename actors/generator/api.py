@@ -4,8 +4,6 @@ As with judges, the owner itself sends the requests: limits and budget hold for 
 is paid for once.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace

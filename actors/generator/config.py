@@ -1,7 +1,5 @@
 """Settings of an image generator: one of ours by name, any diffusers pipeline, a model at an endpoint, or a service."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 

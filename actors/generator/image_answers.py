@@ -1,7 +1,5 @@
 """Images out of what an endpoint answered: base64 however it is wrapped, data URLs wherever they stand."""
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Iterator, Mapping

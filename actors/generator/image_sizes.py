@@ -1,7 +1,5 @@
 """The sizes that a generator takes, and the one that keeps an image's aspect ratio."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from itertools import product

@@ -3,8 +3,6 @@
 Nothing beside its own file asks which kind a generator has.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A diffusers pipeline of any class: loaded by a recipe's settings, called for requests that share a batch."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence

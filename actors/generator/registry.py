@@ -1,7 +1,5 @@
 """The generators that a recipe can name: one spec each, what it is and what it can do; and the kinds of them."""
 
-from __future__ import annotations
-
 import difflib
 import math
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """A replica of the generators' pool: one loaded pipeline, its queue, and its health."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Hashable, Sequence
 from functools import lru_cache

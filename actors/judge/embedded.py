@@ -1,7 +1,5 @@
 """A judge that is a function of ours: no model, no network."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Several judges as one: mean, median or minimum of each dimension, with their disagreement."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass

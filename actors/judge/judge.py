@@ -3,8 +3,6 @@
 Nothing beside its own file asks which kind a judge has.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from pathlib import Path
 

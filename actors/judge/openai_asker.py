@@ -4,8 +4,6 @@ The owner itself sends the HTTP requests: they are nothing but waiting, only one
 limits of a minute, and a replica in between would copy every image once more and know less.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 The question is asked beside the run: it is on no bill, counts against no budget, and its answer is kept nowhere.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Collection, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Prompt files of judges: found by their path, checked, and named by version and content."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path

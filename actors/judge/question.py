@@ -1,7 +1,5 @@
 """One question to a vision-language judge: text with images in, one answer of a stated form out."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Protocol
 

@@ -1,7 +1,5 @@
 """The kinds of judge that a recipe can name: each a line here and a file with its `KIND`, imported when asked for."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from rewards.import_path import load_object

@@ -9,8 +9,6 @@ They are told apart by asking without: no request more than an outage costs anyh
     REFUSED   all are asked without; 5xx -> TRUSTED   it fails without one too: find out again
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import Enum, auto
 

@@ -1,7 +1,5 @@
 """A judge that is a class of the user's own: its replicas are a scorer's, its answers are kept under its digest."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any

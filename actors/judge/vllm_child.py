@@ -4,8 +4,6 @@ Run as `python -m actors.judge.vllm_child <arguments of vllm's server>`, first o
 a pipe whose other end the owner holds: when that closes, however the owner ended, the whole group is killed.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

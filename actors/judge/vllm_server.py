@@ -1,7 +1,5 @@
 """One vLLM server as a child process: started, watched, started again when it dies, stopped."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -3,8 +3,6 @@
 The client checks nothing: any field may be missing, null or of another type than OpenAI's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn

@@ -1,7 +1,5 @@
 """Settings of an endpoint: where paid answers come from, and at what price."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from rollout.text.limits import KeyVariable, NonNegativeFloat, NonNegativeInt, Url, check_fields

@@ -1,7 +1,5 @@
 """Connections to OpenAI-compatible endpoints: keys from the environment, clients without retries."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Several equal endpoints as one service: balanced by load, within each one's limits, with failover."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import time

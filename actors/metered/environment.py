@@ -1,7 +1,5 @@
 """Checks what an HTTP client reads from the environment, before one is made: proxies, certificates and headers."""
 
-from __future__ import annotations
-
 import os
 import ssl
 import urllib.request

@@ -1,7 +1,5 @@
 """What an OpenAI client's exceptions mean for the next attempt."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from email.utils import parsedate_to_datetime

@@ -1,7 +1,5 @@
 """Keys of paid services: read from the environment, refused if they cannot be keys, and never shown."""
 
-from __future__ import annotations
-
 import os
 import re
 

@@ -1,7 +1,5 @@
 """Pay for an answer once: a cache on disk, one flight for equal requests, retries, hedging, and the bill."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """Retry a call under one deadline: what a failed attempt is, and when the next one may start."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 import sys

@@ -1,7 +1,5 @@
 """The services that are paid for answers: where a request may be sent now, and how it is sent."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol

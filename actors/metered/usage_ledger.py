@@ -8,8 +8,6 @@ that cost nothing (cached, shared) are counted by the next row, or by a row of t
 those of the last seconds at most.
 """
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict, deque
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Removes banned tokens from the policy's distribution, as the sampler does."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Read checkpoints as data: torch unpickles them, and an untrusted pickle could run arbitrary code."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Conversations -> examples, tokenized exactly like the sampler's prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any

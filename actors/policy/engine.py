@@ -5,8 +5,6 @@ those of one row a group, and whose output layer sees response positions alone (
 `policy.shared_prefix` a micro-batch is what verl makes of it: packed or padded rows, and logits of every token.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from types import MethodType

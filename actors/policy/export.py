@@ -1,7 +1,5 @@
 """Write the trained model as folders that other programs can load directly."""
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Mapping

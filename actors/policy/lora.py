@@ -6,8 +6,6 @@ way, and could only be checked within a tolerance. To save traffic, tensors with
 their checksums show that the engine has them (`actors/weights/publish.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Log-probabilities and entropies of response tokens alone, a block of them at a time, of which no logits are kept."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

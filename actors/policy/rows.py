@@ -1,7 +1,5 @@
 """Rows -> the input of verl's engine: packed sequences, 3D rotary positions and preprocessed images."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass

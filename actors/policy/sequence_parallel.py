@@ -4,8 +4,6 @@ verl cuts what goes into the text layers (its slicing for vision-language models
 exchange around attention is here, over any back-end that has `all_to_all_single`: NCCL, and gloo on CPUs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

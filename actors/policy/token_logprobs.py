@@ -5,8 +5,6 @@ Its engine passes packed tokens, so a micro-batch of 4,000 tokens takes 4,000 ke
 backward graph: a quarter of an update's time on CPU.
 """
 
-from __future__ import annotations
-
 import torch
 
 _BLOCK = 1024

@@ -1,7 +1,5 @@
 """The recipe's policy section as verl's configuration."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 
 from verl.trainer.config import CheckpointConfig

@@ -5,8 +5,6 @@ verl's own plug-in point (`PlatformRegistry`); `start_gloo()` works around the o
 composes a process-group backend which torch refuses (`cpu:gloo,cpu:gloo`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import types

@@ -1,7 +1,5 @@
 """The loss of one micro-batch: verl's `ppo_loss`, given what the batch lacks, with exact metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean

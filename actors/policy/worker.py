@@ -1,7 +1,5 @@
 """One rank of the policy: verl's `TrainingWorker` (FSDP2), fed with rows instead of tensors."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import time

@@ -1,7 +1,5 @@
 """A sampler's Ray actor: vLLM in this process, requests in, responses out, weights in between."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import warnings

@@ -3,8 +3,6 @@
 Only this thread touches the engine, so a weight load can never overlap with a step.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 import queue

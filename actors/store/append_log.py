@@ -7,8 +7,6 @@ writer opens a new file with the next number, so a torn end is never overwritten
 written later is read later.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

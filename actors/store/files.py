@@ -1,7 +1,5 @@
 """Files of a store and a ledger: they appear whole, and their modification time says when they were last used."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket

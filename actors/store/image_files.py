@@ -1,7 +1,5 @@
 """Images as files: in full, as small copies for pages, and as data URLs for pages and chat messages."""
 
-from __future__ import annotations
-
 import base64
 import io
 from typing import Any

@@ -4,8 +4,6 @@ Each scan of a progressive JPEG passes over all of its pixels, and Pillow reads 
 at microseconds each, whatever they contain. Files written by cameras and programs stay far below these limits.
 """
 
-from __future__ import annotations
-
 import re
 
 MAX_SCANS = 32

@@ -7,8 +7,6 @@ The schema is fixed except for names that a run chooses itself: its reward's ter
 become fields of structs, since `datasets` does not support maps.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """The single writer of a run's ledger: an actor on the driver's node that Ray restarts when it dies."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path

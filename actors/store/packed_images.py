@@ -5,8 +5,6 @@ digest. Members are named as `zip -0r images.zip images` names them. An archive 
 so it may be on a read-only disk and be read by any number of processes.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import zipfile

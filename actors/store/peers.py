@@ -4,8 +4,6 @@ A store that lacks an image asks the servers of its root, which it finds by name
 path. A received image is checked against its digest and committed. A lost node's images are lost.
 """
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ A photograph is rotated by its EXIF orientation, transparency is put over white,
 An image that needs none of this keeps its values bit by bit.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import ExifTags, Image
 

@@ -1,7 +1,5 @@
 """The images of each node's store, served to the other nodes: for clusters without a shared file system."""
 
-from __future__ import annotations
-
 import asyncio
 import uuid
 from collections.abc import AsyncIterator

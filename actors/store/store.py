@@ -9,8 +9,6 @@ no file system, each has its own store and a missing image comes from a peer
 (`actors/store/peers.py` requests it, `actors/store/server.py` serves it).
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

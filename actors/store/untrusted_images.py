@@ -1,7 +1,5 @@
 """Untrusted images: read within bounds, or refused with an error that says why."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import io

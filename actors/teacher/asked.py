@@ -1,7 +1,5 @@
 """ask: a model behind endpoints, or on the build's own GPUs; each question is paid for once."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from actors.judge.judge import kind_of

@@ -1,7 +1,5 @@
 """Settings of a teacher, which plans or criticises while data is built."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """fn: a function of texts and pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Teachers of planner and critic, for building data: functions, user-defined classes, or models paid per question."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass

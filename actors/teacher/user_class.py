@@ -1,7 +1,5 @@
 """kind: my_module:MyTeacher, a user-defined class (`actors.user_classes.roles.UserTeacher`)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from actors.run_context import RunContext

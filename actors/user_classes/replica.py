@@ -1,7 +1,5 @@
 """A pool's replica that runs a user-defined object: requests name images, the object is given the pictures."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any

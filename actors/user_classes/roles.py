@@ -6,8 +6,6 @@ once, before the first request, in the process that uses the object. Methods may
 An exception fails the attempt: there are `num_attempts` in all, but none after a ValueError or TypeError.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol

@@ -8,8 +8,6 @@ is preceded by its length in 4 bytes. It imports nothing heavy, so that a killed
 replaced within half a second.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,7 +1,5 @@
 """Settings of the HTTP service: where it listens, who may ask, and how much."""
 
-from __future__ import annotations
-
 import ipaddress
 import os
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Connections that cannot be held idle: each has to send a request soon, and to read its answer."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from typing import Any, cast

@@ -6,8 +6,6 @@
 It imports nothing heavy, so that a killed process is soon replaced.
 """
 
-from __future__ import annotations
-
 import json
 import resource
 import sys

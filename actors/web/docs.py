@@ -1,7 +1,5 @@
 """`/`, `/docs` and `/openapi.json`: the service's interface, for programs and people. The page loads no resources."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any

@@ -1,7 +1,5 @@
 """Examples of requests, by route. They are shown on `/docs` and in docs/service.md, and tests run them."""
 
-from __future__ import annotations
-
 URL = "http://127.0.0.1:8011"
 
 CURL = {

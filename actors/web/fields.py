@@ -1,7 +1,5 @@
 """The fields of the service's requests as JSON schemas by name. `/docs` shows the same."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Untrusted requests: who may send them, how much of them is read, and how a refusal is reported."""
 
-from __future__ import annotations
-
 import asyncio
 import hmac
 import json

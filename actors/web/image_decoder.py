@@ -3,8 +3,6 @@
 A thread cannot be killed, and Pillow in a thread holds the GIL. What comes back is the PNG that the store keeps.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

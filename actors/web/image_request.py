@@ -1,7 +1,5 @@
 """What a client asks for: parsed from a request's fields, within bounds, before any work is done."""
 
-from __future__ import annotations
-
 import re
 import secrets
 from collections.abc import Mapping, Sequence

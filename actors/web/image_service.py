@@ -1,7 +1,5 @@
 """The image service behind the routes: admits requests, generates their images and keeps statistics."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import time

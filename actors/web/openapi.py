@@ -1,7 +1,5 @@
 """The service's interface as an OpenAPI document, built from the tables that requests are parsed with."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ The front end runs in the driver's process and calls the same `Generator` that t
 cluster has them, equal requests are made once, and a waiting request is cancelled when its client goes away.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import logging

@@ -1,7 +1,5 @@
 """Listen for HTTP requests until told to stop."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import resource

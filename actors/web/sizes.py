@@ -1,7 +1,5 @@
 """A requested size that the generator does not make: refused, or scaled to, as the recipe says."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from dataclasses import replace

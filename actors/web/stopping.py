@@ -1,7 +1,5 @@
 """A request's scope says when the service stops: the request ends with an error, not with a broken connection."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import suppress

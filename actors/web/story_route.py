@@ -10,8 +10,6 @@
 status `telling`. Images are read as `/edit` reads them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import json

@@ -12,8 +12,6 @@ Three checks, each of which catches what the others cannot:
   tied head: right weights, wrong results).
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The ranks' side of a publish: rank 0 sends, the others only iterate, since gathering a tensor is a collective."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What is sent: tensors under their Hugging Face names, packed into buckets, each tensor with a checksum."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

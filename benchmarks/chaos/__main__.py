@@ -14,8 +14,6 @@ and everybody goes on. Prints what was killed, written and found, and ends with 
 a scene had fewer kills than asked for.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import random

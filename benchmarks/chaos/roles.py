@@ -3,8 +3,6 @@
 The actors import this module, not the scene: what a loop needs takes seconds to import.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,7 +1,5 @@
 """What the scenes of `benchmarks.chaos` have in common: who is killed and when, and what is found afterwards."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

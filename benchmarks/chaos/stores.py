@@ -1,7 +1,5 @@
 """Scenes of `benchmarks.chaos` around a store: its writers are killed, and the server that lends to another node."""
 
-from __future__ import annotations
-
 import asyncio
 import multiprocessing
 import os

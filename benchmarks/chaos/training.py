@@ -1,7 +1,5 @@
 """The scene of `benchmarks.chaos` in which a real training loop goes on, whoever is killed."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections import Counter

@@ -1,7 +1,5 @@
 """Scenes of `benchmarks.chaos` around a run's actors: the ledger's writer and the owner of paid calls are killed."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections import Counter

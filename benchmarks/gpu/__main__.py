@@ -4,8 +4,6 @@ Random weights in the published shapes, so nothing is downloaded. `--part run` m
 the actors and the pipeline that a run has; `--part update` an update alone, in one process, each way to do it.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

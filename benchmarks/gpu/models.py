@@ -1,7 +1,5 @@
 """Models of the published sizes with random weights: nothing to download, and as slow and as large as the real ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 Prints what each part takes and how far the sampler's and plain transformers' log-probabilities are from the policy's.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import os

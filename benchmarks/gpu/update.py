@@ -4,8 +4,6 @@ Groups in the released shapes (2,120 + 400 tokens, two images), random weights m
 written when it is known, so that a run that is cut off has lost nothing.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import os

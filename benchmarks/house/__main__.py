@@ -6,8 +6,6 @@ to the first rollout is counted is told in `benchmarks/house/walk.py`; `--walk` 
 is missed, and with 2 where a range of commits is none.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What mending faults added: the change in statements of the commits that did it, as git knows them."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterable
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """From trajectories to candidates for each set: the rules that look at one attempt or plan alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean

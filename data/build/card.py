@@ -1,7 +1,5 @@
 """The card of a built set: counts by stage, what was dropped and why, the models and settings that made it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

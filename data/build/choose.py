@@ -1,7 +1,5 @@
 """Choose a set's records from its candidates: no duplicates, no prompt on both sides, limits, balance, size."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import floor, inf

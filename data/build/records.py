@@ -1,7 +1,5 @@
 """A trajectory's plan, attempts and images as records of each kind (`data.records.rl`, `data.records.sft`)."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Users' requests, read one by one: a text file with one request per line, or records `{"request", "images", "id"}`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

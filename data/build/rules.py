@@ -1,7 +1,5 @@
 """The rules by which a build chooses the records of each set."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Make the sets of a build from its trajectories, in two passes that hold only a few numbers per record."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections import Counter

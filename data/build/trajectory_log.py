@@ -3,8 +3,6 @@
 A request is identified by a digest of its content: one that was edited and kept its id is another request.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """`interleave data check`: summarise a file of records in one pass and constant memory."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Callable

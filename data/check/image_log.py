@@ -1,7 +1,5 @@
 """A log on disk of the images that a file's records name, to be checked once each."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`interleave data check --deep`: decode every image once, however broken, on threads and with little memory."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections import Counter, deque

@@ -1,7 +1,5 @@
 """Find images that look alike: 64-bit hashes that differ by a few bits, without comparing all pairs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """`interleave data show`: some of a file's records as one self-contained HTML page."""
 
-from __future__ import annotations
-
 import json
 import random
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """A progress bar with a rate, for passes that report their progress as a share."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

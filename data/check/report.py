@@ -1,7 +1,5 @@
 """What `interleave data check` prints: counts, bars, and where the bad records are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType

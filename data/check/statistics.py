@@ -1,7 +1,5 @@
 """Statistics of a file of records, in constant memory: labels, scores, lengths, plans."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from data.records.rl import MAX_SCORE

@@ -1,7 +1,5 @@
 """Token counts of records, from the model's own tokenizer and image processor."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

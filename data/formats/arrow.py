@@ -1,7 +1,5 @@
 """Records in Arrow tables: Parquet files and Hugging Face `datasets` folders, a few rows at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

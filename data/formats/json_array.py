@@ -1,7 +1,5 @@
 """A JSON array of records, read one by one: a scanner finds each end, so a bad record does not affect the others."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """JSONL: one record per line."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path

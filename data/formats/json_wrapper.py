@@ -1,7 +1,5 @@
 """A JSON object around a list of records, like `{"data": [...]}`: find the list from the file's beginning."""
 
-from __future__ import annotations
-
 import json
 import re
 

@@ -1,7 +1,5 @@
 """One file of records: its format is detected from its content."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

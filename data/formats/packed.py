@@ -1,7 +1,5 @@
 """Files compressed with gzip, as on the hub: decompressed while they are read, never as a whole."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import zlib

@@ -1,7 +1,5 @@
 """What every format yields: records as they were found, with their locations."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

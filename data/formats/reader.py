@@ -1,7 +1,5 @@
 """Open records to be streamed: one file of any format, a Hugging Face `datasets` folder, or shards."""
 
-from __future__ import annotations
-
 from glob import has_magic
 from pathlib import Path
 

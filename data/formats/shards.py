@@ -1,7 +1,5 @@
 """Records in several files (a folder, or a glob), read as one: each record keeps its location in its own file."""
 
-from __future__ import annotations
-
 import glob
 import os
 import re

@@ -1,7 +1,5 @@
 """Strict JSON of a record: UTF-8, no duplicate keys, and a countable error instead of any crash."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

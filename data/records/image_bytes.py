@@ -1,7 +1,5 @@
 """Images that records hold as bytes, as the hub's image columns do: stored in the cache folder, named by content."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

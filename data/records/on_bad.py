@@ -1,7 +1,5 @@
 """What to do with bad records: stop at the first, or skip and count them by kind, with located examples."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator
 from enum import StrEnum

@@ -5,8 +5,6 @@ what comes back. Such an answer is read as a literal and rewritten as the contra
 what is parsed. No other deviation is accepted.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -6,8 +6,6 @@ with nothing: the critic sees a white canvas. An empty or absent `rewritten_prom
 used. In Parquet an image may be an image column of the hub, `{"bytes", "path"}`.
 """
 
-from __future__ import annotations
-
 from types import UnionType
 from typing import Any
 

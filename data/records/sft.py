@@ -5,8 +5,6 @@ Each `<image>` in a system or user message stands for the next of `images`: a pa
 `{"canvas": "white", "size": [width, height]}`. The last message is the answer and must follow the contract.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any

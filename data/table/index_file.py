@@ -1,7 +1,5 @@
 """An index on disk: rows to memory-map instead of reading the records again. A stale one is rebuilt."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

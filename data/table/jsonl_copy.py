@@ -1,7 +1,5 @@
 """Records copied as JSON lines to the cache folder, where a record table can read each by its byte offset."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import tempfile

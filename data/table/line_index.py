@@ -3,8 +3,6 @@
 Only records that the patterns leave unclear are parsed.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@ tasks = open_tasks(Path("critic_rl.jsonl"))
 len(tasks), tasks[7], tasks.labels
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Sequence

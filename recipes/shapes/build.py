@@ -1,7 +1,5 @@
 """Build the shapes world from a seed: autoencoder, generator, data, tasks, critic, planner. Existing parts are kept."""
 
-from __future__ import annotations
-
 import pickle
 import random
 import shutil

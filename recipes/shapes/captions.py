@@ -1,7 +1,5 @@
 """The generator's training data: pairs of pictures with captions in which one word per concept is common."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 

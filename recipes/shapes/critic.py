@@ -1,7 +1,5 @@
 """The shapes world's critic: a real but tiny Qwen3-VL, with its processor."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """The shapes world's generator: a real but tiny `Flux2KleinPipeline`."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How much there is to learn: the share of failed tasks that each way of phrasing fixes."""
 
-from __future__ import annotations
-
 import json
 import random
 from pathlib import Path

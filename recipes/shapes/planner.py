@@ -1,7 +1,5 @@
 """The shapes world's planner: the critic's model class, with a tokenizer that also knows the words of plans."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from recipes.shapes.sft_records import write_untrained

@@ -8,8 +8,6 @@ Things are spread evenly over the steps, in order; the first steps get any remai
 picture, `show` does not.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random

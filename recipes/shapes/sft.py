@@ -1,7 +1,5 @@
 """The critic's cold start: it learns to look, to judge, and to phrase a request in any words with equal probability."""
 
-from __future__ import annotations
-
 import random
 from pathlib import Path
 

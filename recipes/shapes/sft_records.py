@@ -1,7 +1,5 @@
 """The critic's cold start as data: what `sft.py` teaches, as critic SFT records, and the untrained model."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random

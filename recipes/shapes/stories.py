@@ -7,8 +7,6 @@ One clause per step, or the things spread evenly over the steps, the first steps
 may change a place again.
 """
 
-from __future__ import annotations
-
 import random
 import re
 

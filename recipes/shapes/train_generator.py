@@ -3,8 +3,6 @@
 Everything is in float32: a CPU without bfloat16 instructions is nine times slower in bfloat16.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Iterable

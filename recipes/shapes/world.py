@@ -4,8 +4,6 @@ A scene says what is where. A sentence, `a C S at the P` joined by ` and `, serv
 and caption alike: it sets the places that it names and leaves the others as they were.
 """
 
-from __future__ import annotations
-
 import hashlib
 import random
 import re

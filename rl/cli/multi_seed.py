@@ -1,7 +1,5 @@
 """The demo with several seeds, each held to the bars that say the critic got better."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
 

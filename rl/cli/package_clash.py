@@ -1,7 +1,5 @@
 """Our packages have everyday names: they win over modules of the working folder, and what breaks them is named."""
 
-from __future__ import annotations
-
 import os
 import sys
 from importlib.metadata import packages_distributions

@@ -1,7 +1,5 @@
 """How a command's work ends that does not come to its end: by one line for its user, or by a traceback for us."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from collections.abc import Coroutine

@@ -1,7 +1,5 @@
 """One build of data: turn every request into a trajectory, then make the sets. Existing trajectories are kept."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections import deque

@@ -1,7 +1,5 @@
 """A data recipe: what `interleave data build` reads (`rl/recipe/reader.py`), checked on construction."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated

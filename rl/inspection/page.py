@@ -3,8 +3,6 @@
 The page holds the samples as JSON, and `page.js` draws a few at a time; it needs no network.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Which groups a page shows if not all of a run's fit: the extremes of what it sorts by, then an even choice."""
 
-from __future__ import annotations
-
 import heapq
 import math
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """Small copies of a run's images for a page: embedded if they are few, in a folder next to it if they are many."""
 
-from __future__ import annotations
-
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Settings of the alerts on collapse: a number's range, and for how long it may be out of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 

@@ -4,8 +4,6 @@ Where the schema says text, the text is as it was written; `~` is the home folde
 not fit is refused in one line: the file, the key, what was given and what would be right.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field, is_dataclass
 from functools import cache

@@ -1,7 +1,5 @@
 """A recipe: everything that makes an experiment, checked when it is made (`rl/recipe/reader.py` reads it)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

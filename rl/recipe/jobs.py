@@ -1,7 +1,5 @@
 """What recipes of every kind have in common: the base of a job, of one with a folder, and of a training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

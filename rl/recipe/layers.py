@@ -7,8 +7,6 @@ names it, which may say more but nothing else; a set that is chosen later takes 
 all that it had set. A run's resolved recipe remembers what that was (`RewardConfig.replaced`).
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace

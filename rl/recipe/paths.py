@@ -1,7 +1,5 @@
 """What a recipe names by its path, found: files, folders and models."""
 
-from __future__ import annotations
-
 import glob
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Recipe files: a YAML that may extend another and name a reward set, with overrides from the command line."""
 
-from __future__ import annotations
-
 import pickle
 import re
 from collections.abc import Collection, Iterator

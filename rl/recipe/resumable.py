@@ -3,8 +3,6 @@
 But for `num_steps`: a run may be made longer, and a cosine schedule or a warm-up that is a share of it stretches.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict

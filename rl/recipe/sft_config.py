@@ -1,7 +1,5 @@
 """A recipe of SFT: what `interleave sft` reads (`rl/recipe/reader.py`), checked when it is made."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated

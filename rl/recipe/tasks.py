@@ -1,7 +1,5 @@
 """A recipe's records: read at once where they are few, one by one where they are many."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Dotted keys of plain nested mappings and lists, as recipes are before they are held against their schema."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What W&B takes as a project's name."""
 
-from __future__ import annotations
-
 import re
 
 from rollout.text.limits import shown

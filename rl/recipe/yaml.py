@@ -1,7 +1,5 @@
 """YAML as it is written: what a plain scalar means depends on the field that it is for (`rl/recipe/coerce.py`)."""
 
-from __future__ import annotations
-
 import pickle
 from enum import Enum
 from functools import lru_cache

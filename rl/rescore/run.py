@@ -6,8 +6,6 @@
 One step is in memory at a time, since estimators may compare across a step's groups.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import re

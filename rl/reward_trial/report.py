@@ -1,7 +1,5 @@
 """What a trial of a reward found, as a page on the terminal."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math

@@ -1,7 +1,5 @@
 """Try a reward of one's own before it teaches anybody: on gold and broken samples, or on a run's ledger."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

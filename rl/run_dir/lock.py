@@ -10,8 +10,6 @@ several who take over at once one succeeds, since a dead holder's lock has one p
 moved onto what is there already.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """What a job can be explained by: its recipe, versions and commit, and models, prompts and functions by content."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import platform

@@ -1,7 +1,5 @@
 """What a run left in its folder, read again: its recipe, and its ledger step by step."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The run's page: the closing table, the curves, and rows to look at. One file, without network."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -4,8 +4,6 @@ Before the first checkpoint nothing was learned: a run that is resumed then begi
 prompts and models are now. Afterwards a change has to be put back, or accepted by name, and is written down.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

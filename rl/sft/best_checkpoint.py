@@ -1,7 +1,5 @@
 """The best weights of a run so far, by a figure of its evaluations: these are exported."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math

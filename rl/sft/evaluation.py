@@ -1,7 +1,5 @@
 """Evaluation of a model in SFT: its loss on held-out records, and the quality of its greedy answers."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections import Counter

@@ -1,7 +1,5 @@
 """Records -> the examples of each step, chosen by seed and step alone and tokenized one step ahead."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The log of an SFT run: metrics.jsonl, the trackers and the terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from rl.recipe.sft_config import SftRecipe

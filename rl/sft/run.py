@@ -1,7 +1,5 @@
 """One cold start from recipe to export: start the actors, train, choose the best weights."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import time

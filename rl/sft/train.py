@@ -3,8 +3,6 @@
 records -> ExampleStream -> examples -> Policy.fit -> now and then: evaluation, best weights, checkpoint
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 
 from rl import checkpoint

@@ -6,8 +6,6 @@ bundle/
   planner.txt  critic.txt
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Copy a model's folder for others: what it holds, and nothing that a link in it leads to elsewhere."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A recipe of stories: what `interleave generate` reads, a file or a bundle's folder, checked when it is made."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path

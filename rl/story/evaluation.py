@@ -1,7 +1,5 @@
 """`interleave eval stories`: what planner and critics add to a generator, as a table and a JSON."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence

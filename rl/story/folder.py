@@ -1,7 +1,5 @@
 """A story's folder: `story.json`, its images as PNG, and `index.html`, a page that needs nothing beside it."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """A story's page: one HTML file with its pictures inside, for a wide screen and for a phone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple

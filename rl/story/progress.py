@@ -1,7 +1,5 @@
 """What `interleave generate` says in the terminal while a story is told."""
 
-from __future__ import annotations
-
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status

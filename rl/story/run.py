@@ -11,8 +11,6 @@
 `storyteller.events(...)` yields what happens as it happens; many stories may be told at once, by `asyncio.gather`.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass

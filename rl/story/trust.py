@@ -3,8 +3,6 @@
 A bundle is any folder that is given as a recipe. A recipe file is its user's own, and not asked about.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import asdict

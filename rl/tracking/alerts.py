@@ -1,7 +1,5 @@
 """Alerts on collapse: a number that left its range for a while, said once, with what to look at."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """What a step's groups say, as numbers keyed `area/name`."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean, pstdev

@@ -4,8 +4,6 @@ Waiting costs the others nothing, so what is measured is the thread's CPU time. 
 `asyncio.to_thread`. Watching costs each callback about two microseconds: cheap enough for every run.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import time

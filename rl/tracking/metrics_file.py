@@ -1,7 +1,5 @@
 """A run's metrics.jsonl: one row a step, whatever else follows the run."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress

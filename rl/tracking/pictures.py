@@ -1,7 +1,5 @@
 """What the critic looked at and what came of it, as one picture."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from PIL import Image

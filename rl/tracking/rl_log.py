@@ -1,7 +1,5 @@
 """The log of an RL run: metrics.jsonl, the trackers and the terminal."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Mapping, Sequence

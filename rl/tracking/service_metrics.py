@@ -4,8 +4,6 @@ A step lasts from the end of the one before to its own end. What rollouts of a l
 that time is in its counts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from actors.evidence.kind import kind_of as evidence_kind

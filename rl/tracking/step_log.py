@@ -1,7 +1,5 @@
 """A run's log, whatever it teaches: the metrics of a step are collected, and written together when it ends."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from abc import ABC, abstractmethod

@@ -3,8 +3,6 @@
 A tracker is made and used in one thread, and not on the event loop's.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import inspect
 from collections.abc import Iterable, Mapping, Sequence

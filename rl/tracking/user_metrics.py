@@ -1,7 +1,5 @@
 """Metrics of the user's own (`tracking.metrics`): functions of a step's groups, called in a thread beside the loop."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

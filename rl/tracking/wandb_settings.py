@@ -4,8 +4,6 @@ W&B obeys its variables where a run gives no argument of its own. So a run gives
 project that the recipe names is over WANDB_PROJECT, as an argument is over a variable elsewhere in W&B.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping

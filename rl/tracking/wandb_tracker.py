@@ -1,7 +1,5 @@
 """tracking.backends: wandb, Weights & Biases."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The critic's one prompt, its answer and one strict parser, for training, data building and inference alike."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Protocol

@@ -7,8 +7,6 @@ A recipe's reader checks every leaf, with its whole dotted key (`rl/recipe/coerc
 in Python checks its own fields (`check_fields`).
 """
 
-from __future__ import annotations
-
 import difflib
 import importlib
 import math

@@ -1,7 +1,5 @@
 """Texts from strangers and from models."""
 
-from __future__ import annotations
-
 import codecs
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Chat messages with image parts, and the plain texts with image marks that records and endpoints have."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The planner's plan: its types, its one strict parser, and what SFT teaches."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any

@@ -1,7 +1,5 @@
 """Prompt files: a version line, a system message above a line `---`, and `{fields}` that no user's text adds to."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

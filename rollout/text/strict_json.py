@@ -1,7 +1,5 @@
 """Read a model's JSON strictly: exactly the stated object, or an error with a name; never a guess."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Collection

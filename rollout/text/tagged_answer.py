@@ -1,7 +1,5 @@
 """How planner and critic answer: `<think>...</think><answer>{...}</answer>`, the answer as JSON."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Collection, Mapping

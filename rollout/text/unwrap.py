@@ -5,8 +5,6 @@ spelt, prose before a fence, the marks of a final answer. Two fences, an object 
 in the fence, or text behind the answer leave a doubt: such a text comes back as it is, and is refused.
 """
 
-from __future__ import annotations
-
 import json
 import re
 

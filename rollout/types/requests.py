@@ -1,7 +1,5 @@
 """What the roles are asked: one call of a sampler, a generator, a judge; a group of a worker."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any

@@ -1,7 +1,5 @@
 """A task, and what becomes of it in training: response, scores, evidence, reward, sample, group."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """What the policy learns from: rows of a batch, and examples of SFT."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from rollout.types.sample import ImageRef

@@ -1,7 +1,5 @@
 """The models of `benchmarks.gpu` are as large as the published ones; slow because 36 layers take seconds to lay out."""
 
-from __future__ import annotations
-
 import pytest
 
 BILLIONS = {"Qwen3-VL-4B": 4.44, "Qwen3-VL-8B": 8.77, "FLUX.2-klein-4B": 3.88, "FLUX.2-klein-9B": 9.08}

@@ -1,7 +1,5 @@
 """What can be told of a reward function before its first call."""
 
-from __future__ import annotations
-
 import types
 from collections.abc import Awaitable
 

@@ -1,7 +1,5 @@
 """From a request to its trajectory, on fakes: tries, budgets, difficulty, and everything that can go wrong."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

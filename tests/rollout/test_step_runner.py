@@ -1,7 +1,5 @@
 """A step's attempts on fakes: what happens in which order, and what a failure at each stage leaves behind."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import aclosing
 

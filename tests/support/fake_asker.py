@@ -1,7 +1,5 @@
 """An asker with an answer to everything: no model, no network, each distinct question paid for once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

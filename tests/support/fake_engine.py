@@ -1,7 +1,5 @@
 """An engine without a model, to put under a sampler."""
 
-from __future__ import annotations
-
 import threading
 from types import SimpleNamespace
 

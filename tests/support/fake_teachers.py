@@ -3,8 +3,6 @@
 An image's name tells prompt and seed. A step asks for `thing N`; an attempt at it succeeds where its digest says so.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 
 from PIL import Image

@@ -1,7 +1,5 @@
 """A fake for every role: no model, no Ray, the same contracts."""
 
-from __future__ import annotations
-
 import math
 import random
 import shutil

@@ -1,7 +1,5 @@
 """A sampler's actor with a switch for the faults that a publish has to notice."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 from typing import Any

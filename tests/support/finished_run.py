@@ -1,7 +1,5 @@
 """A run's folder as training leaves it, made on fakes: recipe and ledger, with every kind of sample."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the policy computes, by transformers and torch alone: what ours is held against."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from actors.banned_tokens import banned_tokens

@@ -1,7 +1,5 @@
 """Ranks of a policy without Ray: processes of their own over gloo, and what they compute."""
 
-from __future__ import annotations
-
 import os
 import socket
 import tempfile

@@ -1,7 +1,5 @@
 """Records of every kind, files of them, and what a check of them prints."""
 
-from __future__ import annotations
-
 import io
 import json
 import struct

@@ -1,7 +1,5 @@
 """SFT as anyone would write it with transformers and torch alone: what ours is held against."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from actors.store.store import Store, load_images

@@ -1,7 +1,5 @@
 """One real stack for the slow tests: Ray, three policies and a sampler around a random tiny critic."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager

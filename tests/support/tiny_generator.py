@@ -1,7 +1,5 @@
 """A tiny FLUX.2-klein with random weights: the real pipeline class, for tests of everything around it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import actors  # noqa: F401  (first: makes torchvision importable beside CPU torch)

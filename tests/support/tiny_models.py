@@ -1,7 +1,5 @@
 """A random Qwen3-VL of 0.3 M parameters with tokenizer, processor and chat template, as transformers and vLLM load."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 CHAT_TEMPLATE = """{%- for message in messages %}<|im_start|>{{ message.role }}

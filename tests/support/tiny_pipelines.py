@@ -1,7 +1,5 @@
 """Tiny pipelines with random weights, each of the real class that an entry of `actors/generator/registry.py` names."""
 
-from __future__ import annotations
-
 import importlib
 import textwrap
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """kind: custom, a pipeline whose code comes with the model."""
 
-from __future__ import annotations
-
 from actors.generator.config import GeneratorConfig
 from actors.generator.kinds.diffusers import DiffusersKind
 from actors.generator.registry import GeneratorSpec

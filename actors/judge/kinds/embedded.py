@@ -1,7 +1,5 @@
 """kind: embedded, a function in this process or in replicas."""
 
-from __future__ import annotations
-
 from actors.judge.config import JudgeConfig
 from actors.judge.judge import JudgeKind
 from actors.run_context import RunContext

@@ -1,7 +1,5 @@
 """kind: ensemble, several judges as one."""
 
-from __future__ import annotations
-
 from actors.judge.config import JudgeConfig, member_names
 from actors.judge.judge import JudgeKind, kind_of
 from actors.run_context import RunContext

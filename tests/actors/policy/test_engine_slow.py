@@ -1,7 +1,5 @@
 """What ranks compute of groups is what they compute of padded rows: log-probabilities and every gradient."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

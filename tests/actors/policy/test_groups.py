@@ -1,7 +1,5 @@
 """How rows are dealt out to ranks and cut into micro-batches: each once, groups whole where that costs no waiting."""
 
-from __future__ import annotations
-
 from itertools import chain
 
 from hypothesis import given

@@ -1,7 +1,5 @@
 """Adapters without ranks and engines: which layers get them, and what base and adapters are together."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """The real policy and a real sampler: what they compute equals transformers and plain torch, and each other."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The loss of what a rank gets, against hand-computed numbers."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Attention over groups, by each kernel's arguments, against each row by itself."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention

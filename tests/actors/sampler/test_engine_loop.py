@@ -1,7 +1,5 @@
 """The thread around an engine, with a fake engine: order, aborts, pauses and death."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

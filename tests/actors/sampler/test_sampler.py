@@ -1,7 +1,5 @@
 """Routing over several engines, without engines."""
 
-from __future__ import annotations
-
 import asyncio
 import pickle
 

@@ -1,7 +1,5 @@
 """Teachers of plans and critiques: functions of ours, and models that are asked through a fake endpoint."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Weights that have arrived, without Ray and vLLM: what an engine loads, and what differs from what was sent."""
 
-from __future__ import annotations
-
 import torch
 
 from actors.weights.receive import LiveWeights, WeightReceiver, missing_tensors

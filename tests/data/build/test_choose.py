@@ -1,7 +1,5 @@
 """Which attempts may be learned from, and which of those are chosen: rule by rule, whatever their order."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Rows of the log of trajectories: those of every version are read, and written again as they were."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

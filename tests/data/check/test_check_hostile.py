@@ -1,7 +1,5 @@
 """One file with everything that can be wrong in it: each record is counted by kind and located, none ends the run."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

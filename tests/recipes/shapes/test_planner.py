@@ -1,7 +1,5 @@
 """The shapes world's requests and teachers: every request has a plan, and the plan says what was asked."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections import Counter

@@ -1,7 +1,5 @@
 """The build job on fakes: sets and cards, stopping after every row, hostile requests, and what it refuses."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -3,8 +3,6 @@
 That a killed build ends as one that is left alone is shown by `benchmarks/build_kills.py`, and on fakes at every row.
 """
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 

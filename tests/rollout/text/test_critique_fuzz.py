@@ -1,7 +1,5 @@
 """Fuzzed critiques: the parser raises `CritiqueError` alone and agrees with a slow reader that is plain to see."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """The planner's contract: what parses, what is refused by which name, and that nothing else can happen."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from pathlib import Path
