@@ -24,6 +24,9 @@ from actors.policy.groups import Group, micro_batches
 from actors.policy.response_logprobs import Targets
 from actors.policy.shared_prefix import NAME, Layout, shared_prefix_attention
 
+Inputs = dict[str, Any]
+"""Arguments of a model, or of what reads its output."""
+
 
 class PolicyEngine(FSDPEngineWithLMHead):
     """Computes the rows of a rank, and one more: the last row of its data is padding, for ranks with less to do."""
@@ -63,8 +66,8 @@ class PolicyEngine(FSDPEngineWithLMHead):
         return True
 
     def forward_backward_batch(
-        self, data: TensorDict, loss_function: Callable[..., Any], forward_only: bool = False
-    ) -> Any:
+        self, data: TensorDict, loss_function: Callable[..., object], forward_only: bool = False
+    ) -> object:
         """Compute all micro-batches; return verl's model outputs (by row), losses and metrics (by micro-batch)."""
         num_tokens = data["loss_mask"].sum().to(get_device_id())
         torch.distributed.all_reduce(num_tokens, group=self.get_data_parallel_group())
@@ -107,10 +110,10 @@ class PolicyEngine(FSDPEngineWithLMHead):
         torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX, group=self.get_data_parallel_group())
         return chosen + [[padding]] * (int(number) - len(chosen))
 
-    def prepare_model_inputs(self, micro_batch: TensorDict) -> tuple[dict[str, Any], dict[str, Any]]:
+    def prepare_model_inputs(self, micro_batch: TensorDict) -> tuple[Inputs, Inputs]:
         """Return what the model is called with: one sequence of groups, or what verl packs or pads."""
         if not self._kernel:
-            inputs: tuple[dict[str, Any], dict[str, Any]] = super().prepare_model_inputs(micro_batch)
+            inputs: tuple[Inputs, Inputs] = super().prepare_model_inputs(micro_batch)
             return inputs
         tokens, positions = micro_batch["input_ids"], micro_batch["position_ids"].values()
         starts = tokens.offsets().tolist()
@@ -150,7 +153,7 @@ class PolicyEngine(FSDPEngineWithLMHead):
         }, {}
 
     def prepare_model_outputs(
-        self, output: Any, output_args: dict[str, Any], micro_batch: TensorDict, logits_processor_func: Any
+        self, output: Any, output_args: Inputs, micro_batch: TensorDict, logits_processor_func: object
     ) -> dict[str, torch.Tensor]:
         """Return jagged (row, token) tensors as verl does, 0 where nobody asked: a place predicts the next token."""
         if not self._kernel:
@@ -179,7 +182,7 @@ def _nothing_predicted(borders: torch.Tensor, outputs: Sequence[Mapping[str, Any
 
 
 def _respond(
-    self: torch.nn.Module, input_ids: torch.Tensor, *, layout: Layout, targets: Targets, **inputs: Any
+    self: torch.nn.Module, input_ids: torch.Tensor, *, layout: Layout, targets: Targets, **inputs: object
 ) -> dict[str, torch.Tensor]:
     """A model's forward: log-probabilities of the targets in place of logits (everything on one rank's device)."""
     given = {name: value for name, value in inputs.items() if value is not None}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import random
 import shutil
 import threading
 import uuid
@@ -17,11 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 from ray.exceptions import RayTaskError
-from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
+from verl.single_controller.ray import RayWorkerGroup
 
 from actors.config import LossConfig, PolicyConfig
-from actors.policy import verl_cpu
 from actors.policy.groups import deal_to_ranks
+from actors.policy.ranks import start_ranks
 from actors.policy.rows import MiniBatch, num_tokens
 from actors.weights.publish import WeightReceivers, publish
 from actors.weights.wire import BaseTensor, Manifest
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
     from actors.policy.worker import PolicySetup
 
 _STATE = "policy.json"
-_PORTS = (20_000, 32_000)
-"""Ports for the ranks' rendezvous: above Ray's own and below the kernel's ephemeral ports, one of which might be taken
-between verl's check and rank 0's listening."""
 _T = TypeVar("_T")
 
 
@@ -63,7 +59,7 @@ class Policy:
         root = str(Path(store_root).resolve())
         # Ranks do not share the driver's working folder.
         loss = replace(loss, policy_loss=anchored(loss.policy_loss, Path.cwd()))
-        setup, group = await asyncio.to_thread(_start_group, config, loss, root, total_steps)
+        setup, group = await asyncio.to_thread(start_ranks, config, loss, root, total_steps)
         policy = cls(group, setup, temperature)
         await policy._call("num_parameters")
         return policy
@@ -273,36 +269,3 @@ def _in_order(shares: Sequence[Sequence[int]], answers: Sequence[Sequence[_T]], 
         for index, value in zip(share, answer, strict=True)
     }
     return [by_index[index] for index in range(num_rows)]
-
-
-def _start_group(
-    config: PolicyConfig, loss: LossConfig, store_root: str, total_steps: int
-) -> tuple[PolicySetup, RayWorkerGroup]:
-    from actors.policy.worker import PolicySetup, PolicyWorker  # late: it takes seconds; most commands do not need it
-
-    verl_cpu.install()
-    resource = "GPU" if config.gpus_per_rank else "CPU"
-    if (total := ray.cluster_resources().get(resource, 0)) < config.num_ranks:
-        raise ValueError(f"policy.num_ranks={config.num_ranks} needs as many {resource}s, and Ray has {total:g}")
-    per_node = min(config.num_ranks, config.ranks_per_node)
-    pool = RayResourcePool(
-        [per_node] * (config.num_ranks // per_node), use_gpu=config.gpus_per_rank > 0, max_colocate_count=1
-    )
-    environment = {"TOKENIZERS_PARALLELISM": "false", "VERL_LOGGING_LEVEL": "WARNING"}
-    if config.gpus_per_rank == 0:
-        environment |= {"OMP_NUM_THREADS": str(config.num_threads), "VERL_PLATFORM": "cpu"}
-    setup = PolicySetup(config, loss, store_root, total_steps)
-    group = RayWorkerGroup(
-        pool,
-        RayClassWithInitArgs(ray.remote(PolicyWorker), setup=setup),
-        device_name="cuda" if config.gpus_per_rank else "cpu",
-        worker_env=environment,
-        master_port_range=_rendezvous_ports(),
-    )
-    return setup, group
-
-
-def _rendezvous_ports() -> list[int]:
-    """Return verl's range of ports to try, starting at a random one: groups that start together should not collide."""
-    first, end = _PORTS
-    return [random.SystemRandom().randrange(first, end - 1_000), end]

@@ -44,14 +44,14 @@ def gathered(values: torch.Tensor, places: list[torch.Tensor]) -> torch.Tensor:
     return found[torch.cat(places).argsort()]
 
 
-def _heads_to_tokens(states: torch.Tensor, size: int, group: Any) -> torch.Tensor:
+def _heads_to_tokens(states: torch.Tensor, size: int, group: dist.ProcessGroup) -> torch.Tensor:
     """Return (1, heads / size, tokens, dim) of (1, heads, tokens / size, dim)."""
     _, heads, tokens, width = states.shape
     parts = _exchange(states.reshape(size, heads // size, tokens, width), group)
     return parts.transpose(0, 1).reshape(1, heads // size, size * tokens, width)
 
 
-def _exchange(parts: torch.Tensor, group: Any) -> torch.Tensor:
+def _exchange(parts: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
     """Send part i to rank i of the group; return what came, in their order."""
     exchanged: torch.Tensor = _AllToAll.apply(parts.contiguous(), group)
     return exchanged
@@ -61,7 +61,7 @@ class _AllToAll(torch.autograd.Function):
     """Its own inverse, and so its own backward."""
 
     @staticmethod
-    def forward(ctx: Any, parts: torch.Tensor, group: Any) -> torch.Tensor:
+    def forward(ctx: Any, parts: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
         ctx.group = group
         received = torch.empty_like(parts)
         dist.all_to_all_single(received, parts, group=group)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import accumulate, chain, pairwise
-from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -134,18 +133,18 @@ def shared_prefix_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
     *,
     layout: Layout,
-    **_: Any,
+    **options: float | None,
 ) -> tuple[torch.Tensor, None]:
     """Attend as `layout` says: query (1, heads, tokens, dim), key and value (1, fewer heads, tokens, dim).
+
+    Of transformers' options only `scaling` matters here: policies are trained without dropout.
 
     Returns (1, tokens, heads, dim), as transformers wants it.
     """
     assert attention_mask is None, "the layout is the mask"
-    attend = partial(_by_sdpa if layout.kernel == "sdpa" else _by_varlen, layout, scaling)
+    attend = partial(_by_sdpa if layout.kernel == "sdpa" else _by_varlen, layout, options.get("scaling"))
     return over_heads(attend, query, key, value), None
 
 

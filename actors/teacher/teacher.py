@@ -57,7 +57,7 @@ class FunctionTeacher:
         """A function costs nothing."""
         return {}
 
-    def _answer(self, seed: int, arguments: Callable[[], tuple[Any, ...]]) -> ModelAnswer:
+    def _answer(self, seed: int, arguments: Callable[[], tuple[object, ...]]) -> ModelAnswer:
         try:
             return ModelAnswer(seed, _as_text(self.function(*arguments())))
         except TeacherError:
@@ -90,7 +90,7 @@ class OwnTeacher:
         """Only the user knows its cost."""
         return {}
 
-    async def _answer(self, method: Any, question: Any, seed: int) -> ModelAnswer:
+    async def _answer(self, method: Any, question: object, seed: int) -> ModelAnswer:
         try:
             return ModelAnswer(seed, _as_text(await call(method, question, seed)))
         except TeacherError:

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from rollout.text.marks import IMAGE_MARK, is_unicode, special_tokens_in
-from rollout.text.messages import chat, message_parts
+from rollout.text.messages import Message, chat, message_parts
 from rollout.text.prompt_file import split_system
 from rollout.text.strict_json import AnswerError
 from rollout.text.tagged_answer import format_answer, read_answer
@@ -67,7 +66,7 @@ class PlanError(AnswerError):
     """The answer is not a plan."""
 
 
-def render_request(template: str, request: str, num_images: int = 0) -> tuple[dict[str, Any], ...]:
+def render_request(template: str, request: str, num_images: int = 0) -> tuple[Message, ...]:
     """Return the chat messages that ask for a plan.
 
     `template` is the text of a prompt file with the field `{request}`. The request marks with `<image>` where its
@@ -120,7 +119,7 @@ def parse_plan(text: str, mode: Mode | None = None) -> Plan:
     return plan
 
 
-def _step(entry: Any, place: int) -> PlanStep:
+def _step(entry: object, place: int) -> PlanStep:
     """Read the entry at `place`, counted from 1."""
     if not isinstance(entry, dict):
         raise PlanError("not_object", f"step {place} is a {type(entry).__name__}, expected an object")
@@ -139,7 +138,7 @@ def _step(entry: Any, place: int) -> PlanStep:
     return PlanStep(number, name, instruction, prompt, auxiliary)
 
 
-def _text(entry: dict[str, Any], key: str, place: int) -> str | None:
+def _text(entry: dict[str, object], key: str, place: int) -> str | None:
     text = entry[key]
     if text is None:
         return None

@@ -11,7 +11,7 @@ from rollout.text.strict_json import AnswerError, unique_keys
 _ANSWER = re.compile(r"\A\s*(?:<think>(.*?)</think>\s*)?<answer>(.*?)</answer>\s*\Z", re.DOTALL)
 
 
-def format_answer(answer: Mapping[str, Any], thought: str | None) -> str:
+def format_answer(answer: Mapping[str, object], thought: str | None) -> str:
     """Return the text that `read_answer` reads back; without a thought (None) it has no tags of one."""
     if thought is not None and has_tag(thought):
         raise ValueError(f"a thought may not hold any of {', '.join(TAGS)}")
