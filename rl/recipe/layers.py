@@ -172,8 +172,9 @@ def _chain(path: Path, ours: Path, what: str, heirs: tuple[Path, ...] = ()) -> I
     """Yield a file after the files that it extends, each with what it says."""
     if not path.exists():
         by = f" ({heirs[-1]} extends it)" if heirs else ""
-        known = [str(file.name) for file in ours.glob("*.yaml")]
-        raise ValueError(f"{what} {path} does not exist; ours are in {ours}{by}{nearest(path.name, known, cutoff=0.7)}")
+        known = [f"{ours.name}/{file.name}" for file in ours.glob("*.yaml")]
+        hint = nearest(f"{ours.name}/{path.name}", known, cutoff=0.8)
+        raise ValueError(f"{what} {path} does not exist; the built-in ones are in {ours}{by}{hint}")
     if path.resolve() in [heir.resolve() for heir in heirs]:
         chain = " -> ".join(file.name for file in (*heirs, path))
         raise ValueError(f"{what} {path} extends itself: {chain}")

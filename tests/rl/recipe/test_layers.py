@@ -143,7 +143,7 @@ def test_the_resolved_recipe_loads_again_with_its_evidence(folder):
         ("- terms", "expected a mapping of settings"),
         ("terms: [", "is not YAML"),
         ("extends: set.yaml", "set.yaml extends itself"),
-        ("extends: nowhere.yaml", "nowhere.yaml does not exist; ours are in"),
+        ("extends: nowhere.yaml", "nowhere.yaml does not exist; the built-in ones are in"),
     ],
 )
 def test_what_is_wrong_with_a_set_is_said_with_its_file(folder, text, message):

@@ -190,7 +190,9 @@ def test_a_recipe_is_found_in_the_checkout_from_anywhere(tmp_path, monkeypatch):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "critic_grpo.yaml").write_text(f"extends: {FULL}\nname: own\n")
     assert load_recipe("recipes/critic_grpo.yaml").name == "own", "the working folder's is first"
-    with pytest.raises(ValueError, match=r"recipe recipes/critic_gpo\.yaml does not exist; .*did you mean critic_grpo"):
+    with pytest.raises(
+        ValueError, match=r"recipe recipes/critic_gpo\.yaml does not exist; .*did you mean recipes/critic_grpo"
+    ):
         load_recipe("recipes/critic_gpo.yaml")
 
 
@@ -226,7 +228,7 @@ def test_a_recipe_is_found_in_the_checkout_from_anywhere(tmp_path, monkeypatch):
         (b"reward: [fn]\n", r"bad\.yaml: reward\.terms\.0 is 'fn'; expected settings like \{fn: \.\.\.\}"),
         (b"extends: [a, b]\n", r"bad\.yaml: extends is a list; expected one file"),
         (b"extends: /\n", r"recipe / is a folder; expected a YAML file"),
-        (b"extends: none.yaml\n", r"none\.yaml does not exist; ours are in .*bad\.yaml extends it"),
+        (b"extends: none.yaml\n", r"none\.yaml does not exist; the built-in ones are in .*bad\.yaml extends it"),
         (b"rollout: {n: !delete }\n", r"bad\.yaml: there is no rollout\.n to drop"),
         (b"tracking: {backends: [!delete ]}\n", r"tracking\.backends\.0: !delete is for a key of a mapping"),
         (b"'': 1\n", r"bad\.yaml: the recipe has a key without a name"),
