@@ -364,7 +364,7 @@ def test_retries_and_hedges_are_of_the_budget_too(tmp_path):
     assert sum(isinstance(result, BudgetSpent) for result in results) == 3
     assert stats["judge/attempts"] == 4
     hung = Service(None)
-    policy = RetryPolicy(timeout_s=0.1, num_attempts=2, first_wait_s=0.001)
+    policy = RetryPolicy(timeout_s=0.5, num_attempts=2, first_wait_s=0.001)
     results, stats = play(tmp_path, hung, "x", policy=policy, budget=Budget(calls=1), hedge_after_s=0.01)
     assert (hung.num_calls, type(results[0])) == (1, BudgetSpent)
 

@@ -62,9 +62,12 @@ def test_a_head_that_comes_by_and_by_is_not_waited_for():
                 await asyncio.sleep(0.02)
 
         dripping = asyncio.create_task(drip())
-        said = await reader.read()
-        dripping.cancel()
-        return said
+        try:
+            return await reader.read()
+        except ConnectionResetError:  # closed while there was something to read
+            return b""
+        finally:
+            dripping.cancel()
 
     assert served(scenario, head_timeout_s=0.3) == b""
 
