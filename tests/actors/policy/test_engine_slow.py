@@ -95,6 +95,8 @@ def test_one_rank(world: World, freeze_vision: bool, lora: LoraConfig):
         replace(config, gradient_checkpointing=True, kept_activations=0.5),
         replace(config, max_tokens_per_micro_batch=110),
     ]
+    if not freeze_vision:
+        ways += [replace(config, compile_layers=True), replace(config, offload=True)]
     expected, *found = world.compute(world.rows(UNEQUAL), *((way, LossConfig()) for way in ways))
     for one in found:
         assert_same(one, expected)
