@@ -59,22 +59,18 @@ def _rank(
     torch.distributed.destroy_process_group()
 
 
-def compute(
-    cases: Sequence[tuple[PolicyConfig, LossConfig]],
-    rows: Sequence[TrainingRow],
-    *,
-    store: Path,
-    temperature: float = 0.9,
-) -> list[Computed]:
+Case = tuple[PolicyConfig, LossConfig, list[TrainingRow]]
+"""One update: by whom, of what loss, of what rows."""
+
+
+def compute(cases: Sequence[Case], *, store: Path, temperature: float = 0.9) -> list[Computed]:
     """Let the ranks of each case do one update, all from the same start; the cases want equally many ranks."""
-    [num_ranks] = {config.num_ranks for config, _ in cases}
-    return on_ranks(_compute_all, num_ranks, cases, list(rows), str(store), temperature)
+    [num_ranks] = {config.num_ranks for config, _, _ in cases}
+    return on_ranks(_compute_all, num_ranks, cases, str(store), temperature)
 
 
-def _compute_all(
-    rank: int, cases: Sequence[tuple[PolicyConfig, LossConfig]], rows: list[TrainingRow], store: str, temperature: float
-) -> list[Computed]:
-    return [_computed(rank, config, loss, rows, store, temperature) for config, loss in cases]
+def _compute_all(rank: int, cases: Sequence[Case], store: str, temperature: float) -> list[Computed]:
+    return [_computed(rank, config, loss, rows, store, temperature) for config, loss, rows in cases]
 
 
 def _computed(

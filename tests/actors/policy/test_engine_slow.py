@@ -11,7 +11,7 @@ from PIL import Image
 from actors.config import LoraConfig, LossConfig, PolicyConfig
 from actors.store.store import Store
 from rollout.types import TrainingRow
-from tests.support.policy_ranks import Computed, compute
+from tests.support.policy_ranks import Case, Computed, compute
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -54,8 +54,8 @@ class World:
             tuple((0.1 * dice.randn(size) - 3).tolist()),
         )
 
-    def compute(self, rows: list[TrainingRow], *cases: tuple[PolicyConfig, LossConfig]) -> list[Computed]:
-        return compute(cases, rows, store=self.store.root)
+    def compute(self, *cases: Case) -> list[Computed]:
+        return compute(cases, store=self.store.root)
 
 
 @pytest.fixture(scope="module")
@@ -97,29 +97,38 @@ def test_one_rank(world: World, freeze_vision: bool, lora: LoraConfig):
     ]
     if not freeze_vision:
         ways += [replace(config, compile_layers=True), replace(config, offload=True)]
-    expected, *found = world.compute(world.rows(UNEQUAL), *((way, LossConfig()) for way in ways))
+    expected, *found = world.compute(*((way, LossConfig(), world.rows(UNEQUAL)) for way in ways))
     for one in found:
         assert_same(one, expected)
 
 
-@pytest.mark.parametrize("num_ranks", [2, 4])
-def test_several_ranks(world: World, num_ranks: int):
-    """Slow: it needs as many processes. Groups of unequal sizes; fewer rows than ranks; KL, entropy and two steps."""
-    config, rows = replace(world.config, num_ranks=num_ranks), world.rows(UNEQUAL)
+def updates(world: World, config: PolicyConfig) -> list[Case]:
+    """Return updates of groups of unequal sizes, also with a KL, entropy and two steps, and one of a single row."""
     loss = LossConfig(num_mini_batches=2, kl_coef=0.1, entropy_coef=0.01, rollout_correction="token")
-    alone = world.compute(rows, (plain(world.config), LossConfig()), (plain(world.config), loss))
-    for found, expected in zip(world.compute(rows, (config, LossConfig()), (config, loss)), alone, strict=True):
-        assert_same(found, expected)
-    few = world.rows((1,))
-    [expected], [found] = (world.compute(few, (one, LossConfig())) for one in (plain(world.config), config))
-    assert_same(found, expected)
+    rows = world.rows(UNEQUAL)
+    return [(config, LossConfig(), rows), (config, loss, rows), (config, LossConfig(), world.rows((1,)))]
+
+
+@pytest.fixture(scope="module")
+def alone(world: World) -> list[Computed]:
+    """What one rank makes of `updates`, each row by itself."""
+    return world.compute(*updates(world, plain(world.config)))
+
+
+@pytest.mark.parametrize("num_ranks", [2, 4])
+def test_several_ranks(world: World, alone: list[Computed], num_ranks: int):
+    """Slow: it needs as many processes. Four ranks have fewer rows than ranks in the last update."""
+    found = world.compute(*updates(world, replace(world.config, num_ranks=num_ranks)))
+    for one, expected in zip(found, alone, strict=True):
+        assert_same(one, expected)
 
 
 @pytest.mark.parametrize("freeze_vision", [False, True], ids=["trained", "frozen"])
 def test_ranks_that_share_sequences(world: World, freeze_vision: bool):
     """Slow: it needs as many processes. Ulysses over two ranks, whose key heads are fewer; each with all weights."""
-    alone, rows = replace(world.config, freeze_vision=freeze_vision), world.rows(UNEQUAL)
-    shared = replace(alone, num_ranks=2, sequence_parallel=2)
-    [expected] = world.compute(rows, (plain(alone), LossConfig()))
-    for found in world.compute(rows, (shared, LossConfig()), (replace(shared, shard_ranks=1), LossConfig())):
+    config, rows = replace(world.config, freeze_vision=freeze_vision), world.rows(UNEQUAL)
+    shared = replace(config, num_ranks=2, sequence_parallel=2)
+    [expected] = world.compute((plain(config), LossConfig(), rows))
+    ways = shared, replace(shared, shard_ranks=1)
+    for found in world.compute(*((way, LossConfig(), rows) for way in ways)):
         assert_same(found, expected)
