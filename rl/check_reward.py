@@ -34,7 +34,7 @@ _NUM_TASKS = 100
 
 @dataclass(frozen=True)
 class _Started:
-    """A term's function where it runs: one of ours in this process, another in its own."""
+    """A term's function where it runs: a built-in one in this process, a user's in a process of its own."""
 
     term: TermConfig
     traits: RewardSignature
@@ -68,7 +68,7 @@ def needed_evidence(recipe: Recipe, traits: Mapping[str, RewardSignature]) -> di
 
 
 def idle_evidence(recipe: Recipe, needed: Mapping[str, EvidenceConfig]) -> str:
-    """Say what the recipe could gather and nobody needs; empty where there is nothing."""
+    """Return the evidence that the recipe configures and no term needs, as a sentence; empty if there is none."""
     idle = sorted(set(recipe.evidence) - set(needed))
     if not idle:
         return ""

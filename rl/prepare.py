@@ -44,7 +44,7 @@ class PreparedRun:
     evidence: dict[str, EvidenceConfig]
     """What the reward needs beside the judge's scores."""
     idle_evidence: str
-    """Says what the recipe could gather, and nobody needs."""
+    """Evidence that the recipe configures and no reward needs, as a sentence; empty if there is none."""
     sources: Sources
     is_resumed: bool
 

@@ -84,7 +84,7 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
 
 
 def has_local_service(recipe: Recipe, evidence: Mapping[str, EvidenceConfig]) -> bool:
-    """Say whether one of the services is made where it is asked, without an owner for the run."""
+    """Return whether a service runs inside its callers, without one process that owns it for the run."""
     judges = [recipe.judge, *(config.judge for config in evidence.values() if config.judge is not None)]
     asked = [member for judge in judges for member in _judges_asked(judge)]
     functions = [config for config in evidence.values() if config.judge is None]

@@ -1,6 +1,6 @@
 """A sample as a row of the ledger, and back: plain JSON both ways.
 
-Token ids and log-probabilities are not kept, only how many there were: nobody rewards them, and they
+Token ids and log-probabilities are not kept, only how many there were: no reward reads them, and they
 would be most of the ledger.
 """
 

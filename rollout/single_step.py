@@ -141,7 +141,7 @@ class SingleStep:
 
 
 def failed_group(request: GroupRequest, error: str) -> Group:
-    """Return the group of a task that nobody could carry: every sample failed."""
+    """Return the group of a task that no worker could roll out: every sample failed."""
     task, failure = request.task, Failure(Stage.WORKER, error)
     seeds = [seed_of(request.seed, task.id, i) for i in range(request.n)]
     return Group(task, tuple(Sample(task.id, i, seed, None, None, failure) for i, seed in enumerate(seeds)))

@@ -1,4 +1,4 @@
-"""Settings of an image generator: one of ours by name, any diffusers pipeline, a model at an endpoint, or a service."""
+"""Settings of an image generator: a registered name, any diffusers pipeline, a model at an endpoint, or a service."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -33,7 +33,7 @@ class GeneratorConfig:
     """A frozen image generator. What is left empty is as the named spec has it (`actors/generator/registry.py`)."""
 
     name: str = ""
-    """One of ours: flux2-klein, qwen-image-edit, gpt-image, service, ...; empty: as `pipeline` and `model` say."""
+    """A registered name: flux2-klein, qwen-image-edit, gpt-image, service, ...; empty: by `pipeline` and `model`."""
     kind: Annotated[str, Tilde(), one_of_or_own(*KINDS)] | None = None
     """Null: the named spec's, else diffusers; or a class of your own: my_module:MyGenerator, ./my.py:MyGenerator."""
     options: dict[str, Any] = field(default_factory=dict)

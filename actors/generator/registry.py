@@ -47,7 +47,7 @@ class GeneratorSpec:
     call: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of every call."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """What one request may set anew, and what the pipeline calls it. A distilled model's steps are not to be set."""
+    """What a request may override, and the pipeline's name for it. A distilled model's steps cannot be changed."""
     sizes: Sizes = field(default_factory=Sizes)
     max_images: int = 1
     """Most images of one request."""
@@ -274,7 +274,7 @@ def unknown_name(name: str) -> str:
     """Say that a name is no generator's, and which ones are near."""
     near = difflib.get_close_matches(name.lower(), REGISTRY, n=3, cutoff=0.4)
     known = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(REGISTRY)}"
-    return f"generator.name is {name!r}, which is no generator of ours; {known}"
+    return f"generator.name is {name!r}, which is not a registered generator; {known}"
 
 
 def spec_of_class(pipeline: str) -> GeneratorSpec | None:

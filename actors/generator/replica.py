@@ -100,7 +100,7 @@ class GeneratorReplica:
         return Unsupported(f"unsupported: {self._pipeline.spec.name} refuses the request: {_line(error)}")
 
     def _note_health(self, made: Sequence[Image.Image | Exception]) -> None:
-        # A refusal says nothing about the replica's health, whoever sent however many.
+        # Refused requests, however many, say nothing about the replica's health.
         results = [result for result in made if not isinstance(result, Unsupported)]
         if results:
             is_bad = all(isinstance(result, Exception) for result in results)

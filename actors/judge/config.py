@@ -59,7 +59,7 @@ class ServerConfig:
     max_model_len: PositiveInt = 8192
     """Tokens of a question, its images included, and its answer."""
     args: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of `vllm serve`: {gpu_memory_utilization: 0.4}; null takes one of ours out."""
+    """Further arguments of `vllm serve`: {gpu_memory_utilization: 0.4}; null removes a default."""
     start_timeout_s: Seconds = 1800.0
     """Until a server is ready: its weights may have to be downloaded."""
 

@@ -1,4 +1,4 @@
-"""A judge that is a function of ours: no model, no network."""
+"""A judge that is a Python function: no model, no network."""
 
 import asyncio
 from collections.abc import Callable

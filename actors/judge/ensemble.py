@@ -16,7 +16,7 @@ Verdict = TypeVar("Verdict")
 class EnsembleJudge:
     """Satisfies `rollout.roles.Judge`: all members answer, or there is no score.
 
-    With whoever happens to answer, samples of one group would stand before different juries, and a failure
+    If any members that happen to answer were enough, samples of one group would face different juries, and a failure
     would move their scores. What a member answered is kept (paid for once) even where another one fails.
     """
 

@@ -30,7 +30,7 @@ class JudgeKind(JudgeTraits, ABC):
         """Raise ValueError for what it lacks beyond `describe`: a model, a key. Starts nothing."""
 
     def sees_both(self, config: JudgeConfig) -> bool:
-        """Say whether it looks at two attempts side by side; others compare them in two calls of their own."""
+        """Return whether it sees two attempts side by side; other judges compare them in two separate calls."""
         return False
 
     def endpoints(self, config: JudgeConfig) -> list[EndpointConfig]:

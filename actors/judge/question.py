@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from rollout.types import ImageRef
 
 TEXT = "text"
-"""The form of an answer that is kept as it is: whoever asked reads it."""
+"""The form of an answer that is kept verbatim, for the caller to parse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Question:
 
 
 class Asker(Protocol):
-    """Gets each distinct question answered once, whoever asks, however often."""
+    """Gets each distinct question answered once, no matter how often it is asked."""
 
     async def ask(self, question: Question) -> dict[str, Any]:
         """Return the answer as its form reads it, JSON-able. Raises `CallError` or `BudgetSpent`."""

@@ -92,7 +92,7 @@ class RubricJudge:
 
 
 def is_swapped(request: CompareRequest, repeat: int) -> bool:
-    """Say whether the new attempt is shown first: every other repeat, starting by a digest of the comparison.
+    """Return whether the new attempt is shown first: every other repeat, starting by a digest of the comparison.
 
     The recorded attempt and the instruction alone decide on the start, so that all samples of a task are
     shown in the same place: a judge's bias for a place cannot make one response better than its siblings.

@@ -1,4 +1,4 @@
-"""The process of a local judge: vLLM's OpenAI server, which does not outlive whoever started it.
+"""The process of a local judge: vLLM's OpenAI server, which does not outlive the process that started it.
 
 Run as `python -m actors.judge.vllm_child <arguments of vllm's server>`, first of its process group. Standard input is
 a pipe whose other end the owner holds: when that closes, however the owner ended, the whole group is killed.

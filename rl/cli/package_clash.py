@@ -18,7 +18,7 @@ def put_first() -> None:
 
 
 def clash_of(error: ImportError) -> str:
-    """Say which distribution installed files over a package of ours that cannot be imported; empty if none did.
+    """Name the distribution that overwrote one of our packages, which cannot be imported; empty if none did.
 
     >>> clash_of(ImportError("no such thing", name="json"))
     ''

@@ -1,4 +1,4 @@
-"""What a resumed run may be given anew: nothing that changes what is learned from a step.
+"""What may differ when a run is resumed: nothing that changes what is learned from a step.
 
 But for `num_steps`: a run may be made longer, and a cosine schedule or a warm-up that is a share of it stretches.
 """
@@ -59,7 +59,7 @@ _SERVICES = ("generator", "judge", "evidence")
 
 
 def is_resumable_change(key: str) -> bool:
-    """Say whether a resumed run may set a key anew.
+    """Return whether a resumed run may change a key.
 
     >>> [is_resumable_change(key) for key in ("judge.members.1.budget_usd", "judge.server.dtype", "rollout.n")]
     [True, False, False]

@@ -57,7 +57,7 @@ def put(tree: Tree, key: str, value: Any) -> None:
 
 
 def drop(tree: Tree, key: str) -> bool:
-    """Take a dotted key out of a tree; say whether it was there."""
+    """Remove a dotted key from a tree; return whether it was there."""
     parent, _, name = key.rpartition(".")
     holder = at(tree, parent)
     if isinstance(holder, list) and name.isdigit() and int(name) < len(holder):

@@ -28,7 +28,7 @@ _MAX_HANGS = 3
 _MAX_REPEATS = 50
 """Samples that are asked about twice."""
 _USUAL = (-1.0, 2.0)
-"""Terms of ours are in [-1, 1] or [0, 1]; one far outside drowns them."""
+"""Built-in terms are in [-1, 1] or [0, 1]; one far outside drowns them."""
 
 
 @dataclass(frozen=True)

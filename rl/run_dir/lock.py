@@ -5,9 +5,9 @@
 
 A folder takes its place whole by one rename, which fails while another lock is there: that holds on every file system
 that machines share, NFS and Lustre among them. `flock` and `fcntl` do not: some mounts keep them to one machine or
-ignore them, they name nobody, and a forked child holds the first while closing any descriptor loses the second. Of
-several who take over at once one succeeds, since a dead holder's lock has one place to be moved to, and is not
-moved onto what is there already.
+ignore them, they do not say who holds them, and a forked child holds the first while closing any descriptor loses
+the second. Of several processes that take over at once one succeeds, since a dead holder's lock has one place to be
+moved to, and is not moved onto what is there already.
 """
 
 import errno
@@ -87,7 +87,7 @@ def _acquire(folder: Path, elsewhere: str) -> str:
         try:
             offer.rename(lock)
             return token
-        except FileNotFoundError:  # whoever released the lock has tidied up
+        except FileNotFoundError:  # the process that released the lock has tidied up
             continue
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):

@@ -43,7 +43,7 @@ def sources_of(recipe: Recipe, judge: dict[str, str]) -> Sources:
         "reward": {term.key: identity_of(term.fn) for term in recipe.reward.terms},
         "evidence": evidence,
     }
-    # What of ours makes images and updates is in the recipe and the commit.
+    # The built-in code that makes images and updates is identified by the recipe and the commit.
     algorithm = {"advantage": recipe.algorithm.advantage, "policy_loss": recipe.algorithm.loss.policy_loss}
     if own := {name: identity_of(path) for name, path in algorithm.items() if is_own(path)}:
         sources["algorithm"] = own

@@ -45,7 +45,7 @@ def write_bundle(recipe: StoryRecipe, folder: Path, has_generator: bool = False)
         whole.mkdir()
         lines = _fill(whole, recipe, models, prompts, has_generator)
         try:
-            whole.rename(there)  # at once: nobody sees half a bundle
+            whole.rename(there)  # atomically: no reader ever sees half a bundle
         except OSError as error:  # another command was faster
             raise ValueError(f"{folder} is not empty; give a new folder") from error
     return (f"{who:10}{where.replace(str(whole), str(folder))}" for who, where in lines.items())

@@ -16,7 +16,7 @@ from rl.story.config import BUNDLE_RECIPE, StoryRecipe, load_story_recipe
 _OURS = ("actors.", "data.", "evals.", "recipes.", "rewards.", "rl.", "rollout.")
 _FUNCTIONS = ("fn", "scorer", "custom_pipeline")
 _CLASSES = ("kind", "pipeline")
-"""Names of ours, or import paths."""
+"""Built-in names, or import paths."""
 _SWITCH = re.compile(r"code|cls|class|plugin|processors")
 """In the arguments of other programs: what makes them load code."""
 _HERE = ("localhost", "127.0.0.1", "::1")

@@ -22,7 +22,7 @@ def step_metrics(before: Mapping[str, float], now: Mapping[str, float]) -> Metri
     """Return what was counted in between, keyed `service/name`, and so far, keyed `service_total/name`.
 
     A service may be a member of another one: `judge/0-gpt-4.1/calls`, `judge/0-gpt-4.1_total/calls`.
-    `service/hit_rate` is the share of calls that nobody had to pay: cached, or joined with an equal one in flight.
+    `service/hit_rate` is the share of calls that cost nothing: cached, or joined with an equal one in flight.
 
     >>> step_metrics({"judge/calls": 10.0}, {"judge/calls": 14.0, "judge/hits": 1.0, "judge/latency_p50_s": 0.5})
     ... # doctest: +NORMALIZE_WHITESPACE
@@ -36,7 +36,8 @@ def step_metrics(before: Mapping[str, float], now: Mapping[str, float]) -> Metri
             metrics[key] = value
         else:
             earlier = before.get(key, 0.0)
-            # Whoever counts anew after a restart has counted this since; whoever reads his books lacks a little.
+            # A service that counts from 0 after a restart has counted this since then; one that continues its books
+            # has lost a little.
             lost = 0.0 if key.partition("/")[0] in _CONTINUED else value
             metrics[key] = value - earlier if value >= earlier else lost
             metrics[f"{service}_total/{name}"] = value
@@ -61,7 +62,7 @@ def idle_shares(metrics: Mapping[str, float], seconds: float, recipe: Recipe) ->
     """Return the share of the last `seconds` in which each part had nothing to do, keyed `idle/...`.
 
     Policy: neither updating nor publishing. Samplers: an engine without a request. Generator: a replica without a
-    batch. Judge: a place for a request that nobody took. A part that counts nothing is left out.
+    batch. Judge: an unused slot for a request. A part that counts nothing is left out.
     """
     replicas = recipe.generator.most_replicas
     judge_places = max(1, recipe.judge.num_replicas) * recipe.judge.max_concurrency

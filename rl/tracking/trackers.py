@@ -32,7 +32,7 @@ class Tracker(Protocol):
         ...
 
     def alert(self, title: str, text: str, step: int) -> None:
-        """Tell whoever follows the run."""
+        """Alert the people who follow the run."""
         ...
 
     def close(self) -> None:
@@ -44,14 +44,14 @@ _METHODS = ("log", "images", "alert", "close")
 
 
 class BuiltinTracker:
-    """What a tracker of ours says before it is made."""
+    """What a built-in tracker declares before it is created."""
 
     package: ClassVar[str]
     """What has to be installed."""
 
     @classmethod
     def is_wanted(cls) -> bool:
-        """Say whether the environment lets it run."""
+        """Return whether the environment allows it to run."""
         return True
 
     @classmethod

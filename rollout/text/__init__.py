@@ -1,1 +1,1 @@
-"""Text that models and strangers write: strict JSON, prompt templates, image marks. Imports nothing of ours."""
+"""Text that models and strangers write: strict JSON, prompts, image marks. Imports no other package."""

@@ -87,7 +87,7 @@ def parse_critique(text: str) -> Critique:
     if not answer["refine_prompt"].strip():
         raise CritiqueError("empty_prompt", "refine_prompt is empty")
     if not is_unicode(answer["refine_prompt"]) or not is_unicode(thought):
-        raise CritiqueError("unicode", "half a character (a lone surrogate), which nobody can encode")
+        raise CritiqueError("unicode", "half a character (a lone surrogate), which cannot be encoded")
     if special := special_tokens_in(answer["refine_prompt"]):
         raise CritiqueError("special_token", f"refine_prompt holds {special[0]}, which models read as a control token")
     return Critique(answer["previous_step_success"], answer["refine_prompt"].strip(), thought)

@@ -20,7 +20,7 @@ _SPECIAL_TOKEN = re.compile(r"<\|\w[\w.:/-]{0,62}\|>")
 
 
 def has_tag(text: str) -> bool:
-    """Say whether a text holds one of `TAGS`."""
+    """Return whether a text contains one of `TAGS`."""
     return _TAG.search(text) is not None
 
 
@@ -100,7 +100,7 @@ def wide_encoding(head: bytes) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    r"""Say whether a text can be encoded: half a character (a lone surrogate) cannot, and no tokenizer takes it.
+    r"""Return whether a text can be encoded: half a character (a lone surrogate) cannot, and no tokenizer takes it.
 
     >>> is_unicode("a cat 🐈"), is_unicode("a \ud83d cat")
     (True, False)

@@ -76,7 +76,7 @@ def _in_fence(body: str) -> tuple[str, str] | None:
 
 
 def _says_nothing_else(prose: str, inner: str) -> bool:
-    """Say whether the prose before a fence holds no object but the one in the fence."""
+    """Return whether the prose before a fence holds no object except the fenced one."""
     starts = [found.start() for found in re.finditer(r"\{", prose)]
     if len(starts) > _MOST_BRACES:
         return False

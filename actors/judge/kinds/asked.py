@@ -1,4 +1,4 @@
-"""What the kinds of judge that ask a model have in common: prompts and a rubric over whoever answers."""
+"""What the kinds of judge that ask a model have in common: prompts and a rubric, whichever model answers."""
 
 from __future__ import annotations
 
