@@ -437,7 +437,9 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_one_more_of_ours_is_a_file_and_one_line_of_one_that_is_there(tmp_path):
+    """Slow: it copies the tree and starts a process that imports the copy."""
     tree = tmp_path / "tree"
     files = subprocess.run(
         ["git", "ls-files", "*.py", "*.txt"], cwd=REPO, capture_output=True, text=True, check=True

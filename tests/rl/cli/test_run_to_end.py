@@ -40,7 +40,13 @@ sys.exit(cli.main(["ledger", sys.argv[1]]))
 
 @pytest.mark.parametrize(
     ("how", "num_signals", "most_s"),
-    [("clean", 1, 2.5), ("broken", 1, 2.5), ("stuck", 1, 5.0), ("stuck", 2, 2.5), ("starting threads", 1, 5.0)],
+    [
+        ("clean", 1, 2.5),
+        ("broken", 1, 2.5),
+        ("stuck", 2, 2.5),
+        pytest.param("stuck", 1, 5.0, marks=pytest.mark.slow),  # slow: what is stuck is given its seconds
+        pytest.param("starting threads", 1, 5.0, marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_command_ends_in_time_with_one_line_and_leaves_nothing(tmp_path, how, num_signals, most_s):
     process = subprocess.Popen(
