@@ -22,9 +22,17 @@ MAY_CHANGE = frozenset(
         "store_limit_gib",
         "reward.probe",
         "rollout.max_failure_share",
+        # How an update is computed, not what: the same up to rounding.
+        "policy.shared_prefix",
+        "policy.is_packed",
+        "policy.max_tokens_per_micro_batch",
+        "policy.gradient_checkpointing",
+        "policy.kept_activations",
+        "policy.compile_layers",
+        "policy.offload",
     }
 )
-"""Top-level keys, and one in a section."""
+"""Top-level keys, and some in a section."""
 SERVICE_MAY_CHANGE = frozenset(
     {
         "base_url",
