@@ -21,7 +21,6 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoProcessor
 
 from actors.config import LossConfig, PolicyConfig
 from actors.store.store import Store
@@ -42,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.update_work", description=__doc__)
     parser.add_argument("--groups", type=int, default=16, help="groups of 8 rows; the bars are those of 16")
     chosen = parser.parse_args(arguments)
+    from transformers import AutoProcessor
+
     with tempfile.TemporaryDirectory(prefix="update-work-") as folder:
         store = Store(Path(folder) / "store")
         model = build_tiny_critic(Path(folder) / "critic", largest_side=SIDE)

@@ -1,20 +1,24 @@
 """Ranks of a policy without Ray: processes of their own over gloo, and what they compute."""
 
+from __future__ import annotations
+
 import os
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.multiprocessing
 
 from actors.config import LossConfig, PolicyConfig
 from actors.policy.groups import deal_to_ranks
-from actors.policy.rows import MiniBatch
 from rollout.types import TrainingRow
+
+if TYPE_CHECKING:
+    from actors.policy.rows import MiniBatch
 
 T = TypeVar("T")
 
@@ -102,6 +106,8 @@ def share_of(
     rank: int, config: PolicyConfig, loss: LossConfig, rows: list[TrainingRow]
 ) -> list[MiniBatch[TrainingRow]]:
     """Return what a rank is dealt for one update."""
+    from actors.policy.rows import MiniBatch
+
     dealt = deal_to_ranks(config, rows, loss.num_mini_batches)
     num_copies = config.sequence_parallel
     return [

@@ -1,14 +1,27 @@
 """Attention over groups, by each kernel's arguments, against each row by itself."""
 
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from actors.policy import shared_prefix
-from actors.policy.shared_prefix import Layout, shared_prefix_attention
+if TYPE_CHECKING:
+    from actors.policy.shared_prefix import Layout
 
 GROUPS = [(5, [3, 1, 4]), (2, [6]), (7, [2, 2]), (1, [1])]
 HEADS, KV_HEADS, WIDTH = 4, 2, 8
+
+
+@pytest.fixture(scope="module")
+def shared_prefix() -> ModuleType:
+    """The module, imported where it is tested: verl takes seconds."""
+    from actors.policy import shared_prefix
+
+    return shared_prefix
 
 
 def states(layout: Layout) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -53,13 +66,15 @@ def a_kernel_of_varying_lengths(q, k, v, borders_q, borders_k, longest_q, longes
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "varlen"])
-def test_each_row_attends_as_if_it_were_alone(kernel: str, monkeypatch):
+def test_each_row_attends_as_if_it_were_alone(shared_prefix: ModuleType, kernel: str, monkeypatch):
     import torch.nn.attention.varlen
 
     monkeypatch.setattr(torch.nn.attention.varlen, "varlen_attn", a_kernel_of_varying_lengths)
-    layout = Layout(GROUPS, torch.device("cpu"), kernel)
+    layout = shared_prefix.Layout(GROUPS, torch.device("cpu"), kernel)
     query, key, value = given = states(layout)
-    out, _ = shared_prefix_attention(torch.nn.Module(), query, key, value, None, scaling=0.3, layout=layout)
+    out, _ = shared_prefix.shared_prefix_attention(
+        torch.nn.Module(), query, key, value, None, scaling=0.3, layout=layout
+    )
     expected = row_by_row(layout, query, key, value)
     torch.testing.assert_close(out, expected)
     weight = torch.randn_like(out)
@@ -68,8 +83,8 @@ def test_each_row_attends_as_if_it_were_alone(kernel: str, monkeypatch):
     torch.testing.assert_close(gradients, torch.autograd.grad((expected * weight).sum(), given))
 
 
-def test_each_response_is_predicted_from_its_prompts_end():
-    layout = Layout([(3, [2, 1]), (2, [2])], torch.device("cpu"))
+def test_each_response_is_predicted_from_its_prompts_end(shared_prefix: ModuleType):
+    layout = shared_prefix.Layout([(3, [2, 1]), (2, [2])], torch.device("cpu"))
     assert layout.length == 10
     assert layout.predicting.tolist() == [2, 3, 2, 7, 8]
 
@@ -82,13 +97,14 @@ def test_each_response_is_predicted_from_its_prompts_end():
         ("flash_attention_2", False, "varlen"),
     ],
 )
-def test_flash_attn_is_used_where_it_is_installed(attention: str, has_flash_attn: bool, kernel: str, monkeypatch):
+def test_flash_attn_is_used_where_it_is_installed(
+    shared_prefix: ModuleType, attention: str, has_flash_attn: bool, kernel: str, monkeypatch
+):
     monkeypatch.setattr(shared_prefix, "find_spec", lambda name: name if has_flash_attn else None)
     assert shared_prefix.attention_kernel(attention) == kernel
 
 
-@pytest.mark.parametrize("kernel", shared_prefix.KERNELS)
-def test_no_kernel_passes_by_the_exchange_of_sequence_parallel_ranks(kernel: str, monkeypatch):
+def test_no_kernel_passes_by_the_exchange_of_sequence_parallel_ranks(shared_prefix: ModuleType, monkeypatch):
     class Exchanged(Exception):
         pass
 
@@ -96,7 +112,8 @@ def test_no_kernel_passes_by_the_exchange_of_sequence_parallel_ranks(kernel: str
         raise Exchanged
 
     monkeypatch.setattr(shared_prefix, "over_heads", over_heads)
-    layout = Layout(GROUPS, torch.device("cpu"), kernel)
-    query, key, value = states(layout)
-    with pytest.raises(Exchanged):
-        shared_prefix_attention(torch.nn.Module(), query, key, value, None, layout=layout)
+    for kernel in shared_prefix.KERNELS:
+        layout = shared_prefix.Layout(GROUPS, torch.device("cpu"), kernel)
+        query, key, value = states(layout)
+        with pytest.raises(Exchanged):
+            shared_prefix.shared_prefix_attention(torch.nn.Module(), query, key, value, None, layout=layout)
