@@ -9,7 +9,7 @@ from typing import Any
 from actors.metered.answers import field_of
 
 _HEAD = r"data:image/[\w.+-]{1,40}(?:;[\w.=+-]{1,60}){0,4};base64,"
-_DATA_URL = re.compile(rf"\s*{_HEAD}", re.IGNORECASE)
+_DATA_URL = re.compile(r"\s*data:(?:[\w.+-]{1,40}/[\w.+-]{1,60})?(?:;[\w.=+-]{1,60}){0,4};base64,", re.IGNORECASE)
 # In a text it ends where the alphabet does; a line that follows belongs to it when there is nothing else in that line.
 _DATA_IN_TEXT = re.compile(
     rf"({_HEAD}[A-Za-z0-9+/_%-]+)((?:[ \t\r]*\n[ \t\r]*[A-Za-z0-9+/_%-]+(?=[ \t\r]*(?:[\n=)\"'>\]]|\Z)))*={{0,2}})",

@@ -12,10 +12,11 @@ FENCE = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
 """The one wrapping that counts as the asked-for form."""
 
 _THOUGHT = re.compile(
-    r"<(think|thinking|thought|reasoning)>.*?</\1>|\[(think)\].*?\[/\2\]|◁think▷.*?◁/think▷", re.IGNORECASE | re.DOTALL
+    r"<(think|thinking|thought|reasoning|seed:think)>.*?</\1>|\[(think)\].*?\[/\2\]|◁think▷.*?◁/think▷",
+    re.IGNORECASE | re.DOTALL,
 )
-_BEGIN_OF_THOUGHT = re.compile(r"<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
-_END_OF_THOUGHT = re.compile(r"</(?:think|thinking)>", re.IGNORECASE)
+_BEGIN_OF_THOUGHT = re.compile(r"<(?:think|thinking|thought|reasoning|seed:think)>", re.IGNORECASE)
+_END_OF_THOUGHT = re.compile(r"</(?:think|thinking|seed:think)>", re.IGNORECASE)
 _MARKS = (
     ("<answer>", "</answer>"),
     ("<output>", "</output>"),
@@ -35,7 +36,7 @@ def unwrapped(text: str) -> tuple[str, tuple[str, ...]]:
     >>> unwrapped('I would say {"a": 1}')
     ('I would say {"a": 1}', ())
     """
-    body, kinds = text.strip(), []
+    body, kinds = text.strip().removeprefix("\ufeff").lstrip(), []
     rest = _behind_thoughts(body)
     if rest != body:
         body = rest

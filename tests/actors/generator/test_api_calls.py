@@ -29,6 +29,8 @@ SAFE = base64.urlsafe_b64encode(PNG).decode()
         SAFE.rstrip("="),
         f"data:image/png;charset=utf-8;base64,{TEXT}",
         f"DATA:IMAGE/PNG;BASE64,{TEXT}",
+        f"data:;base64,{TEXT}",
+        f"data:application/octet-stream;base64,{TEXT}",
         URL.replace("+", "%2B").replace("=", "%3D"),
     ],
 )

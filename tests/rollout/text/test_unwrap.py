@@ -27,6 +27,8 @@ OTHER = json.dumps({"reasoning": "no", "score": [1, 1]})
         ("<think>a</think>\n<think>b</think>%s", ("thought",)),
         ("<think></think>%s", ("thought",)),
         ("[THINK]x[/THINK]%s", ("thought",)),
+        ("<seed:think>x</seed:think>%s", ("thought",)),
+        ("\ufeff%s", ()),
         ("◁think▷x◁/think▷%s", ("thought",)),
         ("I look at it: red.\n</think>\n%s", ("thought",)),  # the prompt ended with <think>
         (f"<think>I might say {OTHER}</think>%s", ("thought",)),  # a draft in a thought is a thought
