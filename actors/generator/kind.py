@@ -151,6 +151,10 @@ def _check(config: GeneratorConfig, kind: GeneratorKind, spec: GeneratorSpec | N
         )
     if kind.has_prices and config.batch_invariant:
         raise ValueError(f"{where} makes its images elsewhere: generator.batch_invariant is for pipelines of this run")
+    for name in ("num_inference_steps", "max_sequence_length"):
+        given = config.call.get(name, 1)
+        if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+            raise ValueError(f"{where}: generator.call.{name} is {given!r}; expected a whole number, 1 or more")
     _check_budget(config, where, costs=kind.has_prices)
     kind.check_settings(config, spec, where)
 

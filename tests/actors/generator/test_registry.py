@@ -82,6 +82,10 @@ def test_an_unknown_name_is_told_the_nearest(name, hint):
         ({"name": "gpt-image", "height": 64, "width": 64}, "makes 1024x1024, 1536x1024, 1024x1536, not 64x64"),
         ({"name": "gpt-image", "budget_usd": 1, "num_replicas": 0}, "one owner"),
         ({"name": "gpt-image", "budget_usd": 1}, "budget_usd=1 needs a price: set generator.usd_per_image"),
+        (
+            {"name": "flux2-klein", "call": {"num_inference_steps": -3}},
+            r"call\.num_inference_steps is -3; expected a whole",
+        ),
         ({"name": "gpt-image", "budget_usd": 1, "endpoints": [EndpointConfig("http://host")]}, "needs a price"),
         ({"name": "flux2-klein", "budget_calls": 1}, "costs nothing"),
     ],
