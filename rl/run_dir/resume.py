@@ -84,14 +84,18 @@ def check_run_dir(
             raise ValueError(f"{folder} cannot be written to by user {os.getuid()}; a run needs it")
 
 
+def last_step(run_dir: Path) -> int:
+    """Return the step of the newest checkpoint; 0 if there is none."""
+    latest = run_dir / "checkpoints" / "latest"
+    return int(latest.read_text().strip().removeprefix("step_")) if latest.is_file() else 0
+
+
 def check_unfinished(recipe: TrainingRecipe) -> None:
     """Raise ValueError for a run whose last step, export and report are there."""
     run_dir = Path(recipe.run_dir)
-    latest = run_dir / "checkpoints" / "latest"
-    done = latest.read_text().strip() if latest.is_file() else ""
     report, export = run_dir / "report.html", run_dir / "export" / "config.json"
     is_whole = report.is_file() and export.is_file() and export.stat().st_mtime <= report.stat().st_mtime
-    if is_whole and done == f"step_{recipe.num_steps:06d}":
+    if is_whole and last_step(run_dir) == recipe.num_steps:
         raise ValueError(
             f"{run_dir} is finished: its {recipe.num_steps} steps are learned, and {export.parent} and {report} are "
             f"there; to go on, set num_steps above {recipe.num_steps}"

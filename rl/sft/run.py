@@ -26,7 +26,7 @@ from rl.recipe.paths import model_path, resolve_data
 from rl.recipe.sft_config import SftRecipe
 from rl.recipe.tasks import read_sft_records
 from rl.run_dir.provenance import write_provenance
-from rl.run_dir.resume import check_run_dir
+from rl.run_dir.resume import check_run_dir, last_step
 from rl.sft.best_checkpoint import BestCheckpoint
 from rl.sft.evaluation import SftEvaluator
 from rl.sft.examples import Conversation, ExampleStream, Order, UnusableRecord, conversation_of, example_of, usable
@@ -70,8 +70,21 @@ def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False, accepted: Collec
     num_steps = recipe.num_steps or ceil(recipe.num_epochs * len(training) / recipe.batch_size)
     recipe = replace(recipe, num_steps=num_steps)
     check_run_dir(recipe, is_resumed, accepted=accepted)
+    if is_resumed:
+        check_unfinished(recipe)
     check_launch(recipe)
     return PreparedSft(recipe, training, heldout, is_resumed)
+
+
+def check_unfinished(recipe: SftRecipe) -> None:
+    """Raise ValueError for a run whose last step is learned and whose best weights are exported."""
+    run_dir, export = Path(recipe.run_dir), Path(recipe.run_dir) / "export"
+    is_exported = (export / "config.json").is_file() and not (run_dir / "best_pending.json").exists()
+    if is_exported and last_step(run_dir) == recipe.num_steps:
+        raise ValueError(
+            f"{run_dir} is finished: its {recipe.num_steps} steps are learned, and {export} is there; to go on, set "
+            f"num_steps above {recipe.num_steps}"
+        )
 
 
 async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:

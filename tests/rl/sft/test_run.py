@@ -18,6 +18,7 @@ from rl.sft.best_checkpoint import BestCheckpoint
 from rl.sft.evaluation import SftEvaluator
 from rl.sft.examples import ExampleStream, Order, UnusableRecord, conversation_of
 from rl.sft.log import SftLog
+from rl.sft.run import check_unfinished
 from rl.sft.train import teach
 from rl.tracking.metrics_file import read_metrics
 from rollout.roles import CheckpointError
@@ -217,3 +218,19 @@ def test_the_checkpoint_is_written_before_the_export(tmp_path, records):
     assert asyncio.run(checkpoint.resume(recipe, FakePolicy())) == 8
     assert BestCheckpoint(recipe, resumed_after=8).is_due(8)
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == list(range(1, 9))
+
+
+@pytest.mark.parametrize("missing", ["", "export/config.json", "checkpoints/latest"])
+def test_a_finished_run_is_not_started_again(tmp_path, missing):
+    recipe = make_recipe(tmp_path, num_steps=4)
+    for name, text in {"checkpoints/latest": "step_000004", "export/config.json": "{}"}.items():
+        (recipe.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (recipe.folder / name).write_text(text)
+    if missing:
+        (recipe.folder / missing).unlink()
+        check_unfinished(recipe)
+        return
+    with pytest.raises(ValueError, match=r"is finished: its 4 steps are learned, .*set num_steps above 4"):
+        check_unfinished(recipe)
+    (recipe.folder / "best_pending.json").write_text("{}")
+    check_unfinished(recipe)
