@@ -21,7 +21,6 @@ from actors.judge import local_vlm
 from actors.metered import shared_calls
 from rollout.roles import BudgetSpent, RunStopped
 
-_LOCAL = "127.0.0.1"
 _QUIET = {"GRPC_VERBOSITY": "ERROR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 _PREFIX, _INNER = "interleave-ray-", "ray"
 _MAX_SOCKET_PATH = 107
@@ -131,7 +130,7 @@ def _start(address: str, num_cpus: int, folder: str | None) -> None:
                 include_dashboard=False,
                 # Ray makes this folder world-writable; its parent is private.
                 _temp_dir=f"{folder}/{_INNER}",
-                _node_ip_address=_LOCAL,
+                _node_ip_address=pool.LOOPBACK,
                 **settings,
             )
     except Exception as error:

@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 
 from actors.metered.retry import CallError, Fault
 
+LOOPBACK = "127.0.0.1"
 UPSCALE_S, DOWNSCALE_S = 10.0, 300.0
 """How long a pool is busy before it grows, and quiet before it shrinks: loading a model is expensive."""
 
@@ -196,6 +197,7 @@ class Replica:
     """What Serve runs: the object made by `make`, with its health check."""
 
     def __init__(self, make: Callable[[], Any]):
+        _listen_where_ray_does()
         self._inner = make()
 
     async def __call__(self, *arguments: Any) -> Any:
@@ -206,6 +208,15 @@ class Replica:
 
     async def check_health(self) -> None:
         self._inner.check_health()
+
+
+def _listen_where_ray_does() -> None:
+    """Bind a replica's gRPC server to loopback where Ray itself listens there alone: Serve binds all interfaces."""
+    from ray.serve._private import replica
+
+    bind = replica.add_port_to_grpc_server
+    if ray.util.get_node_ip_address() == LOOPBACK:
+        replica.add_port_to_grpc_server = lambda server, address: bind(server, address.replace("[::]", LOOPBACK))
 
 
 def replica_options(num_cpus: float, num_gpus: float, num_threads: int) -> dict[str, Any]:

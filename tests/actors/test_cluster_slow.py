@@ -13,6 +13,7 @@ import ray
 from actors import ending
 from actors.cluster import ray_cluster
 from actors.ending_child import descendants_of
+from actors.pool import deploy
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +57,8 @@ def test_a_ray_of_our_own_is_private_and_ours_come_first(tmp_path, monkeypatch):
             assert not file.startswith(str(tmp_path))
             (folder,) = ending.folders
             assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
+            pool_of_one = await deploy("one", Echo, num_replicas=1, max_ongoing=1, actor_options={"num_cpus": 0.1})
+            assert await pool_of_one.call("there") == "there"
             pids = {os.getpid(), *descendants_of([os.getpid()])}
             loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
             addresses = listening_addresses(pids)
@@ -65,6 +68,16 @@ def test_a_ray_of_our_own_is_private_and_ours_come_first(tmp_path, monkeypatch):
 
     asyncio.run(look())
     assert not ending.folders
+
+
+class Echo:
+    """What a replica serves."""
+
+    async def __call__(self, word: str) -> str:
+        return word
+
+    def check_health(self) -> None:
+        """It is always well."""
 
 
 def refuses_a_stranger() -> None:
