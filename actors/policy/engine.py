@@ -175,10 +175,10 @@ class PolicyEngine(FSDPEngineWithLMHead):
 
 
 def _nothing_predicted(borders: torch.Tensor, outputs: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-    """Return log-probabilities, all 0, of the row between `borders` (2,), of the dtype that the others have."""
+    """Return log-probabilities, all 0, of the row between `borders` (2,), with the dtype and device of the others."""
     found = [output["model_output"]["log_probs"].values() for output in outputs if output["model_output"]]
-    values = torch.zeros(int(borders[1] - borders[0]), dtype=found[0].dtype if found else torch.float32)
-    return torch.nested.nested_tensor_from_jagged(values, borders.cpu() - borders[0].cpu())
+    values = (found[0] if found else torch.zeros(0)).new_zeros(int(borders[1] - borders[0]))
+    return torch.nested.nested_tensor_from_jagged(values, (borders - borders[0]).to(values.device))
 
 
 def _respond(
