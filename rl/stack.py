@@ -61,8 +61,11 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
                 store_root=job.store_root,
                 total_steps=recipe.num_steps,
                 temperature=recipe.rollout.temperature,
+                max_pixels=recipe.max_pixels,
             ),
-            samplers=Samplers.start(recipe.samplers, plan.model, store_root=job.store_root),
+            samplers=Samplers.start(
+                recipe.samplers, plan.model, store_root=job.store_root, max_pixels=recipe.max_pixels
+            ),
             generator=Generator.start(plan.generator, job.store_root, f"generator-{job.run_id}", job.ledger),
             judge=start_judge(recipe.judge, job.store_root, f"judge-{job.run_id}", job.ledger),
             evidence=start_observers(plan.evidence, job.store_root, f"evidence-{job.run_id}", job.ledger),

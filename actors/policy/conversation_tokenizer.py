@@ -23,7 +23,7 @@ class ConversationTokenizer:
     """Tokenizes with a model's chat template; an image is decoded once, for its size. Thread-safe."""
 
     def __init__(self, processor: Any, store: Store):
-        """Take the model's own processor (`load_processor`)."""
+        """Take the model's own processor (`actors.model_processor`)."""
         self._processor = processor
         self._store = store
         self._size = lru_cache(maxsize=_NUM_SIZES)(self._decoded_size)
@@ -99,10 +99,3 @@ class ConversationTokenizer:
 
     def _decoded_size(self, ref: ImageRef) -> tuple[int, int]:
         return self._store.get_image(ref).size
-
-
-def load_processor(model: str) -> Any:
-    """Return the processor of a checkpoint."""
-    from transformers import AutoProcessor  # late: it takes seconds
-
-    return AutoProcessor.from_pretrained(model)

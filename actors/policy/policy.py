@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayTaskError
@@ -20,16 +20,14 @@ from verl.single_controller.ray import RayWorkerGroup
 
 from actors.config import LossConfig, PolicyConfig
 from actors.policy.groups import deal_to_ranks
-from actors.policy.ranks import start_ranks
+from actors.policy.ranks import PolicySetup, start_ranks
 from actors.policy.rows import MiniBatch, num_tokens
 from actors.weights.publish import WeightReceivers, publish
 from actors.weights.wire import BaseTensor, Manifest
 from rewards.import_path import anchored
 from rollout.roles import CheckpointError, Sampler
+from rollout.text.limits import MODEL_PIXELS
 from rollout.types import Batch, SftExample, TrainingRow
-
-if TYPE_CHECKING:
-    from actors.policy.worker import PolicySetup
 
 _STATE = "policy.json"
 _T = TypeVar("_T")
@@ -50,16 +48,25 @@ class Policy:
 
     @classmethod
     async def start(
-        cls, config: PolicyConfig, loss: LossConfig, *, store_root: Path | str, total_steps: int, temperature: float
+        cls,
+        config: PolicyConfig,
+        loss: LossConfig,
+        *,
+        store_root: Path | str,
+        total_steps: int,
+        temperature: float,
+        max_pixels: int = MODEL_PIXELS,
     ) -> Policy:
         """Start the ranks and load the model; Ray must be initialized.
 
-        `total_steps` counts updates, for the learning-rate schedule; `temperature` is the default of `logprobs`.
+        `total_steps` counts updates, for the learning-rate schedule; `temperature` is the default of `logprobs`;
+        images are scaled down to `max_pixels`.
         """
         root = str(Path(store_root).resolve())
         # Ranks do not share the driver's working folder.
         loss = replace(loss, policy_loss=anchored(loss.policy_loss, Path.cwd()))
-        setup, group = await asyncio.to_thread(start_ranks, config, loss, root, total_steps)
+        setup = PolicySetup(config, loss, root, total_steps, max_pixels)
+        group = await asyncio.to_thread(start_ranks, setup)
         policy = cls(group, setup, temperature)
         await policy._call("num_parameters")
         return policy

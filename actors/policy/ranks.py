@@ -1,30 +1,36 @@
 """The processes of a policy: verl's worker group on Ray, on GPUs or on CPUs over gloo."""
 
-from __future__ import annotations
-
 import random
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import ray
 from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
 
 from actors.config import LossConfig, PolicyConfig
 from actors.policy import verl_cpu
-
-if TYPE_CHECKING:
-    from actors.policy.worker import PolicySetup
+from rollout.text.limits import MODEL_PIXELS
 
 _PORTS = (20_000, 32_000)
 """Ports for the ranks' rendezvous: above Ray's own and below the kernel's ephemeral ports, one of which might be taken
 between verl's check and rank 0's listening."""
 
 
-def start_ranks(
-    config: PolicyConfig, loss: LossConfig, store_root: str, total_steps: int
-) -> tuple[PolicySetup, RayWorkerGroup]:
-    """Start the ranks of a policy, of which each loads its part of the model. Raises ValueError without room."""
-    from actors.policy.worker import PolicySetup, PolicyWorker  # late: it takes seconds; most commands do not need it
+@dataclass(frozen=True)
+class PolicySetup:
+    """Everything that a rank is built from."""
 
+    config: PolicyConfig
+    loss: LossConfig
+    store_root: str
+    total_steps: int
+    max_pixels: int = MODEL_PIXELS
+
+
+def start_ranks(setup: PolicySetup) -> RayWorkerGroup:
+    """Start the ranks of a policy, of which each loads its part of the model. Raises ValueError without room."""
+    from actors.policy.worker import PolicyWorker  # late: it takes seconds; most commands do not need it
+
+    config = setup.config
     verl_cpu.install()
     resource = "GPU" if config.gpus_per_rank else "CPU"
     if (total := ray.cluster_resources().get(resource, 0)) < config.num_ranks:
@@ -36,15 +42,13 @@ def start_ranks(
     environment = {"TOKENIZERS_PARALLELISM": "false", "VERL_LOGGING_LEVEL": "WARNING"}
     if config.gpus_per_rank == 0:
         environment |= {"OMP_NUM_THREADS": str(config.num_threads), "VERL_PLATFORM": "cpu"}
-    setup = PolicySetup(config, loss, store_root, total_steps)
-    group = RayWorkerGroup(
+    return RayWorkerGroup(
         pool,
         RayClassWithInitArgs(ray.remote(PolicyWorker), setup=setup),
         device_name="cuda" if config.gpus_per_rank else "cpu",
         worker_env=environment,
         master_port_range=_rendezvous_ports(),
     )
-    return setup, group
 
 
 def _rendezvous_ports() -> list[int]:

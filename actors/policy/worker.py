@@ -5,7 +5,6 @@ import logging
 import time
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,12 @@ from verl.workers.engine_workers import TrainingWorker
 from verl.workers.utils.padding import response_from_nested
 
 from actors.banned_tokens import banned_tokens
-from actors.config import LossConfig, PolicyConfig
+from actors.model_processor import limit_pixels
 from actors.policy import lora, verl_cpu
 from actors.policy.banned_token_mask import BannedTokenMask
 from actors.policy.checkpoint_reading import tensors_alone
 from actors.policy.export import bytes_saved, write_export
+from actors.policy.ranks import PolicySetup
 from actors.policy.rows import MiniBatch, RowTensors
 from actors.policy.shared_prefix import attention_kernel
 from actors.policy.token_logprobs import token_logprobs
@@ -32,16 +32,6 @@ from actors.store.store import Store
 from actors.weights.send import describe_base_tensors, push
 from actors.weights.wire import BaseTensor, Manifest
 from rollout.types import SftExample, TrainingRow
-
-
-@dataclass(frozen=True)
-class PolicySetup:
-    """Everything that a rank is built from."""
-
-    config: PolicyConfig
-    loss: LossConfig
-    store_root: str
-    total_steps: int
 
 
 class PolicyWorker(TrainingWorker):
@@ -81,9 +71,10 @@ class PolicyWorker(TrainingWorker):
                 engine.module.model.visual.requires_grad_(False)
         if self._has_lora:
             lora.check_layers(self.engine.module, setup.config.lora)
-        tokenizer = self.model_config.tokenizer
+        tokenizer, processor = self.model_config.tokenizer, self.model_config.processor
+        limit_pixels(processor, setup.max_pixels)
         self._rows = RowTensors(
-            self.model_config.processor,
+            processor,
             Store(setup.store_root),
             tokenizer.pad_token_id,
             shared_prefix=setup.config.shared_prefix,

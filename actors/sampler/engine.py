@@ -15,6 +15,7 @@ from PIL import Image
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import SamplerConfig
 from actors.lscpu import replace_missing_lscpu
+from actors.model_processor import limit_pixels
 from actors.sampler.engine_loop import EngineLoop, Generation
 from actors.store.store import Store, load_images
 from actors.weights.receive import WeightReceiver, missing_tensors
@@ -30,7 +31,7 @@ _IMAGE_CACHE = 64
 class Engine:
     """The actor's methods. Subclasses may break one on purpose, to test what a publish detects."""
 
-    def __init__(self, config: SamplerConfig, model: str, store_root: str, is_published: bool = True):
+    def __init__(self, config: SamplerConfig, model: str, store_root: str, max_pixels: int, is_published: bool = True):
         from transformers import AutoConfig, AutoProcessor
 
         with warnings.catch_warnings():
@@ -42,11 +43,12 @@ class Engine:
         self._config = config
         self._store = Store(store_root)
         self._processor = AutoProcessor.from_pretrained(model)
+        size = limit_pixels(self._processor, max_pixels)
         self._banned = dict.fromkeys(banned_tokens(AutoConfig.from_pretrained(model)), BANNED_LOGIT)
         self._images: OrderedDict[tuple[ImageRef | None, ...], list[Image.Image]] = OrderedDict()
         self._probes: list[SampleRequest] = [self._synthetic_probe()]
         self._receiver = WeightReceiver()
-        self._loop = EngineLoop(lambda: build_engine(config, model))
+        self._loop = EngineLoop(lambda: build_engine(config, model, size))
 
     async def ready(self) -> None:
         """Return once the engine is up."""
@@ -189,8 +191,8 @@ class Engine:
         return _greedy(SampleRequest((message,), images, SamplingParams(), seed=0))
 
 
-def build_engine(config: SamplerConfig, model: str) -> object:
-    """Make the in-process vLLM engine."""
+def build_engine(config: SamplerConfig, model: str, size: Mapping[str, int] | None = None) -> object:
+    """Make the in-process vLLM engine; `size` is what it scales images by (`limit_pixels`)."""
     from vllm import EngineArgs
     from vllm.v1.core.sched import output
     from vllm.v1.engine.llm_engine import LLMEngine
@@ -214,6 +216,7 @@ def build_engine(config: SamplerConfig, model: str) -> object:
         max_num_batched_tokens=config.max_num_batched_tokens,
         block_size=config.block_size,
         enforce_eager=config.enforce_eager,
+        mm_processor_kwargs={"size": dict(size)} if size else None,
         limit_mm_per_prompt={"image": config.max_images, "video": 0},
         # After temperature and banned tokens: from the distribution that the token was drawn from.
         logprobs_mode="processed_logprobs",

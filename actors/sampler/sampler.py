@@ -17,6 +17,7 @@ from actors.calls import ask
 from actors.config import SamplerConfig
 from actors.sampler.engine import Engine
 from rollout.roles import SamplerUnavailable
+from rollout.text.limits import MODEL_PIXELS
 from rollout.types import Response, SampleRequest
 
 _MAX_CONCURRENCY = 4096
@@ -43,12 +44,14 @@ class Samplers:
         model: str,
         *,
         store_root: Path | str,
+        max_pixels: int = MODEL_PIXELS,
         is_published: bool = True,
         engine_class: type = Engine,
     ) -> Samplers:
         """Start all engines at once with the weights of `model`; Ray must be initialized.
 
-        `is_published` says that weights will be published: a restarted engine waits for them.
+        Images are scaled down to `max_pixels`. `is_published` says that weights will be published: a restarted engine
+        waits for them.
         """
         environment = {
             # In-process: two processes fewer per engine, and every step and every load in one thread.
@@ -72,7 +75,7 @@ class Samplers:
             max_restarts=_MAX_RESTARTS,
             runtime_env={"env_vars": environment},
         )
-        arguments = (config, model, str(store_root), is_published)
+        arguments = (config, model, str(store_root), max_pixels, is_published)
         samplers = cls([actor.remote(*arguments) for _ in range(config.num_samplers)], config)
         await samplers.ready()
         return samplers

@@ -100,7 +100,8 @@ def _measure(
     from actors.policy import verl_cpu
 
     verl_cpu.install()
-    from actors.policy.worker import PolicySetup, PolicyWorker
+    from actors.policy.ranks import PolicySetup
+    from actors.policy.worker import PolicyWorker
 
     config = PolicyConfig(
         model=folder,

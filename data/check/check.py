@@ -120,7 +120,7 @@ def check(path: Path, rules: CheckRules, progress: Progress = lambda *_: None) -
             summary.overlap = _overlap(reading.prompts, records, rules.against, Path(folder))
         if rules.deep is not None:
             assert reading.images is not None
-            summary.deep = scan_images(reading.images, rules.deep.max_pixels, reading.bad, records.where, progress)
+            summary.deep = scan_images(reading.images, rules.deep.largest_image, reading.bad, records.where, progress)
             if reading.tokens is not None:
                 summary.deep.tokens = reading.tokens.all(summary.deep.sizes)
     if summary.num_records == 0:
@@ -205,7 +205,7 @@ class _Reading:
 def _token_counter(rules: DeepRules | None) -> TokenCounter | None:
     if rules is None or not rules.model:
         return None
-    return TokenCounter(rules.model, template_at(rules.prompt or _PROMPT))
+    return TokenCounter(rules.model, template_at(rules.prompt or _PROMPT), rules.max_pixels)
 
 
 def images_of(record: Task | SftRecord) -> list[str]:

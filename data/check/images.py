@@ -19,6 +19,7 @@ from data.check.near_duplicates import HashLog, difference_hash
 from data.check.statistics import Lengths
 from data.errors import RecordError, shown
 from data.records.on_bad import BadRecords
+from rollout.text.limits import MODEL_PIXELS
 
 MAX_PIXELS = 32 * 2**20
 """Pixels of the largest image that is decoded: 96 MiB as RGB."""
@@ -34,7 +35,10 @@ class DeepRules:
     """Folder or hub id of the model whose tokenizer counts tokens; empty: no tokens are counted."""
     prompt: Path | None = None
     """The critic's prompt file, with which RL records are rendered to count their tokens."""
-    max_pixels: int = MAX_PIXELS
+    largest_image: int = MAX_PIXELS
+    """In pixels; a larger image is bad."""
+    max_pixels: int = MODEL_PIXELS
+    """A model is shown larger images scaled down to so many pixels, which tells their tokens."""
 
 
 @dataclass

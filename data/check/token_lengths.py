@@ -17,7 +17,7 @@ _BATCH = 256
 class TokenCounter:
     """Counts the text tokens of prompt and answer; those of images follow from their sizes."""
 
-    def __init__(self, model: str, template: str):
+    def __init__(self, model: str, template: str, max_pixels: int):
         from transformers import AutoTokenizer  # late: it takes seconds
 
         import actors  # noqa: F401  (first: makes torchvision importable with a CPU build of torch)
@@ -28,6 +28,7 @@ class TokenCounter:
             raise ValueError(f"--model {model} has no loadable tokenizer ({str(error).splitlines()[0]})") from None
         self._model = model
         self._template = template
+        self._max_pixels = max_pixels
         self._waiting: dict[str, list[str]] = {"prompt": [], "answer": []}
         self.lengths = {"prompt": Lengths(), "answer": Lengths()}
         """Text tokens; a prompt includes the chat template and one token for each image."""
@@ -52,9 +53,12 @@ class TokenCounter:
         """Return the tokens of images, counted by (width, height); None for a model without images."""
         from transformers import AutoImageProcessor
 
+        from actors.model_processor import limit_pixels
+
         lengths = Lengths()
         try:
             processor = AutoImageProcessor.from_pretrained(self._model)
+            limit_pixels(processor, self._max_pixels)
             merged = processor.merge_size**2
             for (width, height), count in sizes.items():
                 if width:

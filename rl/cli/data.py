@@ -9,7 +9,7 @@ from typing import Any
 
 from rl.cli.arguments import Parser, add_command, add_group, add_resume, file_path
 from rl.cli.run_to_end import run_async
-from rollout.text.limits import Tilde
+from rollout.text.limits import MODEL_PIXELS, Tilde
 
 _FILES = "JSONL, JSON (also .gz) or Parquet; a folder of these or of Hugging Face `datasets`; a quoted pattern"
 
@@ -27,7 +27,13 @@ def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
         "--prompt", type=file_path, help="with --model: the critic's prompt file, default: recipes/prompts/critic.txt"
     )
     check.add_argument(
-        "--max-pixels", type=int, default=0, help="with --deep: a larger image is bad; default: 33,554,432"
+        "--max-pixels",
+        type=int,
+        default=MODEL_PIXELS,
+        help="with --model: larger images are scaled down to it, as by max_pixels of a recipe; default: 1,048,576",
+    )
+    check.add_argument(
+        "--largest-image", type=int, default=0, help="with --deep: pixels, above which one is bad; default: 33,554,432"
     )
     show = add_command(data, "show", _show, "write a page to look at records with their images")
     _add_file(show)
@@ -96,14 +102,13 @@ def _check(chosen: argparse.Namespace) -> int:
     from data.check.progress import progress_bar
     from data.check.report import print_report
 
-    if not chosen.deep and (chosen.model or chosen.max_pixels or chosen.prompt):
-        raise ValueError("--model, --prompt and --max-pixels belong to --deep; add it")
-    if chosen.limit < 0 or chosen.max_pixels < 0:
-        raise ValueError("--limit and --max-pixels are 0 or more")
-    deep = (
-        DeepRules(Tilde().expand(chosen.model), chosen.prompt, chosen.max_pixels or MAX_PIXELS) if chosen.deep else None
-    )
-    rules = CheckRules(_kind(chosen), _rules(chosen), chosen.limit, chosen.against, deep)
+    if not chosen.deep and (chosen.model or chosen.largest_image or chosen.prompt):
+        raise ValueError("--model, --prompt and --largest-image belong to --deep; add it")
+    if min(chosen.limit, chosen.largest_image, chosen.max_pixels - 1) < 0:
+        raise ValueError("--limit and --largest-image are 0 or more, and --max-pixels is above 0")
+    model = Tilde().expand(chosen.model)
+    deep = DeepRules(model, chosen.prompt, chosen.largest_image or MAX_PIXELS, chosen.max_pixels)
+    rules = CheckRules(_kind(chosen), _rules(chosen), chosen.limit, chosen.against, deep if chosen.deep else None)
     with progress_bar(Console(stderr=True)) as progress:
         summary = check(chosen.file, rules, progress)
     print_report(summary, Console(highlight=False, soft_wrap=True))

@@ -15,6 +15,7 @@ from rl.recipe.alerts import AlertConfig, check_alert_names
 from rl.recipe.wandb_project import check_project
 from rl.tracker_registry import BACKENDS
 from rollout.text.limits import (
+    MODEL_PIXELS,
     OWN,
     NonNegativeFloat,
     NonNegativeInt,
@@ -112,6 +113,8 @@ class TrainingRecipe(RunRecipe):
     num_steps: NonNegativeInt = 0
     save_every: NonNegativeInt = 0
     """Steps between checkpoints; 0: only at the end."""
+    max_pixels: PositiveInt = MODEL_PIXELS
+    """Pixels of the largest image that policy and samplers are shown; larger ones are scaled down."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     samplers: SamplerConfig = field(default_factory=SamplerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -13,7 +13,8 @@ from typing import TypeVar
 from rich.console import Console
 
 from actors.config import LossConfig
-from actors.policy.conversation_tokenizer import ConversationTokenizer, load_processor
+from actors.model_processor import load_processor
+from actors.policy.conversation_tokenizer import ConversationTokenizer
 from actors.policy.policy import Policy
 from actors.sampler.sampler import Samplers
 from actors.store.store import Store
@@ -127,8 +128,9 @@ async def sft_stack(recipe: SftRecipe) -> AsyncIterator[SftStack]:
                 store_root=job.store_root,
                 total_steps=recipe.num_steps,
                 temperature=1.0,
+                max_pixels=recipe.max_pixels,
             ),
-            samplers=Samplers.start(recipe.samplers, model, store_root=job.store_root)
+            samplers=Samplers.start(recipe.samplers, model, store_root=job.store_root, max_pixels=recipe.max_pixels)
             if recipe.evaluation.num_answers
             else None,
         )
@@ -139,7 +141,9 @@ def _with_tokens(plan: PreparedSft, actors: SftStack, done: int) -> tuple[Exampl
     """Return the examples still to be learned, and the evaluation on held-out ones."""
     recipe = plan.recipe
     store = Store(Path(recipe.store).resolve())
-    maker = ConversationTokenizer(load_processor(model_path(recipe.policy.model, "policy.model")), store)
+    maker = ConversationTokenizer(
+        load_processor(model_path(recipe.policy.model, "policy.model"), recipe.max_pixels), store
+    )
 
     def make(record: SftRecord) -> SftExample:
         conversation = conversation_of(record, store)

@@ -13,6 +13,7 @@ from rl.recipe.layers import recipe_path
 from rl.recipe.reader import load_as
 from rollout.story import DEFAULT_TRIES
 from rollout.text.limits import (
+    MODEL_PIXELS,
     NonNegativeInt,
     PathText,
     PositiveInt,
@@ -81,6 +82,8 @@ class StoryRecipe(JobRecipe):
     """Earlier images shown to the generator beside the one to edit, for generators that take several."""
     best_of: Annotated[str, one_of("last", "judge")] = "last"
     """What a step shows when no try is accepted: last (made by the latest prompt), or judge: the best-scored one."""
+    max_pixels: PositiveInt = MODEL_PIXELS
+    """Pixels of the largest image that planner and critic are shown; larger ones are scaled down."""
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)

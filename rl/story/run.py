@@ -115,7 +115,8 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
             if plan.has_judge
             else None,
             critic=all_settled(
-                _start_sampler(recipe.critic.samplers, model, "critic.model", job.store_root) for model in critics
+                _start_sampler(recipe, recipe.critic.samplers, model, "critic.model", job.store_root)
+                for model in critics
             ),
         )
         made = [_critic(sampler, plan.critic, recipe.critic) for sampler in samplers]
@@ -148,12 +149,14 @@ async def _start_planner(plan: PreparedStory, store_root: str) -> Planner:
     if isinstance(plan.planner, FunctionPlanner):
         return plan.planner
     config = plan.recipe.planner
-    sampler = await _start_sampler(config.samplers, config.model, "planner.model", store_root)
+    sampler = await _start_sampler(plan.recipe, config.samplers, config.model, "planner.model", store_root)
     return ModelPlanner(sampler, plan.planner, SamplingParams(config.temperature, config.max_tokens))
 
 
-async def _start_sampler(config: SamplerConfig, model: str, key: str, store_root: str) -> Samplers:
-    return await Samplers.start(config, model_path(model, key), store_root=store_root, is_published=False)
+async def _start_sampler(recipe: StoryRecipe, config: SamplerConfig, model: str, key: str, store_root: str) -> Samplers:
+    return await Samplers.start(
+        config, model_path(model, key), store_root=store_root, max_pixels=recipe.max_pixels, is_published=False
+    )
 
 
 def _critic(sampler: Sampler, template: str, config: CriticConfig) -> ModelCritic:

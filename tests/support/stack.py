@@ -15,6 +15,8 @@ from actors.store.store import Store, load_images
 from rollout.types import Response, SampleRequest, SamplingParams, TrainingRow
 
 LR = 1e-3
+MAX_PIXELS = 32 * 32
+"""A quarter of each image: policy, samplers and transformers have to scale them down alike."""
 LORA_LR = 1e-2
 LORA = LoraConfig(rank=4, alpha=8)
 
@@ -85,14 +87,13 @@ def learn_from(request: SampleRequest, response: Response, advantage: float) -> 
 @contextmanager
 def started_stack(folder: Path) -> Iterator[Stack]:
     """Start everything at once, since each process spends most of its start on imports; stop it on exit."""
-    from transformers import AutoProcessor
-
     from actors.cluster import ray_cluster
+    from actors.model_processor import load_processor
     from tests.support.tiny_models import build_tiny_critic
 
     model, store = build_tiny_critic(folder / "critic"), Store(folder / "store")
     dice = np.random.RandomState(0)
-    pictures = [Image.fromarray(dice.randint(0, 255, (32, 32, 3)).astype(np.uint8)) for _ in range(4)]
+    pictures = [Image.fromarray(dice.randint(0, 255, (64, 64, 3)).astype(np.uint8)) for _ in range(4)]
     images = [store.put_image(picture) for picture in pictures]
     with asyncio.Runner() as runner:
         cluster = ray_cluster("", 8)
@@ -102,7 +103,7 @@ def started_stack(folder: Path) -> Iterator[Stack]:
             policy, careful, adapted, samplers = runner.run(_start_actors(model, store.root))
             for started, start in zip((policy, careful, adapted), starts, strict=True):
                 runner.run(started.save(start))
-            processor = AutoProcessor.from_pretrained(model)
+            processor = load_processor(str(model), MAX_PIXELS)
             yield Stack(model, *starts, store, images, policy, careful, adapted, samplers, processor, runner)
         finally:
             runner.run(cluster.__aexit__(None, None, None))
@@ -120,11 +121,16 @@ async def _start_actors(model: Path, store_root: Path) -> tuple[Any, Any, Any, A
     )
     adapted = replace(config, freeze_vision=True, gradient_checkpointing=True, lr=LORA_LR, lora=LORA)
     loss = LossConfig(num_mini_batches=2, kl_coef=0.1, entropy_coef=0.01, rollout_correction="token")
-    settings: dict[str, Any] = {"store_root": store_root, "total_steps": 10, "temperature": 1.0}
+    settings: dict[str, Any] = {
+        "store_root": store_root,
+        "total_steps": 10,
+        "temperature": 1.0,
+        "max_pixels": MAX_PIXELS,
+    }
     sampler = SamplerConfig(max_model_len=512, kv_cache_gib=0.25, bucket_mib=1)
     return await asyncio.gather(
         Policy.start(config, LossConfig(), **settings),
         Policy.start(careful, loss, **settings),
         Policy.start(adapted, LossConfig(kl_coef=0.1), **settings),
-        Samplers.start(sampler, str(model), store_root=store_root, engine_class=FaultyEngine),
+        Samplers.start(sampler, str(model), store_root=store_root, max_pixels=MAX_PIXELS, engine_class=FaultyEngine),
     )

@@ -26,11 +26,11 @@ def restarted(tmp_path, monkeypatch):
     """Return what makes an actor that Ray had to start again."""
     monkeypatch.setitem(sys.modules, "transformers", MagicMock())
     monkeypatch.setattr(engine, "banned_tokens", lambda config: [])
-    monkeypatch.setattr(engine, "build_engine", lambda config, model: Words())
+    monkeypatch.setattr(engine, "build_engine", lambda config, model, size: Words())
     monkeypatch.setattr(engine.Engine, "_params", lambda self, params, seed: None)
     context = SimpleNamespace(was_current_actor_reconstructed=True)
     monkeypatch.setattr("ray.get_runtime_context", lambda: context)
-    return lambda is_published: engine.Engine(SamplerConfig(), "model", str(tmp_path), is_published)
+    return lambda is_published: engine.Engine(SamplerConfig(), "model", str(tmp_path), 1, is_published)
 
 
 def sample(actor):

@@ -157,4 +157,4 @@ def test_options_of_the_command_reach_the_check(tmp_path, capsys):
     assert main(["data", "check", str(path), "--image-root", str(tmp_path / "none")]) == 2
     assert main(["data", "check", str(path), "--model", "x"]) == 2
     assert main(["data", "check", str(path), "--prefix", "x"]) == 2
-    assert "--model, --prompt and --max-pixels belong to --deep" in capsys.readouterr().err
+    assert "--model, --prompt and --largest-image belong to --deep" in capsys.readouterr().err

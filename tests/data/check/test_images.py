@@ -190,6 +190,8 @@ def test_tokens_are_those_of_the_models_own_processor(tmp_path):
     assert tokens["prompt"].total + 2 * (tokens["image"].total - 1) == len(whole)
     assert tokens["answer"].total == len(processor.tokenizer(record["messages"][1]["content"])["input_ids"])
     assert "tokens of the image" in report(summary)
+    scaled = check(path, CheckRules(deep=DeepRules(model=model, max_pixels=32 * 32))).deep.tokens
+    assert scaled["image"].total * 4 == tokens["image"].total
     summary = check(write_lines(tmp_path / "r.jsonl", [rl_record()]), CheckRules(deep=DeepRules(model=model)))
     assert summary.deep.tokens["prompt"].num == 1
     with pytest.raises(ValueError, match="has no loadable tokenizer"):
