@@ -25,7 +25,7 @@ from rl.tracking.loop_watch import watch_loop
 from rl.tracking.rl_log import Log
 from rl.train import train
 from rollout.roles import BudgetSpent, PublishError, RunStopped
-from rollout.types import Phase
+from rollout.types import Group, GroupRequest, Phase
 
 T = TypeVar("T")
 
@@ -83,7 +83,12 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
     evaluator = Evaluator(
         recipe.evaluation, plan.heldout, actors.workers.roll_out, weights, recipe.rollout.max_failure_share
     )
-    stream = RolloutStream(recipe, plan.training, actors.workers.roll_out, first_step=done + 1)
+
+    async def roll_out(request: GroupRequest) -> Group:
+        actors.policy.prepare((request.task.before, request.task.after))
+        return await actors.workers.roll_out(request)
+
+    stream = RolloutStream(recipe, plan.training, roll_out, first_step=done + 1)
     saved = Path(recipe.run_dir) / "evaluation_before.json"
     num_tasks = min(recipe.evaluation.num_tasks or len(plan.heldout), len(plan.heldout))
     if saved.exists():

@@ -126,6 +126,9 @@ class Policy(Protocol):
     version: int
     """Number of updates done; what samplers are told at a publish."""
 
+    def prepare(self, images: tuple[ImageRef | None, ...]) -> None:
+        """Hear which images rows or examples of a coming call will have: they can be made ready meanwhile."""
+
     async def update(self, batch: Batch) -> dict[str, float]:
         """Do the optimizer steps for one batch and return metrics keyed `policy/...`."""
 

@@ -20,8 +20,9 @@ from verl.single_controller.ray import RayWorkerGroup
 
 from actors.config import LossConfig, PolicyConfig
 from actors.policy.groups import deal_to_ranks
+from actors.policy.image_tensors import ImagePreparer, Images
 from actors.policy.ranks import PolicySetup, start_ranks
-from actors.policy.rows import MiniBatch, num_tokens
+from actors.policy.rows import Share, num_tokens
 from actors.weights.publish import WeightReceivers, publish
 from actors.weights.wire import BaseTensor, Manifest
 from rewards.import_path import anchored
@@ -31,6 +32,7 @@ from rollout.types import Batch, SftExample, TrainingRow
 
 _STATE = "policy.json"
 _T = TypeVar("_T")
+_Row = TypeVar("_Row", TrainingRow, SftExample)
 
 
 class Policy:
@@ -38,8 +40,9 @@ class Policy:
 
     version: int
 
-    def __init__(self, group: RayWorkerGroup, setup: PolicySetup, temperature: float):
+    def __init__(self, group: RayWorkerGroup, images: ImagePreparer, setup: PolicySetup, temperature: float):
         self._group = group
+        self._images = images
         self._setup = setup
         self._temperature = temperature
         # Two calls that reach the ranks in different orders would wait forever for each other's collectives.
@@ -67,22 +70,23 @@ class Policy:
         loss = replace(loss, policy_loss=anchored(loss.policy_loss, Path.cwd()))
         setup = PolicySetup(config, loss, root, total_steps, max_pixels)
         group = await asyncio.to_thread(start_ranks, setup)
-        policy = cls(group, setup, temperature)
-        await policy._call("num_parameters")
-        return policy
+        nodes = await asyncio.to_thread(group.ray_node)
+        images = ImagePreparer.start(config.model, root, max_pixels, dtype=config.dtype, nodes=nodes)
+        return cls(group, images, setup, temperature)
+
+    def prepare(self, images: Images) -> None:
+        """Begin to decode and preprocess images that rows or examples of a coming call will have. Thread-safe."""
+        self._images.prepare(images)
 
     async def update(self, batch: Batch) -> dict[str, float]:
         """Do the optimizer steps for one batch and return metrics keyed `policy/...`."""
         if not batch.rows:
             raise ValueError("an update needs at least one row")
         self._check(batch.rows)
-        config, loss = self._setup.config, self._setup.loss
-        work: list[list[MiniBatch[TrainingRow]]] = [[] for _ in range(config.num_ranks)]
-        for shares in self._deal(batch.rows, loss.num_mini_batches):
-            num_rows = sum(map(len, shares)) // config.sequence_parallel
-            for rank, share in enumerate(shares):
-                work[rank].append(MiniBatch(tuple(_pick(batch.rows, share)), num_rows))
-        metrics: dict[str, float] = (await self._call("update", work, [batch.temperature] * config.num_ranks))[0]
+        num_ranks, loss = self._setup.config.num_ranks, self._setup.loss
+        mini_batches = self._shares(batch.rows, self._deal(batch.rows, loss.num_mini_batches))
+        work = [[shares[rank] for shares in mini_batches] for rank in range(num_ranks)]
+        metrics: dict[str, float] = (await self._call("update", work, [batch.temperature] * num_ranks))[0]
         self.version += 1
         metrics["policy/tokens"] = float(batch.num_tokens)
         return metrics
@@ -92,8 +96,7 @@ class Policy:
         if not any(example.num_target_tokens for example in examples):
             raise ValueError("SFT needs at least one example with an answer")
         self._check_length(examples)
-        [shares] = self._deal(examples)
-        work = [MiniBatch(tuple(_pick(examples, share)), len(examples)) for share in shares]
+        [work] = self._shares(examples, self._deal(examples))
         metrics: dict[str, float] = (await self._call("fit", work))[0]
         self.version += 1
         metrics["sft/tokens"] = float(sum(example.num_target_tokens for example in examples))
@@ -104,19 +107,20 @@ class Policy:
         if not examples:
             return []
         self._check_length(examples)
-        [shares] = self._deal(examples)
-        answers = await self._call("losses", [_pick(examples, share) for share in shares])
-        return _in_order(shares, answers, len(examples))
+        [dealt] = self._deal(examples)
+        # Ranks make the images: there may be more than fit in shared memory.
+        shares = [Share(tuple(_pick(examples, share)), len(examples)) for share in dealt]
+        return _in_order(dealt, await self._call("losses", shares), len(examples))
 
     async def logprobs(self, rows: Sequence[TrainingRow], temperature: float | None = None) -> list[list[float]]:
         """Return, for each row, one log-probability per response token under the current weights."""
         if not rows:
             return []
         self._check(rows)
-        [shares] = self._deal(rows)
+        [dealt] = self._deal(rows)
+        [shares] = self._shares(rows, [dealt])
         temperatures = [self._temperature if temperature is None else temperature] * len(shares)
-        answers = await self._call("logprobs", [_pick(rows, share) for share in shares], temperatures)
-        return _in_order(shares, answers, len(rows))
+        return _in_order(dealt, await self._call("logprobs", shares, temperatures), len(rows))
 
     async def publish(self, samplers: Sampler) -> dict[str, float]:
         """Send the weights to the samplers and verify them. Raises `PublishError`; returns `publish/...` metrics."""
@@ -214,6 +218,7 @@ class Policy:
 
     async def shutdown(self) -> None:
         """End the ranks and free their resources."""
+        self._images.shutdown()
         for worker in self._group.workers:
             ray.kill(worker)
         for placement in self._group.resource_pool.pgs or []:
@@ -232,6 +237,22 @@ class Policy:
     def _deal(self, rows: Sequence[TrainingRow | SftExample], num_mini_batches: int = 1) -> list[list[list[int]]]:
         """Deal rows out to ranks; those that share sequences get the same ones."""
         return deal_to_ranks(self._setup.config, rows, num_mini_batches)
+
+    def _shares(self, rows: Sequence[_Row], dealt: Sequence[Sequence[Sequence[int]]]) -> list[list[Share[_Row]]]:
+        """Return what is sent to each rank for each mini-batch, with references of its images."""
+        images = self._images.take(row.images for row in rows)
+        num_copies = self._setup.config.sequence_parallel
+        return [
+            [
+                Share(
+                    tuple(rows[index] for index in share),
+                    sum(map(len, mini_batch)) // num_copies,
+                    {rows[index].images: images[rows[index].images] for index in share if rows[index].images},
+                )
+                for share in mini_batch
+            ]
+            for mini_batch in dealt
+        ]
 
     def _check(self, rows: Sequence[TrainingRow]) -> None:
         for index, row in enumerate(rows):

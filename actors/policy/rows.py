@@ -1,29 +1,31 @@
 """Rows -> the input of verl's engine: packed sequences, 3D rotary positions and preprocessed images."""
 
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import torch
 from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
+from verl.utils.device import get_device_id
 
 from actors.policy.groups import groups_of
-from actors.store.store import Store, load_images
-from rollout.types import ImageRef, SftExample, TrainingRow
+from actors.policy.image_tensors import Images, ImageTensors, Preprocessor, read
+from rollout.types import SftExample, TrainingRow
 
-_IMAGE_CACHE = 256
 T = TypeVar("T", TrainingRow, SftExample)
 
 
 @dataclass(frozen=True)
-class MiniBatch(Generic[T]):
-    """One rank's share of the rows of one optimizer step."""
+class Share(Generic[T]):
+    """One rank's rows of a call; of an update, those of one mini-batch."""
 
     rows: tuple[T, ...]
     num_rows: int
-    """Real rows of this optimizer step on all ranks: the denominator of a sequence-mean loss."""
+    """Rows of all ranks: the denominator of a sequence-mean loss."""
+    images: Mapping[Images, Any] = field(default_factory=dict)
+    """Where to read what the rows' images became (`actors/policy/image_tensors.py`)."""
 
 
 def num_tokens(row: TrainingRow | SftExample) -> int:
@@ -32,44 +34,49 @@ def num_tokens(row: TrainingRow | SftExample) -> int:
 
 
 class RowTensors:
-    """Builds a rank's tensors; images are loaded and preprocessed once for each distinct tuple.
+    """Builds a rank's tensors.
 
     Behind the rows comes a padding row: one prompt and one response token that are in no loss and no denominator.
     """
 
-    def __init__(self, processor: Any, store: Store, pad_token_id: int, *, shared_prefix: bool):
+    def __init__(self, processor: Any, preprocessor: Preprocessor, dtype: str, *, shared_prefix: bool):
+        """Take the model's processor, what makes images that nobody has prepared, and the dtype of all of them."""
+        pad_token_id = processor.tokenizer.pad_token_id
         self._processor = processor
-        self._store = store
+        self._preprocessor = preprocessor
+        self._dtype = dtype
         self._shared_prefix = shared_prefix
         self._padding = TrainingRow((), (pad_token_id,), (pad_token_id,), (0.0,), (0.0,))
         self._padding_example = SftExample((), (pad_token_id,), (pad_token_id,), (False,))
-        self._images: OrderedDict[tuple[ImageRef | None, ...], dict[str, torch.Tensor]] = OrderedDict()
+        self.image_seconds = 0.0
+        """How long ranks have waited for images."""
 
-    def build(self, rows: Sequence[TrainingRow], temperature: float) -> TensorDict:
+    def build(self, share: Share[TrainingRow], temperature: float) -> TensorDict:
         """Return verl's no-padding TensorDict: jagged (row, token) tensors, positions (row, 4, token).
 
         Raises ValueError if a prompt's image placeholders do not match its images.
         """
-        padded = [*rows, self._padding]
-        images = [self._load(row.images) for row in padded]
-        batch = self._sequences(padded, images, [[True] * len(row.token_ids) for row in rows] + [[False]])
+        padded = [*share.rows, self._padding]
+        masks = [[True] * len(row.token_ids) for row in share.rows] + [[False]]
+        # On the device at once: an update may compute them several times.
+        images = self._images(padded, share.images, device=get_device_id())
+        batch = self._sequences(padded, images, masks)
         batch["advantages"] = _jagged([torch.tensor(row.advantages) for row in padded])
         batch["rollout_log_probs"] = _jagged([torch.tensor(row.rollout_logprobs) for row in padded])
         tu.assign_non_tensor(batch, temperature=temperature)
         return batch
 
-    def build_examples(self, examples: Sequence[SftExample]) -> TensorDict:
-        """Return the same for SFT examples, masked by `loss_mask`. Their images come once an epoch: none is kept."""
-        padded = [*examples, self._padding_example]
-        images = [self._preprocess(example.images) for example in padded]
-        batch = self._sequences(padded, images, [example.loss_mask for example in padded])
+    def build_examples(self, share: Share[SftExample]) -> TensorDict:
+        """Return the same for SFT examples, masked by `loss_mask`."""
+        padded = [*share.rows, self._padding_example]
+        batch = self._sequences(padded, self._images(padded, share.images), [example.loss_mask for example in padded])
         tu.assign_non_tensor(batch, temperature=1.0)
         return batch
 
     def _sequences(
         self,
         rows: Sequence[TrainingRow | SftExample],
-        images: list[dict[str, torch.Tensor]],
+        images: list[ImageTensors],
         masks: Sequence[Sequence[bool]],
     ) -> TensorDict:
         """Return tokens, positions and images; `masks` say for each response token whether it is in the loss."""
@@ -90,30 +97,25 @@ class RowTensors:
         tu.assign_non_tensor(batch, multi_modal_inputs=images)
         return batch
 
-    def _load(self, refs: tuple[ImageRef | None, ...]) -> dict[str, torch.Tensor]:
-        """Return the result of `_preprocess`, cached for the next rows of the same task."""
-        if not refs:
-            return {}
-        if refs not in self._images:
-            self._images[refs] = self._preprocess(refs)
-            if len(self._images) > _IMAGE_CACHE:
-                self._images.popitem(last=False)
-        self._images.move_to_end(refs)
-        return self._images[refs]
+    def _images(
+        self, rows: Sequence[TrainingRow | SftExample], prepared: Mapping[Images, Any], device: int | str = "cpu"
+    ) -> list[ImageTensors]:
+        """Return the images of each row; rows of one prompt share theirs."""
+        started = time.monotonic()
+        found: dict[Images, ImageTensors] = {}
+        for images in dict.fromkeys(row.images for row in rows):
+            made = read(prepared[images], self._dtype) if images in prepared else None
+            made = self._preprocessor.make(images) if made is None else made
+            found[images] = {name: tensor.to(device) for name, tensor in made.items()}
+        self.image_seconds += time.monotonic() - started
+        return [found[row.images] for row in rows]
 
-    def _preprocess(self, refs: tuple[ImageRef | None, ...]) -> dict[str, torch.Tensor]:
-        """Return `pixel_values` (patches, features) and `image_grid_thw` (images, 3); empty without images."""
-        if not refs:
-            return {}
-        output = self._processor.image_processor(images=load_images(self._store, refs), return_tensors="pt")
-        return {key: output[key] for key in ("pixel_values", "image_grid_thw")}
-
-    def _positions(self, ids: torch.Tensor, images: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _positions(self, ids: torch.Tensor, images: ImageTensors) -> torch.Tensor:
         """Return (4, token): the plain position, then verl's (time, height, width) for the model's M-RoPE."""
         text = torch.arange(len(ids)).unsqueeze(0)
         if not images:
             return text.expand(4, -1).contiguous()
-        grid = images["image_grid_thw"]
+        grid = images["image_grid_thw"].cpu()
         expected = int(grid.prod(dim=-1).sum()) // self._processor.image_processor.merge_size**2
         found = int((ids == self._processor.image_token_id).sum())
         if found != expected:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from tensordict import TensorDict
 from verl.single_controller.base.decorator import Dispatch, register
@@ -22,8 +23,9 @@ from actors.policy import lora, verl_cpu
 from actors.policy.banned_token_mask import BannedTokenMask
 from actors.policy.checkpoint_reading import tensors_alone
 from actors.policy.export import bytes_saved, write_export
+from actors.policy.image_tensors import Preprocessor
 from actors.policy.ranks import PolicySetup
-from actors.policy.rows import MiniBatch, RowTensors
+from actors.policy.rows import RowTensors, Share
 from actors.policy.shared_prefix import attention_kernel
 from actors.policy.token_logprobs import token_logprobs
 from actors.policy.verl_config import engine_config, training_config
@@ -71,19 +73,16 @@ class PolicyWorker(TrainingWorker):
                 engine.module.model.visual.requires_grad_(False)
         if self._has_lora:
             lora.check_layers(self.engine.module, setup.config.lora)
-        tokenizer, processor = self.model_config.tokenizer, self.model_config.processor
+        processor, dtype = self.model_config.processor, setup.config.dtype
         limit_pixels(processor, setup.max_pixels)
-        self._rows = RowTensors(
-            processor,
-            Store(setup.store_root),
-            tokenizer.pad_token_id,
-            shared_prefix=setup.config.shared_prefix,
-        )
+        preprocessor = Preprocessor(processor, Store(setup.store_root), dtype)
+        self._rows = RowTensors(processor, preprocessor, dtype, shared_prefix=setup.config.shared_prefix)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def num_parameters(self) -> int:
-        """Return the size of the whole model; answers when the rank is ready."""
-        return sum(parameter.numel() for parameter in self.engine.module.parameters())
+    def ray_node(self) -> str:
+        """Return Ray's id of this rank's node; answers when the rank is ready."""
+        node: str = ray.get_runtime_context().get_node_id()
+        return node
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def file_exists(self, path: str) -> bool:
@@ -91,13 +90,13 @@ class PolicyWorker(TrainingWorker):
         return Path(path).exists()
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
-    def update(self, batches: Sequence[MiniBatch[TrainingRow]], temperature: float) -> dict[str, float]:
+    def update(self, shares: Sequence[Share[TrainingRow]], temperature: float) -> dict[str, float]:
         """Do one optimizer step for each mini-batch and epoch; return metrics, equal on all ranks."""
         started = time.monotonic()
         loss = self._setup.loss
         self.set_loss_fn(self._policy_loss)
-        tensors = [self._rows.build(batch.rows, temperature) for batch in batches]
-        steps = [(position, epoch) for epoch in range(loss.num_epochs) for position in range(len(batches))]
+        tensors = [self._rows.build(share, temperature) for share in shares]
+        steps = [(position, epoch) for epoch in range(loss.num_epochs) for position in range(len(shares))]
         for data in tensors:
             if len(steps) > 1:
                 data["old_log_probs"] = self._logprobs(self.engine, data)
@@ -110,7 +109,7 @@ class PolicyWorker(TrainingWorker):
                 data = tensors[position].clone(recurse=False)
                 tu.assign_non_tensor(
                     data,
-                    global_batch_size=batches[position].num_rows,
+                    global_batch_size=shares[position].num_rows,
                     calculate_entropy=loss.entropy_coef != 0 or loss.has_entropy_metric,
                     # The parameters stay on the device during all steps.
                     disable_auto_offload=True,
@@ -118,19 +117,19 @@ class PolicyWorker(TrainingWorker):
                 )
                 collected.append(over_ranks(tu.get(self.train_batch(data), "metrics")))
         metrics = over_steps(collected)
-        return metrics | {"policy/lr": lr, "policy/seconds": time.monotonic() - started}
+        return metrics | {"policy/lr": lr} | self._seconds(started)
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
-    def fit(self, batch: MiniBatch[SftExample]) -> dict[str, float]:
+    def fit(self, share: Share[SftExample]) -> dict[str, float]:
         """Do one optimizer step on examples; return metrics, equal on all ranks."""
         started = time.monotonic()
         self.set_loss_fn(sft_loss)
-        data = self._rows.build_examples(batch.rows)
+        data = self._rows.build_examples(share)
         lr = self.engine.optimizer.param_groups[0]["lr"]
         with self._ban.lifted(), self.engine.train_mode():
             tu.assign_non_tensor(
                 data,
-                global_batch_size=batch.num_rows,
+                global_batch_size=share.num_rows,
                 calculate_entropy=False,
                 disable_auto_offload=True,
                 update_lr_scheduler=True,
@@ -140,23 +139,22 @@ class PolicyWorker(TrainingWorker):
             "sft/loss": found["loss"].value,
             "policy/grad_norm": found["grad_norm"].value,
             "policy/lr": lr,
-            "policy/seconds": time.monotonic() - started,
-        }
+        } | self._seconds(started)
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
-    def losses(self, examples: Sequence[SftExample]) -> list[float]:
+    def losses(self, share: Share[SftExample]) -> list[float]:
         """Return the negative log-likelihood of each example's answers."""
-        data = self._rows.build_examples(examples)
+        data = self._rows.build_examples(share)
         with self._ban.lifted():
             nested = self._logprobs(self.engine, data)
         pairs = zip(nested.unbind(), data["response_mask"].unbind(), strict=True)
-        return [-values[mask.bool()].sum().item() for values, mask in pairs][: len(examples)]
+        return [-values[mask.bool()].sum().item() for values, mask in pairs][: len(share.rows)]
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
-    def logprobs(self, rows: Sequence[TrainingRow], temperature: float) -> list[list[float]]:
+    def logprobs(self, share: Share[TrainingRow], temperature: float) -> list[list[float]]:
         """Return the log-probability of each response token."""
-        nested = self._logprobs(self.engine, self._rows.build(rows, temperature))
-        return [values.tolist() for values in nested.unbind()[: len(rows)]]
+        nested = self._logprobs(self.engine, self._rows.build(share, temperature))
+        return [values.tolist() for values in nested.unbind()[: len(share.rows)]]
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def base_tensors(self, dtype: str) -> dict[str, BaseTensor]:
@@ -227,6 +225,11 @@ class PolicyWorker(TrainingWorker):
             if self.rank == 0:
                 kept[name] = tensor.detach().cpu().contiguous()
         return kept
+
+    def _seconds(self, started: float) -> dict[str, float]:
+        """Return how long an update took since it `started`, and how much of it was waiting for images."""
+        waited, self._rows.image_seconds = self._rows.image_seconds, 0.0
+        return {"policy/seconds": time.monotonic() - started, "policy/image_seconds": waited}
 
     def _reference_logprobs(self, data: TensorDict) -> torch.Tensor:
         """Return log-probabilities under the initial weights: of a second engine, or with LoRA of the model itself."""

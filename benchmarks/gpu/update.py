@@ -26,7 +26,7 @@ from PIL import Image
 
 from actors.config import LossConfig, PolicyConfig
 from actors.policy.groups import deal_to_ranks
-from actors.policy.rows import MiniBatch
+from actors.policy.rows import Share
 from actors.store.store import Store
 from rollout.types import TrainingRow
 
@@ -118,7 +118,7 @@ def _measure(
     with _random_weights(shapes.critic, "cuda" if has_gpu else "cpu"):
         worker = PolicyWorker(PolicySetup(config, loss, str(Path(folder) / "store"), 100))
     ready = time.monotonic() - started
-    batches = [MiniBatch(tuple(rows[i] for i in share[0]), len(rows)) for share in deal_to_ranks(config, rows)]
+    batches = [Share(tuple(rows[i] for i in share[0]), len(rows)) for share in deal_to_ranks(config, rows)]
     stages = Stages(worker, has_gpu)
     worker.update(batches, 1.0)  # warms up, and decodes the images
     if has_gpu:

@@ -149,6 +149,11 @@ def _with_tokens(plan: PreparedSft, actors: SftStack, done: int) -> tuple[Exampl
         conversation = conversation_of(record, store)
         return maker.make(conversation.messages, conversation.images)
 
+    def make_ahead(record: SftRecord) -> SftExample:
+        example = make(record)
+        actors.policy.prepare(example.images)
+        return example
+
     def ask(record: SftRecord) -> Conversation:
         conversation = conversation_of(record, store)
         maker.sizes(conversation.images)  # raises if an image cannot be decoded
@@ -157,7 +162,7 @@ def _with_tokens(plan: PreparedSft, actors: SftStack, done: int) -> tuple[Exampl
     max_tokens, on_bad = recipe.policy.max_tokens_per_micro_batch, OnBad(recipe.data.on_bad)
     stream = ExampleStream(
         plan.training,
-        make,
+        make_ahead,
         Order(len(plan.training), recipe.batch_size, recipe.seed),
         steps=range(done + 1, recipe.num_steps + 1),
         max_tokens=max_tokens,

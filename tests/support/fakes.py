@@ -44,10 +44,14 @@ class FakePolicy:
         self.lr = lr
         self.batches: list[Batch] = []
         self.examples: list[list[SftExample]] = []
+        self.prepared: list[tuple[ImageRef | None, ...]] = []
 
     def probabilities(self) -> list[float]:
         weights = [math.exp(logit) for logit in self.logits]
         return [weight / sum(weights) for weight in weights]
+
+    def prepare(self, images: tuple[ImageRef | None, ...]) -> None:
+        self.prepared.append(images)
 
     async def update(self, batch: Batch) -> dict[str, float]:
         self.batches.append(batch)

@@ -18,7 +18,7 @@ from actors.policy.groups import deal_to_ranks
 from rollout.types import TrainingRow
 
 if TYPE_CHECKING:
-    from actors.policy.rows import MiniBatch
+    from actors.policy.rows import Share
 
 T = TypeVar("T")
 
@@ -95,7 +95,9 @@ def _computed(
 
     worker.engine.optimizer_step = keep_gradients
     [shares] = deal_to_ranks(config, rows)
-    own = worker.logprobs([rows[index] for index in shares[rank]], temperature)
+    from actors.policy.rows import Share
+
+    own = worker.logprobs(Share(tuple(rows[index] for index in shares[rank]), len(rows)), temperature)
     metrics = worker.update(share_of(rank, config, loss, rows), temperature)
     gathered: list[Any] = [None] * config.num_ranks
     torch.distributed.all_gather_object(gathered, (shares[rank], own))
@@ -103,14 +105,10 @@ def _computed(
     return Computed(kept, [by_row[row] for row in range(len(rows))], metrics)
 
 
-def share_of(
-    rank: int, config: PolicyConfig, loss: LossConfig, rows: list[TrainingRow]
-) -> list[MiniBatch[TrainingRow]]:
+def share_of(rank: int, config: PolicyConfig, loss: LossConfig, rows: list[TrainingRow]) -> list[Share[TrainingRow]]:
     """Return what a rank is dealt for one update."""
-    from actors.policy.rows import MiniBatch
+    from actors.policy.rows import Share
 
     dealt = deal_to_ranks(config, rows, loss.num_mini_batches)
     num_copies = config.sequence_parallel
-    return [
-        MiniBatch(tuple(rows[index] for index in ranks[rank]), sum(map(len, ranks)) // num_copies) for ranks in dealt
-    ]
+    return [Share(tuple(rows[index] for index in ranks[rank]), sum(map(len, ranks)) // num_copies) for ranks in dealt]

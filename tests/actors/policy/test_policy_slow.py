@@ -8,6 +8,7 @@ import pytest
 import ray
 
 from actors.policy.conversation_tokenizer import ConversationTokenizer
+from actors.policy.image_tensors import ImagePreparer
 from actors.weights.wire import checksum
 from rollout.roles import CheckpointError, PublishError
 from rollout.types import Batch, SampleRequest, SamplingParams
@@ -41,6 +42,30 @@ def test_logprobs_equal_transformers(stack: Stack, which: str, temperature: floa
     for row, expected, answer in zip(rows, references, answers, strict=True):
         assert answer == pytest.approx(expected.tolist(), abs=1e-4)
         assert len(answer) == len(row.token_ids)
+
+
+def test_images_are_made_ahead_and_by_a_rank_where_nobody_has(stack: Stack):
+    """Slow: it needs verl's ranks. What was made ahead needs the files no more; what was not, a rank makes of them."""
+    stack.run(stack.policy.load(stack.start))
+    [row] = stack.rows(1)
+    files = [stack.store.image_path(image) for image in row.images if image is not None]
+    stack.policy.prepare(row.images)
+    ray.get(stack.policy._images.prepare(row.images))
+    away = [file.rename(file.with_suffix(".away")) for file in files]
+    ahead = stack.run(stack.policy.logprobs([row]))
+    for path, file in zip(away, files, strict=True):
+        path.rename(file)
+    images = stack.policy._images
+    stack.policy._images = ImagePreparer([ray.remote(Broken).options(num_cpus=0).remote()])
+    assert stack.run(stack.policy.logprobs([row])) == ahead
+    stack.policy._images = images
+
+
+class Broken:
+    """An image worker that can make nothing."""
+
+    def make(self, images: object) -> None:
+        raise RuntimeError("out of memory")
 
 
 def test_padding_rows_change_nothing(stack: Stack, tmp_path: Path):

@@ -29,7 +29,7 @@ def started(monkeypatch):
             log.append(("generator", config.model))
             return cls()
 
-    async def sampler(config, model, *, store_root, is_published):
+    async def sampler(config, model, *, store_root, max_pixels, is_published):
         assert not is_published
         log.append(("sampler", model))
         if model.endswith("broken"):

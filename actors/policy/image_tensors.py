@@ -1,0 +1,122 @@
+"""Images become a policy's input in processes of their own, while responses are drawn: no rank waits for them.
+
+    Policy.prepare ─▶ ImagePreparer ─▶ ImageWorker, one a node ─▶ shared memory of the node ─▶ ranks
+
+What a worker makes lies in Ray's object store, where all ranks of a node read it without a copy. A rank that finds
+nothing there, because a worker or an object was lost, makes it itself.
+"""
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import ray
+import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.model_processor import load_processor
+from actors.store.store import Store, load_images
+from rollout.types import ImageRef
+
+Images = tuple[ImageRef | None, ...]
+"""The images of one prompt."""
+ImageTensors = dict[str, torch.Tensor]
+"""`pixel_values` (patches, features) and `image_grid_thw` (images, 3); empty without images."""
+
+_MOST_KEPT = 256
+"""Prompts whose images are kept for an update: those of 1,048,576 pixels take 12.6 MB each in bfloat16."""
+_THREADS = 4
+
+
+class Preprocessor:
+    """Loads images and cuts them into patches, in the dtype that the model computes in."""
+
+    def __init__(self, processor: Any, store: Store, dtype: str):
+        self._processor = processor
+        self._store = store
+        self._dtype = getattr(torch, dtype)
+
+    def make(self, images: Images) -> ImageTensors:
+        """Return the input of a prompt's images. Raises what `Store.get_image` raises."""
+        if not images:
+            return {}
+        output = self._processor.image_processor(images=load_images(self._store, images), return_tensors="pt")
+        return {
+            "pixel_values": output["pixel_values"].to(self._dtype),
+            "image_grid_thw": output["image_grid_thw"],
+        }
+
+
+class ImageWorker:
+    """An actor beside the ranks of a node."""
+
+    def __init__(self, model: str, store_root: str, max_pixels: int, dtype: str):
+        torch.set_num_threads(1)
+        self._preprocessor = Preprocessor(load_processor(model, max_pixels), Store(store_root), dtype)
+
+    def make(self, images: Images) -> tuple[np.ndarray, np.ndarray]:
+        """Return pixel values, as bytes (patches, features x bytes of a value), and grids (images, 3)."""
+        made = self._preprocessor.make(images)
+        # numpy has no bfloat16, and Ray shares nothing but numpy's arrays.
+        return made["pixel_values"].contiguous().view(torch.uint8).numpy(), made["image_grid_thw"].numpy()
+
+
+class ImagePreparer:
+    """The driver's side: who makes what, and where it is. Thread-safe."""
+
+    def __init__(self, workers: Sequence[Any]):
+        self._workers = workers
+        self._turns = itertools.cycle(workers)
+        self._made: OrderedDict[Images, Any] = OrderedDict()
+
+    @classmethod
+    def start(cls, model: str, store_root: str, max_pixels: int, *, dtype: str, nodes: Iterable[str]) -> Self:
+        """Start a worker on each node of `nodes` (Ray's ids), and wait for none."""
+        actor = ray.remote(ImageWorker)
+        options: dict[str, Any] = {
+            "num_cpus": 0,
+            "max_concurrency": _THREADS,
+            "max_restarts": -1,
+            "max_task_retries": 1,
+            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}},
+        }
+        places = [NodeAffinitySchedulingStrategy(node, soft=True) for node in sorted(set(nodes))]
+        setup = (model, store_root, max_pixels, dtype)
+        return cls([actor.options(**options, scheduling_strategy=place).remote(*setup) for place in places])
+
+    def prepare(self, images: Images) -> Any:
+        """Begin to make the input of a prompt's images, unless it is kept, and return Ray's reference of it."""
+        if not images:
+            return None
+        if (made := self._made.get(images)) is None:
+            made = self._made[images] = next(self._turns).make.remote(images)
+            while len(self._made) > _MOST_KEPT:
+                self._made.popitem(last=False)
+        return made
+
+    def take(self, prompts: Iterable[Images]) -> dict[Images, Any]:
+        """Return the references for a call of a rank, by images, and keep them no longer than the call does."""
+        taken = {images: self.prepare(images) for images in dict.fromkeys(prompts) if images}
+        for images in taken:
+            self._made.pop(images, None)
+        return taken
+
+    def shutdown(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            ray.kill(worker)
+
+
+def read(made: Any, dtype: str) -> ImageTensors | None:
+    """Return what a worker made, without a copy if it is on this node; None if it is lost, or could not be made."""
+    try:
+        pixels, grids = ray.get(made)
+    except ray.exceptions.RayError:
+        return None
+    # By DLPack, since `torch.from_numpy` warns of memory that nobody may write to.
+    return {
+        "pixel_values": torch.from_dlpack(pixels).view(getattr(torch, dtype)),
+        "image_grid_thw": torch.from_dlpack(grids),
+    }
