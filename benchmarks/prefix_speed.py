@@ -72,7 +72,7 @@ def time_updates(
     rank: int, configs: list[PolicyConfig], rows: list[TrainingRow], repeats: int, folder: str
 ) -> list[list[float]]:
     """Return the seconds of each update of each policy, one after the other in turns; the first round warms up."""
-    from actors.policy.ranks import PolicySetup
+    from actors.policy.setup import PolicySetup
     from actors.policy.worker import PolicyWorker
 
     loss = LossConfig()

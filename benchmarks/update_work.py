@@ -89,7 +89,7 @@ def _picture(dice: np.random.RandomState) -> Image.Image:
 
 def count_update(rank: int, config: PolicyConfig, rows: list[TrainingRow], store: str) -> Counter[str]:
     """Do one update on a rank; return what all ranks computed, with `again: ` before what the backward pass did."""
-    from actors.policy.ranks import PolicySetup
+    from actors.policy.setup import PolicySetup
     from actors.policy.worker import PolicyWorker
 
     loss = LossConfig()

@@ -21,8 +21,9 @@ from verl.single_controller.ray import RayWorkerGroup
 from actors.config import LossConfig, PolicyConfig
 from actors.policy.groups import deal_to_ranks
 from actors.policy.image_tensors import ImagePreparer, Images
-from actors.policy.ranks import PolicySetup, start_ranks
+from actors.policy.ranks import start_ranks
 from actors.policy.rows import Share, num_tokens
+from actors.policy.setup import PolicySetup
 from actors.weights.publish import WeightReceivers, publish
 from actors.weights.wire import BaseTensor, Manifest
 from rewards.import_path import anchored

@@ -1,29 +1,16 @@
 """The processes of a policy: verl's worker group on Ray, on GPUs or on CPUs over gloo."""
 
 import random
-from dataclasses import dataclass
 
 import ray
 from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
 
-from actors.config import LossConfig, PolicyConfig
 from actors.policy import verl_cpu
-from rollout.text.limits import MODEL_PIXELS
+from actors.policy.setup import PolicySetup
 
 _PORTS = (20_000, 32_000)
 """Ports for the ranks' rendezvous: above Ray's own and below the kernel's ephemeral ports, one of which might be taken
 between verl's check and rank 0's listening."""
-
-
-@dataclass(frozen=True)
-class PolicySetup:
-    """Everything that a rank is built from."""
-
-    config: PolicyConfig
-    loss: LossConfig
-    store_root: str
-    total_steps: int
-    max_pixels: int = MODEL_PIXELS
 
 
 def start_ranks(setup: PolicySetup) -> RayWorkerGroup:

@@ -24,8 +24,8 @@ from actors.policy.banned_token_mask import BannedTokenMask
 from actors.policy.checkpoint_reading import tensors_alone
 from actors.policy.export import bytes_saved, write_export
 from actors.policy.image_tensors import Preprocessor
-from actors.policy.ranks import PolicySetup
 from actors.policy.rows import RowTensors, Share
+from actors.policy.setup import PolicySetup
 from actors.policy.shared_prefix import attention_kernel
 from actors.policy.token_logprobs import token_logprobs
 from actors.policy.verl_config import engine_config, training_config

@@ -100,7 +100,7 @@ def _measure(
     from actors.policy import verl_cpu
 
     verl_cpu.install()
-    from actors.policy.ranks import PolicySetup
+    from actors.policy.setup import PolicySetup
     from actors.policy.worker import PolicyWorker
 
     config = PolicyConfig(

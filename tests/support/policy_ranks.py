@@ -80,7 +80,7 @@ def _compute_all(rank: int, cases: Sequence[Case], store: str, temperature: floa
 def _computed(
     rank: int, config: PolicyConfig, loss: LossConfig, rows: list[TrainingRow], store: str, temperature: float
 ) -> Computed:
-    from actors.policy.ranks import PolicySetup
+    from actors.policy.setup import PolicySetup
     from actors.policy.worker import PolicyWorker
 
     worker = PolicyWorker(PolicySetup(config, loss, store, 100))
