@@ -20,6 +20,7 @@ from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.engine.utils import postprocess_batch_func
 
+from actors.policy.frozen_tower import FrozenTower
 from actors.policy.groups import Group, micro_batches
 from actors.policy.response_logprobs import Targets
 from actors.policy.shared_prefix import NAME, Layout, shared_prefix_attention
@@ -33,17 +34,25 @@ class PolicyEngine(FSDPEngineWithLMHead):
 
     _kernel = ""
     """Of `shared_prefix.Layout`; empty: rows are computed as verl does."""
+    _tower: FrozenTower | None = None
 
     def share_prefixes(self, kernel: str) -> None:
         """Compute the prompt of a group once from now on, its attention by `kernel`."""
         self._kernel = kernel
         AttentionInterface.register(NAME, shared_prefix_attention)
-        model = getattr(self.module, "get_base_model", lambda: self.module)()
+        model = self._plain_model()
         text_config = type(model.config.get_text_config())
         for module in model.modules():
             if isinstance(getattr(module, "config", None), text_config):
                 module.config._attn_implementation = NAME
         model.forward = MethodType(_respond, model)
+
+    def freeze_vision(self, tower: FrozenTower) -> None:
+        """Leave vision tower and projector as they are; `tower` remembers what they made."""
+        visual = self._plain_model().model.visual
+        visual.requires_grad_(False)
+        tower.attach(visual)
+        self._tower = tower
 
     def keep_activations(self, share: float) -> None:
         """Take gradient checkpointing off a share of the text layers, which then keep what others compute again."""
@@ -57,9 +66,12 @@ class PolicyEngine(FSDPEngineWithLMHead):
             layer.compile(dynamic=True)
 
     def _text_layers(self) -> Sequence[torch.nn.Module]:
-        model = getattr(self.module, "get_base_model", lambda: self.module)()
-        layers: Sequence[torch.nn.Module] = model.get_decoder().layers
+        layers: Sequence[torch.nn.Module] = self._plain_model().get_decoder().layers
         return layers
+
+    def _plain_model(self) -> Any:
+        """Return the model without what peft puts around it."""
+        return getattr(self.module, "get_base_model", lambda: self.module)()
 
     def is_mp_src_rank_with_outputs(self) -> bool:
         """Whether a rank has outputs: ranks that share a sequence all have the same."""
@@ -78,6 +90,8 @@ class PolicyEngine(FSDPEngineWithLMHead):
             is_last = number == len(chosen) - 1
             synchronised = nullcontext() if forward_only else self._gradient_sync_context(is_last_micro_batch=is_last)
             micro_batch = tu.index_select_tensor_dict(data, rows)
+            if self._tower is not None:
+                self._tower.micro_batch = (tu.get_non_tensor_data(data, "mini_batch", default=0), number)
             with torch.set_grad_enabled(not forward_only), synchronised:
                 loss, output = self.forward_step(micro_batch, loss_function=loss_function, forward_only=forward_only)
                 if not forward_only:

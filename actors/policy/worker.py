@@ -23,6 +23,7 @@ from actors.policy import lora, verl_cpu
 from actors.policy.banned_token_mask import BannedTokenMask
 from actors.policy.checkpoint_reading import tensors_alone
 from actors.policy.export import bytes_saved, write_export
+from actors.policy.frozen_tower import FrozenTower
 from actors.policy.image_tensors import Preprocessor
 from actors.policy.rows import RowTensors, Share
 from actors.policy.setup import PolicySetup
@@ -59,6 +60,7 @@ class PolicyWorker(TrainingWorker):
             self._policy_loss = PolicyLoss(setup.loss)
             torch.manual_seed(setup.config.lora.seed)
             self.reset()
+        self._tower = FrozenTower()
         self._ban = BannedTokenMask(banned_tokens(self.model_config.hf_config))
         for engine in filter(None, (self.engine, self._reference)):
             engine.module.get_output_embeddings().register_forward_hook(self._ban)
@@ -68,9 +70,8 @@ class PolicyWorker(TrainingWorker):
                 engine.keep_activations(setup.config.kept_activations)
             if setup.config.compile_layers:
                 engine.compile_layers()
-            # With LoRA all of the model is frozen, and a frozen tower has no adapters.
-            if setup.config.freeze_vision and not self._has_lora:
-                engine.module.model.visual.requires_grad_(False)
+            if setup.config.freeze_vision:
+                engine.freeze_vision(self._tower)
         if self._has_lora:
             lora.check_layers(self.engine.module, setup.config.lora)
         processor, dtype = self.model_config.processor, setup.config.dtype
@@ -93,19 +94,36 @@ class PolicyWorker(TrainingWorker):
     def update(self, shares: Sequence[Share[TrainingRow]], temperature: float) -> dict[str, float]:
         """Do one optimizer step for each mini-batch and epoch; return metrics, equal on all ranks."""
         started = time.monotonic()
-        loss = self._setup.loss
         self.set_loss_fn(self._policy_loss)
         tensors = [self._rows.build(share, temperature) for share in shares]
-        steps = [(position, epoch) for epoch in range(loss.num_epochs) for position in range(len(shares))]
-        for data in tensors:
-            if len(steps) > 1:
+        lr = self.engine.optimizer.param_groups[0]["lr"]
+        with self._tower.remembering():
+            self._add_logprobs(tensors)
+            metrics = over_steps(self._steps(shares, tensors))
+        return metrics | {"policy/lr": lr} | self._seconds(started)
+
+    def _add_logprobs(self, tensors: Sequence[TensorDict]) -> None:
+        """Add to mini-batches what their loss compares with, under the weights before the update and the initial ones.
+
+        The first mini-batch needs no old log-probabilities: it is learned from before anything has changed.
+        """
+        loss = self._setup.loss
+        for number, data in enumerate(tensors):
+            tu.assign_non_tensor(data, mini_batch=number)
+            if number > 0 or loss.num_epochs > 1:
                 data["old_log_probs"] = self._logprobs(self.engine, data)
             if loss.kl_coef > 0:
                 data["ref_log_prob"] = self._reference_logprobs(data)
-        lr = self.engine.optimizer.param_groups[0]["lr"]
+
+    def _steps(
+        self, shares: Sequence[Share[TrainingRow]], tensors: Sequence[TensorDict]
+    ) -> list[dict[str, StepMetric]]:
+        """Do one optimizer step for each mini-batch and epoch; return the metrics of each."""
+        loss = self._setup.loss
+        steps = [*range(len(shares))] * loss.num_epochs
         collected: list[dict[str, StepMetric]] = []
         with self.engine.train_mode():
-            for number, (position, _) in enumerate(steps):
+            for number, position in enumerate(steps):
                 data = tensors[position].clone(recurse=False)
                 tu.assign_non_tensor(
                     data,
@@ -116,8 +134,7 @@ class PolicyWorker(TrainingWorker):
                     update_lr_scheduler=number == len(steps) - 1,
                 )
                 collected.append(over_ranks(tu.get(self.train_batch(data), "metrics")))
-        metrics = over_steps(collected)
-        return metrics | {"policy/lr": lr} | self._seconds(started)
+        return collected
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
     def fit(self, share: Share[SftExample]) -> dict[str, float]:

@@ -32,6 +32,8 @@ class Computed:
     logprobs: list[list[float]]
     """Before the update."""
     metrics: dict[str, float]
+    num_patches: int
+    """Patches of images that went through the vision towers of policy and reference during the update."""
 
 
 def on_ranks(function: Callable[..., T], num_ranks: int, *arguments: object) -> T:
@@ -98,11 +100,16 @@ def _computed(
     from actors.policy.rows import Share
 
     own = worker.logprobs(Share(tuple(rows[index] for index in shares[rank]), len(rows)), temperature)
+    patches: list[int] = []
+    for engine in filter(None, (worker.engine, worker._reference)):
+        visual = getattr(engine.module, "get_base_model", lambda module=engine.module: module)().model.visual
+        visual.patch_embed.register_forward_pre_hook(lambda _, given: patches.append(len(given[0])))
     metrics = worker.update(share_of(rank, config, loss, rows), temperature)
     gathered: list[Any] = [None] * config.num_ranks
-    torch.distributed.all_gather_object(gathered, (shares[rank], own))
-    by_row = {index: values for share, answers in gathered for index, values in zip(share, answers, strict=True)}
-    return Computed(kept, [by_row[row] for row in range(len(rows))], metrics)
+    torch.distributed.all_gather_object(gathered, (shares[rank], own, sum(patches)))
+    by_row = {index: values for share, answers, _ in gathered for index, values in zip(share, answers, strict=True)}
+    num_patches = sum(number for *_, number in gathered)
+    return Computed(kept, [by_row[row] for row in range(len(rows))], metrics, num_patches)
 
 
 def share_of(rank: int, config: PolicyConfig, loss: LossConfig, rows: list[TrainingRow]) -> list[Share[TrainingRow]]:

@@ -132,3 +132,25 @@ def test_ranks_that_share_sequences(world: World, freeze_vision: bool):
     ways = shared, replace(shared, shard_ranks=1)
     for found in world.compute(*((way, LossConfig(), rows) for way in ways)):
         assert_same(found, expected)
+
+
+@pytest.mark.parametrize("lora", [LoraConfig(), LORA], ids=["whole", "lora"])
+def test_a_frozen_tower_sees_each_image_once_a_step(world: World, lora: LoraConfig):
+    """Slow: it needs verl's engine. One that may learn sees them in each pass, the reference's beside it."""
+    several = LossConfig(num_mini_batches=2, num_epochs=2, kl_coef=0.1)
+    rows, frozen = world.rows(UNEQUAL), replace(world.config, freeze_vision=True, lora=lora)
+    [found] = world.compute((frozen, several, rows))
+    assert found.num_patches == len(UNEQUAL) * 2 * 64
+
+
+def test_what_a_frozen_tower_remembers_is_what_it_would_compute(world: World):
+    """Slow: it needs two ranks, one of which has less to compute. Text layers get the gradients of a trained one."""
+    loss, rows = LossConfig(kl_coef=0.1, entropy_coef=0.01), world.rows((4, 1))
+    trained = replace(world.config, num_ranks=2)
+    found, expected = world.compute(
+        *((replace(trained, freeze_vision=is_frozen), loss, rows) for is_frozen in (True, False))
+    )
+    of_text = {name: grad for name, grad in expected.gradients.items() if ".visual." not in name}
+    metrics = expected.metrics | {"policy/grad_norm": found.metrics["policy/grad_norm"]}  # without the tower's
+    assert_same(found, replace(expected, gradients=of_text, metrics=metrics))
+    assert found.num_patches < expected.num_patches
