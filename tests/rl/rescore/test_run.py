@@ -9,7 +9,12 @@ import pytest
 
 from rl.batch import learnable, make_batch
 from rl.cli.main import main
+from rl.data_build.config import BuildRecipe
+from rl.recipe.config import REPO
+from rl.recipe.reader import load_as, to_yaml
+from rl.recipe.sft_config import SftRecipe
 from rl.rescore.run import rescore
+from rl.story.config import StoryRecipe
 from rollout.types import Critique, Evidence, Failure, Group, Response, Reward, Sample, Scores, Stage, Task
 from tests.support.finished_run import add_rows, finished_run
 
@@ -204,6 +209,19 @@ def test_wrong_input_is_said_in_one_line(run, mine, tmp_path, capsys):
     (run.folder / "ledger").mkdir()
     assert "holds no sample" in refusal(capsys, run.folder)
     assert not list((run.folder / "rescored").glob("*"))  # nothing half-written stays
+
+
+@pytest.mark.parametrize("command", ["rescore", "inspect"])
+def test_a_folder_of_a_job_without_rewards_is_told_what_it_is(tmp_path, capsys, command):
+    sft = load_as(SftRecipe, REPO / "recipes" / "shapes_critic_sft.yaml")
+    build = load_as(BuildRecipe, REPO / "recipes" / "build_shapes.yaml")
+    bundle = load_as(StoryRecipe, REPO / "recipes" / "shapes_story.yaml")
+    for recipe, what in [(sft, "an SFT run"), (build, "a data build"), (bundle, "a bundle")]:
+        (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))
+        assert main([command, str(tmp_path), "reward=paper"]) == 2
+        assert capsys.readouterr().err == (
+            f"interleave: {tmp_path} is the folder of {what}, which has no rewards; runs of `interleave train` have\n"
+        )
 
 
 def spoiled_recipe(run, old, new):
