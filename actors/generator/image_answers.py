@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actors.metered.answers import field_of
+from actors.metered.answers import field_of, is_no_object
 
 _HEAD = r"data:image/[\w.+-]{1,40}(?:;[\w.=+-]{1,60}){0,4};base64,"
 _DATA_URL = re.compile(r"\s*data:(?:[\w.+-]{1,40}/[\w.+-]{1,60})?(?:;[\w.=+-]{1,60}){0,4};base64,", re.IGNORECASE)
@@ -54,11 +54,15 @@ def bytes_of(text: str) -> bytes | None:
 
 
 def image_of_data(made: Any) -> Found:
-    """Return the first image of an answer of the images interface."""
+    """Return the first image of an answer of the images interface.
+
+    A field that is missing, null or empty may be there the next time; one of another type would not.
+    """
     data = field_of(made, "data")
     if not isinstance(data, list) or not data:
         said = field_of(made, "error") or made
-        return Found(None, f"the endpoint sent no image: {str(said)[:200]!r}")
+        is_odd = bool(data) and not isinstance(data, list)
+        return Found(None, f"the endpoint sent no image: {str(said)[:200]!r}", is_permanent=is_odd)
     text, url = field_of(data[0], "b64_json"), field_of(data[0], "url")
     for given in (text, url):
         if isinstance(given, str) and given and not _URL.match(given):
@@ -70,7 +74,8 @@ def image_of_data(made: Any) -> Found:
         return Found(None, f"{URL_HINT}: try generator.call.response_format=b64_json", is_permanent=True)
     if text:
         return Found(None, f"the endpoint sent b64_json of type {type(text).__name__}, expected a text", True)
-    return Found(None, "the endpoint sent no b64_json: try generator.call.response_format=b64_json")
+    complaint = "the endpoint sent no b64_json: try generator.call.response_format=b64_json"
+    return Found(None, complaint, is_permanent=is_no_object(data[0]))
 
 
 def image_in_message(message: Any) -> Found:
