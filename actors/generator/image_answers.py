@@ -8,13 +8,16 @@ from typing import Any
 
 from actors.metered.answers import field_of, is_no_object
 
-_HEAD = r"data:image/[\w.+-]{1,40}(?:;[\w.=+-]{1,60}){0,4};base64,"
-_DATA_URL = re.compile(r"\s*data:(?:[\w.+-]{1,40}/[\w.+-]{1,60})?(?:;[\w.=+-]{1,60}){0,4};base64,", re.IGNORECASE)
+_PARAMETERS = r"(?:;[\w.=+%-]{1,60}(?:\"[^\";,]{0,60}\")?){0,4}"
+_HEAD = rf"data:(?:image/[\w.+-]{{1,40}}|application/octet-stream)?{_PARAMETERS};base64,"
+"""A type may be left out (RFC 2397)."""
+_DATA_URL = re.compile(rf"\s*data:(?:[\w.+-]{{1,40}}/[\w.+-]{{1,60}})?{_PARAMETERS};base64,", re.IGNORECASE)
 # In a text it ends where the alphabet does; a line that follows belongs to it when there is nothing else in that line.
 _DATA_IN_TEXT = re.compile(
-    rf"({_HEAD}[A-Za-z0-9+/_%-]+)((?:[ \t\r]*\n[ \t\r]*[A-Za-z0-9+/_%-]+(?=[ \t\r]*(?:[\n=)\"'>\]]|\Z)))*={{0,2}})",
+    rf"({_HEAD}[A-Za-z0-9+/_%-]+)((?:[ \t\r]*\n[ \t\r]*[A-Za-z0-9+/_%-]+(?=[ \t\r]*(?:[\n=)\"'`>\]]|\Z)))*={{0,2}})",
     re.IGNORECASE,
 )
+_QUOTES = " \t\r\n\"'`"
 _ALPHABET = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _URL_IN_TEXT = re.compile(r"!\[[^\]]{0,200}\]\(\s*https?://", re.IGNORECASE)
@@ -39,12 +42,12 @@ class Found:
 def bytes_of(text: str) -> bytes | None:
     """Return the bytes of a base64 text or data URL; None where it is neither.
 
-    White space, a missing padding, the alphabet of URLs and escaped characters change no byte.
+    White space, quotes around it, a missing padding, the alphabet of URLs and escaped characters change no byte.
 
     >>> bytes_of("data:image/png;base64,_-8"), bytes_of("/+8="), bytes_of("none here!")
     (b'\\xff\\xef', b'\\xff\\xef', None)
     """
-    text = "".join(_DATA_URL.sub("", text, count=1).split())
+    text = "".join(_DATA_URL.sub("", text.strip(_QUOTES), count=1).split())
     for escaped, character in (("%2B", "+"), ("%2F", "/"), ("%3D", "="), ("-", "+"), ("_", "/")):
         text = text.replace(escaped, character).replace(escaped.lower(), character)
     bare = text.rstrip("=")
