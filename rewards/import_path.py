@@ -14,6 +14,7 @@ _FILE_MARK = ".py:"
 _OWN_PACKAGE = "rewards."
 OWN_PACKAGES = ("rl", "rollout", "rewards", "actors", "recipes", "data", "evals", "benchmarks", "tests")
 """Names that are taken: a user's module with one of these names must be given as a file."""
+_SHIPPED = tuple(f"{name}." for name in OWN_PACKAGES if name not in ("benchmarks", "tests"))
 
 
 class FunctionError(ValueError):
@@ -27,6 +28,15 @@ def is_builtin(path: str) -> bool:
     (True, False, False)
     """
     return path.startswith(_OWN_PACKAGE) and _FILE_MARK not in path
+
+
+def is_ours(path: str) -> bool:
+    """Return whether a path names something of InterleaveThinker itself, and no code that comes with a recipe.
+
+    >>> is_ours("recipes.shapes.judge.score"), is_ours("rewards./evil.py:f"), is_ours("my_rewards.brevity")
+    (True, False, False)
+    """
+    return path.startswith(_SHIPPED) and _FILE_MARK not in path
 
 
 def name_of(path: str) -> str:

@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actors.metered.answers import field_of
+from actors.metered.answers import field_of, is_no_object
 
-_HEAD = r"data:image/[\w.+-]{1,40}(?:;[\w.=+-]{1,60}){0,4};base64,"
-_DATA_URL = re.compile(r"\s*data:(?:[\w.+-]{1,40}/[\w.+-]{1,60})?(?:;[\w.=+-]{1,60}){0,4};base64,", re.IGNORECASE)
+_PARAMETERS = r"(?:;[\w.=+%-]{1,60}(?:\"[^\";,]{0,60}\")?){0,4}"
+_HEAD = rf"data:(?:image/[\w.+-]{{1,40}}|application/octet-stream)?{_PARAMETERS};base64,"
+"""A type may be left out (RFC 2397)."""
+_DATA_URL = re.compile(rf"\s*data:(?:[\w.+-]{{1,40}}/[\w.+-]{{1,60}})?{_PARAMETERS};base64,", re.IGNORECASE)
 # In a text it ends where the alphabet does; a line that follows belongs to it when there is nothing else in that line.
 _DATA_IN_TEXT = re.compile(
-    rf"({_HEAD}[A-Za-z0-9+/_%-]+)((?:[ \t\r]*\n[ \t\r]*[A-Za-z0-9+/_%-]+(?=[ \t\r]*(?:[\n=)\"'>\]]|\Z)))*={{0,2}})",
+    rf"({_HEAD}[A-Za-z0-9+/_%-]+)((?:[ \t\r]*\n[ \t\r]*[A-Za-z0-9+/_%-]+(?=[ \t\r]*(?:[\n=)\"'`>\]]|\Z)))*={{0,2}})",
     re.IGNORECASE,
 )
+_QUOTES = " \t\r\n\"'`"
 _ALPHABET = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _URL_IN_TEXT = re.compile(r"!\[[^\]]{0,200}\]\(\s*https?://", re.IGNORECASE)
@@ -39,12 +42,12 @@ class Found:
 def bytes_of(text: str) -> bytes | None:
     """Return the bytes of a base64 text or data URL; None where it is neither.
 
-    White space, a missing padding, the alphabet of URLs and escaped characters change no byte.
+    White space, quotes around it, a missing padding, the alphabet of URLs and escaped characters change no byte.
 
     >>> bytes_of("data:image/png;base64,_-8"), bytes_of("/+8="), bytes_of("none here!")
     (b'\\xff\\xef', b'\\xff\\xef', None)
     """
-    text = "".join(_DATA_URL.sub("", text, count=1).split())
+    text = "".join(_DATA_URL.sub("", text.strip(_QUOTES), count=1).split())
     for escaped, character in (("%2B", "+"), ("%2F", "/"), ("%3D", "="), ("-", "+"), ("_", "/")):
         text = text.replace(escaped, character).replace(escaped.lower(), character)
     bare = text.rstrip("=")
@@ -54,11 +57,15 @@ def bytes_of(text: str) -> bytes | None:
 
 
 def image_of_data(made: Any) -> Found:
-    """Return the first image of an answer of the images interface."""
+    """Return the first image of an answer of the images interface.
+
+    A field that is missing, null or empty may be there the next time; one of another type would not.
+    """
     data = field_of(made, "data")
     if not isinstance(data, list) or not data:
         said = field_of(made, "error") or made
-        return Found(None, f"the endpoint sent no image: {str(said)[:200]!r}")
+        is_odd = bool(data) and not isinstance(data, list)
+        return Found(None, f"the endpoint sent no image: {str(said)[:200]!r}", is_permanent=is_odd)
     text, url = field_of(data[0], "b64_json"), field_of(data[0], "url")
     for given in (text, url):
         if isinstance(given, str) and given and not _URL.match(given):
@@ -70,7 +77,8 @@ def image_of_data(made: Any) -> Found:
         return Found(None, f"{URL_HINT}: try generator.call.response_format=b64_json", is_permanent=True)
     if text:
         return Found(None, f"the endpoint sent b64_json of type {type(text).__name__}, expected a text", True)
-    return Found(None, "the endpoint sent no b64_json: try generator.call.response_format=b64_json")
+    complaint = "the endpoint sent no b64_json: try generator.call.response_format=b64_json"
+    return Found(None, complaint, is_permanent=is_no_object(data[0]))
 
 
 def image_in_message(message: Any) -> Found:

@@ -5,6 +5,7 @@ limits of a minute, and a replica in between would copy every image once more an
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,8 @@ from rollout.text.unwrap import unwrapped
 
 DEFAULT_CALL = {"temperature": 0.0, "max_tokens": 1024}
 _WITHOUT_SCHEMA = Asking(has_schema=False)
+_NO_MODEL = re.compile(r"no (such )?model|model_not_found|model\b.{0,200}(not exist|not found|unknown)", re.IGNORECASE)
+"""How endpoints say that it is the model which they do not have."""
 
 
 @dataclass(frozen=True)
@@ -192,9 +195,11 @@ class OpenAIService(Endpoints):
     def _without_schema(self, place: Slot, fault: Fault, asking: Asking, trial: SchemaTrial | None) -> Fault:
         """Have an endpoint that refuses a request with a schema asked without one; return the fault as it is meant.
 
-        HTTP 400 means the schema until the same without one is no better; HTTP 5xx has to be found out about.
+        HTTP 400, and 404 of a model that may be there, mean the schema until the same without one is no better;
+        HTTP 5xx has to be found out about.
         """
-        if fault.kind == "bad_request":
+        is_lost = fault.kind == "not_found" and not _NO_MODEL.search(fault.error)
+        if fault.kind == "bad_request" or is_lost:
             place.endpoint.is_structured = self._is_structured and not asking.has_schema
             return Fault("unstructured", fault.error, is_counted=False) if asking.has_schema else fault
         if fault.kind != "server_error" or trial is None:

@@ -34,6 +34,11 @@ def field_of(owner: object, name: str) -> object:
     return owner.get(name) if isinstance(owner, Mapping) else getattr(owner, name, None)
 
 
+def is_no_object(value: object) -> bool:
+    """Whether a value is there and has no fields."""
+    return isinstance(value, (str, list, int, float))
+
+
 def usage_of(answer: object) -> Usage:
     """Return what an answer's `usage` counts; raises nothing, since an answer must not be lost over it.
 
@@ -54,21 +59,25 @@ def usage_of(answer: object) -> Usage:
 def text_of(completion: object) -> str:
     """Return the text of a chat completion.
 
-    Raises `RubricError` for an answer without text, and a non-retryable `CallError` if the server answers in an
-    unsupported form: it would do so each time.
+    A field that is missing, null or empty is a `RubricError`: a server under load leaves some out, and the next answer
+    may have it. One of another type is a `CallError` that is not retried: the server would send the like each time.
     """
     choices = field_of(completion, "choices")
+    if choices and not isinstance(choices, list):
+        _refuse(f"choices is a {type(choices).__name__}, expected a list")
     if not isinstance(choices, list) or not choices:
         said = field_of(completion, "error")
         what = f"an error instead of an answer: {str(said)[:300]}" if said else f"no completion: {_shown(completion)}"
         raise RubricError("unreadable", f"the endpoint sent {what}")
     choice = choices[0]
+    if is_no_object(choice):
+        _refuse(f"choices[0] is a {type(choice).__name__}, expected an object with a message")
     message, finish = field_of(choice, "message"), str(field_of(choice, "finish_reason") or "").lower()
     if message is None and isinstance(field_of(choice, "text") or field_of(choice, "delta"), (str, Mapping)):
         _refuse("choices[0] has no message: this is no chat completion, but a completion or a piece of a stream")
     if message is None:
         raise RubricError("unreadable", f"choices[0].message is null in {_shown(completion)}")
-    if isinstance(message, (str, list, int, float)):
+    if is_no_object(message):
         _refuse(f"choices[0].message is a {type(message).__name__}, expected an object with content")
     if (refusal := field_of(message, "refusal")) or finish in _REFUSED:
         raise RubricError("refusal", str(refusal or "filtered")[:200])

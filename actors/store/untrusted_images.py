@@ -11,7 +11,7 @@ from actors.store.image_structure import complaint_about
 from actors.store.pixels import over_white, upright
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-_DATA_URL = re.compile(r"data:image/[\w.+-]{1,40};base64,", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:(?:image/[\w.+-]{1,40})?(?:;[\w.=+%-]{1,60}){0,4};base64,", re.IGNORECASE)
 _BLANKS = b" \t\n\v\f\r\x1c\x1d\x1e\x1f"
 
 

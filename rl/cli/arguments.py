@@ -61,11 +61,11 @@ def add_resume(parser: argparse.ArgumentParser, text: str) -> None:
     )
 
 
-def add_trust_code(parser: argparse.ArgumentParser) -> None:
-    """Add the option that lets a bundle run what it brings."""
-    parser.add_argument(
-        "--trust-code", action="store_true", help="run code that comes with a bundle, and ask its servers"
-    )
+def add_trust_code(
+    parser: argparse.ArgumentParser, text: str = "run code that comes with a bundle, and ask its servers"
+) -> None:
+    """Add the option that lets a folder, which may be a stranger's, run what it brings."""
+    parser.add_argument("--trust-code", action="store_true", help=text)
 
 
 def with_auto_resume(arguments: Sequence[str]) -> list[str]:

@@ -140,6 +140,7 @@ def _add_run_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     rescore.add_argument(
         "overrides", nargs="*", default=[], help="key=value, like reward=paper; none: the run's own recipe"
     )
+    add_trust_code(rescore, "run functions that the run's own recipe names; those that an override names are yours")
     inspect = add_command(
         commands, "inspect", _inspect, "write a page to sort and filter a run's samples with their images"
     )
@@ -147,6 +148,7 @@ def _add_run_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     inspect.add_argument(
         "overrides", nargs="*", default=[], help="key=value, like store=/elsewhere for a run that was moved"
     )
+    add_trust_code(inspect, "run the function that computes advantages, where the run's recipe names one of its own")
     inspect.add_argument("--phase", default="", help="train, before, during or after; default: all")
     inspect.add_argument("--out", type=file_path, help="the page; default: inspect.html in the run's folder")
     inspect.add_argument("--limit", type=int, default=2000, help="most samples to show, 0: all; default: 2000")
@@ -220,7 +222,7 @@ def _rescore(chosen: argparse.Namespace) -> int:
     from rl.rescore.report import print_report
     from rl.rescore.run import rescore
 
-    result = run_async(rescore(chosen.run, chosen.overrides))
+    result = run_async(rescore(chosen.run, chosen.overrides, trusts_code=chosen.trust_code))
     print_report(result, Console(highlight=False, soft_wrap=True))
     return 0 if result.is_good else 1
 
@@ -228,7 +230,14 @@ def _rescore(chosen: argparse.Namespace) -> int:
 def _inspect(chosen: argparse.Namespace) -> int:
     from rl.inspection.page import write_page
 
-    page = write_page(chosen.run, phase=chosen.phase, out=chosen.out, limit=chosen.limit, overrides=chosen.overrides)
+    page = write_page(
+        chosen.run,
+        phase=chosen.phase,
+        out=chosen.out,
+        limit=chosen.limit,
+        overrides=chosen.overrides,
+        trusts_code=chosen.trust_code,
+    )
     missing = f", {page.num_missing:,} of {page.num_images:,} images missing" if page.num_missing else ""
     print(f"{page.num_shown:,} of {page.num_samples:,} samples{missing}\npage  {page.path}")
     return 0

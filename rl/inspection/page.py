@@ -20,6 +20,7 @@ from rl.inspection.thumbnails import Thumbnails
 from rl.recipe.config import Recipe
 from rl.recipe.paths import resolve_path
 from rl.run_dir.read import advantages_of, groups_of, phase_of, recipe_of, steps_of
+from rl.run_dir.trust import check_trusted, code_of_advantages
 from rollout.types import Phase
 
 DEFAULT_LIMIT = 2000
@@ -49,15 +50,19 @@ def write_page(
     out: Path | None = None,
     limit: int = DEFAULT_LIMIT,
     overrides: Sequence[str] = (),
+    trusts_code: bool = False,
 ) -> Page:
     """Write the page of a run's samples, of all phases or of one; of more than `limit` (0: none) a choice.
 
-    Raises ValueError for a folder that holds no run or no such samples, and for an unknown phase.
+    Raises ValueError for a folder that holds no run or no such samples, for an unknown phase, and for advantages by
+    a function that the run's recipe names unless it is trusted.
     """
     if limit < 0:
         raise ValueError(f"--limit is {limit}; expected 0 (all) or more")
     only = phase_of(phase) if phase else None
     recipe = recipe_of(run_dir, overrides)
+    if not trusts_code:
+        check_trusted(run_dir, code_of_advantages(recipe), overrides)
     groups, num_samples = select_groups(_groups(run_dir, recipe, only), limit)
     out = out or run_dir / "inspect.html"
     thumbnails = Thumbnails(Store(resolve_path(recipe.store)))

@@ -2,7 +2,7 @@
 
 import pickle
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
@@ -64,6 +64,23 @@ def _remember_set(kind: type[R], layers: list[Layer], whole: DictConfig) -> None
     replaced = replaced_by_set(layers, whole, _empty(kind))
     if replaced:
         OmegaConf.update(whole, "reward.replaced", replaced, merge=False)
+
+
+def texts_of(kind: type, overrides: Sequence[str]) -> set[str]:
+    """Return the texts that overrides say, with those of the reward sets that they name and with files in full."""
+    said: list[Any] = []
+    for override in (_override(kind, text) for text in overrides):
+        chosen = with_set([], override.reward_set, _COMMAND_LINE, Path.cwd()) if override.reward_set else []
+        said += [override.value, *(layer.content for layer in chosen)]
+    return set(_texts(said))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
 
 
 def differences(one: Recipe, other: Recipe) -> set[str]:

@@ -23,9 +23,11 @@ from rl.recipe.reader import differences
 from rl.rescore.change import GroupChanges, RescoredStep, SampleChanges
 from rl.rescore.table import RescoredTable
 from rl.run_dir.read import advantages_of, groups_of, recipe_of, steps_of
+from rl.run_dir.trust import check_trusted, code_of_advantages, code_of_reward
 from rollout.concurrency import all_of
 from rollout.single_step import call_reward
 from rollout.stages import failure_of
+from rollout.text.limits import is_own
 from rollout.types import Evidence, Group, Phase, Reward, Sample, Stage
 
 RewardOf = Callable[[Evidence], Reward | Awaitable[Reward]]
@@ -58,15 +60,19 @@ class Rescored:
         return self.samples.num_rewarded > 0 and (is_same or not self.is_own)
 
 
-async def rescore(run_dir: Path, overrides: Sequence[str] = ()) -> Rescored:
+async def rescore(run_dir: Path, overrides: Sequence[str] = (), *, trusts_code: bool = False) -> Rescored:
     """Recompute a run's rewards under its recipe with `overrides`, and write them as Parquet.
 
-    Raises ValueError for a folder without a run or samples, and for a recipe that is invalid or needs
-    evidence that the run did not gather.
+    Raises ValueError for a folder without a run or samples, for a recipe that is invalid or needs
+    evidence that the run did not gather, and for code that the run's recipe names unless it is trusted.
     """
     own, other = recipe_of(run_dir), recipe_of(run_dir, overrides)
+    if not trusts_code:
+        code = [*code_of_reward(other), *code_of_advantages(other), *code_of_advantages(own)]
+        check_trusted(run_dir, code, overrides)
     check_estimator(other.algorithm.advantage)
-    other.algorithm.loss.check_usable()
+    if not is_own(other.algorithm.loss.policy_loss):  # a loss of the user's own is not needed here, and not loaded
+        other.algorithm.loss.check_usable()
     result = Rescored(
         run_dir / "rescored" / f"{name_of(overrides)}.parquet",
         is_own=own.reward.terms == other.reward.terms,

@@ -8,11 +8,15 @@ from actors.store.ledger import LedgerRow, read_steps
 from rl.batch import is_masked, learnable, with_advantages
 from rl.recipe.config import Recipe
 from rl.recipe.reader import load_recipe
+from rl.recipe.yaml import read_yaml
 from rollout.rows import sample_of, task_of
 from rollout.types import Group, Phase
 
 SampleKey = tuple[str, int]
 """(task id, index): names a sample within its step."""
+
+_OTHER_JOBS = {"num_epochs": "an SFT run", "requests": "a data build", "planner": "a bundle"}
+"""Keys by which a recipe is known for one of another kind, the first that it has."""
 
 
 def recipe_of(run_dir: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -20,6 +24,9 @@ def recipe_of(run_dir: Path, overrides: Sequence[str] = ()) -> Recipe:
     path = run_dir / "recipe.yaml"
     if not path.is_file():
         raise ValueError(f"{run_dir} is not the folder of a run: it has no recipe.yaml")
+    said = read_yaml(path, "recipe")
+    if other := next((job for key, job in _OTHER_JOBS.items() if key in said), None):
+        raise ValueError(f"{run_dir} is the folder of {other}, which has no rewards; runs of `interleave train` have")
     return load_recipe(path, list(overrides))
 
 

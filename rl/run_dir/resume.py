@@ -138,7 +138,8 @@ def changes_since(
     explained = run_dir / "versions.json"
     if sources and explained.exists():
         for key, told in _changes(json.loads(explained.read_text()), sources):
-            yield Changed(key, told, is_harmless=False)
+            if key not in forbidden:  # what a recipe says otherwise has been told
+                yield Changed(key, told, is_harmless=False)
 
 
 def note_changes(recipe: RunRecipe, sources: Mapping[str, object] | None) -> list[dict[str, object]]:

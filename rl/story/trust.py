@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from rewards.import_path import is_ours
 from rl.recipe.layers import recipe_path
 from rl.story.config import BUNDLE_RECIPE, StoryRecipe, load_story_recipe
 
-_OURS = ("actors.", "data.", "evals.", "recipes.", "rewards.", "rl.", "rollout.")
 _FUNCTIONS = ("fn", "scorer", "custom_pipeline")
 _CLASSES = ("kind", "pipeline")
 """Built-in names, or import paths."""
@@ -60,7 +60,7 @@ def _code(tree: Any, key: str) -> Iterator[str]:
 def _is_code(key: str, value: Any) -> bool:
     name = key.rpartition(".")[2].replace("-", "_")
     if name in _FUNCTIONS:
-        return not str(value).startswith(_OURS) or ".py:" in str(value)
+        return not is_ours(str(value))
     if name in _CLASSES:
-        return isinstance(value, str) and "." in value and not value.startswith(_OURS)
+        return isinstance(value, str) and bool({".", ":"} & set(value)) and not is_ours(value)
     return name == "trust_remote_code" or (bool(re.search(r"\.(args|call)\.", key)) and bool(_SWITCH.search(name)))

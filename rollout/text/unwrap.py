@@ -17,6 +17,9 @@ _THOUGHT = re.compile(
 )
 _BEGIN_OF_THOUGHT = re.compile(r"<(?:think|thinking|thought|reasoning|seed:think)>", re.IGNORECASE)
 _END_OF_THOUGHT = re.compile(r"</(?:think|thinking|seed:think)>", re.IGNORECASE)
+_CHANNELS = ("<|channel|>", "<|start|>", "analysis")
+"""How an answer in channels begins (gpt-oss); servers that leave special tokens out leave the channels' names."""
+_FINAL_CHANNEL = re.compile(r"<\|channel\|>final ?(?:<\|constrain\|>\w{1,20} ?)?<\|message\|>|assistantfinal(?=[\s{`])")
 _MARKS = (
     ("<answer>", "</answer>"),
     ("<output>", "</output>"),
@@ -37,7 +40,7 @@ def unwrapped(text: str) -> tuple[str, tuple[str, ...]]:
     ('I would say {"a": 1}', ())
     """
     body, kinds = text.strip().removeprefix("\ufeff").lstrip(), []
-    rest = _behind_thoughts(body)
+    rest = _behind_thoughts(_final_channel(body))
     if rest != body:
         body = rest
         kinds.append("thought")
@@ -51,6 +54,14 @@ def unwrapped(text: str) -> tuple[str, tuple[str, ...]]:
         prose, body = fenced
         kinds.append("prose" if prose else "fence")
     return (body, tuple(kinds)) if body.startswith("{") else (text.strip(), ())
+
+
+def _final_channel(body: str) -> str:
+    """Return what stands in the final one of an answer's channels; the text itself where there is none, or more."""
+    finals = list(_FINAL_CHANNEL.finditer(body))
+    if len(finals) != 1 or not body.startswith(_CHANNELS):
+        return body
+    return body[finals[0].end() :].removesuffix("<|return|>").removesuffix("<|end|>").strip()
 
 
 def _behind_thoughts(body: str) -> str:

@@ -34,6 +34,12 @@ class DiffusersKind(GeneratorKind):
                 "(generator.name='' for a pipeline that is named by its class)"
             )
 
+    def check(self, config: GeneratorConfig) -> None:
+        from actors.generator.pipeline_source import check_pipeline
+
+        if not self.has_code and not config.custom_pipeline:
+            check_pipeline(config)
+
     async def start(self, config: GeneratorConfig, context: RunContext) -> Generator:
         from functools import partial
 

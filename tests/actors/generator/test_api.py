@@ -19,6 +19,7 @@ from actors.web.serving import listening
 from rollout.roles import BudgetSpent, GeneratorError
 from rollout.types import EditRequest
 from tests.support.image_service import png, service_of
+from tests.support.scripted_endpoint import ScriptedEndpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]  # a real HTTP server
 
@@ -132,6 +133,21 @@ def test_other_wrappings_are_read_and_an_answer_by_url_is_paid_for_once(tmp_path
     said, num_asked = asyncio.run(scenario(by_url))
     assert "URLs are not opened here" in said
     assert num_asked == 1
+
+
+@pytest.mark.parametrize(
+    ("choices", "num_asked"), [({"message": {"content": URL}}, 1), ([URL], 1), (None, 2), ([], 2), ([None], 2)]
+)
+def test_choices_of_another_type_are_asked_for_once_and_missing_ones_again(tmp_path, choices, num_asked):
+    async def scenario():
+        async with ScriptedEndpoint(lambda body: (200, {"choices": choices})) as server:
+            generator = await Generator.start(settings("openai-chat", server.url), tmp_path)
+            with pytest.raises(GeneratorError, match="unreadable: the endpoint sent no answer"):
+                await generator.edit(EditRequest(None, "a hat", 1))
+            return len(server.asked), await generator.stats()
+
+    num, stats = asyncio.run(scenario())
+    assert (num, stats["generator/faults/unreadable"]) == (num_asked, num_asked)
 
 
 def test_a_budget_ends_the_run(tmp_path):

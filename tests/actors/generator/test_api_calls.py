@@ -31,6 +31,8 @@ SAFE = base64.urlsafe_b64encode(PNG).decode()
         f"DATA:IMAGE/PNG;BASE64,{TEXT}",
         f"data:;base64,{TEXT}",
         f"data:application/octet-stream;base64,{TEXT}",
+        f'data:image/png;name="a picture.png";base64,{TEXT}',
+        f"data:image/png;name=a%20picture.png;base64,{TEXT}",
         URL.replace("+", "%2B").replace("=", "%3D"),
     ],
 )
@@ -40,6 +42,16 @@ def test_base64_in_any_wrapping_is_read(text):
     assert image_in_message({"images": [{"type": "image_url", "image_url": {"url": text}}]}).image == (
         PNG if text.lower().startswith("data:") else None
     )
+
+
+@pytest.mark.parametrize("url", [URL, f"data:;base64,{TEXT}", f"data:application/octet-stream;base64,{TEXT}"])
+@pytest.mark.parametrize("around", ['"%s"', "'%s'\n", " `%s`", "![it](%s)", '<img src="%s">', "Here:\n%s\nDone."])
+def test_a_data_url_in_quotes_or_in_a_text_is_read(url, around):
+    text = around.replace("%s", url)
+    assert image_in_message({"content": text}).image == PNG
+    if text.strip("\"'` \n") == url:
+        assert image_of_data({"data": [{"b64_json": text}]}).image == PNG
+        assert image_in_message({"images": [{"image_url": {"url": text}}]}).image == PNG
 
 
 @pytest.mark.parametrize("text", ["", "  ", "====", "abcde", "no image!", "https://host/x.png", "a=b"])
@@ -56,9 +68,11 @@ def test_what_is_no_base64_is_none(text):
         ({"data": [{"b64_json": {"data": TEXT}}]}, "b64_json of type dict", True),
         ({"data": [{"b64_json": None}]}, "no b64_json", False),
         ({"data": [None]}, "no b64_json", False),
+        ({"data": [TEXT]}, "no b64_json", True),
         ({"data": []}, "no image", False),
         ({"data": None}, "no image", False),
-        ({"data": {"b64_json": TEXT}}, "no image", False),
+        ({"data": {}}, "no image", False),
+        ({"data": {"b64_json": TEXT}}, "no image", True),
         ({"error": {"message": "too busy"}}, "too busy", False),
         ("<html>Welcome</html>", "<html>", False),
         (None, "no image", False),
@@ -120,5 +134,8 @@ def test_hostile_texts_take_no_long_time():
         "data:image/" * 50_000,
         "data:image/png;base64,A" + "\n" * 500_000,
         "data:image/png;base64,A\n" * 50_000,
+        "data:" * 100_000,
+        "data:;" + "a;" * 100_000,
+        'data:;a="' * 50_000,
     ):
         image_in_message({"content": text})

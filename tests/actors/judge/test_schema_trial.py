@@ -105,6 +105,34 @@ def test_a_server_that_refuses_by_5xx_is_remembered_and_counted(play):
     assert (stats["judge/without_schema"], stats["judge/answers"]) == (6, 6)
 
 
+@pytest.mark.parametrize("said", ["No endpoints found that can handle the requested parameters", "Not Found"])
+def test_a_server_that_refuses_by_404_is_asked_without(play, said):
+    lost = 404, {"error": {"message": said}}
+    answers, asked, stats = play(lambda body: lost if "response_format" in body else ANSWER, max_concurrency=1)
+    assert all("scores" in answer for answer in answers)
+    assert with_schema(asked) == [True] + [False] * 6
+    assert (stats["judge/faults/unstructured"], stats["judge/without_schema"]) == (1, 6)
+    assert "judge/faults/not_found" not in stats
+
+
+@pytest.mark.parametrize(
+    ("error", "num_asked"),
+    [
+        ({"message": "The model `m` does not exist.", "code": "model_not_found"}, 1),
+        ({"message": 'model "m" not found, try pulling it first'}, 1),
+        ({"message": "no model m"}, 1),
+        ({"message": "Not Found"}, 2),  # once more without the schema, which is no better
+    ],
+)
+def test_a_model_that_is_not_there_is_refused(play, error, num_asked):
+    answers, asked, stats = play(lambda body: (404, {"error": error}), num_questions=1)
+    assert str(answers[0]).startswith("not_found: HTTP 404")
+    assert error["message"] in str(answers[0])
+    assert with_schema(asked) == [True, False][:num_asked]
+    assert stats["judge/faults/not_found"] == 1
+    assert stats.get("judge/faults/unstructured", 0) == num_asked - 1
+
+
 def test_many_at_a_time_are_all_answered(play):
     answers, asked, stats = play(refuses_schemas, num_questions=24, max_concurrency=12)
     assert all("scores" in answer for answer in answers)

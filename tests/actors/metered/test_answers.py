@@ -61,6 +61,9 @@ def test_nothing_is_an_empty_text(content):
         ({"choices": [{"text": JUDGED}]}, "no chat completion"),
         ({"choices": [{"delta": {"content": JUDGED}}]}, "no chat completion"),
         ({"choices": [{"message": JUDGED}]}, "message is a str"),
+        ({"choices": {"0": {"message": {"content": JUDGED}}}}, "choices is a dict, expected a list"),
+        ({"choices": JUDGED}, "choices is a str, expected a list"),
+        ({"choices": [JUDGED]}, r"choices\[0\] is a str, expected an object"),
     ],
 )
 def test_another_shape_is_said_and_not_asked_for_again(answer, said):
@@ -78,7 +81,7 @@ def test_another_shape_is_said_and_not_asked_for_again(answer, said):
         ([], "unreadable", "no completion"),
         ({"choices": None}, "unreadable", "no completion"),
         ({"choices": []}, "unreadable", "no completion"),
-        ({"choices": {"0": {}}}, "unreadable", "no completion"),
+        ({"choices": {}}, "unreadable", "no completion"),
         ({"choices": [None]}, "unreadable", "message is null"),
         ({"choices": [{"message": None}]}, "unreadable", "message is null"),
         ({"error": {"code": 502, "message": "upstream is down"}}, "unreadable", "upstream is down"),
@@ -159,6 +162,24 @@ def test_over_http_another_shape_is_paid_for_once(tmp_path):
     error, num_asked, stats = ask(tmp_path, lambda body: (200, completion({"score": [7, 8]})))
     assert str(error).startswith("answer_shape: message.content is a dict, expected a text or a list of text parts")
     assert (num_asked, stats["judge/faults/answer_shape"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("choices", "num_asked", "kind"),
+    [
+        ({"0": message(content=JUDGED)["choices"][0]}, 1, "answer_shape"),
+        (JUDGED, 1, "answer_shape"),
+        (None, 4, "unreadable"),
+        ([], 4, "unreadable"),
+        ({}, 4, "unreadable"),
+    ],
+)
+def test_over_http_a_field_of_another_type_is_asked_for_once_and_a_missing_one_again(
+    tmp_path, choices, num_asked, kind
+):
+    error, num, stats = ask(tmp_path, lambda body: (200, {"choices": choices, "usage": {"prompt_tokens": 5}}))
+    assert str(error).startswith(kind)
+    assert (num, stats[f"judge/faults/{kind}"], stats["judge/tokens_in"]) == (num_asked, num_asked, 5 * num_asked)
 
 
 def test_over_http_a_thought_is_read_and_counted(tmp_path):

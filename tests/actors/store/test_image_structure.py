@@ -75,3 +75,10 @@ def test_blanks_in_base64_cost_nothing_and_change_nothing():
     for bad in ("QUJ\u00a0D", "Q", "QUI\x00"):
         with pytest.raises(BadImage, match="base64"):
             decode_base64(bad)
+
+
+def test_a_data_url_may_leave_its_type_out_and_have_parameters():
+    for head in ("data:image/png;base64,", "data:;base64,", "data:image/png;name=a%20b.png;base64,"):
+        assert decode_base64(f"{head}QUJD") == b"ABC"
+    with pytest.raises(BadImage, match="found 'data:text/html;base64,QUJD'"):
+        decode_base64("data:text/html;base64,QUJD")

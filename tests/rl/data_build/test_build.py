@@ -369,7 +369,7 @@ def test_a_generator_that_edits_alone_may_start_where_some_requests_have_images(
     requests = tmp_path / "r.jsonl"
     requests.write_text('{"request": "a box"}\n"no request"\n{"request": "add a box", "images": ["x.png"]}\n')
     pairs = [f"requests.file={requests}", f"run_dir={tmp_path}/out", f"store={tmp_path}/store"]
-    pairs.append("generator.pipeline=QwenImageEditPipeline")
+    pairs += ["generator.pipeline=QwenImageEditPipeline", "~generator.call.text_encoder_out_layers"]
     assert prepare_build(load_as(BuildRecipe, REPO / "recipes/build_shapes.yaml", pairs)).sources["generator"]
 
 

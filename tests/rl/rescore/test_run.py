@@ -9,7 +9,12 @@ import pytest
 
 from rl.batch import learnable, make_batch
 from rl.cli.main import main
+from rl.data_build.config import BuildRecipe
+from rl.recipe.config import REPO
+from rl.recipe.reader import load_as, to_yaml
+from rl.recipe.sft_config import SftRecipe
 from rl.rescore.run import rescore
+from rl.story.config import StoryRecipe
 from rollout.types import Critique, Evidence, Failure, Group, Response, Reward, Sample, Scores, Stage, Task
 from tests.support.finished_run import add_rows, finished_run
 
@@ -204,3 +209,81 @@ def test_wrong_input_is_said_in_one_line(run, mine, tmp_path, capsys):
     (run.folder / "ledger").mkdir()
     assert "holds no sample" in refusal(capsys, run.folder)
     assert not list((run.folder / "rescored").glob("*"))  # nothing half-written stays
+
+
+@pytest.mark.parametrize("command", ["rescore", "inspect"])
+def test_a_folder_of_a_job_without_rewards_is_told_what_it_is(tmp_path, capsys, command):
+    sft = load_as(SftRecipe, REPO / "recipes" / "shapes_critic_sft.yaml")
+    build = load_as(BuildRecipe, REPO / "recipes" / "build_shapes.yaml")
+    bundle = load_as(StoryRecipe, REPO / "recipes" / "shapes_story.yaml")
+    for recipe, what in [(sft, "an SFT run"), (build, "a data build"), (bundle, "a bundle")]:
+        (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))
+        assert main([command, str(tmp_path), "reward=paper"]) == 2
+        assert capsys.readouterr().err == (
+            f"interleave: {tmp_path} is the folder of {what}, which has no rewards; runs of `interleave train` have\n"
+        )
+
+
+def spoiled_recipe(run, old, new):
+    path = run.folder / "recipe.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """A file that leaves a mark when it is imported."""
+    path = tmp_path / "theirs.py"
+    path.write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\ndef f(evidence):\n    return 1.0\n"
+        "def advantage(token_level_rewards, response_mask):\n    return token_level_rewards * response_mask\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("rewards.stepwise.semantic_gain", "{theirs}:f", "f of {theirs} (reward.terms.1.fn)"),
+        ("rewards.stepwise.semantic_gain", "os.path.isdir", "isdir of os.path (reward.terms.1.fn)"),
+        ("advantage: grpo", "advantage: '{theirs}:advantage'", "advantage of {theirs} (algorithm.advantage)"),
+    ],
+)
+def test_code_that_a_runs_recipe_names_is_told_and_not_run(run, theirs, capsys, old, new, named):
+    spoiled_recipe(run, old, new.format(theirs=theirs))
+    assert main(["rescore", str(run.folder)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"interleave: {run.folder} is the folder of a run whose recipe names code that would run here: "
+        f"{named.format(theirs=theirs)}; read that, then add --trust-code"
+    )
+    assert not (theirs.parent / "ran").exists()
+    assert not (run.folder / "rescored").exists()
+    assert main(["inspect", str(run.folder)]) == (2 if "advantage" in new else 0)
+    assert not (theirs.parent / "ran").exists()
+
+
+def test_code_that_a_stranger_hides_behind_a_reward_set_is_not_run(run, theirs, capsys):
+    spoiled_recipe(run, "  replaced: {}", f"  replaced: {{algorithm.advantage: '{theirs}:advantage'}}")
+    assert main(["rescore", str(run.folder), "reward=paper"]) == 2
+    assert f"advantage of {theirs}" in capsys.readouterr().err
+    assert not (theirs.parent / "ran").exists()
+
+
+def test_code_that_its_user_trusts_or_names_is_run(run, theirs, tmp_path, capsys):
+    spoiled_recipe(run, "rewards.stepwise.semantic_gain", f"{theirs}:f")
+    (tmp_path / "set.yaml").write_text("terms: [{fn: './theirs.py:f', weight: 2}]\n")
+    for named in (f"reward={tmp_path}/set.yaml", only(f"{theirs}:f", 2.0), f"reward.terms.1.fn={theirs}:f"):
+        assert main(["rescore", str(run.folder), named]) in (0, 1)
+        assert "trust" not in capsys.readouterr().err
+    assert main(["rescore", str(run.folder), "reward=paper"]) == 0  # nothing of theirs is left
+    assert main(["rescore", str(run.folder), "reward.terms.1.weight=2"]) == 2
+    assert main(["rescore", str(run.folder), "reward.terms.1.weight=2", "--trust-code"]) == 0
+    assert (theirs.parent / "ran").exists()
+
+
+def test_a_loss_of_the_runs_own_is_neither_needed_nor_run(run, theirs):
+    spoiled_recipe(run, "policy_loss: vanilla", f"policy_loss: '{theirs}:f'")
+    assert main(["rescore", str(run.folder)]) == 0
+    assert not (theirs.parent / "ran").exists()

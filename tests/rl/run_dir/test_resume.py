@@ -103,6 +103,21 @@ def test_what_may_change_anyway_measures_nothing_again(tmp_path):
     assert json.loads((tmp_path / "versions.json").read_text())["changed"][0]["changed"] == "num_steps (was 20, now 99)"
 
 
+def test_a_key_that_recipe_and_sources_both_have_is_told_once(tmp_path):
+    recipe = whole_recipe(tmp_path, judge=JudgeConfig(kind="openai", model="judge-1"))
+    write_provenance(recipe, {"judge": {"model": "judge-1"}})
+    evaluated(tmp_path)
+    learn_until(tmp_path, 7)
+    other = replace(recipe, judge=JudgeConfig(kind="openai", model="judge-2"))
+    sources = {"judge": {"model": "judge-2"}}
+    with pytest.raises(ValueError, match=r'another judge.model \(was "judge-1", now "judge-2"\); put it back'):
+        check_run_dir(other, True, sources)
+    write_provenance(other, sources)
+    assert [one["key"] for one in json.loads((tmp_path / "versions.json").read_text())["changed"]] == ["judge.model"]
+    with pytest.raises(ValueError, match=r"another judge.model \(was judge-2, now judge-2@1\); put it back"):
+        check_run_dir(other, True, {"judge": {"model": "judge-2@1"}})
+
+
 def test_what_was_learned_from_is_changed_only_by_name(tmp_path):
     recipe = whole_recipe(tmp_path)
     write_provenance(recipe, SOURCES)

@@ -61,6 +61,7 @@ def test_what_is_trusted_or_replaced_by_its_user_is_read(bundle, tmp_path, ran):
         ("generator.trust_remote_code=true", "generator.trust_remote_code=True"),
         ("judge={scorer: theirs.score}", "judge.scorer=theirs.score"),
         ("generator.pipeline=theirs.Pipeline", "generator.pipeline=theirs.Pipeline"),
+        ("generator={name: '', kind: 'theirs:Painter'}", "generator.kind=theirs:Painter"),
         ("judge={kind: vllm, model: a/b, server: {args: {trust-remote-code: true}}}", "args.trust-remote-code=True"),
         (
             "judge={kind: openai, model: m, scorer: '', base_url: 'http://theirs/v1'}",

@@ -30,6 +30,11 @@ OTHER = json.dumps({"reasoning": "no", "score": [1, 1]})
         ("<seed:think>x</seed:think>%s", ("thought",)),
         ("\ufeff%s", ()),
         ("◁think▷x◁/think▷%s", ("thought",)),
+        ("<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>%s", ("thought",)),
+        ("<|start|>assistant<|channel|>final <|constrain|>json<|message|>%s<|return|>", ("thought",)),
+        (f"<|channel|>analysis<|message|>{OTHER}<|end|>\n<|channel|>final<|message|>%s<|end|>", ("thought",)),
+        ("<|channel|>final<|message|>```JSON\n%s\n```<|return|>", ("thought", "fence")),
+        ("analysisIt is red.assistantfinal%s", ("thought",)),  # the same without its special tokens
         ("I look at it: red.\n</think>\n%s", ("thought",)),  # the prompt ended with <think>
         (f"<think>I might say {OTHER}</think>%s", ("thought",)),  # a draft in a thought is a thought
         ("<think>x</think>```json\n%s\n```", ("thought",)),
@@ -75,6 +80,11 @@ def test_what_changes_no_number_is_read_and_told(wrapped, kinds):
         "<think>a</think>b</think>%s",
         "<think>a</think>b %s",
         f"<answer>{OTHER}</answer><answer>%s</answer>",
+        "<|channel|>analysis<|message|>%s",
+        "<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>commentary<|message|>%s",
+        f"<|channel|>final<|message|>{OTHER}<|end|><|start|>assistant<|channel|>final<|message|>%s",
+        "<|channel|>final<|message|>%s<|end|><|start|>assistant<|channel|>analysis<|message|>x",
+        "It is red. <|channel|>final<|message|>%s",
         "<think>x</think>",
         "%s<think>x</think>",
         "{" * 300 + "\n```json\n%s\n```",
@@ -92,9 +102,8 @@ def test_a_strict_answer_is_never_looked_into():
     assert unwrapped(text) == (text, ())
 
 
-pieces = st.sampled_from(
-    ["<think>", "</think>", "```", "~~~", "json", "\n", " ", "{", "}", TEXT, OTHER, "x", "<answer>"]
-)
+MARKS = ["<think>", "</think>", "```", "~~~", "<answer>", "<|channel|>", "<|channel|>final<|message|>", "<|end|>"]
+pieces = st.sampled_from([*MARKS, "json", "\n", " ", "{", "}", TEXT, OTHER, "x"])
 
 
 @given(st.lists(pieces, max_size=12).map("".join))
@@ -104,4 +113,4 @@ def test_whatever_is_read_is_an_object_that_ends_the_text(text):
     except RubricError:
         return
     whole = {json.dumps([7.0, 8.5]): TEXT, json.dumps([1.0, 1.0]): OTHER}[json.dumps(read["scores"])]
-    assert text[text.rindex(whole) + len(whole) :].strip("`~ \n") in ("", "</answer>")
+    assert text[text.rindex(whole) + len(whole) :].strip("`~ \n") in ("", "</answer>", "<|end|>")
