@@ -10,6 +10,7 @@ from actors.generator.kind import check_generator
 from actors.judge.judge import check_baseline, check_judge
 from actors.judge.probe import probe_judges
 from actors.observer import judges_of
+from actors.policy.check import check_policy
 from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator
 from rl.check_reward import check_reward, idle_evidence
@@ -58,6 +59,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     recipe.algorithm.loss.check_usable()
     template = read_prompt(recipe.rollout.prompt, "rollout.prompt")
     model = model_path(recipe.policy.model, "policy.model")
+    check_policy(recipe.policy, model)
     generator = placed_generator(recipe.generator)
     training, heldout = read_tasks(recipe.data, resolve_data(recipe.data.train), resolve_data(recipe.data.heldout))
     render_messages(template, training[0])

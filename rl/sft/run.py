@@ -14,6 +14,7 @@ from rich.console import Console
 
 from actors.config import LossConfig
 from actors.model_processor import load_processor
+from actors.policy.check import check_policy
 from actors.policy.conversation_tokenizer import ConversationTokenizer
 from actors.policy.policy import Policy
 from actors.sampler.sampler import Samplers
@@ -66,7 +67,7 @@ def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False, accepted: Collec
     A resumed run may differ from its earlier recipe in the keys in `accepted`.
     """
     data = recipe.data
-    model_path(recipe.policy.model, "policy.model")
+    check_policy(recipe.policy, model_path(recipe.policy.model, "policy.model"))
     training, heldout = read_sft_records(data, resolve_data(data.train), resolve_data(data.heldout))
     num_steps = recipe.num_steps or ceil(recipe.num_epochs * len(training) / recipe.batch_size)
     recipe = replace(recipe, num_steps=num_steps)
