@@ -81,8 +81,8 @@ def plain(config: PolicyConfig) -> PolicyConfig:
 
 @pytest.mark.parametrize(
     ("freeze_vision", "lora"),
-    [(False, LoraConfig()), (True, LoraConfig()), (True, LORA)],  # LoRA leaves the tower as it is
-    ids=["trained", "frozen", "lora"],
+    [(False, LoraConfig()), (True, LoraConfig()), (True, LORA), (False, LORA)],  # the last: adapters in the tower, too
+    ids=["trained", "frozen", "lora", "lora-trained"],
 )
 def test_one_rank(world: World, freeze_vision: bool, lora: LoraConfig):
     """Slow: it needs verl's engine. Shared, packed and padded; with gradient checkpointing; groups that are cut."""
@@ -95,7 +95,7 @@ def test_one_rank(world: World, freeze_vision: bool, lora: LoraConfig):
         replace(config, gradient_checkpointing=True, kept_activations=0.5),
         replace(config, max_tokens_per_micro_batch=110),
     ]
-    if not freeze_vision:
+    if not (freeze_vision or lora.rank):
         ways += [replace(config, compile_layers=True), replace(config, offload=True)]
     expected, *found = world.compute(*((way, LossConfig(), world.rows(UNEQUAL)) for way in ways))
     for one in found:

@@ -30,6 +30,10 @@ def changed(tmp_path, **changes):
     return forbidden_changes(make_recipe(tmp_path, judge=JUDGE), make_recipe(tmp_path, **{"judge": JUDGE} | changes))
 
 
+def test_how_large_images_are_shown_is_kept(tmp_path):
+    assert changed(tmp_path, max_pixels=4096) == ["max_pixels"]
+
+
 def test_who_is_asked_and_for_how_much_may_change(tmp_path):
     endpoints = [
         EndpointConfig("http://other/v1", "OTHER_KEY", usd_per_million_input_tokens=2.0),
