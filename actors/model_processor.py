@@ -6,6 +6,9 @@ planner, SFT examples and the check of records. Images are scaled by the process
 
 from typing import Any
 
+MODEL_PIXELS = 1_048_576
+"""The largest image that a model is shown, where a recipe says nothing else: as released."""
+
 
 def load_processor(model: str, max_pixels: int) -> Any:
     """Return a checkpoint's processor, which scales larger images down to `max_pixels`."""

@@ -6,7 +6,6 @@ is the same in each, for the reference's tower too, which has the same weights.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -15,16 +14,16 @@ class FrozenTower:
     """Remembers features by micro-batch. All ranks have the same ones: FSDP would hang if some of them computed."""
 
     def __init__(self) -> None:
-        self._features: dict[tuple[int, int], Any] = {}
+        self._features: dict[tuple[int, int], object] = {}
         self._is_remembering = False
         self.micro_batch = (0, 0)
         """What is computed next: the mini-batch's number in the step, and the micro-batch's in that."""
 
     def attach(self, tower: torch.nn.Module) -> None:
         """Let a tower look up what it has to compute."""
-        forward: Callable[..., Any] = tower.forward
+        forward: Callable[..., object] = tower.forward
 
-        def look_up(*args: Any, **kwargs: Any) -> Any:
+        def look_up(*args: object, **kwargs: object) -> object:
             if not self._is_remembering:
                 return forward(*args, **kwargs)
             if self.micro_batch not in self._features:

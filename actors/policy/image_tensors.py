@@ -25,6 +25,9 @@ Images = tuple[ImageRef | None, ...]
 ImageTensors = dict[str, torch.Tensor]
 """`pixel_values` (patches, features) and `image_grid_thw` (images, 3); empty without images."""
 
+Reference = Any
+"""What `ImageWorker.make` returns, in Ray's object store."""
+
 _MOST_KEPT = 256
 """Prompts whose images are kept for an update: those of 1,048,576 pixels take 12.6 MB each in bfloat16."""
 _THREADS = 4
@@ -69,13 +72,13 @@ class ImagePreparer:
     def __init__(self, workers: Sequence[Any]):
         self._workers = workers
         self._turns = itertools.cycle(workers)
-        self._made: OrderedDict[Images, Any] = OrderedDict()
+        self._made: OrderedDict[Images, Reference] = OrderedDict()
 
     @classmethod
     def start(cls, model: str, store_root: str, max_pixels: int, *, dtype: str, nodes: Iterable[str]) -> Self:
         """Start a worker on each node of `nodes` (Ray's ids), and wait for none."""
         actor = ray.remote(ImageWorker)
-        options: dict[str, Any] = {
+        options: dict[str, object] = {
             "num_cpus": 0,
             "max_concurrency": _THREADS,
             "max_restarts": -1,
@@ -86,22 +89,24 @@ class ImagePreparer:
         setup = (model, store_root, max_pixels, dtype)
         return cls([actor.options(**options, scheduling_strategy=place).remote(*setup) for place in places])
 
-    def prepare(self, images: Images) -> Any:
-        """Begin to make the input of a prompt's images, unless it is kept, and return Ray's reference of it."""
-        if not images:
-            return None
-        if (made := self._made.get(images)) is None:
-            made = self._made[images] = next(self._turns).make.remote(images)
-            while len(self._made) > _MOST_KEPT:
-                self._made.popitem(last=False)
-        return made
+    def prepare(self, images: Images) -> None:
+        """Begin to make the input of a prompt's images, unless it is kept."""
+        if images:
+            self._make(images)
 
-    def take(self, prompts: Iterable[Images]) -> dict[Images, Any]:
+    def take(self, prompts: Iterable[Images]) -> dict[Images, Reference]:
         """Return the references for a call of a rank, by images, and keep them no longer than the call does."""
-        taken = {images: self.prepare(images) for images in dict.fromkeys(prompts) if images}
+        taken = {images: self._make(images) for images in dict.fromkeys(prompts) if images}
         for images in taken:
             self._made.pop(images, None)
         return taken
+
+    def _make(self, images: Images) -> Reference:
+        if images not in self._made:
+            self._made[images] = next(self._turns).make.remote(images)
+            if len(self._made) > _MOST_KEPT:
+                self._made.popitem(last=False)
+        return self._made[images]
 
     def shutdown(self) -> None:
         """End the workers."""
@@ -109,7 +114,7 @@ class ImagePreparer:
             ray.kill(worker)
 
 
-def read(made: Any, dtype: str) -> ImageTensors | None:
+def read(made: Reference, dtype: str) -> ImageTensors | None:
     """Return what a worker made, without a copy if it is on this node; None if it is lost, or could not be made."""
     try:
         pixels, grids = ray.get(made)

@@ -19,6 +19,7 @@ from ray.exceptions import RayTaskError
 from verl.single_controller.ray import RayWorkerGroup
 
 from actors.config import LossConfig, PolicyConfig
+from actors.model_processor import MODEL_PIXELS
 from actors.policy.groups import deal_to_ranks
 from actors.policy.image_tensors import ImagePreparer, Images
 from actors.policy.ranks import start_ranks
@@ -28,7 +29,6 @@ from actors.weights.publish import WeightReceivers, publish
 from actors.weights.wire import BaseTensor, Manifest
 from rewards.import_path import anchored
 from rollout.roles import CheckpointError, Sampler
-from rollout.text.limits import MODEL_PIXELS
 from rollout.types import Batch, SftExample, TrainingRow
 
 _STATE = "policy.json"

@@ -11,7 +11,7 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.device import get_device_id
 
 from actors.policy.groups import groups_of
-from actors.policy.image_tensors import Images, ImageTensors, Preprocessor, read
+from actors.policy.image_tensors import Images, ImageTensors, Preprocessor, Reference, read
 from rollout.types import SftExample, TrainingRow
 
 T = TypeVar("T", TrainingRow, SftExample)
@@ -24,7 +24,7 @@ class Share(Generic[T]):
     rows: tuple[T, ...]
     num_rows: int
     """Rows of all ranks: the denominator of a sequence-mean loss."""
-    images: Mapping[Images, Any] = field(default_factory=dict)
+    images: Mapping[Images, Reference] = field(default_factory=dict)
     """Where to read what the rows' images became (`actors/policy/image_tensors.py`)."""
 
 
@@ -98,7 +98,7 @@ class RowTensors:
         return batch
 
     def _images(
-        self, rows: Sequence[TrainingRow | SftExample], prepared: Mapping[Images, Any], device: int | str = "cpu"
+        self, rows: Sequence[TrainingRow | SftExample], prepared: Mapping[Images, Reference], device: int | str = "cpu"
     ) -> list[ImageTensors]:
         """Return the images of each row; rows of one prompt share theirs."""
         started = time.monotonic()

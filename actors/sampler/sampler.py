@@ -15,9 +15,9 @@ from ray.exceptions import RayActorError
 
 from actors.calls import ask
 from actors.config import SamplerConfig
+from actors.model_processor import MODEL_PIXELS
 from actors.sampler.engine import Engine
 from rollout.roles import SamplerUnavailable
-from rollout.text.limits import MODEL_PIXELS
 from rollout.types import Response, SampleRequest
 
 _MAX_CONCURRENCY = 4096

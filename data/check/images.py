@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from actors.model_processor import MODEL_PIXELS
 from actors.store.packed_images import open_image_file
 from actors.store.pixels import UnclearImage, as_seen, oddities
 from actors.store.store import FORMATS
@@ -19,7 +20,6 @@ from data.check.near_duplicates import HashLog, difference_hash
 from data.check.statistics import Lengths
 from data.errors import RecordError, shown
 from data.records.on_bad import BadRecords
-from rollout.text.limits import MODEL_PIXELS
 
 MAX_PIXELS = 32 * 2**20
 """Pixels of the largest image that is decoded: 96 MiB as RGB."""

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from actors.model_processor import MODEL_PIXELS
 from rl.cli.arguments import Parser, add_command, add_group, add_resume, file_path
 from rl.cli.run_to_end import run_async
-from rollout.text.limits import MODEL_PIXELS, Tilde
+from rollout.text.limits import Tilde
 
 _FILES = "JSONL, JSON (also .gz) or Parquet; a folder of these or of Hugging Face `datasets`; a quoted pattern"
 

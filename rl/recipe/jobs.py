@@ -9,13 +9,13 @@ from actors.config import (
     PolicyConfig,
     SamplerConfig,
 )
+from actors.model_processor import MODEL_PIXELS
 from actors.resources import Role
 from rl.recipe.alerts import NAMES as ALERTS
 from rl.recipe.alerts import AlertConfig, check_alert_names
 from rl.recipe.wandb_project import check_project
 from rl.tracker_registry import BACKENDS
 from rollout.text.limits import (
-    MODEL_PIXELS,
     OWN,
     NonNegativeFloat,
     NonNegativeInt,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from actors.config import GeneratorConfig, JudgeConfig, SamplerConfig
+from actors.model_processor import MODEL_PIXELS
 from actors.resources import Role
 from actors.web.config import ServiceConfig
 from rl.recipe.jobs import JobRecipe
@@ -13,7 +14,6 @@ from rl.recipe.layers import recipe_path
 from rl.recipe.reader import load_as
 from rollout.story import DEFAULT_TRIES
 from rollout.text.limits import (
-    MODEL_PIXELS,
     NonNegativeInt,
     PathText,
     PositiveInt,

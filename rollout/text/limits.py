@@ -20,8 +20,6 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 
-MODEL_PIXELS = 1_048_576
-"""The largest image that a vision-language model is shown, where a recipe says nothing else: as released."""
 _MOST = {int: 2**31 - 1, float: 1e15}
 """Where a field names no upper limit of its own: beyond these a number is a slip of the keyboard."""
 _OWN_PATH = re.compile(r".+:[^\W\d]\w*", re.DOTALL)

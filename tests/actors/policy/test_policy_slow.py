@@ -50,7 +50,7 @@ def test_images_are_made_ahead_and_by_a_rank_where_nobody_has(stack: Stack):
     [row] = stack.rows(1)
     files = [stack.store.image_path(image) for image in row.images if image is not None]
     stack.policy.prepare(row.images)
-    ray.get(stack.policy._images.prepare(row.images))
+    ray.get(list(stack.policy._images._made.values()))
     away = [file.rename(file.with_suffix(".away")) for file in files]
     ahead = stack.run(stack.policy.logprobs([row]))
     for path, file in zip(away, files, strict=True):
