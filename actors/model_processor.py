@@ -6,11 +6,13 @@ planner, SFT examples and the check of records. Images are scaled by the process
 
 from typing import Any
 
+Processor = Any
+"""A processor of transformers, which has no types: tokenizer and image processor."""
 MODEL_PIXELS = 1_048_576
 """The largest image that a model is shown, where a recipe says nothing else: as released."""
 
 
-def load_processor(model: str, max_pixels: int) -> Any:
+def load_processor(model: str, max_pixels: int) -> Processor:
     """Return a checkpoint's processor, which scales larger images down to `max_pixels`."""
     from transformers import AutoProcessor  # late: it takes seconds
 
@@ -19,7 +21,7 @@ def load_processor(model: str, max_pixels: int) -> Any:
     return processor
 
 
-def limit_pixels(processor: Any, max_pixels: int) -> dict[str, int]:
+def limit_pixels(processor: Processor, max_pixels: int) -> dict[str, int]:
     """Let a processor scale images down to `max_pixels`, and return its size setting; {} if it has none to limit.
 
     Qwen-VL's processors count pixels in `size`: longest_edge is the most, shortest_edge the least of an image.

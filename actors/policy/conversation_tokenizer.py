@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from actors.model_processor import Processor
 from actors.store.store import Store
 from rollout.types import ImageRef, SftExample
 
@@ -22,7 +23,7 @@ class BadImage(ValueError):
 class ConversationTokenizer:
     """Tokenizes with a model's chat template; an image is decoded once, for its size. Thread-safe."""
 
-    def __init__(self, processor: Any, store: Store):
+    def __init__(self, processor: Processor, store: Store):
         """Take the model's own processor (`actors.model_processor`)."""
         self._processor = processor
         self._store = store

@@ -16,7 +16,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.model_processor import load_processor
+from actors.model_processor import Processor, load_processor
 from actors.store.store import Store, load_images
 from rollout.types import ImageRef
 
@@ -36,7 +36,7 @@ _THREADS = 4
 class Preprocessor:
     """Loads images and cuts them into patches, in the dtype that the model computes in."""
 
-    def __init__(self, processor: Any, store: Store, dtype: str):
+    def __init__(self, processor: Processor, store: Store, dtype: str):
         self._processor = processor
         self._store = store
         self._dtype = getattr(torch, dtype)

@@ -10,6 +10,7 @@ from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
 from verl.utils.device import get_device_id
 
+from actors.model_processor import Processor
 from actors.policy.groups import groups_of
 from actors.policy.image_tensors import Images, ImageTensors, Preprocessor, Reference, read
 from rollout.types import SftExample, TrainingRow
@@ -39,7 +40,7 @@ class RowTensors:
     Behind the rows comes a padding row: one prompt and one response token that are in no loss and no denominator.
     """
 
-    def __init__(self, processor: Any, preprocessor: Preprocessor, dtype: str, *, shared_prefix: bool):
+    def __init__(self, processor: Processor, preprocessor: Preprocessor, dtype: str, *, shared_prefix: bool):
         """Take the model's processor, what makes images that nobody has prepared, and the dtype of all of them."""
         pad_token_id = processor.tokenizer.pad_token_id
         self._processor = processor
@@ -126,7 +127,7 @@ class RowTensors:
         return torch.cat([text, rope])
 
 
-def _rope_index(processor: Any) -> Any:
+def _rope_index(processor: Processor) -> Any:
     """Return the function that verl's rollout uses: Qwen3-VL has its own, its predecessors share one."""
     if "Qwen3VL" in type(processor).__name__:
         from verl.models.transformers.qwen3_vl import get_rope_index
