@@ -26,7 +26,7 @@ def limit_pixels(processor: Processor, max_pixels: int) -> dict[str, int]:
 
     Qwen-VL's processors count pixels in `size`: longest_edge is the most, shortest_edge the least of an image.
     """
-    images = getattr(processor, "image_processor", processor)
+    images = getattr(processor, "image_processor", None) or processor
     own = dict(getattr(images, "size", None) or {})
     if not (own.get("longest_edge") and own.get("shortest_edge")):
         return {}
