@@ -7,6 +7,7 @@ nothing there, because a worker or an object was lost, makes it itself.
 """
 
 import itertools
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
@@ -72,6 +73,7 @@ class ImagePreparer:
     def __init__(self, workers: Sequence[Any]):
         self._workers = workers
         self._turns = itertools.cycle(workers)
+        self._lock = threading.Lock()
         self._made: OrderedDict[Images, Reference] = OrderedDict()
 
     @classmethod
@@ -97,16 +99,18 @@ class ImagePreparer:
     def take(self, prompts: Iterable[Images]) -> dict[Images, Reference]:
         """Return the references for a call of a rank, by images, and keep them no longer than the call does."""
         taken = {images: self._make(images) for images in dict.fromkeys(prompts) if images}
-        for images in taken:
-            self._made.pop(images, None)
+        with self._lock:
+            for images in taken:
+                self._made.pop(images, None)
         return taken
 
     def _make(self, images: Images) -> Reference:
-        if images not in self._made:
-            self._made[images] = next(self._turns).make.remote(images)
-            if len(self._made) > _MOST_KEPT:
-                self._made.popitem(last=False)
-        return self._made[images]
+        with self._lock:
+            if (made := self._made.get(images)) is None:
+                made = self._made[images] = next(self._turns).make.remote(images)
+                if len(self._made) > _MOST_KEPT:
+                    self._made.popitem(last=False)
+            return made
 
     def shutdown(self) -> None:
         """End the workers."""
