@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import linecache
 
 import pytest
 
@@ -17,6 +18,7 @@ WITH_EXAMPLES = sorted(
 
 @pytest.mark.parametrize("module", WITH_EXAMPLES)
 def test_examples(module):
+    linecache.clearcache()  # each run looks at every file in it, and torch and verl leave thousands there
     tried = doctest.testmod(importlib.import_module(module), report=True)
     assert tried.attempted > 0
     assert tried.failed == 0

@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from tests.support.source_tree import REPO, modules, nodes
+from tests.support.source_tree import REPO, import_nodes, modules
 
 TESTS = REPO / "tests"
 
@@ -16,10 +16,10 @@ def is_test(module: str) -> bool:
 def imported(path: Path) -> set[str]:
     """Return the dotted names of what a file imports, with what it takes from each module."""
     names = set()
-    for node in nodes(path):
+    for node in import_nodes(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 

@@ -30,6 +30,7 @@ _SMALL = 128
 """Images with sides up to this keep their pixels."""
 _MOST_SOURCE = 4000
 """Characters shown of an unreadable record."""
+_TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,7 @@ def write_page(
     about = f"{len(cards):,} of {num_records:,} {kind} records"
     if len(cards) < num_records:
         about += f", drawn with seed {seed}"
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
-    page = environment.get_template("page.html.j2").render(name=path.name, about=about, cards=cards)
+    page = _TEMPLATES.get_template("page.html.j2").render(name=path.name, about=about, cards=cards)
     out = out or beside(records) / f"{records.name}.html"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8", errors="replace")

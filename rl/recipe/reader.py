@@ -4,7 +4,7 @@ import pickle
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,7 +90,7 @@ def differences(one: Recipe, other: Recipe) -> set[str]:
 
 def to_yaml(recipe: JobRecipe) -> str:
     """Return the resolved recipe as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True)
+    return OmegaConf.to_yaml(asdict(recipe), resolve=True)  # its values are checked: a schema would take thrice as long
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,10 @@ _SMALL = 256
 """Up to this side a picture is kept as it is, and its pixels are shown as squares."""
 _QUALITY = 88
 
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+"""Kept: a story's page is written anew after each step."""
 _VERDICTS = {
     "accepted": "accepted",
     "best_of_tries": "best of its tries",
@@ -52,11 +56,8 @@ class Embedded:
 
 def render_story(story: Mapping[str, Any], made_by: Mapping[str, str]) -> str:
     """Return the page of a story as `story_as_json` gives it, its images as `StoryImage`s."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     images = [attempt["image"] for step in story["steps"] for attempt in step["tries"] if attempt["image"]]
-    return environment.get_template("page.html.j2").render(
+    return _TEMPLATES.get_template("page.html.j2").render(
         story=story, made_by=made_by, verdicts=_VERDICTS, num_images=len(images), seconds=_seconds(story)
     )
 

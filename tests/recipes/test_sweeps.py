@@ -29,7 +29,9 @@ def chosen(bound: str) -> dict:
     }
 
 
+@pytest.mark.slow
 def test_a_sweeps_runs_are_recipes_with_a_folder_each(monkeypatch):
+    """Slow: W&B's launcher, which expands the command, takes two seconds to import."""
     folders = set()
     for number, bound in enumerate(("min", "max")):
         monkeypatch.setenv("WANDB_RUN_ID", f"run{number}")

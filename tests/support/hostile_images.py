@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from functools import cache
 
 from PIL import Image
 
@@ -38,6 +39,7 @@ def jpeg_with(head: bytes) -> bytes:
     return data[:2] + head + data[2:]
 
 
+@cache
 def noise(side: int) -> bytes:
     """A PNG that takes long to decode and to write again."""
     buffer = io.BytesIO()

@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from tests.support.source_tree import import_nodes
+
 Graph = dict[str, set[str]]
 """A file, by its path below the root -> those that it imports."""
 
@@ -23,10 +25,10 @@ def _module(path: Path) -> str:
 
 
 def _imported(path: Path, modules: Iterable[str]) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in import_nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             named = [f"{node.module}.{alias.name}" for alias in node.names]
             yield from (name if name in modules else node.module or "" for name in named)
 

@@ -1,6 +1,7 @@
 """Our source files, parsed: what the house rules look at."""
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -8,22 +9,28 @@ REPO = Path(__file__).resolve().parents[2]
 PACKAGES = ("rl", "rollout", "rewards", "actors", "data", "evals", "recipes")
 
 
+@cache
 def modules(package: str) -> list[Path]:
     return sorted((REPO / package).rglob("*.py"))
 
 
+def nodes(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
 @cache
-def nodes(path: Path) -> tuple[ast.AST, ...]:
-    return tuple(ast.walk(ast.parse(path.read_text())))
+def import_nodes(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Return the imports of a file, wherever in it they stand."""
+    return tuple(node for node in nodes(path) if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 @cache
 def imports(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in nodes(path):
+    for node in import_nodes(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.level == 0, f"{path}: relative import"
             names.add(node.module or "")
     return names

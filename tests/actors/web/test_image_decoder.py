@@ -15,8 +15,6 @@ from actors.web import image_decoder
 from actors.web.image_decoder import ImageDecoder, shared_decoder
 from tests.support.hostile_images import noise
 
-LARGE = noise(3000)
-
 
 def file(mode="RGB", size=(6, 4), colour=(200, 0, 0), **options) -> bytes:
     buffer = io.BytesIO()
@@ -62,8 +60,8 @@ def test_who_leaves_ends_the_work_and_the_next_is_decoded():
     async def scenario():
         await decoder.decode(file(), 2**24)
         (child,) = decoder._idle
-        leaving = asyncio.create_task(decoder.decode(LARGE, 2**24))
-        waiting = asyncio.create_task(decoder.decode(LARGE, 2**24))  # for the one process that there is
+        leaving = asyncio.create_task(decoder.decode(noise(3000), 2**24))
+        waiting = asyncio.create_task(decoder.decode(noise(3000), 2**24))  # for the one process that there is
         while decoder._idle:
             await asyncio.sleep(0.001)
         for task in (leaving, waiting):
@@ -82,7 +80,7 @@ def test_what_takes_too_long_is_ended(monkeypatch):
     decoder = ImageDecoder(1)
     monkeypatch.setattr(image_decoder, "MAX_SECONDS", 0.05)
     with pytest.raises(BadImage, match=r"longer than 0\.05 s to read"):
-        asyncio.run(decoder.decode(LARGE, 2**24))
+        asyncio.run(decoder.decode(noise(3000), 2**24))
     assert decoder._idle == []
     monkeypatch.undo()
     assert asyncio.run(decoder.decode(file(), 2**24)).size == (6, 4)
