@@ -60,7 +60,7 @@ class TermConfig:
         return self.fn == "rewards.format.is_parsed"
 
     @property
-    def is_own(self) -> bool:
+    def is_builtin(self) -> bool:
         """Whether the function is built in, and so trusted not to hang."""
         return is_builtin(self.fn)
 

@@ -88,7 +88,7 @@ async def try_reward(
     Raises ValueError for a function that is not there or can be no reward, and with a line for each that fails on a
     sample: its name, the sample and the error.
     """
-    processes = {term.key: RewardProcess(term) for term in terms if not term.is_own}
+    processes = {term.key: RewardProcess(term) for term in terms if not term.is_builtin}
     try:
         started = await all_of(_start(term, processes.get(term.key)) for term in terms)
         evidence = needed({one.term.key: one.traits for one in started})

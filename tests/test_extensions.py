@@ -90,7 +90,8 @@ class LossPolicy(FakePolicy):
         self.loss_config = recipe.algorithm.loss
 
     async def update(self, batch):
-        from actors.policy.verl_loss import PolicyLoss, over_ranks, over_steps
+        from actors.policy.update_metrics import over_ranks, over_steps
+        from actors.policy.verl_loss import PolicyLoss
 
         loss, said = PolicyLoss(self.loss_config), {}
         total = sum(len(row.token_ids) for row in batch.rows)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from actors.model_processor import Processor
+from actors.image_limit import Processor
 from actors.store.store import Store
 from rollout.types import ImageRef, SftExample
 
@@ -24,7 +24,7 @@ class ConversationTokenizer:
     """Tokenizes with a model's chat template; an image is decoded once, for its size. Thread-safe."""
 
     def __init__(self, processor: Processor, store: Store):
-        """Take the model's own processor (`actors.model_processor`)."""
+        """Take the model's own processor (`actors.image_limit`)."""
         self._processor = processor
         self._store = store
         self._size = lru_cache(maxsize=_NUM_SIZES)(self._decoded_size)

@@ -17,7 +17,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.model_processor import Processor, load_processor
+from actors.image_limit import Processor, load_processor
 from actors.store.store import Store, load_images
 from rollout.types import ImageRef
 

@@ -19,7 +19,7 @@ from ray.exceptions import RayTaskError
 from verl.single_controller.ray import RayWorkerGroup
 
 from actors.config import LossConfig, PolicyConfig
-from actors.model_processor import MODEL_PIXELS
+from actors.image_limit import MODEL_PIXELS
 from actors.policy.groups import deal_to_ranks
 from actors.policy.image_tensors import ImagePreparer, Images
 from actors.policy.ranks import start_ranks

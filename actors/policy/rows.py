@@ -10,7 +10,7 @@ from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
 from verl.utils.device import get_device_id
 
-from actors.model_processor import Processor
+from actors.image_limit import Processor
 from actors.policy.groups import groups_of
 from actors.policy.image_tensors import Images, ImageTensors, Preprocessor, Reference, read
 from rollout.types import SftExample, TrainingRow

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from actors.config import LossConfig, PolicyConfig
-from actors.model_processor import MODEL_PIXELS
+from actors.image_limit import MODEL_PIXELS
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """The loss of one micro-batch: verl's `ppo_loss`, given what the batch lacks, with exact metrics."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding, response_from_nested
 
 from actors.config import LossConfig
+from actors.policy.update_metrics import token_metrics
 from actors.user_loss import UserLoss
 from rollout.text.limits import is_own
 
@@ -68,7 +67,7 @@ class PolicyLoss:
             data["old_log_probs"] = response_from_nested(current, data["response_mask"])
         if self._loss.rollout_correction is not None:
             data["rollout_is_weights"] = self._importance_weights(data)
-        metrics = _token_metrics(model_output, data, self._loss)
+        metrics = token_metrics(model_output, data, self._loss)
         if self._loss.entropy_coef == 0:
             model_output = {key: value for key, value in model_output.items() if key != "entropy"}
         loss, said = ppo_loss(self._config, model_output, data, dp_group)
@@ -123,62 +122,3 @@ def sft_loss(
     taught = torch.where(mask.bool(), logprobs, torch.zeros_like(logprobs))
     loss = -taught.sum() * (data["dp_size"] / data["batch_num_tokens"])
     return loss, {"loss": Metric(AggregationType.SUM, loss)}
-
-
-@torch.no_grad()
-def _token_metrics(model_output: dict[str, torch.Tensor], data: TensorDict, loss: LossConfig) -> dict[str, Metric]:
-    """Return token means over the whole mini-batch: sums over micro-batches, averaged over ranks by verl."""
-    padded = data.select("old_log_probs", "rollout_log_probs", "response_mask").to_padded_tensor()
-    mask = padded["response_mask"].bool()
-    scale = data["dp_size"] / data["batch_num_tokens"]
-    log_ratio = no_padding_2_padding(model_output["log_probs"], data) - padded["old_log_probs"]
-    ratio = log_ratio.exp()
-    is_clipped = (ratio < 1 - loss.clip_low) | (ratio > 1 + loss.clip_high)
-    gap = (padded["rollout_log_probs"] - padded["old_log_probs"]).abs()
-    means = {
-        "ratio": ratio,
-        "clip_fraction": is_clipped.float(),
-        # Schulman's k3, http://joschu.net/blog/kl-approx.html: unbiased for KL(old || new), never negative
-        "kl": ratio - 1 - log_ratio,
-        "sampler_gap_mean": gap,
-    }
-    if "entropy" in model_output:
-        means["entropy"] = no_padding_2_padding(model_output["entropy"], data)
-    if "ref_log_prob" in data:
-        reference = data.select("ref_log_prob").to_padded_tensor()["ref_log_prob"]
-        difference = reference - padded["old_log_probs"]
-        means["reference_kl"] = difference.exp() - 1 - difference
-    metrics = {name: Metric(AggregationType.SUM, (value * mask).sum() * scale) for name, value in means.items()}
-    metrics["sampler_gap_max"] = Metric(AggregationType.MAX, (gap * mask).max())
-    return metrics
-
-
-@dataclass(frozen=True)
-class StepMetric:
-    """A metric of one optimizer step, over micro-batches and ranks."""
-
-    value: float
-    over_steps: Callable[[list[float]], float] = fmean
-
-
-_OVER_STEPS = {AggregationType.MAX: max, AggregationType.MIN: min}
-
-
-def over_ranks(metrics: dict[str, Any]) -> dict[str, StepMetric]:
-    """Combine one optimizer step's values over micro-batches and ranks: the loss's metrics and the gradient norm.
-
-    What verl adds (memory, the learning rate) is left out.
-    """
-    joined = {}
-    for name, value in metrics.items():
-        if isinstance(value, list) and isinstance(value[0], Metric):
-            how = _OVER_STEPS.get(value[0].aggregation, fmean)
-            joined[name] = StepMetric(float(Metric.aggregate_dp(value)), how)
-        elif name in ("loss", "grad_norm"):
-            joined[name] = StepMetric(float(value))
-    return joined
-
-
-def over_steps(steps: list[dict[str, StepMetric]]) -> dict[str, float]:
-    """Return an update's metrics, keyed `policy/...`: means over its optimizer steps, or maxima or minima."""
-    return {f"policy/{name}": one.over_steps([step[name].value for step in steps]) for name, one in steps[0].items()}

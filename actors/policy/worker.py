@@ -18,7 +18,7 @@ from verl.workers.engine_workers import TrainingWorker
 from verl.workers.utils.padding import response_from_nested
 
 from actors.banned_tokens import banned_tokens
-from actors.model_processor import limit_pixels
+from actors.image_limit import limit_pixels
 from actors.policy import lora, verl_cpu
 from actors.policy.banned_token_mask import BannedTokenMask
 from actors.policy.checkpoint_reading import tensors_alone
@@ -29,8 +29,9 @@ from actors.policy.rows import RowTensors, Share
 from actors.policy.setup import PolicySetup
 from actors.policy.shared_prefix import attention_kernel
 from actors.policy.token_logprobs import token_logprobs
+from actors.policy.update_metrics import StepMetric, over_ranks, over_steps
 from actors.policy.verl_config import engine_config, training_config
-from actors.policy.verl_loss import PolicyLoss, StepMetric, over_ranks, over_steps, sft_loss
+from actors.policy.verl_loss import PolicyLoss, sft_loss
 from actors.store.store import Store
 from actors.weights.send import describe_base_tensors, push
 from actors.weights.wire import BaseTensor, Manifest

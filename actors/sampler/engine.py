@@ -14,8 +14,8 @@ from PIL import Image
 
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import SamplerConfig
+from actors.image_limit import limit_pixels
 from actors.lscpu import replace_missing_lscpu
-from actors.model_processor import limit_pixels
 from actors.sampler.engine_loop import EngineLoop, Generation
 from actors.store.store import Store, load_images
 from actors.weights.receive import WeightReceiver, missing_tensors

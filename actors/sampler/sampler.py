@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError
 
 from actors.calls import ask
 from actors.config import SamplerConfig
-from actors.model_processor import MODEL_PIXELS
+from actors.image_limit import MODEL_PIXELS
 from actors.sampler.engine import Engine
 from rollout.roles import SamplerUnavailable
 from rollout.types import Response, SampleRequest

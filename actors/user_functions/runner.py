@@ -52,18 +52,18 @@ class RewardRunner:
 
     @cached_property
     def _builtin_terms(self) -> WeightedSum:
-        return WeightedSum([term for term in self.terms if term.is_own])
+        return WeightedSum([term for term in self.terms if term.is_builtin])
 
     @cached_property
     def _user_terms(self) -> dict[str, RewardProcess]:
-        return {term.key: RewardProcess(term) for term in self.terms if not term.is_own}
+        return {term.key: RewardProcess(term) for term in self.terms if not term.is_builtin}
 
     def __reduce__(self) -> tuple[type[RewardRunner], tuple[Sequence[TermConfig]]]:
         return RewardRunner, (self.terms,)
 
 
 def _traits(term: TermConfig) -> RewardSignature:
-    if not term.is_own:
+    if not term.is_builtin:
         started = start(term)
         started.close()
         return started.traits

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from actors.model_processor import MODEL_PIXELS
+from actors.image_limit import MODEL_PIXELS
 from actors.store.packed_images import open_image_file
 from actors.store.pixels import UnclearImage, as_seen, oddities
 from actors.store.store import FORMATS

@@ -53,7 +53,7 @@ class TokenCounter:
         """Return the tokens of images, counted by (width, height); None for a model without images."""
         from transformers import AutoImageProcessor
 
-        from actors.model_processor import limit_pixels
+        from actors.image_limit import limit_pixels
 
         lengths = Lengths()
         try:

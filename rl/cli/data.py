@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from actors.model_processor import MODEL_PIXELS
+from actors.image_limit import MODEL_PIXELS
 from rl.cli.arguments import Parser, add_command, add_group, add_resume, file_path
 from rl.cli.run_to_end import run_async
 from rollout.text.limits import Tilde

@@ -9,7 +9,7 @@ from actors.config import (
     PolicyConfig,
     SamplerConfig,
 )
-from actors.model_processor import MODEL_PIXELS
+from actors.image_limit import MODEL_PIXELS
 from actors.resources import Role
 from rl.recipe.alerts import NAMES as ALERTS
 from rl.recipe.alerts import AlertConfig, check_alert_names

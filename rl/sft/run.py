@@ -13,7 +13,7 @@ from typing import TypeVar
 from rich.console import Console
 
 from actors.config import LossConfig
-from actors.model_processor import load_processor
+from actors.image_limit import load_processor
 from actors.policy.check import check_policy
 from actors.policy.conversation_tokenizer import ConversationTokenizer
 from actors.policy.policy import Policy

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from actors.config import GeneratorConfig, JudgeConfig, SamplerConfig
-from actors.model_processor import MODEL_PIXELS
+from actors.image_limit import MODEL_PIXELS
 from actors.resources import Role
 from actors.web.config import ServiceConfig
 from rl.recipe.jobs import JobRecipe

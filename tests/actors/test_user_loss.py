@@ -98,7 +98,7 @@ def test_a_number_is_taken_as_it_is():
 
 
 def test_metrics_are_joined_by_their_names_over_micro_batches_and_steps():
-    from actors.policy.verl_loss import over_ranks, over_steps
+    from actors.policy.update_metrics import over_ranks, over_steps
 
     joined: dict = {}
     for output, data in parts():

@@ -88,7 +88,7 @@ def learn_from(request: SampleRequest, response: Response, advantage: float) -> 
 def started_stack(folder: Path) -> Iterator[Stack]:
     """Start everything at once, since each process spends most of its start on imports; stop it on exit."""
     from actors.cluster import ray_cluster
-    from actors.model_processor import load_processor
+    from actors.image_limit import load_processor
     from tests.support.tiny_models import build_tiny_critic
 
     model, store = build_tiny_critic(folder / "critic"), Store(folder / "store")

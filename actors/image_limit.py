@@ -1,4 +1,4 @@
-"""A vision-language model's processor, which sees no image larger than the recipe says.
+"""How large an image a vision-language model is shown: no larger than the recipe says.
 
 One rule for everything that shows images to a model, or counts their tokens: the policy, the samplers of critic and
 planner, SFT examples and the check of records. Images are scaled by the processor itself, once.

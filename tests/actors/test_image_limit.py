@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from actors.model_processor import limit_pixels
+from actors.image_limit import limit_pixels
 from tests.support.tiny_models import build_tiny_critic
 
 pytestmark = pytest.mark.slow
