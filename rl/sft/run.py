@@ -1,5 +1,7 @@
 """One cold start from recipe to export: start the actors, train, choose the best weights."""
 
+from __future__ import annotations
+
 import asyncio
 import sys
 import time
@@ -8,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
@@ -16,7 +18,6 @@ from actors.config import LossConfig
 from actors.image_limit import load_processor
 from actors.policy.check import check_policy
 from actors.policy.conversation_tokenizer import ConversationTokenizer
-from actors.policy.policy import Policy
 from actors.sampler.sampler import Samplers
 from actors.store.store import Store
 from data.errors import RecordError
@@ -35,6 +36,9 @@ from rl.sft.examples import Conversation, ExampleStream, Order, UnusableRecord, 
 from rl.sft.log import SftLog
 from rl.sft.train import teach
 from rollout.types import SftExample
+
+if TYPE_CHECKING:
+    from actors.policy.policy import Policy
 
 T = TypeVar("T")
 
@@ -120,6 +124,8 @@ async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
 @asynccontextmanager
 async def sft_stack(recipe: SftRecipe) -> AsyncIterator[SftStack]:
     """Start the policy and, where answers are measured, samplers; stop them on exit."""
+    from actors.policy.policy import Policy  # verl takes seconds to import: only where a policy starts
+
     model = model_path(recipe.policy.model, "policy.model")
     async with launch(recipe) as job:
         policy, samplers = await job.start(

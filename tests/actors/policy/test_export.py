@@ -1,4 +1,4 @@
-"""An export holds what its model's folder has, whatever of it is missing or odd."""
+"""An export holds what its model's folder has, whatever of it is missing or odd. Slow: builds tiny models."""
 
 import json
 import os
@@ -8,6 +8,8 @@ import torch
 
 from actors.policy.export import let_others_read, save_model
 from tests.support.tiny_models import build_tiny_critic
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -27,7 +27,9 @@ def test_tasks_load_and_most_are_failed(split, count):
         assert parse(task.instruction) == parse(task.prompt)
 
 
+@pytest.mark.slow
 def test_no_step_is_in_both_splits(tmp_path):
+    """Slow: reads some hundred pictures."""
     store = Store(tmp_path)
 
     @cache  # many steps start from the same picture

@@ -118,7 +118,9 @@ def _enter(folder: str, entered, inside, num_inside) -> None:
         entered.put(0)
 
 
+@pytest.mark.slow
 def test_of_many_that_take_over_a_dead_lock_one_gets_in(tmp_path):
+    """Slow: many processes, many times."""
     first = holder(tmp_path)
     first.kill()
     first.wait()

@@ -86,7 +86,9 @@ def recipe(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_no_callback_computes_for_long(recipe, tmp_path):
+    """Slow: three runs, of which the quickest counts."""
     folders = [tmp_path / str(number) for number in range(3)]
     recipes = [replace(recipe, run_dir=str(folder)) for folder in folders]
     watch = quickest(asyncio.run(follow(recipe, FakePolicy(), make_journey())) for recipe in recipes)
