@@ -28,7 +28,7 @@ check: $(READY)           ## format, lint, types and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not slow" -n 2 --dist loadgroup
+	$(BIN)/pytest -q -m "not slow" -n 2 --dist worksteal
 
 format: $(READY)
 	$(BIN)/ruff format .

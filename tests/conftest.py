@@ -25,16 +25,6 @@ gc.disable()
 gc.set_threshold(100_000, 10, 100)
 
 
-_WITH_VERL = ("actors/policy", "actors/test_user_loss", "rl/inspection", "rl/rescore", "rl/sft", "rl/test_batch")
-
-
-def pytest_collection_modifyitems(items):
-    """Let one worker run what imports verl, which takes seconds, and spread the other files (`--dist loadgroup`)."""
-    for item in items:
-        file = item.path.relative_to(REPO / "tests").as_posix()
-        item.add_marker(pytest.mark.xdist_group("verl" if file.startswith(_WITH_VERL) else file))
-
-
 def pytest_collection_finish():
     gc.freeze()
     gc.enable()

@@ -6,6 +6,7 @@ What a source does not tell is left to the start: a class that inherits its call
 import ast
 import re
 from collections.abc import Iterable
+from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +20,7 @@ def check_pipeline(config: GeneratorConfig) -> None:
     module, _, name = config.pipeline.rpartition(".")
     try:
         is_theirs = module in ("", "diffusers")
-        takes = call_parameters(name, _diffusers_files(name) if is_theirs else _module_file(module, name))
+        takes = _of_diffusers(name) if is_theirs else call_parameters(name, _module_file(module, name))
     except (ImportError, SyntaxError) as error:
         raise ValueError(f"generator.pipeline is {config.pipeline}: {error}") from None
     for given in config.call if takes else ():
@@ -38,6 +39,11 @@ def call_parameters(name: str, files: Iterable[Path]) -> list[str]:
             if isinstance(node, ast.ClassDef) and node.name == name:
                 return next((_names(one) for one in node.body if _is_call(one)), [])
     return []
+
+
+@cache
+def _of_diffusers(name: str) -> list[str]:
+    return call_parameters(name, _diffusers_files(name))
 
 
 def _is_call(node: ast.stmt) -> bool:
