@@ -7,7 +7,7 @@ from rollout.types.sample import ImageRef
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """One response of a batch, ready to learn from. Its images are loaded inside the policy's ranks."""
+    """One response of a batch, ready to learn from. Its images are loaded beside the policy's ranks."""
 
     images: tuple[ImageRef | None, ...]
     prompt_token_ids: tuple[int, ...]
