@@ -246,7 +246,7 @@ class Policy:
         return [
             [
                 Share(
-                    tuple(rows[index] for index in share),
+                    tuple(_pick(rows, share)),
                     sum(map(len, mini_batch)) // num_copies,
                     {rows[index].images: images[rows[index].images] for index in share if rows[index].images},
                 )

@@ -50,7 +50,7 @@ class RowTensors:
         self._padding = TrainingRow((), (pad_token_id,), (pad_token_id,), (0.0,), (0.0,))
         self._padding_example = SftExample((), (pad_token_id,), (pad_token_id,), (False,))
         self.image_seconds = 0.0
-        """How long ranks have waited for images."""
+        """How long this rank has waited for images since that was last asked."""
 
     def build(self, share: Share[TrainingRow], temperature: float) -> TensorDict:
         """Return verl's no-padding TensorDict: jagged (row, token) tensors, positions (row, 4, token).

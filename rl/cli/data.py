@@ -30,7 +30,7 @@ def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     check.add_argument(
         "--max-pixels",
         type=int,
-        default=MODEL_PIXELS,
+        default=0,
         help="with --model: larger images are scaled down to it, as by max_pixels of a recipe; default: 1,048,576",
     )
     check.add_argument(
@@ -105,10 +105,12 @@ def _check(chosen: argparse.Namespace) -> int:
 
     if not chosen.deep and (chosen.model or chosen.largest_image or chosen.prompt):
         raise ValueError("--model, --prompt and --largest-image belong to --deep; add it")
-    if min(chosen.limit, chosen.largest_image, chosen.max_pixels - 1) < 0:
-        raise ValueError("--limit and --largest-image are 0 or more, and --max-pixels is above 0")
+    if chosen.max_pixels and not chosen.model:
+        raise ValueError("--max-pixels tells how a model is shown images: give --model, or --largest-image for a limit")
+    if min(chosen.limit, chosen.largest_image, chosen.max_pixels) < 0:
+        raise ValueError("--limit, --largest-image and --max-pixels are 0 or more")
     model = Tilde().expand(chosen.model)
-    deep = DeepRules(model, chosen.prompt, chosen.largest_image or MAX_PIXELS, chosen.max_pixels)
+    deep = DeepRules(model, chosen.prompt, chosen.largest_image or MAX_PIXELS, chosen.max_pixels or MODEL_PIXELS)
     rules = CheckRules(_kind(chosen), _rules(chosen), chosen.limit, chosen.against, deep if chosen.deep else None)
     with progress_bar(Console(stderr=True)) as progress:
         summary = check(chosen.file, rules, progress)

@@ -44,6 +44,8 @@ def test_the_last_step_that_was_learned_from_is_saved_and_gone_on_from(tmp_path,
 
     whole = FakePolicy()
     asyncio.run(follow(recipe("whole"), whole, PaidJudge(10**6)))
+    # Their images were made ready meanwhile, under the names by which an update asks for them.
+    assert {row.images for batch in whole.batches for row in batch.rows} <= set(whole.prepared)
     # Ten looks before, 32 a step, ten an evaluation: the budget ends in step 5 or in the evaluation after step 4.
     interrupted = FakePolicy()
     with pytest.raises(BudgetSpent):

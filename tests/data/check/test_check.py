@@ -158,3 +158,5 @@ def test_options_of_the_command_reach_the_check(tmp_path, capsys):
     assert main(["data", "check", str(path), "--model", "x"]) == 2
     assert main(["data", "check", str(path), "--prefix", "x"]) == 2
     assert "--model, --prompt and --largest-image belong to --deep" in capsys.readouterr().err
+    assert main(["data", "check", str(path), "--deep", "--max-pixels", "100"]) == 2
+    assert "give --model, or --largest-image for a limit" in capsys.readouterr().err
