@@ -6,6 +6,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 
 import grpc
 import ray
-from ray._private import services
+from ray._private import node, services
+from ray._raylet import get_port_filename
 from ray.job_config import JobConfig
 
 from actors import REPOSITORY, ending, pool
@@ -144,6 +146,16 @@ def _here_alone(folder: str) -> Iterator[None]:
     resolve, temporary = services.resolve_ip_for_localhost, os.environ.get("TMPDIR")
     # Ray would replace the loopback address by one that other machines can reach.
     services.resolve_ip_for_localhost = lambda host: host
+    wait_for_port = node.wait_for_persisted_port
+
+    def wait_interruptibly(folder: str, node_id: str, name: str, timeout_ms: int) -> int:
+        # Ray's own wait holds the GIL: for 30 s no signal would be handled if its server died.
+        file, give_up = Path(folder, get_port_filename(node_id, name)), time.monotonic() + timeout_ms / 1000
+        while not file.exists() and time.monotonic() < give_up:
+            time.sleep(0.02)
+        return wait_for_port(folder, node_id, name, timeout_ms=0)
+
+    node.wait_for_persisted_port = wait_interruptibly
     # Keep compiled code for the next run.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}")
     os.environ["TMPDIR"] = f"{folder}/tmp"
@@ -151,7 +163,7 @@ def _here_alone(folder: str) -> Iterator[None]:
     try:
         yield
     finally:
-        services.resolve_ip_for_localhost = resolve
+        services.resolve_ip_for_localhost, node.wait_for_persisted_port = resolve, wait_for_port
         del os.environ["TMPDIR"]
         if temporary is not None:
             os.environ["TMPDIR"] = temporary
