@@ -15,7 +15,6 @@ from typing import Any
 import grpc
 import ray
 from ray._private import node, services
-from ray._raylet import get_port_filename
 from ray.job_config import JobConfig
 
 from actors import REPOSITORY, ending, pool
@@ -150,10 +149,10 @@ def _here_alone(folder: str) -> Iterator[None]:
 
     def wait_interruptibly(folder: str, node_id: str, name: str, timeout_ms: int) -> int:
         # Ray's own wait holds the GIL: for 30 s no signal would be handled if its server died.
-        file, give_up = Path(folder, get_port_filename(node_id, name)), time.monotonic() + timeout_ms / 1000
+        file, give_up = Path(folder, node.get_port_filename(node_id, name)), time.monotonic() + timeout_ms / 1000
         while not file.exists() and time.monotonic() < give_up:
             time.sleep(0.02)
-        return wait_for_port(folder, node_id, name, timeout_ms=0)
+        return int(wait_for_port(folder, node_id, name, timeout_ms=0))
 
     node.wait_for_persisted_port = wait_interruptibly
     # Keep compiled code for the next run.
