@@ -221,7 +221,11 @@ class SamplerConfig:
     publish_tolerance: PositiveFloat = 1e-3
     """Largest log-probability gap between policy and sampler that a verified publish may show (bf16: 0.2)."""
     bucket_mib: Annotated[int, Ge(1), Le(2**20)] = 256
-    """Weights are sent in pieces of this size, two at a time."""
+    """Most that a block of weights in transfer may take (shared memory: 4 MiB)."""
+    transport: Annotated[str, one_of("auto", "cuda_ipc", "broadcast", "shared_memory", "object_store")] = "auto"
+    """How weights get here; auto: the fastest way between where both sides are."""
+    is_delta: bool = False
+    """Publish changed values alone, where they are fewer than half; takes a copy of the weights in host memory."""
 
     def __post_init__(self) -> None:
         check_fields(self, "samplers")

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,9 @@ from actors.policy.update_metrics import StepMetric, over_ranks, over_steps
 from actors.policy.verl_config import engine_config, training_config
 from actors.policy.verl_loss import PolicyLoss, sft_loss
 from actors.store.store import Store
-from actors.weights.send import describe_base_tensors, push
-from actors.weights.wire import BaseTensor, Manifest
+from actors.weights.live import Part
+from actors.weights.send import Sender, describe_base_tensors, shapes_of
+from actors.weights.wire import BaseTensor, Manifest, Order
 from rollout.types import SftExample, TrainingRow
 
 
@@ -55,7 +56,7 @@ class PolicyWorker(TrainingWorker):
             super().__init__(training_config(setup.config, setup.total_steps))
             self._setup = setup
             self._has_lora = setup.config.lora.rank > 0
-            self._origins: dict[str, dict[str, BaseTensor]] = {}
+            self._sender = Sender()
             needs_copy = setup.loss.kl_coef > 0 and not self._has_lora
             self._reference = self._build_reference() if needs_copy else None
             self._policy_loss = PolicyLoss(setup.loss)
@@ -175,24 +176,37 @@ class PolicyWorker(TrainingWorker):
         return [values.tolist() for values in nested.unbind()[: len(share.rows)]]
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def base_tensors(self, dtype: str) -> dict[str, BaseTensor]:
-        """Describe the model before training, cast to `dtype`; on rank 0, and only with LoRA, which keeps it."""
-        assert self._has_lora, "without LoRA the model before training is gone"
-        if dtype not in self._origins:
-            with torch.no_grad():
-                weights = lora.plain_weights(self.engine.module.state_dict())
-                trained = {name for name, weight in weights.items() if weight.is_adapted}
-                tensors = self._unfused((name, lora.full(weight.base)) for name, weight in weights.items())
-                self._origins[dtype] = describe_base_tensors(tensors, trained, dtype, is_sender=self.rank == 0)
-        return self._origins[dtype]
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the model's tensors by their Hugging Face names; on rank 0."""
+        with torch.no_grad():
+            return shapes_of(self._weights(), is_sender=self.rank == 0)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def push_weights(
-        self, receivers: Sequence[object], dtype: str, bucket_bytes: int, skipped: Collection[str]
-    ) -> Manifest:
-        """Send all parameters except `skipped` to `receivers`; rank 0 returns what it sent, the others nothing."""
+    def base_tensors(self, dtype: str, parts: Mapping[str, frozenset[Part]]) -> dict[str, BaseTensor]:
+        """Describe the model before training, cast to `dtype`; on rank 0, and only with LoRA, which keeps it."""
+        trained, tensors = self._base_weights()
         with torch.no_grad():
-            return push(self._weights(skipped), receivers if self.rank == 0 else None, dtype, bucket_bytes)
+            return describe_base_tensors(tensors, trained, dtype, parts, is_sender=self.rank == 0)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def base_digest(self) -> str:
+        """Return a digest of the model before training and of what is trained; on rank 0, and only with LoRA."""
+        trained, tensors = self._base_weights()
+        with torch.no_grad():
+            return lora.base_digest(self._setup.config.lora, tensors, trained)
+
+    def _base_weights(self) -> tuple[set[str], Iterator[tuple[str, torch.Tensor]]]:
+        """Return the names of the trained tensors, and all tensors as they were before training."""
+        assert self._has_lora, "without LoRA the model before training is gone"
+        weights = lora.plain_weights(self.engine.module.state_dict())
+        trained = {name for name, weight in weights.items() if weight.is_adapted}
+        return trained, self._unfused((name, lora.full(weight.base)) for name, weight in weights.items())
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def push_weights(self, receivers: Sequence[object], order: Order) -> Manifest:
+        """Send what is ordered to sampler actors; rank 0 returns what it sent, the others nothing."""
+        with torch.no_grad():
+            return self._sender.send(self._weights(order.skipped), receivers if self.rank == 0 else None, order)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def export(self, folder: str) -> None:

@@ -4,12 +4,13 @@ import asyncio
 import os
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import ray
+import torch
 from PIL import Image
 
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
@@ -18,8 +19,9 @@ from actors.image_limit import limit_pixels
 from actors.lscpu import replace_missing_lscpu
 from actors.sampler.engine_loop import EngineLoop, Generation
 from actors.store.store import Store, load_images
-from actors.weights.receive import WeightReceiver, missing_tensors
-from actors.weights.wire import BaseTensor, Bucket, Manifest
+from actors.weights.transport.object_store import RelayedEnd
+from actors.weights.transport.ring import Ring
+from actors.weights.wire import BaseTensor, Manifest, Shapes, Ticket, Verdict, WorkerState
 from rollout.roles import SamplerError, SamplerUnavailable
 from rollout.types import ImageRef, Response, SampleRequest, SamplingParams
 
@@ -30,6 +32,9 @@ _IMAGE_CACHE = 64
 
 class Engine:
     """The actor's methods. Subclasses may break one on purpose, to test what a publish detects."""
+
+    worker_class = "actors.sampler.weight_worker.WeightWorker"
+    """What is mixed into vLLM's workers."""
 
     def __init__(self, config: SamplerConfig, model: str, store_root: str, max_pixels: int, is_published: bool = True):
         from transformers import AutoConfig, AutoProcessor
@@ -47,8 +52,8 @@ class Engine:
         self._banned = dict.fromkeys(banned_tokens(AutoConfig.from_pretrained(model)), BANNED_LOGIT)
         self._images: OrderedDict[tuple[ImageRef | None, ...], list[Image.Image]] = OrderedDict()
         self._probes: list[SampleRequest] = [self._synthetic_probe()]
-        self._receiver = WeightReceiver()
-        self._loop = EngineLoop(lambda: build_engine(config, model, size))
+        self._ring: Ring | None = None
+        self._loop = EngineLoop(lambda: build_engine(config, model, size, self.worker_class))
 
     async def ready(self) -> None:
         """Return once the engine is up."""
@@ -69,33 +74,55 @@ class Engine:
         responses = await asyncio.gather(*[self._sample(request) for request in probes])
         return list(zip(probes, responses, strict=True))
 
-    async def begin_publish(self) -> None:
-        """Pause between two steps and expect buckets."""
+    async def begin_publish(self, shapes: Shapes) -> list[WorkerState]:
+        """Pause between two steps and expect weights; return the states of the engine's workers."""
         await asyncio.wrap_future(self._loop.pause())
-        self._receiver = WeightReceiver()
+        context = ray.get_runtime_context()
+        return await self._on_workers("weight_state", context.get_node_id(), ray.util.get_node_ip_address(), shapes)
 
     async def missing_tensors(self, origins: Mapping[str, BaseTensor]) -> set[str]:
         """Return the names of the untrained tensors that have to be sent nevertheless."""
-        missing: set[str] = await self._on_model(lambda model: missing_tensors(model, origins))
-        return missing
+        return set().union(*await self._on_workers("missing_weights", origins))
 
-    async def load_bucket(self, bucket: Bucket) -> None:
-        """Load the tensors of a bucket."""
-        await self._on_model(lambda model: self._receiver.load(model, bucket))
+    async def receive(self, tickets: Sequence[Ticket]) -> None:
+        """Receive weights, each worker by its ticket. Raises what a worker raises."""
+        if isinstance(tickets[0].end, RelayedEnd):
+            self._ring = Ring(tickets[0].end.block_bytes, len(tickets), lambda: None, torch.device("cpu"))
+            tickets = [replace(ticket, end=end) for ticket, end in zip(tickets, self._ring.ends(), strict=True)]
+        try:
+            await self._on_workers("receive_weights", tickets)
+        finally:
+            if self._ring is not None:
+                self._ring.close()
+                self._ring = None
 
-    async def finish_publish(self, version: int, manifest: Manifest) -> tuple[list[str], float]:
-        """Compare with what was sent, drop what old weights computed, and resume as `version`.
+    async def relay(self, block: np.ndarray) -> None:
+        """Pass a block from Ray's object store on to the workers."""
 
-        Returns what is wrong (if anything is, the engine stays paused: it must not answer with such weights) and
-        the share of tensors that could be compared in the live model.
+        def pass_on() -> None:
+            assert self._ring is not None
+            self._ring.block()[: len(block)].copy_(torch.from_numpy(block))
+            self._ring.commit(len(block))
+
+        await asyncio.to_thread(pass_on)
+
+    async def finish_publish(self, manifest: Manifest) -> list[Verdict]:
+        """Compare with what was sent, drop what old weights computed, and resume as the manifest's version.
+
+        Returns the workers' verdicts; if one found a problem, the engine stays paused: it must not answer with such
+        weights.
         """
-        problems = await self._on_model(lambda model: self._receiver.problems(model, manifest))
-        coverage = await self._on_model(lambda model: self._receiver.coverage(model, manifest))
-        if not problems:
+        verdicts: list[Verdict] = await self._on_workers("verify_weights", manifest)
+        if not any(verdict.problems for verdict in verdicts):
             await asyncio.wrap_future(self._loop.run(self.reset_caches))
-            await asyncio.wrap_future(self._loop.resume(version))
+            await asyncio.wrap_future(self._loop.resume(manifest.version))
             self._refusal = ""
-        return problems, coverage
+        return verdicts
+
+    async def distrust(self) -> None:
+        """Pause until a publish of whole tensors succeeds: something is wrong that no comparison showed."""
+        await asyncio.wrap_future(self._loop.pause())
+        await self._on_workers("distrust_weights")
 
     async def current_version(self) -> int:
         """Return the version of the weights, as set after the last load."""
@@ -113,9 +140,9 @@ class Engine:
         engine.reset_encoder_cache()
         engine.reset_mm_cache()
 
-    async def _on_model(self, function: Any) -> Any:
-        [result] = await asyncio.wrap_future(self._loop.run(lambda engine: engine.apply_model(function)))
-        return result
+    async def _on_workers(self, method: str, *arguments: Any) -> list[Any]:
+        """Call a method of `WeightWorker` in each worker, between two steps."""
+        return await asyncio.wrap_future(self._loop.run(lambda engine: engine.collective_rpc(method, args=arguments)))
 
     async def _sample(self, request: SampleRequest) -> Response:
         prompt = await asyncio.to_thread(self._prompt, request)
@@ -191,7 +218,9 @@ class Engine:
         return _greedy(SampleRequest((message,), images, SamplingParams(), seed=0))
 
 
-def build_engine(config: SamplerConfig, model: str, size: Mapping[str, int] | None = None) -> object:
+def build_engine(
+    config: SamplerConfig, model: str, size: Mapping[str, int] | None = None, worker: str = Engine.worker_class
+) -> object:
     """Make the in-process vLLM engine; `size` is what it scales images by (`limit_pixels`)."""
     from vllm import EngineArgs
     from vllm.v1.core.sched import output
@@ -223,6 +252,7 @@ def build_engine(config: SamplerConfig, model: str, size: Mapping[str, int] | No
         enable_prefix_caching=True,
         # A step in flight while weights change would mix two versions in one token.
         async_scheduling=False,
+        worker_extension_cls=worker,
         disable_log_stats=True,
         seed=0,
         **memory,

@@ -2,32 +2,72 @@
 
 import asyncio
 import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from actors.sampler.engine import Engine
-from actors.weights.wire import Bucket
+from actors.sampler.weight_worker import WeightWorker
+from actors.weights.blocks import is_last
+from actors.weights.wire import Manifest, ReceivingEnd, Ticket, Verdict
 
 
-class FaultyEngine(Engine):
-    """Healthy until `set_fault` says otherwise: "skipped_bucket", "stale_head", "stale_encoder", "death" or ""."""
+class FaultyWorker(WeightWorker):
+    """Healthy until `set_fault` says otherwise."""
 
     _fault = ""
 
+    def set_fault(self, fault: str) -> None:
+        """Break something: "stale_head", or what `_FaultyEnd` and `verify_weights` know; "": mend it."""
+        _freeze_head(self.model_runner.get_model().language_model.lm_head, fault == "stale_head")
+        self._fault = fault
+
+    def receive_weights(self, tickets: Sequence[Ticket]) -> None:
+        """Receive through what breaks it."""
+        if self._fault == "wrong_base":
+            self._weights().version = -1
+        super().receive_weights([replace(ticket, end=_FaultyEnd(ticket.end, self._fault)) for ticket in tickets])
+
+    def verify_weights(self, manifest: Manifest) -> Verdict:
+        """Compare, after a bit has changed in the live model of the last shard."""
+        if self._fault == "flipped_live_bit" and self.rank == torch.distributed.get_world_size() - 1:
+            weight = self.model_runner.get_model().language_model.model.layers[0].mlp.down_proj.weight
+            weight.data.view(torch.int32).view(-1)[-1] ^= 1
+        return super().verify_weights(manifest)
+
+
+@dataclass(frozen=True)
+class _FaultyEnd:
+    """The first block of a transfer is lost, damaged or deadly."""
+
+    end: ReceivingEnd
+    fault: str
+
+    def open(self) -> Iterator[torch.Tensor]:
+        for number, block in enumerate(self.end.open()):
+            if number == 0 and self.fault == "death":
+                os._exit(1)
+            if number == 0 and self.fault == "skipped_bucket" and not is_last(block):
+                continue
+            if number == 0 and self.fault == "flipped_bit":
+                block[1 << 16] ^= 1  # of the first tensor: behind the table
+            yield block
+
+
+class FaultyEngine(Engine):
+    """Healthy until `set_fault` says otherwise: "stale_encoder", what `FaultyWorker` knows, or ""."""
+
+    worker_class = "tests.support.faulty_engine.FaultyWorker"
+    _fault = ""
+
     async def set_fault(self, fault: str) -> None:
-        await self._on_model(lambda model: _freeze_head(model.language_model.lm_head, fault == "stale_head"))
+        await self._on_workers("set_fault", fault)
         self._fault = fault
 
     async def num_unfinished(self) -> int:
         return await asyncio.wrap_future(self._loop.run(lambda engine: engine.get_num_unfinished_requests()))
-
-    async def load_bucket(self, bucket: Bucket) -> None:
-        """Lose the first bucket of a publish."""
-        if self._fault == "death":
-            os._exit(1)
-        if self._fault == "skipped_bucket":
-            self._fault = ""
-            return
-        await super().load_bucket(bucket)
 
     def reset_caches(self, engine: Any) -> None:
         """Forget keys and values, but go on with image features of the old weights."""
@@ -39,8 +79,6 @@ class FaultyEngine(Engine):
 
 def _freeze_head(head: Any, is_frozen: bool) -> None:
     """Multiply by a copy of today's head from now on, as vLLM does on CPU when it packs a tied head's weight."""
-    import torch
-
     linear = torch.nn.functional.linear
     if is_frozen:
         stale = head.weight.detach().clone()

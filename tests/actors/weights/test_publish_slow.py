@@ -1,0 +1,85 @@
+"""Publishes by every transport, whole and as changes, with faults in them. Slow: real ranks and a real vLLM engine."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from actors.config import SamplerConfig
+from rollout.roles import PublishError
+from rollout.types import Batch
+from tests.support.stack import Stack, started_stack
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+TRANSPORTS = {"shared_memory": "shared_memory", "broadcast": "gloo", "object_store": "object_store"}
+FAULTS = {
+    "skipped_bucket": r"tensors (never arrived|differ in the engine)",
+    "flipped_bit": "tensors differ in the engine: ",
+    "flipped_live_bit": "1 tensors differ in the engine: model.language_model.layers.0.mlp.down_proj.weight",
+    "stale_head": "off in log-prob",
+    "stale_encoder": "off in log-prob",
+}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started_stack(tmp_path_factory.mktemp("stack")) as started:
+        yield started
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest, stack: Stack) -> Iterator[str]:
+    before: SamplerConfig = stack.samplers.config
+    stack.samplers.config = replace(before, transport=request.param)
+    yield TRANSPORTS[request.param]
+    stack.samplers.config = before
+
+
+def publish(stack: Stack, *, is_delta: bool) -> dict[str, float]:
+    stack.samplers.config = replace(stack.samplers.config, is_delta=is_delta)
+    metrics: dict[str, float] = stack.run(stack.policy.publish(stack.samplers))
+    assert metrics["publish/max_logprob_gap"] < 1e-4
+    assert metrics["publish/live_coverage"] == 1.0
+    return metrics
+
+
+def learn(stack: Stack) -> None:
+    stack.run(stack.policy.update(Batch(tuple(stack.rows(2)))))
+
+
+def test_changes_alone_are_sent(stack: Stack, transport: str):
+    first = publish(stack, is_delta=True)
+    again = publish(stack, is_delta=True)
+    assert again["publish/is_delta"] == 1.0
+    assert again["publish/bytes"] == again[f"publish/{transport}_bytes"] == 0.0
+    learn(stack)  # at this size every weight changes: all tensors are sent whole
+    assert publish(stack, is_delta=True)["publish/bytes"] == first["publish/copy_bytes"] > 0
+    assert publish(stack, is_delta=False)["publish/is_delta"] == 0.0
+
+
+@pytest.mark.parametrize("is_delta", [False, True])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_noticed(stack: Stack, transport: str, fault: str, is_delta: bool):
+    """The next publish after the fault is mended succeeds."""
+    publish(stack, is_delta=is_delta)
+    learn(stack)
+    stack.run(stack.samplers.each("set_fault", fault))
+    with pytest.raises(PublishError, match=FAULTS[fault]):
+        publish(stack, is_delta=is_delta)
+    stack.run(stack.samplers.each("set_fault", ""))
+    assert publish(stack, is_delta=is_delta)["publish/is_delta"] == 0.0
+
+
+def test_changes_on_a_wrong_base_are_replaced_by_all_weights(stack: Stack, transport: str):
+    publish(stack, is_delta=True)
+    stack.run(stack.samplers.each("set_fault", "wrong_base"))
+    assert publish(stack, is_delta=True)["publish/is_delta"] == 0.0
+    stack.run(stack.samplers.each("set_fault", ""))
+
+
+def test_a_sampler_that_dies_in_mid_transfer_is_waited_for(stack: Stack, transport: str):
+    publish(stack, is_delta=True)
+    learn(stack)
+    stack.run(stack.samplers.each("set_fault", "death"))
+    assert publish(stack, is_delta=True)["publish/is_delta"] == 0.0
