@@ -19,6 +19,7 @@ from actors.image_limit import limit_pixels
 from actors.lscpu import replace_missing_lscpu
 from actors.sampler.engine_loop import EngineLoop, Generation
 from actors.store.store import Store, load_images
+from actors.weights.blocks import TransferError
 from actors.weights.transport.object_store import RelayedEnd
 from actors.weights.transport.ring import Ring
 from actors.weights.wire import BaseTensor, Manifest, Shapes, Ticket, Verdict, WorkerState
@@ -97,12 +98,13 @@ class Engine:
                 self._ring = None
 
     async def relay(self, block: np.ndarray) -> None:
-        """Pass a block from Ray's object store on to the workers."""
+        """Pass a block from Ray's object store on to the workers. Raises `TransferError` if they take no more."""
+        if (ring := self._ring) is None:
+            raise TransferError("the sampler's workers broke off")
 
         def pass_on() -> None:
-            assert self._ring is not None
-            self._ring.block()[: len(block)].copy_(torch.from_numpy(block))
-            self._ring.commit(len(block))
+            ring.block()[: len(block)].copy_(torch.from_numpy(block))
+            ring.commit(len(block))
 
         await asyncio.to_thread(pass_on)
 

@@ -18,6 +18,10 @@ _ENTRY = 160
 MIN_BLOCK = 1 << 20
 
 
+class TransferError(RuntimeError):
+    """A transfer was broken off on the other side."""
+
+
 class Channel(Protocol):
     """The sender's end of a transport."""
 

@@ -20,9 +20,9 @@ from typing import Any, Protocol, runtime_checkable
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.config import SamplerConfig
+from actors.weights.blocks import TransferError
 from actors.weights.live import Part
 from actors.weights.receive import WrongBase
-from actors.weights.transport.ring import TransferError
 from actors.weights.wire import BaseTensor, Manifest, Order, Shapes, Verdict, WorkerState
 from rollout.roles import PublishError, SamplerUnavailable
 from rollout.types import Response, SampleRequest, TrainingRow

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from actors.weights.blocks import is_last
+from actors.weights.blocks import TransferError, is_last
 
 _TIMEOUT = timedelta(seconds=300)
 _POLL_S = 1e-4
@@ -46,7 +46,7 @@ class BroadcastEnd:
         buffers = [_buffer(self.backend, self.block_bytes) for _ in range(2)]
         number, work = 0, group.broadcast(buffers[0], 0)
         while True:
-            work.wait()
+            _finish(work)
             block = buffers[number % 2]
             number += 1
             if is_last(block):
@@ -125,7 +125,7 @@ class Broadcast:
         work, self._works[slot] = self._works[slot], None
         if work is not None:
             _wait(work.is_completed, self._check)
-            work.wait()
+            _finish(work)
 
 
 def _wait(is_done: Callable[[], bool], check: Callable[[], None]) -> None:
@@ -135,6 +135,13 @@ def _wait(is_done: Callable[[], bool], check: Callable[[], None]) -> None:
         if time.monotonic() - checked > _CHECK_S:
             check()
             checked = time.monotonic()
+
+
+def _finish(work: dist.Work) -> None:
+    try:
+        work.wait()
+    except RuntimeError as error:
+        raise TransferError(f"a broadcast was broken off: {error}") from error
 
 
 def _join(backend: str, host: str, port: int, rank: int, size: int) -> dist.ProcessGroup:

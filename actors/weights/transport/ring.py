@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from actors.weights.blocks import is_last
+from actors.weights.blocks import TransferError, is_last
 
 _SLOTS = 4
 _HEAD = 4096
@@ -24,10 +24,6 @@ _POLL_S = 2e-5
 _CHECK_S = 0.2
 STALL_S = 300.0
 """Seconds without a block after which a receiver takes the sender for lost: gathering a tensor may take some."""
-
-
-class TransferError(RuntimeError):
-    """A transfer was broken off on the other side."""
 
 
 @dataclass(frozen=True)
