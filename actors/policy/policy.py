@@ -24,7 +24,6 @@ from actors.policy.image_tensors import ImagePreparer, Images
 from actors.policy.ranks import start_ranks
 from actors.policy.rows import Share, num_tokens
 from actors.policy.setup import PolicySetup
-from actors.weights.live import Part
 from actors.weights.publish import WeightReceivers, publish
 from actors.weights.wire import BaseTensor, Manifest, Order, Shapes
 from rewards.import_path import anchored
@@ -49,7 +48,7 @@ class Policy:
         # Two calls that reach the ranks in different orders would wait forever for each other's collectives.
         self._lock = threading.Lock()
         self._tensor_shapes: Shapes = {}
-        self._origins_of: tuple[str, Mapping[str, frozenset[Part]]] | None = None
+        self._origins_of: object = None
         self._origins: Mapping[str, BaseTensor] = {}
         self._base_digest = ""
         self.version = 0
@@ -138,13 +137,13 @@ class Policy:
             self._tensor_shapes = (await self._call("tensor_shapes"))[0]
         return self._tensor_shapes
 
-    async def base_tensors(self, dtype: str, parts: Mapping[str, frozenset[Part]]) -> Mapping[str, BaseTensor]:
+    async def base_tensors(self, order: Order) -> Mapping[str, BaseTensor]:
         """Describe the tensors of the model before training (`WeightSource.base_tensors`); none without LoRA."""
         if not self._setup.config.lora.rank:
             return {}
-        if self._origins_of != (dtype, parts):
-            self._origins = (await self._call("base_tensors", dtype, parts))[0]
-            self._origins_of = (dtype, parts)
+        asked = order.dtype, order.has_gpus, {name: order.parts_of(name) for name in order.shapes}
+        if self._origins_of != asked:
+            self._origins, self._origins_of = (await self._call("base_tensors", order))[0], asked
         return self._origins
 
     async def push_weights(self, receivers: Sequence[Any], order: Order) -> Manifest:

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ from actors.policy.update_metrics import StepMetric, over_ranks, over_steps
 from actors.policy.verl_config import engine_config, training_config
 from actors.policy.verl_loss import PolicyLoss, sft_loss
 from actors.store.store import Store
-from actors.weights.live import Part
 from actors.weights.send import Sender, describe_base_tensors, shapes_of
 from actors.weights.wire import BaseTensor, Manifest, Order
 from rollout.types import SftExample, TrainingRow
@@ -182,11 +181,11 @@ class PolicyWorker(TrainingWorker):
             return shapes_of(self._weights(), is_sender=self.rank == 0)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def base_tensors(self, dtype: str, parts: Mapping[str, frozenset[Part]]) -> dict[str, BaseTensor]:
-        """Describe the model before training, cast to `dtype`; on rank 0, and only with LoRA, which keeps it."""
+    def base_tensors(self, order: Order) -> dict[str, BaseTensor]:
+        """Describe the model before training; on rank 0, and only with LoRA, which keeps it."""
         trained, tensors = self._base_weights()
         with torch.no_grad():
-            return describe_base_tensors(tensors, trained, dtype, parts, is_sender=self.rank == 0)
+            return describe_base_tensors(tensors, trained, order, is_sender=self.rank == 0)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def base_digest(self) -> str:

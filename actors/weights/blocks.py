@@ -11,7 +11,8 @@ from typing import Protocol
 import torch
 
 _TABLE = 1 << 16
-"""Bytes at the beginning of a block, for its table: JSON, then blanks."""
+"""Bytes at the beginning of a block, for its table: how long it is, then JSON."""
+_LENGTH = 8
 _ALIGNED = 64
 _ENTRY = 160
 """Bytes of the table that an entry takes at most, beside its name."""
@@ -131,20 +132,22 @@ class Writer:
     def _commit(self, *, is_last: bool) -> None:
         block = self._channel.block() if self._block is None else self._block
         entries = [(entry.name, entry.start, entry.count, entry.is_delta, entry.offset) for entry in self._entries]
-        table = json.dumps([is_last, entries]).encode().ljust(_TABLE)
-        block[:_TABLE].copy_(torch.frombuffer(bytearray(table), dtype=torch.uint8))
+        text = json.dumps([is_last, entries]).encode()
+        table = len(text).to_bytes(_LENGTH, "little") + text
+        block[: len(table)].copy_(torch.frombuffer(bytearray(table), dtype=torch.uint8))
         self._channel.commit(min(max(self._end, _TABLE), len(block)))
         self._block, self._entries, self._end = None, [], 0
 
 
 def is_last(block: torch.Tensor) -> bool:
     """Return whether a block is its transfer's last one."""
-    return bool(block[1] == ord("t"))  # of `[true, ...`
+    return bool(block[_LENGTH + 1] == ord("t"))  # of `[true, ...`
 
 
 def read(block: torch.Tensor, dtype: torch.dtype, widths: Mapping[str, int]) -> Iterator[Piece]:
     """Yield a block's pieces as views of it; `widths` are the elements in a row of each tensor."""
-    _, entries = json.loads(bytes(block[:_TABLE].cpu().numpy()))
+    table = bytes(block[:_TABLE].cpu().numpy())
+    _, entries = json.loads(table[_LENGTH : _LENGTH + int.from_bytes(table[:_LENGTH], "little")])
     for entry in entries:
         yield _piece(block, _Entry(*entry), dtype, widths)
 

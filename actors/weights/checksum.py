@@ -1,28 +1,54 @@
-"""A checksum that runs where a tensor is, in one pass at the speed of its memory."""
+"""Checksums that run where a tensor is, in one pass at the speed of its memory."""
+
+from dataclasses import dataclass
 
 import torch
+import xxhash
 
 _ROW = 4096
-"""64-bit words that are weighted by the same row of multipliers: 32 KiB, what a core's first cache holds."""
+"""64-bit words that are weighted by the same row of multipliers."""
 _ROWS_AT_ONCE = 2048
-"""Rows of a temporary product on a GPU: 64 MiB."""
+"""Rows of a temporary product: 64 MiB."""
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX = 0xBF58476D1CE4E5B9 - (1 << 64)
 _multipliers: dict[torch.device, torch.Tensor] = {}
 
 
-def checksum(tensor: torch.Tensor) -> int:
-    """Return a 64-bit sum of a tensor's bits in which position counts, computed on its own device.
-
-    Every 64-bit word is multiplied by an odd number of its own within a row, so that any changed word changes the
-    row's sum, and the rows' sums are mixed with their places (as splitmix64 does) before they are added up. One change
-    goes unseen: two words of one row that differ in nothing but their highest bit, exchanged.
+@dataclass(frozen=True)
+class Checksum:
+    """64 bits that stand for those of a tensor and for their places.
 
     >>> a, b = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([3.0, 2.0, 1.0])
-    >>> checksum(a) == checksum(a.clone()), checksum(a) == checksum(b)
+    >>> Checksum.of(a).matches(a.clone()), Checksum.of(a).matches(b)
     (True, False)
     """
-    words = _words(tensor.detach())
+
+    value: int
+    is_for_gpus: bool = False
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor, *, is_for_gpus: bool = False) -> "Checksum":
+        """Compute it; `is_for_gpus`: as a GPU can, because one of both sides is one. Else it is XXH3."""
+        compute = _sum_of_words if is_for_gpus else _xxh3
+        return cls(compute(tensor.detach()), is_for_gpus)
+
+    def matches(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor has the same bits."""
+        return Checksum.of(tensor, is_for_gpus=self.is_for_gpus) == self
+
+
+def _xxh3(tensor: torch.Tensor) -> int:
+    return xxhash.xxh3_64_intdigest(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+
+
+def _sum_of_words(tensor: torch.Tensor) -> int:
+    """Return a sum of 64-bit words in which places count.
+
+    Every word is multiplied by an odd number of its own within a row, so that any changed word changes the row's sum;
+    the rows' sums are mixed with their places (as splitmix64 does) before they are added up. It does not see two words
+    of one row whose highest bit alone changes.
+    """
+    words = _words(tensor)
     multipliers = _multipliers_on(words.device)
     whole = words.numel() // _ROW * _ROW
     sums = [_row_sums(words[:whole].view(-1, _ROW), multipliers)]
@@ -45,8 +71,6 @@ def _words(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _row_sums(rows: torch.Tensor, multipliers: torch.Tensor) -> torch.Tensor:
-    if rows.device.type == "cpu":
-        return torch.mv(rows, multipliers)
     # CUDA multiplies no matrices of integers.
     parts = [(part * multipliers).sum(1) for part in rows.split(_ROWS_AT_ONCE)]
     return torch.cat(parts) if parts else rows.sum(1)

@@ -21,7 +21,6 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.config import SamplerConfig
 from actors.weights.blocks import TransferError
-from actors.weights.live import Part
 from actors.weights.receive import WrongBase
 from actors.weights.wire import BaseTensor, Manifest, Order, Shapes, Verdict, WorkerState
 from rollout.roles import PublishError, SamplerUnavailable
@@ -37,7 +36,7 @@ class WeightSource(Protocol):
         """Return the shapes of all tensors."""
         ...
 
-    async def base_tensors(self, dtype: str, parts: Mapping[str, frozenset[Part]]) -> Mapping[str, BaseTensor]:
+    async def base_tensors(self, order: Order) -> Mapping[str, BaseTensor]:
         """Describe the tensors before training, and whether they are trained; empty: any may have changed."""
         ...
 
@@ -138,7 +137,7 @@ async def _send(policy: WeightSource, samplers: WeightReceivers) -> Manifest:
         shapes,
         keeps_copy=config.is_delta,
     )
-    origins = await policy.base_tensors(config.dtype, {name: order.parts_of(name) for name in shapes})
+    origins = await policy.base_tensors(order)
     missing_tensors = set().union(*await samplers.each("missing_tensors", origins)) if origins else set()
     held = {name: origin for name, origin in origins.items() if not origin.is_trained and name not in missing_tensors}
     manifest = await policy.push_weights(samplers.engines, replace(order, skipped=frozenset(held)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from actors.weights.blocks import Piece, read
-from actors.weights.checksum import checksum
+from actors.weights.checksum import Checksum
 from actors.weights.live import WHOLE, LiveWeights, Part, write_places, write_rows
 from actors.weights.wire import BaseTensor, Manifest, Shapes, Verdict
 
@@ -43,7 +43,7 @@ class WeightReceiver:
         """That of the weights verified last; None: none, or something has failed since."""
         self._proved: set[str] = set()
         self._arrivals: dict[str, _Arrival] = {}
-        self._unseen: dict[str, int] = {}
+        self._unseen: dict[str, torch.Tensor] = {}
         self._shapes: Shapes = {}
 
     def parts(self, model: torch.nn.Module, shapes: Shapes) -> dict[str, Part | None]:
@@ -96,7 +96,7 @@ class WeightReceiver:
         if arrival.num_rows < _num_rows(shape):
             return
         if live.find(piece.name) is None:
-            self._unseen[piece.name] = checksum(arrival.whole)
+            self._unseen[piece.name] = arrival.whole
         # vLLM refuses a tied head without its embedding, which may come later.
         if not live.is_alias(piece.name):
             model.load_weights(iter([(piece.name, arrival.whole)]))
@@ -114,8 +114,11 @@ class WeightReceiver:
         seen: dict[str, bool] = {}
         for name, sums in wanted.items():
             if (found := live.find(name)) is not None:
-                seen[name] = checksum(found[1]) == sums.get(found[0])
-        damaged = {name for name, value in self._unseen.items() if value != manifest.checksums.get(name, {}).get(WHOLE)}
+                seen[name] = _matches(sums, *found)
+        damaged = {
+            name for name, whole in self._unseen.items() if not _matches(manifest.checksums.get(name, {}), WHOLE, whole)
+        }
+        self._unseen = {}
         found_problems = [
             _problem("never arrived", missing),
             _problem("were not announced", arrived - sent),
@@ -147,9 +150,13 @@ def missing_tensors(model: torch.nn.Module, origins: Mapping[str, BaseTensor]) -
     missing = set()
     for name, origin in origins.items():
         found = live.find(name)
-        if not origin.is_trained and (found is None or checksum(found[1]) != origin.checksums.get(found[0])):
+        if not origin.is_trained and (found is None or not _matches(origin.checksums, *found)):
             missing.add(name)
     return missing
+
+
+def _matches(sums: Mapping[Part, Checksum], part: Part, held: torch.Tensor) -> bool:
+    return part in sums and sums[part].matches(held)
 
 
 def _num_rows(shape: tuple[int, ...]) -> int:

@@ -1,13 +1,13 @@
 """The ranks' side of a publish: rank 0 sends, the others only iterate, since gathering a tensor is a collective."""
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import torch
 
 from actors.weights.blocks import Writer
-from actors.weights.checksum import checksum
+from actors.weights.checksum import Checksum
 from actors.weights.live import Part
 from actors.weights.transport.choose import Transfer
 from actors.weights.wire import BaseTensor, Manifest, Order
@@ -26,15 +26,14 @@ def shapes_of(weights: Weights, *, is_sender: bool) -> dict[str, tuple[int, ...]
 
 
 def describe_base_tensors(
-    weights: Weights, trained: Collection[str], dtype: str, parts: Mapping[str, Collection[Part]], *, is_sender: bool
+    weights: Weights, trained: Collection[str], order: Order, *, is_sender: bool
 ) -> dict[str, BaseTensor]:
-    """Describe (name, tensor) pairs, cast to `dtype`, by the parts that workers hold."""
+    """Describe (name, tensor) pairs by the parts that workers hold."""
     origins = {}
     for name, tensor in weights:
         if is_sender:
-            cast = tensor.to(getattr(torch, dtype))
-            sums = {part: checksum(part.of(cast)) for part in parts[name]}
-            origins[name] = BaseTensor(tuple(cast.shape), sums, name in trained)
+            cast = tensor.to(getattr(torch, order.dtype))
+            origins[name] = BaseTensor(tuple(cast.shape), _sums(name, cast, order), name in trained)
     return origins
 
 
@@ -61,7 +60,7 @@ class Sender:
         base = self._base_of(order)
         self._version = None  # until all of it has been sent
         dtype = getattr(torch, order.dtype)
-        checksums: dict[str, dict[Part, int]] = {}
+        checksums: dict[str, dict[Part, Checksum]] = {}
         whole: set[str] = set()
         spent, started = {"checksum": 0.0, "gather": 0.0}, time.monotonic()
         with self._transfer.open(receivers, order, base) as channel:
@@ -69,7 +68,7 @@ class Sender:
             for name, tensor in weights:
                 cast = tensor.detach().to(dtype)
                 after = time.monotonic()
-                checksums[name] = {part: checksum(part.of(cast)) for part in order.parts_of(name)}
+                checksums[name] = _sums(name, cast, order)
                 summed = time.monotonic()
                 changes = self._changes(name, cast, order) if base is not None else None
                 if changes is None:
@@ -122,3 +121,8 @@ class Sender:
             self._copies[name] = cast.to("cpu", copy=True, memory_format=torch.contiguous_format)
         else:
             copy.copy_(cast)
+
+
+def _sums(name: str, cast: torch.Tensor, order: Order) -> dict[Part, Checksum]:
+    is_for_gpus = cast.is_cuda or order.has_gpus
+    return {part: Checksum.of(part.of(cast), is_for_gpus=is_for_gpus) for part in order.parts_of(name)}

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import torch
 
+from actors.weights.checksum import Checksum
 from actors.weights.live import Part
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -41,7 +42,7 @@ class BaseTensor:
     """A tensor as it was before training."""
 
     shape: tuple[int, ...]
-    checksums: Mapping[Part, int]
+    checksums: Mapping[Part, Checksum]
     """By the parts that workers hold."""
     is_trained: bool
     """It is trained, so it differs by now."""
@@ -64,9 +65,14 @@ class Order:
     keeps_copy: bool = False
     """Keep a copy of what is sent, so that the next publish can be a delta."""
 
+    @property
+    def has_gpus(self) -> bool:
+        """Whether a worker's weights are on a GPU."""
+        return any(state.place.gpu for states in self.states for state in states)
+
     def parts_of(self, name: str) -> frozenset[Part]:
         """Return the parts that have to be compared: what workers hold; all of it where one cannot tell."""
-        held = {state.parts.get(name) for states in self.states for state in states}
+        held = {state.parts.get(name) for states in self.states for state in states} or {None}
         return frozenset(Part() if part is None else part for part in held)
 
 
@@ -95,7 +101,7 @@ class Manifest:
     """What was sent."""
 
     version: int = 0
-    checksums: Mapping[str, Mapping[Part, int]] = field(default_factory=dict)
+    checksums: Mapping[str, Mapping[Part, Checksum]] = field(default_factory=dict)
     whole: frozenset[str] = frozenset()
     """Tensors that were sent whole; of the others changes alone."""
     num_bytes: int = 0

@@ -10,9 +10,9 @@ import ray
 
 from actors.policy.conversation_tokenizer import ConversationTokenizer
 from actors.policy.image_tensors import ImagePreparer
-from actors.weights.checksum import checksum
+from actors.weights.checksum import Checksum
 from actors.weights.live import WHOLE
-from actors.weights.wire import BaseTensor
+from actors.weights.wire import BaseTensor, Order
 from rollout.roles import CheckpointError
 from rollout.types import Batch, SampleRequest, SamplingParams
 from tests.support.policy_in_plain_torch import (
@@ -304,8 +304,7 @@ def test_a_lesson_asks_what_the_sampler_is_asked(stack: Stack):
 
 
 async def base_tensors(stack: Stack, dtype: str) -> Mapping[str, BaseTensor]:
-    shapes = await stack.adapted.tensor_shapes()
-    return await stack.adapted.base_tensors(dtype, {name: frozenset({WHOLE}) for name in shapes})
+    return await stack.adapted.base_tensors(Order(0, dtype, 1 << 20, "auto", (), await stack.adapted.tensor_shapes()))
 
 
 def test_lora_trains_adapters_alone(stack: Stack, tmp_path: Path):
@@ -318,7 +317,7 @@ def test_lora_trains_adapters_alone(stack: Stack, tmp_path: Path):
     before = load_weights(stack.model)
     before["lm_head.weight"] = before["model.language_model.embed_tokens.weight"]
     assert {name: origin.checksums for name, origin in origins.items()} == {
-        name: {WHOLE: checksum(tensor.double())} for name, tensor in before.items()
+        name: {WHOLE: Checksum.of(tensor.double())} for name, tensor in before.items()
     }
     trained = {name for name, origin in origins.items() if origin.is_trained}
     assert trained == {name for name in before if "language_model.layers" in name and "proj" in name}

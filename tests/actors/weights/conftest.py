@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from actors.weights.blocks import Writer
-from actors.weights.checksum import checksum
+from actors.weights.checksum import Checksum
 from actors.weights.live import WHOLE, Part
 from actors.weights.wire import Manifest
 
@@ -70,7 +70,7 @@ def manifest_of(
 ) -> Manifest:
     """Say that all of it was sent whole."""
     sums = {
-        name: {part: checksum(part.of(tensor)) for part in (parts or {}).get(name, [WHOLE])}
+        name: {part: Checksum.of(part.of(tensor)) for part in (parts or {}).get(name, [WHOLE])}
         for name, tensor in weights.items()
     }
     return Manifest(version, sums, frozenset(weights))

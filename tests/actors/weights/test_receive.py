@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from actors.weights.blocks import Writer
-from actors.weights.live import WHOLE, LiveWeights
+from actors.weights.live import LiveWeights
 from actors.weights.receive import WeightReceiver, WrongBase, missing_tensors
 from actors.weights.send import describe_base_tensors
-from actors.weights.wire import BaseTensor, Manifest
+from actors.weights.wire import BaseTensor, Manifest, Order
 from tests.actors.weights.conftest import SHAPES, SMALL_BLOCK, Recorded, blocks_of, make_weights, manifest_of
 from tests.actors.weights.fused_model import FusedModel
 
@@ -116,8 +116,8 @@ TRAINED = "model.attn.v_proj.weight"
 
 
 def origins(weights: dict[str, torch.Tensor]) -> dict[str, BaseTensor]:
-    parts = {name: [WHOLE] for name in weights}
-    return describe_base_tensors(weights.items(), {TRAINED}, "float32", parts, is_sender=True)
+    order = Order(1, "float32", SMALL_BLOCK, "auto", (), SHAPES)
+    return describe_base_tensors(weights.items(), {TRAINED}, order, is_sender=True)
 
 
 def loaded(weights: dict[str, torch.Tensor]) -> FusedModel:
