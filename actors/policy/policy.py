@@ -47,10 +47,6 @@ class Policy:
         self._temperature = temperature
         # Two calls that reach the ranks in different orders would wait forever for each other's collectives.
         self._lock = threading.Lock()
-        self._tensor_shapes: Shapes = {}
-        self._origins_of: object = None
-        self._origins: Mapping[str, BaseTensor] = {}
-        self._base_digest = ""
         self.version = 0
 
     @classmethod
@@ -133,18 +129,12 @@ class Policy:
 
     async def tensor_shapes(self) -> Shapes:
         """Return the shapes of the model's tensors by their Hugging Face names."""
-        if not self._tensor_shapes:
-            self._tensor_shapes = (await self._call("tensor_shapes"))[0]
-        return self._tensor_shapes
+        shapes: Shapes = (await self._call("tensor_shapes"))[0]
+        return shapes
 
     async def base_tensors(self, order: Order) -> Mapping[str, BaseTensor]:
         """Describe the tensors of the model before training (`WeightSource.base_tensors`); none without LoRA."""
-        if not self._setup.config.lora.rank:
-            return {}
-        asked = order.dtype, order.has_gpus, {name: order.parts_of(name) for name in order.shapes}
-        if self._origins_of != asked:
-            self._origins, self._origins_of = (await self._call("base_tensors", order))[0], asked
-        return self._origins
+        return (await self._call("base_tensors", order))[0] if self._setup.config.lora.rank else {}
 
     async def push_weights(self, receivers: Sequence[Any], order: Order) -> Manifest:
         """Send what is ordered to sampler actors and return what was sent."""
@@ -204,9 +194,7 @@ class Policy:
 
     async def _base(self) -> str:
         """Return a digest of the model that adapters belong to and a checkpoint does not contain; '' without LoRA."""
-        if self._setup.config.lora.rank and not self._base_digest:
-            self._base_digest = (await self._call("base_digest"))[0]
-        return self._base_digest
+        return str((await self._call("base_digest"))[0]) if self._setup.config.lora.rank else ""
 
     async def export(self, folder: Path) -> None:
         """Write a Hugging Face checkpoint that transformers and vLLM load directly, merged if there is LoRA.

@@ -20,11 +20,6 @@ _CHANGE_BYTES = 8
 Weights = Iterable[tuple[str, torch.Tensor]]
 
 
-def shapes_of(weights: Weights, *, is_sender: bool) -> dict[str, tuple[int, ...]]:
-    """Return the tensors' shapes; without `is_sender` only iterate, because of the collectives."""
-    return {name: tuple(tensor.shape) for name, tensor in weights if is_sender}
-
-
 def describe_base_tensors(
     weights: Weights, trained: Collection[str], order: Order, *, is_sender: bool
 ) -> dict[str, BaseTensor]:
