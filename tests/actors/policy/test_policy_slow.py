@@ -179,7 +179,7 @@ def test_a_burst_of_prompts_larger_than_a_batch(stack: Stack):
         return replace(request, messages=({"role": "user", "content": parts},))
 
     async def burst():
-        await stack.samplers.each("begin_publish")  # nothing is read before all are there
+        await stack.samplers.each("begin_publish", {})  # nothing is read before all are there
         tasks = [asyncio.create_task(stack.samplers.sample(long_request(number))) for number in range(40)]
         await asyncio.sleep(1.0)
         await stack.policy.publish(stack.samplers)
