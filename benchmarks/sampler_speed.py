@@ -10,12 +10,11 @@ import argparse
 import asyncio
 import json
 import os
-import queue
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -61,7 +60,9 @@ def report(found: dict[str, dict[str, list[float]]]) -> int:
     """Print each side's tokens/s, and the bars; return 1 where one is missed."""
     speeds = {side: median(figures["speeds"]) for side, figures in found.items()}
     for side, figures in found.items():
-        print(f"{side:36} median {speeds[side]:6.0f} tokens/s   ({', '.join(f'{one:.0f}' for one in figures['speeds'])})")
+        print(
+            f"{side:36} median {speeds[side]:6.0f} tokens/s   ({', '.join(f'{one:.0f}' for one in figures['speeds'])})"
+        )
     fastest = max(VLLM_SIDES, key=lambda side: speeds[side])
     share, idle = speeds["ours"] / speeds[fastest], median(found["ours"]["idle"])
     print(f"ours is {share:.3f} of {fastest}; bar: at least {SPEED_BAR:g}")
@@ -101,8 +102,6 @@ def pictures(turn: int, group: int) -> list[Image.Image]:
 def messages() -> tuple[dict[str, object], ...]:
     parts = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": _QUESTION}]
     return ({"role": "user", "content": parts},)
-
-
 
 
 class TimedEngine(Engine):
@@ -173,7 +172,9 @@ def _requests(store: Store, turn: int, groups: int) -> list[SampleRequest]:
     return requests
 
 
-def measure_vllm(model: Path, repeats: int, groups: int, is_own_process: bool, is_adapted: bool) -> dict[str, list[float]]:
+def measure_vllm(
+    model: Path, repeats: int, groups: int, is_own_process: bool, is_adapted: bool
+) -> dict[str, list[float]]:
     """Return tokens/s of each repeat."""
     from transformers import AutoConfig, AutoProcessor
     from vllm import LLM

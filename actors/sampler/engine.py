@@ -105,7 +105,10 @@ class Engine:
         return {"seconds": self._loop.busy_s, "tokens": float(tokens)}
 
     def reset_caches(self, engine: Any) -> None:
-        """Drop cached keys, values and image features, but not processed images. Running requests start over with the tokens they have."""
+        """Drop cached keys, values and image features: what weights computed. Processed images stay.
+
+        Running requests start over with the tokens they have.
+        """
         # First, so that running requests release what they hold in the encoder's cache.
         if not engine.reset_prefix_cache(reset_running_requests=True):
             raise SamplerError("vLLM did not reset its prefix cache")

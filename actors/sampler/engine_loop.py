@@ -9,10 +9,10 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rollout.roles import SamplerError, SamplerUnavailable
 from rollout.text.marks import without_objects
@@ -60,10 +60,17 @@ class Logprobs(Protocol):
     logprobs: Sequence[float]
 
 
+class Renderer(Protocol):
+    """vLLM's `BaseRenderer`: it has threads of its own, and caches processed images by their content."""
+
+    def render_cmpl_async(self, prompts: Sequence[Mapping[str, object]]) -> Awaitable[list[dict[str, object]]]: ...
+
+
 class SteppedEngine(Protocol):
     """What the loop calls of `actors.sampler.vllm_engine.VllmEngine`."""
 
-    renderer: object
+    @property
+    def renderer(self) -> Renderer: ...
 
     def add_request(self, request_id: str, prompt: Mapping[str, object], params: object) -> object: ...
 
@@ -101,13 +108,13 @@ class EngineLoop:
         self.version = 0
         self.busy_s = 0.0
         """Seconds spent in the engine's steps; there are none without requests."""
-        self.ready: Future[object] = Future()
+        self.ready: Future[Renderer] = Future()
         self.error: BaseException | None = None
         self._build = build
-        self._commands: queue.SimpleQueue[tuple[Callable[[SteppedEngine], object], Future[object]]]
-        self._commands = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[tuple[Callable[[SteppedEngine], Any], Future[Any]]] = queue.SimpleQueue()
         self._waiting: dict[str, _Waiting] = {}
-        self._num_answered = 0
+        self._num_ended = 0
+        """Tokens of requests that ended."""
         self._ids = itertools.count()
         self._is_paused = False
         threading.Thread(target=self._main, name="engine", daemon=True).start()
@@ -123,11 +130,11 @@ class EngineLoop:
                 engine.add_request(request_id, prompt, params)
             except Exception as error:
                 del self._waiting[request_id]
-                _settle(answer, error=refusal(error))
+                _fail(answer, refusal(error))
 
         def fail(done: Future[None]) -> None:
-            if done.exception() is not None:
-                _settle(answer, error=done.exception())
+            if (error := done.exception()) is not None:
+                _fail(answer, error)
 
         self.run(add).add_done_callback(fail)
         return request_id, answer
@@ -137,11 +144,12 @@ class EngineLoop:
 
         def drop(engine: SteppedEngine) -> None:
             if self._waiting.pop(request_id, None) is not None:
+                self._num_ended += engine.num_drawn()[request_id]
                 engine.abort_request([request_id])
 
         self.run(drop)
 
-    def run(self, command: Callable[..., Result]) -> Future[Result]:
+    def run(self, command: Callable[[Any], Result]) -> Future[Result]:
         """Call `command(engine)` between two steps and return a future of its result."""
         result: Future[Result] = Future()
         self._commands.put((command, result))
@@ -173,7 +181,7 @@ class EngineLoop:
 
     def num_tokens(self) -> Future[int]:
         """Count the tokens drawn so far."""
-        return self.run(lambda engine: self._num_answered + sum(engine.num_drawn().values()))
+        return self.run(lambda engine: self._num_ended + sum(engine.num_drawn().values()))
 
     def _main(self) -> None:
         try:
@@ -220,7 +228,7 @@ class EngineLoop:
 
     def _deliver(self, output: Output) -> None:
         [drawn] = output.outputs
-        self._num_answered += len(drawn.token_ids)
+        self._num_ended += len(drawn.token_ids)
         waiting = self._waiting.pop(output.request_id, None)
         if waiting is None or output.prompt_token_ids is None:
             return
@@ -234,16 +242,16 @@ class EngineLoop:
         _settle(waiting.answer, generation)
 
     def _fail_all(self) -> None:
-        _settle(self.ready, error=self._dead())
+        _fail(self.ready, self._dead())
         for waiting in self._waiting.values():
-            _settle(waiting.answer, error=self._dead())
+            _fail(waiting.answer, self._dead())
         self._waiting.clear()
         self._fail_commands()
 
     def _fail_commands(self) -> None:
         try:
             while True:
-                _settle(self._commands.get_nowait()[1], error=self._dead())
+                _fail(self._commands.get_nowait()[1], self._dead())
         except queue.Empty:
             return
 
@@ -259,11 +267,13 @@ def refusal(error: BaseException) -> SamplerError:
     return SamplerError(f"vLLM refused the request: {reason}")
 
 
-def _settle(future: Future[Result], result: Result | None = None, *, error: BaseException | None = None) -> None:
-    """Set a future's result or error, unless it has one already or was cancelled by its caller."""
-    if future.done() or not future.set_running_or_notify_cancel():
-        return
-    if error is not None:
+def _settle(future: Future[Result], result: Result) -> None:
+    """Set a future's result, unless it has one already or was cancelled by its caller."""
+    if not future.done() and future.set_running_or_notify_cancel():
+        future.set_result(result)
+
+
+def _fail(future: Future[Result], error: BaseException) -> None:
+    """Set a future's error, likewise."""
+    if not future.done() and future.set_running_or_notify_cancel():
         future.set_exception(error)
-    else:
-        future.set_result(result)  # type: ignore[arg-type]

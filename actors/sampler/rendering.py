@@ -2,23 +2,17 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from actors.sampler.engine_loop import refusal
+from actors.sampler.engine_loop import Renderer, refusal
 from actors.store.store import Store, load_images
 from rollout.roles import SamplerError
 from rollout.types import SampleRequest
 
 _NUM_PROMPTS = 64
 """Rendered prompts that are kept: those of the groups that arrive together."""
-
-
-class Renderer(Protocol):
-    """vLLM's `BaseRenderer`: it has threads of its own, and caches processed images by their content."""
-
-    def render_cmpl_async(self, prompts: Sequence[Mapping[str, object]]) -> Awaitable[list[dict[str, object]]]: ...
 
 
 class ChatTemplate(Protocol):
@@ -38,6 +32,8 @@ class Rendering:
         self._processor = processor
         self._store = store
         self._max_images = max_images
+        # One after the other, so that the first prompt is soon there and the engine's thread keeps its core.
+        self._loader = ThreadPoolExecutor(1, "prompts")
         self._prompts: OrderedDict[str, asyncio.Task[dict[str, object]]] = OrderedDict()
 
     async def render(self, request: SampleRequest) -> Mapping[str, object]:
@@ -55,7 +51,7 @@ class Rendering:
     async def _make(self, request: SampleRequest) -> dict[str, object]:
         if len(request.images) > self._max_images:
             raise SamplerError(f"a prompt has {len(request.images)} images; raise samplers.max_images")
-        prompt = await asyncio.to_thread(self._prompt, request)
+        prompt = await asyncio.get_running_loop().run_in_executor(self._loader, self._prompt, request)
         renderer = await asyncio.wrap_future(self._renderer)
         try:
             [rendered] = await renderer.render_cmpl_async([prompt])

@@ -44,17 +44,16 @@ def build_engine(config: SamplerConfig, model: str, size: Mapping[str, int] | No
     arguments = engine_arguments(config, model, size)
     # As with several API servers: processed images are cached on the renderer's side alone. Otherwise there are two
     # caches that have to see the same requests in the same order, and one that is refused puts them out of step.
-    return VllmEngine.from_engine_args(EngineArgs(**arguments, _api_process_count=2))
+    engine: VllmEngine = VllmEngine.from_engine_args(EngineArgs(**arguments, _api_process_count=2))
+    return engine
 
 
-def engine_arguments(
-    config: SamplerConfig, model: str, size: Mapping[str, int] | None = None
-) -> dict[str, object]:
+def engine_arguments(config: SamplerConfig, model: str, size: Mapping[str, int] | None = None) -> dict[str, object]:
     """Return vLLM's `EngineArgs` for a sampler."""
     if config.gpus_per_sampler:
         device: dict[str, object] = {
             "gpu_memory_utilization": config.gpu_memory_utilization,
-            "async_scheduling": True,
+            "async_scheduling": config.has_async_scheduling,
         }
     else:
         device = {
@@ -70,7 +69,7 @@ def engine_arguments(
         "max_num_seqs": config.max_num_seqs,
         "max_num_batched_tokens": config.max_num_batched_tokens,
         "block_size": config.block_size,
-        "enforce_eager": config.enforce_eager,
+        "enforce_eager": config.is_eager,
         "mm_processor_kwargs": {"size": dict(size)} if size else None,
         "limit_mm_per_prompt": {"image": config.max_images, "video": 0},
         # After temperature and banned tokens: from the distribution that the token was drawn from.
