@@ -205,7 +205,10 @@ class SamplerConfig:
     """vLLM engines that draw responses."""
 
     num_samplers: PositiveInt = 1
-    gpus_per_sampler: Annotated[float, Ge(0), Le(1), Noun("a share of one GPU")] = 0
+    gpus_per_sampler: Gpus = 0
+    """A share of one, or several: then an engine is split over them by tensor parallelism."""
+    tensor_parallel_size: PositiveInt | None = None
+    """Workers that an engine is split over; null: one a GPU."""
     num_threads: PositiveInt = 1
     dtype: Dtype = "float32"
     max_model_len: PositiveInt = 2048
@@ -214,7 +217,10 @@ class SamplerConfig:
     max_images: NonNegativeInt = 2
     """Images a prompt may have."""
     block_size: PositiveInt = 32
-    enforce_eager: bool = True
+    async_scheduling: bool | None = None
+    """Prepare a step while the last one runs, which only GPUs do; null: on GPUs."""
+    enforce_eager: bool | None = None
+    """false: CUDA graphs, which only GPUs have; null: false on GPUs."""
     gpu_memory_utilization: Annotated[float, Gt(0), Le(1), Noun("a share")] = 0.8
     kv_cache_gib: Annotated[float, Gt(0), Le(1e6)] = 1.0
     """Key-value cache of one engine on CPU, in GiB."""
@@ -229,6 +235,18 @@ class SamplerConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "samplers")
+        if not self.gpus_per_sampler:
+            for key, is_wanted in {"async_scheduling": True, "enforce_eager": False}.items():
+                if getattr(self, key) is is_wanted:
+                    raise ValueError(
+                        f"samplers.{key}={str(is_wanted).lower()} needs a GPU, but samplers.gpus_per_sampler is 0: set "
+                        f"samplers.gpus_per_sampler=1 or samplers.{key}=null"
+                    )
+        if self.gpus_per_sampler and self.num_shards != max(1, self.gpus_per_sampler):
+            raise ValueError(
+                f"samplers.tensor_parallel_size={self.tensor_parallel_size}, but samplers.gpus_per_sampler is "
+                f"{self.gpus_per_sampler:g}: a worker takes one GPU; leave samplers.tensor_parallel_size out"
+            )
         if self.gpus_per_sampler == 0 and self.max_num_batched_tokens < self.max_model_len:
             raise ValueError(
                 f"samplers.max_num_batched_tokens={self.max_num_batched_tokens}: on CPU a prompt is read at once, so "
@@ -239,6 +257,20 @@ class SamplerConfig:
                 f"samplers.max_num_batched_tokens={self.max_num_batched_tokens}: each running sequence takes a token "
                 f"per step, so it has to be at least samplers.max_num_seqs={self.max_num_seqs}"
             )
+
+    @property
+    def num_shards(self) -> int:
+        """Workers that an engine is split over."""
+        return self.tensor_parallel_size or max(1, int(self.gpus_per_sampler))
+
+    @property
+    def has_async_scheduling(self) -> bool:
+        return bool(self.gpus_per_sampler) if self.async_scheduling is None else self.async_scheduling
+
+    @property
+    def is_eager(self) -> bool:
+        """Whether there are no CUDA graphs."""
+        return not self.gpus_per_sampler if self.enforce_eager is None else self.enforce_eager
 
     def check_answers(self, max_tokens: int, key: str) -> None:
         """Raise ValueError unless an answer of `max_tokens` and some prompt fit in the context."""

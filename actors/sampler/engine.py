@@ -3,7 +3,6 @@
 import asyncio
 import os
 import warnings
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,25 +15,24 @@ from PIL import Image
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import SamplerConfig
 from actors.image_limit import limit_pixels
-from actors.lscpu import replace_missing_lscpu
-from actors.sampler.engine_loop import EngineLoop, Generation
-from actors.store.store import Store, load_images
+from actors.sampler.engine_loop import EngineLoop, Generation, SteppedEngine
+from actors.sampler.rendering import Rendering
+from actors.store.store import Store
 from actors.weights.blocks import TransferError
 from actors.weights.transport.object_store import RelayedEnd
 from actors.weights.transport.ring import Ring
 from actors.weights.wire import BaseTensor, Manifest, Shapes, Ticket, Verdict, WorkerState
 from rollout.roles import SamplerError, SamplerUnavailable
-from rollout.types import ImageRef, Response, SampleRequest, SamplingParams
+from rollout.types import Response, SampleRequest, SamplingParams
 
 _NUM_PROBES = 2
 _PROBE_TOKENS = 8
-_IMAGE_CACHE = 64
 
 
 class Engine:
     """The actor's methods. Subclasses may break one on purpose, to test what a publish detects."""
 
-    worker_class = "actors.sampler.weight_worker.WeightWorker"
+    cpu_worker, gpu_worker = "actors.sampler.cpu_worker.WeightWorker", "actors.sampler.weight_worker.WeightWorker"
     """What is mixed into vLLM's workers."""
 
     def __init__(self, config: SamplerConfig, model: str, store_root: str, max_pixels: int, is_published: bool = True):
@@ -51,10 +49,11 @@ class Engine:
         self._processor = AutoProcessor.from_pretrained(model)
         size = limit_pixels(self._processor, max_pixels)
         self._banned = dict.fromkeys(banned_tokens(AutoConfig.from_pretrained(model)), BANNED_LOGIT)
-        self._images: OrderedDict[tuple[ImageRef | None, ...], list[Image.Image]] = OrderedDict()
         self._probes: list[SampleRequest] = [self._synthetic_probe()]
         self._ring: Ring | None = None
-        self._loop = EngineLoop(lambda: build_engine(config, model, size, self.worker_class))
+        worker_class = self.gpu_worker if config.gpus_per_sampler else self.cpu_worker
+        self._loop = EngineLoop(lambda: build_engine(config, model, size, worker_class))
+        self._rendering = Rendering(self._loop.ready, self._processor, self._store, config.max_images)
 
     async def ready(self) -> None:
         """Return once the engine is up."""
@@ -132,48 +131,36 @@ class Engine:
 
     async def stats(self) -> dict[str, float]:
         """Return counts since the engine's start: seconds of work, tokens drawn."""
-        return {"seconds": self._loop.busy_s, "tokens": float(self._loop.num_tokens)}
+        tokens = await asyncio.wrap_future(self._loop.num_tokens())
+        return {"seconds": self._loop.busy_s, "tokens": float(tokens)}
 
     def reset_caches(self, engine: Any) -> None:
-        """Drop cached keys, values and image features. Running requests start over with the tokens they have."""
+        """Drop cached keys, values and image features: what weights computed. Processed images stay.
+
+        Running requests start over with the tokens they have.
+        """
         # First, so that running requests release what they hold in the encoder's cache.
         if not engine.reset_prefix_cache(reset_running_requests=True):
             raise SamplerError("vLLM did not reset its prefix cache")
         engine.reset_encoder_cache()
-        engine.reset_mm_cache()
 
     async def _on_workers(self, method: str, *arguments: Any) -> list[Any]:
         """Call a method of `WeightWorker` in each worker, between two steps."""
         return await asyncio.wrap_future(self._loop.run(lambda engine: engine.collective_rpc(method, args=arguments)))
 
     async def _sample(self, request: SampleRequest) -> Response:
-        prompt = await asyncio.to_thread(self._prompt, request)
-        request_id, future = self._loop.generate(prompt, self._params(request.params, request.seed))
         try:
-            return self._response(await asyncio.wrap_future(future))
-        except asyncio.CancelledError:
-            self._loop.abort(request_id)
-            raise
+            prompt = await self._rendering.render(request)
+            request_id, answer = self._loop.generate(prompt, self._params(request.params, request.seed))
+            try:
+                return self._response(await asyncio.wrap_future(answer))
+            except asyncio.CancelledError:
+                self._loop.abort(request_id)
+                raise
         finally:
             if self._loop.error is not None:
                 # Ray restarts the actor; the delay lets the answers to all waiting requests be sent.
                 asyncio.get_running_loop().call_later(1.0, os._exit, 1)
-
-    def _prompt(self, request: SampleRequest) -> dict[str, object]:
-        if len(request.images) > self._config.max_images:
-            raise SamplerError(f"a prompt has {len(request.images)} images; raise samplers.max_images")
-        text = self._processor.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
-        if not request.images:
-            return {"prompt": text}
-        return {"prompt": text, "multi_modal_data": {"image": self._load(request.images)}}
-
-    def _load(self, refs: tuple[ImageRef | None, ...]) -> list[Image.Image]:
-        images = self._images.get(refs)  # several threads may be here at once
-        if images is None:
-            images = self._images[refs] = load_images(self._store, refs)
-            while len(self._images) > _IMAGE_CACHE:
-                self._images.popitem(last=False)
-        return images
 
     def _params(self, params: SamplingParams, seed: int) -> object:
         from vllm import SamplingParams as VllmParams
@@ -185,14 +172,13 @@ class Engine:
             seed=seed % (1 << 63),
             logit_bias=self._banned,
             logprobs=0,
-            # The text is needed once, at the end; vLLM would decode it, and the log-probabilities', at each token.
+            # All is needed once, at the end; vLLM would decode the text, and the log-probabilities', at each token.
             detokenize=False,
-            # Deltas show when the first token was drawn, and thus by which weights.
-            output_kind=RequestOutputKind.DELTA,
+            flat_logprobs=True,
+            output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
     def _response(self, generation: Generation) -> Response:
-        assert generation.version is not None, "a finished request has at least one token"
         return Response(
             prompt_token_ids=tuple(generation.prompt_token_ids),
             token_ids=tuple(generation.token_ids),
@@ -220,63 +206,12 @@ class Engine:
         return _greedy(SampleRequest((message,), images, SamplingParams(), seed=0))
 
 
-def build_engine(
-    config: SamplerConfig, model: str, size: Mapping[str, int] | None = None, worker: str = Engine.worker_class
-) -> object:
-    """Make the in-process vLLM engine; `size` is what it scales images by (`limit_pixels`)."""
-    from vllm import EngineArgs
-    from vllm.v1.core.sched import output
-    from vllm.v1.engine.llm_engine import LLMEngine
-
-    # vLLM 0.30 passes the worker no pixels for images that a cached prefix covers, and dies if the request is
-    # preempted and has to encode them after all, as in every publish during generation. In-process this saves nothing.
-    output.strip_covered_mm_data = lambda features, *args, **kwargs: features
-    if config.gpus_per_sampler:
-        memory: dict[str, object] = {"gpu_memory_utilization": config.gpu_memory_utilization}
-    else:
-        _adapt_vllm_to_cpu()
-        memory = {"kv_cache_memory_bytes": int(config.kv_cache_gib * (1 << 30))}
-        # Chunked prefill draws a token for each chunk, and vLLM rewinds the request's random generator by these draws
-        # with a method that only CUDA's generator has: on CPU the engine dies.
-        memory["enable_chunked_prefill"] = False
-    arguments = EngineArgs(
-        model=model,
-        dtype=config.dtype,
-        max_model_len=config.max_model_len,
-        max_num_seqs=config.max_num_seqs,
-        max_num_batched_tokens=config.max_num_batched_tokens,
-        block_size=config.block_size,
-        enforce_eager=config.enforce_eager,
-        mm_processor_kwargs={"size": dict(size)} if size else None,
-        limit_mm_per_prompt={"image": config.max_images, "video": 0},
-        # After temperature and banned tokens: from the distribution that the token was drawn from.
-        logprobs_mode="processed_logprobs",
-        enable_prefix_caching=True,
-        # A step in flight while weights change would mix two versions in one token.
-        async_scheduling=False,
-        worker_extension_cls=worker,
-        disable_log_stats=True,
-        seed=0,
-        **memory,
-    )
-    return LLMEngine.from_engine_args(arguments)
-
-
-def _adapt_vllm_to_cpu() -> None:
-    """Change two behaviours of vLLM that do not suit a model that is trained on CPU."""
-    import torch
-    from vllm.model_executor.layers import utils
-    from vllm.model_executor.models import registry
-
-    def plain(layer: torch.nn.Module, remove_weight: bool) -> None:
-        layer.cpu_linear = torch.nn.functional.linear
-
-    # Packing a linear weight frees the original, so a later load would fail half-way.
-    utils.dispatch_cpu_unquantized_gemm = plain
-    # vLLM inspects a model class in a subprocess, because of CUDA; it would lack `actors.cpu_torch`.
-    registry._run_in_subprocess = lambda function: function()
-    replace_missing_lscpu()
-
-
 def _greedy(request: SampleRequest) -> SampleRequest:
     return replace(request, params=SamplingParams(temperature=0.0, max_tokens=_PROBE_TOKENS), seed=0)
+
+
+def build_engine(config: SamplerConfig, model: str, size: Mapping[str, int], worker_class: str) -> SteppedEngine:
+    """Import vLLM, which takes seconds, and make the engine."""
+    from actors.sampler import vllm_engine
+
+    return vllm_engine.build_engine(config, model, size, worker_class)

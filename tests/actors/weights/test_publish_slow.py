@@ -1,14 +1,17 @@
 """Publishes by every transport, whole and as changes, with faults in them. Slow: real ranks and a real vLLM engine."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from actors.config import SamplerConfig
+from actors.sampler.sampler import Samplers
 from rollout.roles import PublishError
-from rollout.types import Batch
-from tests.support.stack import Stack, started_stack
+from rollout.types import Batch, Response
+from tests.support.faulty_engine import FaultyEngine
+from tests.support.stack import MAX_PIXELS, Stack, started_stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -83,3 +86,54 @@ def test_a_sampler_that_dies_in_mid_transfer_is_waited_for(stack: Stack, transpo
     learn(stack)
     stack.run(stack.samplers.each("set_fault", "death"))
     assert publish(stack, is_delta=True)["publish/is_delta"] == 0.0
+
+
+@pytest.fixture(scope="module")
+def split(stack: Stack) -> Iterator[Samplers]:
+    """An engine that is split over two workers."""
+    config = replace(stack.samplers.config, tensor_parallel_size=2)
+    samplers = stack.run(
+        Samplers.start(
+            config, str(stack.model), store_root=stack.store.root, max_pixels=MAX_PIXELS, engine_class=FaultyEngine
+        )
+    )
+    yield samplers
+    stack.run(samplers.shutdown())
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_each_shard_is_compared_where_it_is(stack: Stack, split: Samplers, transport: str):
+    split.config = replace(split.config, transport=transport)
+    for _ in range(2):  # by vLLM's loader, then straight
+        metrics = stack.run(stack.policy.publish(split))
+        assert metrics["publish/live_coverage"] == 1.0
+        assert metrics["publish/max_logprob_gap"] < 1e-4
+        learn(stack)
+    stack.run(split.each("set_fault", "flipped_live_bit"))  # in the second shard
+    with pytest.raises(PublishError, match=FAULTS["flipped_live_bit"]):
+        stack.run(stack.policy.publish(split))
+    stack.run(split.each("set_fault", ""))
+    stack.run(stack.policy.publish(split))
+
+
+def test_a_split_engine_draws_what_a_whole_one_does(stack: Stack, split: Samplers):
+    """The same tokens for the same seed, alone and in a batch, after a publish of changes alone."""
+    split.config = replace(split.config, is_delta=True, transport="auto")
+    for samplers in (split, split, stack.samplers):
+        stack.run(stack.policy.publish(samplers))
+    requests = [stack.request(number) for number in range(6)]
+
+    async def all_of(samplers: Samplers) -> list[Response]:
+        return list(await asyncio.gather(*map(samplers.sample, requests)))
+
+    whole, crowd = stack.run(all_of(stack.samplers)), stack.run(all_of(split))
+    assert [answer.token_ids for answer in crowd] == [answer.token_ids for answer in whole]
+    assert stack.run(split.sample(requests[3])).token_ids == crowd[3].token_ids
+    for answer, expected in zip(crowd, whole, strict=True):
+        assert answer.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+
+
+def test_a_split_engine_that_dies_comes_back(stack: Stack, split: Samplers):
+    stack.run(split.each("set_fault", "death"))
+    assert stack.run(stack.policy.publish(split))["publish/live_coverage"] == 1.0
+    assert stack.run(split.sample(stack.request(1))).policy_version == stack.policy.version

@@ -1,0 +1,100 @@
+"""vLLM's engine in this process, as a sampler sets it up. Imports vLLM: to be imported late."""
+
+from collections.abc import Mapping
+
+from vllm import EngineArgs, RequestOutput
+from vllm.model_executor.layers import utils
+from vllm.model_executor.models import registry
+from vllm.v1.core.sched import output
+from vllm.v1.engine.llm_engine import LLMEngine
+
+import torch  # isort: skip
+
+from actors.config import SamplerConfig
+from actors.lscpu import replace_missing_lscpu
+
+
+class VllmEngine(LLMEngine):
+    """An engine whose steps in flight can be waited for."""
+
+    def drain(self) -> list[RequestOutput]:
+        """End the steps that asynchronous scheduling has in flight; return the requests that they finished."""
+        core = self.engine_core.engine_core
+        outputs: list[RequestOutput] = []
+        if core.batch_queue:
+            core.pause_scheduler(mode="keep", clear_cache=False)  # else each step that ends starts another one
+            while core.batch_queue:
+                outputs += self.step()
+            core.resume_scheduler()
+        return outputs
+
+    def num_drawn(self) -> dict[str, int]:
+        """Return the number of tokens drawn for each unfinished request."""
+        states = self.output_processor.request_states.values()
+        return {state.external_req_id: state.detokenizer.num_output_tokens() for state in states}
+
+
+def build_engine(
+    config: SamplerConfig, model: str, size: Mapping[str, int] | None = None, worker_class: str = ""
+) -> VllmEngine:
+    """Make the engine; `size` is what it scales images by (`limit_pixels`), `worker_class` is mixed into its workers."""
+    # vLLM 0.30 passes the worker no pixels for images that a cached prefix covers, and dies if the request is
+    # preempted and has to encode them after all, as in every publish during generation. In-process this saves nothing.
+    output.strip_covered_mm_data = lambda features, *args, **kwargs: features
+    if not config.gpus_per_sampler:
+        adapt_to_cpu()
+    arguments = engine_arguments(config, model, size)
+    # As with several API servers: processed images are cached on the renderer's side alone. Otherwise there are two
+    # caches that have to see the same requests in the same order, and one that is refused puts them out of step.
+    engine: VllmEngine = VllmEngine.from_engine_args(
+        EngineArgs(**arguments, worker_extension_cls=worker_class, _api_process_count=2)
+    )
+    return engine
+
+
+def engine_arguments(config: SamplerConfig, model: str, size: Mapping[str, int] | None = None) -> dict[str, object]:
+    """Return vLLM's `EngineArgs` for a sampler."""
+    if config.gpus_per_sampler:
+        device: dict[str, object] = {
+            "gpu_memory_utilization": config.gpu_memory_utilization,
+            "async_scheduling": config.has_async_scheduling,
+        }
+    else:
+        device = {
+            "kv_cache_memory_bytes": int(config.kv_cache_gib * (1 << 30)),
+            # Chunked prefill draws a token for each chunk, and vLLM rewinds the request's random generator by these
+            # draws with a method that only CUDA's generator has: on CPU the engine dies.
+            "enable_chunked_prefill": False,
+        }
+    return {
+        "model": model,
+        "dtype": config.dtype,
+        "max_model_len": config.max_model_len,
+        "max_num_seqs": config.max_num_seqs,
+        "max_num_batched_tokens": config.max_num_batched_tokens,
+        "block_size": config.block_size,
+        "enforce_eager": config.is_eager,
+        "mm_processor_kwargs": {"size": dict(size)} if size else None,
+        "limit_mm_per_prompt": {"image": config.max_images, "video": 0},
+        # After temperature and banned tokens: from the distribution that the token was drawn from.
+        "logprobs_mode": "processed_logprobs",
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "seed": 0,
+        "tensor_parallel_size": config.num_shards,
+        **({"distributed_executor_backend": "mp"} if config.num_shards > 1 else {}),
+        **device,
+    }
+
+
+def adapt_to_cpu() -> None:
+    """Change two behaviours of vLLM that do not suit a model that is trained on CPU."""
+
+    def plain(layer: torch.nn.Module, remove_weight: bool) -> None:
+        layer.cpu_linear = torch.nn.functional.linear
+
+    # Packing a linear weight frees the original, so a later load would fail half-way.
+    utils.dispatch_cpu_unquantized_gemm = plain
+    # vLLM inspects a model class in a subprocess, because of CUDA; it would lack `actors.cpu_torch`.
+    registry._run_in_subprocess = lambda function: function()
+    replace_missing_lscpu()
