@@ -14,6 +14,7 @@ from actors.user_loss import load_user_loss
 from rollout.text.limits import (
     Cpus,
     Dtype,
+    Gpus,
     Name,
     NonNegativeFloat,
     NonNegativeInt,

@@ -146,7 +146,16 @@ class Engine:
 
     async def _on_workers(self, method: str, *arguments: Any) -> list[Any]:
         """Call a method of `WeightWorker` in each worker, between two steps."""
-        return await asyncio.wrap_future(self._loop.run(lambda engine: engine.collective_rpc(method, args=arguments)))
+
+        def call(engine: Any) -> list[Any]:
+            try:
+                return list(engine.collective_rpc(method, args=arguments))
+            except Exception:
+                if engine.has_lost_worker:
+                    os._exit(1)  # Ray restarts the actor
+                raise
+
+        return await asyncio.wrap_future(self._loop.run(call))
 
     async def _sample(self, request: SampleRequest) -> Response:
         try:

@@ -28,6 +28,11 @@ class VllmEngine(LLMEngine):
             core.resume_scheduler()
         return outputs
 
+    @property
+    def has_lost_worker(self) -> bool:
+        """Whether a worker that has its own process is gone."""
+        return bool(getattr(self.engine_core.engine_core.model_executor, "is_failed", False))
+
     def num_drawn(self) -> dict[str, int]:
         """Return the number of tokens drawn for each unfinished request."""
         states = self.output_processor.request_states.values()
@@ -37,7 +42,7 @@ class VllmEngine(LLMEngine):
 def build_engine(
     config: SamplerConfig, model: str, size: Mapping[str, int] | None = None, worker_class: str = ""
 ) -> VllmEngine:
-    """Make the engine; `size` is what it scales images by (`limit_pixels`), `worker_class` is mixed into its workers."""
+    """Make the engine; `size` is what it scales images by (`limit_pixels`), `worker_class` is mixed into workers."""
     # vLLM 0.30 passes the worker no pixels for images that a cached prefix covers, and dies if the request is
     # preempted and has to encode them after all, as in every publish during generation. In-process this saves nothing.
     output.strip_covered_mm_data = lambda features, *args, **kwargs: features
