@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from actors.weights.receive import WeightReceiver, missing_tensors
-from actors.weights.wire import BaseTensor, Manifest, Place, Shapes, Ticket, Verdict, WorkerState
+from actors.weights.wire import BaseTensor, Manifest, Place, Shapes, Ticket, Verdict, WorkerState, gpu_of
 
 
 class WeightWorker:
@@ -22,12 +22,9 @@ class WeightWorker:
 
     def weight_state(self, node: str, host: str, shapes: Shapes) -> WorkerState:
         """Describe this worker, which is on a node of that Ray id and address."""
-        receiver = self._weights()
-        gpu = ""
-        if torch.cuda.is_available():
-            gpu = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
-        parts = receiver.parts(self._live_model(), shapes)
-        return WorkerState(receiver.process, Place(node, host, gpu), parts, receiver.version)
+        receiver, model = self._weights(), self._live_model()
+        place = Place(node, host, gpu_of(next(model.parameters()).device))
+        return WorkerState(receiver.process, place, receiver.parts(model, shapes), receiver.version)
 
     def missing_weights(self, origins: Mapping[str, BaseTensor]) -> set[str]:
         """Return the names of the untrained tensors that have to be sent nevertheless."""

@@ -1,7 +1,8 @@
 """The ranks' side of a publish: rank 0 sends, the others only iterate, since gathering a tensor is a collective."""
 
+import itertools
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -51,16 +52,18 @@ class Sender:
             for _ in weights:  # if this failed, the other ranks still gather with this one
                 pass
 
-    def _send(self, weights: Weights, receivers: Sequence[Any], order: Order) -> Manifest:
+    def _send(self, weights: Iterator[tuple[str, torch.Tensor]], receivers: Sequence[Any], order: Order) -> Manifest:
         base = self._base_of(order)
         self._version = None  # until all of it has been sent
         dtype = getattr(torch, order.dtype)
         checksums: dict[str, dict[Part, Checksum]] = {}
         whole: set[str] = set()
         spent, started = {"checksum": 0.0, "gather": 0.0}, time.monotonic()
-        with self._transfer.open(receivers, order, base) as channel:
+        first = list(itertools.islice(weights, 1))  # it says where weights are
+        device = first[0][1].device if first else torch.device("cpu")
+        with self._transfer.open(receivers, order, base, device) as channel:
             writer, before = Writer(channel, dtype), time.monotonic()
-            for name, tensor in weights:
+            for name, tensor in itertools.chain(first, weights):
                 cast = tensor.detach().to(dtype)
                 after = time.monotonic()
                 checksums[name] = _sums(name, cast, order)

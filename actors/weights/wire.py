@@ -24,6 +24,11 @@ class Place:
     """The GPU's UUID; empty: a CPU."""
 
 
+def gpu_of(device: torch.device) -> str:
+    """Return a GPU's UUID, which is the same to every process; '' for a CPU."""
+    return str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else ""
+
+
 @dataclass(frozen=True)
 class WorkerState:
     """One worker of a sampler before a publish."""

@@ -17,7 +17,7 @@ import torch
 
 from actors.weights.receive import WeightReceiver
 from actors.weights.send import Sender
-from actors.weights.transport.choose import here
+from actors.weights.transport.choose import place_of
 from actors.weights.transport.object_store import RelayedEnd
 from actors.weights.transport.ring import Ring
 from actors.weights.wire import Manifest, Order, Ticket, Verdict, WorkerState
@@ -41,9 +41,8 @@ class Receiving:
         self.received: dict[str, int] = {}
 
     async def state(self) -> WorkerState:
-        return WorkerState(
-            self.receiver.process, here(), self.receiver.parts(self.model, SHAPES), self.receiver.version
-        )
+        parts = self.receiver.parts(self.model, SHAPES)
+        return WorkerState(self.receiver.process, place_of(torch.device("cpu")), parts, self.receiver.version)
 
     async def receive(self, tickets: Sequence[Ticket]) -> None:
         [ticket] = tickets

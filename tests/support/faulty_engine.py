@@ -1,6 +1,7 @@
 """A sampler's actor with a switch for the faults that a publish has to notice."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from actors.sampler.engine import Engine
@@ -15,6 +16,9 @@ class FaultyEngine(Engine):
     async def set_fault(self, fault: str) -> None:
         await self._on_workers("set_fault", fault)
         self._fault = fault
+
+    async def differing(self, weights: Mapping[str, Any]) -> list[str]:
+        return [name for names in await self._on_workers("differing", weights) for name in names]
 
     async def num_unfinished(self) -> int:
         return await asyncio.wrap_future(self._loop.run(lambda engine: engine.get_num_unfinished_requests()))

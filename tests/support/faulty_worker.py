@@ -1,7 +1,7 @@
 """A worker of vLLM with a switch for the faults that a publish has to notice."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from actors.sampler.cpu_worker import WeightWorker  # first: vLLM is imported be
 import torch  # isort: skip
 
 from actors.weights.blocks import is_last
+from actors.weights.live import LiveWeights
 from actors.weights.wire import Manifest, ReceivingEnd, Ticket, Verdict
 
 
@@ -22,6 +23,14 @@ class FaultyWorker(WeightWorker):
         """Break something: "stale_head", or what `_FaultyEnd` and `verify_weights` know; "": mend it."""
         _freeze_head(self.model_runner.get_model().language_model.lm_head, fault == "stale_head")
         self._fault = fault
+
+    def differing(self, weights: Mapping[str, torch.Tensor]) -> list[str]:
+        """Return the names of tensors whose part here is not bit-equal, or is not found."""
+        live = LiveWeights(self._live_model(), {name: tuple(tensor.shape) for name, tensor in weights.items()})
+        found = {name: live.find(name) for name in weights}
+        return [
+            name for name, held in found.items() if held is None or not torch.equal(held[0].of(weights[name]), held[1])
+        ]
 
     def receive_weights(self, tickets: Sequence[Ticket]) -> None:
         """Receive through what breaks it."""

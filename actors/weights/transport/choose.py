@@ -11,7 +11,7 @@ from actors.weights.blocks import Channel
 from actors.weights.transport.broadcast import Broadcast, BroadcastGroup
 from actors.weights.transport.object_store import ObjectStore, RelayedEnd
 from actors.weights.transport.ring import Ring
-from actors.weights.wire import Order, Place, Ticket
+from actors.weights.wire import Order, Place, Ticket, gpu_of
 
 AUTO = "auto"
 CUDA_IPC, BROADCAST, SHARED_MEMORY, OBJECT_STORE = "cuda_ipc", "broadcast", "shared_memory", "object_store"
@@ -21,10 +21,9 @@ _RING_BLOCK = 4 << 20
 _DRAIN_S = 10.0
 
 
-def here() -> Place:
-    """Return where this process holds its weights: its GPU, if it has one."""
-    gpu = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid) if torch.cuda.is_available() else ""
-    return Place(ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), gpu)
+def place_of(device: torch.device) -> Place:
+    """Return where this process holds weights that are on `device`."""
+    return Place(ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), gpu_of(device))
 
 
 def transport_between(sender: Place, receiver: Place) -> str:
@@ -45,12 +44,14 @@ class Transfer:
         self._groups: dict[tuple[str, ...], BroadcastGroup] = {}
 
     @contextmanager
-    def open(self, receivers: Sequence[Any], order: Order, base_version: int | None) -> Iterator[Channel]:
+    def open(
+        self, receivers: Sequence[Any], order: Order, base_version: int | None, device: torch.device
+    ) -> Iterator[Channel]:
         """Have `receivers` receive what is written to the channel; on leaving, all of it is loaded.
 
-        Raises what a receiver raised.
+        `device` is where the weights are. Raises what a receiver raised.
         """
-        ways = _Ways(receivers, order, base_version)
+        ways = _Ways(receivers, order, base_version, place_of(device))
         try:
             try:
                 channel = ways.channels(self._groups)
@@ -68,23 +69,24 @@ class Transfer:
 class _Ways:
     """The ways of one publish."""
 
-    def __init__(self, receivers: Sequence[Any], order: Order, base_version: int | None):
+    def __init__(self, receivers: Sequence[Any], order: Order, base_version: int | None, here: Place):
         self.replies: list[Any] = []
         self._receivers, self._order, self._base_version = receivers, order, base_version
+        self._here = here
         self._block_bytes = order.block_bytes
         self._channels: list[Channel] = []
 
     def channels(self, groups: dict[tuple[str, ...], BroadcastGroup]) -> Channel:
         """Start the receivers and return one channel to all of them."""
-        me, order = here(), self._order
+        order = self._order
         by_kind: dict[str, list[int]] = {}
         for index, states in enumerate(order.states):
-            kind = transport_between(me, states[0].place) if order.transport == AUTO else order.transport
+            kind = transport_between(self._here, states[0].place) if order.transport == AUTO else order.transport
             by_kind.setdefault(kind, []).append(index)
         if len(by_kind) > 1:
             self._block_bytes = min(self._block_bytes, _RING_BLOCK)
         for kind, indices in by_kind.items():
-            self._open(kind, indices, me, groups)
+            self._open(kind, indices, groups)
         return self._channels[0] if len(self._channels) == 1 else _Fan(self._channels)
 
     def check(self) -> None:
@@ -96,9 +98,7 @@ class _Ways:
         for channel in self._channels:
             channel.close()
 
-    def _open(
-        self, kind: str, indices: Sequence[int], me: Place, groups: dict[tuple[str, ...], BroadcastGroup]
-    ) -> None:
+    def _open(self, kind: str, indices: Sequence[int], groups: dict[tuple[str, ...], BroadcastGroup]) -> None:
         num_workers = sum(len(self._order.states[index]) for index in indices)
         size = self._block_bytes
         ends: list[Any]
@@ -108,9 +108,9 @@ class _Ways:
             ends = [RelayedEnd(size)] * num_workers
         elif kind == BROADCAST:
             key = tuple(state.process for index in indices for state in self._order.states[index])
-            device = torch.device("cuda" if me.gpu else "cpu")
+            device = torch.device("cuda" if self._here.gpu else "cpu")
             if key not in groups:
-                groups[key] = BroadcastGroup(me.host, num_workers, device)
+                groups[key] = BroadcastGroup(self._here.host, num_workers, device)
             self._channels.append(Broadcast(groups[key], size, self.check))
             ends = groups[key].ends(size)
         else:
