@@ -133,20 +133,9 @@ class Engine:
                 asyncio.get_running_loop().call_later(1.0, os._exit, 1)
 
     def _params(self, params: SamplingParams, seed: int) -> object:
-        from vllm import SamplingParams as VllmParams
-        from vllm.sampling_params import RequestOutputKind
+        from actors.sampler.vllm_engine import sampling_params
 
-        return VllmParams(
-            temperature=params.temperature,
-            max_tokens=params.max_tokens,
-            seed=seed % (1 << 63),
-            logit_bias=self._banned,
-            logprobs=0,
-            # All is needed once, at the end; vLLM would decode the text, and the log-probabilities', at each token.
-            detokenize=False,
-            flat_logprobs=True,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
+        return sampling_params(params, seed, self._banned)
 
     def _response(self, generation: Generation) -> Response:
         return Response(

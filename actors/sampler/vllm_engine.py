@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 from vllm import EngineArgs, RequestOutput
+from vllm import SamplingParams as VllmParams
 from vllm.model_executor.layers import utils
 from vllm.model_executor.models import registry
+from vllm.sampling_params import RequestOutputKind
 from vllm.v1.core.sched import output
 from vllm.v1.engine.llm_engine import LLMEngine
 
@@ -12,6 +14,7 @@ import torch  # isort: skip
 
 from actors.config import SamplerConfig
 from actors.lscpu import replace_missing_lscpu
+from rollout.types import SamplingParams
 
 
 class VllmEngine(LLMEngine):
@@ -79,6 +82,22 @@ def engine_arguments(config: SamplerConfig, model: str, size: Mapping[str, int] 
         "seed": 0,
         **device,
     }
+
+
+def sampling_params(params: SamplingParams, seed: int, banned: Mapping[int, float]) -> VllmParams:
+    """Return vLLM's parameters of a request; `banned` is added to the logits of these tokens."""
+    return VllmParams(
+        temperature=params.temperature,
+        max_tokens=params.max_tokens,
+        seed=seed % (1 << 63),
+        logit_bias=banned,
+        logprobs=0,
+        flat_logprobs=True,
+        # All is needed once, at the end; vLLM would decode the text, and the log-probabilities', at each token.
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,  # they are made for one request
+    )
 
 
 def adapt_to_cpu() -> None:
