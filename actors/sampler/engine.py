@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from actors.config import SamplerConfig
 from actors.image_limit import limit_pixels
 from actors.sampler.engine_loop import EngineLoop, Generation, SteppedEngine
 from actors.sampler.rendering import Rendering
-from actors.store.store import Store
+from actors.store.store import Store, load_images
 from actors.weights.receive import WeightReceiver, missing_tensors
 from actors.weights.wire import BaseTensor, Bucket, Manifest
 from rollout.roles import SamplerError, SamplerUnavailable
@@ -46,7 +47,8 @@ class Engine:
         self._probes: list[SampleRequest] = [self._synthetic_probe()]
         self._receiver = WeightReceiver()
         self._loop = EngineLoop(lambda: build_engine(config, model, size))
-        self._rendering = Rendering(self._loop.ready, self._processor, self._store, config.max_images)
+        load = partial(load_images, self._store)
+        self._rendering = Rendering(self._loop.ready, self._processor, load, config.max_images)
 
     async def ready(self) -> None:
         """Return once the engine is up."""

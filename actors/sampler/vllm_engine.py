@@ -37,8 +37,10 @@ class VllmEngine(LLMEngine):
         return {state.external_req_id: state.detokenizer.num_output_tokens() for state in states}
 
 
-def build_engine(config: SamplerConfig, model: str, size: Mapping[str, int] | None = None) -> VllmEngine:
-    """Make the engine; `size` is what it scales images by (`limit_pixels`)."""
+def build_engine(
+    config: SamplerConfig, model: str, size: Mapping[str, int] | None = None, *, load_format: str = "auto"
+) -> VllmEngine:
+    """Make the engine; `size` is what it scales images by (`limit_pixels`), and `load_format` is vLLM's."""
     # vLLM 0.30 passes the worker no pixels for images that a cached prefix covers, and dies if the request is
     # preempted and has to encode them after all, as in every publish during generation. In-process this saves nothing.
     output.strip_covered_mm_data = lambda features, *args, **kwargs: features
@@ -47,7 +49,9 @@ def build_engine(config: SamplerConfig, model: str, size: Mapping[str, int] | No
     arguments = engine_arguments(config, model, size)
     # As with several API servers: processed images are cached on the renderer's side alone. Otherwise there are two
     # caches that have to see the same requests in the same order, and one that is refused puts them out of step.
-    engine: VllmEngine = VllmEngine.from_engine_args(EngineArgs(**arguments, _api_process_count=2))
+    engine: VllmEngine = VllmEngine.from_engine_args(
+        EngineArgs(**arguments, load_format=load_format, _api_process_count=2)
+    )
     return engine
 
 
