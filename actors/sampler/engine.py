@@ -52,7 +52,7 @@ class Engine:
 
     async def ready(self) -> None:
         """Return once the engine is up."""
-        await asyncio.wrap_future(self._loop.ready)
+        await asyncio.shield(asyncio.wrap_future(self._loop.ready))  # who stops waiting does not cancel it for others
 
     async def sample(self, request: SampleRequest) -> Response:
         """Return the response as soon as it is finished. Raises `SamplerError`. Cancelling it aborts the request."""

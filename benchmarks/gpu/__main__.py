@@ -39,7 +39,12 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     alone = parser.add_argument_group("--part update, --part sampler")
     alone.add_argument("--groups", type=int, default=0, help="of 8 rows; default: 4 (update), 16 (sampler)")
     alone.add_argument("--out", type=Path, default=None, help="default: gpu_update.json, gpu_sampler.json")
-    alone.add_argument("--seconds", type=float, default=200, help="no further way is begun after these; default: 200")
+    alone.add_argument(
+        "--seconds",
+        type=float,
+        default=200,
+        help="no further way is begun after these (sampler: or ended); default: 200",
+    )
     run = parser.add_argument_group("--part run")
     run.add_argument("--samples", type=int, default=64, help="of one step; default: 64")
     run.add_argument("--attention", default="sdpa", help="of the policy; default: sdpa")
