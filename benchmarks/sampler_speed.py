@@ -204,7 +204,8 @@ def serve_vllm(model: Path, has_processes: bool, is_adapted: bool) -> None:
     from vllm import LLM
 
     from actors.banned_tokens import BANNED_LOGIT, banned_tokens
-    from actors.sampler.vllm_engine import adapt_to_cpu, engine_arguments, sampling_params
+    from actors.sampler.arguments import engine_arguments
+    from actors.sampler.vllm_engine import adapt_to_cpu, sampling_params
 
     arguments = engine_arguments(CONFIG, str(model))
     if is_adapted and has_processes:

@@ -174,7 +174,8 @@ class VllmSide:
         from transformers import AutoProcessor
         from vllm import LLM
 
-        from actors.sampler.vllm_engine import adapt_to_cpu, engine_arguments
+        from actors.sampler.arguments import engine_arguments
+        from actors.sampler.vllm_engine import adapt_to_cpu
 
         arguments = engine_arguments(shapes.config, folder)
         if not shapes.has_gpu:
