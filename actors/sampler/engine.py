@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from actors.config import SamplerConfig
 from actors.image_limit import limit_pixels
 from actors.sampler.engine_loop import EngineLoop, Generation, SteppedEngine
 from actors.sampler.rendering import Rendering
-from actors.store.store import Store
+from actors.store.store import Store, load_images
 from actors.weights.blocks import TransferError
 from actors.weights.transport.object_store import RelayedEnd
 from actors.weights.transport.ring import Ring
@@ -53,11 +54,12 @@ class Engine:
         self._ring: Ring | None = None
         worker_class = self.gpu_worker if config.gpus_per_sampler else self.cpu_worker
         self._loop = EngineLoop(lambda: build_engine(config, model, size, worker_class))
-        self._rendering = Rendering(self._loop.ready, self._processor, self._store, config.max_images)
+        load = partial(load_images, self._store)
+        self._rendering = Rendering(self._loop.ready, self._processor, load, config.max_images)
 
     async def ready(self) -> None:
         """Return once the engine is up."""
-        await asyncio.wrap_future(self._loop.ready)
+        await asyncio.shield(asyncio.wrap_future(self._loop.ready))  # who stops waiting does not cancel it for others
 
     async def sample(self, request: SampleRequest) -> Response:
         """Return the response as soon as it is finished. Raises `SamplerError`. Cancelling it aborts the request."""
@@ -172,20 +174,9 @@ class Engine:
                 asyncio.get_running_loop().call_later(1.0, os._exit, 1)
 
     def _params(self, params: SamplingParams, seed: int) -> object:
-        from vllm import SamplingParams as VllmParams
-        from vllm.sampling_params import RequestOutputKind
+        from actors.sampler.vllm_engine import sampling_params
 
-        return VllmParams(
-            temperature=params.temperature,
-            max_tokens=params.max_tokens,
-            seed=seed % (1 << 63),
-            logit_bias=self._banned,
-            logprobs=0,
-            # All is needed once, at the end; vLLM would decode the text, and the log-probabilities', at each token.
-            detokenize=False,
-            flat_logprobs=True,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
+        return sampling_params(params, seed, self._banned)
 
     def _response(self, generation: Generation) -> Response:
         return Response(

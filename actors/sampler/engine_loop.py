@@ -42,7 +42,7 @@ class Output(Protocol):
     """A finished request, as vLLM's `RequestOutput`."""
 
     request_id: str
-    prompt_token_ids: Sequence[int] | None
+    prompt_token_ids: Sequence[int]
     outputs: Sequence["Completion"]
 
 
@@ -230,7 +230,7 @@ class EngineLoop:
         [drawn] = output.outputs
         self._num_ended += len(drawn.token_ids)
         waiting = self._waiting.pop(output.request_id, None)
-        if waiting is None or output.prompt_token_ids is None:
+        if waiting is None:
             return
         generation = Generation(
             output.prompt_token_ids,

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+from PIL import Image
+
 from actors.sampler.engine_loop import Renderer, refusal
-from actors.store.store import Store, load_images
 from rollout.roles import SamplerError
-from rollout.types import SampleRequest
+from rollout.types import ImageRef, SampleRequest
 
 _NUM_PROMPTS = 64
 """Rendered prompts that are kept: those of the groups that arrive together."""
@@ -23,14 +24,17 @@ class ChatTemplate(Protocol):
     ) -> str: ...
 
 
+LoadImages = Callable[[tuple[ImageRef | None, ...]], list[Image.Image]]
+
+
 class Rendering:
     """Renders each prompt once for all requests of its group."""
 
-    def __init__(self, renderer: Future[Renderer], processor: ChatTemplate, store: Store, max_images: int):
-        """`renderer` is there once the engine is."""
+    def __init__(self, renderer: Future[Renderer], processor: ChatTemplate, load: LoadImages, max_images: int):
+        """`renderer` is there once the engine is; `load` reads images by their references."""
         self._renderer = renderer
         self._processor = processor
-        self._store = store
+        self._load = load
         self._max_images = max_images
         # One after the other, so that the first prompt is soon there and the engine's thread keeps its core.
         self._loader = ThreadPoolExecutor(1, "prompts")
@@ -63,7 +67,7 @@ class Rendering:
         text = self._processor.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
         if not request.images:
             return {"prompt": text}
-        return {"prompt": text, "multi_modal_data": {"image": load_images(self._store, request.images)}}
+        return {"prompt": text, "multi_modal_data": {"image": self._load(request.images)}}
 
     def _forget_failed(self, key: str, done: "asyncio.Task[dict[str, object]]") -> None:
         if (done.cancelled() or done.exception() is not None) and self._prompts.get(key) is done:

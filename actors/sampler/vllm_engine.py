@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 from vllm import EngineArgs, RequestOutput
+from vllm import SamplingParams as VllmParams
 from vllm.model_executor.layers import utils
 from vllm.model_executor.models import registry
+from vllm.sampling_params import RequestOutputKind
 from vllm.v1.core.sched import output
 from vllm.v1.engine.llm_engine import LLMEngine
 
@@ -12,6 +14,8 @@ import torch  # isort: skip
 
 from actors.config import SamplerConfig
 from actors.lscpu import replace_missing_lscpu
+from actors.sampler.arguments import engine_arguments
+from rollout.types import SamplingParams
 
 
 class VllmEngine(LLMEngine):
@@ -40,9 +44,18 @@ class VllmEngine(LLMEngine):
 
 
 def build_engine(
-    config: SamplerConfig, model: str, size: Mapping[str, int] | None = None, worker_class: str = ""
+    config: SamplerConfig,
+    model: str,
+    size: Mapping[str, int] | None = None,
+    worker_class: str = "",
+    *,
+    load_format: str = "auto",
 ) -> VllmEngine:
-    """Make the engine; `size` is what it scales images by (`limit_pixels`), `worker_class` is mixed into workers."""
+    """Make the engine.
+
+    `size` is what it scales images by (`limit_pixels`), `worker_class` is mixed into its workers, and `load_format` is
+    vLLM's.
+    """
     # vLLM 0.30 passes the worker no pixels for images that a cached prefix covers, and dies if the request is
     # preempted and has to encode them after all, as in every publish during generation. In-process this saves nothing.
     output.strip_covered_mm_data = lambda features, *args, **kwargs: features
@@ -52,44 +65,25 @@ def build_engine(
     # As with several API servers: processed images are cached on the renderer's side alone. Otherwise there are two
     # caches that have to see the same requests in the same order, and one that is refused puts them out of step.
     engine: VllmEngine = VllmEngine.from_engine_args(
-        EngineArgs(**arguments, worker_extension_cls=worker_class, _api_process_count=2)
+        EngineArgs(**arguments, worker_extension_cls=worker_class, load_format=load_format, _api_process_count=2)
     )
     return engine
 
 
-def engine_arguments(config: SamplerConfig, model: str, size: Mapping[str, int] | None = None) -> dict[str, object]:
-    """Return vLLM's `EngineArgs` for a sampler."""
-    if config.gpus_per_sampler:
-        device: dict[str, object] = {
-            "gpu_memory_utilization": config.gpu_memory_utilization,
-            "async_scheduling": config.has_async_scheduling,
-        }
-    else:
-        device = {
-            "kv_cache_memory_bytes": int(config.kv_cache_gib * (1 << 30)),
-            # Chunked prefill draws a token for each chunk, and vLLM rewinds the request's random generator by these
-            # draws with a method that only CUDA's generator has: on CPU the engine dies.
-            "enable_chunked_prefill": False,
-        }
-    return {
-        "model": model,
-        "dtype": config.dtype,
-        "max_model_len": config.max_model_len,
-        "max_num_seqs": config.max_num_seqs,
-        "max_num_batched_tokens": config.max_num_batched_tokens,
-        "block_size": config.block_size,
-        "enforce_eager": config.is_eager,
-        "mm_processor_kwargs": {"size": dict(size)} if size else None,
-        "limit_mm_per_prompt": {"image": config.max_images, "video": 0},
-        # After temperature and banned tokens: from the distribution that the token was drawn from.
-        "logprobs_mode": "processed_logprobs",
-        "enable_prefix_caching": True,
-        "disable_log_stats": True,
-        "seed": 0,
-        "tensor_parallel_size": config.num_shards,
-        **({"distributed_executor_backend": "mp"} if config.num_shards > 1 else {}),
-        **device,
-    }
+def sampling_params(params: SamplingParams, seed: int, banned: Mapping[int, float]) -> VllmParams:
+    """Return vLLM's parameters of a request; `banned` is added to the logits of these tokens."""
+    return VllmParams(
+        temperature=params.temperature,
+        max_tokens=params.max_tokens,
+        seed=seed % (1 << 63),
+        logit_bias=banned,
+        logprobs=0,
+        flat_logprobs=True,
+        # All is needed once, at the end; vLLM would decode the text, and the log-probabilities', at each token.
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,  # they are made for one request
+    )
 
 
 def adapt_to_cpu() -> None:

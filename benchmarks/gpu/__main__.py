@@ -1,22 +1,29 @@
 """What training costs at full size on one GPU: `python -m benchmarks.gpu [--part update] [--critic Qwen3-VL-8B] [...]`.
 
 Random weights in the published shapes, so nothing is downloaded. `--part run` measures sampler, policy and generator as
-the actors and the pipeline that a run has; `--part update` an update alone, in one process, each way to do it.
+the actors and the pipeline that a run has; `--part update` an update alone, in one process, each way to do it;
+`--part sampler` our sampler and vLLM itself.
 """
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
 from benchmarks.gpu.models import CRITICS, GENERATORS
 
+_GROUPS = {"update": 4, "sampler": 16}
+"""Parts that are measured alone, and the groups of each."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     chosen = _arguments(arguments)
-    if chosen.part == "update":
-        from benchmarks.gpu import update
-
-        return update.main(chosen.critic, chosen.groups, chosen.tokens, chosen.pixels, chosen.out, chosen.seconds)
+    if chosen.part != "run":
+        part = importlib.import_module(f"benchmarks.gpu.{chosen.part}")
+        groups = chosen.groups or _GROUPS[chosen.part]
+        file = chosen.out or Path(f"gpu_{chosen.part}.json")
+        code: int = part.main(chosen.critic, groups, chosen.tokens, chosen.pixels, file, chosen.seconds)
+        return code
     from benchmarks.gpu import run
 
     return run.main(chosen)
@@ -24,15 +31,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--part", choices=["run", "update"], default="run", help="default: run")
+    parser.add_argument("--part", choices=["run", *_GROUPS], default="run", help="default: run")
     parser.add_argument("--critic", default="Qwen3-VL-4B", choices=["", *CRITICS], help="default: Qwen3-VL-4B")
     parser.add_argument("--tokens", type=int, default=400, help="of a response; default: 400")
     parser.add_argument("--pixels", type=int, default=1024, help="of an image's side, 256 or more; default: 1024")
     parser.add_argument("--lora", type=int, default=0, help="rank of adapters; default: 0, the model is trained whole")
-    update = parser.add_argument_group("--part update")
-    update.add_argument("--groups", type=int, default=4, help="of 8 rows; default: 4")
-    update.add_argument("--out", type=Path, default=Path("gpu_update.json"), help="default: gpu_update.json")
-    update.add_argument("--seconds", type=float, default=200, help="no further way is begun after these; default: 200")
+    alone = parser.add_argument_group("--part update, --part sampler")
+    alone.add_argument("--groups", type=int, default=0, help="of 8 rows; default: 4 (update), 16 (sampler)")
+    alone.add_argument("--out", type=Path, default=None, help="default: gpu_update.json, gpu_sampler.json")
+    alone.add_argument(
+        "--seconds",
+        type=float,
+        default=200,
+        help="no further way is begun after these (sampler: or ended); default: 200",
+    )
     run = parser.add_argument_group("--part run")
     run.add_argument("--samples", type=int, default=64, help="of one step; default: 64")
     run.add_argument("--attention", default="sdpa", help="of the policy; default: sdpa")

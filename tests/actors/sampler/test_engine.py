@@ -19,7 +19,7 @@ def restarted(tmp_path, monkeypatch):
     """Return what makes an actor that Ray had to start again."""
     monkeypatch.setitem(sys.modules, "transformers", MagicMock())
     monkeypatch.setattr(engine, "banned_tokens", lambda config: [])
-    monkeypatch.setattr(engine, "build_engine", lambda config, model, size: FakeEngine())
+    monkeypatch.setattr(engine, "build_engine", lambda config, model, size, worker_class: FakeEngine())
     monkeypatch.setattr(engine.Engine, "_params", lambda self, params, seed: None)
     context = SimpleNamespace(was_current_actor_reconstructed=True)
     monkeypatch.setattr("ray.get_runtime_context", lambda: context)

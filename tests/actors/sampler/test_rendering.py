@@ -8,7 +8,6 @@ import pytest
 
 from actors.sampler.engine_loop import EngineLoop
 from actors.sampler.rendering import Rendering
-from actors.store.store import Store
 from rollout.roles import SamplerError, SamplerUnavailable
 from rollout.types import SampleRequest, SamplingParams
 from tests.support.fake_engine import FakeEngine, FakeRenderer
@@ -32,7 +31,7 @@ def rendering(renderer: FakeRenderer) -> Rendering:
 
 def make(ready: Future) -> Rendering:
     template = SimpleNamespace(apply_chat_template=lambda messages, **_: messages[0]["content"])
-    return Rendering(ready, template, Store("unused"), max_images=1)
+    return Rendering(ready, template, lambda refs: [], max_images=1)
 
 
 def test_a_group_is_rendered_once(rendering: Rendering, renderer: FakeRenderer):

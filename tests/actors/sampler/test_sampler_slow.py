@@ -108,7 +108,7 @@ def test_a_refused_request_leaves_the_engine_as_it_was(bench: Bench):
     with pytest.raises(SamplerError, match=r"^vLLM refused the request: .*maximum.*512"):
         bench.ask(bench.request(3, text="why " * 600, pair=1))
     first = bench.ask(good)
-    with pytest.raises(SamplerError, match="a prompt has 3 images; raise samplers.max_images"):
+    with pytest.raises(SamplerError, match=r"a prompt has 3 images; raise samplers\.max_images"):
         bench.ask(SampleRequest(good.messages, tuple(bench.images[:3]), good.params, 0))
     bench.call("drop_what_weights_computed", 2)
     assert bench.ask(good)[0].token_ids == first[0].token_ids
