@@ -67,6 +67,12 @@ class GeneratorConfig:
     width: _Pixels = 0
     max_batch_size: NonNegativeInt = 0
     """Compatible edits that share a forward pass; 0: as the spec has it, else 8. 1 where prompts do not batch."""
+    max_batch_pixels: NonNegativeInt = 0
+    """Most pixels of the images that one forward pass makes (a larger image is made alone); 0: no limit."""
+    compile: bool = False
+    """Compile the transformer's repeated blocks (diffusers' `compile_repeated_blocks`): minutes at the start."""
+    attention_backend: str = ""
+    """Attention back-end by diffusers' name: native, _native_cudnn, flash, _flash_3_hub, sage, ...; empty: its own."""
     batch_invariant: bool = False
     """Make each image by itself: no bit of it depends on what else was asked for at the time.
 

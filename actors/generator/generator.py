@@ -127,7 +127,7 @@ class Generator:
             size=[config.height, config.width],
             call=dict(config.call),
             scheduler=dict(self.spec.scheduler),
-            **({"batch_invariant": True} if config.batch_invariant else {}),
+            **self._chosen(),
         )
 
     def _depends_on(self, request: EditRequest) -> dict[str, Any]:
@@ -150,9 +150,13 @@ class Generator:
             "wished_size": list(request.size or ()),
             "options": [list(option) for option in request.options],
             "scheduler": dict(self.spec.scheduler),
-            "batch_invariant": config.batch_invariant,
         }
-        return depends_on | {name: value for name, value in further.items() if value}
+        return depends_on | {name: value for name, value in further.items() if value} | self._chosen()
+
+    def _chosen(self) -> dict[str, Any]:
+        """Return the options that change pixels, as far as they are set: images made without keep their names."""
+        options = ("batch_invariant", "compile", "attention_backend")
+        return {name: value for name in options if (value := getattr(self.config, name))}
 
 
 def make_calls(

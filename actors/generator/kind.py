@@ -30,6 +30,8 @@ class GeneratorKind(ABC):
     needs_model: ClassVar[bool] = True
     has_code: ClassVar[bool] = False
     """Code that comes with the model makes the image."""
+    has_pipeline: ClassVar[bool] = False
+    """A pipeline of diffusers' makes its images, in a replica of the run's own."""
     has_prices: ClassVar[bool] = False
     """Its calls cost US dollars, by the recipe's prices, and can have a budget."""
     has_options: ClassVar[bool] = False
@@ -151,6 +153,9 @@ def _check(config: GeneratorConfig, kind: GeneratorKind, spec: GeneratorSpec | N
         )
     if kind.has_prices and config.batch_invariant:
         raise ValueError(f"{where} makes its images elsewhere: generator.batch_invariant is for pipelines of this run")
+    for name in () if kind.has_pipeline else ("compile", "attention_backend", "max_batch_pixels"):
+        if getattr(config, name):
+            raise ValueError(f"{where} is no pipeline of diffusers: generator.{name} is for those; leave it out")
     for name in ("num_inference_steps", "max_sequence_length"):
         given = config.call.get(name, 1)
         if not isinstance(given, int) or isinstance(given, bool) or given < 1:

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from actors.generator.acceleration import accelerate
 from actors.generator.config import GeneratorConfig
 from actors.generator.image_sizes import Size, Sizes
 from actors.generator.kind import kind_of, spec_of
@@ -40,6 +41,7 @@ class Pipeline:
             self._pipeline.scheduler = type(scheduler).from_config(scheduler.config, **self.spec.scheduler)
         self._pipeline = self._pipeline.to("cuda" if config.gpus_per_replica else "cpu")
         self._pipeline.set_progress_bar_config(disable=True)
+        accelerate(config, self._pipeline.components)
 
     def draw(
         self, images: Sequence[Image.Image], mask: Image.Image | None, requests: Sequence[EditRequest]
@@ -88,11 +90,15 @@ class Pipeline:
         return self._pinned or request.size or self.spec.sizes.fit(images[0].size if images else None)
 
     def warm_up(self) -> None:
-        """Make one image, of the kind that the pipeline makes."""
+        """Make one image of the kind that the pipeline makes; and a batch, for which blocks are compiled once more."""
         canvas = Image.new("RGB", self._pinned or self.spec.sizes.default, "white")
         has_image = not self.spec.modes & {Mode.TEXT} or Mode.EDIT in self.spec.modes
         mask = canvas if self.spec.modes <= {Mode.INPAINT} else None
-        self.draw([canvas] if has_image else [], mask, [EditRequest(None, "a red box", 0)])
+        is_batched = self._config.compile and self._config.max_batch_size > 1
+        for size in (1, 2) if is_batched else (1,):
+            self.draw(
+                [canvas] if has_image else [], mask, [EditRequest(None, "a red box", seed) for seed in range(size)]
+            )
 
     def _add_lora(self) -> str:
         """Merge the LoRA weights into the model; return their digest."""

@@ -26,6 +26,9 @@ class Canvas:
         self.spec = spec
         self.batches = []
 
+    def size_of(self, images, request):
+        return request.size or self._size
+
     def draw(self, images, mask, requests):
         self.batches.append([request.prompt for request in requests])
         if any(request.prompt == "bad" for request in requests):

@@ -1,0 +1,101 @@
+"""Faster forward passes of a pipeline: compiled blocks and another attention back-end, by diffusers' own means."""
+
+import re
+import shutil
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from actors.generator.config import GeneratorConfig
+from rollout.text.limits import nearest
+
+_ON_CPU = ("native", "_native_math", "flex")
+_PACKAGES = {
+    "flash": "flash_attn",
+    "flash_varlen": "flash_attn",
+    "_flash_3": "flash_attn_interface",
+    "_flash_varlen_3": "flash_attn_interface",
+    "_native_npu": "torch_npu",
+    "_native_xla": "torch_xla",
+    "xformers": "xformers",
+}
+"""What an attention back-end needs beside torch; those of the hub and of SageAttention tell by their names."""
+_RECOMPILE_LIMIT = 64
+"""Of one block, by torch: edits, texts, steps with a reference and without, one image and several. Beyond it torch
+would raise, because no part may run uncompiled; its own limit is 8."""
+
+
+class _Transformer(Protocol):
+    def set_attention_backend(self, backend: str) -> None: ...
+
+    def compile_repeated_blocks(self, *, fullgraph: bool) -> None: ...
+
+
+def check_acceleration(config: GeneratorConfig) -> None:
+    """Raise ValueError for a back-end or a compilation that cannot work here. Imports neither torch nor diffusers."""
+    name, known = config.attention_backend, _attention_backends()
+    if name and known and name not in known:
+        raise ValueError(
+            f"generator.attention_backend is {name!r}; diffusers has {', '.join(known)}{nearest(name, known)}"
+        )
+    if name and not config.gpus_per_replica and name not in _ON_CPU:
+        raise ValueError(
+            f"generator.attention_backend {name!r} needs a GPU, and generator.gpus_per_replica is 0; "
+            f"on a CPU there are {', '.join(_ON_CPU)}"
+        )
+    package = _package(name)
+    if package and find_spec(package) is None:
+        raise ValueError(
+            f"generator.attention_backend {name!r} needs the package {package}, which is not installed: install it, "
+            "or take native"
+        )
+    if config.compile and not any(map(shutil.which, ("gcc", "g++", "cc", "clang"))):
+        raise ValueError("generator.compile needs a C compiler, and none is on PATH: install gcc, or set it to false")
+
+
+def accelerate(config: GeneratorConfig, components: Mapping[str, _Transformer]) -> None:
+    """Set the attention back-end of a loaded pipeline and compile its blocks, as its settings say.
+
+    Raises ValueError for a model without a transformer, or whose blocks diffusers does not know.
+    """
+    if not (config.compile or config.attention_backend):
+        return
+    transformer = components.get("transformer") or components.get("unet")
+    if transformer is None:
+        raise ValueError(
+            f"{config.pipeline} has neither a transformer nor a unet: leave generator.compile and "
+            "generator.attention_backend out"
+        )
+    if config.attention_backend:
+        transformer.set_attention_backend(config.attention_backend)
+    if config.compile:
+        import torch
+
+        torch._dynamo.config.recompile_limit = _RECOMPILE_LIMIT
+        transformer.compile_repeated_blocks(fullgraph=True)
+
+
+def _package(backend: str) -> str:
+    """Return the package that a back-end comes with, by its import name; empty: torch's own.
+
+    >>> _package("_flash_3_hub"), _package("sage"), _package("flash"), _package("native")
+    ('kernels', 'sageattention', 'flash_attn', '')
+    """
+    if "_hub" in backend:
+        return "kernels"
+    return "sageattention" if "sage" in backend else _PACKAGES.get(backend, "")
+
+
+@cache
+def _attention_backends() -> tuple[str, ...]:
+    """Return the names of diffusers' back-ends, read from its source; none where that does not tell."""
+    spec = find_spec("diffusers")
+    if spec is None or spec.origin is None:
+        return ()
+    file = Path(spec.origin).parent / "models" / "attention_dispatch.py"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    _, _, rest = text.partition("class AttentionBackendName(")
+    members, _, _ = rest.partition("\nclass ")
+    return tuple(re.findall(r'^    \w+ = "(\w+)"', members, re.MULTILINE))
