@@ -23,8 +23,8 @@ _PACKAGES = {
 }
 """What an attention back-end needs beside torch; those of the hub and of SageAttention tell by their names."""
 _RECOMPILE_LIMIT = 64
-"""Of one block, by torch: edits, texts, steps with a reference and without, one image and several. Beyond it torch
-would raise, because no part may run uncompiled; its own limit is 8."""
+"""Graphs of one block. FLUX.2-klein KV needs seven, for sizes, batches and steps with a reference and without; beyond
+torch's own limit of eight it would raise, since no block may run uncompiled."""
 
 
 class _Transformer(Protocol):

@@ -73,6 +73,8 @@ class GeneratorConfig:
     """Compile the transformer's repeated blocks (diffusers' `compile_repeated_blocks`): minutes at the start."""
     attention_backend: str = ""
     """Attention back-end by diffusers' name: native, _native_cudnn, flash, _flash_3_hub, sage, ...; empty: its own."""
+    cache_gib: Annotated[float, Ge(0), Le(1024)] = 0.5
+    """GiB of prompt embeddings and VAE latents that a replica keeps by content, on its device; 0: none."""
     batch_invariant: bool = False
     """Make each image by itself: no bit of it depends on what else was asked for at the time.
 

@@ -170,7 +170,7 @@ def make_calls(
         Pooled(
             pool.call,
             config.most_replicas * kind_of(config).max_ongoing(config),
-            counted=("queue_seconds", "run_seconds"),
+            counted=("queue_seconds", "run_seconds", "prompt_hits", "latent_hits", "references"),
             is_revocable=True,
         ),
         UsageLedger("generator", ledger_folder, is_continued=is_continued),

@@ -1,6 +1,7 @@
 """A replica of the generators' pool: one loaded pipeline, its queue, and its health."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -36,6 +37,7 @@ class GeneratorReplica:
         self._num_bad = 0
         self._pipeline = self._load()
         self._pipeline.warm_up()
+        self._told: Counter[str] = self._pipeline.counts()
 
     def _load(self) -> Any:
         return Pipeline(self._config)
@@ -55,7 +57,7 @@ class GeneratorReplica:
         except Exception as error:
             return Fault(type(error).__name__, _line(error))
         took = {"queue_seconds": done.queue_s, "run_seconds": done.run_s / done.batch_size}
-        return {"image": image, **took, "batch_size": done.batch_size}
+        return {"image": image, **took, "batch_size": done.batch_size, **self._counts_since()}
 
     async def describe(self) -> tuple[str, GeneratorSpec]:
         """Return the digest of the loaded model, and what it can do."""
@@ -65,6 +67,11 @@ class GeneratorReplica:
         """Raise when no image was made of late (a replica that made none at all was never constructed)."""
         if self._num_bad >= MAX_BAD_BATCHES:
             raise RuntimeError(f"the last {self._num_bad} batches of the generator failed")
+
+    def _counts_since(self) -> Counter[str]:
+        """Return what was counted since an answer told it last: sums over answers are right, whichever tells it."""
+        told, self._told = self._told, self._pipeline.counts()
+        return self._told - told
 
     def _batch_limit(self, request: EditRequest) -> int:
         """Return how many images of a request's size may be made at once: one at least."""

@@ -1,6 +1,7 @@
 """A generator whose replica paints instead of running a pipeline."""
 
 import asyncio
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,9 @@ class Canvas:
 
     def size_of(self, images, request):
         return request.size or self._size
+
+    def counts(self):
+        return Counter()
 
     def draw(self, images, mask, requests):
         self.batches.append([request.prompt for request in requests])
