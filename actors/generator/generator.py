@@ -18,6 +18,7 @@ from actors.metered.shared_calls import Make, SharedCalls
 from actors.metered.usage_ledger import UsageLedger
 from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.run_context import RunContext
+from actors.servers.servers import Server, troubles
 from actors.store.store import Store, call_key
 from rollout.concurrency import all_of
 from rollout.roles import GeneratorError, Unsupported
@@ -37,6 +38,8 @@ class Generator:
     """What it can do."""
     pool: Pool | None = None
     """None: it is asked over HTTP."""
+    servers: tuple[Server, ...] = ()
+    """Those of the run's own that it asks."""
 
     @classmethod
     async def start(
@@ -102,7 +105,8 @@ class Generator:
             return made
         except CallError as error:
             refuses = error.fault.kind == "unsupported"
-            raise (Unsupported if refuses else GeneratorError)(str(error)) from error
+            words = "\n".join([str(error), *await troubles(self.servers)])
+            raise (Unsupported if refuses else GeneratorError)(words) from error
         except FileNotFoundError as error:
             raise GeneratorError(f"no_image: {error}") from error
 

@@ -34,6 +34,8 @@ class GeneratorKind(ABC):
     """A pipeline of diffusers' makes its images, in a replica of the run's own."""
     has_prices: ClassVar[bool] = False
     """Its calls cost US dollars, by the recipe's prices, and can have a budget."""
+    has_server: ClassVar[bool] = False
+    """It can ask a server that the run starts: `generator.server`."""
     has_options: ClassVar[bool] = False
     """It takes `generator.options`."""
 
@@ -146,6 +148,8 @@ def _check(config: GeneratorConfig, kind: GeneratorKind, spec: GeneratorSpec | N
         raise ValueError(f"{where}: generator.options are for a class of your own, which generator.kind names")
     if not config.model and kind.needs_model:
         raise ValueError(f"{where}: generator.model is not set; give a folder, a hub id or a model's name")
+    if config.server.command and not kind.has_server:
+        raise ValueError(f"{where} is asked in another way: generator.server is for generator.kind images")
     if (kind.has_code or config.custom_pipeline) and not config.trust_remote_code:
         raise ValueError(
             f"{where} is made by code that comes with it ({config.custom_pipeline or config.model}): read that code, "
