@@ -35,7 +35,7 @@ class _Transformer(Protocol):
 
 def check_acceleration(config: GeneratorConfig) -> None:
     """Raise ValueError for a back-end or a compilation that cannot work here. Imports neither torch nor diffusers."""
-    name, known = config.attention_backend, _attention_backends()
+    name, known = config.attention_backend, known_backends()
     if name and known and name not in known:
         raise ValueError(
             f"generator.attention_backend is {name!r}; diffusers has {', '.join(known)}{nearest(name, known)}"
@@ -89,7 +89,7 @@ def _package(backend: str) -> str:
 
 
 @cache
-def _attention_backends() -> tuple[str, ...]:
+def known_backends() -> tuple[str, ...]:
     """Return the names of diffusers' back-ends, read from its source; none where that does not tell."""
     spec = find_spec("diffusers")
     if spec is None or spec.origin is None:
