@@ -12,6 +12,8 @@ from actors.generator.config import GeneratorConfig
 from rollout.text.limits import nearest
 
 _ON_CPU = ("native", "_native_math", "flex")
+_HALF = ("flash", "cudnn", "sage", "aiter", "npu")
+"""Parts of the names of those that take no float32."""
 _PACKAGES = {
     "flash": "flash_attn",
     "flash_varlen": "flash_attn",
@@ -44,6 +46,11 @@ def check_acceleration(config: GeneratorConfig) -> None:
         raise ValueError(
             f"generator.attention_backend {name!r} needs a GPU, and generator.gpus_per_replica is 0; "
             f"on a CPU there are {', '.join(_ON_CPU)}"
+        )
+    if config.dtype == "float32" and any(part in name for part in _HALF):
+        raise ValueError(
+            f"generator.attention_backend {name!r} computes in 16 bits, and generator.dtype is float32: "
+            "make it bfloat16"
         )
     package = _package(name)
     if package and find_spec(package) is None:

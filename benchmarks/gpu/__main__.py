@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.part == "generator":
         from benchmarks.gpu import generator
 
-        return generator.main(chosen.generator, chosen.batch, chosen.pixels, chosen.out, chosen.seconds)
+        return generator.main(chosen.generator, chosen.ways, chosen.batch, chosen.pixels, chosen.out, chosen.seconds)
     from benchmarks.gpu import run
 
     return run.main(chosen)
@@ -39,6 +39,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     ways.add_argument("--out", type=Path, default=None, help="default: gpu_update.json, gpu_generator.json")
     ways.add_argument("--seconds", type=float, default=200, help="no further way is begun after these; default: 200")
     ways.add_argument("--groups", type=int, default=4, help="update: of 8 rows; default: 4")
+    ways.add_argument("--ways", default="", help="generator: part of their names; default: all")
     ways.add_argument("--batch", type=int, default=2, help="generator: edits that share a forward pass; default: 2")
     run = parser.add_argument_group("--part run")
     run.add_argument("--samples", type=int, default=64, help="of one step; default: 64")

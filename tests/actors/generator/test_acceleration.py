@@ -13,14 +13,20 @@ from rollout.types import EditRequest
 from tests.support import tiny_generator
 from tests.support.painter import edit_all, make_generator
 
+GPU: dict[str, Any] = {"gpus_per_replica": 1, "dtype": "bfloat16"}
+
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"attention_backend": "_flash3"}, r"'_flash3'; diffusers has flash, .*; did you mean _flash_3"),
         ({"attention_backend": "_native_cudnn"}, r"needs a GPU, and generator\.gpus_per_replica is 0; on a CPU there"),
-        ({"attention_backend": "sage", "gpus_per_replica": 1}, "needs the package sageattention, which is not"),
-        ({"attention_backend": "_flash_3_hub", "gpus_per_replica": 1}, "needs the package kernels, which is not"),
+        (
+            {"attention_backend": "_native_flash", "gpus_per_replica": 1},
+            r"dtype is float32: make it bfloat16",
+        ),
+        ({"attention_backend": "sage", **GPU}, "needs the package sageattention, which is not"),
+        ({"attention_backend": "_flash_3_hub", **GPU}, "needs the package kernels, which is not"),
     ],
 )
 def test_a_backend_that_cannot_work_is_refused_before_anything_starts(changes, why, monkeypatch):
@@ -33,7 +39,7 @@ def test_a_backend_that_cannot_work_is_refused_before_anything_starts(changes, w
 
 def test_what_works_passes():
     check_generator(GeneratorConfig(name="flux2-klein", attention_backend="native"))
-    check_generator(GeneratorConfig(name="flux2-klein", attention_backend="_native_cudnn", gpus_per_replica=1))
+    check_generator(GeneratorConfig(name="flux2-klein", attention_backend="_native_cudnn", **GPU))
 
 
 def test_compiled_blocks_need_a_compiler(monkeypatch):
