@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from PIL import Image
 
-Tensors: TypeAlias = "object | tuple[Tensors, ...]"
-"""A tensor, or tuples of them; None counts as nothing."""
+if TYPE_CHECKING:
+    import torch
+
+Tensors: TypeAlias = "torch.Tensor | tuple[Tensors, ...] | None"
 
 
 class ContentCache:

@@ -157,7 +157,7 @@ class Generator:
         }
         return depends_on | {name: value for name, value in further.items() if value} | self._chosen()
 
-    def _chosen(self) -> dict[str, Any]:
+    def _chosen(self) -> dict[str, bool | str]:
         """Return the options that change pixels, as far as they are set: images made without keep their names."""
         options = ("batch_invariant", "compile", "attention_backend")
         return {name: value for name in options if (value := getattr(self.config, name))}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from diffusers.models.transformers.transformer_flux2 import Flux2KVCache
+    from diffusers.models.transformers.transformer_flux2 import Flux2KVCache, Flux2Transformer2DModel
 
 
 class SharedReference:
@@ -21,20 +21,19 @@ class SharedReference:
     At 1024 x 1024 pixels and 9B parameters in bfloat16 it takes 2 GiB.
     """
 
-    def __init__(self, transformer: Any):
-        self._transformer = transformer
+    def __init__(self, transformer: Flux2Transformer2DModel):
         self._forward = transformer.forward
         self._kept: tuple[torch.Tensor, torch.Tensor, Flux2KVCache] | None = None
         self.num_computed = 0
         transformer.forward = self.forward
 
-    def forward(self, hidden_states: torch.Tensor, **given: Any) -> Any:
+    def forward(self, hidden_states: torch.Tensor, **given: Any) -> tuple[object, ...]:
         """As `Flux2Transformer2DModel.forward`; `hidden_states` (batch, tokens, channels) begin with the reference's.
 
         Those are equal in all rows of a batch.
         """
         if given.get("kv_cache_mode") != "extract":
-            return self._forward(hidden_states, **given)
+            return tuple(self._forward(hidden_states, **given))
         num_tokens, ids = given["num_ref_tokens"], given["img_ids"]
         kept = self._cache_of(hidden_states[:1, :num_tokens], given | {"img_ids": ids[:1, :num_tokens]})
         cache = self._for_batch(kept, len(hidden_states))
