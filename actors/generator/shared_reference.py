@@ -8,7 +8,8 @@ reference by itself, kept for the next calls, and the edits over it, which is wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
@@ -27,26 +28,35 @@ class SharedReference:
         self.num_computed = 0
         transformer.forward = self.forward
 
-    def forward(self, hidden_states: torch.Tensor, **given: Any) -> tuple[object, ...]:
-        """As `Flux2Transformer2DModel.forward`; `hidden_states` (batch, tokens, channels) begin with the reference's.
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        *,
+        img_ids: torch.Tensor,
+        kv_cache_mode: str | None = None,
+        num_ref_tokens: int = 0,
+        **given: object,
+    ) -> tuple[object, ...]:
+        """As `Flux2Transformer2DModel.forward` with `return_dict=False`.
 
-        Those are equal in all rows of a batch.
+        `hidden_states` (batch, tokens, channels) and `img_ids` (batch, tokens, 4) begin with the reference's tokens in
+        mode "extract"; those are equal in all rows of a batch.
         """
-        if given.get("kv_cache_mode") != "extract":
-            return tuple(self._forward(hidden_states, **given))
-        num_tokens, ids = given["num_ref_tokens"], given["img_ids"]
-        kept = self._cache_of(hidden_states[:1, :num_tokens], given | {"img_ids": ids[:1, :num_tokens]})
+        if kv_cache_mode != "extract":
+            given |= {"kv_cache_mode": kv_cache_mode, "num_ref_tokens": num_ref_tokens}
+            return tuple(self._forward(hidden_states, img_ids=img_ids, **given))
+        kept = self._cache_of(hidden_states[:1, :num_ref_tokens], img_ids[:1, :num_ref_tokens], given)
         cache = self._for_batch(kept, len(hidden_states))
-        given |= {"img_ids": ids[:, num_tokens:], "kv_cache": cache, "kv_cache_mode": "cached", "num_ref_tokens": 0}
-        return *self._forward(hidden_states[:, num_tokens:], **given), cache
+        edits = {"hidden_states": hidden_states[:, num_ref_tokens:], "img_ids": img_ids[:, num_ref_tokens:]}
+        return *self._forward(**given | edits, kv_cache=cache, kv_cache_mode="cached"), cache
 
-    def _cache_of(self, reference: torch.Tensor, given: dict[str, Any]) -> Flux2KVCache:
-        ids: torch.Tensor = given["img_ids"]
+    def _cache_of(self, reference: torch.Tensor, ids: torch.Tensor, given: Mapping[str, torch.Tensor]) -> Flux2KVCache:
         if self._kept is None or not (self._kept[0].equal(reference) and self._kept[1].equal(ids)):
             self._kept = None  # first, so that there are never two
             # Queries need not be there, but no attention back-end is made for none: one token of the text asks.
-            text = {name: given[name][:1, :1] for name in ("encoder_hidden_states", "txt_ids")}
-            *_, cache = self._forward(reference, **given | text | {"timestep": given["timestep"][:1]})
+            one = {name: given[name][:1, :1] for name in ("encoder_hidden_states", "txt_ids")}
+            alone = {"img_ids": ids, "kv_cache_mode": "extract", "num_ref_tokens": reference.shape[1]}
+            *_, cache = self._forward(reference, **{**given, **one, **alone, "timestep": given["timestep"][:1]})
             self._kept = reference, ids, cache
             self.num_computed += 1
         return self._kept[2]
