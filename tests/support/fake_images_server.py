@@ -1,13 +1,14 @@
 """Stands in for an OpenAI-compatible images server: MODEL HOST PORT FILE, and a key in VLLM_API_KEY.
 
-Every image is of one colour: its red is how often the server was started, counted in FILE, its green is 1 for an edit.
-It does not start while there is a FILE.hold.
+Every image is of one colour: how often the server was started, counted in FILE; 1 for an edit; and the seed. It does
+not start while there is a FILE.hold.
 """
 
 import base64
 import io
 import json
 import os
+import re
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,12 +23,13 @@ class _Images(BaseHTTPRequestHandler):
         self._say(200, {})
 
     def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers["Authorization"] != f"Bearer {os.environ['VLLM_API_KEY']}":
             return self._say(401, {"error": {"message": "no such key"}})
         is_edit = self.path == "/v1/images/edits"
+        seed = re.search(rb'"seed"\D*(\d+)', body)
         image = io.BytesIO()
-        Image.new("RGB", (64, 64), (self.tint, is_edit, 0)).save(image, format="PNG")
+        Image.new("RGB", (64, 64), (self.tint, is_edit, int(seed[1]))).save(image, format="PNG")
         self._say(200, {"created": 0, "data": [{"b64_json": base64.b64encode(image.getvalue()).decode()}]})
 
     def _say(self, status, answer):

@@ -80,7 +80,7 @@ def test_it_is_started_used_killed_started_again_and_stopped(model, tmp_path):
         return await is_well(server) and (tmp_path / "starts").stat().st_size == 3
 
     seen, groups = asyncio.run(scenario())
-    assert seen == [(1, 0, 0), (1, 1, 0), (2, 0, 0), (3, 0, 0), (1, 0, 0)]
+    assert seen == [(1, 0, 1), (1, 1, 1), (2, 0, 2), (3, 0, 3), (1, 0, 1)]
     assert [members(group) for group in groups] == [[], []]
     log = (tmp_path / "run" / "painter-server-0.log").read_text()
     assert log.count(f"serving {model}") == 3
