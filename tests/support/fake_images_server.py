@@ -27,9 +27,9 @@ class _Images(BaseHTTPRequestHandler):
         if self.headers["Authorization"] != f"Bearer {os.environ['VLLM_API_KEY']}":
             return self._say(401, {"error": {"message": "no such key"}})
         is_edit = self.path == "/v1/images/edits"
-        seed = re.search(rb'"seed"\D*(\d+)', body)
+        (seed,) = re.findall(rb'"seed"\D*(\d+)', body)
         image = io.BytesIO()
-        Image.new("RGB", (64, 64), (self.tint, is_edit, int(seed[1]))).save(image, format="PNG")
+        Image.new("RGB", (64, 64), (self.tint, is_edit, int(seed))).save(image, format="PNG")
         self._say(200, {"created": 0, "data": [{"b64_json": base64.b64encode(image.getvalue()).decode()}]})
 
     def _say(self, status, answer):
