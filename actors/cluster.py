@@ -18,8 +18,8 @@ from ray._private import node, services
 from ray.job_config import JobConfig
 
 from actors import REPOSITORY, ending, pool
-from actors.judge import local_vlm
 from actors.metered import shared_calls
+from actors.servers import servers
 from rollout.roles import BudgetSpent, RunStopped
 
 _QUIET = {"GRPC_VERBOSITY": "ERROR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -82,11 +82,11 @@ async def ray_cluster(address: str, num_cpus: int, *, logs: Path | None = None) 
 
 @asynccontextmanager
 async def without_ray() -> AsyncIterator[None]:
-    """Stop on exit what a job without actors may have started: servers of local models."""
+    """Stop on exit what a job without actors may have started: servers of models."""
     try:
         yield
     finally:
-        await asyncio.to_thread(local_vlm.shutdown)
+        await asyncio.to_thread(servers.shutdown)
 
 
 def cluster_room() -> dict[str, Any]:
@@ -175,7 +175,7 @@ def _stop(folder: str | None) -> None:
         pool.shutdown(is_waste=folder is not None)
     if folder and ending.is_begun():
         return  # the process ends and takes Ray along: Ray may still be starting and could not be stopped
-    local_vlm.shutdown()
+    servers.shutdown()
     ray.shutdown()
     if folder:
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from actors.evidence.config import EvidenceConfig as EvidenceConfig
 from actors.generator.config import GeneratorConfig as GeneratorConfig
+from actors.generator.config import ImageServerConfig as ImageServerConfig
 from actors.judge.config import JudgeConfig as JudgeConfig
 from actors.judge.config import ServerConfig as ServerConfig
 from actors.metered.config import EndpointConfig as EndpointConfig

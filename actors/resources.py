@@ -55,6 +55,8 @@ def needs_ray(roles: Mapping[str, Role]) -> bool:
 
 def _of_replicas(key: str, role: GeneratorConfig | JudgeConfig | EvidenceConfig) -> Demand:
     many, count = f"{key}.num_replicas", role.num_replicas
+    if isinstance(role, GeneratorConfig) and role.server.command:
+        return Demand(many, count, role.server.cpus, role.server.gpus, f"{key}.server.gpus")
     if not isinstance(role, JudgeConfig):
         return Demand(many, count, role.cpus_per_replica, role.gpus_per_replica, f"{key}.gpus_per_replica")
     if role.kind == "vllm":

@@ -89,7 +89,10 @@ class ImageEndpoints(Endpoints):
         if size is None and not self._entry.sizes.is_own and self._kind.names_size:
             before = None if request.image is None else self._store.get_image(request.image).size
             size = self._entry.sizes.fit(before)
-        return Sent(request, images, mask, size, dict(config.call))
+        call = dict(config.call)
+        if config.server.command:  # what OpenAI's interface lacks, servers of open models have
+            call["extra_body"] = {"seed": request.seed, **call.get("extra_body", {})}
+        return Sent(request, images, mask, size, call)
 
     def _keep(self, data: bytes) -> str:
         return self._store.put_image(flatten(read_image(data, MAX_PIXELS)))

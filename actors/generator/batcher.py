@@ -14,6 +14,7 @@ from typing import Any
 class _Pending:
     kind: Hashable
     item: Any
+    max_batch_size: int
     future: asyncio.Future[Batched]
     since: float
 
@@ -43,9 +44,10 @@ class Batcher:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._loop: asyncio.Task[None] | None = None
 
-    async def submit(self, kind: Hashable, item: Any) -> Batched:
-        """Return the result of `item`, or raise what `run` put in its place."""
-        pending = _Pending(kind, item, asyncio.get_running_loop().create_future(), time.monotonic())
+    async def submit(self, kind: Hashable, item: Any, max_batch_size: int | None = None) -> Batched:
+        """Return the result of `item`, or raise what `run` put in its place; its kind may have a smaller batch."""
+        size = self._max_batch_size if max_batch_size is None else min(max_batch_size, self._max_batch_size)
+        pending = _Pending(kind, item, size, asyncio.get_running_loop().create_future(), time.monotonic())
         self._pending.append(pending)
         if self._loop is None or self._loop.done():
             self._loop = asyncio.create_task(self._drain())
@@ -57,7 +59,7 @@ class Batcher:
 
     async def _drain(self) -> None:
         while self._pending:
-            if self._wait_s and len(self._like_oldest()) < self._max_batch_size:
+            if self._wait_s and len(self._like_oldest()) < self._pending[0].max_batch_size:
                 await asyncio.sleep(self._wait_s)
             batch = self._like_oldest()
             if not batch:
@@ -69,8 +71,8 @@ class Batcher:
     def _like_oldest(self) -> list[_Pending]:
         if not self._pending:
             return []
-        kind = self._pending[0].kind
-        return [pending for pending in self._pending if pending.kind == kind][: self._max_batch_size]
+        oldest = self._pending[0]
+        return [pending for pending in self._pending if pending.kind == oldest.kind][: oldest.max_batch_size]
 
     async def _run_batch(self, batch: list[_Pending]) -> None:
         started = time.monotonic()

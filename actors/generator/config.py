@@ -15,6 +15,7 @@ from rollout.text.limits import (
     NonNegativeFloat,
     NonNegativeInt,
     PathText,
+    Port,
     PositiveInt,
     Seconds,
     Tilde,
@@ -26,6 +27,28 @@ from rollout.text.limits import (
 DEFAULT_PIPELINE = "Flux2KleinPipeline"
 DEFAULT_BATCH_SIZE = 8
 _Pixels = Annotated[int, Ge(0), Le(65536)]
+
+
+@dataclass(frozen=True)
+class ImageServerConfig:
+    """OpenAI-compatible images servers that the run starts for `generator.kind: images` and stops at its end."""
+
+    command: str = ""
+    """Of one server, with {model}, {host} and {port}, and {api_key} unless it reads VLLM_API_KEY; empty: none.
+
+    `vllm serve {model} --omni --host {host} --port {port}`; it answers `/health` and `/v1/images/...`.
+    """
+    gpus: Gpus = 1
+    """GPUs of one server."""
+    cpus: Cpus = 1
+    """Ray's logical CPUs of one server."""
+    port: Port = 0
+    """Port of the first server, the others' follow; 0: free ones."""
+    start_timeout_s: Seconds = 1800.0
+    """Until a server is ready: its weights may have to be downloaded."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "generator.server")
 
 
 @dataclass(frozen=True)
@@ -67,6 +90,14 @@ class GeneratorConfig:
     width: _Pixels = 0
     max_batch_size: NonNegativeInt = 0
     """Compatible edits that share a forward pass; 0: as the spec has it, else 8. 1 where prompts do not batch."""
+    max_batch_pixels: NonNegativeInt = 0
+    """Most pixels of the images that one forward pass makes (a larger image is made alone); 0: no limit."""
+    compile: bool = False
+    """Compile the transformer's repeated blocks (diffusers' `compile_repeated_blocks`): minutes at the start."""
+    attention_backend: str = ""
+    """Attention back-end by diffusers' name: native, _native_cudnn, flash, _flash_3_hub, sage, ...; empty: its own."""
+    cache_gib: Annotated[float, Ge(0), Le(1024)] = 0.5
+    """GiB of prompt embeddings and VAE latents that a replica keeps by content, on its device; 0: none."""
     batch_invariant: bool = False
     """Make each image by itself: no bit of it depends on what else was asked for at the time.
 
@@ -85,6 +116,8 @@ class GeneratorConfig:
     """Environment variable that holds the endpoint's key; empty: the named spec's."""
     endpoints: list[EndpointConfig] = field(default_factory=list)
     """Several servers or keys of the model, shared by load; empty: the one beside base_url."""
+    server: ImageServerConfig = field(default_factory=ImageServerConfig)
+    """images: servers of the run's own, num_replicas of them, in place of base_url and endpoints."""
     max_concurrency: PositiveInt = 16
     """Endpoint, service: requests in flight at one endpoint."""
     usd_per_image: NonNegativeFloat = 0.0
@@ -119,6 +152,11 @@ class GeneratorConfig:
                 f"generator: min_replicas={self.min_replicas}, num_replicas={self.num_replicas}, max_replicas="
                 f"{self.max_replicas}: a pool that grows starts with num_replicas, at least 1, within the other two"
             )
+
+    @property
+    def gpus_of_each(self) -> float:
+        """GPUs of one replica, or of one server."""
+        return self.server.gpus if self.server.command else self.gpus_per_replica
 
     @property
     def most_replicas(self) -> int:

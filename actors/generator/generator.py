@@ -18,6 +18,7 @@ from actors.metered.shared_calls import Make, SharedCalls
 from actors.metered.usage_ledger import UsageLedger
 from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.run_context import RunContext
+from actors.servers.servers import Server, troubles
 from actors.store.store import Store, call_key
 from rollout.concurrency import all_of
 from rollout.roles import GeneratorError, Unsupported
@@ -37,6 +38,8 @@ class Generator:
     """What it can do."""
     pool: Pool | None = None
     """None: it is asked over HTTP."""
+    servers: tuple[Server, ...] = ()
+    """Those of the run's own that it asks."""
 
     @classmethod
     async def start(
@@ -102,7 +105,8 @@ class Generator:
             return made
         except CallError as error:
             refuses = error.fault.kind == "unsupported"
-            raise (Unsupported if refuses else GeneratorError)(str(error)) from error
+            words = "\n".join([str(error), *await troubles(self.servers)])
+            raise (Unsupported if refuses else GeneratorError)(words) from error
         except FileNotFoundError as error:
             raise GeneratorError(f"no_image: {error}") from error
 
@@ -127,7 +131,7 @@ class Generator:
             size=[config.height, config.width],
             call=dict(config.call),
             scheduler=dict(self.spec.scheduler),
-            **({"batch_invariant": True} if config.batch_invariant else {}),
+            **self._chosen(),
         )
 
     def _depends_on(self, request: EditRequest) -> dict[str, Any]:
@@ -150,9 +154,13 @@ class Generator:
             "wished_size": list(request.size or ()),
             "options": [list(option) for option in request.options],
             "scheduler": dict(self.spec.scheduler),
-            "batch_invariant": config.batch_invariant,
         }
-        return depends_on | {name: value for name, value in further.items() if value}
+        return depends_on | {name: value for name, value in further.items() if value} | self._chosen()
+
+    def _chosen(self) -> dict[str, bool | str]:
+        """Return the options that change pixels, as far as they are set: images made without keep their names."""
+        options = ("batch_invariant", "compile", "attention_backend")
+        return {name: value for name in options if (value := getattr(self.config, name))}
 
 
 def make_calls(
@@ -166,7 +174,7 @@ def make_calls(
         Pooled(
             pool.call,
             config.most_replicas * kind_of(config).max_ongoing(config),
-            counted=("queue_seconds", "run_seconds"),
+            counted=("queue_seconds", "run_seconds", "prompt_hits", "latent_hits", "references"),
             is_revocable=True,
         ),
         UsageLedger("generator", ledger_folder, is_continued=is_continued),

@@ -30,8 +30,12 @@ class GeneratorKind(ABC):
     needs_model: ClassVar[bool] = True
     has_code: ClassVar[bool] = False
     """Code that comes with the model makes the image."""
+    has_pipeline: ClassVar[bool] = False
+    """A pipeline of diffusers' makes its images, in a replica of the run's own."""
     has_prices: ClassVar[bool] = False
     """Its calls cost US dollars, by the recipe's prices, and can have a budget."""
+    has_server: ClassVar[bool] = False
+    """It can ask a server that the run starts: `generator.server`."""
     has_options: ClassVar[bool] = False
     """It takes `generator.options`."""
 
@@ -144,6 +148,8 @@ def _check(config: GeneratorConfig, kind: GeneratorKind, spec: GeneratorSpec | N
         raise ValueError(f"{where}: generator.options are for a class of your own, which generator.kind names")
     if not config.model and kind.needs_model:
         raise ValueError(f"{where}: generator.model is not set; give a folder, a hub id or a model's name")
+    if config.server.command and not kind.has_server:
+        raise ValueError(f"{where} is asked in another way: generator.server is for generator.kind images")
     if (kind.has_code or config.custom_pipeline) and not config.trust_remote_code:
         raise ValueError(
             f"{where} is made by code that comes with it ({config.custom_pipeline or config.model}): read that code, "
@@ -151,6 +157,9 @@ def _check(config: GeneratorConfig, kind: GeneratorKind, spec: GeneratorSpec | N
         )
     if kind.has_prices and config.batch_invariant:
         raise ValueError(f"{where} makes its images elsewhere: generator.batch_invariant is for pipelines of this run")
+    for name in () if kind.has_pipeline else ("compile", "attention_backend", "max_batch_pixels"):
+        if getattr(config, name):
+            raise ValueError(f"{where} is no pipeline of diffusers: generator.{name} is for those; leave it out")
     for name in ("num_inference_steps", "max_sequence_length"):
         given = config.call.get(name, 1)
         if not isinstance(given, int) or isinstance(given, bool) or given < 1:

@@ -2,16 +2,20 @@
 
 import importlib
 import inspect
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from actors.generator.acceleration import accelerate
 from actors.generator.config import GeneratorConfig
+from actors.generator.encoder_cache import EncoderCache
 from actors.generator.image_sizes import Size, Sizes
 from actors.generator.kind import kind_of, spec_of
-from actors.generator.registry import GeneratorSpec, Mode
+from actors.generator.registry import GeneratorSpec, Mode, spec_of_class
+from actors.generator.shared_reference import SharedReference
 from actors.model_digest import file_digest, model_digest
 from rollout.types import EditRequest
 
@@ -40,6 +44,13 @@ class Pipeline:
             self._pipeline.scheduler = type(scheduler).from_config(scheduler.config, **self.spec.scheduler)
         self._pipeline = self._pipeline.to("cuda" if config.gpus_per_replica else "cpu")
         self._pipeline.set_progress_bar_config(disable=True)
+        accelerate(config, self._pipeline.components)
+        self._encoders = self._reference = None
+        if spec_of_class(config.pipeline) and not config.custom_pipeline:
+            num_bytes = int(config.cache_gib * 2**30)
+            self._encoders = EncoderCache(self._pipeline, num_bytes, pads_prompts=self.spec.pads_prompts)
+        if self.spec.has_reference_cache:
+            self._reference = SharedReference(self._pipeline.transformer)
 
     def draw(
         self, images: Sequence[Image.Image], mask: Image.Image | None, requests: Sequence[EditRequest]
@@ -87,12 +98,23 @@ class Pipeline:
         """Return the size to make: the recipe's, else the request's, else that of the first image."""
         return self._pinned or request.size or self.spec.sizes.fit(images[0].size if images else None)
 
+    def counts(self) -> Counter[str]:
+        """Return what was computed once instead of again, since the start: hits of encoders, references computed."""
+        counts = Counter(self._encoders.counts if self._encoders else {})
+        if self._reference:
+            counts["references"] = self._reference.num_computed
+        return counts
+
     def warm_up(self) -> None:
-        """Make one image, of the kind that the pipeline makes."""
+        """Make one image of the kind that the pipeline makes; and a batch, for which blocks are compiled once more."""
         canvas = Image.new("RGB", self._pinned or self.spec.sizes.default, "white")
         has_image = not self.spec.modes & {Mode.TEXT} or Mode.EDIT in self.spec.modes
         mask = canvas if self.spec.modes <= {Mode.INPAINT} else None
-        self.draw([canvas] if has_image else [], mask, [EditRequest(None, "a red box", 0)])
+        is_batched = self._config.compile and self._config.max_batch_size > 1
+        for size in (1, 2) if is_batched else (1,):
+            self.draw(
+                [canvas] if has_image else [], mask, [EditRequest(None, "a red box", seed) for seed in range(size)]
+            )
 
     def _add_lora(self) -> str:
         """Merge the LoRA weights into the model; return their digest."""

@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -56,6 +56,10 @@ class GeneratorSpec:
     max_image_aspect: float = 0.0
     """An image's longer side over its shorter one; 0: any."""
     image_argument: str = "image"
+    pads_prompts: bool = False
+    """The pipeline pads every prompt to one length: prompts are encoded, and kept, one by one."""
+    has_reference_cache: bool = False
+    """The pipeline keeps keys and values of the before-images over its steps, and can over its calls."""
     is_image_list: bool = False
     """The pipeline wants a list even of one image."""
     max_batch_size: int = 8
@@ -131,6 +135,18 @@ _TEXT = frozenset({Mode.TEXT})
 _EDIT = frozenset({Mode.EDIT})
 _SEVERAL = frozenset({Mode.EDIT, Mode.REFERENCES})
 _MEGAPIXEL = 1024 * 1024
+_KLEIN = GeneratorSpec(
+    "flux2-klein",
+    _TEXT | _SEVERAL,
+    "Flux2KleinPipeline",
+    "black-forest-labs/FLUX.2-klein-9B",
+    call={"num_inference_steps": 4, "guidance_scale": 1.0},
+    sizes=Sizes(max_pixels=4 * _MEGAPIXEL),
+    max_images=4,
+    min_image_side=64,
+    max_image_aspect=8.0,
+    pads_prompts=True,
+)
 
 _ENTRIES = (
     GeneratorSpec(
@@ -233,16 +249,14 @@ _ENTRIES = (
         max_images=3,
         max_batch_size=1,
     ),
-    GeneratorSpec(
-        "flux2-klein",
-        _TEXT | _SEVERAL,
-        "Flux2KleinPipeline",
-        "black-forest-labs/FLUX.2-klein-9B",
-        call={"num_inference_steps": 4, "guidance_scale": 1.0},
-        sizes=Sizes(max_pixels=4 * _MEGAPIXEL),
-        max_images=4,
-        min_image_side=64,
-        max_image_aspect=8.0,
+    _KLEIN,
+    replace(
+        _KLEIN,
+        name="flux2-klein-kv",
+        pipeline="Flux2KleinKVPipeline",
+        model="black-forest-labs/FLUX.2-klein-9b-kv",
+        call={"num_inference_steps": 4},
+        has_reference_cache=True,
     ),
     GeneratorSpec(
         "nano-banana-pro",

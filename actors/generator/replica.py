@@ -1,6 +1,7 @@
 """A replica of the generators' pool: one loaded pipeline, its queue, and its health."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -9,6 +10,7 @@ from PIL import Image
 
 from actors.generator.batcher import Batcher
 from actors.generator.config import DEFAULT_BATCH_SIZE, GeneratorConfig
+from actors.generator.image_sizes import Size
 from actors.generator.kind import check_request
 from actors.generator.pipeline import Pipeline
 from actors.generator.registry import GeneratorSpec
@@ -35,6 +37,7 @@ class GeneratorReplica:
         self._num_bad = 0
         self._pipeline = self._load()
         self._pipeline.warm_up()
+        self._told: Counter[str] = self._pipeline.counts()
 
     def _load(self) -> Any:
         return Pipeline(self._config)
@@ -43,7 +46,8 @@ class GeneratorReplica:
         """Make and commit one image: its reference under `image`, and what it took."""
         try:
             check_request(self._pipeline.spec, self._config, request)
-            done = await self._batcher.submit(kind_of(request), request)
+            limit = await asyncio.to_thread(self._batch_limit, request) if self._config.max_batch_pixels else None
+            done = await self._batcher.submit(kind_of(request), request, limit)
             # In a thread of its own: encoding and syncing a large PNG must not hold up the next batch.
             image = await asyncio.to_thread(self._store.put_image, done.result)
         except Unsupported as error:
@@ -53,7 +57,7 @@ class GeneratorReplica:
         except Exception as error:
             return Fault(type(error).__name__, _line(error))
         took = {"queue_seconds": done.queue_s, "run_seconds": done.run_s / done.batch_size}
-        return {"image": image, **took, "batch_size": done.batch_size}
+        return {"image": image, **took, "batch_size": done.batch_size, **self._counts_since()}
 
     async def describe(self) -> tuple[str, GeneratorSpec]:
         """Return the digest of the loaded model, and what it can do."""
@@ -63,6 +67,17 @@ class GeneratorReplica:
         """Raise when no image was made of late (a replica that made none at all was never constructed)."""
         if self._num_bad >= MAX_BAD_BATCHES:
             raise RuntimeError(f"the last {self._num_bad} batches of the generator failed")
+
+    def _counts_since(self) -> Counter[str]:
+        """Return what was counted since an answer told it last: sums over answers are right, whichever tells it."""
+        told, self._told = self._told, self._pipeline.counts()
+        return self._told - told
+
+    def _batch_limit(self, request: EditRequest) -> int:
+        """Return how many images of a request's size may be made at once: one at least."""
+        first = next((ref for ref in (request.image, *request.references) if ref is not None), None)
+        size: Size = self._pipeline.size_of([] if first is None else [self._decoded(first)], request)
+        return max(1, self._config.max_batch_pixels // (size[0] * size[1]))
 
     def _run(self, requests: Sequence[EditRequest]) -> list[Image.Image | Exception]:
         """Make the images of requests of one kind, each request once."""

@@ -1,23 +1,14 @@
 """The process of a local judge: vLLM's OpenAI server, which does not outlive the process that started it.
 
-Run as `python -m actors.judge.vllm_child <arguments of vllm's server>`, first of its process group. Standard input is
-a pipe whose other end the owner holds: when that closes, however the owner ended, the whole group is killed.
+Run as `python -m actors.judge.vllm_child <arguments of vllm's server>`, first of its process group.
 """
 
-import os
-import signal
 import sys
 import threading
 from importlib.metadata import version
 
 from actors.lscpu import replace_missing_lscpu
-
-
-def die_with_owner() -> None:
-    """Wait until standard input closes, then kill the process group."""
-    while os.read(0, 1024):
-        pass
-    os.killpg(0, signal.SIGKILL)
+from actors.servers.guard import die_with_owner
 
 
 def _adapt_to_cpu() -> None:

@@ -51,7 +51,7 @@ class Pooled:
         *,
         is_revocable: bool = False,
     ):
-        """`counted` names the numbers of an answer that go on the bill."""
+        """`counted` names the numbers of an answer that go on the bill, if it has them."""
         self.num_places = num_places
         self.is_revocable = is_revocable
         self._call = call
@@ -71,7 +71,7 @@ class Pooled:
     async def send(self, payload: Any, place: str, count: Count) -> Any:
         answer = await self._call(payload)
         for name in self._counted:
-            count(name, answer[name])
+            count(name, answer.get(name, 0.0))
         return answer
 
     def record_fault(self, place: str, fault: Fault) -> Fault:

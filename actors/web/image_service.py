@@ -138,7 +138,7 @@ class ImageService:
             "task_queue_size": self.num_pending,
             "result_queue_size": 0,
             "pending_tasks": self.num_pending,
-            "total_gpus": int(config.gpus_per_replica * num_replicas),
+            "total_gpus": int(config.gpus_of_each * num_replicas),
             "system_ready": num_replicas > 0,
             "max_pending": self.config.max_pending,
             "latency_s": latency,

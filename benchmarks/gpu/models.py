@@ -52,7 +52,7 @@ _VISION = {
 _NUM_WORDS = 151_936
 """Qwen's vocabulary; what the small tokenizer lacks of it are words without a meaning."""
 
-GENERATORS: dict[str, dict[str, dict[str, int]]] = {
+GENERATORS: dict[str, dict[str, dict[str, Any]]] = {
     "FLUX.2-klein-4B": {
         "transformer": {"num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24}
         | {"joint_attention_dim": 7680},
@@ -63,7 +63,14 @@ GENERATORS: dict[str, dict[str, dict[str, int]]] = {
         | {"joint_attention_dim": 12288},
         "text_encoder": {"hidden_size": 4096, "intermediate_size": 12288},
     },
+    "tiny": {
+        "transformer": {"num_layers": 1, "num_single_layers": 2, "num_attention_heads": 2, "joint_attention_dim": 192},
+        "text_encoder": {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2}
+        | {"num_key_value_heads": 1, "num_hidden_layers": 28, "vocab_size": 4096},
+        "vae": {"block_out_channels": [32, 32, 32, 32], "layers_per_block": 1},
+    },
 }
+"""As in the `config.json` of black-forest-labs/FLUX.2-klein-*, and a tiny one to try things on."""
 
 
 def new_critic(name: str, device: str) -> tuple[Any, Any]:
@@ -93,28 +100,18 @@ def new_critic(name: str, device: str) -> tuple[Any, Any]:
     return model, processor
 
 
-def new_generator(name: str, device: str) -> Any:
-    """Return a FLUX.2-klein pipeline."""
-    from diffusers import (
-        AutoencoderKLFlux2,
-        FlowMatchEulerDiscreteScheduler,
-        Flux2KleinPipeline,
-        Flux2Transformer2DModel,
-    )
+def new_generator(name: str, device: str, pipeline: str = "Flux2KleinPipeline") -> Any:
+    """Return a FLUX.2-klein pipeline, or its KV variant with the same weights."""
+    import diffusers
+    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     size = GENERATORS[name]
-    text = Qwen3Config(
-        vocab_size=_NUM_WORDS,
-        num_hidden_layers=36,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        head_dim=128,
-        **size["text_encoder"],
-    )
-    return Flux2KleinPipeline(
+    shape = {"vocab_size": _NUM_WORDS, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8}
+    text = Qwen3Config(**shape | size["text_encoder"], head_dim=128)
+    return getattr(diffusers, pipeline)(
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
-        vae=_random(AutoencoderKLFlux2, device),
+        vae=_random(lambda: AutoencoderKLFlux2(**size.get("vae", {})), device),
         text_encoder=_random(lambda: Qwen3ForCausalLM(text), device),
         tokenizer=new_processor().tokenizer,
         transformer=_random(

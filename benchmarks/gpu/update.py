@@ -4,8 +4,6 @@ Groups in the released shapes (2,120 + 400 tokens, two images), random weights m
 written when it is known, so that a run that is cut off has lost nothing.
 """
 
-import gc
-import json
 import os
 import socket
 import tempfile
@@ -13,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -28,6 +25,7 @@ from actors.config import LossConfig, PolicyConfig
 from actors.policy.groups import deal_to_ranks
 from actors.policy.rows import Share
 from actors.store.store import Store
+from benchmarks.gpu.results import Results, device_name, free, peak_gib, print_versions, wait
 from rollout.types import TrainingRow
 
 GROUP, PROMPT, RESPONSE, SIDE = 8, 2120, 400, 1024
@@ -56,22 +54,10 @@ class Shapes:
         return (self.side // 32) ** 2
 
 
-class Results:
-    """Figures, in a file as they come."""
-
-    def __init__(self, file: Path, **known: object):
-        self.file, self.found = file, dict(known)
-
-    def note(self, name: str, **figures: object) -> None:
-        self.found[name] = figures
-        self.file.write_text(json.dumps(self.found, indent=1))
-        print(name, *(f"{key}={value}" for key, value in figures.items()), sep="  ", flush=True)
-
-
 def measure_updates(shapes: Shapes, file: Path, seconds: float, *, has_gpu: bool) -> int:
     """Measure each way while there is time; return 0, or 1 where not even the first was reached."""
     start = time.monotonic()
-    results = Results(file, torch=torch.__version__, device=torch.cuda.get_device_name() if has_gpu else "cpu")
+    results = Results(file, torch=torch.__version__, device=device_name())
     results.note("peak of matrix products", tflops=_peak_tflops() if has_gpu else 0.0)
     with tempfile.TemporaryDirectory(prefix="gpu-update-") as folder, _one_rank():
         model, processor = new_critic(shapes.critic, "cuda" if has_gpu else "cpu")
@@ -90,7 +76,7 @@ def measure_updates(shapes: Shapes, file: Path, seconds: float, *, has_gpu: bool
                 results.note(name, **_measure(shapes, folder, settings, rows, flops, has_gpu))
             except (RuntimeError, ImportError) as error:  # too little memory, or a kernel that is not there
                 results.note(name, skipped=f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
-            _free(has_gpu)
+            free()
     return int("seconds" not in results.found["shared"])
 
 
@@ -119,14 +105,14 @@ def _measure(
         worker = PolicyWorker(PolicySetup(config, loss, str(Path(folder) / "store"), 100))
     ready = time.monotonic() - started
     batches = [Share(tuple(rows[i] for i in share[0]), len(rows)) for share in deal_to_ranks(config, rows)]
-    stages = Stages(worker, has_gpu)
+    stages = Stages(worker)
     worker.update(batches, 1.0)  # warms up
     if has_gpu:
         torch.cuda.reset_peak_memory_stats()
     stages.seconds.clear()
     started = time.monotonic()
     metrics = worker.update(batches, 1.0)
-    _wait(has_gpu)
+    wait()
     images = metrics["policy/image_seconds"]
     seconds = time.monotonic() - started - images  # in a run they are made while responses are drawn
     tokens = sum(len(row.prompt_token_ids) + len(row.token_ids) for row in rows)
@@ -135,7 +121,7 @@ def _measure(
         "image_seconds": round(images, 3),
         "row_tokens_per_second": round(tokens / seconds),
         "row_tflops": round(flops / seconds / 1e12, 1),
-        "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if has_gpu else None,
+        "peak_gib": peak_gib(),
         "ready_after": round(ready, 1),
         **{name: round(value, 3) for name, value in stages.seconds.items()},
     }
@@ -144,9 +130,8 @@ def _measure(
 class Stages:
     """Seconds of a worker's stages: building tensors, forward and backward, and the optimizer's step."""
 
-    def __init__(self, worker: Any, has_gpu: bool):
+    def __init__(self, worker: Any):
         self.seconds: dict[str, float] = {}
-        self._has_gpu = has_gpu
         worker._rows.build = self._timed("tensors_seconds", worker._rows.build)
         worker.engine.forward_backward_batch = self._timed(
             "forward_backward_seconds", worker.engine.forward_backward_batch
@@ -155,10 +140,10 @@ class Stages:
 
     def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any, **options: Any) -> Any:
-            _wait(self._has_gpu)
+            wait()
             start = time.monotonic()
             answer = function(*arguments, **options)
-            _wait(self._has_gpu)
+            wait()
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
             return answer
 
@@ -247,27 +232,8 @@ def _one_rank() -> Iterator[None]:
                 torch.distributed.destroy_process_group()
 
 
-def _wait(has_gpu: bool) -> None:
-    if has_gpu:
-        torch.cuda.synchronize()
-
-
-def _free(has_gpu: bool) -> None:
-    gc.collect()
-    if has_gpu:
-        torch.cuda.empty_cache()
-
-
 def main(critic: str, groups: int, response: int, side: int, file: Path, seconds: float) -> int:
     """Say what is measured with what, and measure it."""
-    shown = [f"{name} {_version(name)}" for name in ("torch", "transformers", "verl", "flash_attn")]
-    print(", ".join(shown), flush=True)
+    print_versions("torch", "transformers", "verl", "flash_attn")
     shapes = Shapes(critic, groups, response, side)
     return measure_updates(shapes, file, seconds, has_gpu=torch.cuda.is_available())
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "missing"

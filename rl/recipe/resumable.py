@@ -48,6 +48,7 @@ SERVICE_MAY_CHANGE = frozenset(
         "num_replicas",
         "min_replicas",
         "max_replicas",
+        "cache_gib",
         "cpus_per_replica",
         "gpus_per_replica",
         "max_concurrency",

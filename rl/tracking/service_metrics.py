@@ -99,7 +99,7 @@ def num_devices(recipe: Recipe) -> float:
     gpus = (
         policy.num_ranks * policy.gpus_per_rank
         + samplers.num_samplers * samplers.gpus_per_sampler
-        + generator.num_replicas * generator.gpus_per_replica
+        + generator.num_replicas * generator.gpus_of_each
         + judge_kind(recipe.judge).num_gpus(recipe.judge)
         + sum(evidence_kind(config).num_gpus(config) for config in recipe.evidence.values())
     )

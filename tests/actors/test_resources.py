@@ -7,6 +7,7 @@ import pytest
 from actors.config import (
     EvidenceConfig,
     GeneratorConfig,
+    ImageServerConfig,
     JudgeConfig,
     PolicyConfig,
     RolloutWorkersConfig,
@@ -15,6 +16,7 @@ from actors.config import (
 from actors.judge.config import ServerConfig
 from actors.resources import Demand, check_room, demands_of, needs_ray
 
+IMAGES = ImageServerConfig(command="serve {model} {host} {port}", gpus=4)
 POLICY = PolicyConfig(model="m", num_ranks=8, gpus_per_rank=1)
 
 
@@ -28,6 +30,7 @@ def room(roles, cpus=16.0, gpus=0.0):
         ("policy", POLICY, ("policy.num_ranks=8", "policy.gpus_per_rank=1", "8 GPUs")),
         ("samplers", SamplerConfig(num_samplers=2, gpus_per_sampler=0.5), ("samplers.num_samplers=2", "takes 1 GPUs")),
         ("generator", GeneratorConfig(gpus_per_replica=1), ("generator.gpus_per_replica=1",)),
+        ("generator", GeneratorConfig(server=IMAGES, num_replicas=2), ("num_replicas=2", "generator.server.gpus=4")),
         ("judge", JudgeConfig(kind="vllm", model="a/b", server=ServerConfig(gpus=4)), ("judge.server.gpus=4",)),
         ("evidence.looks", EvidenceConfig(fn="a.b", gpus_per_replica=1), ("evidence.looks.gpus_per_replica=1",)),
     ],

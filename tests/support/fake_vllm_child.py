@@ -6,7 +6,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from actors.judge.vllm_child import die_with_owner
+from actors.servers.guard import die_with_owner
 
 
 class _Healthy(BaseHTTPRequestHandler):

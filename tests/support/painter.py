@@ -1,6 +1,7 @@
 """A generator whose replica paints instead of running a pipeline."""
 
 import asyncio
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,12 @@ class Canvas:
         self._size = (config.width or 8, config.height or 8)
         self.spec = spec
         self.batches = []
+
+    def size_of(self, images, request):
+        return request.size or self._size
+
+    def counts(self):
+        return Counter()
 
     def draw(self, images, mask, requests):
         self.batches.append([request.prompt for request in requests])

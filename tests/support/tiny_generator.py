@@ -19,15 +19,15 @@ CONTRAST = 3.0
 _CHAT = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
-def build(folder: Path, seed: int = 0) -> Path:
-    """Write the pipeline to `folder` and return it."""
+KV_CALL = {name: value for name, value in CALL.items() if name != "guidance_scale"}
+"""Those of the KV variant."""
+
+
+def build(folder: Path, seed: int = 0, pipeline: str = "Flux2KleinPipeline") -> Path:
+    """Write the pipeline, or its KV variant, to `folder` and return it."""
+    import diffusers
     import torch
-    from diffusers import (
-        AutoencoderKLFlux2,
-        FlowMatchEulerDiscreteScheduler,
-        Flux2KleinPipeline,
-        Flux2Transformer2DModel,
-    )
+    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     torch.manual_seed(seed)
@@ -53,10 +53,11 @@ def build(folder: Path, seed: int = 0) -> Path:
             max_position_embeddings=64,
         )
     )
+    num_layers = 1 if pipeline == "Flux2KleinPipeline" else 2  # two: keys of the second see what the first attended to
     transformer = Flux2Transformer2DModel(
         in_channels=16,
-        num_layers=1,
-        num_single_layers=1,
+        num_layers=num_layers,
+        num_single_layers=num_layers,
         attention_head_dim=16,
         num_attention_heads=2,
         joint_attention_dim=64,
@@ -68,7 +69,7 @@ def build(folder: Path, seed: int = 0) -> Path:
         for weight in transformer.parameters():
             if weight.ndim == 2:
                 weight *= CONTRAST
-    pipeline = Flux2KleinPipeline(
+    made = getattr(diffusers, pipeline)(
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=vae,
         text_encoder=text_encoder,
@@ -76,7 +77,7 @@ def build(folder: Path, seed: int = 0) -> Path:
         transformer=transformer,
         is_distilled=True,
     )
-    pipeline.save_pretrained(folder)
+    made.save_pretrained(folder)
     return Path(folder)
 
 

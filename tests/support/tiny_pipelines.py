@@ -21,6 +21,7 @@ _NAMED = {
 
 CALLS: dict[str, dict[str, Any]] = {
     "Flux2KleinPipeline": tiny_generator.CALL,
+    "Flux2KleinKVPipeline": tiny_generator.KV_CALL,
     "FluxPipeline": {"num_inference_steps": 2, "max_sequence_length": 32},
     "FluxFillPipeline": {"num_inference_steps": 2, "max_sequence_length": 32},
     "FluxKontextPipeline": {"num_inference_steps": 2, "max_sequence_length": 32, "_auto_resize": False},
@@ -38,8 +39,8 @@ def build(pipeline: str, folder: Path, seed: int = 0) -> Path:
     import torch
 
     torch.manual_seed(seed)
-    if pipeline == "Flux2KleinPipeline":
-        return tiny_generator.build(folder, seed)
+    if pipeline.startswith("Flux2Klein"):
+        return tiny_generator.build(folder, seed, pipeline)
     _BUILDERS[pipeline](pipeline).save_pretrained(folder)
     if pipeline == "DiffusionPipeline":
         (Path(folder) / "pipeline.py").write_text(OWN_CODE)

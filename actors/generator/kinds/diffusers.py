@@ -20,6 +20,7 @@ class DiffusersKind(GeneratorKind):
     """A pipeline (`actors/generator/pipeline.py`), ready when each replica has made an image."""
 
     default_pipeline = DEFAULT_PIPELINE
+    has_pipeline = True
 
     def max_ongoing(self, config: GeneratorConfig) -> int:
         return config.max_batch_size * BATCHES_QUEUED
@@ -35,8 +36,10 @@ class DiffusersKind(GeneratorKind):
             )
 
     def check(self, config: GeneratorConfig) -> None:
+        from actors.generator.acceleration import check_acceleration
         from actors.generator.pipeline_source import check_pipeline
 
+        check_acceleration(config)
         if not self.has_code and not config.custom_pipeline:
             check_pipeline(config)
 

@@ -12,8 +12,8 @@ from actors.run_context import RunContext
 from rollout.roles import Judge
 
 if TYPE_CHECKING:
-    from actors.judge.local_vlm import Server
     from actors.judge.openai_asker import OpenAIAsker
+    from actors.servers.servers import Server
 
 
 class AskedKind(JudgeKind):

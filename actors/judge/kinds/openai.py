@@ -10,8 +10,8 @@ from actors.metered.config import EndpointConfig
 from actors.run_context import RunContext
 
 if TYPE_CHECKING:
-    from actors.judge.local_vlm import Server
     from actors.judge.openai_asker import OpenAIAsker
+    from actors.servers.servers import Server
 
 
 class OpenAIKind(AskedKind):

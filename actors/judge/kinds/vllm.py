@@ -9,8 +9,8 @@ from actors.judge.kinds.asked import AskedKind
 from actors.run_context import RunContext
 
 if TYPE_CHECKING:
-    from actors.judge.local_vlm import Server
     from actors.judge.openai_asker import OpenAIAsker
+    from actors.servers.servers import Server
 
 
 class VllmKind(AskedKind):

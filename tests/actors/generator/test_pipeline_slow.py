@@ -45,8 +45,8 @@ def _small(monkeypatch):
     tiny_pipelines.scale_less(monkeypatch)
 
 
-SMALL = {"flux2-klein": {"width": 128, "height": 64}}
-"""Its tiny autoencoder makes four times as many tokens as the others'."""
+SMALL = {name: {"width": 128, "height": 64} for name in ("flux2-klein", "flux2-klein-kv")}
+"""Their tiny autoencoder makes four times as many tokens as the others'."""
 
 
 def size_of(name):
@@ -146,7 +146,7 @@ def test_a_named_generator_does_all_that_its_entry_says(models, name, tmp_path, 
     assert len({image.tobytes() for image in images.values()}) == len(images)
 
 
-@pytest.mark.parametrize("name", ["qwen-image", "flux1-krea-dev", "flux1-kontext-dev", "flux2-klein"])
+@pytest.mark.parametrize("name", ["qwen-image", "flux1-krea-dev", "flux1-kontext-dev", *SMALL])
 def test_noise_is_equal_and_pixels_nearly_so_whatever_the_batch(models, name, tmp_path, monkeypatch):
     pipeline, store = Pipeline(resolve(settings(models, name))), Store(tmp_path)
     drawn = []

@@ -10,8 +10,9 @@ from actors.config import JudgeConfig
 from actors.judge.checklist import ChecklistJudge, ChecklistPrompts
 from actors.judge.ensemble import EnsembleJudge
 from actors.judge.judge import start_judge
-from actors.judge.local_vlm import LocalJudge, Server
+from actors.judge.local_vlm import LocalJudge
 from actors.judge.rubric import RubricJudge, RubricPrompts
+from actors.servers.servers import Server
 from actors.store.store import Store
 from rollout.types import CompareRequest, ScoreRequest
 from tests.support.fake_asker import ByImage, FakeAsker

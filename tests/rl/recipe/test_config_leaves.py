@@ -66,13 +66,13 @@ LEGAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(
             ("num_answers", "num_references", "num_measured", "num_retries", "num_refinements", "max_images"), "none"
         ),
-        **dict.fromkeys(("per_request", "per_prompt", "store_limit_gib"), "no limit"),
+        **dict.fromkeys(("per_request", "per_prompt", "store_limit_gib", "max_batch_pixels"), "no limit"),
         **dict.fromkeys(("budget_calls", "budget_usd", "max_reasoning_chars"), "no limit"),
         **dict.fromkeys(("requests_per_minute", "tokens_per_minute"), "no limit"),
         **dict.fromkeys(("usd_per_image", "usd_per_million_input_tokens", "usd_per_million_output_tokens"), "free"),
         **dict.fromkeys(("port",), "a free one"),
         **dict.fromkeys(("shard_ranks",), "all ranks"),
-        **dict.fromkeys(("kept_activations",), "none"),
+        **dict.fromkeys(("kept_activations", "cache_gib"), "none"),
         **dict.fromkeys(("max_concurrency",), "of an endpoint: as the judge says"),
     },
     "": {
@@ -83,6 +83,7 @@ LEGAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("pipeline", "custom_pipeline", "lora", "lora_weights"), "the entry's, or none"),
         **dict.fromkeys(("base_url", "api_key_env"), "the entry's, or none"),
         **dict.fromkeys(("image_prefix", "image_root", "white_canvas"), "none"),
+        **dict.fromkeys(("attention_backend", "command"), "the pipeline's own back-end; no server"),
         **dict.fromkeys(("ray_address",), "Ray is started here"),
         **dict.fromkeys(("project",), "as WANDB_PROJECT says"),
         **dict.fromkeys(("best",), "the last step's weights"),

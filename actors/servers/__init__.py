@@ -1,0 +1,1 @@
+"""Servers that a run starts for itself, watches, and stops."""
