@@ -18,20 +18,19 @@ _GROUPS = {"update": 4, "sampler": 16}
 
 def main(arguments: list[str] | None = None) -> int:
     chosen = _arguments(arguments)
-    file = chosen.out or Path(f"gpu_{chosen.part}.json")
     if chosen.part in ("update", "sampler"):
         part = importlib.import_module(f"benchmarks.gpu.{chosen.part}")
         groups = chosen.groups or _GROUPS[chosen.part]
-        code: int = part.main(chosen.critic, groups, chosen.tokens, chosen.pixels, file, chosen.seconds)
+        code: int = part.main(chosen.critic, groups, chosen.tokens, chosen.pixels, chosen.out, chosen.seconds)
         return code
     if chosen.part == "generator":
         from benchmarks.gpu import generator
 
-        return generator.main(chosen.generator, chosen.ways, chosen.batch, chosen.pixels, file, chosen.seconds)
+        return generator.main(chosen.generator, chosen.ways, chosen.batch, chosen.pixels, chosen.out, chosen.seconds)
     if chosen.part == "weights":
         from benchmarks.gpu import weights
 
-        return weights.main(chosen.gigabytes, file, chosen.seconds)
+        return weights.main(chosen.gigabytes, chosen.out, chosen.seconds)
     from benchmarks.gpu import run
 
     return run.main(chosen)
