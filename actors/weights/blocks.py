@@ -110,12 +110,12 @@ class Writer:
         """Return the bytes that are free in the block, at least `least`; a full block is sent."""
         needed = len(json.dumps(name)) + _ENTRY
         if self._block is not None and (
-            len(self._block) - self._end < least or self._table_bytes + needed > _TABLE - _ENTRY
+            self._block.nbytes - self._end < least or self._table_bytes + needed > _TABLE - _ENTRY
         ):
             self._commit(is_last=False)
         if self._block is None:
             self._block, self._end, self._table_bytes = self._channel.block(), _TABLE, 0
-        if (room := len(self._block) - self._end) < least:
+        if (room := self._block.nbytes - self._end) < least:
             raise ValueError(f"a row of {name} is larger than a block: raise samplers.bucket_mib")
         self._table_bytes += needed
         return room
@@ -124,10 +124,10 @@ class Writer:
         assert self._block is not None
         self._entries.append(entry)
         for tensor in tensors:
-            data = tensor.view(torch.uint8)
-            self._block[self._end : self._end + len(data)].copy_(data)
-            self._end += -(-len(data) // _ALIGNED) * _ALIGNED
-            self.num_bytes += len(data)
+            data, size = tensor.view(torch.uint8), tensor.nbytes
+            self._block[self._end : self._end + size].copy_(data)
+            self._end += -(-size // _ALIGNED) * _ALIGNED
+            self.num_bytes += size
 
     def _commit(self, *, is_last: bool) -> None:
         block = self._channel.block() if self._block is None else self._block
@@ -135,19 +135,19 @@ class Writer:
         text = json.dumps([is_last, entries]).encode()
         table = len(text).to_bytes(_LENGTH, "little") + text
         block[: len(table)].copy_(torch.frombuffer(bytearray(table), dtype=torch.uint8))
-        self._channel.commit(min(max(self._end, _TABLE), len(block)))
+        self._channel.commit(min(max(self._end, _TABLE), block.nbytes))
         self._block, self._entries, self._end = None, [], 0
 
 
 def is_last(block: torch.Tensor) -> bool:
     """Return whether a block is its transfer's last one."""
-    return bool(block[_LENGTH + 1] == ord("t"))  # of `[true, ...`
+    return block[_LENGTH + 1].item() == ord("t")  # of `[true, ...`
 
 
 def read(block: torch.Tensor, dtype: torch.dtype, widths: Mapping[str, int]) -> Iterator[Piece]:
     """Yield a block's pieces as views of it; `widths` are the elements in a row of each tensor."""
-    table = bytes(block[:_TABLE].cpu().numpy())
-    _, entries = json.loads(table[_LENGTH : _LENGTH + int.from_bytes(table[:_LENGTH], "little")])
+    table = block[:_TABLE].cpu().numpy().data
+    _, entries = json.loads(bytes(table[_LENGTH : _LENGTH + int.from_bytes(table[:_LENGTH], "little")]))
     for entry in entries:
         yield _piece(block, _Entry(*entry), dtype, widths)
 

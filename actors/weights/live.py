@@ -44,6 +44,7 @@ class LiveWeights:
             if part != fused
         }
         self._shapes = shapes
+        self._found: dict[str, tuple[Part, torch.Tensor] | None] = {}
 
     def is_alias(self, name: str) -> bool:
         """Return whether the name is a second one for another parameter, as for a tied head."""
@@ -51,6 +52,11 @@ class LiveWeights:
 
     def find(self, name: str) -> tuple[Part, torch.Tensor] | None:
         """Return what this worker holds of a tensor, as a view in its shape; None if the layout is not known."""
+        if name not in self._found:
+            self._found[name] = self._find(name)
+        return self._found[name]
+
+    def _find(self, name: str) -> tuple[Part, torch.Tensor] | None:
         shape = self._shapes.get(name)
         if shape is None:
             return None

@@ -49,7 +49,10 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     alone = parser.add_argument_group("all parts but run")
     alone.add_argument("--out", type=Path, default=None, help="default: gpu_PART.json")
     alone.add_argument(
-        "--seconds", type=float, default=200, help="no further way is begun after these (sampler: or ended); default: 200"
+        "--seconds",
+        type=float,
+        default=200,
+        help="no further way is begun after these (sampler: or ended); default: 200",
     )
     alone.add_argument("--groups", type=int, default=0, help="of 8 rows; default: 4 (update), 16 (sampler)")
     alone.add_argument("--ways", default="", help="generator: part of their names; default: all")

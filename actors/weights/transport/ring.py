@@ -16,7 +16,7 @@ import torch
 
 from actors.weights.blocks import TransferError, is_last
 
-_SLOTS = 4
+_SLOTS = 3
 _HEAD = 4096
 _COMMITTED, _IS_CLOSED, _FIRST_READER = 0, 1, 2
 _MAX_READERS = _HEAD // 8 - _FIRST_READER
@@ -126,7 +126,7 @@ class _Memory:
     """A mapped file: counters, then blocks."""
 
     def __init__(self, file: int, size: int):
-        mapped = mmap.mmap(file, size)
+        mapped = mmap.mmap(file, size, mmap.MAP_SHARED | mmap.MAP_POPULATE)  # else each page costs a fault of its own
         os.close(file)
         self.head = np.frombuffer(mapped, np.int64, _HEAD // 8)
         self.data = torch.frombuffer(mapped, dtype=torch.uint8)[_HEAD:]
