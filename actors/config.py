@@ -202,6 +202,9 @@ class LossConfig:
             raise ValueError(f"algorithm.loss.policy_loss {self.policy_loss!r} cannot be used here: {why}")
 
 
+_NEED_GPUS = ("async_scheduling", True, "null"), ("enforce_eager", False, "null"), ("transport", "cuda_ipc", "auto")
+
+
 @dataclass(frozen=True)
 class SamplerConfig:
     """vLLM engines that draw responses."""
@@ -238,11 +241,11 @@ class SamplerConfig:
     def __post_init__(self) -> None:
         check_fields(self, "samplers")
         if not self.gpus_per_sampler:
-            for key, is_wanted in {"async_scheduling": True, "enforce_eager": False}.items():
-                if getattr(self, key) is is_wanted:
+            for key, wanted, other in _NEED_GPUS:
+                if getattr(self, key) == wanted:
                     raise ValueError(
-                        f"samplers.{key}={str(is_wanted).lower()} needs a GPU, but samplers.gpus_per_sampler is 0: set "
-                        f"samplers.gpus_per_sampler=1 or samplers.{key}=null"
+                        f"samplers.{key}={str(wanted).lower()} needs a GPU, but samplers.gpus_per_sampler is 0: set "
+                        f"samplers.gpus_per_sampler=1 or samplers.{key}={other}"
                     )
         if self.gpus_per_sampler and self.num_shards != max(1, self.gpus_per_sampler):
             raise ValueError(

@@ -89,7 +89,7 @@ class Engine:
     async def receive(self, tickets: Sequence[Ticket]) -> None:
         """Receive weights, each worker by its ticket. Raises what a worker raises."""
         if isinstance(tickets[0].end, RelayedEnd):
-            self._ring = Ring(tickets[0].end.block_bytes, len(tickets), lambda: None, torch.device("cpu"))
+            self._ring = Ring(tickets[0].end.block_bytes, len(tickets), torch.device("cpu"))
             tickets = [replace(ticket, end=end) for ticket, end in zip(tickets, self._ring.ends(), strict=True)]
         try:
             await self._on_workers("receive_weights", tickets)

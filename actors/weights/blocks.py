@@ -29,6 +29,8 @@ class Channel(Protocol):
     name: str
     device: torch.device
     """Where blocks are."""
+    block_bytes: int
+    """Size of a block."""
 
     def block(self) -> torch.Tensor:
         """Return the next block to fill, uint8; waits until there is a free one. Raises what a receiver raised."""
@@ -40,10 +42,6 @@ class Channel(Protocol):
 
     def finish(self) -> None:
         """Return once every receiver has taken every block."""
-        ...
-
-    def close(self) -> None:
-        """Free what the transport holds; receivers that still wait are told."""
         ...
 
 
@@ -115,7 +113,8 @@ class Writer:
             self._commit(is_last=False)
         if self._block is None:
             self._block, self._end, self._table_bytes = self._channel.block(), _TABLE, 0
-        if (room := self._block.nbytes - self._end) < least:
+        room: int = self._block.nbytes - self._end
+        if room < least:
             raise ValueError(f"a row of {name} is larger than a block: raise samplers.bucket_mib")
         self._table_bytes += needed
         return room
@@ -141,7 +140,7 @@ class Writer:
 
 def is_last(block: torch.Tensor) -> bool:
     """Return whether a block is its transfer's last one."""
-    return block[_LENGTH + 1].item() == ord("t")  # of `[true, ...`
+    return bool(block[_LENGTH + 1].item() == ord("t"))  # of `[true, ...`
 
 
 def read(block: torch.Tensor, dtype: torch.dtype, widths: Mapping[str, int]) -> Iterator[Piece]:

@@ -1,8 +1,8 @@
 """What training costs at full size on one GPU: `python -m benchmarks.gpu [--part update] [--critic Qwen3-VL-8B] [...]`.
 
 Random weights in the published shapes, so nothing is downloaded. `--part run` measures sampler, policy and generator as
-the actors and the pipeline that a run has; the other parts measure one of them alone: `--part update` each way to do
-an update, `--part generator` likewise to edit, `--part sampler` our sampler and vLLM itself, `--part weights` a publish.
+the actors and the pipeline that a run has; the others one thing alone: `--part update` each way to do an update,
+`--part generator` likewise to edit, `--part sampler` our sampler and vLLM itself, `--part weights` a publish.
 """
 
 import argparse

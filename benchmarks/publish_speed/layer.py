@@ -1,4 +1,4 @@
-"""A layer of the released critic and what fits beside it in 1 GB, laid out as vLLM lays it out."""
+"""Layers of the released critic, and what fits beside one in 1 GB of float32, laid out as vLLM lays them out."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -6,48 +6,50 @@ from typing import ClassVar
 import torch
 
 _HIDDEN, _KEYS, _INNER, _WORDS = 4096, 1024, 12288, 14000
-SHAPES: dict[str, tuple[int, ...]] = {
-    "embed.weight": (_WORDS, _HIDDEN),
-    "q_proj.weight": (_HIDDEN, _HIDDEN),
-    "k_proj.weight": (_KEYS, _HIDDEN),
-    "v_proj.weight": (_KEYS, _HIDDEN),
-    "o_proj.weight": (_HIDDEN, _HIDDEN),
-    "gate_proj.weight": (_INNER, _HIDDEN),
-    "up_proj.weight": (_INNER, _HIDDEN),
-    "down_proj.weight": (_HIDDEN, _INNER),
-    "input_norm.weight": (_HIDDEN,),
-    "post_norm.weight": (_HIDDEN,),
+_SHAPES: dict[str, tuple[int, ...]] = {
+    "embed": (_WORDS, _HIDDEN),
+    "q_proj": (_HIDDEN, _HIDDEN),
+    "k_proj": (_KEYS, _HIDDEN),
+    "v_proj": (_KEYS, _HIDDEN),
+    "o_proj": (_HIDDEN, _HIDDEN),
+    "gate_proj": (_INNER, _HIDDEN),
+    "up_proj": (_INNER, _HIDDEN),
+    "down_proj": (_HIDDEN, _INNER),
+    "input_norm": (_HIDDEN,),
+    "post_norm": (_HIDDEN,),
 }
-_PLACES = {
-    "q_proj": ("qkv_proj", 0),
-    "k_proj": ("qkv_proj", _HIDDEN),
-    "v_proj": ("qkv_proj", _HIDDEN + _KEYS),
-    "gate_proj": ("gate_up_proj", 0),
-    "up_proj": ("gate_up_proj", _INNER),
-}
+_FUSED = {"qkv_proj": ["q_proj", "k_proj", "v_proj"], "gate_up_proj": ["gate_proj", "up_proj"]}
 
 
-class Layer(torch.nn.Module):
+def shapes_of(num_layers: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all tensors, 250 million values a layer."""
+    return {f"layers.{n}.{name}.weight": shape for n in range(num_layers) for name, shape in _SHAPES.items()}
+
+
+class Layers(torch.nn.Module):
     """Parameters alone, with vLLM's fusions."""
 
-    packed_modules_mapping: ClassVar = {
-        "qkv_proj": ["q_proj", "k_proj", "v_proj"],
-        "gate_up_proj": ["gate_proj", "up_proj"],
-    }
+    packed_modules_mapping: ClassVar = _FUSED
 
-    def __init__(self) -> None:
+    def __init__(self, num_layers: int, device: str, dtype: torch.dtype):
         super().__init__()
-        shapes = {name.removesuffix(".weight"): shape for name, shape in SHAPES.items()}
-        for fused, parts in self.packed_modules_mapping.items():
+        shapes = dict(_SHAPES)
+        for fused, parts in _FUSED.items():
             shapes[fused] = (sum(shapes.pop(part)[0] for part in parts), _HIDDEN)
-        for name, shape in shapes.items():
-            holder = torch.nn.Module()
-            holder.weight = torch.nn.Parameter(torch.zeros(shape), requires_grad=False)
-            self.add_module(name, holder)
+        self.layers = torch.nn.ModuleList()
+        for _ in range(num_layers):
+            layer = torch.nn.ModuleDict()
+            for name, shape in shapes.items():
+                layer[name] = torch.nn.Module()
+                weight = torch.zeros(shape, device=device, dtype=dtype)
+                layer[name].weight = torch.nn.Parameter(weight, requires_grad=False)
+            self.layers.append(layer)
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Copy tensors to where they belong."""
         for name, tensor in weights:
-            layer = name.removesuffix(".weight")
-            fused, offset = _PLACES.get(layer, (layer, 0))
-            self.get_submodule(fused).weight[offset : offset + len(tensor)].copy_(tensor)
+            layer, _, part = name.removesuffix(".weight").rpartition(".")
+            fused = next((fused for fused, parts in _FUSED.items() if part in parts), part)
+            earlier = _FUSED.get(fused, [])
+            offset = sum(_SHAPES[other][0] for other in earlier[: earlier.index(part)]) if earlier else 0
+            self.get_submodule(f"{layer}.{fused}").weight[offset : offset + len(tensor)].copy_(tensor)

@@ -21,8 +21,8 @@ from actors.weights.blocks import TransferError, is_last
 _TIMEOUT = timedelta(seconds=300)
 _POLL_S = 1e-4
 _CHECK_S = 0.2
-_joined: dict[str, dist.ProcessGroup] = {}
-"""A receiver's groups by their ids."""
+_joined: dict[tuple[str, int], dist.ProcessGroup] = {}
+"""A receiver's groups, by their ids and its ranks in them."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,12 @@ class BroadcastEnd:
 
     def open(self) -> Iterator[torch.Tensor]:
         """Yield blocks as they come; the next one is on its way meanwhile."""
-        if self.group not in _joined:
-            _joined.clear()  # of a sender, or of other samplers, that are no more
-            _joined[self.group] = _join(self.backend, self.host, self.port, self.rank, self.size)
-        group = _joined[self.group]
+        mine = self.group, self.rank
+        if mine not in _joined:
+            for old in [key for key in _joined if key[0] != self.group]:
+                del _joined[old]  # of a sender, or with other samplers, that are no more
+            _joined[mine] = _join(self.backend, self.host, self.port, self.rank, self.size)
+        group = _joined[mine]
         buffers = [_buffer(self.backend, self.block_bytes) for _ in range(2)]
         number, work = 0, group.broadcast(buffers[0], 0)
         while True:
@@ -96,7 +98,9 @@ class Broadcast:
 
     def __init__(self, group: BroadcastGroup, block_bytes: int, check: Callable[[], None]):
         self.name = group.backend
-        self._group, self._check = group, check
+        self.block_bytes = block_bytes
+        self.check = check
+        self._group = group
         self._buffers = [_buffer(group.backend, block_bytes) for _ in range(2)]
         self.device = self._buffers[0].device
         self._works: list[Any] = [None, None]
@@ -109,7 +113,7 @@ class Broadcast:
 
     def commit(self, num_bytes: int) -> None:
         """Send the block; all of it, since receivers do not know how much is in it."""
-        group = self._group.join(self._check)
+        group = self._group.join(self.check)
         self._works[self._number % 2] = group.broadcast(self._buffers[self._number % 2], 0)
         self._number += 1
 
@@ -118,13 +122,10 @@ class Broadcast:
         for slot in range(2):
             self._wait_for(slot)
 
-    def close(self) -> None:
-        """Nothing is held: the group lasts."""
-
     def _wait_for(self, slot: int) -> None:
         work, self._works[slot] = self._works[slot], None
         if work is not None:
-            _wait(work.is_completed, self._check)
+            _wait(work.is_completed, self.check)
             _finish(work)
 
 

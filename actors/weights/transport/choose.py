@@ -1,6 +1,6 @@
 """Which transport leads to which sampler, and all of them as one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -11,7 +11,7 @@ from actors.weights.blocks import Channel
 from actors.weights.transport.broadcast import Broadcast, BroadcastGroup
 from actors.weights.transport.object_store import ObjectStore, RelayedEnd
 from actors.weights.transport.ring import Ring
-from actors.weights.wire import Order, Place, Ticket, gpu_of
+from actors.weights.wire import Order, Place, ReceivingEnd, Ticket, WorkerState, gpu_of
 
 AUTO = "auto"
 CUDA_IPC, BROADCAST, SHARED_MEMORY, OBJECT_STORE = "cuda_ipc", "broadcast", "shared_memory", "object_store"
@@ -19,6 +19,8 @@ TRANSPORTS = (AUTO, CUDA_IPC, BROADCAST, SHARED_MEMORY, OBJECT_STORE)
 _RING_BLOCK = 4 << 20
 """Bytes of a block in a node's memory: four of them stay in a processor's cache."""
 _DRAIN_S = 10.0
+_Key = tuple[str, int, tuple[str, ...]]
+"""Transport, bytes of a block, workers."""
 
 
 def place_of(device: torch.device) -> Place:
@@ -38,10 +40,11 @@ def transport_between(sender: Place, receiver: Place) -> str:
 
 
 class Transfer:
-    """Opens the way to all samplers, publish after publish."""
+    """Opens the way to all samplers, publish after publish; what is slow to start lasts from one to the next."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[str, ...], BroadcastGroup] = {}
+        self._rings: dict[_Key, Ring] = {}
+        self._groups: dict[_Key, BroadcastGroup] = {}
 
     @contextmanager
     def open(
@@ -51,88 +54,87 @@ class Transfer:
 
         `device` is where the weights are. Raises what a receiver raised.
         """
-        ways = _Ways(receivers, order, base_version, place_of(device))
+        replies: list[Any] = []
+
+        def check() -> None:
+            done, _ = ray.wait(replies, num_returns=len(replies), timeout=0)
+            ray.get(done)
+
         try:
-            try:
-                channel = ways.channels(self._groups)
-                yield channel
-            finally:
-                ways.close()
-            ray.get(ways.replies)
+            channels = []
+            for kind, indices in _by_kind(order, place_of(device)).items():
+                chosen = [receivers[index] for index in indices]
+                workers = [state for index in indices for state in order.states[index]]
+                channel, ends = self._channel(kind, order, chosen, workers, device, check)
+                channels.append(channel)
+                for index, receiver in zip(indices, chosen, strict=True):
+                    mine = [ends.pop(0) for _ in order.states[index]]
+                    tickets = [Ticket(end, order.dtype, order.shapes, base_version) for end in mine]
+                    replies.append(receiver.receive.remote(tickets))
+            yield channels[0] if len(channels) == 1 else _Fan(channels)
+            ray.get(replies)
         except BaseException:
-            self._groups.clear()  # receivers may have left
+            self._forget()  # receivers may have left, or be in the middle
             with suppress(Exception):
-                ray.wait(ways.replies, num_returns=len(ways.replies), timeout=_DRAIN_S)
+                ray.wait(replies, num_returns=len(replies), timeout=_DRAIN_S)
             raise
 
-
-class _Ways:
-    """The ways of one publish."""
-
-    def __init__(self, receivers: Sequence[Any], order: Order, base_version: int | None, here: Place):
-        self.replies: list[Any] = []
-        self._receivers, self._order, self._base_version = receivers, order, base_version
-        self._here = here
-        self._block_bytes = order.block_bytes
-        self._channels: list[Channel] = []
-
-    def channels(self, groups: dict[tuple[str, ...], BroadcastGroup]) -> Channel:
-        """Start the receivers and return one channel to all of them."""
-        order = self._order
-        by_kind: dict[str, list[int]] = {}
-        for index, states in enumerate(order.states):
-            kind = transport_between(self._here, states[0].place) if order.transport == AUTO else order.transport
-            by_kind.setdefault(kind, []).append(index)
-        if len(by_kind) > 1:
-            self._block_bytes = min(self._block_bytes, _RING_BLOCK)
-        for kind, indices in by_kind.items():
-            self._open(kind, indices, groups)
-        return self._channels[0] if len(self._channels) == 1 else _Fan(self._channels)
-
-    def check(self) -> None:
-        """Raise what a receiver raised, if one did."""
-        done, _ = ray.wait(self.replies, num_returns=len(self.replies), timeout=0)
-        ray.get(done)
-
-    def close(self) -> None:
-        for channel in self._channels:
-            channel.close()
-
-    def _open(self, kind: str, indices: Sequence[int], groups: dict[tuple[str, ...], BroadcastGroup]) -> None:
-        num_workers = sum(len(self._order.states[index]) for index in indices)
-        size = self._block_bytes
-        ends: list[Any]
+    def _channel(
+        self,
+        kind: str,
+        order: Order,
+        receivers: Sequence[Any],
+        workers: Sequence[WorkerState],
+        device: torch.device,
+        check: Callable[[], None],
+    ) -> tuple[Channel, list[ReceivingEnd]]:
+        """Return the sender's end of one transport, and one for each worker."""
+        size = order.block_bytes
         if kind == OBJECT_STORE:
-            receivers = [self._receivers[index] for index in indices]
-            self._channels.append(ObjectStore(size, receivers, self.check))
-            ends = [RelayedEnd(size)] * num_workers
-        elif kind == BROADCAST:
-            key = tuple(state.process for index in indices for state in self._order.states[index])
-            device = torch.device("cuda" if self._here.gpu else "cpu")
-            if key not in groups:
-                groups[key] = BroadcastGroup(self._here.host, num_workers, device)
-            self._channels.append(Broadcast(groups[key], size, self.check))
-            ends = groups[key].ends(size)
-        else:
-            device = torch.device("cuda" if kind == CUDA_IPC else "cpu")
-            ring = Ring(min(size, _RING_BLOCK) if kind == SHARED_MEMORY else size, num_workers, self.check, device)
-            self._channels.append(ring)
-            ends = ring.ends()
-        order = self._order
-        remaining = iter(ends)
-        for index in indices:
-            tickets = [
-                Ticket(next(remaining), order.dtype, order.shapes, self._base_version) for _ in order.states[index]
-            ]
-            self.replies.append(self._receivers[index].receive.remote(tickets))
+            return ObjectStore(size, receivers, check), [RelayedEnd(size) for _ in workers]
+        key = kind, size, tuple(worker.process for worker in workers)
+        if key not in self._rings and key not in self._groups:
+            self._forget(kind)
+        if kind == BROADCAST:
+            if key not in self._groups:
+                self._groups[key] = BroadcastGroup(place_of(device).host, len(workers), device)
+            group = self._groups[key]
+            return Broadcast(group, size, check), [*group.ends(size)]
+        if key not in self._rings:
+            self._rings[key] = (
+                Ring(size, len(workers), device)
+                if kind == CUDA_IPC
+                else Ring(min(size, _RING_BLOCK), len(workers), torch.device("cpu"))
+            )
+        ring = self._rings[key]
+        ring.check = check
+        return ring, [*ring.ends()]
+
+    def _forget(self, kind: str = "") -> None:
+        """Drop what lasts, of one kind or of all; receivers that still wait are told."""
+        for key in [key for key in self._rings if kind in ("", key[0])]:
+            self._rings.pop(key).close()
+        for key in [key for key in self._groups if kind in ("", key[0])]:
+            del self._groups[key]
+
+
+def _by_kind(order: Order, here: Place) -> dict[str, list[int]]:
+    """Return the samplers that each transport leads to."""
+    kinds: dict[str, list[int]] = {}
+    for index, states in enumerate(order.states):
+        kind = transport_between(here, states[0].place) if order.transport == AUTO else order.transport
+        kinds.setdefault(kind, []).append(index)
+    return kinds
 
 
 class _Fan:
     """Several channels as one: blocks are filled once and copied to the others."""
 
     def __init__(self, channels: Sequence[Channel]):
-        self._first, *self._others = channels
+        # The one with the smallest blocks: they fit into the others'.
+        self._first, *self._others = sorted(channels, key=lambda channel: channel.block_bytes)
         self.name, self.device = "+".join(channel.name for channel in channels), self._first.device
+        self.block_bytes = self._first.block_bytes
         self._block = torch.empty(0)
 
     def block(self) -> torch.Tensor:
@@ -148,7 +150,3 @@ class _Fan:
     def finish(self) -> None:
         for channel in (self._first, *self._others):
             channel.finish()
-
-    def close(self) -> None:
-        for channel in (self._first, *self._others):
-            channel.close()

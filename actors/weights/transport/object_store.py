@@ -30,13 +30,13 @@ class ObjectStore:
 
     def __init__(self, block_bytes: int, receivers: Sequence[Any], check: Callable[[], None]):
         """`receivers` are sampler actors."""
-        self._block_bytes, self._receivers, self._check = block_bytes, receivers, check
+        self.block_bytes, self._receivers, self.check = block_bytes, receivers, check
         self._block = np.empty(0, np.uint8)
         self._pending: list[Any] = []
 
     def block(self) -> torch.Tensor:
         """Return a new block to fill."""
-        self._block = np.empty(self._block_bytes, np.uint8)
+        self._block = np.empty(self.block_bytes, np.uint8)
         return torch.from_numpy(self._block)
 
     def commit(self, num_bytes: int) -> None:
@@ -50,7 +50,4 @@ class ObjectStore:
         while self._pending:
             done, self._pending = ray.wait(self._pending, timeout=_POLL_S)
             ray.get(done)
-            self._check()
-
-    def close(self) -> None:
-        """Nothing is held."""
+            self.check()

@@ -33,6 +33,8 @@ class RingEnd:
     path: str
     block_bytes: int
     reader: int
+    taken: int
+    """Blocks that are not for this transfer."""
     gpu_memory: tuple[Callable[..., torch.Tensor], tuple[Any, ...]] | None = None
     """How CUDA opens the blocks (`torch.multiprocessing.reductions`); None: they are in the shared file."""
 
@@ -40,7 +42,7 @@ class RingEnd:
         """Yield blocks up to the last one; each may be overwritten as soon as the next one is asked for."""
         memory = _Memory(os.open(self.path, os.O_RDWR), _HEAD + (0 if self.gpu_memory else _SLOTS * self.block_bytes))
         blocks = memory.data if self.gpu_memory is None else _opened(*self.gpu_memory)
-        taken, last = 0, time.monotonic()
+        taken, last = self.taken, time.monotonic()
         while True:
             if memory.head[_COMMITTED] > taken:
                 first = taken % _SLOTS * self.block_bytes
@@ -63,14 +65,15 @@ class RingEnd:
 
 
 class Ring:
-    """The sender's end (`actors.weights.blocks.Channel`)."""
+    """The sender's end (`actors.weights.blocks.Channel`), for any number of transfers."""
 
-    def __init__(self, block_bytes: int, num_readers: int, check: Callable[[], None], device: torch.device):
-        """`check` is called while receivers are waited for; it raises if one is lost."""
+    def __init__(self, block_bytes: int, num_readers: int, device: torch.device):
         assert num_readers <= _MAX_READERS
         self.device = device
         self.name = "cuda_ipc" if device.type == "cuda" else "shared_memory"
-        self._block_bytes, self._num_readers, self._check = block_bytes, num_readers, check
+        self.check: Callable[[], None] = lambda: None
+        """Called while receivers are waited for; raises if one is lost."""
+        self.block_bytes, self._num_readers = block_bytes, num_readers
         self._file = os.memfd_create("interleave-weights")
         size = _HEAD if device.type == "cuda" else _HEAD + _SLOTS * block_bytes
         os.ftruncate(self._file, size)
@@ -81,20 +84,21 @@ class Ring:
         self._committed = 0
 
     def ends(self) -> list[RingEnd]:
-        """Return one end for each receiver."""
+        """Return one end for each receiver, for one transfer."""
         gpu_memory = None
         if self._blocks.is_cuda:
             from torch.multiprocessing.reductions import reduce_tensor
 
             gpu_memory = reduce_tensor(self._blocks)
         path = f"/proc/{os.getpid()}/fd/{self._file}"
-        return [RingEnd(path, self._block_bytes, reader, gpu_memory) for reader in range(self._num_readers)]
+        readers, taken = range(self._num_readers), self._committed
+        return [RingEnd(path, self.block_bytes, reader, taken, gpu_memory) for reader in readers]
 
     def block(self) -> torch.Tensor:
         """Return the next block to fill, once all have read what was in it."""
         self._wait_for(self._committed - _SLOTS + 1)
-        first = self._committed % _SLOTS * self._block_bytes
-        return self._blocks[first : first + self._block_bytes]
+        first = self._committed % _SLOTS * self.block_bytes
+        return self._blocks[first : first + self.block_bytes]
 
     def commit(self, num_bytes: int) -> None:
         """Let receivers read the block."""
@@ -118,7 +122,7 @@ class Ring:
         while readers.min(initial=self._committed) < number:
             time.sleep(_POLL_S)
             if time.monotonic() - checked > _CHECK_S:
-                self._check()
+                self.check()
                 checked = time.monotonic()
 
 

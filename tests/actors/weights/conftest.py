@@ -30,18 +30,16 @@ class Recorded:
 
     def __init__(self, block_bytes: int):
         self.blocks: list[torch.Tensor] = []
-        self._block_bytes = block_bytes
+        self.block_bytes = block_bytes
 
     def block(self) -> torch.Tensor:
-        self._next = torch.zeros(self._block_bytes, dtype=torch.uint8)
+        self._next = torch.zeros(self.block_bytes, dtype=torch.uint8)
         return self._next
 
     def commit(self, num_bytes: int) -> None:
         self.blocks.append(self._next[:num_bytes])
 
     def finish(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 @pytest.fixture

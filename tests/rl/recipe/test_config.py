@@ -82,7 +82,7 @@ def test_a_sampler_on_cpu_reads_every_prompt_at_once():
         load_recipe(FULL, ["samplers.gpus_per_sampler=0", "samplers.max_num_batched_tokens=4096"])
 
 
-@pytest.mark.parametrize("setting", ["async_scheduling=true", "enforce_eager=false"])
+@pytest.mark.parametrize("setting", ["async_scheduling=true", "enforce_eager=false", "transport=cuda_ipc"])
 def test_what_only_gpus_do_is_refused_on_cpus(setting):
     with pytest.raises(ValueError, match=rf"samplers\.{setting} needs a GPU, but samplers\.gpus_per_sampler is 0"):
         load_recipe(FULL, ["samplers.gpus_per_sampler=0", f"samplers.{setting}"])
