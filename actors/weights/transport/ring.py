@@ -40,7 +40,11 @@ class RingEnd:
 
     def open(self) -> Iterator[torch.Tensor]:
         """Yield blocks up to the last one; each may be overwritten as soon as the next one is asked for."""
-        memory = _Memory(os.open(self.path, os.O_RDWR), _HEAD + (0 if self.gpu_memory else _SLOTS * self.block_bytes))
+        try:
+            file = os.open(self.path, os.O_RDWR)
+        except OSError as error:
+            raise TransferError("the sender broke off") from error
+        memory = _Memory(file, _HEAD + (0 if self.gpu_memory else _SLOTS * self.block_bytes))
         blocks = memory.data if self.gpu_memory is None else _opened(*self.gpu_memory)
         taken, last = self.taken, time.monotonic()
         while True:
