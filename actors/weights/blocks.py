@@ -4,6 +4,7 @@ A block is a tensor of bytes that begins with its own table of contents, so that
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +18,12 @@ _ALIGNED = 64
 _ENTRY = 160
 """Bytes of the table that an entry takes at most, beside its name."""
 MIN_BLOCK = 1 << 20
+"""Bytes of the smallest block (`samplers.bucket_mib`)."""
+
+
+def bytes_of_all(shapes: Mapping[str, tuple[int, ...]], itemsize: int) -> int:
+    """Return the size of a block that holds all tensors; one that is larger would be no use."""
+    return MIN_BLOCK + sum(_aligned(math.prod(shape) * itemsize) for shape in shapes.values())
 
 
 class TransferError(RuntimeError):
@@ -125,7 +132,7 @@ class Writer:
         for tensor in tensors:
             data, size = tensor.view(torch.uint8), tensor.nbytes
             self._block[self._end : self._end + size].copy_(data)
-            self._end += -(-size // _ALIGNED) * _ALIGNED
+            self._end += _aligned(size)
             self.num_bytes += size
 
     def _commit(self, *, is_last: bool) -> None:
@@ -155,6 +162,10 @@ def _piece(block: torch.Tensor, entry: _Entry, dtype: torch.dtype, widths: Mappi
     if not entry.is_delta:
         num_bytes = entry.count * widths[entry.name] * dtype.itemsize
         return Piece(entry.name, entry.start, block[entry.offset : entry.offset + num_bytes].view(dtype))
-    middle = entry.offset + -(-8 * entry.count // _ALIGNED) * _ALIGNED
+    middle = entry.offset + _aligned(8 * entry.count)
     places = block[entry.offset : entry.offset + 8 * entry.count].view(torch.int64)
     return Piece(entry.name, 0, block[middle : middle + entry.count * dtype.itemsize].view(dtype), places)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED

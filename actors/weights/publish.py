@@ -20,11 +20,13 @@ from typing import Any, Protocol, runtime_checkable
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.config import SamplerConfig
-from actors.weights.blocks import TransferError
+from actors.weights.blocks import TransferError, bytes_of_all
 from actors.weights.receive import WrongBase
 from actors.weights.wire import BaseTensor, Manifest, Order, Shapes, Verdict, WorkerState
 from rollout.roles import PublishError, SamplerUnavailable
 from rollout.types import Response, SampleRequest, TrainingRow
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 class WeightSource(Protocol):
@@ -131,7 +133,7 @@ async def _send(policy: WeightSource, samplers: WeightReceivers) -> Manifest:
     order = Order(
         policy.version,
         config.dtype,
-        config.bucket_mib << 20,
+        min(config.bucket_mib << 20, bytes_of_all(shapes, _BYTES[config.dtype])),
         config.transport,
         tuple(map(tuple, states)),
         shapes,
