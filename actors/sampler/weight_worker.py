@@ -35,7 +35,12 @@ class WeightWorker:
         ticket = tickets[self.rank]
         dtype = getattr(torch, ticket.dtype)
         blocks = ticket.end.open()
-        self._weights().receive(self._live_model(), blocks, dtype, ticket.shapes, ticket.base_version)
+        try:
+            self._weights().receive(self._live_model(), blocks, dtype, ticket.shapes, ticket.base_version)
+        except BaseException:
+            blocks.close()
+            ticket.end.give_up()
+            raise
 
     def verify_weights(self, manifest: Manifest) -> Verdict:
         """Compare the live parameters with what was sent."""

@@ -1,6 +1,6 @@
 """What sender and receivers tell each other about a publish, beside the weights themselves."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -84,8 +84,12 @@ class Order:
 class ReceivingEnd(Protocol):
     """The receiver's end of a transport, on its way there."""
 
-    def open(self) -> Iterator[torch.Tensor]:
+    def open(self) -> Generator[torch.Tensor, None, None]:
         """Yield blocks up to the last one, in the receiver's process; each is good until the next one is asked for."""
+        ...
+
+    def give_up(self) -> None:
+        """Take no more, so that the sender does not wait."""
         ...
 
 

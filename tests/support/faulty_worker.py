@@ -1,7 +1,7 @@
 """A worker of vLLM with a switch for the faults that a publish has to notice."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,7 +53,7 @@ class _FaultyEnd:
     end: ReceivingEnd
     fault: str
 
-    def open(self) -> Iterator[torch.Tensor]:
+    def open(self) -> Generator[torch.Tensor, None, None]:
         for number, block in enumerate(self.end.open()):
             if number == 0 and self.fault == "death":
                 os._exit(1)
@@ -62,6 +62,9 @@ class _FaultyEnd:
             if number == 0 and self.fault == "flipped_bit":
                 block[1 << 16] ^= 1  # of the first tensor: behind the table
             yield block
+
+    def give_up(self) -> None:
+        self.end.give_up()
 
 
 def _freeze_head(head: Any, is_frozen: bool) -> None:

@@ -7,7 +7,7 @@ to start.
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
@@ -37,7 +37,7 @@ class BroadcastEnd:
     backend: str
     block_bytes: int
 
-    def open(self) -> Iterator[torch.Tensor]:
+    def open(self) -> Generator[torch.Tensor, None, None]:
         """Yield blocks as they come; the next one is on its way meanwhile."""
         mine = self.group, self.rank
         if mine not in _joined:
@@ -56,6 +56,10 @@ class BroadcastEnd:
                 return
             work = group.broadcast(buffers[number % 2], 0)
             yield block
+
+    def give_up(self) -> None:
+        """Leave the group: what the sender has in flight fails at once, else it would wait for the timeout."""
+        _joined.pop((self.group, self.rank), None)
 
 
 class BroadcastGroup:

@@ -1,6 +1,6 @@
 """Blocks through Ray's object store: the last resort, between a GPU's process and a CPU's on another node."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,12 @@ class RelayedEnd:
 
     block_bytes: int
 
-    def open(self) -> Iterator[torch.Tensor]:
+    def open(self) -> Generator[torch.Tensor, None, None]:
         """Samplers replace this end by that of a ring."""
         raise NotImplementedError
+
+    def give_up(self) -> None:
+        """Nothing to do, as for a ring."""
 
 
 class ObjectStore:

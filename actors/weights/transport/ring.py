@@ -7,7 +7,7 @@ from memory. The memory has no name: it is gone with the last process that has i
 import mmap
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ class RingEnd:
     gpu_memory: tuple[Callable[..., torch.Tensor], tuple[Any, ...]] | None = None
     """How CUDA opens the blocks (`torch.multiprocessing.reductions`); None: they are in the shared file."""
 
-    def open(self) -> Iterator[torch.Tensor]:
+    def open(self) -> Generator[torch.Tensor, None, None]:
         """Yield blocks up to the last one; each may be overwritten as soon as the next one is asked for."""
         try:
             file = os.open(self.path, os.O_RDWR)
@@ -66,6 +66,9 @@ class RingEnd:
                 raise TransferError(f"the sender sent nothing for {STALL_S:.0f} s")
             else:
                 time.sleep(_POLL_S)
+
+    def give_up(self) -> None:
+        """Nothing keeps the sender: it asks whether receivers have failed."""
 
 
 class Ring:
