@@ -6,7 +6,9 @@ way, and could only be checked within a tolerance. To save traffic, tensors with
 their checksums show that the engine has them (`actors/weights/publish.py`).
 """
 
-from collections.abc import Collection, Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -18,6 +20,7 @@ _WRAPPER = "base_model.model."
 _BASE = ".base_layer"
 _DOWN, _UP = ".lora_A.default.weight", ".lora_B.default.weight"
 _VISION = r"(.*\.)?visual\..*"
+_CHUNK, _PERIOD = 1 << 22, 65521
 
 
 @dataclass(frozen=True)
@@ -125,3 +128,20 @@ def full(tensor: torch.Tensor) -> torch.Tensor:
     if isinstance(tensor, torch.distributed.tensor.DTensor):
         return tensor.to(tensor.device_mesh.device_type).full_tensor()
     return tensor
+
+
+def base_digest(config: LoraConfig, weights: Iterable[tuple[str, torch.Tensor]], trained: Collection[str]) -> str:
+    """Return a digest of the model that adapters belong to: checkpoints hold it, so it must not change."""
+    parts = {name: (_sum(tensor.float()), name in trained) for name, tensor in weights}
+    text = json.dumps([config.rank, config.alpha, parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sum(tensor: torch.Tensor) -> int:
+    """Return a sum of a float32 tensor's bits, each word weighted by its place."""
+    words = tensor.detach().contiguous().view(-1).view(torch.int32)
+    total = torch.zeros((), dtype=torch.int64, device=words.device)
+    for start in range(0, words.numel(), _CHUNK):
+        chunk = words[start : start + _CHUNK].to(torch.int64)
+        total += (chunk * (torch.arange(start, start + len(chunk), device=words.device) % _PERIOD + 1)).sum()
+    return int(total)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import shutil
 import threading
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from actors.policy.ranks import start_ranks
 from actors.policy.rows import Share, num_tokens
 from actors.policy.setup import PolicySetup
 from actors.weights.publish import WeightReceivers, publish
-from actors.weights.wire import BaseTensor, Manifest
+from actors.weights.wire import BaseTensor, Manifest, Order, Shapes
 from rewards.import_path import anchored
 from rollout.roles import CheckpointError, Sampler
 from rollout.types import Batch, SftExample, TrainingRow
@@ -128,16 +127,18 @@ class Policy:
         assert isinstance(samplers, WeightReceivers), "weights can only be handed to engines"
         return await publish(self, samplers)
 
-    async def base_tensors(self, dtype: str) -> Mapping[str, BaseTensor]:
-        """Describe the tensors of the model before training (`WeightSource.base_tensors`); none without LoRA."""
-        return (await self._call("base_tensors", dtype))[0] if self._setup.config.lora.rank else {}
+    async def tensor_shapes(self) -> Shapes:
+        """Return the shapes of the model's tensors by their Hugging Face names."""
+        shapes: Shapes = (await self._call("tensor_shapes"))[0]
+        return shapes
 
-    async def push_weights(
-        self, receivers: Sequence[Any], dtype: str, bucket_bytes: int, skipped: Collection[str]
-    ) -> Manifest:
-        """Send all parameters except `skipped` to engine actors and return the manifest of what was sent."""
-        answers = await self._call("push_weights", list(receivers), dtype, bucket_bytes, frozenset(skipped))
-        manifest: Manifest = answers[0]
+    async def base_tensors(self, order: Order) -> Mapping[str, BaseTensor]:
+        """Describe the tensors of the model before training (`WeightSource.base_tensors`); none without LoRA."""
+        return (await self._call("base_tensors", order))[0] if self._setup.config.lora.rank else {}
+
+    async def push_weights(self, receivers: Sequence[Any], order: Order) -> Manifest:
+        """Send what is ordered to sampler actors and return what was sent."""
+        manifest: Manifest = (await self._call("push_weights", list(receivers), order))[0]
         return manifest
 
     async def check_folder(self, folder: Path) -> None:
@@ -193,11 +194,7 @@ class Policy:
 
     async def _base(self) -> str:
         """Return a digest of the model that adapters belong to and a checkpoint does not contain; '' without LoRA."""
-        lora = self._setup.config.lora
-        origins = await self.base_tensors("float32")
-        parts = {name: (origin.checksum, origin.is_trained) for name, origin in origins.items()}
-        text = json.dumps([lora.rank, lora.alpha, parts], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest() if origins else ""
+        return str((await self._call("base_digest"))[0]) if self._setup.config.lora.rank else ""
 
     async def export(self, folder: Path) -> None:
         """Write a Hugging Face checkpoint that transformers and vLLM load directly, merged if there is LoRA.

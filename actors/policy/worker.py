@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from actors.image_limit import limit_pixels
 from actors.policy import lora, verl_cpu
 from actors.policy.banned_token_mask import BannedTokenMask
 from actors.policy.checkpoint_reading import tensors_alone
-from actors.policy.export import bytes_saved, write_export
 from actors.policy.frozen_tower import FrozenTower
 from actors.policy.image_tensors import Preprocessor
 from actors.policy.rows import RowTensors, Share
@@ -32,13 +31,12 @@ from actors.policy.token_logprobs import token_logprobs
 from actors.policy.update_metrics import StepMetric, over_ranks, over_steps
 from actors.policy.verl_config import engine_config, training_config
 from actors.policy.verl_loss import PolicyLoss, sft_loss
+from actors.policy.weight_sharing import WeightSharing
 from actors.store.store import Store
-from actors.weights.send import describe_base_tensors, push
-from actors.weights.wire import BaseTensor, Manifest
 from rollout.types import SftExample, TrainingRow
 
 
-class PolicyWorker(TrainingWorker):
+class PolicyWorker(WeightSharing, TrainingWorker):
     """A rank. Methods registered for all ranks are collectives: the driver calls them on every rank at once."""
 
     def __init__(self, setup: PolicySetup):
@@ -53,10 +51,9 @@ class PolicyWorker(TrainingWorker):
             torch.set_num_threads(setup.config.num_threads)
         with contextlib.redirect_stdout(None):  # verl prints what it does, on every rank
             super().__init__(training_config(setup.config, setup.total_steps))
+            self.share_weights(setup.config)
             self._setup = setup
-            self._has_lora = setup.config.lora.rank > 0
-            self._origins: dict[str, dict[str, BaseTensor]] = {}
-            needs_copy = setup.loss.kl_coef > 0 and not self._has_lora
+            needs_copy = setup.loss.kl_coef > 0 and not self._setup.config.lora.rank
             self._reference = self._build_reference() if needs_copy else None
             self._policy_loss = PolicyLoss(setup.loss)
             torch.manual_seed(setup.config.lora.seed)
@@ -73,7 +70,7 @@ class PolicyWorker(TrainingWorker):
                 engine.compile_layers()
             if setup.config.freeze_vision:
                 engine.freeze_vision(self._tower)
-        if self._has_lora:
+        if self._setup.config.lora.rank:
             lora.check_layers(self.engine.module, setup.config.lora)
         processor, dtype = self.model_config.processor, setup.config.dtype
         limit_pixels(processor, setup.max_pixels)
@@ -175,74 +172,10 @@ class PolicyWorker(TrainingWorker):
         return [values.tolist() for values in nested.unbind()[: len(share.rows)]]
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def base_tensors(self, dtype: str) -> dict[str, BaseTensor]:
-        """Describe the model before training, cast to `dtype`; on rank 0, and only with LoRA, which keeps it."""
-        assert self._has_lora, "without LoRA the model before training is gone"
-        if dtype not in self._origins:
-            with torch.no_grad():
-                weights = lora.plain_weights(self.engine.module.state_dict())
-                trained = {name for name, weight in weights.items() if weight.is_adapted}
-                tensors = self._unfused((name, lora.full(weight.base)) for name, weight in weights.items())
-                self._origins[dtype] = describe_base_tensors(tensors, trained, dtype, is_sender=self.rank == 0)
-        return self._origins[dtype]
-
-    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def push_weights(
-        self, receivers: Sequence[object], dtype: str, bucket_bytes: int, skipped: Collection[str]
-    ) -> Manifest:
-        """Send all parameters except `skipped` to `receivers`; rank 0 returns what it sent, the others nothing."""
-        with torch.no_grad():
-            return push(self._weights(skipped), receivers if self.rank == 0 else None, dtype, bucket_bytes)
-
-    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def export(self, folder: str) -> None:
-        """Write a Hugging Face folder, with adapters in a subfolder; the other ranks help rank 0 to gather."""
-        config, module = self._setup.config, self.engine.module
-        with torch.no_grad():
-            state = self._on_first_rank(self._weights())
-            adapters = self._on_first_rank(lora.adapter_weights(module.state_dict())) if self._has_lora else {}
-        if self.rank == 0:
-            write_export(self.model_config.local_path, config, module, state, adapters, Path(folder))
-        torch.distributed.barrier()
-
-    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def try_export(self, folder: str) -> int:
-        """Write an export without its weights, on rank 0; return the bytes that an export and a checkpoint take."""
-        config, module = self._setup.config, self.engine.module
-        if self.rank == 0:
-            write_export(self.model_config.local_path, config, module, {}, {}, Path(folder))
-        return bytes_saved(config, module)
-
-    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def load_checkpoint(self, local_path: str) -> None:
         """Load a checkpoint of verl's as data only: verl itself would run any code in the files."""
         with tensors_alone():
             self.engine.load_checkpoint(local_path)
-
-    def _weights(self, skipped: Collection[str] = ()) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield (name, full tensor) pairs with Hugging Face names; every rank has to iterate to the end."""
-        if self._has_lora:
-            scale = self._setup.config.lora.scale
-            return self._unfused(lora.merged_weights(self.engine.module.state_dict(), scale, skipped))
-        assert not skipped, "without LoRA every tensor may have changed"
-        weights: Iterator[tuple[str, torch.Tensor]] = self.engine.get_per_tensor_param()[0]
-        return weights
-
-    def _unfused(self, weights: Iterator[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
-        """Split fused experts into one tensor each, as in checkpoints."""
-        from verl.workers.engine.fsdp.utils import unfuse_moe_params
-
-        model_type = self.model_config.hf_config.model_type
-        unfused: Iterator[tuple[str, torch.Tensor]] = unfuse_moe_params(weights, model_type)
-        return unfused
-
-    def _on_first_rank(self, weights: Iterator[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """Return tensors in host memory on rank 0; other ranks only iterate, since gathering is a collective."""
-        kept = {}
-        for name, tensor in weights:
-            if self.rank == 0:
-                kept[name] = tensor.detach().cpu().contiguous()
-        return kept
 
     def _seconds(self, started: float) -> dict[str, float]:
         """Return how long an update took since it `started`, and how much of it was waiting for images."""

@@ -3,33 +3,38 @@
 import asyncio
 import os
 import warnings
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import ray
+import torch
 from PIL import Image
 
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import SamplerConfig
 from actors.image_limit import limit_pixels
-from actors.lscpu import replace_missing_lscpu
-from actors.sampler.engine_loop import EngineLoop, Generation
+from actors.sampler.engine_loop import EngineLoop, Generation, SteppedEngine
+from actors.sampler.rendering import Rendering
 from actors.store.store import Store, load_images
-from actors.weights.receive import WeightReceiver, missing_tensors
-from actors.weights.wire import BaseTensor, Bucket, Manifest
+from actors.weights.blocks import TransferError
+from actors.weights.transport.object_store import RelayedEnd
+from actors.weights.transport.ring import Ring
+from actors.weights.wire import BaseTensor, Manifest, Shapes, Ticket, Verdict, WorkerState
 from rollout.roles import SamplerError, SamplerUnavailable
-from rollout.types import ImageRef, Response, SampleRequest, SamplingParams
+from rollout.types import Response, SampleRequest, SamplingParams
 
 _NUM_PROBES = 2
 _PROBE_TOKENS = 8
-_IMAGE_CACHE = 64
 
 
 class Engine:
     """The actor's methods. Subclasses may break one on purpose, to test what a publish detects."""
+
+    cpu_worker, gpu_worker = "actors.sampler.cpu_worker.WeightWorker", "actors.sampler.weight_worker.WeightWorker"
+    """What is mixed into vLLM's workers."""
 
     def __init__(self, config: SamplerConfig, model: str, store_root: str, max_pixels: int, is_published: bool = True):
         from transformers import AutoConfig, AutoProcessor
@@ -45,14 +50,16 @@ class Engine:
         self._processor = AutoProcessor.from_pretrained(model)
         size = limit_pixels(self._processor, max_pixels)
         self._banned = dict.fromkeys(banned_tokens(AutoConfig.from_pretrained(model)), BANNED_LOGIT)
-        self._images: OrderedDict[tuple[ImageRef | None, ...], list[Image.Image]] = OrderedDict()
         self._probes: list[SampleRequest] = [self._synthetic_probe()]
-        self._receiver = WeightReceiver()
-        self._loop = EngineLoop(lambda: build_engine(config, model, size))
+        self._ring: Ring | None = None
+        worker_class = self.gpu_worker if config.gpus_per_sampler else self.cpu_worker
+        self._loop = EngineLoop(lambda: build_engine(config, model, size, worker_class))
+        load = partial(load_images, self._store)
+        self._rendering = Rendering(self._loop.ready, self._processor, load, config.max_images)
 
     async def ready(self) -> None:
         """Return once the engine is up."""
-        await asyncio.wrap_future(self._loop.ready)
+        await asyncio.shield(asyncio.wrap_future(self._loop.ready))  # who stops waiting does not cancel it for others
 
     async def sample(self, request: SampleRequest) -> Response:
         """Return the response as soon as it is finished. Raises `SamplerError`. Cancelling it aborts the request."""
@@ -69,33 +76,56 @@ class Engine:
         responses = await asyncio.gather(*[self._sample(request) for request in probes])
         return list(zip(probes, responses, strict=True))
 
-    async def begin_publish(self) -> None:
-        """Pause between two steps and expect buckets."""
+    async def begin_publish(self, shapes: Shapes) -> list[WorkerState]:
+        """Pause between two steps and expect weights; return the states of the engine's workers."""
         await asyncio.wrap_future(self._loop.pause())
-        self._receiver = WeightReceiver()
+        context = ray.get_runtime_context()
+        return await self._on_workers("weight_state", context.get_node_id(), ray.util.get_node_ip_address(), shapes)
 
     async def missing_tensors(self, origins: Mapping[str, BaseTensor]) -> set[str]:
         """Return the names of the untrained tensors that have to be sent nevertheless."""
-        missing: set[str] = await self._on_model(lambda model: missing_tensors(model, origins))
-        return missing
+        return set().union(*await self._on_workers("missing_weights", origins))
 
-    async def load_bucket(self, bucket: Bucket) -> None:
-        """Load the tensors of a bucket."""
-        await self._on_model(lambda model: self._receiver.load(model, bucket))
+    async def receive(self, tickets: Sequence[Ticket]) -> None:
+        """Receive weights, each worker by its ticket. Raises what a worker raises."""
+        if isinstance(tickets[0].end, RelayedEnd):
+            self._ring = Ring(tickets[0].end.block_bytes, len(tickets), torch.device("cpu"))
+            tickets = [replace(ticket, end=end) for ticket, end in zip(tickets, self._ring.ends(), strict=True)]
+        try:
+            await self._on_workers("receive_weights", tickets)
+        finally:
+            if self._ring is not None:
+                self._ring.close()
+                self._ring = None
 
-    async def finish_publish(self, version: int, manifest: Manifest) -> tuple[list[str], float]:
-        """Compare with what was sent, drop what old weights computed, and resume as `version`.
+    async def relay(self, block: np.ndarray) -> None:
+        """Pass a block from Ray's object store on to the workers. Raises `TransferError` if they take no more."""
+        if (ring := self._ring) is None:
+            raise TransferError("the sampler's workers broke off")
 
-        Returns what is wrong (if anything is, the engine stays paused: it must not answer with such weights) and
-        the share of tensors that could be compared in the live model.
+        def pass_on() -> None:
+            ring.block()[: len(block)].copy_(torch.from_numpy(block))
+            ring.commit(len(block))
+
+        await asyncio.to_thread(pass_on)
+
+    async def finish_publish(self, manifest: Manifest) -> list[Verdict]:
+        """Compare with what was sent, drop what old weights computed, and resume as the manifest's version.
+
+        Returns the workers' verdicts; if one found a problem, the engine stays paused: it must not answer with such
+        weights.
         """
-        problems = await self._on_model(lambda model: self._receiver.problems(model, manifest))
-        coverage = await self._on_model(lambda model: self._receiver.coverage(model, manifest))
-        if not problems:
+        verdicts: list[Verdict] = await self._on_workers("verify_weights", manifest)
+        if not any(verdict.problems for verdict in verdicts):
             await asyncio.wrap_future(self._loop.run(self.reset_caches))
-            await asyncio.wrap_future(self._loop.resume(version))
+            await asyncio.wrap_future(self._loop.resume(manifest.version))
             self._refusal = ""
-        return problems, coverage
+        return verdicts
+
+    async def distrust(self) -> None:
+        """Pause until a publish of whole tensors succeeds: something is wrong that no comparison showed."""
+        await asyncio.wrap_future(self._loop.pause())
+        await self._on_workers("distrust_weights")
 
     async def current_version(self) -> int:
         """Return the version of the weights, as set after the last load."""
@@ -103,67 +133,52 @@ class Engine:
 
     async def stats(self) -> dict[str, float]:
         """Return counts since the engine's start: seconds of work, tokens drawn."""
-        return {"seconds": self._loop.busy_s, "tokens": float(self._loop.num_tokens)}
+        tokens = await asyncio.wrap_future(self._loop.num_tokens())
+        return {"seconds": self._loop.busy_s, "tokens": float(tokens)}
 
     def reset_caches(self, engine: Any) -> None:
-        """Drop cached keys, values and image features. Running requests start over with the tokens they have."""
+        """Drop cached keys, values and image features: what weights computed. Processed images stay.
+
+        Running requests start over with the tokens they have.
+        """
         # First, so that running requests release what they hold in the encoder's cache.
         if not engine.reset_prefix_cache(reset_running_requests=True):
             raise SamplerError("vLLM did not reset its prefix cache")
         engine.reset_encoder_cache()
-        engine.reset_mm_cache()
 
-    async def _on_model(self, function: Any) -> Any:
-        [result] = await asyncio.wrap_future(self._loop.run(lambda engine: engine.apply_model(function)))
-        return result
+    async def _on_workers(self, method: str, *arguments: Any) -> list[Any]:
+        """Call a method of `WeightWorker` in each worker, between two steps."""
+
+        def call(engine: Any) -> list[Any]:
+            try:
+                return list(engine.collective_rpc(method, args=arguments))
+            except Exception:
+                if engine.has_lost_worker:
+                    os._exit(1)  # Ray restarts the actor
+                raise
+
+        return await asyncio.wrap_future(self._loop.run(call))
 
     async def _sample(self, request: SampleRequest) -> Response:
-        prompt = await asyncio.to_thread(self._prompt, request)
-        request_id, future = self._loop.generate(prompt, self._params(request.params, request.seed))
         try:
-            return self._response(await asyncio.wrap_future(future))
-        except asyncio.CancelledError:
-            self._loop.abort(request_id)
-            raise
+            prompt = await self._rendering.render(request)
+            request_id, answer = self._loop.generate(prompt, self._params(request.params, request.seed))
+            try:
+                return self._response(await asyncio.wrap_future(answer))
+            except asyncio.CancelledError:
+                self._loop.abort(request_id)
+                raise
         finally:
             if self._loop.error is not None:
                 # Ray restarts the actor; the delay lets the answers to all waiting requests be sent.
                 asyncio.get_running_loop().call_later(1.0, os._exit, 1)
 
-    def _prompt(self, request: SampleRequest) -> dict[str, object]:
-        if len(request.images) > self._config.max_images:
-            raise SamplerError(f"a prompt has {len(request.images)} images; raise samplers.max_images")
-        text = self._processor.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
-        if not request.images:
-            return {"prompt": text}
-        return {"prompt": text, "multi_modal_data": {"image": self._load(request.images)}}
-
-    def _load(self, refs: tuple[ImageRef | None, ...]) -> list[Image.Image]:
-        images = self._images.get(refs)  # several threads may be here at once
-        if images is None:
-            images = self._images[refs] = load_images(self._store, refs)
-            while len(self._images) > _IMAGE_CACHE:
-                self._images.popitem(last=False)
-        return images
-
     def _params(self, params: SamplingParams, seed: int) -> object:
-        from vllm import SamplingParams as VllmParams
-        from vllm.sampling_params import RequestOutputKind
+        from actors.sampler.vllm_engine import sampling_params
 
-        return VllmParams(
-            temperature=params.temperature,
-            max_tokens=params.max_tokens,
-            seed=seed % (1 << 63),
-            logit_bias=self._banned,
-            logprobs=0,
-            # The text is needed once, at the end; vLLM would decode it, and the log-probabilities', at each token.
-            detokenize=False,
-            # Deltas show when the first token was drawn, and thus by which weights.
-            output_kind=RequestOutputKind.DELTA,
-        )
+        return sampling_params(params, seed, self._banned)
 
     def _response(self, generation: Generation) -> Response:
-        assert generation.version is not None, "a finished request has at least one token"
         return Response(
             prompt_token_ids=tuple(generation.prompt_token_ids),
             token_ids=tuple(generation.token_ids),
@@ -191,60 +206,12 @@ class Engine:
         return _greedy(SampleRequest((message,), images, SamplingParams(), seed=0))
 
 
-def build_engine(config: SamplerConfig, model: str, size: Mapping[str, int] | None = None) -> object:
-    """Make the in-process vLLM engine; `size` is what it scales images by (`limit_pixels`)."""
-    from vllm import EngineArgs
-    from vllm.v1.core.sched import output
-    from vllm.v1.engine.llm_engine import LLMEngine
-
-    # vLLM 0.30 passes the worker no pixels for images that a cached prefix covers, and dies if the request is
-    # preempted and has to encode them after all, as in every publish during generation. In-process this saves nothing.
-    output.strip_covered_mm_data = lambda features, *args, **kwargs: features
-    if config.gpus_per_sampler:
-        memory: dict[str, object] = {"gpu_memory_utilization": config.gpu_memory_utilization}
-    else:
-        _adapt_vllm_to_cpu()
-        memory = {"kv_cache_memory_bytes": int(config.kv_cache_gib * (1 << 30))}
-        # Chunked prefill draws a token for each chunk, and vLLM rewinds the request's random generator by these draws
-        # with a method that only CUDA's generator has: on CPU the engine dies.
-        memory["enable_chunked_prefill"] = False
-    arguments = EngineArgs(
-        model=model,
-        dtype=config.dtype,
-        max_model_len=config.max_model_len,
-        max_num_seqs=config.max_num_seqs,
-        max_num_batched_tokens=config.max_num_batched_tokens,
-        block_size=config.block_size,
-        enforce_eager=config.enforce_eager,
-        mm_processor_kwargs={"size": dict(size)} if size else None,
-        limit_mm_per_prompt={"image": config.max_images, "video": 0},
-        # After temperature and banned tokens: from the distribution that the token was drawn from.
-        logprobs_mode="processed_logprobs",
-        enable_prefix_caching=True,
-        # A step in flight while weights change would mix two versions in one token.
-        async_scheduling=False,
-        disable_log_stats=True,
-        seed=0,
-        **memory,
-    )
-    return LLMEngine.from_engine_args(arguments)
-
-
-def _adapt_vllm_to_cpu() -> None:
-    """Change two behaviours of vLLM that do not suit a model that is trained on CPU."""
-    import torch
-    from vllm.model_executor.layers import utils
-    from vllm.model_executor.models import registry
-
-    def plain(layer: torch.nn.Module, remove_weight: bool) -> None:
-        layer.cpu_linear = torch.nn.functional.linear
-
-    # Packing a linear weight frees the original, so a later load would fail half-way.
-    utils.dispatch_cpu_unquantized_gemm = plain
-    # vLLM inspects a model class in a subprocess, because of CUDA; it would lack `actors.cpu_torch`.
-    registry._run_in_subprocess = lambda function: function()
-    replace_missing_lscpu()
-
-
 def _greedy(request: SampleRequest) -> SampleRequest:
     return replace(request, params=SamplingParams(temperature=0.0, max_tokens=_PROBE_TOKENS), seed=0)
+
+
+def build_engine(config: SamplerConfig, model: str, size: Mapping[str, int], worker_class: str) -> SteppedEngine:
+    """Import vLLM, which takes seconds, and make the engine."""
+    from actors.sampler import vllm_engine
+
+    return vllm_engine.build_engine(config, model, size, worker_class)

@@ -1,6 +1,7 @@
 """One thread that owns a vLLM engine: it steps while there are requests and runs commands between steps.
 
-Only this thread touches the engine, so a weight load can never overlap with a step.
+Only this thread touches the engine, so a weight load can never overlap with a step. With asynchronous scheduling a step
+is still in flight when the next one is prepared; a pause waits for it.
 """
 
 import itertools
@@ -8,66 +9,132 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from rollout.roles import SamplerError, SamplerUnavailable
 from rollout.text.marks import without_objects
 
 Result = TypeVar("Result")
 
+_COMMANDS_BETWEEN_STEPS = 16
+"""So that many new requests neither hold up those that run nor wait long themselves: two groups of the usual size."""
+
 _log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Generation:
-    """What the engine has drawn for one request so far."""
+    """What the engine has drawn for one request."""
 
-    prompt_token_ids: list[int] = field(default_factory=list)
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
+    prompt_token_ids: Sequence[int]
+    token_ids: Sequence[int]
+    logprobs: Sequence[float]
+    """One per token of `token_ids`."""
+    version: int
+    """The version of the weights that drew the first token."""
+    is_truncated: bool
+
+
+class Output(Protocol):
+    """A finished request, as vLLM's `RequestOutput`."""
+
+    request_id: str
+    prompt_token_ids: Sequence[int]
+    outputs: Sequence["Completion"]
+
+
+class Completion(Protocol):
+    """What was drawn, as vLLM's `CompletionOutput`."""
+
+    token_ids: Sequence[int]
+    logprobs: "Logprobs"
+    finish_reason: str | None
+
+
+class Logprobs(Protocol):
+    """Of drawn tokens alone, as vLLM's `FlatLogprobs`."""
+
+    logprobs: Sequence[float]
+
+
+class Renderer(Protocol):
+    """vLLM's `BaseRenderer`: it has threads of its own, and caches processed images by their content."""
+
+    def render_cmpl_async(self, prompts: Sequence[Mapping[str, object]]) -> Awaitable[list[dict[str, object]]]: ...
+
+
+class SteppedEngine(Protocol):
+    """What the loop calls of `actors.sampler.vllm_engine.VllmEngine`."""
+
+    @property
+    def renderer(self) -> Renderer: ...
+
+    def add_request(self, request_id: str, prompt: Mapping[str, object], params: object) -> object: ...
+
+    def abort_request(self, request_ids: list[str]) -> None: ...
+
+    def has_unfinished_requests(self) -> bool: ...
+
+    def step(self) -> Sequence[Output]:
+        """Start a step, end the oldest one that there is room for; return the requests that it finished."""
+        ...
+
+    def drain(self) -> Sequence[Output]:
+        """End the steps in flight, start none; return the requests that they finished."""
+        ...
+
+    def num_drawn(self) -> Mapping[str, int]:
+        """Return the number of tokens that ended steps drew for each unfinished request."""
+        ...
+
+
+@dataclass
+class _Waiting:
+    """An unfinished request."""
+
+    answer: Future[Generation]
     version: int | None = None
-    """The version that drew the first token."""
-    is_truncated: bool = False
+    """The version that drew the first token, once another one draws."""
 
 
 class EngineLoop:
     """Futures outside, one thread inside. `version` is that of the engine's weights."""
 
-    def __init__(self, build: Callable[[], Any]):
-        """`build` makes the LLMEngine; it is called inside the thread and `ready` receives its failure."""
+    def __init__(self, build: Callable[[], SteppedEngine]):
+        """`build` makes the engine inside the thread; `ready` receives its renderer, or why there is none."""
         self.version = 0
         self.busy_s = 0.0
         """Seconds spent in the engine's steps; there are none without requests."""
-        self.num_tokens = 0
-        """Tokens drawn."""
-        self.ready: Future[None] = Future()
+        self.ready: Future[Renderer] = Future()
         self.error: BaseException | None = None
         self._build = build
-        self._commands: queue.SimpleQueue[tuple[Callable[[Any], Any], Future[Any]]] = queue.SimpleQueue()
-        self._waiting: dict[str, tuple[Generation, Future[Generation]]] = {}
+        self._commands: queue.SimpleQueue[tuple[Callable[[SteppedEngine], Any], Future[Any]]] = queue.SimpleQueue()
+        self._waiting: dict[str, _Waiting] = {}
+        self._num_ended = 0
+        """Tokens of requests that ended."""
         self._ids = itertools.count()
         self._is_paused = False
         threading.Thread(target=self._main, name="engine", daemon=True).start()
 
-    def generate(self, prompt: dict[str, Any], params: Any) -> tuple[str, Future[Generation]]:
-        """Queue a request; return its id and a future of its answer, or of why there is none."""
+    def generate(self, prompt: Mapping[str, object], params: object) -> tuple[str, Future[Generation]]:
+        """Queue a rendered prompt; return the request's id and a future of its answer, or of why there is none."""
         request_id = str(next(self._ids))
         answer: Future[Generation] = Future()
 
-        def add(engine: Any) -> None:
-            self._waiting[request_id] = (Generation(), answer)
+        def add(engine: SteppedEngine) -> None:
+            self._waiting[request_id] = _Waiting(answer)
             try:
                 engine.add_request(request_id, prompt, params)
             except Exception as error:
                 del self._waiting[request_id]
-                _settle(answer, error=SamplerError(f"vLLM refused the request: {_reason(error)}"))
+                _fail(answer, refusal(error))
 
         def fail(done: Future[None]) -> None:
-            if done.exception() is not None:
-                _settle(answer, error=done.exception())
+            if (error := done.exception()) is not None:
+                _fail(answer, error)
 
         self.run(add).add_done_callback(fail)
         return request_id, answer
@@ -75,8 +142,9 @@ class EngineLoop:
     def abort(self, request_id: str) -> None:
         """Drop a request whose answer is no longer needed."""
 
-        def drop(engine: Any) -> None:
+        def drop(engine: SteppedEngine) -> None:
             if self._waiting.pop(request_id, None) is not None:
+                self._num_ended += engine.num_drawn()[request_id]
                 engine.abort_request([request_id])
 
         self.run(drop)
@@ -84,46 +152,65 @@ class EngineLoop:
     def run(self, command: Callable[[Any], Result]) -> Future[Result]:
         """Call `command(engine)` between two steps and return a future of its result."""
         result: Future[Result] = Future()
-        if self.error is not None:
-            result.set_exception(self._dead())
-        else:
-            self._commands.put((command, result))
+        self._commands.put((command, result))
+        if self.error is not None:  # the thread may have ended before it saw this
+            self._fail_commands()
         return result
 
     def pause(self) -> Future[None]:
-        """Stop stepping; requests wait where they are and new ones queue up."""
-        return self.run(lambda engine: setattr(self, "_is_paused", True))
+        """Stop stepping, once the step in flight has ended; requests wait where they are and new ones queue up."""
+
+        def stop(engine: SteppedEngine) -> None:
+            self._is_paused = True
+            self._work(engine.drain)
+
+        return self.run(stop)
 
     def resume(self, version: int) -> Future[None]:
-        """Continue, with weights of another version."""
+        """Continue, with weights of another version; what has begun was begun by the last one."""
 
-        def go(engine: Any) -> None:
+        def go(engine: SteppedEngine) -> None:
+            for request_id, num_tokens in engine.num_drawn().items():
+                waiting = self._waiting[request_id]
+                if num_tokens and waiting.version is None:
+                    waiting.version = self.version
             self.version = version
             self._is_paused = False
 
         return self.run(go)
 
+    def num_tokens(self) -> Future[int]:
+        """Count the tokens drawn so far."""
+        return self.run(lambda engine: self._num_ended + sum(engine.num_drawn().values()))
+
     def _main(self) -> None:
         try:
             engine = self._build()
-            _settle(self.ready)
+            _settle(self.ready, engine.renderer)
             while True:
                 is_idle = self._is_paused or not engine.has_unfinished_requests()
                 self._run_commands(engine, is_idle)
                 if not self._is_paused and engine.has_unfinished_requests():
-                    began = time.monotonic()
-                    outputs = engine.step()
-                    self.busy_s += time.monotonic() - began
-                    for output in outputs:
-                        self._deliver(output)
+                    self._work(engine.step)
         except BaseException as error:  # the thread ends here: all who wait have to be told
             _log.exception("the vLLM engine died")
             self.error = error
             self._fail_all()
 
-    def _run_commands(self, engine: Any, is_idle: bool) -> None:
-        """Run the queued commands; an idle engine waits for one."""
-        while True:
+    def _work(self, step: Callable[[], Sequence[Output]]) -> None:
+        began = time.monotonic()
+        try:
+            outputs = step()
+        except BaseException as error:
+            self.error = error
+            raise
+        self.busy_s += time.monotonic() - began
+        for output in outputs:
+            self._deliver(output)
+
+    def _run_commands(self, engine: SteppedEngine, is_idle: bool) -> None:
+        """Run a few of the queued commands; an idle engine waits for one."""
+        for _ in range(_COMMANDS_BETWEEN_STEPS):
             try:
                 command, result = self._commands.get(block=is_idle)
             except queue.Empty:
@@ -134,51 +221,59 @@ class EngineLoop:
             try:
                 result.set_result(command(engine))
             except Exception as error:
+                if self.error is not None:
+                    result.set_exception(self._dead())
+                    raise
                 result.set_exception(error)
 
-    def _deliver(self, output: Any) -> None:
-        if output.request_id not in self._waiting:
+    def _deliver(self, output: Output) -> None:
+        [drawn] = output.outputs
+        self._num_ended += len(drawn.token_ids)
+        waiting = self._waiting.pop(output.request_id, None)
+        if waiting is None:
             return
-        generation, answer = self._waiting[output.request_id]
-        piece = output.outputs[0]
-        if output.prompt_token_ids is not None:
-            generation.prompt_token_ids = output.prompt_token_ids
-        if generation.version is None and piece.token_ids:
-            generation.version = self.version
-        generation.token_ids += piece.token_ids
-        self.num_tokens += len(piece.token_ids)
-        generation.logprobs += [
-            entry[token].logprob for token, entry in zip(piece.token_ids, piece.logprobs or [], strict=True)
-        ]
-        if output.finished:
-            del self._waiting[output.request_id]
-            generation.is_truncated = piece.finish_reason == "length"
-            _settle(answer, generation)
+        generation = Generation(
+            output.prompt_token_ids,
+            drawn.token_ids,
+            drawn.logprobs.logprobs,
+            self.version if waiting.version is None else waiting.version,
+            is_truncated=drawn.finish_reason == "length",
+        )
+        _settle(waiting.answer, generation)
 
     def _fail_all(self) -> None:
-        _settle(self.ready, error=self._dead())
-        for _, answer in self._waiting.values():
-            _settle(answer, error=self._dead())
+        _fail(self.ready, self._dead())
+        for waiting in self._waiting.values():
+            _fail(waiting.answer, self._dead())
         self._waiting.clear()
-        while not self._commands.empty():
-            _settle(self._commands.get()[1], error=self._dead())
+        self._fail_commands()
+
+    def _fail_commands(self) -> None:
+        try:
+            while True:
+                _fail(self._commands.get_nowait()[1], self._dead())
+        except queue.Empty:
+            return
 
     def _dead(self) -> SamplerUnavailable:
         return SamplerUnavailable(f"the vLLM engine died: {type(self.error).__name__}: {self.error}")
 
 
-def _reason(error: BaseException) -> str:
-    """Return what is wrong: vLLM's errors list the whole request, and only their first cause says it."""
+def refusal(error: BaseException) -> SamplerError:
+    """Return what is wrong with a request: vLLM's errors list all of it, and only their first cause says it."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(without_objects(str(error)).split()) or type(error).__name__
+    reason = " ".join(without_objects(str(error)).split()) or type(error).__name__
+    return SamplerError(f"vLLM refused the request: {reason}")
 
 
-def _settle(future: Future[Any], result: Any = None, *, error: BaseException | None = None) -> None:
-    """Set a future's result or error, unless it has one already or was cancelled by its caller."""
-    if future.done() or not future.set_running_or_notify_cancel():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
+def _settle(future: Future[Result], result: Result) -> None:
+    """Set a future's result, unless it has one already or was cancelled by its caller."""
+    if not future.done() and future.set_running_or_notify_cancel():
         future.set_result(result)
+
+
+def _fail(future: Future[Result], error: BaseException) -> None:
+    """Set a future's error, likewise."""
+    if not future.done() and future.set_running_or_notify_cancel():
+        future.set_exception(error)

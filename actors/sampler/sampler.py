@@ -53,27 +53,12 @@ class Samplers:
         Images are scaled down to `max_pixels`. `is_published` says that weights will be published: a restarted engine
         waits for them.
         """
-        environment = {
-            # In-process: two processes fewer per engine, and every step and every load in one thread.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "VLLM_LOGGING_LEVEL": "ERROR",
-            "VLLM_NO_USAGE_STATS": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
-        if not config.gpus_per_sampler:
-            environment |= {
-                "OMP_NUM_THREADS": str(config.num_threads),
-                "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-                "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
-                # The engine runs eagerly; otherwise the first request compiles one small helper for 15 s.
-                "TORCH_COMPILE_DISABLE": "1",
-            }
         actor = ray.remote(engine_class).options(
             num_cpus=1,
             num_gpus=config.gpus_per_sampler,
             max_concurrency=_MAX_CONCURRENCY,
             max_restarts=_MAX_RESTARTS,
-            runtime_env={"env_vars": environment},
+            runtime_env={"env_vars": environment_of(config)},
         )
         arguments = (config, model, str(store_root), max_pixels, is_published)
         samplers = cls([actor.remote(*arguments) for _ in range(config.num_samplers)], config)
@@ -165,3 +150,23 @@ class Samplers:
 
 async def _ready(engine: Any) -> None:
     await engine.ready.remote()
+
+
+def environment_of(config: SamplerConfig) -> dict[str, str]:
+    """Return the environment variables that vLLM and torch of an engine's process go by."""
+    environment = {
+        # In-process: two processes fewer per engine, and every step and every load in one thread.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if not config.gpus_per_sampler:
+        environment |= {
+            "OMP_NUM_THREADS": str(config.num_threads),
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+            # The engine runs eagerly; otherwise the first request compiles one small helper for 15 s.
+            "TORCH_COMPILE_DISABLE": "1",
+        }
+    return environment

@@ -1,28 +1,32 @@
 """Send the policy's weights to the samplers and verify that they arrived.
 
-Rank 0 packs full tensors under their Hugging Face names into buckets, which go through Ray's object
-store to every sampler; all ranks iterate, since gathering a tensor is a collective. With LoRA a tensor
-without an adapter does not change in training: it is not sent once every engine is shown to have it.
+Rank 0 sends full tensors under their Hugging Face names, or what changed in them, by the fastest transport that leads
+to each sampler (`actors/weights/transport/`); all ranks iterate, since gathering a tensor is a collective. With LoRA a
+tensor without an adapter does not change in training: it is not sent once every engine is shown to have it.
 Three checks, each of which catches what the others cannot:
 
-- per-tensor checksums: what the engine was told to load, and what its live parameters are afterwards,
-  against what the policy has (a lost or damaged bucket, a weight loader that skipped something);
+- checksums of what every worker holds of each tensor in its live model, against those of the policy's own tensors
+  (lost or damaged blocks, changes on the wrong base, a weight loader that skipped something);
 - the version, set inside the engine after the load;
 - a greedy probe: log-probabilities of the sampler's own tokens under the policy (stale caches, a stale
   tied head: right weights, wrong results).
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.config import SamplerConfig
-from actors.weights.wire import BaseTensor, Manifest
+from actors.weights.blocks import TransferError, bytes_of_all
+from actors.weights.receive import WrongBase
+from actors.weights.wire import BaseTensor, Manifest, Order, Shapes, Verdict, WorkerState
 from rollout.roles import PublishError, SamplerUnavailable
 from rollout.types import Response, SampleRequest, TrainingRow
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 class WeightSource(Protocol):
@@ -30,14 +34,16 @@ class WeightSource(Protocol):
 
     version: int
 
-    async def base_tensors(self, dtype: str) -> Mapping[str, BaseTensor]:
+    async def tensor_shapes(self) -> Shapes:
+        """Return the shapes of all tensors."""
+        ...
+
+    async def base_tensors(self, order: Order) -> Mapping[str, BaseTensor]:
         """Describe the tensors before training, and whether they are trained; empty: any may have changed."""
         ...
 
-    async def push_weights(
-        self, receivers: Sequence[object], dtype: str, bucket_bytes: int, skipped: Collection[str]
-    ) -> Manifest:
-        """Send all tensors except `skipped` to engine actors and return what was sent."""
+    async def push_weights(self, receivers: Sequence[object], order: Order) -> Manifest:
+        """Send to sampler actors what is ordered, and return what was sent."""
         ...
 
     async def logprobs(self, rows: Sequence[TrainingRow], temperature: float | None = None) -> list[list[float]]:
@@ -85,19 +91,21 @@ async def publish(policy: WeightSource, samplers: WeightReceivers) -> dict[str, 
 
 
 def _is_loss(error: Exception) -> bool:
-    """Whether an error says that an engine's process or node is gone, directly or through another actor."""
+    """Whether an error says that an engine's process or node is gone, directly or through another actor.
+
+    Then all samplers are sent all weights once more; so they are if changes met weights that they do not belong to.
+    """
     cause = error.cause if isinstance(error, RayTaskError) else error
-    return isinstance(cause, RayActorError | SamplerUnavailable | TimeoutError)
+    return isinstance(cause, RayActorError | SamplerUnavailable | TimeoutError | TransferError | WrongBase)
 
 
 async def _publish(policy: WeightSource, samplers: WeightReceivers) -> dict[str, float]:
     started = time.monotonic()
     await samplers.ready()
-    await samplers.each("begin_publish")
     manifest = await _send(policy, samplers)
-    reports = await samplers.each("finish_publish", policy.version, manifest)
-    for index, (problems, _) in enumerate(reports):
-        if problems:
+    verdicts: list[list[Verdict]] = await samplers.each("finish_publish", manifest)
+    for index, of_workers in enumerate(verdicts):
+        if problems := [problem for verdict in of_workers for problem in verdict.problems]:
             raise PublishError(f"sampler {index} did not load version {policy.version}: " + "; ".join(problems))
     versions = await samplers.each("current_version")
     if set(versions) != {policy.version}:
@@ -105,23 +113,36 @@ async def _publish(policy: WeightSource, samplers: WeightReceivers) -> dict[str,
     try:
         gap = await _probe_gap(policy, samplers)
     except PublishError:
-        await samplers.each("begin_publish")
+        await samplers.each("distrust")
         raise
+    every = [verdict for of_workers in verdicts for verdict in of_workers]
     return {
         "publish/seconds": time.monotonic() - started,
         "publish/bytes": float(manifest.num_bytes),
         "publish/max_logprob_gap": gap,
-        "publish/live_coverage": min(coverage for _, coverage in reports),
+        "publish/live_coverage": min(verdict.coverage for verdict in every),
+        "publish/comparison_seconds": max(verdict.seconds for verdict in every),
+        **manifest.metrics,
     }
 
 
 async def _send(policy: WeightSource, samplers: WeightReceivers) -> Manifest:
     """Send what any sampler lacks."""
-    config = samplers.config
-    origins = await policy.base_tensors(config.dtype)
+    config, shapes = samplers.config, await policy.tensor_shapes()
+    states: list[list[WorkerState]] = await samplers.each("begin_publish", shapes)
+    order = Order(
+        policy.version,
+        config.dtype,
+        min(config.bucket_mib << 20, bytes_of_all(shapes, _BYTES[config.dtype])),
+        config.transport,
+        tuple(map(tuple, states)),
+        shapes,
+        keeps_copy=config.is_delta,
+    )
+    origins = await policy.base_tensors(order)
     missing_tensors = set().union(*await samplers.each("missing_tensors", origins)) if origins else set()
     held = {name: origin for name, origin in origins.items() if not origin.is_trained and name not in missing_tensors}
-    manifest = await policy.push_weights(samplers.engines, config.dtype, config.bucket_mib << 20, held.keys())
+    manifest = await policy.push_weights(samplers.engines, replace(order, skipped=frozenset(held)))
     return replace(manifest, already_loaded=held)
 
 

@@ -1,124 +1,170 @@
-"""Load buckets into vLLM's model and compare the result with what was sent."""
+"""A worker's end of a publish: blocks into vLLM's model, and the model compared with what was sent."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+import math
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 
-from actors.weights.wire import BaseTensor, Bucket, Manifest, checksum
+from actors.weights.blocks import Piece, read
+from actors.weights.checksum import Checksum
+from actors.weights.live import WHOLE, LiveWeights, Part, write_places, write_rows
+from actors.weights.wire import BaseTensor, Manifest, Shapes, Verdict
 
 _SHOWN = 5
 
 
+class WrongBase(ValueError):
+    """Changes were sent to weights that they do not belong to."""
+
+
+@dataclass
+class _Arrival:
+    """What has arrived of a tensor."""
+
+    num_rows: int = 0
+    whole: torch.Tensor | None = None
+    """Collected for vLLM's own loader."""
+
+
 class WeightReceiver:
-    """One publish on the receiving side; make a new one for each."""
+    """Receives publishes, one after the other.
+
+    The first time a tensor goes through vLLM's own loader. Once a comparison has shown where its bits are in the live
+    model, later ones are written there, piece by piece.
+    """
 
     def __init__(self) -> None:
-        self._received: dict[str, int] = {}
-        self._shapes: dict[str, tuple[int, ...]] = {}
+        self.process = uuid.uuid4().hex
+        """A name that no other receiver has."""
+        self.version: int | None = None
+        """That of the weights verified last; None: none, or something has failed since."""
+        self._proved: set[str] = set()
+        self._arrivals: dict[str, _Arrival] = {}
+        self._unseen: dict[str, torch.Tensor] = {}
+        self._shapes: Shapes = {}
+
+    def parts(self, model: torch.nn.Module, shapes: Shapes) -> dict[str, Part | None]:
+        """Return what this worker holds of each tensor; None where it cannot tell."""
+        live = LiveWeights(model, shapes)
+        return {name: None if (found := live.find(name)) is None else found[0] for name in shapes}
 
     @torch.no_grad()
-    def load(self, model: torch.nn.Module, bucket: Bucket) -> None:
-        """Load one bucket; checksums are computed from the bytes that arrived, not taken from the sender."""
-        live, weights = LiveWeights(model, self._shapes), []
-        device = next(model.parameters()).device
-        for info, tensor in bucket.tensors():
-            tensor = tensor.to(device, copy=True)
-            self._received[info.name] = checksum(tensor)
-            self._shapes[info.name] = info.shape
-            # vLLM refuses a tied head without its embedding, which may be in another bucket.
-            if not live.is_alias(info.name):
-                weights.append((info.name, tensor))
-        model.load_weights(iter(weights))
+    def receive(
+        self,
+        model: torch.nn.Module,
+        blocks: Iterable[torch.Tensor],
+        dtype: torch.dtype,
+        shapes: Shapes,
+        base_version: int | None = None,
+    ) -> None:
+        """Load what comes, up to the last block. Raises `WrongBase` before the first change is applied."""
+        if base_version is not None and base_version != self.version:
+            raise WrongBase(f"changes on version {base_version} were sent to weights of version {self.version}")
+        self.version, self._arrivals, self._unseen, self._shapes = None, {}, {}, shapes
+        live = LiveWeights(model, shapes)
+        widths = {name: _width(shape) for name, shape in shapes.items()}
+        for block in blocks:
+            for piece in read(block, dtype, widths):
+                self._take(model, live, piece, widths[piece.name])
 
-    def problems(self, model: torch.nn.Module, manifest: Manifest) -> list[str]:
-        """Return what differs from `manifest`, in the transfer and in the live parameters; empty if nothing does."""
-        sent = manifest.checksums
-        found = [
-            _problem("never arrived", sent.keys() - self._received.keys()),
-            _problem("were not announced", self._received.keys() - sent.keys()),
-            _problem("arrived damaged", {name for name in sent if self._received.get(name, sent[name]) != sent[name]}),
-            _problem("differ in the engine", self._stale(model, manifest)),
+    def _take(self, model: torch.nn.Module, live: LiveWeights, piece: Piece, width: int) -> None:
+        arrival = self._arrivals.setdefault(piece.name, _Arrival())
+        found = live.find(piece.name) if piece.name in self._proved else None
+        rows = piece.values.view(-1, width) if piece.places is None else None
+        arrival.num_rows += 0 if rows is None else len(rows)
+        if found is None:
+            assert rows is not None, f"{piece.name}: changes were sent to a place that is not known"
+            self._collect(model, live, piece, rows, arrival)
+        elif live.is_alias(piece.name):
+            pass  # it is written under its first name
+        elif rows is not None:
+            write_rows(found[1], found[0], piece.start, rows)
+        elif piece.places is not None:
+            part, view = found
+            write_places(view, part, width, piece.places.to(view.device), piece.values.to(view.device))
+
+    def _collect(
+        self, model: torch.nn.Module, live: LiveWeights, piece: Piece, rows: torch.Tensor, arrival: _Arrival
+    ) -> None:
+        shape = self._shapes[piece.name]
+        if arrival.whole is None:
+            arrival.whole = torch.empty(shape, dtype=rows.dtype, device=next(model.parameters()).device)
+        write_rows(arrival.whole, WHOLE, piece.start, rows)
+        if arrival.num_rows < _num_rows(shape):
+            return
+        if live.find(piece.name) is None:
+            self._unseen[piece.name] = arrival.whole
+        # vLLM refuses a tied head without its embedding, which may come later.
+        if not live.is_alias(piece.name):
+            model.load_weights(iter([(piece.name, arrival.whole)]))
+        arrival.whole = None
+
+    def verify(self, model: torch.nn.Module, manifest: Manifest) -> Verdict:
+        """Compare the live parameters with `manifest`; if nothing differs, they are of its version from now on."""
+        started = time.monotonic()
+        loaded = {name: origin.checksums for name, origin in manifest.already_loaded.items()}
+        shapes = {name: origin.shape for name, origin in manifest.already_loaded.items()} | dict(self._shapes)
+        wanted = {**loaded, **manifest.checksums}
+        live = LiveWeights(model, shapes)
+        sent, arrived = manifest.checksums.keys(), self._arrivals.keys()
+        missing = {name for name in manifest.whole if not self._is_complete(name)}
+        seen: dict[str, bool] = {}
+        for name, sums in wanted.items():
+            if (found := live.find(name)) is not None:
+                seen[name] = _matches(sums, *found)
+        damaged = {
+            name for name, whole in self._unseen.items() if not _matches(manifest.checksums.get(name, {}), WHOLE, whole)
+        }
+        self._unseen = {}
+        found_problems = [
+            _problem("never arrived", missing),
+            _problem("were not announced", arrived - sent),
+            _problem("arrived damaged", damaged),
+            _problem("differ in the engine", {name for name, is_equal in seen.items() if not is_equal}),
         ]
-        return [problem for problem in found if problem]
+        problems = tuple(problem for problem in found_problems if problem)
+        if problems:
+            self.distrust()
+        else:
+            self.version = manifest.version
+            self._proved |= seen.keys()
+        coverage = len(seen) / max(1, len(wanted))
+        return Verdict(problems, coverage, time.monotonic() - started)
 
-    def coverage(self, model: torch.nn.Module, manifest: Manifest) -> float:
-        """Return the share of the policy's tensors that can be found in the live model."""
-        live = self._live(model, manifest)
-        names = self._shapes.keys() | manifest.already_loaded.keys()
-        return sum(live.find(name) is not None for name in names) / max(1, len(names))
+    def distrust(self) -> None:
+        """Be of no version; the next publish goes through vLLM's own loader again."""
+        self.version = None
+        self._proved.clear()
 
-    def _stale(self, model: torch.nn.Module, manifest: Manifest) -> set[str]:
-        """Return the names whose live parameter does not have the policy's bits."""
-        live = self._live(model, manifest)
-        wanted = {name: origin.checksum for name, origin in manifest.already_loaded.items()} | dict(manifest.checksums)
-        tensors = ((name, live.find(name)) for name in wanted)
-        return {name for name, tensor in tensors if tensor is not None and checksum(tensor) != wanted[name]}
-
-    def _live(self, model: torch.nn.Module, manifest: Manifest) -> LiveWeights:
-        return LiveWeights(
-            model, {name: origin.shape for name, origin in manifest.already_loaded.items()} | self._shapes
-        )
+    def _is_complete(self, name: str) -> bool:
+        arrival = self._arrivals.get(name)
+        return arrival is not None and arrival.num_rows == _num_rows(self._shapes[name])
 
 
 def missing_tensors(model: torch.nn.Module, origins: Mapping[str, BaseTensor]) -> set[str]:
     """Return the names of untrained tensors that the live model lacks, or has where they cannot be compared."""
     live = LiveWeights(model, {name: origin.shape for name, origin in origins.items()})
-    tensors = ((name, live.find(name)) for name, origin in origins.items() if not origin.is_trained)
-    return {name for name, tensor in tensors if tensor is None or checksum(tensor) != origins[name].checksum}
+    missing = set()
+    for name, origin in origins.items():
+        found = live.find(name)
+        if not origin.is_trained and (found is None or not _matches(origin.checksums, *found)):
+            missing.add(name)
+    return missing
 
 
-class LiveWeights:
-    """Finds a Hugging Face tensor in vLLM's model: renamed, and perhaps a slice of a fused parameter."""
-
-    def __init__(self, model: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]]):
-        # Tied parameters are listed under both names, so that the head is compared too.
-        self._parameters = dict(model.named_parameters(remove_duplicate=False))
-        self._aliases = self._parameters.keys() - dict(model.named_parameters()).keys()
-        self._mapper = getattr(model, "hf_to_vllm_mapper", None)
-        self._fused = {
-            part: (fused, parts)
-            for fused, parts in getattr(model, "packed_modules_mapping", {}).items()
-            for part in parts
-            if part != fused
-        }
-        self._shapes = shapes
-
-    def is_alias(self, name: str) -> bool:
-        """Return whether the name is a second one for another parameter, as for a tied head."""
-        return self._rename(name) in self._aliases
-
-    def find(self, name: str) -> torch.Tensor | None:
-        """Return the live tensor in the shape that was sent; None if the layout does not allow it."""
-        shape = self._shapes.get(name)
-        if shape is None:
-            return None
-        words = name.split(".")
-        part = next((word for word in words if word in self._fused), None)
-        offset = 0
-        if part is not None:
-            fused, parts = self._fused[part]
-            for earlier in parts[: parts.index(part)]:
-                if (before := self._shapes.get(name.replace(part, earlier))) is None:
-                    return None
-                offset += before[0]
-            name = name.replace(part, fused)
-        parameter = self._parameters.get(self._rename(name))
-        return None if parameter is None else _slice(parameter, offset, shape)
-
-    def _rename(self, name: str) -> str:
-        renamed = self._mapper.apply_list([name]) if self._mapper is not None else [name]
-        return renamed[0] if renamed else name
+def _matches(sums: Mapping[Part, Checksum], part: Part, held: torch.Tensor) -> bool:
+    return part in sums and sums[part].matches(held)
 
 
-def _slice(parameter: torch.Tensor, offset: int, shape: tuple[int, ...]) -> torch.Tensor | None:
-    """Slice `shape` out of a parameter that is fused or padded along its first dimension, or only reshaped."""
-    if parameter.dim() == len(shape) and parameter.shape[1:] == shape[1:] and offset + shape[0] <= parameter.shape[0]:
-        return parameter[offset : offset + shape[0]]
-    if offset == 0 and parameter.numel() == torch.Size(shape).numel():
-        return parameter.reshape(shape)
-    return None
+def _num_rows(shape: tuple[int, ...]) -> int:
+    return shape[0] if shape else 1
+
+
+def _width(shape: tuple[int, ...]) -> int:
+    return max(1, math.prod(shape) // max(1, _num_rows(shape)))
 
 
 def _problem(verdict: str, names: set[str]) -> str:

@@ -1,44 +1,45 @@
-"""What is sent: tensors under their Hugging Face names, packed into buckets, each tensor with a checksum."""
+"""What sender and receivers tell each other about a publish, beside the weights themselves."""
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
-import numpy as np
 import torch
 
-_CHUNK = 1 << 22
-_PERIOD = 65521
+from actors.weights.checksum import Checksum
+from actors.weights.live import Part
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class TensorInfo:
-    """A tensor in transfer: where its bytes are in the bucket, and their checksum."""
+class Place:
+    """Where a process holds its weights, for the choice of a transport."""
 
-    name: str
-    shape: tuple[int, ...]
-    offset: int
-    num_bytes: int
-    checksum: int
+    node: str
+    """Ray's id of the node."""
+    host: str
+    """An address of the node that the others reach."""
+    gpu: str = ""
+    """The GPU's UUID; empty: a CPU."""
+
+
+def gpu_of(device: torch.device) -> str:
+    """Return a GPU's UUID, which is the same to every process; '' for a CPU."""
+    return str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else ""
 
 
 @dataclass(frozen=True)
-class Bucket:
-    """Several tensors of one dtype as one block of bytes, which Ray passes on without a copy."""
+class WorkerState:
+    """One worker of a sampler before a publish."""
 
-    dtype: str
-    infos: tuple[TensorInfo, ...]
-    data: np.ndarray
-    """uint8."""
-
-    def tensors(self) -> Iterator[tuple[TensorInfo, torch.Tensor]]:
-        """Yield each tensor as a view of `data`, which may be read-only: copy what is to be kept or changed."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            block = torch.from_numpy(self.data)
-        for info in self.infos:
-            part = block[info.offset : info.offset + info.num_bytes]
-            yield info, part.view(getattr(torch, self.dtype)).reshape(info.shape)
+    process: str
+    """A name that no other worker has, not even the same one after a restart."""
+    place: Place
+    parts: Mapping[str, Part | None]
+    """What it holds of each tensor; None: it cannot tell."""
+    version: int | None
+    """The version of the weights that were verified here last; None: none since the start or a failure."""
 
 
 @dataclass(frozen=True)
@@ -46,62 +47,85 @@ class BaseTensor:
     """A tensor as it was before training."""
 
     shape: tuple[int, ...]
-    checksum: int
+    checksums: Mapping[Part, Checksum]
+    """By the parts that workers hold."""
     is_trained: bool
     """It is trained, so it differs by now."""
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What was sent: name -> checksum."""
+class Order:
+    """What rank 0 is to send."""
 
-    checksums: Mapping[str, int] = field(default_factory=dict)
+    version: int
+    dtype: str
+    block_bytes: int
+    transport: str
+    """That of `samplers.transport`."""
+    states: tuple[tuple[WorkerState, ...], ...]
+    """Of each sampler's workers."""
+    shapes: Shapes
+    skipped: frozenset[str] = frozenset()
+    """Not to be sent."""
+    keeps_copy: bool = False
+    """Keep a copy of what is sent, so that the next publish can be a delta."""
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether a worker's weights are on a GPU."""
+        return any(state.place.gpu for states in self.states for state in states)
+
+    def parts_of(self, name: str) -> frozenset[Part]:
+        """Return the parts that have to be compared: what workers hold; all of it where one cannot tell."""
+        held = {state.parts.get(name) for states in self.states for state in states} or {None}
+        return frozenset(Part() if part is None else part for part in held)
+
+
+class ReceivingEnd(Protocol):
+    """The receiver's end of a transport, on its way there."""
+
+    def open(self) -> Generator[torch.Tensor, None, None]:
+        """Yield blocks up to the last one, in the receiver's process; each is good until the next one is asked for."""
+        ...
+
+    def give_up(self) -> None:
+        """Take no more, so that the sender does not wait."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What a sampler's worker needs to receive."""
+
+    end: ReceivingEnd
+    """Of a transport."""
+    dtype: str
+    shapes: Shapes
+    base_version: int | None
+    """Of what changes are sent; None: tensors are sent whole."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was sent."""
+
+    version: int = 0
+    checksums: Mapping[str, Mapping[Part, Checksum]] = field(default_factory=dict)
+    whole: frozenset[str] = frozenset()
+    """Tensors that were sent whole; of the others changes alone."""
     num_bytes: int = 0
     already_loaded: Mapping[str, BaseTensor] = field(default_factory=dict)
-    """What the engines had already."""
+    """What the samplers had already."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def checksum(tensor: torch.Tensor) -> int:
-    """Return a position-sensitive 64-bit sum of a tensor's bits, computed on its own device.
+@dataclass(frozen=True)
+class Verdict:
+    """What a worker holds after a publish."""
 
-    Each word is weighted by its position modulo a prime, so that swapped or shifted values differ.
-
-    >>> a, b = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0])
-    >>> checksum(a) == checksum(a.clone()), checksum(a) == checksum(b)
-    (True, False)
-    """
-    words = tensor.detach().contiguous().flatten().view(torch.uint8)
-    if words.numel() % 4 == 0:
-        words = words.view(torch.int32)
-    total = torch.zeros((), dtype=torch.int64, device=words.device)
-    for start in range(0, words.numel(), _CHUNK):
-        chunk = words[start : start + _CHUNK].to(torch.int64)
-        places = torch.arange(start, start + chunk.numel(), device=words.device) % _PERIOD + 1
-        total += (chunk * places).sum()
-    return int(total)
-
-
-def buckets(weights: Iterable[tuple[str, torch.Tensor]], dtype: str, bucket_bytes: int) -> Iterator[Bucket]:
-    """Pack (name, tensor) pairs, cast to `dtype`, into buckets of about `bucket_bytes`."""
-    infos: list[TensorInfo] = []
-    casts: list[torch.Tensor] = []
-    size = 0
-    for name, tensor in weights:
-        cast = tensor.detach().to(getattr(torch, dtype)).contiguous()
-        infos.append(TensorInfo(name, tuple(cast.shape), size, cast.nbytes, checksum(cast)))
-        casts.append(cast)
-        size += cast.nbytes
-        if size >= bucket_bytes:
-            yield _packed(dtype, infos, casts)
-            infos, casts, size = [], [], 0
-    if infos:
-        yield _packed(dtype, infos, casts)
-
-
-def _packed(dtype: str, infos: Sequence[TensorInfo], casts: Sequence[torch.Tensor]) -> Bucket:
-    """Copy tensors from their device into one block, each exactly once."""
-    data = np.empty(infos[-1].offset + infos[-1].num_bytes, np.uint8)
-    block = torch.from_numpy(data)
-    for info, cast in zip(infos, casts, strict=True):
-        block[info.offset : info.offset + info.num_bytes].copy_(cast.flatten().view(torch.uint8))
-    return Bucket(dtype, tuple(infos), data)
+    problems: tuple[str, ...]
+    """Empty: every tensor has the policy's bits."""
+    coverage: float
+    """Share of the tensors that were compared in the live model."""
+    seconds: float
+    """That the comparison took."""

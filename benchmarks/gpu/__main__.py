@@ -1,27 +1,36 @@
 """What training costs at full size on one GPU: `python -m benchmarks.gpu [--part update] [--critic Qwen3-VL-8B] [...]`.
 
 Random weights in the published shapes, so nothing is downloaded. `--part run` measures sampler, policy and generator as
-the actors and the pipeline that a run has; `--part update` an update alone, in one process, each way to do it, and
-`--part generator` edits alone, likewise.
+the actors and the pipeline that a run has; the others one thing alone: `--part update` each way to do an update,
+`--part generator` likewise to edit, `--part sampler` our sampler and vLLM itself, `--part weights` a publish.
 """
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
 from benchmarks.gpu.models import CRITICS, GENERATORS
 
+_GROUPS = {"update": 4, "sampler": 16}
+"""Parts that are measured alone, and the groups of each."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     chosen = _arguments(arguments)
-    if chosen.part == "update":
-        from benchmarks.gpu import update
-
-        return update.main(chosen.critic, chosen.groups, chosen.tokens, chosen.pixels, chosen.out, chosen.seconds)
+    if chosen.part in ("update", "sampler"):
+        part = importlib.import_module(f"benchmarks.gpu.{chosen.part}")
+        groups = chosen.groups or _GROUPS[chosen.part]
+        code: int = part.main(chosen.critic, groups, chosen.tokens, chosen.pixels, chosen.out, chosen.seconds)
+        return code
     if chosen.part == "generator":
         from benchmarks.gpu import generator
 
         return generator.main(chosen.generator, chosen.ways, chosen.batch, chosen.pixels, chosen.out, chosen.seconds)
+    if chosen.part == "weights":
+        from benchmarks.gpu import weights
+
+        return weights.main(chosen.gigabytes, chosen.out, chosen.seconds)
     from benchmarks.gpu import run
 
     return run.main(chosen)
@@ -29,18 +38,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--part", choices=["run", "update", "generator"], default="run", help="default: run")
+    parser.add_argument(
+        "--part", choices=["run", "update", "sampler", "generator", "weights"], default="run", help="default: run"
+    )
     parser.add_argument("--critic", default="Qwen3-VL-4B", choices=["", *CRITICS], help="default: Qwen3-VL-4B")
     parser.add_argument("--tokens", type=int, default=400, help="of a response; default: 400")
     parser.add_argument("--pixels", type=int, default=1024, help="of an image's side, 256 or more; default: 1024")
     parser.add_argument("--lora", type=int, default=0, help="rank of adapters; default: 0, the model is trained whole")
     parser.add_argument("--generator", default="FLUX.2-klein-4B", choices=["", *GENERATORS])
-    ways = parser.add_argument_group("--part update, --part generator")
-    ways.add_argument("--out", type=Path, default=None, help="default: gpu_update.json, gpu_generator.json")
-    ways.add_argument("--seconds", type=float, default=200, help="no further way is begun after these; default: 200")
-    ways.add_argument("--groups", type=int, default=4, help="update: of 8 rows; default: 4")
-    ways.add_argument("--ways", default="", help="generator: part of their names; default: all")
-    ways.add_argument("--batch", type=int, default=2, help="generator: edits that share a forward pass; default: 2")
+    alone = parser.add_argument_group("all parts but run")
+    alone.add_argument("--out", type=Path, default=None, help="default: gpu_PART.json")
+    alone.add_argument(
+        "--seconds",
+        type=float,
+        default=200,
+        help="no further way is begun after these (sampler: or ended); default: 200",
+    )
+    alone.add_argument("--groups", type=int, default=0, help="of 8 rows; default: 4 (update), 16 (sampler)")
+    alone.add_argument("--ways", default="", help="generator: part of their names; default: all")
+    alone.add_argument("--batch", type=int, default=2, help="generator: edits that share a forward pass; default: 2")
+    alone.add_argument("--gigabytes", type=float, default=8.0, help="weights: of tensors, in bfloat16; default: 8")
     run = parser.add_argument_group("--part run")
     run.add_argument("--samples", type=int, default=64, help="of one step; default: 64")
     run.add_argument("--attention", default="sdpa", help="of the policy; default: sdpa")

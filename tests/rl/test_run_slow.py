@@ -111,7 +111,7 @@ def test_the_export_loads_in_vllm_as_it_is(trained):
     script = (
         "import sys\n"
         "from actors.config import SamplerConfig\n"
-        "from actors.sampler.engine import build_engine\n"
+        "from actors.sampler.vllm_engine import build_engine\n"
         "from vllm import SamplingParams\n"
         "engine = build_engine(SamplerConfig(max_model_len=256, kv_cache_gib=0.1), sys.argv[1])\n"
         "engine.add_request('one', 'instruction: a red square', SamplingParams(max_tokens=3, temperature=0))\n"

@@ -22,19 +22,19 @@ _CORPUS = (
 )
 
 
-def build_tiny_critic(folder: Path, seed: int = 0, largest_side: int = 64) -> Path:
+def build_tiny_critic(folder: Path, seed: int = 0, largest_side: int = 64, patch: int = 4) -> Path:
     """Write a random checkpoint for 32x32 images (patch 4, merge 2: 16 tokens each) to `folder` and return it.
 
-    Larger images, up to `largest_side` pixels a side, keep their size: a token is 8 pixels a side.
+    Larger images, up to `largest_side` pixels a side, keep their size: a token is two patches a side.
     """
     import torch
     from transformers import GenerationConfig, Qwen3VLForConditionalGeneration
 
-    processor = _processor(largest_side)
+    processor = _processor(largest_side, patch)
     tokenizer = processor.tokenizer
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in (_END, _PAD, "<|im_start|>", *_VISION.values())}
     torch.manual_seed(seed)
-    model = Qwen3VLForConditionalGeneration(_config(ids, len(tokenizer)))
+    model = Qwen3VLForConditionalGeneration(_config(ids, len(tokenizer), patch))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # Large enough that images and positions matter to the answer, else a stale cache would not show.
@@ -49,7 +49,7 @@ def build_tiny_critic(folder: Path, seed: int = 0, largest_side: int = 64) -> Pa
     return folder
 
 
-def _config(ids: dict[str, int], vocab_size: int):
+def _config(ids: dict[str, int], vocab_size: int, patch: int):
     from transformers import Qwen3VLConfig
 
     text = {
@@ -77,7 +77,7 @@ def _config(ids: dict[str, int], vocab_size: int):
         "hidden_size": 64,
         "intermediate_size": 128,
         "num_heads": 2,
-        "patch_size": 4,
+        "patch_size": patch,
         "spatial_merge_size": 2,
         "temporal_patch_size": 2,
         "out_hidden_size": 64,
@@ -95,7 +95,7 @@ def _config(ids: dict[str, int], vocab_size: int):
     )
 
 
-def _processor(largest_side: int = 64):
+def _processor(largest_side: int = 64, patch: int = 4):
     """Return the processor around a byte-level BPE tokenizer trained on two sentences."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor, Qwen3VLProcessor
@@ -112,7 +112,7 @@ def _processor(largest_side: int = 64):
         tokenizer_object=tokenizer, eos_token=_END, pad_token=_PAD, extra_special_tokens=_VISION, model_max_length=1024
     )
     size = {"shortest_edge": 32 * 32, "longest_edge": largest_side * largest_side}
-    shape = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2}
+    shape = {"patch_size": patch, "merge_size": 2, "temporal_patch_size": 2}
     normal = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     return Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=size, **shape, **normal),

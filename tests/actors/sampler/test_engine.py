@@ -14,19 +14,12 @@ from rollout.types import SampleRequest, SamplingParams
 from tests.support.fake_engine import FakeEngine
 
 
-class Words(FakeEngine):
-    """Takes any prompt and answers it with two tokens."""
-
-    def add_request(self, request_id, prompt, params):
-        super().add_request(request_id, {"tokens": 2}, params)
-
-
 @pytest.fixture
 def restarted(tmp_path, monkeypatch):
     """Return what makes an actor that Ray had to start again."""
     monkeypatch.setitem(sys.modules, "transformers", MagicMock())
     monkeypatch.setattr(engine, "banned_tokens", lambda config: [])
-    monkeypatch.setattr(engine, "build_engine", lambda config, model, size: Words())
+    monkeypatch.setattr(engine, "build_engine", lambda config, model, size, worker_class: FakeEngine())
     monkeypatch.setattr(engine.Engine, "_params", lambda self, params, seed: None)
     context = SimpleNamespace(was_current_actor_reconstructed=True)
     monkeypatch.setattr("ray.get_runtime_context", lambda: context)

@@ -6,7 +6,7 @@ import pytest
 
 from actors.sampler.engine_loop import EngineLoop
 from rollout.roles import SamplerError, SamplerUnavailable
-from tests.support.fake_engine import FakeEngine
+from tests.support.fake_engine import FakeEngine, LateEngine
 
 WAIT_S = 10
 
@@ -14,6 +14,11 @@ WAIT_S = 10
 @pytest.fixture
 def engine() -> FakeEngine:
     return FakeEngine()
+
+
+@pytest.fixture
+def late() -> LateEngine:
+    return LateEngine()
 
 
 @pytest.fixture
@@ -49,15 +54,54 @@ def test_a_refused_request_fails_alone(loop: EngineLoop):
 def test_a_response_is_as_old_as_its_first_token(engine: FakeEngine, loop: EngineLoop):
     engine.go.clear()
     crossing = ask(loop, 3)
-    pausing = loop.pause()
+    assert engine.at_work.wait(WAIT_S)
+    pausing, queued = loop.pause(), ask(loop, 2)
     engine.go.set()
     pausing.result(WAIT_S)
-    queued = ask(loop, 2)
     assert not crossing.done()
     loop.resume(version=5).result(WAIT_S)
-    assert queued.result(WAIT_S).version == 5
-    assert crossing.result(WAIT_S).version in (0, 5)
+    assert [answer.result(WAIT_S).version for answer in (crossing, queued)] == [0, 5]
     assert ask(loop, 1).result(WAIT_S).version == 5
+
+
+def test_a_pause_waits_for_the_step_in_flight(late: LateEngine):
+    """What it drew was drawn by the weights before the load; nobody draws with half of the new ones."""
+    loop = EngineLoop(lambda: late)
+    late.go.clear()
+    longer, last = ask(loop, 2), ask(loop, 1)
+    assert late.at_work.wait(WAIT_S)
+    pausing = loop.pause()
+    late.go.set()
+    pausing.result(WAIT_S)
+    assert loop.run(lambda engine: (engine.in_flight, engine.num_drawn())).result(WAIT_S) == ([], {"0": 1})
+    assert last.result(WAIT_S).version == 0, "the step in flight finished it"
+    loop.resume(version=5).result(WAIT_S)
+    assert longer.result(WAIT_S).version == 0
+    assert ask(loop, 2).result(WAIT_S).version == 5
+
+
+def test_a_step_in_flight_that_fails_is_the_engines_death(late: LateEngine):
+    loop = EngineLoop(lambda: late)
+    late.go.clear()
+    answer = ask(loop, 13)
+    assert late.at_work.wait(WAIT_S)
+    pausing = loop.pause()
+    late.go.set()
+    for future in (pausing, answer, loop.num_tokens()):
+        with pytest.raises(SamplerUnavailable, match="RuntimeError: out of memory"):
+            future.result(WAIT_S)
+
+
+def test_a_few_requests_are_added_between_steps(engine: FakeEngine, loop: EngineLoop):
+    """Many at once would hold up those that run."""
+    engine.go.clear()
+    ask(loop, 4)
+    assert engine.at_work.wait(WAIT_S)
+    crowd = [ask(loop, 1) for _ in range(40)]
+    engine.go.set()
+    for answer in crowd:
+        answer.result(WAIT_S)
+    assert engine.batches == [1, 17, 17, 9]
 
 
 def test_nothing_is_stepped_while_paused(engine: FakeEngine, loop: EngineLoop):
@@ -117,17 +161,20 @@ def test_an_engine_that_does_not_start_says_why():
         EngineLoop(build).ready.result(WAIT_S)
 
 
-def test_seconds_at_work_and_tokens_are_counted(engine, loop):
+def test_seconds_at_work_and_tokens_are_counted(engine: FakeEngine, loop: EngineLoop):
     engine.go.clear()
     answer = ask(loop, 3)
+    request_id, _ = loop.generate({"tokens": 9}, None)
     assert engine.at_work.wait(WAIT_S)
     time.sleep(0.05)
     engine.go.set()
     answer.result(WAIT_S)
-    assert loop.num_tokens == 3
+    loop.abort(request_id)
+    num_tokens = loop.num_tokens().result(WAIT_S)
+    assert 3 + 2 <= num_tokens <= 3 + 9, "an aborted request's tokens count"
     busy = loop.busy_s
     assert busy >= 0.05
-    loop.run(lambda engine: None).result(WAIT_S)
+    assert loop.num_tokens().result(WAIT_S) == num_tokens
     assert loop.busy_s == busy, "an engine without requests does not work"
 
 

@@ -82,6 +82,21 @@ def test_a_sampler_on_cpu_reads_every_prompt_at_once():
         load_recipe(FULL, ["samplers.gpus_per_sampler=0", "samplers.max_num_batched_tokens=4096"])
 
 
+@pytest.mark.parametrize("setting", ["async_scheduling=true", "enforce_eager=false", "transport=cuda_ipc"])
+def test_what_only_gpus_do_is_refused_on_cpus(setting):
+    with pytest.raises(ValueError, match=rf"samplers\.{setting} needs a GPU, but samplers\.gpus_per_sampler is 0"):
+        load_recipe(FULL, ["samplers.gpus_per_sampler=0", f"samplers.{setting}"])
+
+
+def test_gpus_schedule_asynchronously_and_have_graphs_unless_told_otherwise():
+    on_gpu = load_recipe(FULL, []).samplers
+    assert (on_gpu.has_async_scheduling, on_gpu.is_eager) == (True, False)
+    on_cpu = load_recipe(FULL, ["samplers.gpus_per_sampler=0"]).samplers
+    assert (on_cpu.has_async_scheduling, on_cpu.is_eager) == (False, True)
+    plain = load_recipe(FULL, ["samplers.async_scheduling=false", "samplers.enforce_eager=true"]).samplers
+    assert (plain.has_async_scheduling, plain.is_eager) == (False, True)
+
+
 def test_an_override_may_go_into_a_list_and_a_reward_may_be_one():
     assert load_recipe(FULL, ["reward.terms.1.weight=0.2"]).reward.terms[1].weight == 0.2
     recipe = load_recipe(FULL, ["reward=[{fn: rewards.stepwise.mean_gain, weight: 2}]"])

@@ -1,0 +1,27 @@
+"""What vLLM is told, without vLLM."""
+
+import pytest
+
+from actors.config import SamplerConfig
+from actors.sampler.arguments import engine_arguments
+
+GPU: dict = {"gpus_per_sampler": 1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (GPU, (True, False)),
+        (GPU | {"async_scheduling": False, "enforce_eager": True}, (False, True)),
+        ({}, (None, True)),
+    ],
+)
+def test_gpus_schedule_asynchronously_and_have_graphs(settings, expected):
+    """vLLM itself schedules synchronously on CPUs, and is not asked to do so."""
+    arguments = engine_arguments(SamplerConfig(**settings), "model")
+    assert (arguments.get("async_scheduling"), arguments["enforce_eager"]) == expected
+
+
+def test_a_prompt_is_read_at_once_on_cpus_alone():
+    assert engine_arguments(SamplerConfig(), "model")["enable_chunked_prefill"] is False
+    assert "enable_chunked_prefill" not in engine_arguments(SamplerConfig(**GPU), "model")

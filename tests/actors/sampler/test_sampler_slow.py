@@ -1,0 +1,135 @@
+"""A real sampler: what is rendered outside its thread, kept over a publish, refused, and drained before a load."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from actors.cluster import ray_cluster
+from actors.config import SamplerConfig
+from actors.sampler.engine import Engine
+from actors.sampler.sampler import Samplers
+from actors.store.store import Store
+from rollout.roles import SamplerError
+from rollout.types import Response, SampleRequest, SamplingParams
+from tests.support.tiny_models import build_tiny_critic
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+class OpenEngine(Engine):
+    """Lets tests look inside."""
+
+    async def drop_what_weights_computed(self, version: int) -> int:
+        """Do what a publish does, without the weights; return the number of steps in flight before the load."""
+        await asyncio.wrap_future(self._loop.pause())
+        in_flight = self._loop.run(lambda engine: len(engine.engine_core.engine_core.batch_queue or ()))
+        await asyncio.wrap_future(self._loop.run(self.reset_caches))
+        await asyncio.wrap_future(self._loop.resume(version))
+        return await asyncio.wrap_future(in_flight)
+
+    async def image_hits(self) -> int:
+        """Return how often a processed image was found again."""
+        cache = await asyncio.wrap_future(self._loop.run(lambda engine: engine.renderer.mm_processor_cache))
+        return cache.make_stats().hits
+
+    async def queue_steps(self) -> None:
+        """Keep a step in flight, as vLLM does with asynchronous scheduling, which it refuses on CPUs."""
+
+        def queue(engine) -> None:
+            core = engine.engine_core.engine_core
+            core.batch_queue, core.batch_queue_size = deque(maxlen=2), 2
+            core.step_fn = core.step_with_batch_queue
+
+        await asyncio.wrap_future(self._loop.run(queue))
+
+
+class Bench:
+    """A sampler and the images of its requests."""
+
+    def __init__(self, samplers: Samplers, images: list[str], runner: asyncio.Runner):
+        self.samplers, self.images, self.runner = samplers, images, runner
+
+    def request(self, seed: int, text: str = "compare", pair: int = 0, max_tokens: int = 40) -> SampleRequest:
+        parts = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": text}]
+        images = tuple(self.images[2 * pair : 2 * pair + 2])
+        return SampleRequest(({"role": "user", "content": parts},), images, SamplingParams(1.0, max_tokens), seed)
+
+    def ask(self, *requests: SampleRequest) -> list[Response]:
+        async def all_at_once():
+            return await asyncio.gather(*map(self.samplers.sample, requests))
+
+        return self.runner.run(all_at_once())
+
+    def call(self, method: str, *arguments: object):
+        [answer] = self.runner.run(self.samplers.each(method, *arguments))
+        return answer
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("sampler")
+    model, store = build_tiny_critic(folder / "critic"), Store(folder / "store")
+    dice = np.random.RandomState(0)
+    pictures = [Image.fromarray(dice.randint(0, 255, (64, 64, 3)).astype(np.uint8)) for _ in range(8)]
+    config = SamplerConfig(max_model_len=512, kv_cache_gib=0.25)
+    with asyncio.Runner() as runner:
+        cluster = ray_cluster("", 2)
+        runner.run(cluster.__aenter__())
+        try:
+            start = Samplers.start(config, str(model), store_root=store.root, engine_class=OpenEngine)
+            samplers = runner.run(start)
+            yield Bench(samplers, [store.put_image(picture) for picture in pictures], runner)
+        finally:
+            runner.run(cluster.__aexit__(None, None, None))
+
+
+def test_processed_images_survive_a_publish_and_nothing_else_does(bench: Bench):
+    """Slow: it needs vLLM. The same weights draw the same tokens after it, of images that are not processed again."""
+    group = [bench.request(seed) for seed in range(8)]
+    before = bench.ask(*group)
+    hits = bench.call("image_hits")
+    bench.call("drop_what_weights_computed", 1)
+    [other] = bench.ask(bench.request(0, text="look again"))
+    assert bench.call("image_hits") >= hits + 2
+    after = bench.ask(*reversed(group))[::-1]
+    assert [answer.token_ids for answer in after] == [answer.token_ids for answer in before]
+    for old, new in zip(before, after, strict=True):
+        assert new.logprobs == pytest.approx(old.logprobs, abs=1e-5)
+    assert {answer.policy_version for answer in (other, *after)} == {1}
+
+
+def test_a_refused_request_leaves_the_engine_as_it_was(bench: Bench):
+    """Slow: it needs vLLM. The images of a prompt that is too long are asked about again in a good one."""
+    good = bench.request(3, pair=1)
+    with pytest.raises(SamplerError, match=r"^vLLM refused the request: .*maximum.*512"):
+        bench.ask(bench.request(3, text="why " * 600, pair=1))
+    first = bench.ask(good)
+    with pytest.raises(SamplerError, match=r"a prompt has 3 images; raise samplers\.max_images"):
+        bench.ask(SampleRequest(good.messages, tuple(bench.images[:3]), good.params, 0))
+    bench.call("drop_what_weights_computed", 2)
+    assert bench.ask(good)[0].token_ids == first[0].token_ids
+
+
+def test_a_step_in_flight_is_drained_before_a_load(bench: Bench):
+    """Slow: it needs vLLM, whose own batch queue is what is drained. What was running goes on with the same tokens."""
+    group = [bench.request(seed, pair=2, max_tokens=100) for seed in range(8)]
+    expected = [answer.token_ids for answer in bench.ask(*group)]
+    bench.call("queue_steps")
+
+    async def publish_meanwhile():
+        tasks = [asyncio.create_task(bench.samplers.sample(request)) for request in group]
+        num_tokens = (await bench.samplers.stats())["samplers/tokens"]
+        while (await bench.samplers.stats())["samplers/tokens"] == num_tokens:
+            await asyncio.sleep(0.01)
+        in_flight = await bench.samplers.each("drop_what_weights_computed", 3)
+        return in_flight, await asyncio.gather(*tasks)
+
+    in_flight, answers = bench.runner.run(publish_meanwhile())
+    assert in_flight == [0]
+    assert [answer.token_ids for answer in answers] == expected
+    assert {answer.policy_version for answer in answers} == {2}
+    assert bench.ask(bench.request(0))[0].policy_version == 3

@@ -1,0 +1,198 @@
+"""Publishes by every transport, whole and as changes, with faults in them. Slow: real ranks and a real vLLM engine."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from actors.config import SamplerConfig
+from actors.sampler.sampler import Samplers
+from actors.weights.publish import publish as publish_weights
+from actors.weights.send import Sender
+from actors.weights.wire import BaseTensor, Manifest, Order, Shapes
+from rollout.roles import PublishError
+from rollout.types import Batch, Response, TrainingRow
+from tests.support.faulty_engine import FaultyEngine
+from tests.support.policy_in_plain_torch import load_weights
+from tests.support.stack import MAX_PIXELS, Stack, started_stack
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+TRANSPORTS = {"shared_memory": "shared_memory", "broadcast": "gloo", "object_store": "object_store"}
+FAULTS = {
+    "skipped_bucket": r"tensors (never arrived|differ in the engine)",
+    "flipped_bit": "tensors differ in the engine: ",
+    "flipped_live_bit": "1 tensors differ in the engine: model.language_model.layers.0.mlp.down_proj.weight",
+    "stale_head": "off in log-prob",
+    "stale_encoder": "off in log-prob",
+}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started_stack(tmp_path_factory.mktemp("stack")) as started:
+        yield started
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest, stack: Stack) -> Iterator[str]:
+    before: SamplerConfig = stack.samplers.config
+    stack.samplers.config = replace(before, transport=request.param)
+    yield TRANSPORTS[request.param]
+    stack.samplers.config = before
+
+
+def publish(stack: Stack, *, is_delta: bool) -> dict[str, float]:
+    stack.samplers.config = replace(stack.samplers.config, is_delta=is_delta)
+    metrics: dict[str, float] = stack.run(stack.policy.publish(stack.samplers))
+    assert metrics["publish/max_logprob_gap"] < 1e-4
+    assert metrics["publish/live_coverage"] == 1.0
+    return metrics
+
+
+def learn(stack: Stack) -> None:
+    stack.run(stack.policy.update(Batch(tuple(stack.rows(2)))))
+
+
+def test_changes_alone_are_sent(stack: Stack, transport: str):
+    first = publish(stack, is_delta=True)
+    again = publish(stack, is_delta=True)
+    assert again["publish/is_delta"] == 1.0
+    assert again["publish/bytes"] == again[f"publish/{transport}_bytes"] == 0.0
+    learn(stack)  # at this size every weight changes: all tensors are sent whole
+    assert publish(stack, is_delta=True)["publish/bytes"] == first["publish/copy_bytes"] > 0
+    assert publish(stack, is_delta=False)["publish/is_delta"] == 0.0
+
+
+@pytest.mark.parametrize("is_delta", [False, True])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_noticed(stack: Stack, transport: str, fault: str, is_delta: bool):
+    """The next publish after the fault is mended succeeds."""
+    publish(stack, is_delta=is_delta)
+    learn(stack)
+    stack.run(stack.samplers.each("set_fault", fault))
+    with pytest.raises(PublishError, match=FAULTS[fault]):
+        publish(stack, is_delta=is_delta)
+    stack.run(stack.samplers.each("set_fault", ""))
+    assert publish(stack, is_delta=is_delta)["publish/is_delta"] == 0.0
+
+
+def test_changes_on_a_wrong_base_are_replaced_by_all_weights(stack: Stack, transport: str):
+    publish(stack, is_delta=True)
+    stack.run(stack.samplers.each("set_fault", "wrong_base"))
+    assert publish(stack, is_delta=True)["publish/is_delta"] == 0.0
+    stack.run(stack.samplers.each("set_fault", ""))
+
+
+def test_a_sampler_that_dies_in_mid_transfer_is_waited_for(stack: Stack, transport: str):
+    publish(stack, is_delta=True)
+    learn(stack)
+    stack.run(stack.samplers.each("set_fault", "death"))
+    assert publish(stack, is_delta=True)["publish/is_delta"] == 0.0
+
+
+@pytest.fixture(scope="module")
+def split(stack: Stack) -> Iterator[Samplers]:
+    """An engine that is split over two workers."""
+    config = replace(stack.samplers.config, tensor_parallel_size=2)
+    samplers = stack.run(
+        Samplers.start(
+            config, str(stack.model), store_root=stack.store.root, max_pixels=MAX_PIXELS, engine_class=FaultyEngine
+        )
+    )
+    yield samplers
+    stack.run(samplers.shutdown())
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_each_shard_is_compared_where_it_is(stack: Stack, split: Samplers, transport: str):
+    split.config = replace(split.config, transport=transport)
+    for _ in range(2):  # by vLLM's loader, then straight
+        metrics = stack.run(stack.policy.publish(split))
+        assert metrics["publish/live_coverage"] == 1.0
+        assert metrics["publish/max_logprob_gap"] < 1e-4
+        learn(stack)
+    stack.run(split.each("set_fault", "flipped_live_bit"))  # in the second shard
+    with pytest.raises(PublishError, match=FAULTS["flipped_live_bit"]):
+        stack.run(stack.policy.publish(split))
+    stack.run(split.each("set_fault", ""))
+    stack.run(stack.policy.publish(split))
+
+
+def test_a_split_engine_draws_what_a_whole_one_does(stack: Stack, split: Samplers):
+    """The same tokens for the same seed, alone and in a batch, after a publish of changes alone."""
+    split.config = replace(split.config, is_delta=True, transport="auto")
+    for samplers in (split, split, stack.samplers):
+        stack.run(stack.policy.publish(samplers))
+    requests = [stack.request(number) for number in range(6)]
+
+    async def all_of(samplers: Samplers) -> list[Response]:
+        return list(await asyncio.gather(*map(samplers.sample, requests)))
+
+    whole, crowd = stack.run(all_of(stack.samplers)), stack.run(all_of(split))
+    assert [answer.token_ids for answer in crowd] == [answer.token_ids for answer in whole]
+    assert stack.run(split.sample(requests[3])).token_ids == crowd[3].token_ids
+    for answer, expected in zip(crowd, whole, strict=True):
+        assert answer.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+
+
+def test_a_split_engine_that_dies_comes_back(stack: Stack, split: Samplers):
+    stack.run(split.each("set_fault", "death"))
+    assert stack.run(stack.policy.publish(split))["publish/live_coverage"] == 1.0
+    assert stack.run(split.sample(stack.request(1))).policy_version == stack.policy.version
+
+
+class TensorSource:
+    """A policy that is nothing but tensors, which change at random."""
+
+    def __init__(self, model: Path):
+        self.version = 0
+        self.weights = {name: tensor.clone() for name, tensor in load_weights(model).items()}
+        self._dice = torch.Generator().manual_seed(0)
+        self._sender = Sender()
+
+    def change(self, how: str) -> None:
+        self.version += 1
+        for name, tensor in self.weights.items():
+            if how == "all" or (how == "tower" and "visual" in name) or (how == "some" and self._draw(3) == 0):
+                tensor += torch.randn(tensor.shape, generator=self._dice) * 1e-3
+            elif how == "few values":
+                tensor.view(-1)[self._draw(tensor.numel()) :: 101] *= -1
+
+    def choose(self, options: Sequence[str]) -> str:
+        return options[self._draw(len(options))]
+
+    def _draw(self, size: int) -> int:
+        return int(torch.randint(size, (1,), generator=self._dice))
+
+    async def tensor_shapes(self) -> Shapes:
+        return {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
+
+    async def base_tensors(self, order: Order) -> dict[str, BaseTensor]:
+        return {}
+
+    async def push_weights(self, receivers: Sequence[object], order: Order) -> Manifest:
+        return await asyncio.to_thread(self._sender.send, self.weights.items(), receivers, order)
+
+    async def logprobs(self, rows: Sequence[TrainingRow], temperature: float | None = None) -> list[list[float]]:
+        """Agree: what is held is compared to the bit, which a probe cannot."""
+        return [list(row.rollout_logprobs) for row in rows]
+
+
+def test_two_hundred_publishes_leave_every_bit_in_its_place(stack: Stack, split: Samplers):
+    """Of everything, the vision tower alone, or few values; by any transport, whole or as changes."""
+    source, modes = TensorSource(stack.model), Counter[float]()
+    for number in range(200):
+        samplers = (stack.samplers, split)[number // 10 % 2]
+        source.change(source.choose(["all", "some", "tower", "few values", "few values", "nothing"]))
+        transport = source.choose(list(TRANSPORTS))
+        samplers.config = replace(samplers.config, transport=transport, is_delta=source.choose("yyn") == "y")
+        metrics = stack.run(publish_weights(source, samplers))
+        assert metrics["publish/live_coverage"] == 1.0
+        assert stack.run(samplers.each("differing", source.weights)) == [[]]
+        modes[metrics["publish/is_delta"]] += 1
+    assert min(modes[0.0], modes[1.0]) > 20
