@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -107,7 +106,7 @@ class Broadcast:
         self._group = group
         self._buffers = [_buffer(group.backend, block_bytes) for _ in range(2)]
         self.device = self._buffers[0].device
-        self._works: list[Any] = [None, None]
+        self._works: list[dist.Work | None] = [None, None]
         self._number = 0
 
     def block(self) -> torch.Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 import torch
+from ray import ObjectRef
 
 from actors.weights.blocks import Channel
 from actors.weights.transport.broadcast import Broadcast, BroadcastGroup
@@ -54,7 +55,7 @@ class Transfer:
 
         `device` is where the weights are. Raises what a receiver raised.
         """
-        replies: list[Any] = []
+        replies: list[ObjectRef] = []
 
         def check() -> None:
             done, _ = ray.wait(replies, num_returns=len(replies), timeout=0)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import ray
 import torch
+from ray import ObjectRef
 
 _POLL_S = 0.2
 
@@ -35,7 +36,7 @@ class ObjectStore:
         """`receivers` are sampler actors."""
         self.block_bytes, self._receivers, self.check = block_bytes, receivers, check
         self._block = np.empty(0, np.uint8)
-        self._pending: list[Any] = []
+        self._pending: list[ObjectRef] = []
 
     def block(self) -> torch.Tensor:
         """Return a new block to fill."""

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ class RingEnd:
     reader: int
     taken: int
     """Blocks that are not for this transfer."""
-    gpu_memory: tuple[Callable[..., torch.Tensor], tuple[Any, ...]] | None = None
+    gpu_memory: tuple[Callable[..., torch.Tensor], tuple[object, ...]] | None = None
     """How CUDA opens the blocks (`torch.multiprocessing.reductions`); None: they are in the shared file."""
 
     def open(self) -> Generator[torch.Tensor, None, None]:
@@ -143,7 +142,7 @@ class _Memory:
         self.data = torch.frombuffer(mapped, dtype=torch.uint8)[_HEAD:]
 
 
-def _opened(rebuild: Callable[..., torch.Tensor], arguments: tuple[Any, ...]) -> torch.Tensor:
+def _opened(rebuild: Callable[..., torch.Tensor], arguments: tuple[object, ...]) -> torch.Tensor:
     """Open another process's memory on this process's GPU, whatever number it has there."""
     changed = list(arguments)
     changed[6] = torch.cuda.current_device()
