@@ -9,6 +9,8 @@ import ray
 import torch
 from ray import ObjectRef
 
+from actors.weights.blocks import TransferError
+
 _POLL_S = 0.2
 
 
@@ -19,8 +21,8 @@ class RelayedEnd:
     block_bytes: int
 
     def open(self) -> Generator[torch.Tensor, None, None]:
-        """Samplers replace this end by that of a ring."""
-        raise NotImplementedError
+        """Raise `TransferError`: a worker is not reached by Ray; its sampler replaces this end by that of a ring."""
+        raise TransferError("blocks from Ray's object store reach workers by way of their sampler")
 
     def give_up(self) -> None:
         """Nothing to do, as for a ring."""
