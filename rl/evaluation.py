@@ -157,19 +157,36 @@ class Evaluator:
     max_failure_share: float = 0.5
     """Share of failed samples that makes an evaluation void."""
 
-    async def __call__(self, num_tasks: int, phase: Phase = Phase.DURING, step: int = 0) -> Evaluation:
-        """Evaluate on the first `num_tasks` tasks (0: all); `phase` and `step` are for the ledger."""
-        chosen = self.tasks[: num_tasks or None]
-        groups = await all_of(self._group(task, phase, step) for task in chosen)
+    async def __call__(self, num_tasks: int, phase: Phase, step: int = 0) -> Evaluation:
+        """Evaluate on the first `num_tasks` tasks (0: all); `phase` and `step` are for the ledger.
+
+        Raises `RolloutsFailed` where too many samples failed.
+        """
+        evaluation = await self.evaluate(self.requests(num_tasks, phase, step))
+        check_failures(evaluation.groups, self.max_failure_share, "evaluation")
+        return evaluation
+
+    def requests(self, num_tasks: int, phase: Phase, step: int) -> list[GroupRequest]:
+        """Return what an evaluation asks for: always the same of the same tasks."""
+        n, seed = self.settings.num_seeds, self.settings.seed
+        return [
+            GroupRequest(
+                task,
+                n,
+                seed_of(seed, "sample"),
+                tuple(seed_of(seed, "edit", task.id, i) for i in range(n)),
+                phase,
+                step,
+            )
+            for task in self.tasks[: num_tasks or None]
+        ]
+
+    async def evaluate(self, requests: Sequence[GroupRequest]) -> Evaluation:
+        """Roll out requests and return what they came to, however many samples failed."""
+        groups = await all_of(map(self.roll_out, requests))
         return await asyncio.to_thread(self._evaluate, groups)
 
-    async def _group(self, task: Task, phase: Phase, step: int) -> Group:
-        n, seed = self.settings.num_seeds, self.settings.seed
-        edit_seeds = tuple(seed_of(seed, "edit", task.id, i) for i in range(n))
-        return await self.roll_out(GroupRequest(task, n, seed_of(seed, "sample"), edit_seeds, phase, step))
-
     def _evaluate(self, groups: Sequence[Group]) -> Evaluation:
-        check_failures(groups, self.max_failure_share, "evaluation")
         samples = [(group.task, sample) for group in groups for sample in group.samples]
         rows = tuple(self._row(task, sample) for task, sample in samples if sample.is_valid)
         return Evaluation(rows, tuple(groups), num_failed=len(samples) - len(rows))

@@ -11,17 +11,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from actors.store.learned import LearnedLog, read_learned
 from actors.store.ledger_table import compact
 from actors.store.store import Store
 from rl import checkpoint
 from rl.evaluation import Change, Evaluation, Evaluator, compare
+from rl.first_complete import FirstComplete
+from rl.kept_groups import KeptGroups
 from rl.prepare import PreparedRun
 from rl.recipe.config import Recipe
 from rl.run_dir.provenance import write_provenance
 from rl.run_dir.report import table_rows, write_report
+from rl.side_evaluation import SideEvaluations
 from rl.stack import Stack, start_stack
-from rl.stream import RolloutsFailed, RolloutStream
+from rl.stream import RollOut, RolloutsFailed, RolloutStream
 from rl.tracking.loop_watch import watch_loop
+from rl.tracking.metrics_file import is_evaluated
 from rl.tracking.rl_log import Log
 from rl.train import train
 from rollout.roles import BudgetSpent, PublishError, RunStopped
@@ -54,7 +59,10 @@ async def run(plan: PreparedRun, *, console: Console | None = None) -> RunResult
         await actors.policy.check_folder(run_dir)
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
         await asyncio.to_thread(actors.ledger.begin, done + 1)
-        log = await Log.start(recipe, resumed_after=done, console=console, stats=actors.stats, watch=watch)
+        learned = LearnedLog(actors.ledger.folder, actors.ledger.attempt)
+        log = await Log.start(
+            recipe, resumed_after=done, console=console, stats=actors.stats, watch=watch, learned=learned
+        )
         try:
             log.metrics(await actors.policy.publish(actors.samplers))
             changes = await train_between_evaluations(plan, actors, log, done)
@@ -83,12 +91,7 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
     evaluator = Evaluator(
         recipe.evaluation, plan.heldout, actors.workers.roll_out, weights, recipe.rollout.max_failure_share
     )
-
-    async def roll_out(request: GroupRequest) -> Group:
-        actors.policy.prepare((request.task.before, request.task.after))
-        return await actors.workers.roll_out(request)
-
-    stream = RolloutStream(recipe, plan.training, roll_out, first_step=done + 1)
+    stream = make_stream(plan, actors, log, done)
     saved = Path(recipe.run_dir) / "evaluation_before.json"
     num_tasks = min(recipe.evaluation.num_tasks or len(plan.heldout), len(plan.heldout))
     if saved.exists():
@@ -98,15 +101,11 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
         before = await evaluator(recipe.evaluation.num_tasks, Phase.BEFORE)
         await log.evaluation(before, Phase.BEFORE, step=0)
         before = replace(before, groups=())  # they are in the ledger; what lives long, the garbage collector walks
+    evaluations = SideEvaluations(evaluator, actors.journey.draw, log)
+    if recipe.evaluates_at(done) and not is_evaluated(Path(recipe.run_dir), done):
+        await evaluations.begin(done)  # the run stopped before it was over
     try:
-        await train(
-            recipe,
-            actors.policy,
-            actors.samplers,
-            stream,
-            lambda step: evaluator(recipe.evaluation.num_tasks_during, Phase.DURING, step),
-            log,
-        )
+        await train(recipe, actors.policy, actors.samplers, stream, evaluations, log)
     except (BudgetSpent, RolloutsFailed):
         await checkpoint.save_once(recipe, actors.policy, stream.consumed)
         raise
@@ -117,6 +116,28 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
     after = await evaluator(recipe.evaluation.num_tasks, Phase.AFTER, recipe.num_steps)
     await log.evaluation(after, Phase.AFTER, step=recipe.num_steps)
     return await asyncio.to_thread(compare, before, after)
+
+
+def make_stream(plan: PreparedRun, actors: Stack, log: Log, done: int) -> RolloutStream:
+    """Return the groups of the steps after `done`; those that an earlier start left complete are used."""
+    recipe, tell = plan.recipe, log.say
+    make: RollOut = actors.workers.roll_out
+    if recipe.max_staleness:
+        kept = KeptGroups(recipe, actors.ledger, plan.sources)
+        make = kept.around(make)
+        if number := kept.count():
+            tell(f"{number} complete groups that no checkpoint has learned from are used")
+
+    async def roll_out(request: GroupRequest) -> Group:
+        actors.policy.prepare((request.task.before, request.task.after))
+        return await make(request)
+
+    if not recipe.rollout.first_complete:
+        return RolloutStream(recipe, plan.training, roll_out, first_step=done + 1)
+    tell("[yellow]not reproducible: rollout.first_complete takes groups in the order that they are complete[/]")
+    rows = [row for row in read_learned(actors.ledger.folder) if row["step"] <= done]
+    learned = {(group["step"], group["task_id"]) for row in rows for group in row["groups"]}
+    return FirstComplete(recipe, plan.training, roll_out, first_step=done + 1, learned=learned)
 
 
 async def _report(console: Console, recipe: Recipe, changes: dict[str, Change]) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -59,6 +59,13 @@ class RolloutStream:
             groups = await self._pending[step]
             del self._pending[step]
             yield step, groups
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What there is to say when a step is yielded: how many further ones are complete, if any may be."""
+        if not self._recipe.max_staleness:
+            return {}
+        return {"rollout/steps_ahead": float(sum(task.done() for task in self._pending.values()))}
 
     def advance(self, step: int) -> None:
         """Say that `step` is consumed: its update is done and published."""

@@ -4,12 +4,11 @@ tasks -> RolloutStream -> groups -> advantages -> Policy.update -> Policy.publis
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from rl import checkpoint
 from rl.batch import learnable, make_batch
-from rl.evaluation import Evaluation
 from rl.recipe.config import Recipe
+from rl.side_evaluation import SideEvaluations
 from rl.stream import RolloutStream, check_failures
 from rl.tracking.alerts import Collapsed
 from rl.tracking.rl_log import Log
@@ -21,14 +20,14 @@ async def train(
     policy: Policy,
     samplers: Sampler,
     stream: RolloutStream,
-    evaluate: Callable[[int], Awaitable[Evaluation]],
+    evaluations: SideEvaluations,
     log: Log,
 ) -> None:
     """Teach the critic by GRPO: roll out groups, compare within each group, update, publish."""
-    async with stream:
+    async with stream, evaluations:
         async for step, groups in stream:  # sampled at most max_staleness updates ago
             async with log.step(step):
-                await log.groups(groups, policy.version)
+                await log.groups(groups, policy.version, stream.metrics)
                 check_failures(groups, recipe.rollout.max_failure_share, f"step {step}")
                 batch = await asyncio.to_thread(make_batch, learnable(groups, recipe), recipe)
                 if batch is None:
@@ -36,12 +35,13 @@ async def train(
                 else:
                     with log.timed("update"):
                         log.metrics(await policy.update(batch))
+                    with log.timed("evaluation"):
+                        await evaluations.drawn()  # by the weights that they began with
                     with log.timed("publish"):
                         log.metrics(await policy.publish(samplers))
-                stream.advance(step)
                 if recipe.evaluates_at(step):
-                    with log.timed("evaluation"):
-                        await log.evaluation(await evaluate(step))
+                    await evaluations.begin(step)
+                stream.advance(step)
             if recipe.saves_at(step) or log.collapse:
                 with log.timed("saving"):
                     await checkpoint.save(recipe, policy, step)

@@ -20,6 +20,7 @@ from rollout.types import (
     Attempt,
     CompareRequest,
     Critique,
+    Drawn,
     Evidence,
     Failure,
     Group,
@@ -87,7 +88,8 @@ class SingleStep:
 
         Raises `BudgetSpent`, which ends the run, and nothing else.
         """
-        return Group(request.task, tuple(await all_of(self._sample(request, i) for i in range(request.n))))
+        samples = await all_of(self._sample(request, i) for i in range(request.n))
+        return Group(request.task, tuple(samples), request.step)
 
     async def stats(self) -> dict[str, float]:
         """Return what generator, judge and observers counted in this process."""
@@ -95,14 +97,30 @@ class SingleStep:
         counts = await all_of(other.stats() for other in others)
         return {name: count for one in counts for name, count in one.items()}
 
-    async def _sample(self, request: GroupRequest, index: int) -> Sample:
-        task, seed = request.task, seed_of(request.seed, request.task.id, index)
+    async def draw(self, request: GroupRequest) -> tuple[Drawn, ...]:
+        """Return a group's responses alone, by the weights of now, for a request that goes on from them."""
+        return tuple(await all_of(self._draw(request, i) for i in range(request.n)))
+
+    async def _draw(self, request: GroupRequest, index: int) -> Drawn:
         timer = StageTimer()
+        answer: Response | Failure
+        with timer.failing(), timer.at(Stage.SAMPLE):
+            asked = critic_request(self.template, request.task, self.params, _seed(request, index))
+            answer = await self.sampler.sample(asked)
+        if timer.failure is not None:
+            answer = timer.failure
+        return Drawn(answer, timer.seconds[Stage.SAMPLE.value])
+
+    async def _sample(self, request: GroupRequest, index: int) -> Sample:
+        task, timer = request.task, StageTimer()
+        drawn = await self._draw(request, index) if request.drawn is None else request.drawn[index]
+        timer.seconds[Stage.SAMPLE.value] = drawn.seconds
+        seed = _seed(request, index)
+        if isinstance(drawn.answer, Failure):
+            return Sample(task.id, index, seed, None, None, drawn.answer, timer.seconds)
         evidence = reward = None
         with timer.failing():
-            with timer.at(Stage.SAMPLE):
-                response = await self.sampler.sample(critic_request(self.template, task, self.params, seed))
-            evidence = _read(task, response)
+            evidence = _read(task, drawn.answer)
             if evidence.critique is not None and self.regenerate.applies(task, evidence.critique):
                 edit_seed = request.edit_seeds[index % len(request.edit_seeds)]
                 evidence, attempt = await self._try_out(evidence, evidence.critique.refine_prompt, edit_seed)
@@ -143,8 +161,14 @@ class SingleStep:
 def failed_group(request: GroupRequest, error: str) -> Group:
     """Return the group of a task that no worker could roll out: every sample failed."""
     task, failure = request.task, Failure(Stage.WORKER, error)
-    seeds = [seed_of(request.seed, task.id, i) for i in range(request.n)]
-    return Group(task, tuple(Sample(task.id, i, seed, None, None, failure) for i, seed in enumerate(seeds)))
+    seeds = [_seed(request, i) for i in range(request.n)]
+    samples = (Sample(task.id, i, seed, None, None, failure) for i, seed in enumerate(seeds))
+    return Group(task, tuple(samples), request.step)
+
+
+def _seed(request: GroupRequest, index: int) -> int:
+    """Return the seed of a response."""
+    return seed_of(request.seed, request.task.id, index)
 
 
 async def _observe(name: str, observer: EvidenceProvider, look: ScoreRequest) -> Any:

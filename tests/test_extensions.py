@@ -30,10 +30,12 @@ from actors.teacher.teacher import check_teacher, describe_teacher, start_teache
 from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator
 from rl.check_reward import needed_evidence
+from rl.evaluation import Evaluator
 from rl.recipe.config import REPO, Recipe
 from rl.recipe.jobs import TrackingConfig
 from rl.recipe.reader import load_recipe
 from rl.run_dir.provenance import sources_of
+from rl.side_evaluation import SideEvaluations
 from rl.stream import RolloutStream
 from rl.tracking.metrics_file import read_metrics
 from rl.tracking.rl_log import Log
@@ -124,10 +126,6 @@ def micro_batch(rows, total, num_rows):
     return {"log_probs": whole.requires_grad_()}, batch
 
 
-async def never_evaluated(step):
-    raise AssertionError("evaluations are off")
-
-
 async def run(recipe: Recipe, policy: FakePolicy) -> None:
     """Do what a run does, in this process: check, start, train."""
     check_trackers(recipe.tracking)
@@ -147,7 +145,8 @@ async def run(recipe: Recipe, policy: FakePolicy) -> None:
     log = await Log.start(recipe, console=Console(quiet=True), stats=step.stats)
     try:
         await policy.publish(sampler)
-        await train(recipe, policy, sampler, stream, never_evaluated, log)
+        evaluator = Evaluator(recipe.evaluation, [], step.roll_out, {})
+        await train(recipe, policy, sampler, stream, SideEvaluations(evaluator, step.draw, log), log)
     finally:
         await log.close()
         reward.close()

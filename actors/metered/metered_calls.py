@@ -63,6 +63,7 @@ class MeteredCalls:
         self._is_closing = False
         self._num_paying = 0
         self._quiet = asyncio.Event()
+        self._request_ended = asyncio.Event()
         self._since, self._busy_s = time.monotonic(), 0.0
 
     async def get(self, request: Mapping[str, Any], payload: Any) -> Any:
@@ -170,19 +171,23 @@ class MeteredCalls:
 
     @asynccontextmanager
     async def _place(self, call: _Call) -> AsyncIterator[Any]:
-        """Hold a place of the service. Raises `BudgetSpent`."""
+        """Hold a place of the service, once the budget has room beside what is under way. Raises `BudgetSpent`."""
         began = time.monotonic()
-        place = await self._service.acquire()
-        try:
-            self._count(call, "wait_seconds", time.monotonic() - began)
+        while True:
+            place = await self._service.acquire()
             why_spent = self._usage.why_spent()
-            if why_spent is None:
-                yield place
-        finally:
-            self._service.release(place)
-        if why_spent is not None:
-            await self._drain(call)
-            raise BudgetSpent(why_spent)
+            try:
+                if why_spent is None and self._usage.has_room():
+                    self._count(call, "wait_seconds", time.monotonic() - began)
+                    yield place
+                    return
+            finally:
+                self._service.release(place)
+            if why_spent is not None:
+                await self._drain(call)
+                raise BudgetSpent(why_spent)
+            self._request_ended.clear()
+            await self._request_ended.wait()
 
     async def _drain(self, call: _Call) -> None:
         """Wait until the answer to every paid call is on disk: then the run may end."""
@@ -236,7 +241,7 @@ class MeteredCalls:
 
     def _hedge(self, call: _Call, place: Any, ends_at: float) -> asyncio.Task[Any] | None:
         """Send one more request if there is room for it."""
-        if not self._is_wanted(call) or self._usage.why_spent() is not None:
+        if not self._is_wanted(call) or self._usage.why_spent() is not None or not self._usage.has_room():
             return None
         if (spare := self._service.try_acquire_other(place)) is None:
             return None
@@ -248,9 +253,15 @@ class MeteredCalls:
     def _send(self, call: _Call, place: Any, ends_at: float) -> asyncio.Task[Any]:
         # Counted before it starts, so that a budget of calls is never exceeded.
         self._count(call, "attempts", 1)
+        self._usage.num_open += 1
         request = asyncio.create_task(self._request(call, place, ends_at - time.monotonic()))
-        request.add_done_callback(lambda task: self._count(call, "cancelled", task.cancelled()))
+        request.add_done_callback(partial(self._on_request_done, call))
         return request
+
+    def _on_request_done(self, call: _Call, request: asyncio.Task[Any]) -> None:
+        self._count(call, "cancelled", request.cancelled())
+        self._usage.num_open -= 1
+        self._request_ended.set()
 
     async def _request(self, call: _Call, place: Any, limit_s: float) -> Any:
         began = time.monotonic()
@@ -273,6 +284,8 @@ class MeteredCalls:
     def _count(self, call: _Call, name: str, amount: float) -> None:
         if not amount:
             return
+        if name == "usd":
+            self._usage.note_price(amount)
         call.usage[name] += amount
         self._usage.counts[name] += amount
 

@@ -50,6 +50,10 @@ class UsageLedger:
         self.is_continued = is_continued
         self.counts: Counts = defaultdict(float)
         self.latencies: deque[float] = deque(maxlen=NUM_LATENCIES)
+        self.num_open = 0
+        """Requests under way, which may yet be charged for."""
+        self._dearest_usd: float | None = None
+        """Of the answers so far."""
         self._budget = budget or Budget()
         self._log = None
         if folder is not None:
@@ -103,6 +107,20 @@ class UsageLedger:
         if budget.usd and counts["usd"] >= budget.usd:
             return self._spent(f"{counts['usd']:.2f} of {budget.usd:.2f} US dollars are paid", "budget_usd")
         return None
+
+    def note_price(self, usd: float) -> None:
+        """Hear what an answer has cost."""
+        self._dearest_usd = max(usd, self._dearest_usd or 0.0)
+
+    def has_room(self) -> bool:
+        """Whether a further request keeps to the budget if those under way cost as much as the dearest answer so far.
+
+        Before any answer one request alone is sent: it tells what they cost.
+        """
+        if not self._budget.usd or not self.num_open:
+            return True
+        expected = self._dearest_usd
+        return expected is not None and self.counts["usd"] + self.num_open * expected < self._budget.usd
 
     def _spent(self, what: str, key: str) -> str:
         return f"the budget of {self.service} is spent: {what}; raise its {key} to go on"

@@ -25,16 +25,22 @@ def token_metrics(model_output: dict[str, torch.Tensor], data: TensorDict, loss:
     log_ratio = no_padding_2_padding(model_output["log_probs"], data) - padded["old_log_probs"]
     ratio = log_ratio.exp()
     is_clipped = (ratio < 1 - loss.clip_low) | (ratio > 1 + loss.clip_high)
-    gap = (padded["rollout_log_probs"] - padded["old_log_probs"]).abs()
+    mismatch = padded["old_log_probs"] - padded["rollout_log_probs"]
+    gap = mismatch.abs()
     means = {
         "ratio": ratio,
         "clip_fraction": is_clipped.float(),
         # Schulman's k3, http://joschu.net/blog/kl-approx.html: unbiased for KL(old || new), never negative
         "kl": ratio - 1 - log_ratio,
         "sampler_gap_mean": gap,
+        "sampler_kl": mismatch.exp() - 1 - mismatch,
     }
     if "entropy" in model_output:
         means["entropy"] = no_padding_2_padding(model_output["entropy"], data)
+    if "rollout_is_weights" in data:
+        weights = data["rollout_is_weights"]
+        means["correction_mean"] = weights
+        means["correction_clipped"] = (weights >= loss.rollout_correction_limit).float()
     if "ref_log_prob" in data:
         reference = data.select("ref_log_prob").to_padded_tensor()["ref_log_prob"]
         difference = reference - padded["old_log_probs"]

@@ -2,6 +2,7 @@
 
     <run>/ledger/attempts-*.log    a row for each start of the run: its number and its first step
     <run>/ledger/samples-*.log     a row for each sample, committed before its group is returned
+    <run>/ledger/steps-*.log       what each step learned from (`actors/store/learned.py`)
 
 A row is `rollout.rows.row_of` with `attempt`, `phase`, `step`, `edit_seed` (of its generation), and the
 contents of its task's images, `before_digest` and `after_digest`: hex digests, '' for no image, null for one
@@ -15,9 +16,10 @@ again: of rows with equal (phase, step, task_id, index), the one committed last 
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -141,17 +143,21 @@ def _rows_at(places: Iterable[_Place]) -> Iterator[LedgerRow]:
 
 def _places(folder: Path) -> dict[_Key, _Place]:
     """Return the places of the rows that count."""
-    attempts = {row["attempt"]: row["first_step"] for row in read_log(folder, ATTEMPTS)}
-    limits = {attempt: _limit(attempts, attempt) for attempt in attempts}
+    limit_of = superseded_from(folder)
     places: dict[_Key, _Place] = {}
     for path in log_paths(folder, SAMPLES):
         for offset, row in read_rows(path):
-            limit = limits.get(row["attempt"], float("inf"))
-            if row["step"] < limit and not (limit < float("inf") and row["phase"] == Phase.AFTER):
+            limit = limit_of(row["attempt"])
+            if row["step"] < limit and not (limit < math.inf and row["phase"] == Phase.AFTER):
                 places[row["phase"], row["step"], row["task_id"], row["index"]] = path, offset
     return places
 
 
-def _limit(attempts: dict[int, int], attempt: int) -> float:
-    """Return the first step that a later attempt repeats; infinity if there is none."""
-    return min((first for number, first in attempts.items() if number > attempt), default=float("inf"))
+def superseded_from(folder: Path) -> Callable[[int], float]:
+    """Return a function of an attempt's number: the first step that a later attempt repeats; infinity if none does."""
+    attempts = {row["attempt"]: row["first_step"] for row in read_log(folder, ATTEMPTS)}
+    limits = {
+        attempt: min((first for number, first in attempts.items() if number > attempt), default=math.inf)
+        for attempt in attempts
+    }
+    return lambda attempt: limits.get(attempt, math.inf)

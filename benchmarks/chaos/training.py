@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -19,8 +18,10 @@ from actors.store.ledger_writer import start_ledger
 from benchmarks.chaos.roles import PaidGenerator, PublishedSampler, PublishingPolicy, newest_worker, paint
 from benchmarks.chaos.scene import GOES_ON_S, Found, kill, newest_writer, paid_calls
 from rewards.compose import TermConfig, WeightedSum
+from rl.evaluation import Evaluator
 from rl.recipe.config import AlgorithmConfig, EvaluationConfig, Recipe, RewardConfig, RolloutConfig
 from rl.recipe.jobs import TrackingConfig
+from rl.side_evaluation import SideEvaluations
 from rl.stream import RolloutStream
 from rl.tracking.metrics_file import read_metrics
 from rl.tracking.rl_log import Log
@@ -112,7 +113,8 @@ async def kill_in_training(folder: Path, kills: int, dice: random.Random) -> Fou
     tasks = [make_task(number) for number in range(GROUPS * (recipe.num_steps + 2))]
     log = await Log.start(recipe, console=Console(quiet=True), stats=journey.stats)
     try:
-        await train(recipe, policy, sampler, RolloutStream(recipe, tasks, roll_out), _no_evaluation, log)
+        none = SideEvaluations(Evaluator(recipe.evaluation, [], roll_out, {}), journey.draw, log)
+        await train(recipe, policy, sampler, RolloutStream(recipe, tasks, roll_out), none, log)
         await killer.end()
     finally:
         await log.close()
@@ -122,10 +124,6 @@ async def kill_in_training(folder: Path, kills: int, dice: random.Random) -> Fou
     _check_steps(folder, recipe.num_steps, learned, found)
     _check_payments(folder, found)
     return found
-
-
-async def _no_evaluation(step: int) -> Any:
-    raise AssertionError(f"no evaluation is due at step {step}")
 
 
 def _check_steps(folder: Path, num_steps: int, learned: Learned, found: Found) -> None:

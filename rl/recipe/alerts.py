@@ -36,6 +36,10 @@ class AlertConfig:
     """policy/grad_norm, before clipping; what is large depends on the model."""
     zero_variance_share_above: Limit = field(default_factory=lambda: Limit(0.9))
     """rollout/zero_variance_share: groups whose rewards are all alike."""
+    correction_clipped_above: Limit = field(default_factory=lambda: Limit(0.1, 3))
+    """policy/correction_clipped: tokens whose weight algorithm.loss.rollout_correction_limit cuts."""
+    starved_share_above: Limit = field(default_factory=lambda: Limit(0.6))
+    """rollout/starved_share: of a step, waiting for rollouts although they may run ahead (max_staleness above 0)."""
     grad_norm_not_finite: bool = True
     """policy/grad_norm is NaN or infinite, once."""
 

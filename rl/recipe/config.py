@@ -98,6 +98,10 @@ class RolloutConfig:
     """Further groups a step may draw in place of those with too few valid samples (or, if wished, no variance)."""
     refill_zero_variance: bool = False
     """Also replace groups whose rewards are all equal: dynamic sampling (DAPO, arXiv 2503.14476, 3.2), bounded."""
+    first_complete: NonNegativeInt = 0
+    """Groups in flight beyond those of the steps that have begun: a step learns from the first that are complete, the
+    others go into the next one, within max_staleness. Such a run cannot be repeated. 0: a step waits for all its own.
+    """
     max_failure_share: Annotated[float, Ge(0), Lt(1), Noun("a share")] = 0.5
     """Share of failed samples in one step that stops the run."""
 
@@ -107,6 +111,14 @@ class RolloutConfig:
             raise ValueError(f"rollout.n is {self.n}; GRPO compares within a group, so it needs at least 2")
         if self.min_valid == 1 or self.min_valid > self.n:
             raise ValueError(f"rollout.min_valid is {self.min_valid}; expected 0 (half of n) or 2 to n={self.n}")
+
+        if self.first_complete > self.groups_per_step:
+            raise ValueError(
+                f"rollout.first_complete is {self.first_complete}; expected at most "
+                f"rollout.groups_per_step={self.groups_per_step}: a late group goes into the next step"
+            )
+        if self.first_complete and self.refill_zero_variance:
+            raise ValueError("rollout.first_complete takes what there is: set rollout.refill_zero_variance=false")
 
     @property
     def fewest_valid(self) -> int:
@@ -206,6 +218,17 @@ class Recipe(TrainingRecipe):
                 "algorithm.loss.rollout_correction to token or sequence (importance sampling)"
             )
 
+        if self.rollout.first_complete and not self.max_staleness:
+            raise ValueError(
+                f"rollout.first_complete is {self.rollout.first_complete}, so groups are learned from a step late: set "
+                "max_staleness to 1 or more"
+            )
+
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether what a step learns from is fixed by the seed alone."""
+        return not self.rollout.first_complete
+
     @property
     def roles(self) -> Mapping[str, Role]:
         return {
@@ -219,4 +242,4 @@ class Recipe(TrainingRecipe):
     def evaluates_at(self, step: int) -> bool:
         """Whether an evaluation during training is due after `step` (counted from 1; the last one has its own)."""
         every = self.evaluation.every
-        return every > 0 and step % every == 0 and step < self.num_steps
+        return every > 0 and step % every == 0 and 0 < step < self.num_steps

@@ -104,6 +104,11 @@ class RunRecipe(JobRecipe):
     def folder(self) -> Path:
         return Path(self.run_dir)
 
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether what is made is fixed by the seeds, whatever comes first."""
+        return True
+
 
 @dataclass(frozen=True)
 class TrainingRecipe(RunRecipe):

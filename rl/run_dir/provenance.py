@@ -62,6 +62,8 @@ def write_provenance(recipe: RunRecipe, more: Mapping[str, object] | None = None
     versions: dict[str, object] = {package: _version(package) for package in _PACKAGES}
     versions |= {"interleave-thinker": __version__, "python": platform.python_version(), "commit": _commit()}
     versions |= {**(more or {}), "changed": note_changes(recipe, more)}
+    if not recipe.is_reproducible:
+        versions["is_reproducible"] = False
     number = len(list(run_dir.glob("versions-*.json")))
     explained, again = json.dumps(versions, indent=1), to_yaml(recipe)
     atomic_write(run_dir / f"versions-{number}.json", explained)

@@ -30,6 +30,16 @@ _RULES: dict[str, tuple[str, bool, str]] = {
     "parse_rate_below": ("critique/parse_rate", False, "look at format_errors/* and response/truncated_share"),
     "grad_norm_above": ("policy/grad_norm", True, "lower policy.lr, or look at policy/sampler_gap_max"),
     "grad_norm_not_finite": ("policy/grad_norm", True, "look at policy/loss and policy/sampler_gap_max of this step"),
+    "correction_clipped_above": (
+        "policy/correction_clipped",
+        True,
+        "lower max_staleness or policy.lr, or look at policy/sampler_gap_mean and staleness/mean",
+    ),
+    "starved_share_above": (
+        "rollout/starved_share",
+        True,
+        "the policy waits for rollouts: give samplers or the generator more devices, or raise max_staleness",
+    ),
     "zero_variance_share_above": (
         "rollout/zero_variance_share",
         True,

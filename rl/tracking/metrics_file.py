@@ -17,6 +17,11 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     return list(_readable(path)) if path.exists() else []
 
 
+def is_evaluated(run_dir: Path, step: int) -> bool:
+    """Whether the evaluation during training that belongs to a step has figures."""
+    return any(row["step"] == step and "eval/reward" in row for row in read_metrics(run_dir))
+
+
 def append_metrics(run_dir: Path, row: Mapping[str, Any]) -> None:
     """Add a row."""
     with (run_dir / _NAME).open("a", encoding="utf-8") as file:

@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from actors.store.learned import LearnedLog
 from actors.store.store import Store
-from rl.batch import batch_metrics
+from rl.batch import batch_metrics, learnable
 from rl.evaluation import Evaluation
 from rl.recipe.config import Recipe
 from rl.tracking.group_metrics import group_metrics
@@ -35,8 +37,14 @@ class Log(StepLog[Recipe]):
     )
     waits_for = "rollouts"
 
-    async def groups(self, groups: Sequence[Group], version: int = 0) -> None:
-        """Log what a step's rollouts say; `version` is the policy's that will learn from them."""
+    def __init__(self, recipe: Recipe, *, learned: LearnedLog | None = None, **options: Any):
+        """`learned` is told what each step learns from."""
+        super().__init__(recipe, **options)
+        self._learned = learned
+
+    async def groups(self, groups: Sequence[Group], version: int = 0, more: Mapping[str, float] | None = None) -> None:
+        """Log what a step's rollouts say, and `more`; `version` is the policy's that will learn from them."""
+        self.metrics(more or {})
         self.metrics(await asyncio.to_thread(group_metrics, groups, version))
         self.metrics(await asyncio.to_thread(batch_metrics, groups, self._recipe))
         own = load_metrics(self._recipe.tracking)
@@ -44,16 +52,20 @@ class Log(StepLog[Recipe]):
         self.metrics(found)
         for text in wrong:
             self.warn(f"tracking.metrics has {text}")
+        if self._learned is not None:
+            chosen = {id(group) for group in learnable(groups, self._recipe)}
+            told = [(group, id(group) in chosen) for group in groups]
+            await self._in_thread(self._learned.append, self._step, version, told)
 
     async def evaluation(self, evaluation: Evaluation, phase: Phase = Phase.DURING, step: int | None = None) -> None:
         """Log an evaluation; before and after training it stands by itself, outside a step."""
         step = self._step if step is None else step
-        figures = await asyncio.to_thread(evaluation.figures)
+        figures = await asyncio.to_thread(evaluation.figures) if evaluation.rows else {}
         values = {f"eval/{name}": value for name, value in figures.items()}
         values["eval/failed_samples"] = float(evaluation.num_failed)
         await self._in_thread(self._show_pictures, evaluation.groups, step)
         if phase is Phase.DURING:
-            self.metrics(values)
+            await self._in_thread(self._write, values, step)  # a row of its own: later steps have theirs by now
         else:
             self._row |= {f"{key}_{phase}": value for key, value in values.items()} | await self._services()
             self._watch_loop()
@@ -64,11 +76,20 @@ class Log(StepLog[Recipe]):
             self._mark = time.monotonic()
         shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
         lost = f", {evaluation.num_failed} lost" if evaluation.num_failed else ""
-        self._console.print(f"[bold]evaluation {phase}[/] ({len(evaluation.rows)} answers{lost})  {shown}")
+        name = f"{phase} step {step}" if phase is Phase.DURING else str(phase)
+        self._console.print(f"[bold]evaluation {name}[/] ({len(evaluation.rows)} answers{lost})  {shown}")
+
+    async def close(self) -> None:
+        await super().close()
+        if self._learned is not None:
+            self._learned.close()
 
     def _rates(self, seconds: float) -> Mapping[str, float]:
         busy = seconds - self._row.get("seconds/evaluation", 0.0)
-        return idle_shares(self._row, seconds, self._recipe) | throughput(self._row, busy, self._recipe)
+        rates = idle_shares(self._row, seconds, self._recipe) | throughput(self._row, busy, self._recipe)
+        if self._recipe.max_staleness:
+            rates["rollout/starved_share"] = self._row["seconds/waiting_for_rollouts"] / seconds
+        return rates
 
     def _show_pictures(self, groups: Sequence[Group], step: int) -> None:
         if self._trackers:

@@ -8,6 +8,7 @@ from rollout.text.critique import CriticInput, Critique
 from rollout.text.plan import Mode, Plan, PlanStep
 from rollout.types.requests import (
     CompareRequest,
+    Drawn,
     EditRequest,
     GroupRequest,
     Phase,
@@ -38,6 +39,7 @@ __all__ = [
     "CompareRequest",
     "CriticInput",
     "Critique",
+    "Drawn",
     "EditRequest",
     "Evidence",
     "Failure",

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from rollout.text.messages import Message
-from rollout.types.sample import ImageRef, Task
+from rollout.types.sample import Failure, ImageRef, Response, Task
 
 
 class Phase(StrEnum):
@@ -15,6 +15,14 @@ class Phase(StrEnum):
     BEFORE = "before"
     DURING = "during"
     AFTER = "after"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a sampler drew for one sample: a response, or why there is none, and the wall time that it took."""
+
+    answer: Response | Failure
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,8 @@ class GroupRequest:
     edit_seeds: tuple[int, ...]
     phase: Phase = Phase.TRAIN
     step: int = 0
+    drawn: tuple[Drawn, ...] | None = None
+    """The responses, where they were drawn before (`SingleStep.draw`); None: the rollout draws them."""
 
 
 @dataclass(frozen=True, slots=True)

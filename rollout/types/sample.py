@@ -153,6 +153,8 @@ class Group:
 
     task: Task
     samples: tuple[Sample, ...]
+    step: int = 0
+    """The step that it was begun for."""
 
     @property
     def valid(self) -> list[Sample]:

@@ -12,7 +12,7 @@ from rl.run_dir.report import write_report
 from rl.tracking.metrics_file import read_metrics
 from rollout.roles import BudgetSpent
 from tests.support.fakes import FakeJudge, FakePolicy
-from tests.support.interrupted_run import follow, saved_step
+from tests.support.interrupted_run import follow, saved_step, steps_of
 from tests.support.training import make_recipe
 
 
@@ -51,11 +51,13 @@ def test_the_last_step_that_was_learned_from_is_saved_and_gone_on_from(tmp_path,
     with pytest.raises(BudgetSpent):
         asyncio.run(follow(recipe("run"), interrupted, PaidJudge(10 + 4 * 32 + 12 if every else 10 + 4 * 32 + 9)))
     assert saved_step(recipe("run")) == 4
-    assert [row["step"] for row in read_metrics(tmp_path / "run")] == [0, 1, 2, 3, 4]
+    assert steps_of(recipe("run")) == [0, 1, 2, 3, 4]
     resumed = FakePolicy()
     assert asyncio.run(follow(recipe("run"), resumed, PaidJudge(10**6))) == 4
     assert resumed.logits == whole.logits
-    assert [row["step"] for row in read_metrics(tmp_path / "run")] == [0, *range(1, 9), 8]
+    assert steps_of(recipe("run")) == [0, *range(1, 9), 8]
+    evaluated = [row["step"] for row in read_metrics(tmp_path / "run") if "eval/reward" in row]
+    assert sorted(evaluated) == ([2, 4, 6] if every else [])  # the one of step 4 was made when the run went on
 
 
 def test_a_budget_that_is_spent_before_the_first_step_saves_nothing(tmp_path):

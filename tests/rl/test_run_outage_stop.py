@@ -10,7 +10,7 @@ from rl.stream import RolloutsFailed
 from rl.tracking.metrics_file import read_metrics
 from rollout.roles import PublishError
 from tests.support.fakes import FakeJudge, FakePolicy
-from tests.support.interrupted_run import follow, saved_step
+from tests.support.interrupted_run import follow, saved_step, steps_of
 from tests.support.training import make_recipe
 
 LOOKS_BEFORE, LOOKS_A_STEP = 10, 32
@@ -84,14 +84,16 @@ def test_what_was_learned_is_saved_and_the_failing_step_is_told(tmp_path, max_re
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [0, *range(1, 9), 8]
 
 
-def test_an_evaluation_that_fails_loses_nothing(tmp_path):
+def test_an_outage_in_an_evaluation_loses_nothing(tmp_path):
     recipe = make_recipe(
         tmp_path, num_steps=8, evaluation=EvaluationConfig(num_tasks=0, num_tasks_during=0, every=2, num_seeds=2)
     )
-    with pytest.raises(RolloutsFailed, match=r"evaluation: .*--resume"):
+    with pytest.raises(RolloutsFailed, match=r"step 3: .*--resume"):  # the evaluation beside it is void, and told
         asyncio.run(follow(recipe, FakePolicy(), FallingJudge(LOOKS_BEFORE + 2 * LOOKS_A_STEP)))
     assert saved_step(recipe) == 2
-    assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 2]
+    assert steps_of(recipe) == [0, 1, 2, 3]
+    asyncio.run(follow(recipe, FakePolicy(), FallingJudge(10**6)))
+    assert {row["step"] for row in read_metrics(tmp_path) if "eval/reward" in row} == {2, 4, 6}
 
 
 def test_an_outage_from_the_start_saves_nothing(tmp_path):

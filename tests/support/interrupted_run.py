@@ -6,9 +6,11 @@ from typing import Any
 
 from rich.console import Console
 
+from actors.store.ledger import Ledger
 from rewards.compose import WeightedSum
 from rl import checkpoint
 from rl.run import train_between_evaluations
+from rl.tracking.metrics_file import read_metrics
 from rl.tracking.rl_log import Log
 from rollout.single_step import SingleStep
 from rollout.types import SamplingParams
@@ -25,7 +27,8 @@ async def follow(recipe, policy, judge):
         training=[make_task(i) for i in range(12)],
         heldout=[make_task(i) for i in range(100, 105)],
     )
-    actors: Any = SimpleNamespace(policy=policy, samplers=sampler, workers=journey)
+    ledger = Ledger.open(Path(recipe.run_dir) / "ledger")
+    actors: Any = SimpleNamespace(policy=policy, samplers=sampler, workers=journey, journey=journey, ledger=ledger)
     done = await checkpoint.resume(recipe, policy)
     await policy.publish(sampler)
     log = await Log.start(recipe, resumed_after=done, console=Console(quiet=True))
@@ -34,6 +37,11 @@ async def follow(recipe, policy, judge):
     finally:
         await log.close()
     return done
+
+
+def steps_of(recipe):
+    """Return the steps of a run's rows of metrics, but for evaluations beside them."""
+    return [row["step"] for row in read_metrics(Path(recipe.run_dir)) if "eval/failed_samples" not in row]
 
 
 def saved_step(recipe):

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from actors.store.ledger import Ledger
+from actors.store.learned import LearnedLog
+from actors.store.ledger import Ledger, next_attempt
 from rewards.compose import TermConfig, WeightedSum
 from rl.evaluation import Evaluator
 from rl.recipe.config import EvaluationConfig, Recipe, RewardConfig, RolloutConfig
 from rl.recipe.jobs import TrackingConfig
+from rl.side_evaluation import SideEvaluations
 from rl.stream import RolloutStream
 from rl.tracking.rl_log import Log
 from rl.train import train
@@ -54,8 +56,11 @@ async def train_on_fakes(recipe, policy, sampler=None, generator=None, first_ste
     roll_out = recorded(step.roll_out, Ledger.open(Path(recipe.run_dir) / "ledger", first_step=first_step))
     stream = RolloutStream(recipe, [make_task(i) for i in range(12)], roll_out, first_step=first_step)
     evaluator = Evaluator(recipe.evaluation, [make_task(i) for i in range(100, 105)], roll_out, {"semantic_gain": 0.5})
-    log = await Log.start(recipe, resumed_after=first_step - 1, console=Console(quiet=True), stats=step.stats)
+    learned = LearnedLog(Path(recipe.run_dir) / "ledger", attempt=next_attempt(Path(recipe.run_dir) / "ledger") - 1)
+    log = await Log.start(
+        recipe, resumed_after=first_step - 1, console=Console(quiet=True), stats=step.stats, learned=learned
+    )
     try:
-        await train(recipe, policy, sampler, stream, lambda step: evaluator(0, step=step), log)
+        await train(recipe, policy, sampler, stream, SideEvaluations(evaluator, step.draw, log), log)
     finally:
         await log.close()

@@ -113,14 +113,14 @@ def test_throughput_is_for_each_device():
 def test_a_runs_rows_tell_what_each_step_took(tmp_path):
     recipe = make_recipe(tmp_path, num_steps=4, save_every=1, evaluation=EvaluationConfig(num_tasks=0, every=2))
     asyncio.run(train_on_fakes(recipe, FakePolicy(lr=0.01)))
-    rows = read_metrics(tmp_path)
+    rows = [row for row in read_metrics(tmp_path) if "eval/reward" not in row]
     assert rows[0]["judge/calls"] > 0
     totals = [row["judge_total/calls"] for row in rows]
     assert totals == pytest.approx(np.cumsum([row["judge/calls"] for row in rows]))
     assert all(row["staleness/max"] == 0.0 for row in rows)
     assert all(0 <= row["idle/policy"] <= 1 for row in rows)
     assert all(row["throughput/samples_per_s"] > 0 for row in rows)
-    assert ["seconds/evaluation" in row for row in rows] == [False, True, False, False]
+    assert all("seconds/evaluation" in row for row in rows)
     assert ["seconds/saving" in row for row in rows] == [False, True, True, True]  # of the step before
 
 
