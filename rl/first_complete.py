@@ -64,7 +64,6 @@ class FirstComplete(RolloutStream):
             if self._beginning is not None:
                 await self._beginning
             chosen = await self._choose(step)
-            self._late = [group.result() for group in chosen if group in self._left_out]
             yield step, sorted((group.result() for group in chosen), key=lambda group: (group.task.id, group.step))
 
     @property
@@ -100,10 +99,11 @@ class FirstComplete(RolloutStream):
         while len(chosen := self._first(quotas, size)) < size:
             await asyncio.wait(self._deadlines.keys() - set(self._completed), return_when=asyncio.FIRST_COMPLETED)
         order = list(self._deadlines)
+        self._late = [group.result() for group in chosen if group in self._left_out]
         self._left_out = set(order[: max(map(order.index, chosen))]) - chosen.keys()
         for group in chosen:
             del self._deadlines[group]
-        self._completed = [group for group in self._completed if group not in chosen]
+        self._completed[:] = [group for group in self._completed if group not in chosen]  # callbacks append to it
         return list(chosen)
 
     def _quotas(self, step: int) -> dict[int, int]:

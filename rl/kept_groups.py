@@ -70,7 +70,7 @@ class KeptGroups:
 
     def take(self, request: GroupRequest) -> Group | None:
         """Return the group of a request, if it is kept and whole."""
-        with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):
+        with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return _group_of(self._path(request).read_bytes(), request)
         return None
 

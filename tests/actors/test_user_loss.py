@@ -118,7 +118,7 @@ def test_metrics_are_joined_by_their_names_over_micro_batches_and_steps():
 
 def test_verls_losses_are_logged_by_the_names_of_before_and_what_they_say_beyond():
     _, metrics = _vanilla(*whole())
-    before = {"loss", "ratio", "clip_fraction", "kl", "entropy", "sampler_gap_mean", "sampler_gap_max"}
+    before = {"loss", "ratio", "clip_fraction", "kl", "entropy", "sampler_gap_mean", "sampler_gap_max", "sampler_kl"}
     assert metrics.keys() - before == {"pg_clipfrac_lower"}
 
 

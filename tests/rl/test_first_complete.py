@@ -39,7 +39,7 @@ class World:
     async def roll_out(self, request):
         version = self.stream.consumed
         length = self.seconds(request)
-        await asyncio.sleep(length / 200)
+        await asyncio.sleep(length / 2000)
         evidence = Evidence(request.task, Response((1,), (7,) * length, "", (0.0,) * length, version), None)
         samples = (Sample(request.task.id, i, 0, evidence, Reward({}, float(i)), None) for i in range(2))
         return Group(request.task, tuple(samples), request.step)
@@ -54,7 +54,7 @@ class World:
             async with self.stream as stream:
                 async for step, groups in stream:
                     found.append((groups, dict(stream.metrics)))
-                    await asyncio.sleep(0.002)
+                    await asyncio.sleep(0.0005)
                     stream.advance(step)
             return found
 

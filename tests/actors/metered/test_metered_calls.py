@@ -388,6 +388,23 @@ def test_money_is_a_budget_too_and_cached_answers_cost_none(tmp_path):
     assert all(isinstance(result, dict) for result in results)
 
 
+@pytest.mark.parametrize("hedge_after_s", [0.0, 0.002])
+def test_calls_in_flight_are_counted_by_what_they_may_cost(tmp_path, hedge_after_s):
+    service = Service(wait_s=0.005, num_places=8)
+    budget = Budget(usd=4 * PRICE)
+    results, stats = play(tmp_path, service, *range(20), budget=budget, hedge_after_s=hedge_after_s)
+    assert stats["judge/usd"] == 4 * PRICE  # with eight places, eleven answers would have been paid for
+    assert sum(isinstance(result, dict) for result in results) <= 4
+    assert service.most_busy == 3  # one told the price, then there was money for three more
+
+
+def test_a_call_that_failed_leaves_its_money_to_the_next(tmp_path):
+    faults = ["", Fault("refused", "", is_retryable=False), Fault("refused", "", is_retryable=False)]
+    results, stats = play(tmp_path, Service(*faults, wait_s=0.005), *range(9), budget=Budget(usd=3 * PRICE))
+    assert stats["judge/usd"] == 3 * PRICE
+    assert sum(isinstance(result, dict) for result in results) == 3
+
+
 def test_what_reached_no_server_uses_up_no_budget(tmp_path):
     results, _ = play(tmp_path, Service(Fault("unreachable", ""), num_places=1), "a", "b", budget=Budget(calls=2))
     assert [type(result) for result in results] == [dict, dict]

@@ -68,8 +68,12 @@ def test_micro_batches_and_padding_add_up(name: str, aggregation: str):
 def test_stale_responses_are_weighed_and_the_weight_is_cut_off():
     # The trainer's old log-probabilities are 0.5 and 2.0 above the sampler's: weights e^0.5 and, cut off, 2.
     data = micro_batch([[1.0, 1.0]], [[-0.5, 1.0]], [[1.0, 1.0]], total=2)
-    value, _ = policy_loss(model_output([[-0.5, 1.0]]), data, rollout_correction="token")
+    value, metrics = policy_loss(model_output([[-0.5, 1.0]]), data, rollout_correction="token")
     assert value.item() == pytest.approx(-(2.718281828**0.5 + 2.0) / 2, rel=1e-5)
+    assert metrics["correction_mean"].aggregate() == pytest.approx((2.718281828**0.5 + 2.0) / 2)
+    assert metrics["correction_clipped"].aggregate() == 0.5
+    # k3 of gaps 0.5 and 2.0: e^gap - 1 - gap
+    assert metrics["sampler_kl"].aggregate() == pytest.approx((0.148721 + 4.389056) / 2, rel=1e-5)
 
 
 def test_a_lessons_loss_is_the_mean_over_what_is_taught():
