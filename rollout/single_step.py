@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+
 from rollout.agents import critic_request
 from rollout.concurrency import all_of, all_settled
 from rollout.roles import BudgetSpent, EvidenceError, EvidenceProvider, Generator, Judge, Sampler
@@ -33,6 +35,7 @@ from rollout.types import (
     Stage,
     Task,
 )
+from rollout.types.arrays import TokenIds
 
 
 class Regenerate(StrEnum):
@@ -66,6 +69,23 @@ class Baseline(StrEnum):
     """
 
 
+class _SharedPrompt:
+    """The prompt of a group's responses, each of which comes from the sampler with a copy of it.
+
+    What is one array here is sent, and kept by the driver, as one.
+    """
+
+    def __init__(self) -> None:
+        self._token_ids: TokenIds | None = None
+
+    def in_place_of_own(self, response: Response) -> Response:
+        if self._token_ids is None:
+            self._token_ids = response.prompt_token_ids
+        if not np.array_equal(self._token_ids, response.prompt_token_ids):
+            return response
+        return replace(response, prompt_token_ids=self._token_ids)
+
+
 @dataclass(frozen=True)
 class SingleStep:
     """Carries a task to a group. Picklable when its roles are."""
@@ -87,7 +107,8 @@ class SingleStep:
 
         Raises `BudgetSpent`, which ends the run, and nothing else.
         """
-        return Group(request.task, tuple(await all_of(self._sample(request, i) for i in range(request.n))))
+        prompt = _SharedPrompt()
+        return Group(request.task, tuple(await all_of(self._sample(request, i, prompt) for i in range(request.n))))
 
     async def stats(self) -> dict[str, float]:
         """Return what generator, judge and observers counted in this process."""
@@ -95,14 +116,14 @@ class SingleStep:
         counts = await all_of(other.stats() for other in others)
         return {name: count for one in counts for name, count in one.items()}
 
-    async def _sample(self, request: GroupRequest, index: int) -> Sample:
+    async def _sample(self, request: GroupRequest, index: int, prompt: _SharedPrompt) -> Sample:
         task, seed = request.task, seed_of(request.seed, request.task.id, index)
         timer = StageTimer()
         evidence = reward = None
         with timer.failing():
             with timer.at(Stage.SAMPLE):
                 response = await self.sampler.sample(critic_request(self.template, task, self.params, seed))
-            evidence = _read(task, response)
+            evidence = _read(task, prompt.in_place_of_own(response))
             if evidence.critique is not None and self.regenerate.applies(task, evidence.critique):
                 edit_seed = request.edit_seeds[index % len(request.edit_seeds)]
                 evidence, attempt = await self._try_out(evidence, evidence.critique.refine_prompt, edit_seed)
