@@ -35,7 +35,7 @@ from rollout.types import (
     Stage,
     Task,
 )
-from rollout.types.arrays import TokenIds
+from rollout.types.arrays import TokenIds, as_token_ids
 
 
 class Regenerate(StrEnum):
@@ -80,7 +80,7 @@ class _SharedPrompt:
 
     def in_place_of_own(self, response: Response) -> Response:
         if self._token_ids is None:
-            self._token_ids = response.prompt_token_ids
+            self._token_ids = as_token_ids(response.prompt_token_ids)
         if not np.array_equal(self._token_ids, response.prompt_token_ids):
             return response
         return replace(response, prompt_token_ids=self._token_ids)
