@@ -59,6 +59,7 @@ class RolloutStream:
             groups = await self._pending[step]
             del self._pending[step]
             yield step, groups
+            del groups  # before those of the next step come in
 
     def advance(self, step: int) -> None:
         """Say that `step` is consumed: its update is done and published."""

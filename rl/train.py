@@ -42,6 +42,7 @@ async def train(
                 if recipe.evaluates_at(step):
                     with log.timed("evaluation"):
                         await log.evaluation(await evaluate(step))
+            del groups, batch  # before those of the next step come in
             if recipe.saves_at(step) or log.collapse:
                 with log.timed("saving"):
                     await checkpoint.save(recipe, policy, step)
