@@ -31,6 +31,7 @@ async def train(
                 await log.groups(groups, policy.version)
                 check_failures(groups, recipe.rollout.max_failure_share, f"step {step}")
                 batch = await asyncio.to_thread(make_batch, learnable(groups, recipe), recipe)
+                del groups  # their memory is needed for what goes to the ranks
                 if batch is None:
                     log.warn("nothing to learn from this step; why is in the metrics batch/...")
                 else:
@@ -38,11 +39,11 @@ async def train(
                         log.metrics(await policy.update(batch))
                     with log.timed("publish"):
                         log.metrics(await policy.publish(samplers))
+                del batch  # before the next step's groups come in
                 stream.advance(step)
                 if recipe.evaluates_at(step):
                     with log.timed("evaluation"):
                         await log.evaluation(await evaluate(step))
-            del groups, batch  # before those of the next step come in
             if recipe.saves_at(step) or log.collapse:
                 with log.timed("saving"):
                     await checkpoint.save(recipe, policy, step)

@@ -6,7 +6,7 @@ import gc
 import re
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +28,7 @@ from rl.advantages import check_estimator
 from rl.recipe.config import EvaluationConfig, Recipe, RewardConfig, RolloutConfig
 from rl.recipe.jobs import TrackingConfig
 from rl.stream import RolloutStream
-from rl.tracking.loop_watch import watch_loop
+from rl.tracking.loop_watch import LoopWatch, watch_loop
 from rl.tracking.metrics_file import read_metrics
 from rl.tracking.rl_log import Log
 from rl.train import train
@@ -55,8 +55,8 @@ def measure(cases: Sequence[Case]) -> list[Cost]:
 
 
 async def _measure(case: Case, folder: Path) -> Cost:
-    async with ray_cluster("", num_cpus=4):
-        driven = await _Driven.start(case, folder)
+    async with ray_cluster("", num_cpus=4), watch_loop() as watch:
+        driven = await _Driven.start(case, folder, watch)
         await driven.train(_recipe(folder / "warm-up", Case(N * 8, case.generators, 1)))
         return await driven.cost(case, _recipe(folder / "run", case))
 
@@ -91,9 +91,10 @@ class _Driven:
     policy: Policy
     workers: RolloutWorkers
     journey: SingleStep
+    watch: LoopWatch
 
     @classmethod
-    async def start(cls, case: Case, folder: Path) -> "_Driven":
+    async def start(cls, case: Case, folder: Path, watch: LoopWatch) -> "_Driven":
         generators = SleepingGenerators(max(1, case.generators // WORKERS), EDIT_S)
         journey = SingleStep(
             WordySampler(), generators, TalkativeJudge(), WeightedSum(TERMS), "<image><image>", SamplingParams()
@@ -104,10 +105,10 @@ class _Driven:
         images = ImagePreparer([ray.remote(ImageMaker).options(num_cpus=0).remote()])
         setup = PolicySetup(PolicyConfig(model="none", num_ranks=RANKS), LossConfig(), str(folder), 1)
         policy = _IdlePolicy(cast(Any, _Ranks()), images, setup, temperature=1.0)
-        return cls(policy, await RolloutWorkers.start(config, journey, ledger), journey)
+        return cls(policy, await RolloutWorkers.start(config, journey, ledger), journey, watch)
 
-    async def train(self, recipe: Recipe) -> Mapping[str, float]:
-        """Train as `rl.run` does; return what the loop watch saw."""
+    async def train(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """Train as `rl.run` does; return the rows of the metrics."""
         tasks = [make_task(number) for number in range(2 * recipe.rollout.groups_per_step)]
 
         async def roll_out(request: GroupRequest) -> Group:
@@ -117,17 +118,15 @@ class _Driven:
         async def stats() -> dict[str, float]:
             return self.workers.own_stats() | await self.journey.stats()
 
-        async with watch_loop() as watch:
-            log = await Log.start(recipe, console=Console(quiet=True), stats=stats, watch=watch)
-            try:
-                await train(recipe, self.policy, cast(Any, None), RolloutStream(recipe, tasks, roll_out), _never, log)
-            finally:
-                await log.close()
+        log = await Log.start(recipe, console=Console(quiet=True), stats=stats, watch=self.watch)
+        try:
+            await train(recipe, self.policy, cast(Any, None), RolloutStream(recipe, tasks, roll_out), _never, log)
+        finally:
+            await log.close()
         rows = read_metrics(Path(recipe.run_dir))
         assert [row["rollout/samples"] for row in rows] == [recipe.rollout.groups_per_step * N] * recipe.num_steps
         assert not any(row["rollout/failure_share"] for row in rows)
-        loop_s = sum(row["driver/loop_cpu_seconds"] for row in rows)
-        return {"loop_s": loop_s, "longest_callback_ms": watch.max_ms}
+        return rows
 
     async def cost(self, case: Case, recipe: Recipe) -> Cost:
         """Train, and return what it cost."""
@@ -135,17 +134,17 @@ class _Driven:
         workers_s = await self._workers_s()
         resident = await asyncio.to_thread(_reset_peak)
         started, driver_s = time.monotonic(), time.process_time()
-        seen = await self.train(recipe)
+        rows = await self.train(recipe)
         driver_s, seconds = time.process_time() - driver_s, time.monotonic() - started
         return Cost(
             samples=case.samples,
             generators=case.generators,
             driver_ms=driver_s / num * 1e3,
-            loop_ms=seen["loop_s"] / num * 1e3,
+            loop_ms=sum(row["driver/loop_cpu_seconds"] for row in rows) / num * 1e3,
             driver_kb=(_status("VmHWM") - resident) / case.samples,
             workers_ms=(await self._workers_s() - workers_s) / num * 1e3,
             samples_per_s=num / seconds,
-            longest_callback_ms=seen["longest_callback_ms"],
+            longest_callback_ms=max(row["driver/max_callback_ms"] for row in rows),
         )
 
     async def _workers_s(self) -> float:
