@@ -23,9 +23,10 @@ from benchmarks.driver.cost import Case, Cost, bars_of
 SIZES = (128, 512, 2_048, 8_192, 16_384)
 GENERATORS = (2, 8, 32, 128, 256)
 USUAL_GENERATORS = 16
-SAMPLES_OF_GENERATORS = 8_192
-LEAST = 8_192
-"""Samples of a case, in as many steps as it takes: a step of 128 is over before its cost can be told."""
+SAMPLES_OF_GENERATORS = 4_096
+LEAST = 4_096
+"""Samples of a size, in as many steps as it takes, and two at least: a step of 128 is over before its cost can be told,
+and one alone would not show what the step before it leaves behind."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(json.dumps([asdict(cost) for cost in measure([Case(*case) for case in json.loads(chosen.child)])]))
         return 0
-    sizes = [_in_child([Case(size, USUAL_GENERATORS, max(1, LEAST // size))])[0] for size in sorted(chosen.sizes)]
+    sizes = [_in_child([Case(size, USUAL_GENERATORS, max(2, LEAST // size))])[0] for size in sorted(chosen.sizes)]
     pools = _in_child([Case(SAMPLES_OF_GENERATORS, number, 1) for number in sorted(chosen.generators)])
     return report(sizes, pools, chosen.out)
 

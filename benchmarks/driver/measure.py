@@ -36,8 +36,8 @@ from rollout.single_step import SingleStep
 from rollout.types import Group, GroupRequest, SamplingParams
 
 N, WORKERS, RANKS = 8, 2, 2
-GROUPS_PER_GENERATOR = 4
-"""Groups in flight for each generator: enough for it to be busy."""
+GROUPS_PER_GENERATOR = 2
+"""Groups in flight for each generator: some ten of their responses are tried out, enough for it to be busy."""
 EDIT_S = 0.005
 TERMS = [
     TermConfig("rewards.format.is_parsed", 0.5, "format"),
@@ -57,7 +57,7 @@ def measure(cases: Sequence[Case]) -> list[Cost]:
 async def _measure(case: Case, folder: Path) -> Cost:
     async with ray_cluster("", num_cpus=4), watch_loop() as watch:
         driven = await _Driven.start(case, folder, watch)
-        await driven.train(_recipe(folder / "warm-up", Case(N * 8, case.generators, 1)))
+        await driven.train(_recipe(folder / "warm-up", Case(N * 64, case.generators, 1)))
         return await driven.cost(case, _recipe(folder / "run", case))
 
 
