@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray import cloudpickle
 from ray.exceptions import RayActorError
 
 from actors.calls import ask
@@ -26,11 +27,12 @@ class _Worker:
         self._rollout = rollout
         self._ledger = ledger
 
-    async def roll_out(self, request: GroupRequest) -> Group:
+    async def roll_out(self, request: GroupRequest) -> bytes:
+        """Return the group pickled: as an object of Ray's, each of its arrays would keep the whole message alive."""
         group = await self._rollout.roll_out(request)
         if self._ledger is not None:  # before the reply: nothing is trained on that is not on disk
             await self._ledger.record(request, group)
-        return group
+        return bytes(cloudpickle.dumps(group, protocol=5))
 
     async def stats(self) -> dict[str, float]:
         return await self._rollout.stats()
@@ -81,7 +83,7 @@ class RolloutWorkers:
                 actor = slot.actor
                 slot.num_groups += 1
                 try:
-                    group: Group = await ask(actor.roll_out, request)
+                    group: Group = cloudpickle.loads(await ask(actor.roll_out, request))
                     return group
                 except RayActorError as error:
                     last = error

@@ -11,6 +11,7 @@ from rewards.compose import raised
 from rewards.import_path import FunctionError, load_function
 from rollout.text.limits import is_own
 from rollout.types import Group, Reward
+from rollout.types.arrays import TokenValues, as_token_values
 
 BY_TERM = "gdpo"
 """The estimator that compares each term of the reward by itself; all others see the total alone."""
@@ -29,8 +30,8 @@ def advantages(
     *,
     normalise_by_std: bool = True,
     weights: Mapping[str, float] | None = None,
-) -> list[list[float]]:
-    """Return one list per valid sample, in order of groups and samples, with one advantage per response token.
+) -> list[TokenValues]:
+    """Return one array per valid sample, in order of groups and samples, with one advantage per response token.
 
     Failed samples are in neither the baseline nor the result. The reward stands on the last token, as
     verl's outcome estimators expect. `weights` are those of the reward's terms, which gdpo needs.
@@ -41,11 +42,10 @@ def advantages(
     samples = [(index, sample) for index, group in enumerate(groups) for sample in group.valid]
     lengths = [len(sample.evidence.response.token_ids) for _, sample in samples if sample.evidence]
     given = [sample.reward for _, sample in samples if sample.reward is not None]
+    ends = torch.tensor(lengths) - 1
     rewards = torch.zeros(len(samples), max(lengths))
-    mask = torch.zeros_like(rewards)
-    for row, (reward, length) in enumerate(zip(given, lengths, strict=True)):
-        rewards[row, length - 1] = reward.total
-        mask[row, :length] = 1
+    rewards[torch.arange(len(samples)), ends] = torch.tensor([reward.total for reward in given], dtype=torch.float32)
+    mask = (torch.arange(max(lengths)) <= ends[:, None]).float()
     index = np.array([index for index, _ in samples])
     offered = dict(zip(_OFFERED, (rewards, mask, index, normalise_by_std), strict=True))
     if estimator == BY_TERM:
@@ -56,7 +56,8 @@ def advantages(
     wanted = inspect.signature(function).parameters
     answer = function(**{name: value for name, value in offered.items() if name in wanted})
     values = _checked(answer, estimator, mask) if is_users else answer[0]
-    return [values[row, :length].tolist() for row, length in enumerate(lengths)]
+    array = as_token_values(np.ascontiguousarray(values.detach().numpy(), np.float32))
+    return [array[row, :length] for row, length in enumerate(lengths)]
 
 
 def _checked(answer: Any, estimator: str, mask: torch.Tensor) -> torch.Tensor:

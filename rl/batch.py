@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rl.advantages import BY_TERM, advantages
 from rl.recipe.config import Recipe
 from rollout.types import Batch, Group, Sample, Task, TrainingRow
+from rollout.types.arrays import TokenValues
 
 _SAME = 1e-9
 """Rewards closer than this are equal: float noise must not be divided by its own deviation."""
@@ -50,7 +51,7 @@ def make_batch(groups: Sequence[Group], recipe: Recipe) -> Batch | None:
     return Batch(rows, temperature=recipe.rollout.temperature) if rows else None
 
 
-def with_advantages(groups: Sequence[Group], recipe: Recipe) -> Iterator[tuple[Task, Sample, list[float]]]:
+def with_advantages(groups: Sequence[Group], recipe: Recipe) -> Iterator[tuple[Task, Sample, TokenValues]]:
     """Yield every valid sample with its advantages, one per response token, sorted by (task, sample).
 
     Masked samples are among them: they are compared with the others, though nothing is learned from them.
@@ -95,13 +96,13 @@ def _differ(rewards: Sequence[float]) -> bool:
     return len(rewards) > 1 and max(rewards) - min(rewards) > _SAME
 
 
-def _row(task: Task, sample: Sample, advantage: Sequence[float]) -> TrainingRow:
+def _row(task: Task, sample: Sample, advantage: TokenValues) -> TrainingRow:
     assert sample.evidence is not None
     response = sample.evidence.response
     return TrainingRow(
         images=(task.before, task.after),
         prompt_token_ids=response.prompt_token_ids,
         token_ids=response.token_ids,
-        advantages=tuple(advantage),
+        advantages=advantage,
         rollout_logprobs=response.logprobs,
     )

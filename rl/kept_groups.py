@@ -26,6 +26,7 @@ from rl.run_dir.resume import last_step
 from rl.stream import RollOut
 from rollout.rows import row_of, sample_of
 from rollout.types import Group, GroupRequest, Response, Sample
+from rollout.types.arrays import TokenIds, TokenValues
 
 FOLDER = "groups"
 
@@ -101,10 +102,10 @@ def _bytes_of(group: Group) -> bytes:
     np.savez(
         buffer,
         rows=np.frombuffer(rows.encode("utf-8", "surrogatepass"), np.uint8),
-        prompt=np.asarray(responses[0].prompt_token_ids, np.int32),
+        prompt=responses[0].prompt_token_ids,
         lengths=np.asarray([len(response.token_ids) for response in responses], np.int64),
-        token_ids=np.concatenate([np.asarray(response.token_ids, np.int32) for response in responses]),
-        logprobs=np.concatenate([np.asarray(response.logprobs, np.float64) for response in responses]),
+        token_ids=np.concatenate([response.token_ids for response in responses]),
+        logprobs=np.concatenate([response.logprobs for response in responses]),
     )
     return buffer.getvalue()
 
@@ -115,17 +116,15 @@ def _group_of(content: bytes, request: GroupRequest) -> Group:
     rows = json.loads(arrays["rows"].tobytes().decode("utf-8", "surrogatepass"))
     borders = np.cumsum(arrays["lengths"])[:-1]
     tokens, logprobs = np.split(arrays["token_ids"], borders), np.split(arrays["logprobs"], borders)
-    prompt = tuple(arrays["prompt"].tolist())
     samples = [
-        _with_tokens(sample_of(row), prompt, tuple(ids.tolist()), tuple(values.tolist()))
-        for row, ids, values in zip(rows, tokens, logprobs, strict=True)
+        _with_tokens(sample_of(row), arrays["prompt"], *drawn)
+        for row, *drawn in zip(rows, tokens, logprobs, strict=True)
     ]
     return Group(request.task, tuple(samples), request.step)
 
 
-def _with_tokens(
-    sample: Sample, prompt: tuple[int, ...], token_ids: tuple[int, ...], logprobs: tuple[float, ...]
-) -> Sample:
+def _with_tokens(sample: Sample, prompt: TokenIds, token_ids: TokenIds, logprobs: TokenValues) -> Sample:
     assert sample.evidence is not None
-    response = replace(sample.evidence.response, prompt_token_ids=prompt, token_ids=token_ids, logprobs=logprobs)
+    said = sample.evidence.response
+    response = Response(prompt, token_ids, said.text, logprobs, said.policy_version, said.is_truncated)
     return replace(sample, evidence=replace(sample.evidence, response=response))

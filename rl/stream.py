@@ -56,9 +56,13 @@ class RolloutStream:
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, list[Group]]]:
         for step in range(self._first_step, self._recipe.num_steps + 1):
-            groups = await self._pending[step]
-            del self._pending[step]
-            yield step, groups
+            yield step, await self._take(step)
+
+    async def _take(self, step: int) -> list[Group]:
+        """Return a step's groups, and keep them no longer than the caller does: they are most of the memory."""
+        groups = await self._pending[step]
+        del self._pending[step]
+        return groups
 
     @property
     def metrics(self) -> Mapping[str, float]:

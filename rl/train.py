@@ -30,6 +30,7 @@ async def train(
                 await log.groups(groups, policy.version, stream.metrics)
                 check_failures(groups, recipe.rollout.max_failure_share, f"step {step}")
                 batch = await asyncio.to_thread(make_batch, learnable(groups, recipe), recipe)
+                del groups  # their memory is needed for what goes to the ranks
                 if batch is None:
                     log.warn("nothing to learn from this step; why is in the metrics batch/...")
                 else:
@@ -39,6 +40,7 @@ async def train(
                         await evaluations.drawn()  # by the weights that they began with
                     with log.timed("publish"):
                         log.metrics(await policy.publish(samplers))
+                del batch  # before the next step's groups come in
                 if recipe.evaluates_at(step):
                     await evaluations.begin(step)
                 stream.advance(step)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from rollout.types import Critique, Evidence, Failure, Response, Reward, Sample, Scores, Stage, Task
 
 Row = dict[str, Any]
@@ -77,7 +79,7 @@ def evidence_of(row: Row) -> Evidence | None:
         return None
     response = Response(
         prompt_token_ids=(),
-        token_ids=(_NO_TOKEN,) * row["num_tokens"],
+        token_ids=np.full(row["num_tokens"], _NO_TOKEN, np.int32),
         text=row["response"],
         logprobs=(),
         policy_version=row["policy_version"],

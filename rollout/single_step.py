@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+
 from rollout.agents import critic_request
 from rollout.concurrency import all_of, all_settled
 from rollout.roles import BudgetSpent, EvidenceError, EvidenceProvider, Generator, Judge, Sampler
@@ -34,6 +36,7 @@ from rollout.types import (
     Stage,
     Task,
 )
+from rollout.types.arrays import TokenIds, as_token_ids
 
 
 class Regenerate(StrEnum):
@@ -67,6 +70,23 @@ class Baseline(StrEnum):
     """
 
 
+class _SharedPrompt:
+    """The prompt of a group's responses, each of which comes from the sampler with a copy of it.
+
+    What is one array here is sent, and kept by the driver, as one.
+    """
+
+    def __init__(self) -> None:
+        self._token_ids: TokenIds | None = None
+
+    def in_place_of_own(self, response: Response) -> Response:
+        if self._token_ids is None:
+            self._token_ids = as_token_ids(response.prompt_token_ids)
+        if not np.array_equal(self._token_ids, response.prompt_token_ids):
+            return response
+        return replace(response, prompt_token_ids=self._token_ids)
+
+
 @dataclass(frozen=True)
 class SingleStep:
     """Carries a task to a group. Picklable when its roles are."""
@@ -88,7 +108,8 @@ class SingleStep:
 
         Raises `BudgetSpent`, which ends the run, and nothing else.
         """
-        samples = await all_of(self._sample(request, i) for i in range(request.n))
+        prompt = _SharedPrompt()
+        samples = await all_of(self._sample(request, i, prompt) for i in range(request.n))
         return Group(request.task, tuple(samples), request.step)
 
     async def stats(self) -> dict[str, float]:
@@ -111,7 +132,7 @@ class SingleStep:
             answer = timer.failure
         return Drawn(answer, timer.seconds[Stage.SAMPLE.value])
 
-    async def _sample(self, request: GroupRequest, index: int) -> Sample:
+    async def _sample(self, request: GroupRequest, index: int, prompt: _SharedPrompt) -> Sample:
         task, timer = request.task, StageTimer()
         drawn = await self._draw(request, index) if request.drawn is None else request.drawn[index]
         timer.seconds[Stage.SAMPLE.value] = drawn.seconds
@@ -120,7 +141,7 @@ class SingleStep:
             return Sample(task.id, index, seed, None, None, drawn.answer, timer.seconds)
         evidence = reward = None
         with timer.failing():
-            evidence = _read(task, drawn.answer)
+            evidence = _read(task, prompt.in_place_of_own(drawn.answer))
             if evidence.critique is not None and self.regenerate.applies(task, evidence.critique):
                 edit_seed = request.edit_seeds[index % len(request.edit_seeds)]
                 evidence, attempt = await self._try_out(evidence, evidence.critique.refine_prompt, edit_seed)

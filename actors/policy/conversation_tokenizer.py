@@ -40,7 +40,7 @@ class ConversationTokenizer:
         tokens = [token for ids in text_ids for token in ids]
         flags = [flag for ids, (_, flag) in zip(text_ids, pieces, strict=True) for _ in ids]
         start = len(text_ids[0])
-        return SftExample(tuple(images), tuple(tokens[:start]), tuple(tokens[start:]), tuple(flags[start:]))
+        return SftExample(tuple(images), tokens[:start], tokens[start:], tuple(flags[start:]))
 
     def _pieces(self, messages: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
         """Return the conversation's text in pieces (prompt, answer, prompt, ...), each with whether it is a target."""

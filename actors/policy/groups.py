@@ -40,7 +40,7 @@ def groups_of(rows: Sequence[TrainingRow | SftExample], indices: Sequence[int], 
     found: dict[object, list[int]] = {}
     for index in indices:
         row = rows[index]
-        found.setdefault((row.images, row.prompt_token_ids) if shared else index, []).append(index)
+        found.setdefault((row.images, row.prompt_token_ids.tobytes()) if shared else index, []).append(index)
     return [
         Group(tuple(group), len(rows[group[0]].prompt_token_ids), tuple(len(rows[one].token_ids) for one in group))
         for group in found.values()

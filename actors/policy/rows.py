@@ -1,7 +1,7 @@
 """Rows -> the input of verl's engine: packed sequences, 3D rotary positions and preprocessed images."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -14,6 +14,7 @@ from actors.image_limit import Processor
 from actors.policy.groups import groups_of
 from actors.policy.image_tensors import Images, ImageTensors, Preprocessor, Reference, read
 from rollout.types import SftExample, TrainingRow
+from rollout.types.arrays import TokenIds
 
 T = TypeVar("T", TrainingRow, SftExample)
 
@@ -81,13 +82,14 @@ class RowTensors:
         masks: Sequence[Sequence[bool]],
     ) -> TensorDict:
         """Return tokens, positions and images; `masks` say for each response token whether it is in the loss."""
-        ids = [torch.tensor(row.prompt_token_ids + row.token_ids) for row in rows]
+        prompts, responses = _tensors(row.prompt_token_ids for row in rows), _tensors(row.token_ids for row in rows)
+        ids = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
         mask = [torch.tensor(values, dtype=torch.float32) for values in masks]
         tensors = {
             "input_ids": _jagged(ids),
             "position_ids": _jagged([self._positions(*pair) for pair in zip(ids, images, strict=True)]),
-            "prompts": _jagged([torch.tensor(row.prompt_token_ids) for row in rows]),
-            "responses": _jagged([torch.tensor(row.token_ids) for row in rows]),
+            "prompts": _jagged(prompts),
+            "responses": _jagged(responses),
             "response_mask": _jagged(mask),
             "loss_mask": _jagged(mask),
             "group": torch.empty(len(rows), dtype=torch.long),
@@ -134,6 +136,10 @@ def _rope_index(processor: Processor) -> Any:
     else:
         from verl.models.transformers.qwen2_vl import get_rope_index
     return get_rope_index
+
+
+def _tensors(token_ids: Iterable[TokenIds]) -> list[torch.Tensor]:
+    return [torch.tensor(ids, dtype=torch.long) for ids in token_ids]
 
 
 def _jagged(tensors: list[torch.Tensor]) -> torch.Tensor:

@@ -180,10 +180,10 @@ class Engine:
 
     def _response(self, generation: Generation) -> Response:
         return Response(
-            prompt_token_ids=tuple(generation.prompt_token_ids),
-            token_ids=tuple(generation.token_ids),
+            prompt_token_ids=generation.prompt_token_ids,
+            token_ids=generation.token_ids,
             text=self._processor.tokenizer.decode(generation.token_ids, skip_special_tokens=True),
-            logprobs=tuple(generation.logprobs),
+            logprobs=generation.logprobs,
             policy_version=generation.version,
             is_truncated=generation.is_truncated,
         )

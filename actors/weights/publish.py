@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.config import SamplerConfig
@@ -153,7 +154,7 @@ async def _probe_gap(policy: WeightSource, samplers: WeightReceivers) -> float:
     rows = [_row(request, response) for _, request, response in probes]
     largest = 0.0
     for (index, request, response), expected in zip(probes, await policy.logprobs(rows, 1.0), strict=True):
-        gap = max(abs(mine - theirs) for mine, theirs in zip(response.logprobs, expected, strict=True))
+        gap = max(abs(mine - theirs) for mine, theirs in zip(response.logprobs.tolist(), expected, strict=True))
         # Written so that a NaN fails too.
         if not gap <= samplers.config.publish_tolerance:
             raise PublishError(
@@ -166,5 +167,5 @@ async def _probe_gap(policy: WeightSource, samplers: WeightReceivers) -> float:
 
 
 def _row(request: SampleRequest, response: Response) -> TrainingRow:
-    zeros = (0.0,) * len(response.token_ids)
+    zeros = np.zeros(len(response.token_ids), np.float32)
     return TrainingRow(request.images, response.prompt_token_ids, response.token_ids, zeros, response.logprobs)

@@ -137,7 +137,7 @@ async def _compare(
 ) -> None:
     """Print how far sampler and plain transformers are from the policy, in log-probability a token."""
     found = await policy.logprobs(rows[:_GROUP], 1.0)
-    _gap("sampler", found, [row.rollout_logprobs for row in rows[:_GROUP]])
+    _gap("sampler", found, [row.rollout_logprobs.tolist() for row in rows[:_GROUP]])
     expected = await asyncio.to_thread(_plain_logprobs, model, store, rows[:2], requests[:2])
     _gap("transformers", found[:2], expected)
 
@@ -157,7 +157,7 @@ def _plain_logprobs(
     for row, request in zip(rows, requests, strict=True):
         text = processor.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
         inputs = processor(text=[text], images=load_images(store, request.images), return_tensors="pt").to("cuda")
-        tail = torch.tensor([row.token_ids], device="cuda")
+        tail = torch.tensor(row.token_ids[None], dtype=torch.long, device="cuda")
         inputs["input_ids"] = torch.cat([inputs["input_ids"], tail], 1)
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         if "mm_token_type_ids" in inputs:

@@ -69,7 +69,7 @@ def advantages_of(groups: Sequence[Group], recipe: Recipe) -> dict[SampleKey, fl
     first token's.
     """
     return {
-        (task.id, sample.index): values[0]
+        (task.id, sample.index): float(values[0])
         for task, sample, values in with_advantages(learnable(groups, recipe), recipe)
         if not is_masked(sample, recipe)
     }

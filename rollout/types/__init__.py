@@ -1,6 +1,7 @@
 """The words of the project as types, which rewards and data may import, too.
 
-Everything here is plain data: picklable, without tensors or pixels. An image is named by a
+Everything here is plain data: picklable, without tensors or pixels; what is said token by token is in
+read-only arrays (`rollout/types/arrays.py`). An image is named by a
 reference (`ImageRef`), its bytes live in the store (`actors/store/store.py`).
 """
 

@@ -1,11 +1,12 @@
 """A task, and what becomes of it in training: response, scores, evidence, reward, sample, group."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from rollout.text.critique import Critique
+from rollout.types.arrays import HasArrays, TokenIds, TokenValues, as_token_ids, as_token_values
 
 ImageRef = str
 """Where an image is: `sha256:<hex digest>` (in the store) or a file path (a data set's own image)."""
@@ -46,20 +47,38 @@ class Task:
     """The judge's scores of `after`: the baseline of every step-wise reward."""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+@dataclass(frozen=True, slots=True, eq=False, init=False)
+class Response(HasArrays):
     """What the policy said: tokens with the log-probabilities they were drawn with."""
 
-    prompt_token_ids: tuple[int, ...]
-    """The prompt as the model saw it, image placeholders expanded."""
-    token_ids: tuple[int, ...]
+    prompt_token_ids: TokenIds
+    """The prompt as the model saw it, image placeholders expanded; one array for the responses of a group."""
+    token_ids: TokenIds
     text: str
-    logprobs: tuple[float, ...]
+    logprobs: TokenValues
     """One per token of `token_ids`, after temperature and banned tokens (`rollout_logprobs`)."""
     policy_version: int
     """The version that drew the oldest token."""
-    is_truncated: bool = False
+    is_truncated: bool
     """The answer hit the length limit before its end-of-turn token."""
+
+    def __init__(
+        self,
+        prompt_token_ids: Sequence[int] | TokenIds,
+        token_ids: Sequence[int] | TokenIds,
+        text: str,
+        logprobs: Sequence[float] | TokenValues,
+        policy_version: int,
+        is_truncated: bool = False,
+    ):
+        self._set(
+            prompt_token_ids=as_token_ids(prompt_token_ids),
+            token_ids=as_token_ids(token_ids),
+            text=text,
+            logprobs=as_token_values(logprobs),
+            policy_version=policy_version,
+            is_truncated=is_truncated,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import inspect
 import textwrap
+import weakref
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from actors.config import LossConfig
 from actors.store.ledger import read_ledger
 from rl import checkpoint
+from rl.advantages import check_estimator
 from rl.recipe.config import AlgorithmConfig, EvaluationConfig, RolloutConfig
 from rl.stream import RolloutsFailed
 from rl.tracking.metrics_file import read_metrics
@@ -47,6 +49,35 @@ def test_staleness_is_bounded_and_reached(tmp_path):
 def test_on_policy_samples_come_from_the_newest_version(tmp_path):
     asyncio.run(train_on_fakes(make_recipe(tmp_path, num_steps=5), FakePolicy(lr=0.01)))
     assert all(row["policy_version"] == row["step"] - 1 for row in read_ledger(tmp_path / "ledger"))
+
+
+def test_what_was_learned_is_gone_before_the_next_step_is_sampled(tmp_path):
+    """Memory holds the samples of one step, not of two."""
+
+    class Noting(FakeSampler):
+        def __init__(self):
+            super().__init__()
+            self.drawn = []
+
+        async def sample(self, request):
+            if len(self.requests) % 32 == 0:
+                async with asyncio.timeout(10):
+                    while any(array() is not None for array in self.drawn):
+                        await asyncio.sleep(0.001)  # a thread that has answered may not have let go yet
+            response = await super().sample(request)
+            self.drawn.append(weakref.ref(response.token_ids))
+            return response
+
+    class Forgetful(FakePolicy):
+        async def update(self, batch):
+            self.version += 1
+            return {}
+
+    check_estimator("grpo")  # verl, while it is imported, leaves frames behind that hold what they were called with
+    rollout = RolloutConfig(groups_per_step=4, n=8, max_refills=0)
+    recipe, sampler = make_recipe(tmp_path, num_steps=4, rollout=rollout), Noting()
+    asyncio.run(train_on_fakes(recipe, Forgetful(), sampler))
+    assert len(sampler.drawn) == 4 * 32
 
 
 def test_nothing_is_learned_where_rewards_do_not_differ(tmp_path):

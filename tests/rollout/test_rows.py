@@ -45,6 +45,6 @@ def test_tokens_are_counted_and_log_probabilities_dropped():
     evidence = Evidence(of, Response((5, 6), (7, 8, 9), "hm", (-0.1, -0.2, -0.3), 3), None, parse_error="no_answer")
     back = evidence_of(row_of(of, Sample("t", 0, 1, evidence, Reward({}, 0.0), None)))
     assert len(back.response.token_ids) == 3
-    assert back.response.logprobs == ()
+    assert len(back.response.logprobs) == 0
     assert back is not None
     assert replace(back, response=evidence.response) == evidence

@@ -1,6 +1,7 @@
 """A group on fakes: what is paid for, and what a failure becomes."""
 
 import asyncio
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from rewards.compose import TermConfig, WeightedSum
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.single_step import Baseline, Regenerate, SingleStep
-from rollout.types import Failure, GroupRequest, SamplingParams, Stage
+from rollout.types import Failure, GroupRequest, Response, SamplingParams, Stage
 from tests.support.fakes import GOOD, PHRASINGS, FakeGenerator, FakeJudge, FakeSampler, make_task
 
 REWARD = WeightedSum(
@@ -182,3 +183,25 @@ def test_a_spent_budget_is_no_failure_of_a_sample():
 
     with pytest.raises(BudgetSpent, match="1000 of 1000"):
         roll_out(single_step(judge=Broke()))
+
+
+class WordySampler(FakeSampler):
+    """Sends answers of the released size as Ray does: in copies, also of what they have in common."""
+
+    async def sample(self, request):
+        short = await super().sample(request)
+        num_odd = self.requests.index(request) == 3  # whose image was scaled otherwise
+        answer = Response(range(2_120 + num_odd), range(400), short.text, [-0.5] * 400, 0)
+        return pickle.loads(pickle.dumps(answer))
+
+
+def test_a_prompt_is_kept_and_sent_once_a_group():
+    group = roll_out(single_step(WordySampler()))
+    sent = pickle.dumps(group, protocol=5)
+    arrays = 4 * (2 * 2_120 + 1 + 8 * (400 + 400))
+    assert arrays < len(sent) < arrays + 12_000
+    for whole in (group, pickle.loads(sent)):
+        prompts = [sample.evidence.response.prompt_token_ids for sample in whole.samples]
+        assert [len(prompt) for prompt in prompts] == [2_120] * 3 + [2_121] + [2_120] * 4
+        assert len({id(prompt) for prompt in prompts}) == 2
+    assert pickle.loads(sent) == group

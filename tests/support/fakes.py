@@ -58,8 +58,8 @@ class FakePolicy:
         probabilities = self.probabilities()
         for row in batch.rows:
             for j, probability in enumerate(probabilities):
-                gradient = (j == row.token_ids[0]) - probability
-                self.logits[j] += self.lr * row.advantages[0] * gradient / len(batch.rows)
+                gradient = (j == int(row.token_ids[0])) - probability
+                self.logits[j] += self.lr * float(row.advantages[0]) * gradient / len(batch.rows)
         self.version += 1
         return {"policy/loss": 0.0}
 
@@ -69,13 +69,13 @@ class FakePolicy:
         probabilities = self.probabilities()
         for example in examples:
             for j, probability in enumerate(probabilities):
-                self.logits[j] += self.lr * ((j == example.token_ids[0]) - probability) / len(examples)
+                self.logits[j] += self.lr * ((j == int(example.token_ids[0])) - probability) / len(examples)
         self.version += 1
         return {"sft/loss": loss, "sft/tokens": float(len(examples)), "policy/grad_norm": 1.0, "policy/lr": self.lr}
 
     async def losses(self, examples: Sequence[SftExample]) -> list[float]:
         probabilities = self.probabilities()
-        return [-math.log(probabilities[example.token_ids[0]]) for example in examples]
+        return [-math.log(probabilities[int(example.token_ids[0])]) for example in examples]
 
     async def publish(self, samplers: Any) -> dict[str, float]:
         samplers.probabilities, samplers.version = self.probabilities(), self.version

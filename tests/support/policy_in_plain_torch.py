@@ -33,12 +33,12 @@ def response_logprobs(stack: Stack, model, row: TrainingRow, temperature: float)
     pixels = stack.processor.image_processor(
         images=[stack.store.get_image(ref) for ref in row.images if ref], return_tensors="pt"
     )
-    ids = torch.tensor([row.prompt_token_ids + row.token_ids])
+    ids = torch.tensor([[*row.prompt_token_ids.tolist(), *row.token_ids.tolist()]])
     is_image = (ids == stack.processor.image_token_id).int()
     logits = model(input_ids=ids, mm_token_type_ids=is_image, **pixels).logits[0].clone()
     logits[:, banned_tokens_of(stack)] = -float("inf")
     spoken = (logits / temperature).log_softmax(-1)[len(row.prompt_token_ids) - 1 : -1]
-    return spoken.gather(1, torch.tensor(row.token_ids)[:, None])[:, 0]
+    return spoken.gather(1, torch.tensor(row.token_ids, dtype=torch.long)[:, None])[:, 0]
 
 
 def reference_logprobs(stack: Stack, model, rows: list[TrainingRow], temperature: float):

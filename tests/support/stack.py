@@ -80,7 +80,7 @@ def learn_from(request: SampleRequest, response: Response, advantage: float) -> 
     """Return the row that a response becomes."""
     size = len(response.token_ids)
     return TrainingRow(
-        request.images, response.prompt_token_ids, response.token_ids, (advantage,) * size, tuple(response.logprobs)
+        request.images, response.prompt_token_ids, response.token_ids, (advantage,) * size, response.logprobs
     )
 
 

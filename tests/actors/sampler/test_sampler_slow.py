@@ -96,7 +96,7 @@ def test_processed_images_survive_a_publish_and_nothing_else_does(bench: Bench):
     [other] = bench.ask(bench.request(0, text="look again"))
     assert bench.call("image_hits") >= hits + 2
     after = bench.ask(*reversed(group))[::-1]
-    assert [answer.token_ids for answer in after] == [answer.token_ids for answer in before]
+    assert [answer.token_ids.tolist() for answer in after] == [answer.token_ids.tolist() for answer in before]
     for old, new in zip(before, after, strict=True):
         assert new.logprobs == pytest.approx(old.logprobs, abs=1e-5)
     assert {answer.policy_version for answer in (other, *after)} == {1}
@@ -111,13 +111,13 @@ def test_a_refused_request_leaves_the_engine_as_it_was(bench: Bench):
     with pytest.raises(SamplerError, match=r"a prompt has 3 images; raise samplers\.max_images"):
         bench.ask(SampleRequest(good.messages, tuple(bench.images[:3]), good.params, 0))
     bench.call("drop_what_weights_computed", 2)
-    assert bench.ask(good)[0].token_ids == first[0].token_ids
+    assert bench.ask(good)[0].token_ids.tolist() == first[0].token_ids.tolist()
 
 
 def test_a_step_in_flight_is_drained_before_a_load(bench: Bench):
     """Slow: it needs vLLM, whose own batch queue is what is drained. What was running goes on with the same tokens."""
     group = [bench.request(seed, pair=2, max_tokens=100) for seed in range(8)]
-    expected = [answer.token_ids for answer in bench.ask(*group)]
+    expected = [answer.token_ids.tolist() for answer in bench.ask(*group)]
     bench.call("queue_steps")
 
     async def publish_meanwhile():
@@ -130,6 +130,6 @@ def test_a_step_in_flight_is_drained_before_a_load(bench: Bench):
 
     in_flight, answers = bench.runner.run(publish_meanwhile())
     assert in_flight == [0]
-    assert [answer.token_ids for answer in answers] == expected
+    assert [answer.token_ids.tolist() for answer in answers] == expected
     assert {answer.policy_version for answer in answers} == {2}
     assert bench.ask(bench.request(0))[0].policy_version == 3

@@ -134,8 +134,8 @@ def test_a_split_engine_draws_what_a_whole_one_does(stack: Stack, split: Sampler
         return list(await asyncio.gather(*map(samplers.sample, requests)))
 
     whole, crowd = stack.run(all_of(stack.samplers)), stack.run(all_of(split))
-    assert [answer.token_ids for answer in crowd] == [answer.token_ids for answer in whole]
-    assert stack.run(split.sample(requests[3])).token_ids == crowd[3].token_ids
+    assert [answer.token_ids.tolist() for answer in crowd] == [answer.token_ids.tolist() for answer in whole]
+    assert stack.run(split.sample(requests[3])).token_ids.tolist() == crowd[3].token_ids.tolist()
     for answer, expected in zip(crowd, whole, strict=True):
         assert answer.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
 
@@ -180,7 +180,7 @@ class TensorSource:
 
     async def logprobs(self, rows: Sequence[TrainingRow], temperature: float | None = None) -> list[list[float]]:
         """Agree: what is held is compared to the bit, which a probe cannot."""
-        return [list(row.rollout_logprobs) for row in rows]
+        return [row.rollout_logprobs.tolist() for row in rows]
 
 
 def test_two_hundred_publishes_leave_every_bit_in_its_place(stack: Stack, split: Samplers):

@@ -75,7 +75,7 @@ def test_a_canvas_without_a_size_is_as_large_as_the_other_image(tmp_path, proces
     record = read(critic_record(images=[{"canvas": "white"}, "x.png"]), tmp_path)
     conversation = conversation_of(record, store)
     example = ConversationTokenizer(processor, store).make(conversation.messages, conversation.images)
-    pads = example.prompt_token_ids.count(processor.tokenizer.convert_tokens_to_ids("<|image_pad|>"))
+    pads = example.prompt_token_ids.tolist().count(processor.tokenizer.convert_tokens_to_ids("<|image_pad|>"))
     assert (conversation.images[0], pads) == (None, 2 * (48 // 8) * (32 // 8))
 
 
@@ -91,7 +91,7 @@ def test_of_several_turns_all_answers_are_taught_and_nothing_else(processor, sto
     taught = [token for token, loss_mask in zip(example.token_ids, example.loss_mask, strict=True) if loss_mask]
     assert processor.tokenizer.decode(taught) == "a blue sky<|im_end|>a red sun<|im_end|>"
     whole = processor.apply_chat_template(messages, tokenize=False)
-    assert processor.tokenizer.decode(example.prompt_token_ids + example.token_ids) + "\n" == whole
+    assert processor.tokenizer.decode([*example.prompt_token_ids, *example.token_ids]) + "\n" == whole
 
 
 @pytest.mark.parametrize(

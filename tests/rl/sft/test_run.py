@@ -23,6 +23,7 @@ from rl.sft.train import teach
 from rl.tracking.metrics_file import read_metrics
 from rollout.roles import CheckpointError
 from rollout.types import SftExample
+from rollout.types.arrays import as_token_ids
 from tests.support.fakes import GOOD, PHRASINGS, FakePolicy, FakeSampler
 from tests.support.record_files import critic_record, write_lines
 
@@ -152,7 +153,7 @@ def bad_lesson(record) -> SftExample:
     if record.id == "3":
         raise ValueError("its image is gone")
     size = 9 if record.id == "4" else 1
-    return replace(good_lesson(record), prompt_token_ids=(int(record.id),) * size)
+    return replace(good_lesson(record), prompt_token_ids=as_token_ids([int(record.id)] * size))
 
 
 def test_what_cannot_be_learned_from_is_left_out_by_the_rule(tmp_path, records):

@@ -23,7 +23,7 @@ from rl.tracking.loop_watch import LIMIT_S, LoopWatch, watch_loop
 from rl.tracking.metrics_file import read_metrics
 from rl.tracking.rl_log import Log
 from rollout.single_step import SingleStep
-from rollout.types import SamplingParams
+from rollout.types import Response, SamplingParams
 from tests.support.fakes import FakeGenerator, FakeJudge, FakePolicy, FakeSampler, make_task
 from tests.support.training import TERMS, make_recipe
 
@@ -36,9 +36,8 @@ class WordySampler(FakeSampler):
 
     async def sample(self, request):
         response = await super().sample(request)
-        tokens = response.token_ids + (99,) * (NUM_TOKENS - len(response.token_ids))
-        prompt, logprobs = (1,) * NUM_PROMPT_TOKENS, (-0.5,) * NUM_TOKENS
-        return replace(response, prompt_token_ids=prompt, token_ids=tokens, logprobs=logprobs)
+        tokens = [*response.token_ids, *[99] * (NUM_TOKENS - len(response.token_ids))]
+        return Response([1] * NUM_PROMPT_TOKENS, tokens, response.text, [-0.5] * NUM_TOKENS, response.policy_version)
 
 
 def make_journey() -> SingleStep:

@@ -1,0 +1,184 @@
+"""One process that drives steps of training, and what they cost it."""
+
+import asyncio
+import ctypes
+import gc
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import ray
+from rich.console import Console
+
+from actors.cluster import ray_cluster
+from actors.config import LossConfig, PolicyConfig, RolloutWorkersConfig
+from actors.policy.image_tensors import ImagePreparer
+from actors.policy.policy import Policy
+from actors.policy.setup import PolicySetup
+from actors.rollout_worker import RolloutWorkers
+from actors.store.ledger_writer import start_ledger
+from benchmarks.driver.cost import Case, Cost
+from benchmarks.driver.roles import ImageMaker, Rank, SleepingGenerators, TalkativeJudge, WordySampler, make_task
+from rewards.compose import TermConfig, WeightedSum
+from rl.advantages import check_estimator
+from rl.recipe.config import EvaluationConfig, Recipe, RewardConfig, RolloutConfig
+from rl.recipe.jobs import TrackingConfig
+from rl.stream import RolloutStream
+from rl.tracking.loop_watch import LoopWatch, watch_loop
+from rl.tracking.metrics_file import read_metrics
+from rl.tracking.rl_log import Log
+from rl.train import train
+from rollout.single_step import SingleStep
+from rollout.types import Group, GroupRequest, SamplingParams
+
+N, WORKERS, RANKS = 8, 2, 2
+GROUPS_PER_GENERATOR = 2
+"""Groups in flight for each generator: some ten of their responses are tried out, enough for it to be busy."""
+EDIT_S = 0.005
+TERMS = [
+    TermConfig("rewards.format.is_parsed", 0.5, "format"),
+    TermConfig("rewards.accuracy.is_right", 0.1, "accuracy"),
+    TermConfig("rewards.stepwise.semantic_gain", 0.3),
+    TermConfig("rewards.stepwise.quality_gain", 0.1),
+]
+
+
+def measure(cases: Sequence[Case]) -> list[Cost]:
+    """Drive the cases one after the other, in this process."""
+    check_estimator("grpo")  # as a run's preparation does: verl takes seconds to import
+    with tempfile.TemporaryDirectory(prefix="driver-cost-") as folder:
+        return [asyncio.run(_measure(case, Path(folder) / str(number))) for number, case in enumerate(cases)]
+
+
+async def _measure(case: Case, folder: Path) -> Cost:
+    async with ray_cluster("", num_cpus=4), watch_loop() as watch:
+        driven = await _Driven.start(case, folder, watch)
+        await driven.train(_recipe(folder / "warm-up", Case(N * 64, case.generators, 1)))
+        return await driven.cost(case, _recipe(folder / "run", case))
+
+
+class _IdlePolicy(Policy):
+    """The policy's driver side, before ranks that learn nothing; there are no weights to publish or to save."""
+
+    async def publish(self, samplers: object) -> dict[str, float]:
+        return {}
+
+    async def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+
+
+class _Ranks:
+    """What `Policy` calls of verl's worker group."""
+
+    def __init__(self) -> None:
+        self.workers = [ray.remote(Rank).options(num_cpus=0.1).remote() for _ in range(RANKS)]
+
+    def update(self, *arguments: Sequence[object]) -> list[dict[str, float]]:
+        """Call each rank with its part of each argument, as verl does."""
+        calls = [worker.update.remote(*parts) for worker, *parts in zip(self.workers, *arguments, strict=True)]
+        answers: list[dict[str, float]] = ray.get(calls)
+        return answers
+
+
+@dataclass
+class _Driven:
+    """A driver's objects, and the actors behind them."""
+
+    policy: Policy
+    workers: RolloutWorkers
+    journey: SingleStep
+    watch: LoopWatch
+
+    @classmethod
+    async def start(cls, case: Case, folder: Path, watch: LoopWatch) -> "_Driven":
+        generators = SleepingGenerators(max(1, case.generators // WORKERS), EDIT_S)
+        journey = SingleStep(
+            WordySampler(), generators, TalkativeJudge(), WeightedSum(TERMS), "<image><image>", SamplingParams()
+        )
+        ledger = start_ledger(folder / "ledger")
+        ledger.begin(1)
+        config = RolloutWorkersConfig(WORKERS, max(1, case.generators * GROUPS_PER_GENERATOR // WORKERS))
+        images = ImagePreparer([ray.remote(ImageMaker).options(num_cpus=0).remote()])
+        setup = PolicySetup(PolicyConfig(model="none", num_ranks=RANKS), LossConfig(), str(folder), 1)
+        policy = _IdlePolicy(cast(Any, _Ranks()), images, setup, temperature=1.0)
+        return cls(policy, await RolloutWorkers.start(config, journey, ledger), journey, watch)
+
+    async def train(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """Train as `rl.run` does; return the rows of the metrics."""
+        tasks = [make_task(number) for number in range(2 * recipe.rollout.groups_per_step)]
+
+        async def roll_out(request: GroupRequest) -> Group:
+            self.policy.prepare((request.task.before, request.task.after))
+            return await self.workers.roll_out(request)
+
+        async def stats() -> dict[str, float]:
+            return self.workers.own_stats() | await self.journey.stats()
+
+        log = await Log.start(recipe, console=Console(quiet=True), stats=stats, watch=self.watch)
+        try:
+            await train(recipe, self.policy, cast(Any, None), RolloutStream(recipe, tasks, roll_out), _never, log)
+        finally:
+            await log.close()
+        rows = read_metrics(Path(recipe.run_dir))
+        assert [row["rollout/samples"] for row in rows] == [recipe.rollout.groups_per_step * N] * recipe.num_steps
+        assert not any(row["rollout/failure_share"] for row in rows)
+        return rows
+
+    async def cost(self, case: Case, recipe: Recipe) -> Cost:
+        """Train, and return what it cost."""
+        num = case.samples * case.steps
+        workers_s = await self._workers_s()
+        resident = await asyncio.to_thread(_reset_peak)
+        started, driver_s = time.monotonic(), time.process_time()
+        rows = await self.train(recipe)
+        driver_s, seconds = time.process_time() - driver_s, time.monotonic() - started
+        return Cost(
+            samples=case.samples,
+            generators=case.generators,
+            driver_ms=driver_s / num * 1e3,
+            loop_ms=sum(row["driver/loop_cpu_seconds"] for row in rows) / num * 1e3,
+            driver_kb=(_status("VmHWM") - resident) / case.samples,
+            workers_ms=(await self._workers_s() - workers_s) / num * 1e3,
+            samples_per_s=num / seconds,
+            longest_callback_ms=max(row["driver/max_callback_ms"] for row in rows),
+        )
+
+    async def _workers_s(self) -> float:
+        return (await self.workers.stats())["generator/process_seconds"]
+
+
+def _recipe(folder: Path, case: Case) -> Recipe:
+    recipe = Recipe(
+        name="driver",
+        run_dir=str(folder),
+        num_steps=case.steps,
+        save_every=0,
+        rollout=RolloutConfig(groups_per_step=case.samples // N, n=N, max_refills=0, refill_zero_variance=False),
+        reward=RewardConfig(TERMS),
+        tracking=TrackingConfig(backends=[]),
+        evaluation=EvaluationConfig(num_tasks=0),
+    )
+    return replace(recipe, algorithm=replace(recipe.algorithm, filter_zero_variance=False))
+
+
+async def _never(step: int) -> Any:
+    raise AssertionError(f"no evaluation is due at step {step}")
+
+
+def _reset_peak() -> float:
+    """Hand free memory back, and begin to look for a new peak; return resident kB."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(name: str) -> float:
+    """Return a figure of this process's memory in kB of 1,000 bytes."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1.024
