@@ -24,7 +24,7 @@ from rl.stream import RolloutsFailed, RolloutStream
 from rl.tracking.loop_watch import watch_loop
 from rl.tracking.rl_log import Log
 from rl.train import train
-from rollout.roles import BudgetSpent, PublishError, RunStopped
+from rollout.roles import BudgetSpent, CheckpointError, PublishError, RunStopped
 from rollout.types import Group, GroupRequest, Phase
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
             lambda step: evaluator(recipe.evaluation.num_tasks_during, Phase.DURING, step),
             log,
         )
-    except (BudgetSpent, RolloutsFailed):
+    except (BudgetSpent, CheckpointError, RolloutsFailed):
         await checkpoint.save_once(recipe, actors.policy, stream.consumed)
         raise
     except PublishError:  # the next step's update is done, and a resumed run begins with a publish

@@ -6,8 +6,8 @@ tasks -> RolloutStream -> groups -> advantages -> Policy.update -> Policy.publis
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from rl import checkpoint
 from rl.batch import learnable, make_batch
+from rl.checkpoint import Checkpoints
 from rl.evaluation import Evaluation
 from rl.recipe.config import Recipe
 from rl.stream import RolloutStream, check_failures
@@ -25,7 +25,7 @@ async def train(
     log: Log,
 ) -> None:
     """Teach the critic by GRPO: roll out groups, compare within each group, update, publish."""
-    async with stream:
+    async with Checkpoints(recipe, policy, log) as checkpoints, stream:
         async for step, groups in stream:  # sampled at most max_staleness updates ago
             async with log.step(step):
                 await log.groups(groups, policy.version)
@@ -42,8 +42,10 @@ async def train(
                 if recipe.evaluates_at(step):
                     with log.timed("evaluation"):
                         await log.evaluation(await evaluate(step))
+            checkpoints.check()
             if recipe.saves_at(step) or log.collapse:
                 with log.timed("saving"):
-                    await checkpoint.save(recipe, policy, step)
+                    await checkpoints.begin(step)  # it is written beside the next steps
             if log.collapse:
+                await checkpoints.finish()
                 raise Collapsed(log.collapse)
