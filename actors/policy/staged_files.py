@@ -19,7 +19,9 @@ StagedFile = tuple[str, object]
 class Writer(threading.Thread):
     """Writes staged files and lets go of them; a daemon, since a rank that is told to end has not to wait for it."""
 
-    def __init__(self, files: list[StagedFile], write: Callable[[str, object], None], say_ended: Callable[[str], None]):
+    def __init__(
+        self, files: list[StagedFile], write: Callable[[str, object], object], say_ended: Callable[[str], object]
+    ):
         super().__init__(name="checkpoint", daemon=True)
         self._files, self._write, self._say_ended = files, write, say_ended
         self.error: str | None = None

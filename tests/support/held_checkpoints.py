@@ -33,7 +33,7 @@ def main() -> None:
     from rl.recipe.reader import load_recipe
     from rl.run import run
 
-    worker.PolicyWorker = HeldWorker
+    vars(worker)["PolicyWorker"] = HeldWorker
     overrides = [argument for argument in sys.argv[1:] if argument != "--resume"]
     recipe = load_recipe(REPO / "recipes" / "shapes_grpo.yaml", overrides)
     asyncio.run(run(prepare(recipe, is_resumed="--resume" in sys.argv), console=Console(quiet=True)))

@@ -74,7 +74,7 @@ def _is_same(first: Path, second: Path) -> bool:
     return _equal(*(torch.load(path, weights_only=False) for path in (first, second)))
 
 
-def _equal(first: object, second: object) -> bool:
+def _equal(first, second):
     if type(first) is not type(second):
         return False
     if isinstance(first, torch.distributed.tensor.DTensor):
@@ -91,7 +91,7 @@ def _equal(first: object, second: object) -> bool:
     return first == second
 
 
-def compare(rank: int, config: PolicyConfig, folder: Path) -> tuple[list[str], list[str], list[str], list[str]]:
+def compare(rank, config, folder):
     noted = stage_and_learn_on(rank, config, folder)
     found = [differences(folder / "staged", folder / other) for other in ("at_once", "later")]
     torch.distributed.barrier()

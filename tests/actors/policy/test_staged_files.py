@@ -12,13 +12,14 @@ from actors.policy.staged_files import Writer, captured_files, make_stager, writ
 def test_staged_files_hold_what_was_there_when_they_were_saved(tmp_path):
     weight = torch.ones(4)
     state = OrderedDict(half=weight[:2], weight=weight)
-    optimizer = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.99)}]}
+    moments, settings = {"step": torch.tensor(3.0)}, {"lr": 0.1, "betas": (0.9, 0.99)}
+    optimizer = {"state": {0: moments}, "param_groups": [settings]}
     with captured_files(make_stager()) as files:
         torch.save(state, str(tmp_path / "model.pt"))
         torch.save(optimizer, str(tmp_path / "optim.pt"))
     weight.zero_()
-    optimizer["state"][0]["step"] += 1
-    optimizer["param_groups"][0]["lr"] = 0.2
+    moments["step"] += 1
+    settings["lr"] = 0.2
     assert list(tmp_path.iterdir()) == []
     ended = []
     writer = Writer(files, write_file, ended.append)
