@@ -16,6 +16,7 @@ from typing import Protocol, Self
 
 from rich.markup import escape
 
+from actors.policy.checkpoint_ending import one_line
 from rl.atomic_write import atomic_write
 from rl.recipe.jobs import TrainingRecipe
 from rollout.roles import CheckpointError, Policy
@@ -203,10 +204,7 @@ async def export(recipe: TrainingRecipe, policy: Policy, step: int, folder: Path
 
 
 def _told(error: Exception) -> str:
-    """Return what went wrong in one line."""
-    cause = getattr(error, "cause", None) or error  # of Ray's, whose own text is a traceback
-    text = " ".join(str(cause).split())
-    return text if isinstance(cause, CheckpointError) else f"{type(cause).__name__}: {text}"
+    return str(error) if isinstance(error, CheckpointError) else one_line(error)
 
 
 def _commit(temporary: Path, final: Path) -> None:

@@ -1,5 +1,7 @@
 """A checkpoint that ranks write while they learn on is the one that verl writes at once, file by file."""
 
+import asyncio
+import json
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,9 @@ import pytest
 import torch
 
 from actors.config import LoraConfig, LossConfig, PolicyConfig
-from rollout.types import TrainingRow
+from rollout.roles import CheckpointError
+from rollout.types import Batch, TrainingRow
+from tests.support.held_checkpoints import HeldWorker, hold
 from tests.support.policy_ranks import on_ranks, share_of
 from tests.support.tiny_models import build_tiny_critic
 
@@ -112,3 +116,41 @@ def test_a_staged_checkpoint_is_the_one_of_its_moment(which: str, tmp_path: Path
     ]
     learned = [name for name in files if not name.startswith("extra")]
     assert set(learned) <= set(from_later)
+
+
+def test_updates_go_on_meanwhile_and_a_rank_that_is_lost_ends_the_wait(tmp_path: Path, monkeypatch):
+    """Slow: it needs Ray, and a rank of verl's that is killed."""
+    import ray
+
+    from actors.cluster import ray_cluster
+    from actors.policy import worker
+    from actors.policy.policy import Policy
+
+    monkeypatch.setattr(worker, "PolicyWorker", HeldWorker)
+    config = replace(CONFIGS["offloaded"], model=str(build_tiny_critic(tmp_path / "critic")))
+    run_dir = tmp_path / "run"
+
+    async def begin(policy: Policy, step: int) -> asyncio.Future[None]:
+        hold(run_dir, step).touch()
+        folder = run_dir / "checkpoints" / f".step_{step:06d}.writing" / "policy"
+        return asyncio.ensure_future(await policy.begin_save(folder))
+
+    async def lose_a_rank() -> None:
+        async with ray_cluster("", 8):
+            policy = await Policy.start(
+                config, LossConfig(), store_root=tmp_path / "store", total_steps=10, temperature=1.0
+            )
+            written = await begin(policy, 1)
+            await policy.update(Batch(tuple(rows())))
+            assert not written.done()
+            hold(run_dir, 1).unlink()
+            await asyncio.wait_for(written, 60)
+            saved = run_dir / "checkpoints" / ".step_000001.writing" / "policy"
+            assert json.loads((saved / "policy.json").read_text())["version"] == 0
+            assert not list(saved.glob(".*"))
+            written = await begin(policy, 2)
+            ray.kill(policy._group.workers[0])
+            with pytest.raises(CheckpointError, match="a rank of the policy was lost while it wrote: ActorDiedError"):
+                await asyncio.wait_for(written, 60)
+
+    asyncio.run(lose_a_rank())
