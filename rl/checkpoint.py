@@ -1,11 +1,22 @@
-"""Checkpoints: a temporary name, then a rename, then `latest`; so that a kill at any instant leaves a whole one."""
+"""Checkpoints: staged, written beside the steps that follow, then committed: a kill at any instant leaves a whole one.
+
+Written under a temporary name; then a rename, then `latest`.
+"""
 
 import asyncio
 import json
 import os
 import shutil
+import time
+from collections.abc import Awaitable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
 
+from rich.markup import escape
+
+from actors.policy.checkpoint_ending import one_line
 from rl.atomic_write import atomic_write
 from rl.recipe.jobs import TrainingRecipe
 from rollout.roles import CheckpointError, Policy
@@ -13,24 +24,149 @@ from rollout.roles import CheckpointError, Policy
 _NUM_KEPT = 2
 
 
+class SavingLog(Protocol):
+    """What is told of checkpoints, to the log of a run of any kind (`rl.tracking.step_log`)."""
+
+    def metrics(self, metrics: Mapping[str, float]) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+    def timed(self, name: str) -> AbstractContextManager[None]: ...
+
+
+class Checkpoints:
+    """The checkpoints of a run, of which one at a time is written beside the steps that follow it.
+
+    As a context of the training loop: when the loop ends, by an error too, the last one is waited for, so that what it
+    holds is not lost. A run that is cancelled does not wait, and leaves the one before.
+    """
+
+    def __init__(self, recipe: TrainingRecipe, policy: Policy, log: SavingLog):
+        self._recipe, self._policy, self._log = recipe, policy, log
+        self._saving: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            with self._log.timed("saving"):
+                await self.finish()
+        elif isinstance(error, Exception):
+            try:
+                await self.finish()
+            except Exception as failure:
+                self._log.warn(escape(str(failure)))
+        elif self._saving is not None:
+            self._saving.cancel()
+
+    async def begin(self, step: int, after: Awaitable[object] | None = None) -> None:
+        """Stage the checkpoint of a consumed step; it is written, and committed once `after` has ended, meanwhile.
+
+        Waits for the one before. Raises its error, or `CheckpointError` if this one cannot be staged. One whose
+        `after` fails is dropped, and that error is raised in its place; it is dropped silently if that is cancelled.
+        """
+        await self.finish()
+        save = _Save(self._recipe, step)
+        written = asyncio.ensure_future(await save.stage(self._policy))
+        self._log.metrics({"saving/staging_seconds": save.staged - save.began})
+        self._saving = asyncio.create_task(self._complete(save, written, after))
+
+    def check(self) -> None:
+        """Raise the error of a save that has failed meanwhile: a run should not go on long without checkpoints."""
+        if self._saving is not None and self._saving.done():
+            saving, self._saving = self._saving, None
+            saving.result()
+
+    async def finish(self) -> None:
+        """Wait until no save is under way. Raises `CheckpointError`, once, if it failed."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            await saving
+
+    async def _complete(self, save: "_Save", written: Awaitable[None], after: Awaitable[object] | None) -> None:
+        await save.write(written)
+        if after is not None:
+            awaited = asyncio.ensure_future(after)
+            await asyncio.wait([awaited])  # unlike an await of itself this leaves it alone when the run is cancelled
+            if awaited.cancelled() or awaited.exception() is not None:
+                await save.drop()
+            if awaited.cancelled():
+                return
+            awaited.result()
+        await save.commit()
+        self._log.metrics({"saving/seconds": time.time() - save.began})
+
+
+class _Save:
+    """One checkpoint on its way. Times are in seconds since 1970, like those of rows in metrics.jsonl."""
+
+    def __init__(self, recipe: TrainingRecipe, step: int):
+        root = folder_of(recipe)
+        self._step = step
+        self._final, self._temporary = root / f"step_{step:06d}", root / f".step_{step:06d}.writing"
+        self.began = time.time()
+        self.staged = 0.0
+
+    async def stage(self, policy: Policy) -> Awaitable[None]:
+        """Return what ends when the policy is written."""
+        try:
+            await asyncio.to_thread(_clear_unfinished, self._temporary.parent)
+            await asyncio.to_thread(self._temporary.mkdir, parents=True)
+            written = await policy.begin_save(self._temporary / "policy")
+        except Exception as error:
+            raise await self._failure(error) from error
+        self.staged = time.time()
+        return written
+
+    async def write(self, written: Awaitable[None]) -> None:
+        """Wait until everything is in the temporary folder."""
+        try:
+            await written
+            await asyncio.to_thread(self._write_state)
+        except Exception as error:
+            raise await self._failure(error) from error
+
+    async def commit(self) -> None:
+        """Give the folder its name, and let `latest` name it."""
+        try:
+            await asyncio.to_thread(_commit, self._temporary, self._final)
+        except Exception as error:
+            raise await self._failure(error) from error
+
+    async def drop(self) -> None:
+        """Remove what is written so far: where the disk is full, others need the room."""
+        await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
+
+    def _write_state(self) -> None:
+        """Write the step, and when it was saved.
+
+        What a step rolls out depends on the recipe's seed and the step alone, so the step number is all the stream's
+        state there is; groups in flight ahead of it are rolled out again.
+        """
+        state = {"step": self._step, "began": self.began, "staged": self.staged, "written": time.time()}
+        (self._temporary / "state.json").write_text(json.dumps(state))
+
+    async def _failure(self, error: Exception) -> CheckpointError:
+        await self.drop()
+        return CheckpointError(
+            f"the checkpoint of step {self._step} could not be written: {_told(error)}; once that is mended, the same "
+            "command and --resume go on from the newest whole one"
+        )
+
+
 def folder_of(recipe: TrainingRecipe) -> Path:
     return Path(recipe.run_dir).resolve() / "checkpoints"
 
 
 async def save(recipe: TrainingRecipe, policy: Policy, step: int) -> Path:
-    """Write the checkpoint of a consumed step and return its folder.
-
-    What a step rolls out depends on the recipe's seed and the step alone, so the step number is all the
-    stream's state there is; groups in flight ahead of it are rolled out again.
-    """
-    root = folder_of(recipe)
-    final, temporary = root / f"step_{step:06d}", root / f".step_{step:06d}.writing"
-    await asyncio.to_thread(_clear, temporary)
-    temporary.mkdir(parents=True)
-    await policy.save(temporary / "policy")
-    (temporary / "state.json").write_text(json.dumps({"step": step}))
-    await asyncio.to_thread(_commit, temporary, final)
-    return final
+    """Write the checkpoint of a consumed step and return its folder. Raises `CheckpointError`."""
+    save = _Save(recipe, step)
+    await save.write(await save.stage(policy))
+    await save.commit()
+    return folder_of(recipe) / f"step_{step:06d}"
 
 
 async def save_once(recipe: TrainingRecipe, policy: Policy, step: int) -> None:
@@ -41,6 +177,7 @@ async def save_once(recipe: TrainingRecipe, policy: Policy, step: int) -> None:
 
 async def resume(recipe: TrainingRecipe, policy: Policy) -> int:
     """Load the newest checkpoint into the policy and return its step; 0 when there is none."""
+    await asyncio.to_thread(_clear_unfinished, folder_of(recipe))
     pointer = folder_of(recipe) / "latest"
     if not pointer.exists():
         return 0
@@ -60,11 +197,14 @@ async def export(recipe: TrainingRecipe, policy: Policy, step: int, folder: Path
         await policy.export(folder)
     except Exception as error:
         await save_once(recipe, policy, step)
-        cause = getattr(error, "cause", error)  # of Ray's, whose own text is a traceback
         raise CheckpointError(
-            f"the export to {folder} failed: {type(cause).__name__}: {' '.join(str(cause).split())}; the checkpoint of "
-            f"step {step} is whole: once that is mended, the same command and --resume export it"
+            f"the export to {folder} failed: {_told(error)}; the checkpoint of step {step} is whole: once that is "
+            "mended, the same command and --resume export it"
         ) from error
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, CheckpointError) else one_line(error)
 
 
 def _commit(temporary: Path, final: Path) -> None:
@@ -73,6 +213,12 @@ def _commit(temporary: Path, final: Path) -> None:
     atomic_write(final.parent / "latest", final.name)
     for old in sorted(final.parent.glob("step_*"))[:-_NUM_KEPT]:
         _clear(old)
+
+
+def _clear_unfinished(root: Path) -> None:
+    """Remove what runs that were killed had begun to save; all of it before anything of this run is there."""
+    for rest in root.glob(".step_*.writing"):
+        _clear(rest)
 
 
 def _clear(folder: Path) -> None:

@@ -29,7 +29,7 @@ from rl.tracking.loop_watch import watch_loop
 from rl.tracking.metrics_file import is_evaluated
 from rl.tracking.rl_log import Log
 from rl.train import train
-from rollout.roles import BudgetSpent, PublishError, RunStopped
+from rollout.roles import BudgetSpent, CheckpointError, PublishError, RunStopped
 from rollout.types import Group, GroupRequest, Phase
 
 T = TypeVar("T")
@@ -106,7 +106,7 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
         await evaluations.begin(done)  # the run stopped before it was over
     try:
         await train(recipe, actors.policy, actors.samplers, stream, evaluations, log)
-    except (BudgetSpent, RolloutsFailed):
+    except (BudgetSpent, CheckpointError, RolloutsFailed):
         await checkpoint.save_once(recipe, actors.policy, stream.consumed)
         raise
     except PublishError:  # the next step's update is done, and a resumed run begins with a publish

@@ -5,8 +5,8 @@ tasks -> RolloutStream -> groups -> advantages -> Policy.update -> Policy.publis
 
 import asyncio
 
-from rl import checkpoint
 from rl.batch import learnable, make_batch
+from rl.checkpoint import Checkpoints
 from rl.recipe.config import Recipe
 from rl.side_evaluation import SideEvaluations
 from rl.stream import RolloutStream, check_failures
@@ -24,7 +24,7 @@ async def train(
     log: Log,
 ) -> None:
     """Teach the critic by GRPO: roll out groups, compare within each group, update, publish."""
-    async with stream, evaluations:
+    async with Checkpoints(recipe, policy, log) as checkpoints, stream, evaluations:
         async for step, groups in stream:  # sampled at most max_staleness updates ago
             async with log.step(step):
                 await log.groups(groups, policy.version, stream.metrics)
@@ -44,8 +44,10 @@ async def train(
                 if recipe.evaluates_at(step):
                     await evaluations.begin(step)
                 stream.advance(step)
+            checkpoints.check()
             if recipe.saves_at(step) or log.collapse:
                 with log.timed("saving"):
-                    await checkpoint.save(recipe, policy, step)
+                    await checkpoints.begin(step, after=evaluations.ended())  # written beside the next steps
             if log.collapse:
+                await checkpoints.finish()
                 raise Collapsed(log.collapse)

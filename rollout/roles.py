@@ -1,6 +1,6 @@
 """The roles around the loop as Protocols, and their errors. Actors and fakes (`tests/support/`) both satisfy them."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -144,6 +144,13 @@ class Policy(Protocol):
     async def save(self, folder: Path) -> None:
         """Write a checkpoint to resume from (model, optimizer, schedule)."""
 
+    async def begin_save(self, folder: Path) -> Awaitable[None]:
+        """Take a copy of what a checkpoint holds; what is returned, and to be awaited, ends when it is written.
+
+        Other calls may be made meanwhile, but for another save.
+        """
+        ...
+
     async def load(self, folder: Path) -> None:
         """Resume from a checkpoint."""
 
@@ -160,4 +167,4 @@ class PublishError(RunStopped):
 
 
 class CheckpointError(RunStopped):
-    """What was saved cannot be gone on from; says what is missing."""
+    """What is saved cannot be gone on from, or nothing can be saved; says what is missing."""

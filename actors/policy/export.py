@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from actors.config import PolicyConfig
+from rollout.roles import CheckpointError
 
 _GENERATION = "generation_config.json"
 
@@ -36,6 +38,15 @@ def bytes_saved(config: PolicyConfig, module: torch.nn.Module) -> int:
     num, num_trained = sum(size for size, _ in sizes), sum(size for size, is_trained in sizes if is_trained)
     checkpoint = 4 * (num_trained if config.lora.rank else num) + 8 * num_trained
     return int(num * getattr(torch, config.dtype).itemsize + checkpoint)
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raise `CheckpointError` if fewer than the `needed` bytes are free where a folder is."""
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise CheckpointError(
+            f"{folder}: a checkpoint and an export take about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} are "
+            "free; make room, or set run_dir to a larger disk"
+        )
 
 
 def save_model(source: str, state: dict[str, torch.Tensor], dtype: str, folder: Path) -> None:

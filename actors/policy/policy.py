@@ -7,18 +7,20 @@ import json
 import shutil
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from verl.single_controller.ray import RayWorkerGroup
 
 from actors.config import LossConfig, PolicyConfig
 from actors.image_limit import MODEL_PIXELS
+from actors.policy.checkpoint_ending import one_line, until_written
+from actors.policy.export import check_room
 from actors.policy.groups import deal_to_ranks
 from actors.policy.image_tensors import ImagePreparer, Images
 from actors.policy.ranks import start_ranks
@@ -158,19 +160,33 @@ class Policy:
         except (OSError, RayTaskError) as error:
             model = self._setup.config.model
             raise CheckpointError(
-                f"{folder}: no export of {model} could be written at the end: {_cause(error)}"
+                f"{folder}: no export of {model} could be written at the end: {one_line(error)}"
             ) from error
         finally:
             mark.unlink(missing_ok=True)
             shutil.rmtree(trial, ignore_errors=True)
-        _check_room(folder, needed)
+        check_room(folder, needed)
 
     async def save(self, folder: Path) -> None:
         """Write a checkpoint to resume from: every rank's shards (with LoRA only the adapters), optimizer, schedule
         and random state."""
-        await self._call("save_checkpoint", str(Path(folder).resolve()), global_step=self.version)
+        await (await self.begin_save(folder))
+
+    async def begin_save(self, folder: Path) -> Awaitable[None]:
+        """Copy a checkpoint to the ranks' host memory; what is returned, and to be awaited, ends when it is written.
+
+        The ranks write it beside other calls, one checkpoint at a time. Raises `CheckpointError` then if one cannot.
+        """
         state = {"version": self.version, "num_ranks": self._setup.config.num_ranks, "base": await self._base()}
-        (Path(folder) / _STATE).write_text(json.dumps(state))
+        await self._call("stage_checkpoint", str(Path(folder).resolve()), self.version)
+        return self._written(Path(folder), state)
+
+    async def _written(self, folder: Path, state: Mapping[str, object]) -> None:
+        try:
+            await until_written(folder, [rank.ended_writing.remote for rank in self._group.workers])
+        except RayError as error:
+            raise CheckpointError(f"a rank of the policy was lost while it wrote: {one_line(error)}") from error
+        (folder / _STATE).write_text(json.dumps(state))
 
     async def load(self, folder: Path) -> None:
         """Resume from a checkpoint. Raises ValueError if another number of ranks wrote it, or it has other adapters.
@@ -189,7 +205,7 @@ class Policy:
         try:
             await self._call("load_checkpoint", str(Path(folder).resolve()))
         except RayTaskError as error:
-            raise CheckpointError(f"{folder} cannot be loaded: {_cause(error)}") from error
+            raise CheckpointError(f"{folder} cannot be loaded: {one_line(error)}") from error
         self.version = state["version"]
 
     async def _base(self) -> str:
@@ -267,20 +283,6 @@ class Policy:
         longest = max(num_tokens(row) for row in rows)
         if longest > limit:
             raise ValueError(f"a row has {longest} tokens; raise policy.max_tokens_per_micro_batch from {limit}")
-
-
-def _cause(error: Exception) -> str:
-    """Return what went wrong on a rank, in one line."""
-    cause = getattr(error, "cause", error)
-    return f"{type(cause).__name__}: {' '.join(str(cause).split())}"
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    if (free := shutil.disk_usage(folder).free) < needed:
-        raise CheckpointError(
-            f"{folder}: a checkpoint and an export take about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} are "
-            "free; make room, or set run_dir to a larger disk"
-        )
 
 
 def _pick(rows: Sequence[_T], share: Sequence[int]) -> list[_T]:

@@ -22,6 +22,7 @@ from actors.image_limit import limit_pixels
 from actors.policy import lora, verl_cpu
 from actors.policy.banned_token_mask import BannedTokenMask
 from actors.policy.checkpoint_reading import tensors_alone
+from actors.policy.checkpoint_staging import CheckpointStaging
 from actors.policy.frozen_tower import FrozenTower
 from actors.policy.image_tensors import Preprocessor
 from actors.policy.rows import RowTensors, Share
@@ -36,7 +37,7 @@ from actors.store.store import Store
 from rollout.types import SftExample, TrainingRow
 
 
-class PolicyWorker(WeightSharing, TrainingWorker):
+class PolicyWorker(CheckpointStaging, WeightSharing, TrainingWorker):
     """A rank. Methods registered for all ranks are collectives: the driver calls them on every rank at once."""
 
     def __init__(self, setup: PolicySetup):

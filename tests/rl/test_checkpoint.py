@@ -10,7 +10,7 @@ from tests.support.training import make_recipe
 
 
 class Dying(FakePolicy):
-    async def save(self, folder):
+    async def _write(self, folder, staged):
         folder.mkdir(parents=True)
         (folder / "logits.txt").write_text("half")
         raise KeyboardInterrupt

@@ -3,7 +3,7 @@
 import math
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,14 @@ class FakePolicy:
         return {"publish/max_logprob_gap": 0.0}
 
     async def save(self, folder: Path) -> None:
+        await (await self.begin_save(folder))
+
+    async def begin_save(self, folder: Path) -> Awaitable[None]:
+        return self._write(folder, " ".join(map(repr, [self.version, *self.logits])))
+
+    async def _write(self, folder: Path, staged: str) -> None:
         folder.mkdir(parents=True)
-        (folder / "logits.txt").write_text(" ".join(map(repr, [self.version, *self.logits])))
+        (folder / "logits.txt").write_text(staged)
 
     async def load(self, folder: Path) -> None:
         version, *logits = map(float, (folder / "logits.txt").read_text().split())

@@ -26,9 +26,10 @@ def test_the_ranks_have_every_method_that_the_policy_calls():
     worker = class_in(REPO / "actors/policy/worker.py", "PolicyWorker")
     sharing = class_in(REPO / "actors/policy/weight_sharing.py", "WeightSharing")
     base = class_in(VERL / "workers/engine_workers.py", "TrainingWorker")
-    assert [ast.unparse(name) for name in worker.bases] == [sharing.name, base.name]
+    staging = class_in(REPO / "actors/policy/checkpoint_staging.py", "CheckpointStaging")
+    assert [ast.unparse(name) for name in worker.bases] == [staging.name, sharing.name, base.name]
     calls = [node for node in ast.walk(policy) if isinstance(node, ast.Call)]
     named = [node.args[0] for node in calls if isinstance(node.func, ast.Attribute) and node.func.attr == "_call"]
     names = {str(name.value) for name in named if isinstance(name, ast.Constant)}
     assert len(names) > 8
-    assert names - methods(worker) - methods(sharing) - methods(base) == set()
+    assert names - methods(worker) - methods(staging) - methods(sharing) - methods(base) == set()
