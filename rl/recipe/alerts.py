@@ -36,6 +36,8 @@ class AlertConfig:
     """policy/grad_norm, before clipping; what is large depends on the model."""
     zero_variance_share_above: Limit = field(default_factory=lambda: Limit(0.9))
     """rollout/zero_variance_share: groups whose rewards are all alike."""
+    samplers_lost_above: Limit = field(default_factory=lambda: Limit(0.5, 1))
+    """publish/lost_samplers: those that a publish left out because their process or node was gone."""
     grad_norm_not_finite: bool = True
     """policy/grad_norm is NaN or infinite, once."""
 
