@@ -33,7 +33,7 @@ LOST_IN = 2
 """The step in which the node is lost."""
 HEAD_CPUS, SECOND_CPUS = 4, 2
 """Two ranks, a sampler (1), a generator (0.9) and a worker (0.1); the second node has no room for the ranks."""
-_POLL_S = 0.1
+_POLL_S = 0.05
 _RUN_S = 900.0
 _LOG = "run.txt"
 
@@ -43,7 +43,7 @@ class Setting:
     """The size of the run."""
 
     steps: int = 4
-    groups: int = 8
+    groups: int = 12
     n: int = 4
     spare: int = 0
     """Logical CPUs of the first node that nothing takes before the loss."""
@@ -74,10 +74,12 @@ class Found:
     """Samples of the step that were in the ledger at the loss."""
     samples: dict[str, int]
     steps: dict[int, dict[str, float]]
+    has_room: bool
+    """What was lost comes back, if the run takes long enough."""
 
     def bars(self) -> dict[str, tuple[float, str, float]]:
         """Return each figure with what it has to be."""
-        lost = ("Engine", "ServeReplica", "_Worker")
+        lost, last = ("Engine", "ServeReplica", "_Worker"), self.steps[max(self.steps)]
         return {
             "samplers on the second node": (self.on_second.get("Engine", 0), "==", 1),
             "generators on the second node": (self.on_second.get("ServeReplica", 0), "==", 1),
@@ -91,6 +93,7 @@ class Found:
             "s without a new sample in that step, at most": (self.seconds["longest silence"], "<=", GOES_ON_S),
             "samples lost": (self.samples["lost"], "==", 0),
             "samples counted twice": (self.samples["twice"], "==", 0),
+            "samplers left out of the last publish": (last.get("samplers left out", 0), "==", int(not self.has_room)),
             "exit code of the run": (self.exit_code, "==", 0),
         }
 
@@ -118,7 +121,8 @@ def measure(setting: Setting, folder: Path) -> Found:
         "longest silence": watch.longest_silence(lost_at, watch.steps[LOST_IN]),
     } | {f"step {step} ended": at - lost_at for step, at in watch.steps.items() if step >= LOST_IN}
     samples = account(watch.folder, setting.steps, setting.groups, setting.n)
-    return Found(driver.returncode, dict(on_second), seconds, done_before, samples, _steps(watch.folder))
+    has_room = setting.spare >= SECOND_CPUS
+    return Found(driver.returncode, dict(on_second), seconds, done_before, samples, _steps(watch.folder), has_room)
 
 
 def _train(setting: Setting, cluster: Cluster, folder: Path) -> subprocess.Popen[bytes]:

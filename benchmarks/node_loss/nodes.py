@@ -51,6 +51,7 @@ class Node:
             *(str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"),
             *where,
             *(f"--node-ip-address={address}", f"--num-cpus={num_cpus}", "--num-gpus=0"),
+            "--object-store-memory=200000000",
             f"--temp-dir={cluster.folder / address[-1]}",
         ]
         with self._log.open("w") as log:
@@ -75,7 +76,7 @@ class Node:
 
     def kill(self) -> None:
         """Kill everything here with SIGKILL, at once: what a machine takes along when it is lost."""
-        for process in self._processes():
+        for process in sorted(self._processes(), key=lambda process: process.pid):  # the raylet before its workers
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
