@@ -36,6 +36,7 @@ HEAD_CPUS, SECOND_CPUS = 4, 2
 _POLL_S = 0.05
 _RUN_S = 900.0
 _LOG = "run.txt"
+_LEFT_OUT = "samplers left out"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class Found:
 
     def bars(self) -> dict[str, tuple[float, str, float]]:
         """Return each figure with what it has to be."""
-        lost, last = ("Engine", "ServeReplica", "_Worker"), self.steps[max(self.steps)]
+        lost = ("Engine", "ServeReplica", "_Worker")
+        left_out = [figures[_LEFT_OUT] for figures in self.steps.values() if _LEFT_OUT in figures]
         return {
             "samplers on the second node": (self.on_second.get("Engine", 0), "==", 1),
             "generators on the second node": (self.on_second.get("ServeReplica", 0), "==", 1),
@@ -93,7 +95,7 @@ class Found:
             "s without a new sample in that step, at most": (self.seconds["longest silence"], "<=", GOES_ON_S),
             "samples lost": (self.samples["lost"], "==", 0),
             "samples counted twice": (self.samples["twice"], "==", 0),
-            "samplers left out of the last publish": (last.get("samplers left out", 0), "==", int(not self.has_room)),
+            "samplers left out of the last publish": (left_out[-1], "==", int(not self.has_room)),
             "exit code of the run": (self.exit_code, "==", 0),
         }
 
@@ -160,7 +162,7 @@ def _steps(run_dir: Path) -> dict[int, dict[str, float]]:
     keys = {
         "seconds": "seconds/step",
         "seconds of the publish": "publish/seconds",
-        "samplers left out": "publish/lost_samplers",
+        _LEFT_OUT: "publish/lost_samplers",
         "failed": "rollout/failure_share",
     }
     rows = [row for row in read_metrics(run_dir) if "rollout/failure_share" in row]

@@ -2,6 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ray.exceptions import ActorDiedError, ObjectLostError
@@ -11,6 +12,8 @@ from actors.config import RolloutWorkersConfig
 from actors.rollout_worker import RolloutWorkers
 from rollout.types import Group, GroupRequest, Scores, Task
 
+NO_ROLLOUT: Any = None
+"""Its workers are scripted, too."""
 LOST = ObjectLostError("00", "127.0.0.1:1", "")
 
 
@@ -73,7 +76,7 @@ async def settle() -> None:
 
 def test_the_others_carry_on_until_a_new_worker_is_up(actors):
     async def scenario():
-        workers = RolloutWorkers(RolloutWorkersConfig(num_workers=2, groups_per_worker=4), None)
+        workers = RolloutWorkers(RolloutWorkersConfig(num_workers=2, groups_per_worker=4), NO_ROLLOUT)
         first, second = actors
         first.errors = [ActorDiedError()] * 2
         groups = [asyncio.create_task(workers.roll_out(request(str(number)))) for number in range(4)]
@@ -104,7 +107,7 @@ def test_the_others_carry_on_until_a_new_worker_is_up(actors):
 
 def test_a_worker_that_is_lost_before_it_is_up_is_replaced_and_no_groups_death(actors):
     async def scenario():
-        workers = RolloutWorkers(RolloutWorkersConfig(num_workers=1, groups_per_worker=4), None)
+        workers = RolloutWorkers(RolloutWorkersConfig(num_workers=1, groups_per_worker=4), NO_ROLLOUT)
         actors[0].errors = [ActorDiedError()]
         actors[0].go.set()
         group = asyncio.create_task(workers.roll_out(request("a")))
@@ -124,7 +127,7 @@ def test_a_worker_that_is_lost_before_it_is_up_is_replaced_and_no_groups_death(a
 
 def test_a_group_whose_answer_is_lost_is_rolled_out_again_by_the_same_worker(actors):
     async def scenario():
-        workers = RolloutWorkers(RolloutWorkersConfig(num_workers=1), None)
+        workers = RolloutWorkers(RolloutWorkersConfig(num_workers=1), NO_ROLLOUT)
         actors[0].errors = [LOST]
         actors[0].go.set()
         assert (await workers.roll_out(request("a"))).task.id == "a"

@@ -15,7 +15,7 @@ def test_a_run_survives_the_loss_of_a_node():
     """Slow: two raylets, and every real component on both."""
     folder = Path(tempfile.mkdtemp(prefix="nodes-"))  # pytest's paths are too long for Ray's sockets
     try:
-        found = measure(Setting(steps=3, groups=6, n=2), folder)
+        found = measure(Setting(steps=3, groups=6, n=4), folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     missed = {
@@ -25,6 +25,6 @@ def test_a_run_survives_the_loss_of_a_node():
     }
     assert missed == {}
     assert found.samples["failed"] == 0
-    assert [figures["samplers left out"] for figures in found.steps.values()] == [0.0, 1.0, 1.0]
-    assert found.done_before < 12
+    assert len(found.steps) == 3
+    assert 0 < found.done_before < 6 * 4
     assert found.seconds[f"step {LOST_IN} ended"] > 0

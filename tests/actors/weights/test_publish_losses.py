@@ -45,7 +45,7 @@ class Engine:
         return self.version
 
     def _distrust(self):
-        self.version = None
+        self.version = -1
 
     def _probe(self):
         response = Response((1,), (2, 3), "", (-1.0, -2.0), self.version)
