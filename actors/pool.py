@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 
 import ray
@@ -214,9 +215,9 @@ def _listen_where_ray_does() -> None:
     """Bind a replica's gRPC server to loopback where Ray itself listens there alone: Serve binds all interfaces."""
     from ray.serve._private import replica
 
-    bind = replica.add_port_to_grpc_server
-    if ray.util.get_node_ip_address() == LOOPBACK:
-        replica.add_port_to_grpc_server = lambda server, address: bind(server, address.replace("[::]", LOOPBACK))
+    bind, here = replica.add_port_to_grpc_server, ray.util.get_node_ip_address()
+    if ip_address(here).is_loopback:
+        replica.add_port_to_grpc_server = lambda server, address: bind(server, address.replace("[::]", here))
 
 
 def replica_options(num_cpus: float, num_gpus: float, num_threads: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 from ray import cloudpickle
-from ray.exceptions import RayActorError
+from ray.exceptions import ObjectLostError, RayActorError
 
 from actors.calls import ask
 from actors.config import RolloutWorkersConfig
@@ -20,6 +20,8 @@ from rollout.types import Group, GroupRequest
 
 MAX_DEATHS = 3
 """Workers that may die with a group before the group is blamed."""
+_RETRY_S = 1.0
+"""Between the deaths of workers that never came up: Ray may still send them to a node that is gone."""
 
 
 class _Worker:
@@ -42,22 +44,30 @@ class _Worker:
 class _Slot:
     actor: Any
     num_groups: int = 0
+    is_up: bool = True
+    """False: Ray has yet to start its actor, or to find a node with room for it."""
 
 
 class RolloutWorkers:
-    """A fixed number of workers; a dead one is replaced and its groups go to another."""
+    """A fixed number of workers; a dead one is replaced and its groups go to another.
+
+    The others carry all groups until the new one is up; where no node has room for it, they go on alone.
+    """
 
     def __init__(self, config: RolloutWorkersConfig, rollout: GroupRollout, ledger: Ledger | None = None):
         self._worker_arguments = ray.put(rollout), ray.put(ledger)
         self._ledger = ledger
-        # A few calls beyond the groups, so that `stats` never waits behind them.
+        # One worker may have to carry all groups; a few calls beyond them, so that `stats` never waits behind them.
         self._make = ray.remote(_Worker).options(
-            num_cpus=config.cpus_per_worker, max_concurrency=config.groups_per_worker + 4
+            num_cpus=config.cpus_per_worker,
+            max_concurrency=config.num_workers * config.groups_per_worker + 4,
+            scheduling_strategy="SPREAD",
         )
         self._groups_per_worker = config.groups_per_worker
         self._slots = [_Slot(self._make.remote(*self._worker_arguments)) for _ in range(config.num_workers)]
         self._places = asyncio.Semaphore(config.num_workers * config.groups_per_worker)
         self._num_deaths = 0
+        self._starting: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def start(
@@ -79,15 +89,16 @@ class RolloutWorkers:
         """
         async with self._places:
             for _ in range(MAX_DEATHS):
-                slot = min(self._slots, key=lambda slot: slot.num_groups)
+                slot = await self._least_loaded()
                 actor = slot.actor
                 slot.num_groups += 1
                 try:
                     group: Group = cloudpickle.loads(await ask(actor.roll_out, request))
                     return group
-                except RayActorError as error:
+                except (RayActorError, ObjectLostError) as error:
                     last = error
-                    self._replace(slot, actor)
+                    if isinstance(error, RayActorError):  # else its answer alone is lost, with the node that had it
+                        self._replace(slot, actor)
                 finally:
                     slot.num_groups -= 1
         lost = failed_group(request, f"{MAX_DEATHS} workers died with it, the last: {last}"[:500])
@@ -97,8 +108,10 @@ class RolloutWorkers:
 
     async def stats(self) -> dict[str, float]:
         """Return the rollouts' stats, added up over the workers, and `rollout_workers/...`."""
-        # A worker that is dead at the moment does not answer; its counts are lost.
-        answers = await asyncio.gather(*(ask(slot.actor.stats) for slot in self._slots), return_exceptions=True)
+        # One that is dead at the moment does not answer, and its counts are lost; a new one might keep us waiting.
+        answers = await asyncio.gather(
+            *(ask(slot.actor.stats) for slot in self._slots if slot.is_up), return_exceptions=True
+        )
         total: Counter[str] = Counter()
         for answer in answers:
             if isinstance(answer, dict):
@@ -111,11 +124,33 @@ class RolloutWorkers:
 
     async def stop(self) -> None:
         """Kill the workers."""
+        for task in self._starting:
+            task.cancel()
         for slot in self._slots:
             ray.kill(slot.actor)
 
+    async def _least_loaded(self) -> _Slot:
+        """Return the least loaded worker of those that are up; while there is none, wait for new ones."""
+        for _ in range(MAX_DEATHS):
+            if self._starting and not any(slot.is_up for slot in self._slots):
+                await asyncio.wait(self._starting, return_when=asyncio.FIRST_COMPLETED)
+        return min(self._slots, key=lambda slot: (not slot.is_up, slot.num_groups))
+
     def _replace(self, slot: _Slot, dead: object) -> None:
         if slot.actor is dead:
-            self._num_deaths += 1
+            self._num_deaths += slot.is_up
             ray.kill(dead)  # it may merely be unreachable
-            slot.actor = self._make.remote(*self._worker_arguments)
+            slot.actor, slot.is_up = self._make.remote(*self._worker_arguments), False
+            starting = asyncio.create_task(self._await_start(slot, slot.actor))
+            self._starting.add(starting)
+            starting.add_done_callback(self._starting.discard)
+
+    async def _await_start(self, slot: _Slot, actor: Any) -> None:
+        """Give a slot groups again once its new actor is up, or replace that one, too."""
+        try:
+            await actor.__ray_ready__.remote()
+        except RayActorError:
+            await asyncio.sleep(_RETRY_S)
+            self._replace(slot, actor)
+        else:
+            slot.is_up = slot.actor is actor

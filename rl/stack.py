@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -50,10 +51,13 @@ class Stack:
 async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
     """Start every actor of a recipe, all at once; stop them on exit."""
     from actors.policy.policy import Policy  # verl takes seconds to import: only where a policy starts
+    from actors.policy.ranks import reserve_places
 
     recipe, ledger_folder = plan.recipe, Path(plan.recipe.run_dir) / "ledger"
     has_counts_in_workers = has_local_service(recipe, plan.evidence)
     async with launch(recipe) as job:
+        # First of all: ranks have to be together, and the others find room around them.
+        [places] = await job.start(policy=asyncio.to_thread(reserve_places, recipe.policy))
         policy, samplers, generator, judge, observers = await job.start(
             policy=Policy.start(
                 replace(recipe.policy, model=plan.model),
@@ -62,6 +66,7 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
                 total_steps=recipe.num_steps,
                 temperature=recipe.rollout.temperature,
                 max_pixels=recipe.max_pixels,
+                places=places,
             ),
             samplers=Samplers.start(
                 recipe.samplers, plan.model, store_root=job.store_root, max_pixels=recipe.max_pixels

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
-from verl.single_controller.ray import RayWorkerGroup
+from verl.single_controller.ray import RayResourcePool, RayWorkerGroup
 
 from actors.config import LossConfig, PolicyConfig
 from actors.image_limit import MODEL_PIXELS
@@ -61,17 +61,18 @@ class Policy:
         total_steps: int,
         temperature: float,
         max_pixels: int = MODEL_PIXELS,
+        places: RayResourcePool | None = None,
     ) -> Policy:
         """Start the ranks and load the model; Ray must be initialized.
 
         `total_steps` counts updates, for the learning-rate schedule; `temperature` is the default of `logprobs`;
-        images are scaled down to `max_pixels`.
+        images are scaled down to `max_pixels`; `places` were reserved for the ranks, or are now.
         """
         root = str(Path(store_root).resolve())
         # Ranks do not share the driver's working folder.
         loss = replace(loss, policy_loss=anchored(loss.policy_loss, Path.cwd()))
         setup = PolicySetup(config, loss, root, total_steps, max_pixels)
-        group = await asyncio.to_thread(start_ranks, setup)
+        group = await asyncio.to_thread(start_ranks, setup, places)
         nodes = await asyncio.to_thread(group.ray_node)
         images = ImagePreparer.start(config.model, root, max_pixels, dtype=config.dtype, nodes=nodes)
         return cls(group, images, setup, temperature)

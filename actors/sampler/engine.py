@@ -61,6 +61,13 @@ class Engine:
         """Return once the engine is up."""
         await asyncio.shield(asyncio.wrap_future(self._loop.ready))  # who stops waiting does not cancel it for others
 
+    async def is_up(self) -> bool:
+        """Return at once whether the engine can take weights. Raises `SamplerUnavailable` if it died."""
+        if (error := self._loop.error) is not None:
+            _exit_soon()
+            raise SamplerUnavailable(f"the vLLM engine died: {type(error).__name__}: {error}")
+        return self._loop.ready.done()
+
     async def sample(self, request: SampleRequest) -> Response:
         """Return the response as soon as it is finished. Raises `SamplerError`. Cancelling it aborts the request."""
         if self._refusal:
@@ -133,6 +140,8 @@ class Engine:
 
     async def stats(self) -> dict[str, float]:
         """Return counts since the engine's start: seconds of work, tokens drawn."""
+        if not self._loop.ready.done():
+            return {}  # a step does not wait for an engine that is being started again
         tokens = await asyncio.wrap_future(self._loop.num_tokens())
         return {"seconds": self._loop.busy_s, "tokens": float(tokens)}
 
@@ -170,8 +179,7 @@ class Engine:
                 raise
         finally:
             if self._loop.error is not None:
-                # Ray restarts the actor; the delay lets the answers to all waiting requests be sent.
-                asyncio.get_running_loop().call_later(1.0, os._exit, 1)
+                _exit_soon()
 
     def _params(self, params: SamplingParams, seed: int) -> object:
         from actors.sampler.vllm_engine import sampling_params
@@ -204,6 +212,11 @@ class Engine:
         parts = [{"type": "image"}] * len(images) + [{"type": "text", "text": "What changed between the images?"}]
         message = {"role": "user", "content": parts}
         return _greedy(SampleRequest((message,), images, SamplingParams(), seed=0))
+
+
+def _exit_soon() -> None:
+    """Have Ray restart the actor; the delay lets the answers to all waiting requests be sent."""
+    asyncio.get_running_loop().call_later(1.0, os._exit, 1)
 
 
 def _greedy(request: SampleRequest) -> SampleRequest:

@@ -6,12 +6,13 @@ import asyncio
 import time
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayTaskError
 
 from actors.calls import ask
 from actors.config import SamplerConfig
@@ -25,6 +26,17 @@ _MAX_RESTARTS = 4
 _NUM_HOMES = 4096
 _AVOID_S = 10.0
 _READY_S = 600.0
+_SILENT_S = 120.0
+"""How long an engine may leave it open whether it is up: Ray takes up to a minute to find that a node is gone."""
+
+
+class Standing(StrEnum):
+    """Whether an engine can take weights now."""
+
+    UP = "up"
+    COMING = "coming"
+    """It is being started again, or waits for a node with room for it; it refuses requests until it gets weights."""
+    DEAD = "dead"
 
 
 class Samplers:
@@ -58,6 +70,7 @@ class Samplers:
             num_gpus=config.gpus_per_sampler,
             max_concurrency=_MAX_CONCURRENCY,
             max_restarts=_MAX_RESTARTS,
+            scheduling_strategy="SPREAD",  # a node that is lost takes no more than its share
             runtime_env={"env_vars": environment_of(config)},
         )
         arguments = (config, model, str(store_root), max_pixels, is_published)
@@ -79,7 +92,7 @@ class Samplers:
             untried.remove(index)
             try:
                 return await self._ask(index, request)
-            except (RayActorError, SamplerUnavailable) as error:
+            except (RayActorError, ObjectLostError, SamplerUnavailable) as error:
                 self._avoid_until[index] = time.monotonic() + _AVOID_S
                 self._homes.pop(key, None)
                 causes.append(f"sampler {index}: {error}")
@@ -102,6 +115,25 @@ class Samplers:
                     if "restart" not in str(error).lower():
                         raise SamplerUnavailable(f"sampler {index} is dead: {error}") from error
                     await asyncio.sleep(1.0)
+
+    async def living(self, timeout_s: float = _READY_S) -> Mapping[int, Any]:
+        """Return the engines that are up, by their numbers, as soon as there is one.
+
+        The others have no weights that they would answer with: they refuse requests until they get some. One that is
+        silent for too long is restarted, so that this holds for it, too. Raises `SamplerUnavailable`, `TimeoutError`.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            standings = await asyncio.gather(*map(_standing, self.engines))
+            if living := {index: self.engines[index] for index, one in enumerate(standings) if one is Standing.UP}:
+                return living
+            if set(standings) == {Standing.DEAD}:
+                raise SamplerUnavailable("every sampler is dead")
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"no sampler is up after {timeout_s:.0f} s; does Ray have free CPUs or GPUs for one?"
+                )
+            await asyncio.sleep(1.0)
 
     async def each(self, method: str, *args: Any) -> list[Any]:
         """Call a method of all engines at once and return the answers in the engines' order."""
@@ -150,6 +182,26 @@ class Samplers:
 
 async def _ready(engine: Any) -> None:
     await engine.ready.remote()
+
+
+async def _standing(engine: Any) -> Standing:
+    """Ask an engine, or Ray, how it is. Where its node does not answer, wait until Ray knows what became of it."""
+    try:
+        async with asyncio.timeout(_SILENT_S):
+            while True:
+                try:
+                    return Standing.UP if await engine.is_up.remote() else Standing.COMING
+                except RayTaskError:  # its vLLM died, and its process ends
+                    return Standing.COMING
+                except ActorUnavailableError as error:
+                    if "restarting" in str(error):
+                        return Standing.COMING
+                except RayActorError:
+                    return Standing.DEAD
+                await asyncio.sleep(1.0)
+    except TimeoutError:
+        ray.kill(engine, no_restart=False)
+        return Standing.COMING
 
 
 def environment_of(config: SamplerConfig) -> dict[str, str]:

@@ -10,11 +10,15 @@ Three checks, each of which catches what the others cannot:
 - the version, set inside the engine after the load;
 - a greedy probe: log-probabilities of the sampler's own tokens under the policy (stale caches, a stale
   tied head: right weights, wrong results).
+
+A sampler that is lost, with its process or its node, keeps nobody waiting while another one lives: it refuses requests
+once it is back, until the next publish brings it the weights.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -61,34 +65,48 @@ class WeightReceivers(Protocol):
     @property
     def engines(self) -> Sequence[Any]: ...
 
-    async def ready(self) -> None:
-        """Return once all engines are up. Raises `SamplerUnavailable`, `TimeoutError`."""
+    async def living(self) -> Mapping[int, Any]:
+        """Return the engines that are up, by their numbers, as soon as there is one.
+
+        The others must not answer before they got weights. Raises `SamplerUnavailable`, `TimeoutError`.
+        """
         ...
 
-    async def each(self, method: str, *args: Any) -> list[Any]:
+
+@dataclass(frozen=True)
+class _Receivers:
+    """The engines that a publish reaches."""
+
+    config: SamplerConfig
+    engines: Mapping[int, Any]
+    """By their numbers among all."""
+
+    async def each(self, method: str, *arguments: Any) -> list[Any]:
         """Call a method of all engines at once and return the answers in the engines' order."""
-        ...
+        return list(await asyncio.gather(*[getattr(one, method).remote(*arguments) for one in self.engines.values()]))
 
 
 async def publish(policy: WeightSource, samplers: WeightReceivers) -> dict[str, float]:
     """Update every sampler to the policy's weights and verify it; return metrics keyed `publish/...`.
 
     Raises `PublishError` that names the sampler and the tensors or the gap. Samplers at fault then stay paused
-    until a publish succeeds: nothing is sampled from unknown weights. If a sampler is lost meanwhile, its restart
-    is awaited and all samplers are updated once more.
+    until a publish succeeds: nothing is sampled from unknown weights. If a sampler is lost meanwhile, those that live
+    are updated once more, without it; if it was the last one, its restart is awaited. `publish/lost_samplers` counts
+    those that were left out.
     """
-    try:
-        return await _publish(policy, samplers)
-    except (RayError, SamplerUnavailable) as error:
-        if not _is_loss(error):
-            raise
-    try:
-        return await _publish(policy, samplers)
-    except (RayError, SamplerUnavailable, TimeoutError) as error:
-        if not _is_loss(error):
-            raise
-        reason = " ".join(str(error).split())[-500:]
-        raise PublishError(f"version {policy.version} could not be published: an actor was lost; {reason}") from error
+    losses_left = len(samplers.engines)
+    while True:
+        try:
+            return await _publish(policy, samplers)
+        except (RayError, SamplerUnavailable, TimeoutError) as error:
+            if not _is_loss(error):
+                raise
+            if losses_left and isinstance(error, RayError | SamplerUnavailable):
+                losses_left -= 1
+                continue
+            reason = " ".join(str(error).split())[-500:]
+            lost = f"version {policy.version} could not be published: an actor was lost; {reason}"
+            raise PublishError(lost) from error
 
 
 def _is_loss(error: Exception) -> bool:
@@ -102,19 +120,19 @@ def _is_loss(error: Exception) -> bool:
 
 async def _publish(policy: WeightSource, samplers: WeightReceivers) -> dict[str, float]:
     started = time.monotonic()
-    await samplers.ready()
-    manifest = await _send(policy, samplers)
-    verdicts: list[list[Verdict]] = await samplers.each("finish_publish", manifest)
-    for index, of_workers in enumerate(verdicts):
+    receivers = _Receivers(samplers.config, await samplers.living())
+    manifest = await _send(policy, receivers)
+    verdicts: list[list[Verdict]] = await receivers.each("finish_publish", manifest)
+    for index, of_workers in zip(receivers.engines, verdicts, strict=True):
         if problems := [problem for verdict in of_workers for problem in verdict.problems]:
             raise PublishError(f"sampler {index} did not load version {policy.version}: " + "; ".join(problems))
-    versions = await samplers.each("current_version")
+    versions = await receivers.each("current_version")
     if set(versions) != {policy.version}:
         raise PublishError(f"samplers are at versions {versions}, published was {policy.version}")
     try:
-        gap = await _probe_gap(policy, samplers)
+        gap = await _probe_gap(policy, receivers)
     except PublishError:
-        await samplers.each("distrust")
+        await receivers.each("distrust")
         raise
     every = [verdict for of_workers in verdicts for verdict in of_workers]
     return {
@@ -123,14 +141,15 @@ async def _publish(policy: WeightSource, samplers: WeightReceivers) -> dict[str,
         "publish/max_logprob_gap": gap,
         "publish/live_coverage": min(verdict.coverage for verdict in every),
         "publish/comparison_seconds": max(verdict.seconds for verdict in every),
+        "publish/lost_samplers": float(len(samplers.engines) - len(receivers.engines)),
         **manifest.metrics,
     }
 
 
-async def _send(policy: WeightSource, samplers: WeightReceivers) -> Manifest:
+async def _send(policy: WeightSource, receivers: _Receivers) -> Manifest:
     """Send what any sampler lacks."""
-    config, shapes = samplers.config, await policy.tensor_shapes()
-    states: list[list[WorkerState]] = await samplers.each("begin_publish", shapes)
+    config, shapes = receivers.config, await policy.tensor_shapes()
+    states: list[list[WorkerState]] = await receivers.each("begin_publish", shapes)
     order = Order(
         policy.version,
         config.dtype,
@@ -141,25 +160,25 @@ async def _send(policy: WeightSource, samplers: WeightReceivers) -> Manifest:
         keeps_copy=config.is_delta,
     )
     origins = await policy.base_tensors(order)
-    missing_tensors = set().union(*await samplers.each("missing_tensors", origins)) if origins else set()
+    missing_tensors = set().union(*await receivers.each("missing_tensors", origins)) if origins else set()
     held = {name: origin for name, origin in origins.items() if not origin.is_trained and name not in missing_tensors}
-    manifest = await policy.push_weights(samplers.engines, replace(order, skipped=frozenset(held)))
+    manifest = await policy.push_weights([*receivers.engines.values()], replace(order, skipped=frozenset(held)))
     return replace(manifest, already_loaded=held)
 
 
-async def _probe_gap(policy: WeightSource, samplers: WeightReceivers) -> float:
+async def _probe_gap(policy: WeightSource, receivers: _Receivers) -> float:
     """Return the largest |log-prob| gap on the samplers' greedy answers; raise if it exceeds the tolerance."""
-    answers = await samplers.each("probe")
-    probes = [(index, *pair) for index, pairs in enumerate(answers) for pair in pairs]
+    answers = await receivers.each("probe")
+    probes = [(index, *pair) for index, pairs in zip(receivers.engines, answers, strict=True) for pair in pairs]
     rows = [_row(request, response) for _, request, response in probes]
     largest = 0.0
     for (index, request, response), expected in zip(probes, await policy.logprobs(rows, 1.0), strict=True):
         gap = max(abs(mine - theirs) for mine, theirs in zip(response.logprobs.tolist(), expected, strict=True))
         # Written so that a NaN fails too.
-        if not gap <= samplers.config.publish_tolerance:
+        if not gap <= receivers.config.publish_tolerance:
             raise PublishError(
                 f"sampler {index} holds the weights of version {policy.version} but answers a probe with images "
-                f"{request.images} {gap:.2g} off in log-prob (tolerance {samplers.config.publish_tolerance:g}): "
+                f"{request.images} {gap:.2g} off in log-prob (tolerance {receivers.config.publish_tolerance:g}): "
                 "a cache or a derived weight is stale"
             )
         largest = max(largest, gap)

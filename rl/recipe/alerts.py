@@ -40,6 +40,8 @@ class AlertConfig:
     """policy/correction_clipped: tokens whose weight algorithm.loss.rollout_correction_limit cuts."""
     starved_share_above: Limit = field(default_factory=lambda: Limit(0.6))
     """rollout/starved_share: of a step, waiting for rollouts although they may run ahead (max_staleness above 0)."""
+    samplers_lost_above: Limit = field(default_factory=lambda: Limit(0.5, 1))
+    """publish/lost_samplers: those that a publish left out because their process or node was gone."""
     grad_norm_not_finite: bool = True
     """policy/grad_norm is NaN or infinite, once."""
 

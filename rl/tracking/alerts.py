@@ -45,6 +45,11 @@ _RULES: dict[str, tuple[str, bool, str]] = {
         True,
         "look at rollout/zero_variance_share_* for the label, and at the tasks' difficulty",
     ),
+    "samplers_lost_above": (
+        "publish/lost_samplers",
+        True,
+        "the others go on; one that comes back gets its weights with the next publish, so look for lost nodes",
+    ),
 }
 """Alert -> its metric, whether high is bad, and what to look at."""
 

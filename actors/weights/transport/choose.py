@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -62,8 +63,10 @@ class Transfer:
             ray.get(done)
 
         try:
-            channels = []
-            for kind, indices in _by_kind(order, place_of(device)).items():
+            channels, kinds = [], _by_kind(order, place_of(device))
+            if SHARED_MEMORY in kinds:  # all get the same blocks, and a broadcast sends whole ones
+                order = replace(order, block_bytes=min(order.block_bytes, _RING_BLOCK))
+            for kind, indices in kinds.items():
                 chosen = [receivers[index] for index in indices]
                 workers = [state for index in indices for state in order.states[index]]
                 channel, ends = self._channel(kind, order, chosen, workers, device, check)
@@ -102,11 +105,7 @@ class Transfer:
             group = self._groups[key]
             return Broadcast(group, size, check), [*group.ends(size)]
         if key not in self._rings:
-            self._rings[key] = (
-                Ring(size, len(workers), device)
-                if kind == CUDA_IPC
-                else Ring(min(size, _RING_BLOCK), len(workers), torch.device("cpu"))
-            )
+            self._rings[key] = Ring(size, len(workers), device if kind == CUDA_IPC else torch.device("cpu"))
         ring = self._rings[key]
         ring.check = check
         return ring, [*ring.ends()]

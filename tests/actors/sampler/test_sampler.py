@@ -4,7 +4,7 @@ import asyncio
 import pickle
 
 import pytest
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, RayTaskError
 
 from actors.config import SamplerConfig
 from actors.sampler.sampler import Samplers
@@ -52,8 +52,9 @@ def test_a_full_engine_sends_its_prompt_elsewhere():
     assert sorted(answers.count(engine) for engine in set(answers)) == [4, 8]
 
 
-def test_a_dead_engines_request_goes_to_another_and_it_is_avoided_for_a_while():
-    samplers = CountingSamplers(2, {"engine 0": ActorDiedError()})
+@pytest.mark.parametrize("loss", [ActorDiedError(), ObjectLostError("00", "127.0.0.1:1", "")])
+def test_a_dead_engines_request_goes_to_another_and_it_is_avoided_for_a_while(loss):
+    samplers = CountingSamplers(2, {"engine 0": loss})
     assert set(ask(samplers, list("abcdef"))) == {"engine 1"}
     samplers.asked.clear()
     assert set(ask(samplers, list("abcdef"))) == {"engine 1"}
@@ -101,3 +102,68 @@ def test_engines_counts_add_up_and_a_dead_one_is_left_out():
         Stats({"seconds": 2.0, "tokens": 6.0}),
     )
     assert asyncio.run(samplers.stats()) == {"samplers/seconds": 3.0, "samplers/tokens": 11.0}
+
+
+class Standing:
+    """What `engine.is_up` of an actor handle looks like: says one thing after the other, then the last one again."""
+
+    def __init__(self, *answers):
+        self.is_up = self
+        self.answers = list(answers)
+
+    async def remote(self):
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        if answer == "silence":
+            await asyncio.sleep(3600)
+        return answer
+
+
+def living(*standings, **options) -> set[int]:
+    samplers = CountingSamplers(len(standings))
+    samplers.engines = standings
+    return set(asyncio.run(samplers.living(**options)))
+
+
+RESTARTING = ActorUnavailableError("IOError: The actor is restarting.", None)
+UNREACHABLE = ActorUnavailableError("RpcError: RPC error: Socket closed rpc_code: 14.", None)
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+    sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: sleep(min(seconds, 0.001) if seconds < 60 else seconds))
+
+
+def test_nobody_waits_for_engines_that_are_gone_while_others_live():
+    died = RayTaskError("is_up", "", SamplerUnavailable("the vLLM engine died"))
+    assert living(
+        Standing(False), Standing(True), Standing(RESTARTING), Standing(ActorDiedError()), Standing(died)
+    ) == {1}
+
+
+def test_the_last_engine_is_waited_for(no_waiting):
+    assert living(Standing(RESTARTING, False, True), Standing(ActorDiedError())) == {0}
+
+
+def test_an_engine_that_is_out_of_reach_is_asked_until_it_is_clear_what_became_of_it(no_waiting):
+    """It might hold old weights, and draw with them."""
+    assert living(Standing(UNREACHABLE, UNREACHABLE, True), Standing(True)) == {0, 1}
+    assert living(Standing(UNREACHABLE, UNREACHABLE, RESTARTING), Standing(True)) == {1}
+
+
+def test_an_engine_that_says_nothing_is_restarted(monkeypatch):
+    killed = []
+    monkeypatch.setattr("actors.sampler.sampler._SILENT_S", 0.01)
+    monkeypatch.setattr("ray.kill", lambda engine, no_restart: killed.append((engine, no_restart)))
+    silent = Standing("silence")
+    assert living(silent, Standing(True)) == {1}
+    assert killed == [(silent, False)]
+
+
+def test_no_engine_is_left_or_none_comes_up(no_waiting):
+    with pytest.raises(SamplerUnavailable, match="every sampler is dead"):
+        living(Standing(ActorDiedError()), Standing(ActorDiedError()))
+    with pytest.raises(TimeoutError, match="does Ray have free CPUs or GPUs"):
+        living(Standing(RESTARTING), Standing(ActorDiedError()), timeout_s=0.01)

@@ -1,0 +1,116 @@
+"""Raylets on this machine, each a node with an address of its own on loopback, which can be lost like a machine."""
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+HEAD, SECOND = "127.0.0.2", "127.0.0.3"
+"""Not 127.0.0.1, which Ray replaces by an address that other machines can reach."""
+_UP = "Ray runtime started"
+_START_S = 120.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where a cluster is, and what its clients need."""
+
+    folder: Path
+    """Of Ray's temporary files: its path is short."""
+    gcs: str
+    """The head's host:port."""
+    environment: Mapping[str, str]
+
+    @classmethod
+    def make(cls, folder: Path) -> "Cluster":
+        """Choose a port, and a token that Ray asks every client for: it keeps out whoever else reaches the port."""
+        with socket.socket() as probe:
+            probe.bind((HEAD, 0))
+            port = probe.getsockname()[1]
+        secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        return cls(folder, f"{HEAD}:{port}", {**os.environ, **secret})
+
+
+class Node:
+    """A raylet with all that it starts."""
+
+    def __init__(self, cluster: "Cluster", address: str, num_cpus: int, *, is_head: bool = False):
+        self._log = cluster.folder / f"{address}.txt"
+        port = cluster.gcs.rpartition(":")[2]
+        where = ["--head", f"--port={port}", "--include-dashboard=false"] if is_head else [f"--address={cluster.gcs}"]
+        command = [
+            *(str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"),
+            *where,
+            *(f"--node-ip-address={address}", f"--num-cpus={num_cpus}", "--num-gpus=0"),
+            "--object-store-memory=200000000",
+            f"--temp-dir={cluster.folder / address[-1]}",
+        ]
+        with self._log.open("w") as log:
+            # A session of its own: nothing that ends this process ends it unasked.
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, env=cluster.environment
+            )
+        self._known: set[psutil.Process] = set()
+
+    def wait(self) -> None:
+        """Return once the node is up. Raises RuntimeError."""
+        give_up = time.monotonic() + _START_S
+        while _UP not in (told := self._log.read_text()):
+            if self._process.poll() is not None or time.monotonic() > give_up:
+                raise RuntimeError(f"no raylet came up: {told[-1000:]}")
+            time.sleep(0.2)
+
+    def actors(self) -> Counter[str]:
+        """Count the actors that live here, by class; one of a pool is named after its deployment."""
+        names = [_title(process) for process in self._processes()]
+        return Counter(name for name in names if name and not name.endswith("Agent"))
+
+    def kill(self) -> None:
+        """Kill everything here with SIGKILL, at once: what a machine takes along when it is lost."""
+        for process in sorted(self._processes(), key=lambda process: process.pid):  # the raylet before its workers
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+
+    def _processes(self) -> set[psutil.Process]:
+        """Return all processes that this one started here and that live, the orphaned ones, too."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self._process.pid)
+            self._known |= {root, *root.children(recursive=True)}
+        return {process for process in self._known if process.is_running()}
+
+
+def _title(process: psutil.Process) -> str:
+    """Return the class of an actor from its process's title, as ray::Engine or ray::Engine.sample; '' for others."""
+    try:
+        title = " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+    kind, _, rest = title.partition("::")
+    if kind != "ray" or not rest or rest.startswith("IDLE"):
+        return ""
+    return rest.split(".")[0].split("(")[0].strip()
+
+
+@contextlib.contextmanager
+def two_nodes(cluster: Cluster, head_cpus: int, second_cpus: int) -> Iterator[Node]:
+    """Start a head and a second node, and yield the second one; kill both on exit."""
+    nodes: list[Node] = []
+    try:
+        nodes.append(Node(cluster, HEAD, head_cpus, is_head=True))
+        nodes[0].wait()
+        nodes.append(Node(cluster, SECOND, second_cpus))
+        nodes[1].wait()
+        yield nodes[1]
+    finally:
+        for node in reversed(nodes):
+            node.kill()
