@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--schedules: {', '.join(sorted(unknown))} is none of {', '.join(names)}")
     if chosen.steps < 1 or chosen.factor <= 0:
         parser.error("--steps has to be 1 or more, --factor above 0")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=120)
     scenario = Scenario(chosen.factor, chosen.steps, chosen.seed)
     with tempfile.TemporaryDirectory(prefix="interleave-pipeline-") as folder:
         verdict = run(scenario, chosen.schedules.split(","), Path(folder), console)

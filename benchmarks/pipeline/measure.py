@@ -44,6 +44,8 @@ class Measured:
     rewards: Rewards = field(default_factory=dict)
     staleness: Counter[int] = field(default_factory=Counter)
     """How many samples were drawn so many versions before the one that learned from them."""
+    sample_seconds: Counter[str] = field(default_factory=Counter)
+    """What the samples spent at each stage, waiting included, added up."""
     cpu_seconds: float = 0.0
     """Of all processes while training, as far as they live to its end."""
     driver_cpu_seconds: float = 0.0
@@ -65,6 +67,7 @@ class Measured:
             response = sample.evidence.response
             self.rewards[key] = response.text, sample.reward.total
             self.staleness[request.step - 1 - response.policy_version] += 1
+            self.sample_seconds.update(sample.seconds)
 
 
 async def measure(scenario: Scenario, schedule: Schedule, folder: Path, console: Console) -> Measured:

@@ -100,7 +100,7 @@ class StandInPolicy(FakePolicy):
         self.version += 1
         return {"policy/tokens": float(tokens)}
 
-    async def publish(self, samplers: Samplers) -> dict[str, float]:
+    async def publish(self, samplers: Any) -> dict[str, float]:
         await samplers.each("set_version", self.version)
         self._published_at.append(time.monotonic())
         return {}

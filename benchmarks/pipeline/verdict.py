@@ -16,6 +16,8 @@ from rl.plan.simulation import Simulated
 
 FEWEST, MOST = 0.99, 1.05
 """Bars of measured / reference."""
+_STAGES = {"samplers": "sample", "generator": "generate", "judge": "judge"}
+"""Names of the stages in a sample's `seconds`."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,14 @@ class Compared:
     def ratio(self) -> float:
         """Measured / reference."""
         return self.seconds / self.reference.seconds
+
+    @property
+    def overheads(self) -> dict[str, float]:
+        """Seconds that a sample took longer at each stage than in the simulation: means."""
+        measured, num_samples = self.measured.sample_seconds, max(1, len(self.measured.rewards))
+        return {
+            stage: measured[key] / num_samples - self.reference.sample_seconds[stage] for stage, key in _STAGES.items()
+        }
 
     @property
     def cpu_share(self) -> float:
@@ -81,10 +91,11 @@ class Verdict:
             table.add_row(name, *times, f"{one.ratio:.3f}", *speed, f"{one.cpu_share:.2f}", busy)
         console.print(table)
         for name, one in self.compared.items():
-            num_steps = len(one.measured.step_ends) - 1
+            overheads = ", ".join(f"{stage} {seconds * 1e3:+.0f}" for stage, seconds in one.overheads.items())
             console.print(
-                f"{name}: driver {one.measured.driver_cpu_seconds / num_steps:.2f} s of CPU a step; "
-                f"{one.measured.slowest_callback}; versions that samples are old: {_ages(one.measured)}"
+                f"{name}: ms that a sample took longer than in the simulation: {overheads}; "
+                f"driver {one.measured.driver_cpu_seconds / (len(one.measured.step_ends) - 1):.2f} s of CPU a step, "
+                f"{one.measured.slowest_callback}; updates that samples are old: {_ages(one.measured)}"
             )
 
     def save(self, file: Path) -> None:
@@ -115,6 +126,7 @@ class Verdict:
             "cores_busy": one.cpu_share,
             "driver_cpu_seconds": one.measured.driver_cpu_seconds,
             "slowest_callback": one.measured.slowest_callback,
+            "overheads": one.overheads,
             "staleness": dict(sorted(one.measured.staleness.items())),
         }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from rl.plan.rules import Rules
-from rl.plan.simulation import Simulated, simulate
+from rl.plan.simulation import simulate
 from rl.plan.stage_times import DrawnTimes, Spread, Work
 
 
@@ -149,9 +149,20 @@ def test_what_cannot_be_run_is_refused():
 
 
 def test_a_run_without_any_time_ends():
-    assert simulate(PAIR, Times(), 3) == Simulated(
-        (0, 0, 0), 0, dict.fromkeys(("samplers", "generator", "judge"), 0.0) | {"policy": 0.0}, 0.0
-    )
+    found = simulate(PAIR, Times(), 3)
+    assert (found.ends, found.seconds, set(found.busy.values())) == ((0, 0, 0), 0, {0.0})
+
+
+def test_a_sample_is_told_where_it_was_and_for_how_long():
+    # responses 3 and 1, images 3-5 and 1-3, scores 1 each; serial: the second image waits from 3 to 5
+    assert simulate(PAIR, UNLIKE, 1).sample_seconds == {"samplers": 2, "generator": 2, "judge": 1}
+    found = simulate(replace(PAIR, is_serial=True), UNLIKE, 1)
+    assert found.sample_seconds == {"samplers": 2, "generator": 3, "judge": 1}
+    assert simulate(PAIR, replace(UNLIKE, edited=False), 1).sample_seconds == {
+        "samplers": 2,
+        "generator": 0,
+        "judge": 0,
+    }
 
 
 def test_draws_depend_on_their_place_alone_and_follow_their_distribution():
