@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,21 +40,26 @@ class Measured:
 
     step_ends: list[float] = field(default_factory=list)
     """When training began, and when each step was published (`time.monotonic`)."""
+    cpu_seconds: list[float] = field(default_factory=list)
+    """CPU time of all processes of the run by then."""
+    driver_cpu_seconds: list[float] = field(default_factory=list)
     rewards: Rewards = field(default_factory=dict)
     staleness: Counter[int] = field(default_factory=Counter)
     """How many samples were drawn so many versions before the one that learned from them."""
     sample_seconds: Counter[str] = field(default_factory=Counter)
     """What the samples spent at each stage, waiting included, added up."""
-    cpu_seconds: float = 0.0
-    """Of all processes while training, as far as they live to its end."""
-    driver_cpu_seconds: float = 0.0
     slowest_callback: str = ""
     wrong: list[str] = field(default_factory=list)
     """What is not as it has to be."""
+    processes: list[psutil.Process] = field(default_factory=list)
+    """All of the run's but the driver."""
 
-    def seconds(self, warm_steps: int) -> float:
-        """Return the time from the end of the last warm step to the end of the last step."""
-        return self.step_ends[-1] - self.step_ends[warm_steps]
+    def note_step(self) -> None:
+        """Note that a step was published; first, that the initial weights were."""
+        self.step_ends.append(time.monotonic())
+        driver = _cpu_seconds(psutil.Process())
+        self.driver_cpu_seconds.append(driver)
+        self.cpu_seconds.append(driver + sum(map(_cpu_seconds, self.processes)))
 
     def see(self, request: GroupRequest, group: Group) -> None:
         """Note a group that is about to be learned from."""
@@ -74,7 +78,7 @@ async def measure(scenario: Scenario, schedule: Schedule, folder: Path, console:
     """Run a schedule in a Ray of its own, with an empty store."""
     recipe, measured = scenario.recipe(schedule, folder), Measured()
     async with ray_cluster("", recipe.num_cpus):
-        policy = StandInPolicy(scenario, measured.step_ends)
+        policy = StandInPolicy(scenario, measured.note_step)
         samplers = start_samplers(scenario, recipe.samplers, is_serial=schedule.is_serial)
         journey = await _start_journey(scenario, recipe, samplers)
         ledger = start_ledger(Path(recipe.run_dir) / "ledger", store=Store(recipe.store))
@@ -91,7 +95,8 @@ async def measure(scenario: Scenario, schedule: Schedule, folder: Path, console:
             return workers.own_stats() | await samplers.stats() | await journey.stats()
 
         stream = RolloutStream(recipe, scenario.tasks(folder), roll_out)
-        async with watch_loop() as watch, _cpu_time(measured):
+        measured.processes = psutil.Process().children(recursive=True)
+        async with watch_loop() as watch:
             log = await Log.start(recipe, console=console, stats=stats, watch=watch)
             try:
                 log.metrics(await policy.publish(samplers))
@@ -124,20 +129,7 @@ async def _no_evaluation(step: int) -> Any:
     raise AssertionError(f"no evaluation is due at step {step}")
 
 
-@asynccontextmanager
-async def _cpu_time(measured: Measured) -> AsyncIterator[None]:
-    here = psutil.Process()
-    all_before, before = _used(here), _used_alone(here)
-    yield
-    measured.driver_cpu_seconds = _used_alone(here) - before
-    measured.cpu_seconds = _used(here) - all_before
-
-
-def _used(process: psutil.Process) -> float:
-    return sum(_used_alone(one) for one in (process, *process.children(recursive=True)))
-
-
-def _used_alone(process: psutil.Process) -> float:
+def _cpu_seconds(process: psutil.Process) -> float:
     try:
         times = process.cpu_times()
     except psutil.Error:  # ended meanwhile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,10 +85,10 @@ class Learner:
 class StandInPolicy(FakePolicy):
     """A policy that learns nothing in the time that an update takes."""
 
-    def __init__(self, scenario: Scenario, published_at: list[float]):
-        """Add to `published_at` when each version is (`time.monotonic`): the initial weights first."""
+    def __init__(self, scenario: Scenario, on_published: Callable[[], None]):
+        """Call `on_published` whenever weights are: the initial ones first."""
         super().__init__()
-        self._published_at = published_at
+        self._on_published = on_published
         self._times = scenario.times
         self._learner = ray.remote(Learner).options(num_cpus=0).remote()
 
@@ -102,7 +102,7 @@ class StandInPolicy(FakePolicy):
 
     async def publish(self, samplers: Any) -> dict[str, float]:
         await samplers.each("set_version", self.version)
-        self._published_at.append(time.monotonic())
+        self._on_published()
         return {}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Compared:
     @property
     def seconds(self) -> float:
         """Of the counted steps."""
-        return self.measured.seconds(self.schedule.warm_steps)
+        return self._since_warm(self.measured.step_ends)
 
     @property
     def ratio(self) -> float:
@@ -48,8 +48,18 @@ class Compared:
 
     @property
     def cpu_share(self) -> float:
-        """Cores that were busy, of all processes, warm steps included."""
-        return self.measured.cpu_seconds / (self.measured.step_ends[-1] - self.measured.step_ends[0])
+        """Cores that all processes of the run kept busy."""
+        return self._since_warm(self.measured.cpu_seconds) / self.seconds
+
+    @property
+    def driver_cpu_seconds(self) -> float:
+        """CPU time of the driver in one step."""
+        return self._since_warm(self.measured.driver_cpu_seconds) / (
+            len(self.reference.ends) - self.schedule.warm_steps
+        )
+
+    def _since_warm(self, by_step: Sequence[float]) -> float:
+        return by_step[-1] - by_step[self.schedule.warm_steps]
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,7 @@ class Verdict:
             overheads = ", ".join(f"{stage} {seconds * 1e3:+.0f}" for stage, seconds in one.overheads.items())
             console.print(
                 f"{name}: ms that a sample took longer than in the simulation: {overheads}; "
-                f"driver {one.measured.driver_cpu_seconds / (len(one.measured.step_ends) - 1):.2f} s of CPU a step, "
+                f"driver {one.driver_cpu_seconds:.2f} s of CPU a step, "
                 f"{one.measured.slowest_callback}; updates that samples are old: {_ages(one.measured)}"
             )
 
@@ -124,7 +134,7 @@ class Verdict:
             "reference_step_ends": one.reference.ends,
             "busy": one.reference.busy,
             "cores_busy": one.cpu_share,
-            "driver_cpu_seconds": one.measured.driver_cpu_seconds,
+            "driver_cpu_seconds": one.driver_cpu_seconds,
             "slowest_callback": one.measured.slowest_callback,
             "overheads": one.overheads,
             "staleness": dict(sorted(one.measured.staleness.items())),
