@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from benchmarks.pipeline.scenario import (
     response_text,
 )
 from benchmarks.pipeline.verdict import Compared, Verdict
+from rewards.compose import WeightedSum
 from rl.plan.rules import Rules
 from rl.plan.stage_times import Work
 from rl.recipe.config import Recipe
@@ -29,13 +31,15 @@ from rl.stream import RolloutStream
 from rl.task_sampler import TaskSampler
 from rollout.single_step import SingleStep
 from rollout.text.critique import parse_critique
+from rollout.types import SamplingParams
+from tests.support.fakes import FakeGenerator, FakeJudge
 
 SCENARIO = Scenario(factor=10.0, num_steps=30)
 BY_NAME = {schedule.name: schedule for schedule in SCHEDULES}
 
 
 def test_the_rules_are_the_recipes():
-    common = {
+    common: dict[str, Any] = {
         "groups_per_step": 16,
         "n": 8,
         "groups_in_flight": 64,
@@ -88,7 +92,11 @@ def test_the_places_of_seeds_are_those_of_the_stream(tmp_path):
             raise ValueError("that is all")
 
     async def roll_out(request):
-        return await SingleStep(Sampler(request.task), None, None, None, "<image><image>", None).roll_out(request)
+        reward = WeightedSum(recipe.reward.terms)
+        journey = SingleStep(
+            Sampler(request.task), FakeGenerator(), FakeJudge(), reward, "<image><image>", SamplingParams()
+        )
+        return await journey.roll_out(request)
 
     async def go_through() -> None:
         async with RolloutStream(recipe, tasks, roll_out) as stream:

@@ -4,6 +4,7 @@ import asyncio
 import random
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from rollout.single_step import SingleStep
 from rollout.text.critique import format_critique
 from rollout.text.seeds import seed_of
 from rollout.types import Critique, Response, SamplingParams, Scores
-from tests.support.fakes import FakePolicy, make_task
+from tests.support.fakes import FakeGenerator, FakeJudge, FakePolicy, make_task
 from tests.support.training import TERMS, make_recipe
 from tests.support.virtual_clock import run_virtually
 
@@ -54,8 +55,9 @@ class Sampler:
         return Response((1,), (2,), text, (0.0,), 0)
 
 
-class Generator:
+class Generator(FakeGenerator):
     def __init__(self, rules):
+        super().__init__()
         self.places = asyncio.Semaphore(rules.generator_places)
 
     async def edit(self, request):
@@ -64,8 +66,9 @@ class Generator:
         return request.prompt
 
 
-class Judge:
+class Judge(FakeJudge):
     def __init__(self, rules):
+        super().__init__()
         self.places, self.calls = asyncio.Semaphore(rules.judge_places), rules.judge_calls
 
     async def score(self, request):
@@ -132,7 +135,12 @@ async def train_by(rules, policy, folder):
             return await journey.roll_out(request)
 
     stream = RolloutStream(recipe, [make_task(number) for number in range(GROUPS)], roll_out)
-    await train(recipe, policy, sampler, stream, None, Quiet())
+    log: Any = Quiet()
+    await train(recipe, policy, sampler, stream, no_evaluation, log)
+
+
+async def no_evaluation(step: int) -> Any:
+    raise AssertionError(f"no evaluation is due at step {step}")
 
 
 ROOMY = Rules(GROUPS, N, sampler_places=200, generator_places=4, judge_places=64, judge_calls=2)
