@@ -43,6 +43,8 @@ class Measured:
     cpu_seconds: list[float] = field(default_factory=list)
     """CPU time of all processes of the run by then."""
     driver_cpu_seconds: list[float] = field(default_factory=list)
+    machine_cpu_seconds: list[float] = field(default_factory=list)
+    """CPU time of all that runs on the machine by then."""
     rewards: Rewards = field(default_factory=dict)
     staleness: Counter[int] = field(default_factory=Counter)
     """How many samples were drawn so many versions before the one that learned from them."""
@@ -60,6 +62,8 @@ class Measured:
         driver = _cpu_seconds(psutil.Process())
         self.driver_cpu_seconds.append(driver)
         self.cpu_seconds.append(driver + sum(map(_cpu_seconds, self.processes)))
+        machine = psutil.cpu_times()
+        self.machine_cpu_seconds.append(float(machine.user + machine.nice + machine.system))
 
     def see(self, request: GroupRequest, group: Group) -> None:
         """Note a group that is about to be learned from."""

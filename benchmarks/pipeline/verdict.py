@@ -52,6 +52,11 @@ class Compared:
         return self._since_warm(self.measured.cpu_seconds) / self.seconds
 
     @property
+    def others_share(self) -> float:
+        """Cores that everything else on the machine kept busy: what it takes away, no schedule can make up for."""
+        return max(0.0, self._since_warm(self.measured.machine_cpu_seconds) / self.seconds - self.cpu_share)
+
+    @property
     def driver_cpu_seconds(self) -> float:
         """CPU time of the driver in one step."""
         return self._since_warm(self.measured.driver_cpu_seconds) / (
@@ -89,16 +94,17 @@ class Verdict:
         return missed + self._differing_rewards()
 
     def show(self, console: Console) -> None:
-        """Print the table."""
+        """Print the table: seconds of a step, and how many cores the run and all else kept busy."""
         table = Table(title=f"{self.scenario.num_steps} steps, all times / {self.scenario.factor:g}; seconds a step")
-        for column in ("", "measured", "reference", "ratio", "speed-up", "bar", "ideal", "cores busy", "busiest"):
+        for column in ("", "measured", "reference", "ratio", "speed-up", "bar", "ideal", "cores", "others", "busiest"):
             table.add_column(column, justify="right" if column else "left")
         for name, one in self.compared.items():
             steps, (speedup, ideal) = self.scenario.num_steps, self.speedups(name) or (0.0, 0.0)
             times = [f"{seconds / steps:.3f}" for seconds in (one.seconds, one.reference.seconds)]
             speed = [f"{speedup:.2f}", f"{one.schedule.bar:g}", f"{ideal:.2f}"] if speedup else ["", "", ""]
+            cores = [f"{share:.2f}" for share in (one.cpu_share, one.others_share)]
             busy = f"{one.reference.bottleneck} {one.reference.busy[one.reference.bottleneck]:.0%}"
-            table.add_row(name, *times, f"{one.ratio:.3f}", *speed, f"{one.cpu_share:.2f}", busy)
+            table.add_row(name, *times, f"{one.ratio:.3f}", *speed, *cores, busy)
         console.print(table)
         for name, one in self.compared.items():
             overheads = ", ".join(f"{stage} {seconds * 1e3:+.0f}" for stage, seconds in one.overheads.items())
@@ -133,7 +139,8 @@ class Verdict:
             "step_ends": [end - start for end in ends],
             "reference_step_ends": one.reference.ends,
             "busy": one.reference.busy,
-            "cores_busy": one.cpu_share,
+            "cores": one.cpu_share,
+            "cores_of_others": one.others_share,
             "driver_cpu_seconds": one.driver_cpu_seconds,
             "slowest_callback": one.measured.slowest_callback,
             "overheads": one.overheads,

@@ -119,7 +119,7 @@ def compared(name, ratio=1.0, changed=None) -> Compared:
     step = reference.seconds * ratio / SCENARIO.num_steps
     ends = warm + [warm[-1] + step * number for number in range(1, SCENARIO.num_steps + 1)]
     rewards = {(1, "task-00", sample): (f"answer {sample}", sample / 8) for sample in range(8)}
-    return Compared(schedule, Measured(ends, ends, ends, rewards | (changed or {}), Counter({0: 8})), reference)
+    return Compared(schedule, Measured(ends, ends, ends, ends, rewards | (changed or {}), Counter({0: 8})), reference)
 
 
 def verdict(*all_compared) -> Verdict:
