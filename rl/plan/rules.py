@@ -55,8 +55,9 @@ def rules_of(recipe: Recipe) -> Rules:
 
 
 def _calls_at_once(generator: GeneratorConfig) -> int:
-    """Return the edits that endpoints, or the replicas of a class of the user's own, take at a time."""
-    num_places = generator.most_replicas if not kind_of(generator).has_prices else max(1, len(generator.endpoints))
+    """Return the edits that endpoints, servers of the run's own or replicas of a user's class take at a time."""
+    is_elsewhere = kind_of(generator).has_prices and not generator.server.command
+    num_places = max(1, len(generator.endpoints)) if is_elsewhere else generator.most_replicas
     return num_places * generator.max_concurrency
 
 
