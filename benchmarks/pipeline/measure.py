@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,8 @@ class Measured:
     rewards: Rewards = field(default_factory=dict)
     staleness: Counter[int] = field(default_factory=Counter)
     """How many samples were drawn so many versions before the one that learned from them."""
-    sample_seconds: Counter[str] = field(default_factory=Counter)
-    """What the samples spent at each stage, waiting included, added up."""
+    sample_seconds: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """What the samples of each step spent at each stage, waiting included, added up."""
     slowest_callback: str = ""
     wrong: list[str] = field(default_factory=list)
     """What is not as it has to be."""
@@ -75,7 +75,7 @@ class Measured:
             response = sample.evidence.response
             self.rewards[key] = response.text, sample.reward.total
             self.staleness[request.step - 1 - response.policy_version] += 1
-            self.sample_seconds.update(sample.seconds)
+            self.sample_seconds[request.step].update(sample.seconds)
 
 
 async def measure(scenario: Scenario, schedule: Schedule, folder: Path, console: Console) -> Measured:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.pipeline.measure import Measured
-from benchmarks.pipeline.scenario import SCHEDULES, Scenario, Schedule
+from benchmarks.pipeline.scenario import NUM_TASKS, SCHEDULES, N, Scenario, Schedule
 from rl.plan.simulation import Simulated
 
 FEWEST, MOST = 0.99, 1.05
@@ -41,9 +41,11 @@ class Compared:
     @property
     def overheads(self) -> dict[str, float]:
         """Seconds that a sample took longer at each stage than in the simulation: means."""
-        measured, num_samples = self.measured.sample_seconds, max(1, len(self.measured.rewards))
+        counted = [total for step, total in self.measured.sample_seconds.items() if step > self.schedule.warm_steps]
+        num_samples = max(1, len(counted)) * NUM_TASKS * N
         return {
-            stage: measured[key] / num_samples - self.reference.sample_seconds[stage] for stage, key in _STAGES.items()
+            stage: sum(total[key] for total in counted) / num_samples - self.reference.sample_seconds[stage]
+            for stage, key in _STAGES.items()
         }
 
     @property

@@ -158,6 +158,10 @@ def test_a_sample_is_told_where_it_was_and_for_how_long():
     assert simulate(PAIR, UNLIKE, 1).sample_seconds == {"samplers": 2, "generator": 2, "judge": 1}
     found = simulate(replace(PAIR, is_serial=True), UNLIKE, 1)
     assert found.sample_seconds == {"samplers": 2, "generator": 3, "judge": 1}
+    # of a later step only: its images do not wait, the first step's second one does
+    later = replace(UNLIKE, sample=lambda step, task, sample, call: (3, 1)[sample] if step > 1 else 1)
+    assert simulate(PAIR, later, 1).sample_seconds["generator"] == 3
+    assert simulate(PAIR, later, 1, warm_steps=1).sample_seconds == {"samplers": 2, "generator": 2, "judge": 1}
     assert simulate(PAIR, replace(UNLIKE, edited=False), 1).sample_seconds == {
         "samplers": 2,
         "generator": 0,
