@@ -106,7 +106,7 @@ class Quiet:
     async def step(self, step):
         yield
 
-    async def groups(self, groups, version):
+    async def groups(self, groups, *rest):
         assert all(sample.is_valid for group in groups for sample in group.samples)
 
     def metrics(self, metrics):
