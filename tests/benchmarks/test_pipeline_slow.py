@@ -1,0 +1,22 @@
+"""Schedules of `benchmarks/pipeline` on the real driver, in almost no time: their books, not their speed."""
+
+import pytest
+from rich.console import Console
+
+from benchmarks.pipeline.__main__ import run
+from benchmarks.pipeline.scenario import NUM_TASKS, N, Scenario
+
+NUM_STEPS = 2
+
+
+@pytest.mark.slow
+def test_schedules_differ_in_time_alone(tmp_path):
+    """Slow: starts Ray twice, each time with eight replicas on Ray Serve."""
+    verdict = run(Scenario(factor=200.0, num_steps=NUM_STEPS), ["serial", "k=1"], tmp_path, Console(quiet=True))
+    serial, ahead = (verdict.compared[name].measured for name in ("serial", "k=1"))
+    assert (serial.wrong, ahead.wrong) == ([], [])
+    assert not [text for text in verdict.missed() if "differ" in text or "in common" in text]
+    assert [len(one.rewards) for one in (serial, ahead)] == [3 * NUM_TASKS * N, 4 * NUM_TASKS * N]
+    assert dict(serial.staleness) == {0: 3 * NUM_TASKS * N}
+    assert dict(ahead.staleness) == {0: NUM_TASKS * N, 1: 3 * NUM_TASKS * N}  # the first step's weights are new
+    assert len(set(serial.rewards.values())) == len(serial.rewards)
