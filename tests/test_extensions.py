@@ -30,12 +30,10 @@ from actors.teacher.teacher import check_teacher, describe_teacher, start_teache
 from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator
 from rl.check_reward import needed_evidence
-from rl.evaluation import Evaluator
 from rl.recipe.config import REPO, Recipe
 from rl.recipe.jobs import TrackingConfig
 from rl.recipe.reader import load_recipe
 from rl.run_dir.provenance import sources_of
-from rl.side_evaluation import SideEvaluations
 from rl.stream import RolloutStream
 from rl.tracking.metrics_file import read_metrics
 from rl.tracking.rl_log import Log
@@ -46,6 +44,7 @@ from rollout.text.critique import parse_critique
 from rollout.text.plan import parse_plan
 from rollout.types import Attempt, CompareRequest, Request, SamplingParams, Scores
 from tests.support.fakes import FakePolicy, FakeSampler, make_task
+from tests.support.training import no_evaluations
 
 GUIDE = REPO / "docs" / "extending.md"
 RUN = """
@@ -145,8 +144,7 @@ async def run(recipe: Recipe, policy: FakePolicy) -> None:
     log = await Log.start(recipe, console=Console(quiet=True), stats=step.stats)
     try:
         await policy.publish(sampler)
-        evaluator = Evaluator(recipe.evaluation, [], step.roll_out, {})
-        await train(recipe, policy, sampler, stream, SideEvaluations(evaluator, step.draw, log), log)
+        await train(recipe, policy, sampler, stream, no_evaluations(recipe, step, log), log)
     finally:
         await log.close()
         reward.close()
@@ -409,7 +407,6 @@ from rl.recipe.jobs import TrackingConfig
 from rl.run_dir.provenance import describe_evidence
 from rl.tracking.service_metrics import num_devices
 from rl.tracking.trackers import check_trackers, start_trackers
-from tests.support.training import make_recipe
 from tests_of_one_more import Flat
 
 

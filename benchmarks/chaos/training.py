@@ -18,10 +18,8 @@ from actors.store.ledger_writer import start_ledger
 from benchmarks.chaos.roles import PaidGenerator, PublishedSampler, PublishingPolicy, newest_worker, paint
 from benchmarks.chaos.scene import GOES_ON_S, Found, kill, newest_writer, paid_calls
 from rewards.compose import TermConfig, WeightedSum
-from rl.evaluation import Evaluator
 from rl.recipe.config import AlgorithmConfig, EvaluationConfig, Recipe, RewardConfig, RolloutConfig
 from rl.recipe.jobs import TrackingConfig
-from rl.side_evaluation import SideEvaluations
 from rl.stream import RolloutStream
 from rl.tracking.metrics_file import read_metrics
 from rl.tracking.rl_log import Log
@@ -29,6 +27,7 @@ from rl.train import train
 from rollout.single_step import SingleStep
 from rollout.types import Group, GroupRequest, SamplingParams
 from tests.support.fakes import FakeJudge, make_task
+from tests.support.training import no_evaluations
 
 GROUPS, N = 4, 8
 NUM_PLACES = GROUPS * N
@@ -113,8 +112,8 @@ async def kill_in_training(folder: Path, kills: int, dice: random.Random) -> Fou
     tasks = [make_task(number) for number in range(GROUPS * (recipe.num_steps + 2))]
     log = await Log.start(recipe, console=Console(quiet=True), stats=journey.stats)
     try:
-        none = SideEvaluations(Evaluator(recipe.evaluation, [], roll_out, {}), journey.draw, log)
-        await train(recipe, policy, sampler, RolloutStream(recipe, tasks, roll_out), none, log)
+        stream = RolloutStream(recipe, tasks, roll_out)
+        await train(recipe, policy, sampler, stream, no_evaluations(recipe, journey, log), log)
         await killer.end()
     finally:
         await log.close()

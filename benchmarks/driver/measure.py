@@ -34,6 +34,7 @@ from rl.tracking.rl_log import Log
 from rl.train import train
 from rollout.single_step import SingleStep
 from rollout.types import Group, GroupRequest, SamplingParams
+from tests.support.training import no_evaluations
 
 N, WORKERS, RANKS = 8, 2, 2
 GROUPS_PER_GENERATOR = 2
@@ -120,7 +121,8 @@ class _Driven:
 
         log = await Log.start(recipe, console=Console(quiet=True), stats=stats, watch=self.watch)
         try:
-            await train(recipe, self.policy, cast(Any, None), RolloutStream(recipe, tasks, roll_out), _never, log)
+            stream, none = RolloutStream(recipe, tasks, roll_out), no_evaluations(recipe, self.journey, log)
+            await train(recipe, self.policy, cast(Any, None), stream, none, log)
         finally:
             await log.close()
         rows = read_metrics(Path(recipe.run_dir))
@@ -163,10 +165,6 @@ def _recipe(folder: Path, case: Case) -> Recipe:
         evaluation=EvaluationConfig(num_tasks=0),
     )
     return replace(recipe, algorithm=replace(recipe.algorithm, filter_zero_variance=False))
-
-
-async def _never(step: int) -> Any:
-    raise AssertionError(f"no evaluation is due at step {step}")
 
 
 def _reset_peak() -> float:

@@ -29,6 +29,7 @@ from rl.train import train
 from rollout.concurrency import all_of
 from rollout.single_step import SingleStep
 from rollout.types import Group, GroupRequest, SamplingParams
+from tests.support.training import no_evaluations
 
 Rewards = dict[tuple[int, str, int], tuple[str, float]]
 """(step, task, sample) -> the response and its reward."""
@@ -104,7 +105,7 @@ async def measure(scenario: Scenario, schedule: Schedule, folder: Path, console:
             log = await Log.start(recipe, console=console, stats=stats, watch=watch)
             try:
                 log.metrics(await policy.publish(samplers))
-                await train(recipe, policy, samplers, stream, _no_evaluation, log)
+                await train(recipe, policy, samplers, stream, no_evaluations(recipe, journey, log), log)
             finally:
                 await log.close()
         measured.slowest_callback = str(watch)
@@ -127,10 +128,6 @@ async def _start_journey(scenario: Scenario, recipe: Recipe, samplers: Samplers)
         template=Path(recipe.rollout.prompt).read_text(encoding="utf-8"),
         params=SamplingParams(recipe.rollout.temperature, recipe.rollout.max_tokens),
     )
-
-
-async def _no_evaluation(step: int) -> Any:
-    raise AssertionError(f"no evaluation is due at step {step}")
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

@@ -55,10 +55,10 @@ class SlowJudge(FakeJudge):
 class Scene:
     """The real loop on fakes, whose evaluations have a judge of their own."""
 
-    def __init__(self, folder, *, judge=None, generator=None, num_steps=6, sampler=None):
+    def __init__(self, folder, *, judge=None, generator=None, num_steps=6, sampler=None, policy=None):
         self.recipe = make_recipe(folder, num_steps=num_steps, evaluation=EVERY_2)
         self.folder = Path(folder)
-        self.policy, self.sampler = FakePolicy(), sampler or FakeSampler()
+        self.policy, self.sampler = policy or FakePolicy(), sampler or FakeSampler()
         self.judge, self.generator = judge or FakeJudge(), generator or FakeGenerator()
 
     def journey(self, generator, judge):
@@ -141,15 +141,14 @@ def test_a_spent_budget_of_an_evaluation_ends_the_run(tmp_path):
 
 
 def test_an_error_of_training_cancels_the_evaluation(tmp_path):
-    async def scenario():
-        scene = Scene(tmp_path, judge=SlowJudge(asyncio.Event()))
-
-        async def break_down(batch):
-            if scene.policy.version == 3:
+    class Breaking(FakePolicy):
+        async def update(self, batch):
+            if self.version == 3:
                 raise RuntimeError("a rank died")
-            return await FakePolicy.update(scene.policy, batch)
+            return await super().update(batch)
 
-        scene.policy.update = break_down
+    async def scenario():
+        scene = Scene(tmp_path, judge=SlowJudge(asyncio.Event()), policy=Breaking())
         with pytest.raises(RuntimeError, match="a rank died"):
             await asyncio.wait_for(scene.run(), 5)
         return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]

@@ -46,6 +46,11 @@ def recorded(roll_out, ledger):
     return and_record
 
 
+def no_evaluations(recipe, journey, log) -> SideEvaluations:
+    """Return what `train()` is given where no evaluation is due."""
+    return SideEvaluations(Evaluator(recipe.evaluation, [], journey.roll_out, {}), journey.draw, log)
+
+
 async def train_on_fakes(recipe, policy, sampler=None, generator=None, first_step=1):
     """Train by the real loop; only the policy is the caller's, and what else is given."""
     sampler = sampler or FakeSampler()

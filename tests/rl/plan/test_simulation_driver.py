@@ -21,7 +21,7 @@ from rollout.text.critique import format_critique
 from rollout.text.seeds import seed_of
 from rollout.types import Critique, Response, SamplingParams, Scores
 from tests.support.fakes import FakeGenerator, FakeJudge, FakePolicy, make_task
-from tests.support.training import TERMS, make_recipe
+from tests.support.training import TERMS, make_recipe, no_evaluations
 from tests.support.virtual_clock import run_virtually
 
 GROUPS, N, NUM_STEPS = 6, 4, 8
@@ -136,11 +136,7 @@ async def train_by(rules, policy, folder):
 
     stream = RolloutStream(recipe, [make_task(number) for number in range(GROUPS)], roll_out)
     log: Any = Quiet()
-    await train(recipe, policy, sampler, stream, no_evaluation, log)
-
-
-async def no_evaluation(step: int) -> Any:
-    raise AssertionError(f"no evaluation is due at step {step}")
+    await train(recipe, policy, sampler, stream, no_evaluations(recipe, journey, log), log)
 
 
 ROOMY = Rules(GROUPS, N, sampler_places=200, generator_places=4, judge_places=64, judge_calls=2)
