@@ -42,6 +42,11 @@ def stage_and_learn_on(rank: int, config: PolicyConfig, folder: Path) -> list[st
     is_written_on = threading.Event()
 
     class Worker(PolicyWorker):
+        has_no_memory = False
+
+        def _has_room(self) -> bool:
+            return super()._has_room() and not self.has_no_memory
+
         def write_file(self, path: str, content: object) -> None:
             is_written_on.wait()
             super().write_file(path, content)
@@ -60,6 +65,11 @@ def stage_and_learn_on(rank: int, config: PolicyConfig, folder: Path) -> list[st
     noted.append(str(worker.ended_writing()))
     is_written_on.set()
     worker._writer.join()
+    worker.has_no_memory = True
+    worker.stage_checkpoint(str(folder / "without_room"), 2)
+    worker._writer.join()
+    files = list((folder / "staged").glob(f"[mo]*_rank_{rank}.pt"))
+    assert 0.5 < worker.bytes_staged() / sum(file.stat().st_size for file in files) < 1
     torch.distributed.barrier()
     return [*noted, str(worker.ended_writing())]
 
@@ -97,7 +107,8 @@ def _equal(first, second):
 
 def compare(rank, config, folder):
     noted = stage_and_learn_on(rank, config, folder)
-    found = [differences(folder / "staged", folder / other) for other in ("at_once", "later")]
+    pairs = [("staged", "at_once"), ("staged", "later"), ("without_room", "later")]
+    found = [differences(*(folder / name for name in pair)) for pair in pairs]
     torch.distributed.barrier()
     return noted, *found, sorted(path.name for path in (folder / "staged").glob("*.pt"))
 
@@ -106,10 +117,10 @@ def compare(rank, config, folder):
 def test_a_staged_checkpoint_is_the_one_of_its_moment(which: str, tmp_path: Path):
     """Slow: it needs verl's ranks, which load their own shards' files alone."""
     config = replace(CONFIGS[which], model=str(build_tiny_critic(tmp_path / "critic")))
-    noted, from_at_once, from_later, files = on_ranks(compare, config.num_ranks, config, tmp_path)
+    noted, from_at_once, from_later, without_room, files = on_ranks(compare, config.num_ranks, config, tmp_path)
     assert noted == ["None", "None", ""]
     notes = [f".rank_{rank}.ended" for rank in range(config.num_ranks)]
-    assert from_at_once == notes
+    assert from_at_once == without_room == notes
     kinds = ("extra_state", "model", "optim")
     assert files == [
         f"{kind}_world_size_{config.num_ranks}_rank_{rank}.pt" for kind in kinds for rank in range(config.num_ranks)

@@ -235,3 +235,25 @@ def test_a_finished_run_is_not_started_again(tmp_path, missing):
         check_unfinished(recipe)
     (recipe.folder / "best_pending.json").write_text("{}")
     check_unfinished(recipe)
+
+
+def test_examples_are_learned_while_a_checkpoint_is_written(tmp_path, records):
+    class Patient(FakePolicy):
+        """Writes the checkpoint of step 2 only when two more are learned."""
+
+        events: tuple[str, ...] = ()
+
+        async def fit(self, examples):
+            self.events += (f"learned {self.version + 1}",)
+            return await super().fit(examples)
+
+        async def _write(self, folder, staged):
+            while self.version < 4:
+                await asyncio.sleep(0.01)
+            await super()._write(folder, staged)
+            self.events += (f"wrote {staged.split()[0]}",)
+
+    policy, recipe = Patient(), make_recipe(tmp_path, num_steps=5, save_every=2)
+    asyncio.run(run(replace(recipe, evaluation=SftEvaluationConfig(every=5)), policy, records))
+    assert policy.events == ("learned 1", "learned 2", "learned 3", "learned 4", "wrote 2", *policy.events[5:])
+    assert policy.events[-1] == "wrote 5"  # for the export, which comes after its checkpoint
