@@ -28,6 +28,8 @@ from rollout.types import Response, SampleRequest, SamplingParams
 
 _NUM_PROBES = 2
 _PROBE_TOKENS = 8
+_EXIT_S = 1.0
+"""How long the process of an engine that died goes on, so that all waiting requests are answered."""
 
 
 class Engine:
@@ -215,8 +217,8 @@ class Engine:
 
 
 def _exit_soon() -> None:
-    """Have Ray restart the actor; the delay lets the answers to all waiting requests be sent."""
-    asyncio.get_running_loop().call_later(1.0, os._exit, 1)
+    """Have Ray restart the actor."""
+    asyncio.get_running_loop().call_later(_EXIT_S, os._exit, 1)
 
 
 def _greedy(request: SampleRequest) -> SampleRequest:

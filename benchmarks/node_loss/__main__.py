@@ -123,6 +123,7 @@ def measure(setting: Setting, folder: Path) -> Found:
         "longest silence": watch.longest_silence(lost_at, watch.steps[LOST_IN]),
     } | {f"step {step} ended": at - lost_at for step, at in watch.steps.items() if step >= LOST_IN}
     samples = account(watch.folder, setting.steps, setting.groups, setting.n)
+    samples["rolled out again"] = watch.num_begun_after(lost_at, LOST_IN)
     has_room = setting.spare >= SECOND_CPUS
     return Found(driver.returncode, dict(on_second), seconds, done_before, samples, _steps(watch.folder), has_room)
 
@@ -161,9 +162,12 @@ def _steps(run_dir: Path) -> dict[int, dict[str, float]]:
     """Return what the metrics say of each step."""
     keys = {
         "seconds": "seconds/step",
+        "of them waiting for rollouts": "seconds/waiting_for_rollouts",
         "seconds of the publish": "publish/seconds",
         _LEFT_OUT: "publish/lost_samplers",
         "failed": "rollout/failure_share",
+        "edits sent again": "generator/faults/replica_lost",
+        "dead workers": "rollout_workers/deaths",
     }
     rows = [row for row in read_metrics(run_dir) if "rollout/failure_share" in row]
     return {row["step"]: {name: row[key] for name, key in keys.items() if key in row} for row in rows}

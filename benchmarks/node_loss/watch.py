@@ -54,6 +54,10 @@ class Watch:
         times = [one.at for one in self.samples if one.at - (one.seconds if is_begun_after else 0.0) > moment]
         return min(times, default=float("inf")) - moment
 
+    def num_begun_after(self, moment: float, step: int) -> int:
+        """Count the samples of a step that were begun after a moment: in the middle of it, those rolled out again."""
+        return sum(one.step == step and one.at - one.seconds > moment for one in self.samples)
+
     def longest_silence(self, begin: float, end: float) -> float:
         """Return the longest time between two moments without a new sample."""
         times = sorted({begin, end, *(one.at for one in self.samples if begin < one.at < end)})

@@ -65,4 +65,5 @@ def test_a_sample_that_was_under_way_is_not_taken_for_a_new_one(tmp_path):
     assert watch.first_after(10.0) == 1.0
     assert watch.first_after(10.0, is_begun_after=True) == 20.0
     assert watch.first_after(40.0) == float("inf")
+    assert [watch.num_begun_after(10.0, step) for step in (1, 2)] == [0, 1]
     assert watch.longest_silence(10.0, 40.0) == 19.0
