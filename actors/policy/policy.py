@@ -85,14 +85,18 @@ class Policy:
         """Do the optimizer steps for one batch and return metrics keyed `policy/...`."""
         if not batch.rows:
             raise ValueError("an update needs at least one row")
-        self._check(batch.rows)
-        num_ranks, loss = self._setup.config.num_ranks, self._setup.loss
-        mini_batches = self._shares(batch.rows, self._deal(batch.rows, loss.num_mini_batches))
-        work = [[shares[rank] for shares in mini_batches] for rank in range(num_ranks)]
+        num_ranks = self._setup.config.num_ranks
+        work = await asyncio.to_thread(self._work, batch.rows)
         metrics: dict[str, float] = (await self._call("update", work, [batch.temperature] * num_ranks))[0]
         self.version += 1
         metrics["policy/tokens"] = float(batch.num_tokens)
         return metrics
+
+    def _work(self, rows: Sequence[TrainingRow]) -> list[list[Share[TrainingRow]]]:
+        """Return each rank's shares of an update's mini-batches."""
+        self._check(rows)
+        mini_batches = self._shares(rows, self._deal(rows, self._setup.loss.num_mini_batches))
+        return [[shares[rank] for shares in mini_batches] for rank in range(self._setup.config.num_ranks)]
 
     async def fit(self, examples: Sequence[SftExample]) -> dict[str, float]:
         """Do one optimizer step of SFT: the loss is the mean over the target tokens of all examples."""

@@ -4,7 +4,7 @@ As a tuple of Python numbers a response takes ten times the memory, and Ray spen
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,12 @@ def as_token_ids(values: Sequence[int] | TokenIds) -> TokenIds:
     >>> as_token_ids((7, 8)).tolist()
     [7, 8]
     """
-    return _frozen(np.asarray(values, np.int32))
+    return _frozen(values, np.int32)
 
 
 def as_token_values(values: Sequence[float] | TokenValues) -> TokenValues:
     """Return one number per token as a read-only array; one that is such an array already is not copied."""
-    return _frozen(np.asarray(values, np.float32))
+    return _frozen(values, np.float32)
 
 
 class HasArrays:
@@ -46,10 +46,11 @@ class HasArrays:
             object.__setattr__(self, name, value)
 
 
-def _frozen(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
-    if array.flags.writeable:
-        array = array.view()  # who made it may go on writing to it
-        array.flags.writeable = False
+def _frozen(values: Sequence[float] | NDArray[Any], dtype: type[_Scalar]) -> NDArray[_Scalar]:
+    if isinstance(values, np.ndarray) and values.dtype == dtype and not values.flags.writeable:
+        return values  # `np.asarray` gives a view of what was unpickled, and pickle takes that for another array
+    array = np.asarray(values, dtype).view()  # who made it may go on writing to it
+    array.flags.writeable = False
     return array
 
 

@@ -32,7 +32,8 @@ def test_an_array_is_not_copied_and_stays_its_makers_to_write_to():
     kept = as_token_ids(own)
     own[0] = 7
     assert kept.tolist() == [7, 2]
-    assert as_token_ids(kept) is kept
+    for frozen in (kept, pickle.loads(pickle.dumps(kept, protocol=5))):
+        assert as_token_ids(frozen) is frozen
     assert replace(RESPONSE, text="other").prompt_token_ids is RESPONSE.prompt_token_ids
 
 
