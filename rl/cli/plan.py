@@ -67,5 +67,5 @@ def _show(
     print_plan(plan, Console(highlight=False, soft_wrap=True))
     if file is not None:
         atomic_write(file, json.dumps(as_json(plan), indent=1))
-    is_short = bool(plan.placement.lacks) or (must_start and any(one.is_needed for one in plan.missing))
-    return 2 if is_short else 0
+    is_lacking = must_start and any(one.is_needed for one in plan.missing)
+    return 2 if is_lacking or not plan.has_room else 0

@@ -55,9 +55,9 @@ class Calls:
         return min(lasts) if lasts else None
 
 
-def calls_of(recipe: Recipe, work: Workload) -> list[Calls]:
-    """Return what a recipe's generator and judges are asked for."""
-    tried, evaluated = work.samples * work.edited_share, evaluation_samples(recipe) * work.edited_share
+def calls_of(recipe: Recipe, work: Workload, num_heldout: int = 0) -> list[Calls]:
+    """Return what a recipe's generator and judges are asked for; `num_heldout` tasks are held out (0: not known)."""
+    tried, evaluated = work.samples * work.edited_share, evaluation_samples(recipe, num_heldout) * work.edited_share
     looks, looks_of_run = tried, recipe.num_steps * tried + evaluated
     if baseline_calls(recipe):  # of each task's own attempt, which is asked for once
         looks += work.groups * work.edited_share
@@ -82,11 +82,15 @@ def calls_of(recipe: Recipe, work: Workload) -> list[Calls]:
     return found
 
 
-def evaluation_samples(recipe: Recipe) -> float:
-    """Return the samples of all evaluations, where the recipe says how many tasks they have."""
+def evaluation_samples(recipe: Recipe, num_heldout: int) -> float:
+    """Return the samples of all evaluations."""
     settings = recipe.evaluation
-    during = (recipe.num_steps - 1) // settings.every if settings.every else 0
-    return settings.num_seeds * float(2 * settings.num_tasks + during * settings.num_tasks_during)
+    most = num_heldout or max(settings.num_tasks, settings.num_tasks_during)
+    at_ends = min(settings.num_tasks or most, most)
+    during = (
+        (recipe.num_steps - 1) // settings.every * min(settings.num_tasks_during or most, most) if settings.every else 0
+    )
+    return settings.num_seeds * float(2 * at_ends + during)
 
 
 def questions(judge: JudgeConfig) -> int:

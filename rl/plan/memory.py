@@ -55,6 +55,11 @@ class RoleMemory:
     def fits(self) -> bool:
         return self.limit is None or self.num_bytes <= self.limit
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether even what is known exactly is too much."""
+        return self.limit is not None and sum(part.num_bytes for part in self.parts if part.is_exact) > self.limit
+
 
 def policy_memory(
     config: PolicyConfig, model: ModelSize, card: Card | None, *, image_tokens: int, has_reference: bool
@@ -90,6 +95,8 @@ def sampler_memory(config: SamplerConfig, model: ModelSize, card: Card | None) -
     working = config.max_num_batched_tokens * inner * size // shards + config.max_num_seqs * model.vocabulary * 4
     parts = [Part("weights", weights, is_exact=shards == 1), Part("activations", working)]
     per_token = model.cache_values_per_token * size // min(shards, model.num_key_heads)
+    if config.gpus_per_sampler and card is None:
+        return RoleMemory("samplers", tuple(parts), None, "and a key-value cache of what is left of the card")
     if not config.gpus_per_sampler or card is None:
         cache = int(config.kv_cache_gib * GIB)
         parts.append(Part("key-value cache", cache, is_exact=True))
@@ -99,9 +106,11 @@ def sampler_memory(config: SamplerConfig, model: ModelSize, card: Card | None) -
         taken = sum(part.num_bytes for part in parts)
         cache = int(config.gpu_memory_utilization * card.memory_gib * GIB) - taken
         if cache <= per_token * config.max_model_len:
-            short = "no room for the cache of one prompt: raise samplers.gpu_memory_utilization or gpus_per_sampler"
+            short = "no room to cache one sequence: raise samplers.gpu_memory_utilization or gpus_per_sampler"
             parts.append(Part("key-value cache", per_token * config.max_model_len))
-            return RoleMemory("samplers", tuple(parts), taken, short)
+            return RoleMemory(
+                "samplers", tuple(parts), int(config.gpu_memory_utilization * card.memory_gib * GIB), short
+            )
         parts.append(Part("key-value cache", cache))
     tokens = cache // per_token
     note = f"cache of {tokens:,} tokens: {tokens // config.max_model_len} of the longest sequences"

@@ -76,8 +76,13 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether the devices are enough for the recipe as it is."""
+        """Whether the devices are enough for the recipe as it is, as far as memory can be estimated."""
         return not self.placement.lacks and all(role.fits for role in self.memory)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether each role has its devices, and they hold what is known exactly."""
+        return not self.placement.lacks and not any(role.is_hopeless for role in self.memory)
 
 
 def make_plan(recipe: Recipe, devices: Devices, times: Sequence[Path] = ()) -> Plan:
@@ -87,8 +92,7 @@ def make_plan(recipe: Recipe, devices: Devices, times: Sequence[Path] = ()) -> P
     """
     check_recipe(recipe)
     sizes = sizes_of(recipe)
-    file = resolve_data(recipe.data.train)
-    counted = count_tasks(recipe.data, file) if file.exists() else None
+    counted, heldout = _count(recipe, recipe.data.train), _count(recipe, recipe.data.heldout)
     failed_share = counted[1] / counted[0] if counted and counted[0] else None
     expected = workload_of(recipe, sizes.policy, failed_share)
     source = _source(recipe, devices, sizes, expected, times)
@@ -112,13 +116,19 @@ def make_plan(recipe: Recipe, devices: Devices, times: Sequence[Path] = ()) -> P
         tuple(memory_of(recipe)),
         work,
         counted[0] if counted else None,
-        tuple(calls_of(recipe, work)),
+        tuple(calls_of(recipe, work, heldout[0] if heldout else 0)),
         stages,
         predict(rules_of(recipe), stages, cores) if stages else None,
         best,
         ahead,
         tuple(missing(recipe, devices)),
     )
+
+
+def _count(recipe: Recipe, said: str) -> tuple[int, int] | None:
+    """Return how many tasks a file has, and how many failed ones; None where it is not here."""
+    file = resolve_data(said)
+    return count_tasks(recipe.data, file) if file.exists() else None
 
 
 def one_ahead(recipe: Recipe) -> Recipe:

@@ -69,8 +69,9 @@ def _spots(one: Placed, num_nodes: int) -> str:
 
 
 def _memory_table(plan: Plan) -> Table:
-    unit, names = (GIB, "GiB") if plan.devices.card else (2**20, "MiB")
-    what = "a GPU" if plan.devices.card else "a process"
+    largest = max(role.num_bytes for role in plan.memory)
+    unit, names = (GIB, "GiB") if largest > 2 * GIB else (2**20, "MiB")
+    what = "a GPU" if plan.recipe.policy.gpus_per_rank else "a process"
     title = f"memory of {what}, {names} (~ estimated)"
     table = _table(title, "role", "all", "has", "parts.", "note.")
     for role in plan.memory:
