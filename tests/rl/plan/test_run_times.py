@@ -69,9 +69,7 @@ def test_batches_of_one_size_say_nothing_about_others():
 
 
 def test_images_that_wait_inside_a_class_of_the_users_own_are_taken_without_that(recipe, tmp_path):
-    own = replace(
-        recipe, generator=replace(recipe.generator, name="", kind="my_images:Painter", model="", call={})
-    )
+    own = replace(recipe, generator=replace(recipe.generator, name="", kind="my_images:Painter", model="", call={}))
     edits = [0.09, 0.18, 0.27, 0.36, 0.45]
     found = read_run_times(timed_run(tmp_path / "run", own, [WARM, TimedStep([1.0] * 8, edits)]), own)
     assert found.edits == (0.09,)

@@ -46,7 +46,9 @@ def drawn_step(step: int) -> TimedStep:
 
 @pytest.fixture
 def known(tmp_path):
-    return ScaledTimes(read_run_times(timed_run(tmp_path / "run", recipe_of(tmp_path), [*map(drawn_step, range(1, 5))])))
+    return ScaledTimes(
+        read_run_times(timed_run(tmp_path / "run", recipe_of(tmp_path), [*map(drawn_step, range(1, 5))]))
+    )
 
 
 @pytest.mark.parametrize("max_staleness", [0, 1, 2])
