@@ -8,14 +8,15 @@ from actors.generator.kind import resolve
 from rl.plan.cards import card_of
 from rl.plan.default_times import DefaultTimes, edit_flops, update_flops
 from rl.plan.engine import tower_flops
-from rl.plan.models import model_size, pipeline_size
+from rl.plan.known_models import CRITICS, PIPELINES
+from rl.plan.models import ModelSize, PipelineSize, model_size, pipeline_size
 from rl.plan.stage_times import Work
 from rl.plan.workload import Workload, workload_of
 from rl.recipe.config import REPO
 from rl.recipe.reader import load_recipe
 
-MODEL = model_size("Qwen/Qwen3-VL-8B-Instruct")
-KLEIN = pipeline_size("black-forest-labs/FLUX.2-klein-9B")
+MODEL = ModelSize("8B", CRITICS["Qwen3-VL-8B"], "here")
+KLEIN = PipelineSize("9B", PIPELINES["FLUX.2-klein-9B"], "here")
 RELEASED = Workload(16, 8, 2120, 400, 2**20, 0.6)
 
 
@@ -61,6 +62,7 @@ def test_adapters_and_frozen_towers_take_less_and_a_reference_more():
 def test_everything_on_cpus_shares_its_cores():
     recipe = load_recipe(REPO / "recipes" / "shapes_grpo.yaml")
     model = model_size(recipe.policy.model)
+    assert model is not None
     step = workload_of(recipe, model)
     times = DefaultTimes(model, pipeline_size(recipe.generator.model), None, step)
     stages = times.stages(recipe)

@@ -8,7 +8,8 @@ import pytest
 from rl.plan.cards import card_of
 from rl.plan.default_times import DefaultTimes
 from rl.plan.gpu_times import GpuTimes, read_gpu_figures
-from rl.plan.models import model_size, pipeline_size
+from rl.plan.known_models import CRITICS, PIPELINES
+from rl.plan.models import ModelSize, PipelineSize
 from rl.plan.stage_times import Work
 from rl.plan.workload import Workload
 from rl.recipe.config import REPO
@@ -17,8 +18,8 @@ from rl.recipe.reader import load_recipe
 RECIPE = load_recipe(REPO / "recipes" / "critic_grpo.yaml", ["policy.num_ranks=1", "samplers.num_samplers=1"])
 STEP = Workload(4, 8, 2120, 400, 2**20, 0.5)
 DEFAULTS = DefaultTimes(
-    model_size("Qwen/Qwen3-VL-8B-Instruct"),
-    pipeline_size("black-forest-labs/FLUX.2-klein-9B"),
+    ModelSize("8B", CRITICS["Qwen3-VL-8B"], "here"),
+    PipelineSize("9B", PIPELINES["FLUX.2-klein-9B"], "here"),
     card_of("H200"),
     STEP,
 )

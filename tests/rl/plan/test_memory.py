@@ -6,9 +6,9 @@ import pytest
 
 from actors.config import GeneratorConfig, LoraConfig, PolicyConfig, SamplerConfig
 from rl.plan.cards import GIB, card_of
-from rl.plan.known_models import CRITICS
+from rl.plan.known_models import CRITICS, PIPELINES
 from rl.plan.memory import generator_memory, policy_memory, sampler_memory
-from rl.plan.models import ModelSize, pipeline_size
+from rl.plan.models import ModelSize, PipelineSize
 from rl.plan.tensor_shapes import VISION, tensors_of
 
 MODEL = ModelSize("8B", CRITICS["Qwen3-VL-8B"], "here")
@@ -127,7 +127,7 @@ def test_an_engine_on_cpus_has_the_cache_of_its_recipe():
 
 
 def test_a_generator_holds_its_parts_and_its_batch():
-    size = pipeline_size("black-forest-labs/FLUX.2-klein-9B")
+    size = PipelineSize("9B", PIPELINES["FLUX.2-klein-9B"], "here")
     config = GeneratorConfig("flux2-klein", gpus_per_replica=1, dtype="bfloat16", max_batch_size=8)
     found = generator_memory(config, size, H100, image_pixels=2**20)
     assert bytes_of(found)["weights"] == 2 * size.num_parameters

@@ -18,7 +18,8 @@ WEIGHTS = REPO / "recipes" / "shapes" / "weights"
 def test_a_config_tells_as_many_parameters_as_the_weights_have(name):
     size = model_size(str(WEIGHTS / name))
     written = list(_shapes(WEIGHTS / name / "model.safetensors"))
-    assert size.num_parameters == sum(map(prod, written))
+    numbers: list[int] = [prod(shape) for shape in written]
+    assert size.num_parameters == sum(numbers)
     assert sum(one.count for one in size.tensors) == len(written)
 
 
@@ -26,7 +27,7 @@ def test_a_pipelines_parts_are_those_of_its_files():
     size = pipeline_size(str(WEIGHTS / "generator"))
     assert set(size.parts) == {"text_encoder", "transformer", "vae"}
     (file,) = (WEIGHTS / "generator" / "transformer").glob("*.safetensors")
-    assert size.transformer == sum(map(prod, _shapes(file)))
+    assert size.transformer == sum(prod(shape) for shape in _shapes(file))
 
 
 def test_a_hub_id_is_looked_up_in_the_kept_table():

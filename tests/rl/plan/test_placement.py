@@ -1,11 +1,12 @@
 """Who is where, and who lacks what."""
 
 from actors.config import GeneratorConfig, JudgeConfig, PolicyConfig, RolloutWorkersConfig, SamplerConfig
+from actors.resources import Role
 from rl.plan.cards import card_of
 from rl.plan.devices import Devices
 from rl.plan.placement import place
 
-ROLES = {
+ROLES: dict[str, Role] = {
     "policy": PolicyConfig(model="m", num_ranks=4, gpus_per_rank=1),
     "samplers": SamplerConfig(num_samplers=2, gpus_per_sampler=1),
     "generator": GeneratorConfig("flux2-klein", num_replicas=2, gpus_per_replica=1),
@@ -48,7 +49,7 @@ def test_roles_go_on_over_nodes():
 
 
 def test_an_engine_of_several_gpus_stays_on_a_node():
-    roles = {"samplers": SamplerConfig(num_samplers=3, gpus_per_sampler=2)}
+    roles: dict[str, Role] = {"samplers": SamplerConfig(num_samplers=3, gpus_per_sampler=2)}
     found = place(roles, devices(3, nodes=2))
     assert on(found, "samplers.num_samplers") == [(0, (0, 1)), (1, (0, 1))]
     assert found.lacks[0].num_placed == 2
@@ -56,7 +57,7 @@ def test_an_engine_of_several_gpus_stays_on_a_node():
 
 
 def test_shares_of_a_gpu_are_put_together_and_leave_whole_ones():
-    roles = {
+    roles: dict[str, Role] = {
         "generator": GeneratorConfig("flux2-klein", num_replicas=2, gpus_per_replica=0.5),
         "policy": PolicyConfig(model="m", num_ranks=1, gpus_per_rank=1),
     }
@@ -67,6 +68,6 @@ def test_shares_of_a_gpu_are_put_together_and_leave_whole_ones():
 
 
 def test_a_judge_of_the_runs_own_takes_its_gpus():
-    roles = {"judge": JudgeConfig("vllm", model="m", num_replicas=2), "policy": ROLES["policy"]}
+    roles: dict[str, Role] = {"judge": JudgeConfig("vllm", model="m", num_replicas=2), "policy": ROLES["policy"]}
     assert place(roles, devices(6)).num_gpus == 6
     assert [lack.demand.key for lack in place(roles, devices(5)).lacks] == ["policy.num_ranks"]

@@ -40,12 +40,19 @@ def small(recipe):
     return []
 
 
+def best(recipe, devices, stages_of, memory_of=small):
+    """Return the best split and its prediction, where there is one."""
+    found = best_split(recipe, devices, stages_of, memory_of)
+    assert found is not None
+    return found
+
+
 def test_gpus_go_where_the_time_is(recipe):
-    split, _ = best_split(recipe, devices(), stages_of(sample=1.0, image=0.01, update=60.0), small)
+    split, _ = best(recipe, devices(), stages_of(sample=1.0, image=0.01, update=60.0))
     assert split == Split(6, 1, 1)
-    split, _ = best_split(recipe, devices(), stages_of(sample=1.0, image=1.0, update=2.0), small)
+    split, _ = best(recipe, devices(), stages_of(sample=1.0, image=1.0, update=2.0))
     assert split.generators == 6
-    split, found = best_split(recipe, devices(), stages_of(sample=60.0, image=0.01, update=1.0), small)
+    split, found = best(recipe, devices(), stages_of(sample=60.0, image=0.01, update=1.0))
     assert split.samplers == 6
     assert found.step_s == pytest.approx(60 / 6 + 128 * 0.01 + 1 + 0.1, rel=0.05)
 
@@ -54,7 +61,7 @@ def test_a_split_that_memory_has_no_room_for_is_not_taken(recipe):
     def memory(recipe):
         return [RoleMemory("policy", (Part("weights", 100 // recipe.policy.num_ranks),), limit=30)]
 
-    split, _ = best_split(recipe, devices(), stages_of(image=5.0), memory)
+    split, _ = best(recipe, devices(), stages_of(image=5.0), memory)
     assert split.ranks == 4
     assert best_split(recipe, devices(5), stages_of(image=5.0), memory) is None
 
@@ -67,16 +74,16 @@ def test_a_split_is_the_recipes_as_overrides(recipe, tmp_path):
 
 def test_what_cannot_divide_is_left_out(recipe):
     long = load_recipe(REPO / "recipes" / "critic_grpo.yaml", ["policy.sequence_parallel=2"])
-    split, _ = best_split(long, devices(), stages_of(sample=1.0, image=0.01, update=60.0), small)
+    split, _ = best(long, devices(), stages_of(sample=1.0, image=0.01, update=60.0))
     assert split.ranks == 6
-    split, _ = best_split(long, devices(7), stages_of(sample=1.0, image=0.01, update=60.0), small)
+    split, _ = best(long, devices(7), stages_of(sample=1.0, image=0.01, update=60.0))
     assert split.ranks == 4
 
 
 def test_generators_elsewhere_take_no_gpu(recipe):
     elsewhere = ["generator.name=gpt-image", "generator.gpus_per_replica=0", "samplers.max_num_seqs=128"]
     away = load_recipe(REPO / "recipes" / "critic_grpo.yaml", elsewhere)
-    split, _ = best_split(away, devices(), stages_of(sample=1.0, image=0.01, update=60.0), small)
+    split, _ = best(away, devices(), stages_of(sample=1.0, image=0.01, update=60.0))
     assert split == Split(7, 1, 2)
 
 

@@ -1,6 +1,7 @@
 """Tensors by config.json are those of transformers' classes. Slow: to import them takes seconds."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ import actors  # noqa: F401  (first: makes torchvision importable beside a CPU b
 from rl.plan.tensor_shapes import LAYERS, VISION, tensors_of
 
 pytestmark = pytest.mark.slow
-SMALL = {
+SMALL: dict[str, Any] = {
     "qwen3_vl": {
         "text_config": {"num_hidden_layers": 3, "num_attention_heads": 8, "num_key_value_heads": 2},
         "vision_config": {"depth": 4, "deepstack_visual_indexes": [0, 2]},
