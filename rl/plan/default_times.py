@@ -33,7 +33,7 @@ PUBLISH_S_PER_GB = 0.15
 JUDGE = Spread(4.0, 0.8)
 """Seconds of one call of a judge that is asked over HTTP (assumed: a median of 4 s, and a long tail)."""
 IMAGE_API_S = 20.0
-"""Seconds of one image from an API (assumed)."""
+"""Seconds of one image from an API, or from a class of the user's own (assumed)."""
 SCORER_S = 0.02
 """Seconds of a function that scores images (assumed)."""
 PROMPT_ENCODING_TOKENS = 512
@@ -102,7 +102,7 @@ class DefaultTimes:
 
     def _edit(self, recipe: Recipe) -> float:
         generator = resolve_generator(recipe.generator)
-        if kind_of(generator).has_prices:
+        if not kind_of(generator).has_pipeline:
             return IMAGE_API_S
         on_card = self.card if generator.gpus_per_replica else None
         steps = int(generator.call.get("num_inference_steps", 28))

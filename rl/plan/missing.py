@@ -104,8 +104,9 @@ def _models(recipe: Recipe) -> Iterator[Missing]:
     for key, name in named.items():
         folder = local_folder(model_path(name, key, is_plain=False))
         if folder is None:
-            how = "no download: HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") == "1" else "downloaded"
-            yield Missing(key, f"{name} is not on this machine ({how})", is_needed=how != "downloaded")
+            is_offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+            how = "HF_HUB_OFFLINE is set, so that it is not downloaded" if is_offline else "it is downloaded at the start"
+            yield Missing(key, f"{name} is not on this machine: {how}", is_offline)
 
 
 def _packages(recipe: Recipe, devices: Devices) -> Iterator[Missing]:

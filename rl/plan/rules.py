@@ -40,22 +40,25 @@ def rules_of(recipe: Recipe) -> Rules:
     """Return what bounds a recipe's run. Only the judge's own calls count, not further evidence."""
     workers, samplers = recipe.workers, recipe.samplers
     generator = resolve(recipe.generator)
-    has_pool = not kind_of(generator).has_prices
+    has_batches = kind_of(generator).has_pipeline
     return Rules(
         groups_per_step=recipe.rollout.groups_per_step,
         n=recipe.rollout.n,
         max_staleness=recipe.max_staleness,
         groups_in_flight=workers.num_workers * workers.groups_per_worker,
         sampler_places=samplers.num_samplers * samplers.max_num_seqs,
-        generator_places=generator.most_replicas if has_pool else _endpoint_places(generator),
-        batch_size=max(1, generator.max_batch_size) if has_pool else 1,
+        generator_places=generator.most_replicas if has_batches else _calls_at_once(generator),
+        batch_size=max(1, generator.max_batch_size) if has_batches else 1,
         judge_places=_judge_places(recipe.judge),
         judge_calls=_judge_calls(recipe.judge),
     )
 
 
-def _endpoint_places(generator: GeneratorConfig) -> int:
-    return max(1, len(generator.endpoints)) * generator.max_concurrency
+def _calls_at_once(generator: GeneratorConfig) -> int:
+    """Return the edits that endpoints, servers of the run's own or replicas of a user's class take at a time."""
+    is_elsewhere = kind_of(generator).has_prices and not generator.server.command
+    num_places = max(1, len(generator.endpoints)) if is_elsewhere else generator.most_replicas
+    return num_places * generator.max_concurrency
 
 
 def _judge_places(judge: JudgeConfig) -> int:

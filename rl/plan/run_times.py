@@ -16,13 +16,13 @@ from typing import Any
 
 from actors.generator.kind import kind_of
 from actors.generator.kind import resolve as resolve_generator
-from actors.generator.registry import KINDS
 from actors.store.append_log import read_log
 from actors.store.ledger import CALLS, read_ledger
 from rl.plan.models import model_size
 from rl.plan.workload import Workload, workload_of
 from rl.recipe.config import Recipe
 from rl.recipe.reader import load_recipe
+from rollout.text.limits import is_own
 from rollout.types import Phase
 
 _WARM = 1
@@ -69,7 +69,7 @@ class RunTimes:
     engine_s: float
     """In which a step's samplers had work, on average; 0: they do not tell."""
     step_s: float
-    """Median of the steps."""
+    """Mean of the steps, evaluations left out: where rollouts run ahead, short and long ones take turns."""
 
     @property
     def source(self) -> str:
@@ -113,7 +113,7 @@ def read_run_times(folder: Path, recipe: Recipe | None = None) -> RunTimes:
         publish_s=_median(kept, "seconds/publish"),
         driver_s=median(_driver_seconds(row) for row in kept),
         engine_s=_mean(kept, "samplers/seconds") / recipe.samplers.num_samplers,
-        step_s=median(row["seconds/step"] - row.get("seconds/evaluation", 0.0) for row in kept),
+        step_s=fmean(row["seconds/step"] - row.get("seconds/evaluation", 0.0) for row in kept),
     )
 
 
@@ -144,8 +144,8 @@ def _edits(recipe: Recipe, calls: Sequence[Row], tried: Sequence[Row]) -> tuple[
     found = sorted(float(bill[name]) / max(1.0, bill.get("attempts", 1.0)) for bill in bills if name in bill)
     if not found:
         return tuple(sorted(row["seconds"]["generate"] for row in tried))
-    if has_pool and recipe.generator.kind and recipe.generator.kind not in KINDS:
-        # Requests may wait for each other inside a class of the user's own.
+    if is_own(recipe.generator.kind):
+        # Requests wait for each other inside a class of the user's own, which makes one image at a time.
         return (found[int(_INSIDE * len(found))],)
     return tuple([0.0] * max(0, len(tried) - len(found)) + found)
 

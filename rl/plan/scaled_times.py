@@ -14,6 +14,7 @@ from rl.plan.stage_times import Spread, Work
 from rl.plan.stages import Quantiles, Stages
 from rl.plan.workload import Workload, has_whole_groups
 from rl.recipe.config import Recipe
+from rollout.text.limits import is_own
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class ScaledTimes:
             work.edited_share,
             has_whole_groups(recipe),
             sampler_places=round(in_flight) if run.engine_s else None,
+            generator_places=recipe.generator.most_replicas if is_own(recipe.generator.kind) else None,
             core_seconds=self._core_seconds(recipe, work, update),
             sources=dict.fromkeys(("samplers", "generator", "judge", "policy"), run.source),
         )

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from statistics import fmean
 
 from rl.plan.rules import Rules
 from rl.plan.stage_times import StageTimes, Work
@@ -32,6 +33,8 @@ class Simulated:
     """Share of the counted time in which the places of a stage (`STAGES`) were taken."""
     seconds: float
     """From the end of the last warm step to the end of the last step."""
+    sample_seconds: Mapping[str, float]
+    """How long a sample is at samplers, generator and judge, waiting included: means over all that get there."""
 
     @property
     def step_seconds(self) -> float:
@@ -54,7 +57,7 @@ def simulate(rules: Rules, times: StageTimes, num_steps: int, warm_steps: int = 
     run.begin()
     start = run.ends[warm_steps - 1] if warm_steps else 0.0
     busy = {name: station.busy_share(start, run.ends[-1]) for name, station in run.stations.items()}
-    return Simulated(tuple(run.ends), warm_steps, busy, run.ends[-1] - start)
+    return Simulated(tuple(run.ends), warm_steps, busy, run.ends[-1] - start, run.sample_seconds())
 
 
 class _Clock:
@@ -159,6 +162,7 @@ class _Run:
         self._left: dict[Hashable, int] = {}
         self._held_back: list[Action] = []
         self._rolled_out: set[int] = set()
+        self._stays: dict[str, list[float]] = {name: [] for name in STAGES[:3]}
         self.ends: list[float] = []
 
     def begin(self) -> None:
@@ -166,6 +170,10 @@ class _Run:
         for step in range(1, self._rules.max_staleness + 2):
             self._start(step)
         self._clock.run()
+
+    def sample_seconds(self) -> dict[str, float]:
+        """Return how long a sample is at each stage."""
+        return {name: fmean(stays) if stays else 0.0 for name, stays in self._stays.items()}
 
     def _start(self, step: int) -> None:
         if step > self._num_steps:
@@ -180,9 +188,10 @@ class _Run:
         self._left[step, task] = self._rules.n
         for sample in range(self._rules.n):
             seconds = self._times.seconds(Work.SAMPLE, step, task, sample)
-            self._samplers.enter(seconds, partial(self._responded, step, task, sample))
+            self._samplers.enter(seconds, partial(self._responded, step, task, sample, self._clock.now))
 
-    def _responded(self, step: int, task: int, sample: int) -> None:
+    def _responded(self, step: int, task: int, sample: int, since: float) -> None:
+        self._stayed("samplers", since)
         if not self._rules.is_serial:
             self._try_out(step, task, sample)
             return
@@ -197,17 +206,20 @@ class _Run:
             self._finish(step, task)
             return
         seconds = self._times.seconds(Work.GENERATE, step, task, sample)
-        self._generator.enter(seconds, partial(self._look, step, task, sample), kind=(step, task))
+        done = partial(self._look, step, task, sample, self._clock.now)
+        self._generator.enter(seconds, done, kind=(step, task))
 
-    def _look(self, step: int, task: int, sample: int) -> None:
+    def _look(self, step: int, task: int, sample: int, since: float) -> None:
+        self._stayed("generator", since)
         calls = self._rules.judge_calls
         self._left[step, task, sample] = calls
         for call in range(calls):
             seconds = self._times.seconds(Work.JUDGE, step, task, sample, call)
-            self._judge.enter(seconds, partial(self._judged, step, task, sample))
+            self._judge.enter(seconds, partial(self._judged, step, task, sample, self._clock.now))
 
-    def _judged(self, step: int, task: int, sample: int) -> None:
+    def _judged(self, step: int, task: int, sample: int, since: float) -> None:
         if self._is_last((step, task, sample)):
+            self._stayed("judge", since)
             self._finish(step, task)
 
     def _finish(self, step: int, task: int) -> None:
@@ -229,6 +241,9 @@ class _Run:
         self.ends.append(self._clock.now)
         self._start(step + 1 + self._rules.max_staleness)
         self._learn(step + 1)
+
+    def _stayed(self, stage: str, since: float) -> None:
+        self._stays[stage].append(self._clock.now - since)
 
     def _is_last(self, key: Hashable) -> bool:
         self._left[key] -= 1

@@ -60,6 +60,8 @@ class Stages:
     has_whole_groups: bool = True
     sampler_places: int | None = None
     """Responses in flight that a response's time holds for; None: it does not depend on them."""
+    generator_places: int | None = None
+    """Images at a time, where the recipe's rules know only how many are asked for."""
     core_seconds: float = 0.0
     """What a step computes on CPU cores that its stages share; 0: each has its own device."""
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -106,6 +108,8 @@ def predict(rules: Rules, stages: Stages, cores: float = 0.0, num_steps: int = _
     """
     if stages.sampler_places is not None:
         rules = replace(rules, sampler_places=min(rules.sampler_places, stages.sampler_places))
+    if stages.generator_places is not None:
+        rules = replace(rules, generator_places=min(rules.generator_places, stages.generator_places))
     times = StagedTimes(stages, rules.groups_per_step)
     found = simulate(rules, times, num_steps, warm_steps=rules.max_staleness + 1)
     least = stages.core_seconds / cores if cores else 0.0
