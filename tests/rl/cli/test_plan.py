@@ -13,6 +13,9 @@ from rl.recipe.config import REPO
 
 CRITIC, SHAPES = str(REPO / "recipes" / "critic_grpo.yaml"), str(REPO / "recipes" / "shapes_grpo.yaml")
 
+SPLIT = ["max_staleness=0", "policy.num_ranks=4", "samplers.num_samplers=2", "generator.num_replicas=2"]
+"""Whatever the recipe's own is."""
+
 
 @pytest.fixture(autouse=True)
 def no_gpu_and_nothing_downloaded(tmp_path, monkeypatch):
@@ -28,7 +31,7 @@ def test_a_plan_takes_seconds_and_imports_nothing_heavy():
         "print(code, sorted({'torch', 'ray', 'vllm', 'transformers', 'diffusers', 'verl'} & sys.modules.keys()), "
         "time.process_time())"
     )
-    command = [sys.executable, "-c", code, "plan", CRITIC, "--gpus", "8", "--gpu", "H100"]
+    command = [sys.executable, "-c", code, "plan", CRITIC, "--gpus", "8", "--gpu", "H100", *SPLIT]
     began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPO, check=True)
     code, _, rest = done.stdout.splitlines()[-1].partition(" ")
@@ -38,7 +41,7 @@ def test_a_plan_takes_seconds_and_imports_nothing_heavy():
 
 def test_with_simulated_devices_there_is_a_whole_plan(capsys, tmp_path):
     file = tmp_path / "plan.json"
-    assert main(["plan", CRITIC, "--gpus", "8", "--json", str(file)]) == 0
+    assert main(["plan", CRITIC, "--gpus", "8", "--json", str(file), *SPLIT]) == 0
     text = capsys.readouterr().out
     for word in ("who is where", "memory of a GPU", "calls", "times", "s a step", "best split", "one step ahead"):
         assert word in text
@@ -51,17 +54,17 @@ def test_with_simulated_devices_there_is_a_whole_plan(capsys, tmp_path):
     assert {role["role"] for role in plan["memory"]} == {"policy", "samplers", "generator"}
     again = tmp_path / "again.json"
     overrides = plan["splits"]["best"]["overrides"].split()
-    assert main(["plan", CRITIC, "--gpus", "8", "--json", str(again), *overrides]) == 0
+    assert main(["plan", CRITIC, "--gpus", "8", "--json", str(again), *SPLIT, *overrides]) == 0
     assert json.loads(again.read_text())["prediction"]["step_s"] == pytest.approx(plan["splits"]["best"]["step_s"])
 
 
 def test_with_too_few_devices_each_role_says_what_it_lacks(capsys):
-    assert main(["plan", CRITIC, "--gpus", "5"]) == 2
+    assert main(["plan", CRITIC, "--gpus", "5", *SPLIT]) == 2
     text = capsys.readouterr().out
     assert "samplers.num_samplers=2 with samplers.gpus_per_sampler=1: 1 of 2 have a place" in text
     assert "generator.num_replicas=2" in text
     assert "if there were room for it" in text
-    assert main(["plan", CRITIC]) == 2
+    assert main(["plan", CRITIC, *SPLIT]) == 2
     text = capsys.readouterr().out
     assert "policy.num_ranks=4 with policy.gpus_per_rank=1: 0 of 4 have a place" in text
     assert "no times" in text

@@ -18,8 +18,8 @@ WEIGHTS = REPO / "recipes" / "shapes" / "weights"
 def test_a_config_tells_as_many_parameters_as_the_weights_have(name):
     size = model_size(str(WEIGHTS / name))
     written = list(_shapes(WEIGHTS / name / "model.safetensors"))
-    numbers: list[int] = [prod(shape) for shape in written]
-    assert size.num_parameters == sum(numbers)
+    assert size is not None
+    assert size.num_parameters == sum(prod(shape) for shape in written)
     assert sum(one.count for one in size.tensors) == len(written)
 
 

@@ -14,7 +14,7 @@ from rl.recipe.reader import load_recipe
 
 @pytest.fixture
 def recipe():
-    return load_recipe(REPO / "recipes" / "critic_grpo.yaml")
+    return load_recipe(REPO / "recipes" / "critic_grpo.yaml", ["max_staleness=0"])
 
 
 def devices(gpus=8):
@@ -73,7 +73,7 @@ def test_a_split_is_the_recipes_as_overrides(recipe, tmp_path):
 
 
 def test_what_cannot_divide_is_left_out(recipe):
-    long = load_recipe(REPO / "recipes" / "critic_grpo.yaml", ["policy.sequence_parallel=2"])
+    long = load_recipe(REPO / "recipes" / "critic_grpo.yaml", ["max_staleness=0", "policy.sequence_parallel=2"])
     split, _ = best(long, devices(), stages_of(sample=1.0, image=0.01, update=60.0))
     assert split.ranks == 6
     split, _ = best(long, devices(7), stages_of(sample=1.0, image=0.01, update=60.0))
@@ -82,6 +82,7 @@ def test_what_cannot_divide_is_left_out(recipe):
 
 def test_generators_elsewhere_take_no_gpu(recipe):
     elsewhere = ["generator.name=gpt-image", "generator.gpus_per_replica=0", "samplers.max_num_seqs=128"]
+    elsewhere += ["max_staleness=0", "generator.num_replicas=2"]
     away = load_recipe(REPO / "recipes" / "critic_grpo.yaml", elsewhere)
     split, _ = best(away, devices(), stages_of(sample=1.0, image=0.01, update=60.0))
     assert split == Split(7, 1, 2)
