@@ -111,7 +111,7 @@ class GpuTimes:
         if found.publish_s_per_gb and recipe.policy.gpus_per_rank:
             size = 4 if recipe.samplers.dtype == "float32" else 2
             spreads[Work.PUBLISH] = Spread(self.defaults.model.num_parameters * size / 1e9 * found.publish_s_per_gb)
-        sources |= {stage: file for stage, file in found.files.items() if stage in sources}
+        sources |= found.files
         return replace(base, spreads=spreads, sources=sources)
 
     def _slower_update(self, recipe: Recipe, work: Workload) -> float:

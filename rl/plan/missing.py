@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from math import inf
 from pathlib import Path
 
 from actors.generator.kind import kind_of as generator_kind
@@ -18,9 +19,11 @@ from actors.judge.registry import traits_of
 from actors.metered.config import EndpointConfig
 from actors.metered.keys import read_key
 from actors.policy.check import check_policy
+from actors.resources import check_room
 from rewards.import_path import FunctionError, identity_of
 from rl.plan.devices import Devices
 from rl.plan.models import local_folder
+from rl.plan.placement import roles_of
 from rl.recipe.config import Recipe
 from rl.recipe.paths import model_path, placed_generator, read_prompt, resolve_data
 from rollout.text.limits import is_own
@@ -44,7 +47,9 @@ class Missing:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise ValueError for what is wrong with a recipe, as far as that shows without data, keys and models."""
+    """Raise ValueError for what is wrong with a recipe, as far as that shows without data, keys, models and GPUs."""
+    if not recipe.ray_address:
+        check_room(roles_of(recipe), cpus=recipe.num_cpus, gpus=inf, where="this machine", cpus_key="num_cpus")
     recipe.algorithm.loss.check_usable()
     read_prompt(recipe.rollout.prompt, "rollout.prompt")
     check_policy(recipe.policy, model_path(recipe.policy.model, "policy.model"))
@@ -105,7 +110,9 @@ def _models(recipe: Recipe) -> Iterator[Missing]:
         folder = local_folder(model_path(name, key, is_plain=False))
         if folder is None:
             is_offline = os.environ.get("HF_HUB_OFFLINE") == "1"
-            how = "HF_HUB_OFFLINE is set, so that it is not downloaded" if is_offline else "it is downloaded at the start"
+            how = (
+                "HF_HUB_OFFLINE is set, so that it is not downloaded" if is_offline else "it is downloaded at the start"
+            )
             yield Missing(key, f"{name} is not on this machine: {how}", is_offline)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from actors.resources import Demand, Role, demands_of
 from rl.plan.devices import Devices
+from rl.recipe.config import Recipe
 
 _EPSILON = 1e-9
 
@@ -53,6 +54,11 @@ class Placement:
     lacks: tuple[Lack, ...]
     num_gpus: float
     """That all roles ask for."""
+
+
+def roles_of(recipe: Recipe) -> dict[str, Role]:
+    """Return all that a recipe may start, its evidence included."""
+    return {**recipe.roles, **{f"evidence.{name}": config for name, config in recipe.evidence.items()}}
 
 
 def place(roles: Mapping[str, Role], devices: Devices) -> Placement:

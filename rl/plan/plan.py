@@ -16,7 +16,7 @@ from rl.plan.gpu_times import GpuFigures, GpuTimes, read_gpu_figures
 from rl.plan.memory import RoleMemory, generator_memory, policy_memory, sampler_memory
 from rl.plan.missing import Missing, check_recipe, missing
 from rl.plan.models import ModelSize, PipelineSize, model_size, pipeline_size
-from rl.plan.placement import Placement, place
+from rl.plan.placement import Placement, place, roles_of
 from rl.plan.rules import rules_of
 from rl.plan.run_times import RunTimes, read_run_times
 from rl.plan.scaled_times import ScaledTimes
@@ -97,7 +97,7 @@ def make_plan(recipe: Recipe, devices: Devices, times: Sequence[Path] = ()) -> P
     expected = workload_of(recipe, sizes.policy, failed_share)
     source = _source(recipe, devices, sizes, expected, times)
     work = source.workload(recipe) if source else expected
-    placement = place(recipe.roles, devices)
+    placement = place(roles_of(recipe), devices)
     stages = source.stages(recipe) if source else None
     cores = devices.num_nodes * devices.cores_per_node
 

@@ -118,7 +118,9 @@ def _priced(plan: Plan) -> str:
 
 def _print_times(plan: Plan, console: Console) -> None:
     if plan.stages is None or plan.prediction is None:
-        console.print("no times: neither card nor run tells them; give --gpus 8 --gpu H100, or --times RUN")
+        is_known = plan.sizes.policy is not None
+        why = "neither card nor run tells them; give --gpus 8 --gpu H100, or --times RUN"
+        console.print(f"no times: {why if is_known else 'the size of policy.model is not known; give --times RUN'}")
         return
     table = _table("times, seconds", "stage", "of.", "mean", "busy", "by.")
     for stage, (name, work) in _WORK_OF_STAGE.items():

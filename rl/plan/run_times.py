@@ -80,7 +80,8 @@ def read_run_times(folder: Path, recipe: Recipe | None = None) -> RunTimes:
     """Return the times of a run; its recipe is that of its folder. Raises ValueError for a folder that has none."""
     recipe = recipe or _recipe_of(folder)
     steps = _steps(folder)
-    kept = steps[_WARM:] or steps
+    # The last steps of a run that is ahead have less to do beside them.
+    kept = steps[_WARM : len(steps) - recipe.max_staleness] or steps
     numbers = {int(row["step"]) for row in kept}
     samples = [
         row for row in read_ledger(folder / "ledger") if row["phase"] == Phase.TRAIN and int(row["step"]) in numbers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from actors.generator.kind import resolve as resolve_generator
-from rl.plan.cards import Card
+from rl.plan.cards import Card, card_of
 from rl.plan.engine import engine_times
 from rl.plan.models import model_size
 from rl.plan.rules import rules_of
@@ -19,10 +19,11 @@ from rollout.text.limits import is_own
 
 @dataclass(frozen=True)
 class ScaledTimes:
-    """Times by a run. What it does not tell, as the card, is taken to be as it was there."""
+    """Times by a run; its card is taken to be that of the plan."""
 
     run: RunTimes
     card: Card | None = None
+    """None: one that is not known, of which an H100 tells how much longer more responses take."""
 
     def workload(self, recipe: Recipe) -> Workload:
         """Return a recipe's step with lengths and shares as they were in the run."""
@@ -59,8 +60,9 @@ class ScaledTimes:
         run, model = self.run, model_size(recipe.policy.model)
         if not run.engine_s or model is None:
             return 1.0
-        here = engine_times(recipe.samplers, model, self.card, work).response_s(work.response_tokens)
-        there = engine_times(run.recipe.samplers, model, self.card, run.workload)
+        card = self.card or card_of("H100")
+        here = engine_times(recipe.samplers, model, card, work).response_s(work.response_tokens)
+        there = engine_times(run.recipe.samplers, model, card, run.workload)
         return here / there.response_s(work.response_tokens)
 
     def _slower_edit(self, recipe: Recipe) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from rl.plan.devices import Devices
 from rl.plan.memory import RoleMemory
-from rl.plan.placement import place
+from rl.plan.placement import place, roles_of
 from rl.plan.rules import rules_of
 from rl.plan.stage_times import Work
 from rl.plan.stages import Prediction, Stages, predict
@@ -62,7 +62,7 @@ def best_split(
     found: list[tuple[float, float, Split, Prediction]] = []
     for split in _by_least_seconds(recipe, devices, stages_of):
         changed = split.applied(recipe)
-        placement = place(changed.roles, devices)
+        placement = place(roles_of(changed), devices)
         if placement.lacks or not all(role.fits for role in memory_of(changed)):
             continue
         prediction = predict(rules_of(changed), stages_of(changed))

@@ -19,7 +19,7 @@ def nothing_here(tmp_path, monkeypatch):
 
 
 def critic(*overrides):
-    return load_recipe(REPO / "recipes" / "critic_grpo.yaml", list(overrides))
+    return load_recipe(REPO / "recipes" / "critic_grpo.yaml", ["policy.num_ranks=4", *overrides])
 
 
 def found(*overrides):
@@ -84,6 +84,7 @@ def test_the_demo_lacks_nothing():
         (["judge.kind=embedded", "judge.scorer=no.such.scorer", "~judge.model"], "judge.scorer is 'no.such.scorer'"),
         (["reward=[{fn: no.such.reward, weight: 1}]"], "reward term no.such.reward"),
         (["algorithm.loss.policy_loss=dro"], "cannot be used here"),
+        (["num_cpus=3"], "policy.num_ranks=4 takes 4 of Ray's logical CPUs"),
     ],
 )
 def test_what_is_wrong_is_raised_as_training_would(overrides, words):

@@ -98,3 +98,9 @@ def test_what_cores_have_to_compute_bounds_a_step(known, tmp_path):
     assert found.step_s == pytest.approx(stages.core_seconds / 2)
     assert found.bottleneck == "CPU cores"
     assert predict(rules_of(recipe), stages).step_s < found.step_s
+
+
+def test_a_class_of_the_users_own_makes_one_image_at_a_time(known, tmp_path):
+    own = ["~generator.name", "~generator.model", "~generator.call", "generator.kind=my_images:Painter"]
+    assert known.stages(recipe_of(tmp_path, *own)).generator_places == 8
+    assert known.stages(recipe_of(tmp_path)).generator_places is None
