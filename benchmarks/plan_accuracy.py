@@ -1,9 +1,9 @@
 """How well a plan predicts a step: `python -m benchmarks.plan_accuracy [--out FOLDER] [--steps 9] [--rounds 2]`.
 
 The demo's components, all on this machine's cores: stage times of a run without lead, 16 groups of 8, predict its own
-step, that of 24 groups of 4, and that of rollouts one step ahead. Runs take turns, so that what else the machine does is
-no round's alone; runs whose folders are there are not repeated. The bar is 15 % of the mean step, the first one and, one
-step ahead, the last one left out. Takes about two minutes a run.
+step, that of 24 groups of 4, and that of rollouts one step ahead. Runs take turns, so that what else the machine does
+is no round's alone; runs whose folders are there are not repeated. The bar is 15 % of the mean step, the first one and,
+one step ahead, the last one left out. Takes about two minutes a run.
 """
 
 import argparse
