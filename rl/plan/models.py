@@ -12,6 +12,7 @@ from typing import Any
 
 from rl.plan.known_models import known_critic, known_pipeline
 from rl.plan.tensor_shapes import EMBEDDING, HEAD, LAYERS, NORM, TYPES, VISION, Tensors, is_tied, tensors_of
+from rl.recipe.paths import resolve_path
 
 PARTS = (EMBEDDING, LAYERS, NORM, HEAD, VISION)
 
@@ -131,7 +132,7 @@ def pipeline_size(name: str) -> PipelineSize | None:
 
 def local_folder(name: str) -> Path | None:
     """Return the folder of a model that is on this machine: itself, or its newest snapshot in the hub's cache."""
-    given = Path(name).expanduser()
+    given = resolve_path(name)
     if given.is_dir():
         return given
     home = os.environ.get("HF_HOME", "~/.cache/huggingface")

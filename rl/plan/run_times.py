@@ -69,7 +69,7 @@ class RunTimes:
     engine_s: float
     """In which a step's samplers had work, on average; 0: they do not tell."""
     step_s: float
-    """Mean of the steps, evaluations left out: where rollouts run ahead, short and long ones take turns."""
+    """Median of the steps, evaluations left out; the mean where rollouts run ahead: long and short ones take turns."""
 
     @property
     def source(self) -> str:
@@ -114,7 +114,9 @@ def read_run_times(folder: Path, recipe: Recipe | None = None) -> RunTimes:
         publish_s=_median(kept, "seconds/publish"),
         driver_s=median(_driver_seconds(row) for row in kept),
         engine_s=_mean(kept, "samplers/seconds") / recipe.samplers.num_samplers,
-        step_s=fmean(row["seconds/step"] - row.get("seconds/evaluation", 0.0) for row in kept),
+        step_s=(fmean if recipe.max_staleness else median)(
+            [row["seconds/step"] - row.get("seconds/evaluation", 0.0) for row in kept]
+        ),
     )
 
 

@@ -43,6 +43,11 @@ def test_a_hub_id_is_looked_up_in_the_kept_table():
     assert pipeline_size("Qwen/Qwen-Image") is None
 
 
+def test_a_folder_of_the_checkout_is_found_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert model_size("recipes/shapes/weights/critic").hidden_size == 128
+
+
 def test_a_snapshot_in_the_hubs_cache_goes_before_the_table(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     snapshot = tmp_path / "models--Qwen--Qwen3-VL-8B-Instruct" / "snapshots" / "0abc"
