@@ -53,7 +53,7 @@ def simulate(rules: Rules, times: StageTimes, num_steps: int, warm_steps: int = 
         raise ValueError("a serial run does not sample ahead: max_staleness has to be 0")
     if num_steps < 1:
         raise ValueError(f"num_steps is {num_steps}; expected 1 or more")
-    run = _Run(rules, times, warm_steps + num_steps)
+    run = _Run(rules, times, warm_steps + num_steps, warm_steps)
     run.begin()
     start = run.ends[warm_steps - 1] if warm_steps else 0.0
     busy = {name: station.busy_share(start, run.ends[-1]) for name, station in run.stations.items()}
@@ -150,8 +150,8 @@ class _Gate:
 class _Run:
     """Steps on their way. Every method but `begin` is an event."""
 
-    def __init__(self, rules: Rules, times: StageTimes, num_steps: int):
-        self._rules, self._times, self._num_steps = rules, times, num_steps
+    def __init__(self, rules: Rules, times: StageTimes, num_steps: int, warm_steps: int):
+        self._rules, self._times, self._num_steps, self._warm_steps = rules, times, num_steps, warm_steps
         self._clock = clock = _Clock()
         self._workers = _Gate(rules.groups_per_step if rules.is_serial else rules.groups_in_flight)
         self._samplers = _Station(clock, rules.sampler_places)
@@ -191,7 +191,7 @@ class _Run:
             self._samplers.enter(seconds, partial(self._responded, step, task, sample, self._clock.now))
 
     def _responded(self, step: int, task: int, sample: int, since: float) -> None:
-        self._stayed("samplers", since)
+        self._stayed("samplers", step, since)
         if not self._rules.is_serial:
             self._try_out(step, task, sample)
             return
@@ -210,7 +210,7 @@ class _Run:
         self._generator.enter(seconds, done, kind=(step, task))
 
     def _look(self, step: int, task: int, sample: int, since: float) -> None:
-        self._stayed("generator", since)
+        self._stayed("generator", step, since)
         calls = self._rules.judge_calls
         self._left[step, task, sample] = calls
         for call in range(calls):
@@ -219,7 +219,7 @@ class _Run:
 
     def _judged(self, step: int, task: int, sample: int, since: float) -> None:
         if self._is_last((step, task, sample)):
-            self._stayed("judge", since)
+            self._stayed("judge", step, since)
             self._finish(step, task)
 
     def _finish(self, step: int, task: int) -> None:
@@ -242,8 +242,9 @@ class _Run:
         self._start(step + 1 + self._rules.max_staleness)
         self._learn(step + 1)
 
-    def _stayed(self, stage: str, since: float) -> None:
-        self._stays[stage].append(self._clock.now - since)
+    def _stayed(self, stage: str, step: int, since: float) -> None:
+        if step > self._warm_steps:
+            self._stays[stage].append(self._clock.now - since)
 
     def _is_last(self, key: Hashable) -> bool:
         self._left[key] -= 1
