@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -57,7 +57,7 @@ class Shapes:
 def measure_updates(shapes: Shapes, file: Path, seconds: float, *, has_gpu: bool) -> int:
     """Measure each way while there is time; return 0, or 1 where not even the first was reached."""
     start = time.monotonic()
-    results = Results(file, torch=torch.__version__, device=device_name())
+    results = Results(file, torch=torch.__version__, device=device_name(), **asdict(shapes))
     results.note("peak of matrix products", tflops=_peak_tflops() if has_gpu else 0.0)
     with tempfile.TemporaryDirectory(prefix="gpu-update-") as folder, _one_rank():
         model, processor = new_critic(shapes.critic, "cuda" if has_gpu else "cpu")

@@ -97,6 +97,13 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def positive_whole_number(text: str) -> int:
+    """Read a whole number of 1 or more."""
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number, 1 or more")
+    return int(text)
+
+
 def positive_number(text: str) -> float:
     """Read a finite number above 0."""
     try:

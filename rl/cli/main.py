@@ -25,6 +25,7 @@ from rl.cli.arguments import (
 )
 from rl.cli.data import add_data_commands
 from rl.cli.package_clash import clash_of, put_first
+from rl.cli.plan import add_plan_command, dry_run
 from rl.cli.run_to_end import INTERRUPTED, run_async, run_to_end
 from rl.cli.shapes import add_shapes_commands
 from rl.cli.story import add_story_commands
@@ -99,6 +100,10 @@ def _parser() -> Parser:
         help="key=value, like rollout.n=4 reward=paper; ~key drops what the recipe sets",
     )
     add_resume(train, "go on from the run's newest checkpoint; --resume auto: or start, where there is nothing yet")
+    train.add_argument(
+        "--dry-run", action="store_true", help="print the plan for this machine and what is missing; start nothing"
+    )
+    add_plan_command(commands)
     sft = add_command(commands, "sft", _sft, "cold-start a critic or a planner on records, and export its best weights")
     sft.add_argument("recipe", type=file_path, help="recipe YAML")
     sft.add_argument("overrides", nargs="*", default=[], help="key=value, like batch_size=32 policy.lr=1e-5")
@@ -162,6 +167,8 @@ def _train(chosen: argparse.Namespace) -> int:
 
     recipe = load_recipe(chosen.recipe, chosen.overrides)
     check_trackers(recipe.tracking)
+    if chosen.dry_run:
+        return dry_run(recipe)
     from rl.prepare import prepare  # late, both: they import torch and Ray, and a wrong recipe should fail at once
     from rl.run import run
     from rl.run_dir.resume import check_unfinished

@@ -24,6 +24,12 @@ def read_tasks(settings: DataConfig, *files: Path) -> list[Sequence[Task]]:
     return _read([(file, open_tasks(file, rules, on_bad=on_bad)) for file in files])
 
 
+def count_tasks(settings: DataConfig, file: Path) -> tuple[int, int]:
+    """Return how many tasks a file has and how many of them are failed ones, without reading more than their labels."""
+    tasks = open_tasks(file, _image_rules(settings), on_bad=OnBad(settings.on_bad))
+    return len(tasks), len(tasks) - int(tasks.labels.sum())
+
+
 def read_sft_records(settings: SftDataConfig, *files: Path) -> list[Sequence[SftRecord]]:
     """Open files of SFT records as `read_tasks` does those of tasks."""
     rules, kind, on_bad = _image_rules(settings), Kind(settings.kind), OnBad(settings.on_bad)

@@ -1,0 +1,71 @@
+"""The command `interleave plan`, and what `interleave train --dry-run` prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rl.cli.arguments import Parser, add_command, file_path, positive_whole_number
+from rl.plan.devices import Devices, devices_here, simulated
+from rl.recipe.config import Recipe
+from rl.recipe.reader import load_recipe
+
+
+def add_plan_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Add the command to the command line's parser; what it needs is imported when it runs."""
+    plan = add_command(
+        commands, "plan", _plan, "say what training by a recipe will need, cost and take; nothing is started"
+    )
+    plan.add_argument("recipe", type=file_path, help="recipe YAML of GRPO")
+    plan.add_argument("overrides", nargs="*", default=[], help="key=value, like generator.num_replicas=4")
+    others = plan.add_argument_group("devices, in place of those of this machine")
+    others.add_argument("--gpus", type=positive_whole_number, help="GPUs of a node, like 8")
+    others.add_argument("--nodes", type=positive_whole_number, help="default: 1")
+    others.add_argument("--gpu", help="kind of GPU: H100 (default), H200, A100, B200, L40S, RTX 4090, ...")
+    plan.add_argument(
+        "--times",
+        type=file_path,
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="an earlier run's folder, or a JSON file of benchmarks.gpu, to take times from; more than once",
+    )
+    plan.add_argument("--json", type=file_path, metavar="FILE", help="write the plan to a file, too")
+
+
+def _plan(chosen: argparse.Namespace) -> int:
+    recipe = load_recipe(chosen.recipe, chosen.overrides)
+    if chosen.gpus or chosen.nodes or chosen.gpu:
+        devices = simulated(chosen.nodes or 1, chosen.gpus or 8, chosen.gpu or "H100")
+    elif recipe.ray_address:
+        raise ValueError(
+            f"ray_address is {recipe.ray_address}, and a plan asks no cluster what it has: say --gpus and --nodes"
+        )
+    else:
+        devices = devices_here()
+    return _show(recipe, devices, chosen.times, chosen.json)
+
+
+def dry_run(recipe: Recipe) -> int:
+    """Print the plan of a recipe on this machine's devices; return 0 if `train` could start, else 2."""
+    return _show(recipe, devices_here(), (), None, must_start=True)
+
+
+def _show(
+    recipe: Recipe, devices: Devices, times: Sequence[Path], file: Path | None, *, must_start: bool = False
+) -> int:
+    """Print a plan; return 2 where the devices are not enough or, if it `must_start`, something needed is missing."""
+    from rich.console import Console
+
+    from rl.atomic_write import atomic_write
+    from rl.plan.plan import make_plan
+    from rl.plan.report import as_json, print_plan
+
+    plan = make_plan(recipe, devices, times)
+    print_plan(plan, Console(highlight=False, soft_wrap=True))
+    if file is not None:
+        atomic_write(file, json.dumps(as_json(plan), indent=1))
+    is_lacking = must_start and any(one.is_needed for one in plan.missing)
+    return 2 if is_lacking or not plan.has_room else 0

@@ -1,0 +1,56 @@
+"""Cards that a plan can be made for, as their makers describe them."""
+
+from dataclasses import dataclass
+
+from rollout.text.limits import nearest
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Card:
+    """One GPU."""
+
+    name: str
+    memory_gib: float
+    """What the driver shows, in GiB."""
+    tflops: float
+    """Dense bfloat16 matrix products, in TFLOP/s."""
+    gb_per_s: float
+    """Memory bandwidth, in 10^9 bytes a second."""
+
+
+_CARDS = (
+    Card("H100", 79.6, 989, 3350),
+    Card("H200", 140.4, 989, 4800),
+    Card("H800", 79.6, 989, 3350),
+    Card("B200", 179.1, 2250, 8000),
+    Card("A100", 80.0, 312, 2039),
+    Card("A100-40GB", 40.0, 312, 1555),
+    Card("L40S", 45.0, 362, 864),
+    Card("L4", 22.5, 121, 300),
+    Card("RTX A6000", 48.0, 155, 768),
+    Card("RTX 4090", 24.0, 165, 1008),
+    Card("RTX 5090", 31.8, 210, 1792),
+)
+"""From the data sheets (SXM where there are several), without sparsity."""
+
+
+def card_of(name: str) -> Card:
+    """Return a card by its name, in any spelling. Raises ValueError for one that is not known.
+
+    >>> card_of("rtx4090").name, card_of("NVIDIA H100 80GB HBM3").name, card_of("NVIDIA A100-SXM4-40GB").name
+    ('RTX 4090', 'H100', 'A100-40GB')
+    """
+    said = _plain(name)
+    found = [card for card in _CARDS if _plain(card.name) in said]
+    if not found:
+        known = [card.name for card in _CARDS]
+        raise ValueError(f"--gpu is {name!r}; known are {', '.join(known)}{nearest(name, known)}")
+    best = max(found, key=lambda card: len(card.name))
+    small = next(card for card in _CARDS if card.name == "A100-40GB")
+    return small if best.name == "A100" and "40gb" in said else best
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -1,0 +1,121 @@
+"""The command `interleave plan`, and `train --dry-run`."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rl.cli.main import main
+from rl.plan.devices import Devices
+from rl.recipe.config import REPO
+
+CRITIC, SHAPES = str(REPO / "recipes" / "critic_grpo.yaml"), str(REPO / "recipes" / "shapes_grpo.yaml")
+
+SPLIT = ["max_staleness=0", "policy.num_ranks=4", "samplers.num_samplers=2", "generator.num_replicas=2"]
+"""Whatever the recipe's own is."""
+
+
+@pytest.fixture(autouse=True)
+def no_gpu_and_nothing_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr("rl.cli.plan.devices_here", lambda: Devices(1, 0, None, 2))
+
+
+def test_a_plan_takes_seconds_and_imports_nothing_heavy():
+    """Bar: five seconds; measured in CPU time, as other work on the machine is no fault of the plan."""
+    code = (
+        "import sys, time; from rl.cli.main import main; code = main(sys.argv[1:]); "
+        "print(code, sorted({'torch', 'ray', 'vllm', 'transformers', 'diffusers', 'verl'} & sys.modules.keys()), "
+        "time.process_time())"
+    )
+    command = [sys.executable, "-c", code, "plan", CRITIC, "--gpus", "8", "--gpu", "H100", *SPLIT]
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPO, check=True)
+    code, _, rest = done.stdout.splitlines()[-1].partition(" ")
+    assert (code, rest[:2]) == ("0", "[]")
+    assert float(rest[3:]) < 5, f"{time.monotonic() - began:.1f} s of wall time"
+
+
+def test_with_simulated_devices_there_is_a_whole_plan(capsys, tmp_path):
+    file = tmp_path / "plan.json"
+    assert main(["plan", CRITIC, "--gpus", "8", "--json", str(file), *SPLIT]) == 0
+    text = capsys.readouterr().out
+    for word in ("who is where", "memory of a GPU", "calls", "times", "s a step", "best split", "one step ahead"):
+        assert word in text
+    assert "missing  data.train: data/critic_rl.jsonl is not there" in text
+    plan = json.loads(file.read_text())
+    assert plan["fits"]
+    assert plan["stages"]["sources"]["policy"] == "documented defaults"
+    assert plan["splits"]["best"]["step_s"] < plan["prediction"]["step_s"]
+    assert plan["run_seconds"] == pytest.approx(812 * plan["prediction"]["step_s"])
+    assert {role["role"] for role in plan["memory"]} == {"policy", "samplers", "generator"}
+    again = tmp_path / "again.json"
+    overrides = plan["splits"]["best"]["overrides"].split()
+    assert main(["plan", CRITIC, "--gpus", "8", "--json", str(again), *SPLIT, *overrides]) == 0
+    assert json.loads(again.read_text())["prediction"]["step_s"] == pytest.approx(plan["splits"]["best"]["step_s"])
+
+
+def test_with_too_few_devices_each_role_says_what_it_lacks(capsys):
+    assert main(["plan", CRITIC, "--gpus", "5", *SPLIT]) == 2
+    text = capsys.readouterr().out
+    assert "samplers.num_samplers=2 with samplers.gpus_per_sampler=1: 1 of 2 have a place" in text
+    assert "generator.num_replicas=2" in text
+    assert "if there were room for it" in text
+    assert main(["plan", CRITIC, *SPLIT]) == 2
+    text = capsys.readouterr().out
+    assert "policy.num_ranks=4 with policy.gpus_per_rank=1: 0 of 4 have a place" in text
+    assert "no times" in text
+
+
+def test_cards_that_cannot_hold_the_model_are_as_few(capsys):
+    assert main(["plan", CRITIC, "--gpus", "8", "--gpu", "RTX 4090"]) == 2
+    assert "too large" in capsys.readouterr().out
+
+
+def test_the_demo_runs_on_this_machine(capsys):
+    assert main(["plan", SHAPES]) == 0
+    text = capsys.readouterr().out
+    assert "1,024 records, an epoch is 43 steps" in text
+    assert "missing" not in text
+
+
+def test_a_recipe_is_wrong_in_the_words_of_train(capsys):
+    wrong = [CRITIC, "rollout.grps_per_step=4"]
+    assert main(["plan", *wrong]) == 2
+    said = capsys.readouterr().err
+    assert main(["train", *wrong]) == 2
+    assert capsys.readouterr().err == said
+    assert "grps_per_step" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--gpu", "H900"], "--gpu is 'H900'; known are H100"),
+        (["--times", "no/such/run"], "--times no/such/run: there is no such folder or file"),
+        (["ray_address=auto"], "say --gpus and --nodes"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line(arguments, words, capsys):
+    assert main(["plan", CRITIC, *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_there_is_no_plan_for_no_gpus(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["plan", CRITIC, "--gpus", "0"])
+    assert left.value.code == 2
+    assert "expected a whole number, 1 or more" in capsys.readouterr().err
+
+
+def test_a_dry_run_starts_nothing_and_says_whether_it_could(capsys, tmp_path):
+    folder = tmp_path / "run"
+    assert main(["train", SHAPES, "--dry-run", f"run_dir={folder}"]) == 0
+    assert "s a step" in capsys.readouterr().out
+    assert not folder.exists()
+    missing = ["policy.gpus_per_rank=0", "data.train=no_such.jsonl", f"run_dir={folder}"]
+    assert main(["train", SHAPES, "--dry-run", *missing]) == 2
+    assert "missing  data.train: no_such.jsonl is not there" in capsys.readouterr().out
