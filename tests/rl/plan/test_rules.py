@@ -17,7 +17,7 @@ def test_the_released_recipe():
         n=8,
         groups_in_flight=64,
         sampler_places=256,
-        generator_places=3,
+        generator_places=4,
         batch_size=8,
         judge_places=32,
         judge_calls=2,
