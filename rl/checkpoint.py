@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -62,7 +62,7 @@ class Checkpoints:
         elif self._saving is not None:
             self._saving.cancel()
 
-    async def begin(self, step: int, after: Awaitable[object] | None = None) -> None:
+    async def begin(self, step: int, after: Callable[[], Awaitable[object]] | None = None) -> None:
         """Stage the checkpoint of a consumed step; it is written, and committed once `after` has ended, meanwhile.
 
         Waits for the one before. Raises its error, or `CheckpointError` if this one cannot be staged. One whose
@@ -86,10 +86,12 @@ class Checkpoints:
         if saving is not None:
             await saving
 
-    async def _complete(self, save: "_Save", written: Awaitable[None], after: Awaitable[object] | None) -> None:
+    async def _complete(
+        self, save: "_Save", written: Awaitable[None], after: Callable[[], Awaitable[object]] | None
+    ) -> None:
         await save.write(written)
         if after is not None:
-            awaited = asyncio.ensure_future(after)
+            awaited = asyncio.ensure_future(after())
             await asyncio.wait([awaited])  # unlike an await of itself this leaves it alone when the run is cancelled
             if awaited.cancelled() or awaited.exception() is not None:
                 await save.drop()

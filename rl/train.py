@@ -47,7 +47,7 @@ async def train(
             checkpoints.check()
             if recipe.saves_at(step) or log.collapse:
                 with log.timed("saving"):
-                    await checkpoints.begin(step, after=evaluations.ended())  # written beside the next steps
+                    await checkpoints.begin(step, after=evaluations.ended)  # written beside the next steps
             if log.collapse:
                 await checkpoints.finish()
                 raise Collapsed(log.collapse)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray import cloudpickle
 from ray.exceptions import ActorDiedError, ObjectLostError
 
 from actors import rollout_worker
@@ -34,7 +35,7 @@ class Actor:
         await self.go.wait()
         if self.errors:
             raise self.errors.pop(0)
-        return Group(request.task, ())
+        return cloudpickle.dumps(Group(request.task, ()))
 
     async def _stats(self):
         await self.comes_up.wait()

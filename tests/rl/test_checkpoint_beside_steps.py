@@ -155,7 +155,7 @@ def test_a_checkpoint_is_committed_after_what_it_waits_for(tmp_path):
         policy, is_evaluated = SlowPolicy(), asyncio.Event()
         policy.let.set()
         checkpoints = begun(tmp_path, policy)
-        await checkpoints.begin(1, after=is_evaluated.wait())
+        await checkpoints.begin(1, after=is_evaluated.wait)
         await asyncio.sleep(0.05)
         assert policy.events[-1] == "written 0"
         assert names(tmp_path) == [".step_000001.writing"]
@@ -176,7 +176,7 @@ def test_a_checkpoint_whose_evaluation_fails_is_dropped(tmp_path, is_cancelled):
         policy.let.set()
         checkpoints = begun(tmp_path, policy)
         evaluation = asyncio.create_task(asyncio.sleep(60) if is_cancelled else fail())
-        await checkpoints.begin(1, after=evaluation)
+        await checkpoints.begin(1, after=lambda: evaluation)
         if is_cancelled:
             evaluation.cancel()
             await checkpoints.finish()

@@ -73,7 +73,8 @@ def test_a_split_is_the_recipes_as_overrides(recipe, tmp_path):
 
 
 def test_what_cannot_divide_is_left_out(recipe):
-    long = load_recipe(REPO / "recipes" / "critic_grpo.yaml", ["max_staleness=0", "policy.sequence_parallel=2"])
+    overrides = ["max_staleness=0", "policy.num_ranks=4", "policy.sequence_parallel=2"]
+    long = load_recipe(REPO / "recipes" / "critic_grpo.yaml", overrides)
     split, _ = best(long, devices(), stages_of(sample=1.0, image=0.01, update=60.0))
     assert split.ranks == 6
     split, _ = best(long, devices(7), stages_of(sample=1.0, image=0.01, update=60.0))
