@@ -15,6 +15,7 @@ from actors.store.ledger_table import compact
 from actors.store.store import Store
 from rl import checkpoint
 from rl.evaluation import Change, Evaluation, Evaluator, compare
+from rl.large_blocks import return_large_blocks
 from rl.prepare import PreparedRun
 from rl.recipe.config import Recipe
 from rl.run_dir.provenance import write_provenance
@@ -43,6 +44,7 @@ async def run(plan: PreparedRun, *, console: Console | None = None) -> RunResult
     console = console or Console(highlight=False, soft_wrap=True)
     recipe, run_dir = plan.recipe, Path(plan.recipe.run_dir)
     write_provenance(recipe, plan.sources)
+    return_large_blocks()
     start = time.monotonic()
     console.print(
         f"[bold]{recipe.name}[/]  {len(plan.training)} tasks, {len(plan.heldout)} held out; starting the actors ..."

@@ -84,10 +84,18 @@ def report(sizes: Sequence[Cost], pools: Sequence[Cost], out: Path | None = None
 def _table(title: str, costs: Sequence[tuple[int, Cost]]) -> Table:
     table = Table(title_justify="left")
     table.add_column(title, justify="right")
-    for name in ("driver ms", "of it loop ms", "driver kB", "workers ms", "samples/s here", "full core samples/s"):
+    for name in (
+        "driver ms",
+        "of it loop ms",
+        "driver kB",
+        "store kB",
+        "workers ms",
+        "samples/s here",
+        "full core samples/s",
+    ):
         table.add_column(name, justify="right")
     for number, cost in costs:
-        figures = (cost.driver_ms, cost.loop_ms, cost.driver_kb, cost.workers_ms)
+        figures = (cost.driver_ms, cost.loop_ms, cost.driver_kb, cost.store_kb, cost.workers_ms)
         rates = (cost.samples_per_s, 1e3 / cost.driver_ms)
         table.add_row(f"{number:,}", *(f"{value:.2f}" for value in figures), *(f"{rate:,.0f}" for rate in rates))
     return table
