@@ -76,8 +76,8 @@ def report(sizes: Sequence[Cost], pools: Sequence[Cost], out: Path | None = None
     for bar in bars:
         console.print(f"{bar.name:<60}{bar.value:>8.2f}  <= {bar.most:g}  {'ok' if bar.is_met else 'MISSED'}")
     if out is not None:
-        found = {"sizes": sizes, "generators": pools, "bars": bars}
-        out.write_text(json.dumps({name: [asdict(one) for one in many] for name, many in found.items()}, indent=1))
+        found = {"sizes": [asdict(cost) for cost in sizes], "generators": [asdict(cost) for cost in pools]}
+        out.write_text(json.dumps(found | {"bars": [asdict(bar) for bar in bars]}, indent=1))
     return int(not all(bar.is_met for bar in bars))
 
 
