@@ -89,12 +89,6 @@ class Policy:
         metrics["policy/tokens"] = float(batch.num_tokens)
         return metrics
 
-    def _work(self, rows: Sequence[TrainingRow]) -> list[list[Share[TrainingRow]]]:
-        """Return each rank's shares of an update's mini-batches."""
-        self._check(rows)
-        mini_batches = self._shares(rows, deal_to_ranks(self._setup.config, rows, self._setup.loss.num_mini_batches))
-        return [[shares[rank] for shares in mini_batches] for rank in range(self._setup.config.num_ranks)]
-
     async def fit(self, examples: Sequence[SftExample]) -> dict[str, float]:
         """Do one optimizer step of SFT: the loss is the mean over the target tokens of all examples."""
         if not any(example.num_target_tokens for example in examples):
@@ -235,6 +229,12 @@ class Policy:
                 return answers
 
         return await asyncio.to_thread(run)
+
+    def _work(self, rows: Sequence[TrainingRow]) -> list[list[Share[TrainingRow]]]:
+        """Return each rank's shares of an update's mini-batches."""
+        self._check(rows)
+        mini_batches = self._shares(rows, deal_to_ranks(self._setup.config, rows, self._setup.loss.num_mini_batches))
+        return [[shares[rank] for shares in mini_batches] for rank in range(self._setup.config.num_ranks)]
 
     def _shares(self, rows: Sequence[_Row], dealt: Sequence[Sequence[Sequence[int]]]) -> list[list[Share[_Row]]]:
         """Return what is sent to each rank for each mini-batch, with references of its images."""
