@@ -18,6 +18,7 @@ from rl import checkpoint
 from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.first_complete import FirstComplete
 from rl.kept_groups import KeptGroups
+from rl.large_blocks import return_large_blocks
 from rl.prepare import PreparedRun
 from rl.recipe.config import Recipe
 from rl.run_dir.provenance import write_provenance
@@ -48,6 +49,7 @@ async def run(plan: PreparedRun, *, console: Console | None = None) -> RunResult
     console = console or Console(highlight=False, soft_wrap=True)
     recipe, run_dir = plan.recipe, Path(plan.recipe.run_dir)
     write_provenance(recipe, plan.sources)
+    return_large_blocks()
     start = time.monotonic()
     console.print(
         f"[bold]{recipe.name}[/]  {len(plan.training)} tasks, {len(plan.heldout)} held out; starting the actors ..."

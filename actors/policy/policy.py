@@ -92,18 +92,12 @@ class Policy:
         metrics["policy/tokens"] = float(batch.num_tokens)
         return metrics
 
-    def _work(self, rows: Sequence[TrainingRow]) -> list[list[Share[TrainingRow]]]:
-        """Return each rank's shares of an update's mini-batches."""
-        self._check(rows)
-        mini_batches = self._shares(rows, self._deal(rows, self._setup.loss.num_mini_batches))
-        return [[shares[rank] for shares in mini_batches] for rank in range(self._setup.config.num_ranks)]
-
     async def fit(self, examples: Sequence[SftExample]) -> dict[str, float]:
         """Do one optimizer step of SFT: the loss is the mean over the target tokens of all examples."""
         if not any(example.num_target_tokens for example in examples):
             raise ValueError("SFT needs at least one example with an answer")
         self._check_length(examples)
-        [work] = self._shares(examples, self._deal(examples))
+        [work] = self._shares(examples, deal_to_ranks(self._setup.config, examples))
         metrics: dict[str, float] = (await self._call("fit", work))[0]
         self.version += 1
         metrics["sft/tokens"] = float(sum(example.num_target_tokens for example in examples))
@@ -114,7 +108,7 @@ class Policy:
         if not examples:
             return []
         self._check_length(examples)
-        [dealt] = self._deal(examples)
+        [dealt] = deal_to_ranks(self._setup.config, examples)
         # Ranks make the images: there may be more than fit in shared memory.
         shares = [Share(tuple(_pick(examples, share)), len(examples)) for share in dealt]
         return _in_order(dealt, await self._call("losses", shares), len(examples))
@@ -124,7 +118,7 @@ class Policy:
         if not rows:
             return []
         self._check(rows)
-        [dealt] = self._deal(rows)
+        [dealt] = deal_to_ranks(self._setup.config, rows)
         [shares] = self._shares(rows, [dealt])
         temperatures = [self._temperature if temperature is None else temperature] * len(shares)
         return _in_order(dealt, await self._call("logprobs", shares, temperatures), len(rows))
@@ -253,9 +247,11 @@ class Policy:
 
         return await asyncio.to_thread(run)
 
-    def _deal(self, rows: Sequence[TrainingRow | SftExample], num_mini_batches: int = 1) -> list[list[list[int]]]:
-        """Deal rows out to ranks; those that share sequences get the same ones."""
-        return deal_to_ranks(self._setup.config, rows, num_mini_batches)
+    def _work(self, rows: Sequence[TrainingRow]) -> list[list[Share[TrainingRow]]]:
+        """Return each rank's shares of an update's mini-batches."""
+        self._check(rows)
+        mini_batches = self._shares(rows, deal_to_ranks(self._setup.config, rows, self._setup.loss.num_mini_batches))
+        return [[shares[rank] for shares in mini_batches] for rank in range(self._setup.config.num_ranks)]
 
     def _shares(self, rows: Sequence[_Row], dealt: Sequence[Sequence[Sequence[int]]]) -> list[list[Share[_Row]]]:
         """Return what is sent to each rank for each mini-batch, with references of its images."""

@@ -76,18 +76,26 @@ def report(sizes: Sequence[Cost], pools: Sequence[Cost], out: Path | None = None
     for bar in bars:
         console.print(f"{bar.name:<60}{bar.value:>8.2f}  <= {bar.most:g}  {'ok' if bar.is_met else 'MISSED'}")
     if out is not None:
-        found = {"sizes": sizes, "generators": pools, "bars": bars}
-        out.write_text(json.dumps({name: [asdict(one) for one in many] for name, many in found.items()}, indent=1))
+        found = {"sizes": [asdict(cost) for cost in sizes], "generators": [asdict(cost) for cost in pools]}
+        out.write_text(json.dumps(found | {"bars": [asdict(bar) for bar in bars]}, indent=1))
     return int(not all(bar.is_met for bar in bars))
 
 
 def _table(title: str, costs: Sequence[tuple[int, Cost]]) -> Table:
     table = Table(title_justify="left")
     table.add_column(title, justify="right")
-    for name in ("driver ms", "of it loop ms", "driver kB", "workers ms", "samples/s here", "full core samples/s"):
+    for name in (
+        "driver ms",
+        "of it loop ms",
+        "driver kB",
+        "store kB",
+        "workers ms",
+        "samples/s here",
+        "full core samples/s",
+    ):
         table.add_column(name, justify="right")
     for number, cost in costs:
-        figures = (cost.driver_ms, cost.loop_ms, cost.driver_kb, cost.workers_ms)
+        figures = (cost.driver_ms, cost.loop_ms, cost.driver_kb, cost.store_kb, cost.workers_ms)
         rates = (cost.samples_per_s, 1e3 / cost.driver_ms)
         table.add_row(f"{number:,}", *(f"{value:.2f}" for value in figures), *(f"{rate:,.0f}" for rate in rates))
     return table

@@ -27,7 +27,9 @@ class Cost:
     loop_ms: float
     """Of it, what the driver's event loop computed."""
     driver_kb: float
-    """Growth of the driver's resident memory to its peak, shared pages included."""
+    """Growth of the driver's own memory to its peak."""
+    store_kb: float
+    """Growth of what it has mapped of Ray's object store: what it sent to ranks. The store bounds it, not the step."""
     workers_ms: float
     """CPU time of the rollout workers' processes, added up."""
     samples_per_s: float

@@ -5,8 +5,9 @@ import ctypes
 import gc
 import re
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,7 @@ from benchmarks.driver.cost import Case, Cost
 from benchmarks.driver.roles import ImageMaker, Rank, SleepingGenerators, TalkativeJudge, WordySampler, make_task
 from rewards.compose import TermConfig, WeightedSum
 from rl.advantages import check_estimator
+from rl.large_blocks import return_large_blocks
 from rl.recipe.config import EvaluationConfig, Recipe, RewardConfig, RolloutConfig
 from rl.recipe.jobs import TrackingConfig
 from rl.stream import RolloutStream
@@ -40,6 +42,7 @@ N, WORKERS, RANKS = 8, 2, 2
 GROUPS_PER_GENERATOR = 2
 """Groups in flight for each generator: some ten of their responses are tried out, enough for it to be busy."""
 EDIT_S = 0.005
+_LOOK_S = 0.01
 TERMS = [
     TermConfig("rewards.format.is_parsed", 0.5, "format"),
     TermConfig("rewards.accuracy.is_right", 0.1, "accuracy"),
@@ -50,6 +53,7 @@ TERMS = [
 
 def measure(cases: Sequence[Case]) -> list[Cost]:
     """Drive the cases one after the other, in this process."""
+    return_large_blocks()
     check_estimator("grpo")  # as a run's preparation does: verl takes seconds to import
     with tempfile.TemporaryDirectory(prefix="driver-cost-") as folder:
         return [asyncio.run(_measure(case, Path(folder) / str(number))) for number, case in enumerate(cases)]
@@ -134,16 +138,19 @@ class _Driven:
         """Train, and return what it cost."""
         num = case.samples * case.steps
         workers_s = await self._workers_s()
-        resident = await asyncio.to_thread(_reset_peak)
+        await asyncio.to_thread(_hand_back)
+        memory = _Memory.watch()
         started, driver_s = time.monotonic(), time.process_time()
         rows = await self.train(recipe)
         driver_s, seconds = time.process_time() - driver_s, time.monotonic() - started
+        memory.is_over.set()
         return Cost(
             samples=case.samples,
             generators=case.generators,
             driver_ms=driver_s / num * 1e3,
             loop_ms=sum(row["driver/loop_cpu_seconds"] for row in rows) / num * 1e3,
-            driver_kb=(_status("VmHWM") - resident) / case.samples,
+            driver_kb=memory.growth(own_kb) / case.samples,
+            store_kb=memory.growth(store_kb) / case.samples,
             workers_ms=(await self._workers_s() - workers_s) / num * 1e3,
             samples_per_s=num / seconds,
             longest_callback_ms=max(row["driver/max_callback_ms"] for row in rows),
@@ -167,16 +174,47 @@ def _recipe(folder: Path, case: Case) -> Recipe:
     return replace(recipe, algorithm=replace(recipe.algorithm, filter_zero_variance=False))
 
 
-def _reset_peak() -> float:
-    """Hand free memory back, and begin to look for a new peak; return resident kB."""
+def _hand_back() -> None:
+    """Hand free memory back to the system, so that what grows from here on is a step's."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
 
 
-def _status(name: str) -> float:
-    """Return a figure of this process's memory in kB of 1,000 bytes."""
+def own_kb() -> float:
+    """Return the resident memory that is this process's alone, in kB of 1,000 bytes."""
+    return _resident("RssAnon")
+
+
+def store_kb() -> float:
+    """Return the resident memory that is shared with other processes: of Ray's object store."""
+    return _resident("RssShmem")
+
+
+def _resident(name: str) -> float:
     found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) * 1.024
+
+
+@dataclass
+class _Memory:
+    """Peaks of figures of memory, looked at in a thread: the kernel keeps only that of their sum."""
+
+    before: dict[Callable[[], float], float]
+    peaks: dict[Callable[[], float], float]
+    is_over: threading.Event
+
+    @classmethod
+    def watch(cls) -> "_Memory":
+        found = {figure: figure() for figure in (own_kb, store_kb)}
+        memory = cls(found, dict(found), threading.Event())
+        threading.Thread(target=memory._look, daemon=True).start()
+        return memory
+
+    def growth(self, figure: Callable[[], float]) -> float:
+        return self.peaks[figure] - self.before[figure]
+
+    def _look(self) -> None:
+        while not self.is_over.wait(_LOOK_S):
+            for figure, peak in self.peaks.items():
+                self.peaks[figure] = max(peak, figure())

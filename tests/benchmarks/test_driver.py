@@ -9,7 +9,15 @@ from benchmarks.driver import __main__ as driver
 from benchmarks.driver.cost import Cost
 
 SMALL = Cost(
-    128, 16, driver_ms=0.5, loop_ms=0.2, driver_kb=50.0, workers_ms=2.0, samples_per_s=300.0, longest_callback_ms=9
+    128,
+    16,
+    driver_ms=0.5,
+    loop_ms=0.2,
+    driver_kb=50.0,
+    store_kb=6.0,
+    workers_ms=2.0,
+    samples_per_s=300.0,
+    longest_callback_ms=9,
 )
 LARGE = replace(SMALL, samples=16_384, driver_ms=0.6, driver_kb=20.0)
 

@@ -1,0 +1,32 @@
+"""Freed matrices leave the process, whatever was allocated after them."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import numpy as np
+from rl.large_blocks import return_large_blocks
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+if sys.argv[1] == "returned":
+    return_large_blocks()
+np.ones(16 << 20, np.uint8)  # freed at once: glibc takes such blocks from its heap from now on
+before = resident()
+blocks = [np.ones(8 << 20, np.uint8) for _ in range(8)]
+last = np.ones(1 << 16, np.uint8)
+blocks.clear()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+@pytest.mark.parametrize(("how", "is_kept"), [("returned", False), ("as it is", True)])
+def test_freed_matrices_leave_the_process(how, is_kept):
+    done = subprocess.run([sys.executable, "-c", PROGRAM, how], check=True, capture_output=True, text=True)
+    assert (float(done.stdout) > 32) == is_kept
