@@ -16,8 +16,9 @@ from PIL import Image
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import SamplerConfig
 from actors.image_limit import limit_pixels
-from actors.sampler.engine_loop import EngineLoop, Generation, SteppedEngine
+from actors.sampler.engine_loop import EngineLoop
 from actors.sampler.rendering import Rendering
+from actors.sampler.stepped_engine import Generation, SteppedEngine
 from actors.store.store import Store, load_images
 from actors.weights.blocks import TransferError
 from actors.weights.transport.object_store import RelayedEnd
@@ -78,7 +79,7 @@ class Engine:
 
     async def begin_publish(self, shapes: Shapes) -> list[WorkerState]:
         """Pause between two steps and expect weights; return the states of the engine's workers."""
-        await asyncio.wrap_future(self._loop.pause())
+        await asyncio.wrap_future(self._loop.pause(self._config.in_flight))
         context = ray.get_runtime_context()
         return await self._on_workers("weight_state", context.get_node_id(), ray.util.get_node_ip_address(), shapes)
 
