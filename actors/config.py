@@ -77,8 +77,8 @@ class PolicyConfig:
     num_ranks: PositiveInt = 2
     ranks_per_node: PositiveInt = 8
     """More ranks than this are spread over nodes, this many on each."""
-    gpus_per_rank: Annotated[int, one_of(0, 1)] = 0
-    """1 on a GPU cluster; 0 trains on CPU over gloo."""
+    gpus_per_rank: Annotated[float, Ge(0), Le(1)] = 0
+    """1 on a GPU cluster, or a share of a single rank's GPU; 0 trains on CPU over gloo."""
     num_threads: PositiveInt = 1
     """OMP threads of one rank (CPU only)."""
     dtype: Annotated[str, one_of("float32", "bfloat16")] = "float32"
@@ -126,6 +126,11 @@ class PolicyConfig:
             raise ValueError(
                 f"policy.attn_implementation is {self.attn_implementation}, which needs a GPU, but "
                 "policy.gpus_per_rank is 0: set policy.gpus_per_rank=1, or policy.attn_implementation=sdpa"
+            )
+        if self.num_ranks > 1 and self.gpus_per_rank not in (0, 1):
+            raise ValueError(
+                f"policy.gpus_per_rank={self.gpus_per_rank:g} with policy.num_ranks={self.num_ranks}: two ranks cannot "
+                "share a GPU; set policy.num_ranks=1 or policy.gpus_per_rank=1"
             )
         if self.num_ranks % self.sequence_parallel or (self.sequence_parallel > 1 and not self.shared_prefix):
             raise ValueError(

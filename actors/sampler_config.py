@@ -47,6 +47,9 @@ class SamplerConfig:
     """What a publish does to requests that have begun (vLLM's pause modes): keep, they go on with the new weights from
     the tokens that they have; wait, they are finished first, and new ones queue; abort, they are drawn again."""
 
+    enable_sleep_mode: bool = False
+    """Allocate so that an engine's memory can be freed, which GPUs need (`placement: colocate` turns it on)."""
+
     def __post_init__(self) -> None:
         check_fields(self, "samplers")
         if not self.gpus_per_sampler:

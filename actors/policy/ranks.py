@@ -7,25 +7,31 @@ from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, Ra
 
 from actors.policy import verl_cpu
 from actors.policy.setup import PolicySetup
+from actors.shared_devices import Devices, reserve
 
 _PORTS = (20_000, 32_000)
 """Ports for the ranks' rendezvous: above Ray's own and below the kernel's ephemeral ports, one of which might be taken
 between verl's check and rank 0's listening."""
 
 
-def start_ranks(setup: PolicySetup) -> RayWorkerGroup:
-    """Start the ranks of a policy, of which each loads its part of the model. Raises ValueError without room."""
+def start_ranks(setup: PolicySetup, devices: Devices | None = None) -> RayWorkerGroup:
+    """Start the ranks of a policy, of which each loads its part of the model.
+
+    `devices` is what is reserved for them; None: it is done here. Raises ValueError without room.
+    """
     from actors.policy.worker import PolicyWorker  # late: it takes seconds; most commands do not need it
 
     config = setup.config
     verl_cpu.install()
-    resource = "GPU" if config.gpus_per_rank else "CPU"
-    if (total := ray.cluster_resources().get(resource, 0)) < config.num_ranks:
-        raise ValueError(f"policy.num_ranks={config.num_ranks} needs as many {resource}s, and Ray has {total:g}")
-    per_node = min(config.num_ranks, config.ranks_per_node)
+    devices = devices or reserve(config)
+    has_gpu = config.gpus_per_rank > 0
     pool = RayResourcePool(
-        [per_node] * (config.num_ranks // per_node), use_gpu=config.gpus_per_rank > 0, max_colocate_count=1
+        [group.bundle_count for group in devices.groups],
+        use_gpu=has_gpu,
+        # verl asks Ray for 1 / max_colocate_count GPUs a rank, and for nothing more where there are groups already.
+        max_colocate_count=1 / devices.gpus_each if has_gpu else 1,
     )
+    pool.pgs = list(devices.groups)
     environment = {"TOKENIZERS_PARALLELISM": "false", "VERL_LOGGING_LEVEL": "WARNING"}
     if config.gpus_per_rank == 0:
         environment |= {"OMP_NUM_THREADS": str(config.num_threads), "VERL_PLATFORM": "cpu"}

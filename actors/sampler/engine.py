@@ -3,10 +3,10 @@
 import asyncio
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import ray
@@ -26,6 +26,8 @@ from actors.weights.transport.ring import Ring
 from actors.weights.wire import BaseTensor, Manifest, Shapes, Ticket, Verdict, WorkerState
 from rollout.roles import SamplerError, SamplerUnavailable
 from rollout.types import Response, SampleRequest, SamplingParams
+
+Result = TypeVar("Result")
 
 _NUM_PROBES = 2
 _PROBE_TOKENS = 8
@@ -77,9 +79,23 @@ class Engine:
         responses = await asyncio.gather(*[self._sample(request) for request in probes])
         return list(zip(probes, responses, strict=True))
 
-    async def begin_publish(self, shapes: Shapes) -> list[WorkerState]:
-        """Pause between two steps and expect weights; return the states of the engine's workers."""
+    async def sleep(self) -> None:
+        """Free the memory of weights and key-value cache until the next publish; requests wait meanwhile.
+
+        Those that have begun are treated as at a publish.
+        """
         await asyncio.wrap_future(self._loop.pause(self._config.in_flight))
+        # First: if falling asleep fails half-way, nobody takes what is left of the weights for a version.
+        await self._on_workers("distrust_weights")
+        await self._on_engine(lambda engine: engine.sleep())
+
+    async def begin_publish(self, shapes: Shapes) -> list[WorkerState]:
+        """Pause between two steps and expect weights; return the states of the engine's workers.
+
+        In an engine that sleeps, weights get their memory back; the key-value cache will once they are there.
+        """
+        await asyncio.wrap_future(self._loop.pause(self._config.in_flight))
+        await self._on_engine(partial(_wake, tag="weights"))
         context = ray.get_runtime_context()
         return await self._on_workers("weight_state", context.get_node_id(), ray.util.get_node_ip_address(), shapes)
 
@@ -118,6 +134,7 @@ class Engine:
         """
         verdicts: list[Verdict] = await self._on_workers("verify_weights", manifest)
         if not any(verdict.problems for verdict in verdicts):
+            await self._on_engine(partial(_wake, tag="kv_cache"))
             await asyncio.wrap_future(self._loop.run(self.reset_caches))
             await asyncio.wrap_future(self._loop.resume(manifest.version))
             self._refusal = ""
@@ -149,10 +166,14 @@ class Engine:
 
     async def _on_workers(self, method: str, *arguments: Any) -> list[Any]:
         """Call a method of `WeightWorker` in each worker, between two steps."""
+        return await self._on_engine(lambda engine: list(engine.collective_rpc(method, args=arguments)))
 
-        def call(engine: Any) -> list[Any]:
+    async def _on_engine(self, command: Callable[[Any], Result]) -> Result:
+        """Call a command that workers take part in, between two steps."""
+
+        def call(engine: Any) -> Result:
             try:
-                return list(engine.collective_rpc(method, args=arguments))
+                return command(engine)
             except Exception:
                 if engine.has_lost_worker:
                     os._exit(1)  # Ray restarts the actor
@@ -205,6 +226,11 @@ class Engine:
         parts = [{"type": "image"}] * len(images) + [{"type": "text", "text": "What changed between the images?"}]
         message = {"role": "user", "content": parts}
         return _greedy(SampleRequest((message,), images, SamplingParams(), seed=0))
+
+
+def _wake(engine: Any, tag: str) -> None:
+    if engine.is_sleeping():
+        engine.wake_up([tag])
 
 
 def _greedy(request: SampleRequest) -> SampleRequest:
