@@ -101,3 +101,18 @@ def test_engines_counts_add_up_and_a_dead_one_is_left_out():
         Stats({"seconds": 2.0, "tokens": 6.0}),
     )
     assert asyncio.run(samplers.stats()) == {"samplers/seconds": 3.0, "samplers/tokens": 11.0}
+
+
+def test_an_engine_that_is_lost_before_it_sleeps_is_waited_for():
+    class OnceLost(CountingSamplers):
+        async def ready(self, timeout_s: float = 0.0):
+            self.asked.append("ready")
+
+        async def each(self, method, *args):
+            self.asked.append(method)
+            if len(self.asked) == 1:
+                raise ActorDiedError()
+
+    samplers = OnceLost(2)
+    asyncio.run(samplers.sleep())
+    assert samplers.asked == ["sleep", "ready", "sleep"]
