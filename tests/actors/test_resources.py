@@ -14,7 +14,7 @@ from actors.config import (
     SamplerConfig,
 )
 from actors.judge.config import ServerConfig
-from actors.resources import Demand, check_colocation, check_room, demands_of, gpus_of, needs_ray
+from actors.resources import Demand, Role, check_colocation, check_room, demands_of, gpus_of, needs_ray
 
 IMAGES = ImageServerConfig(command="serve {model} {host} {port}", gpus=4)
 POLICY = PolicyConfig(model="m", num_ranks=8, gpus_per_rank=1)
@@ -66,7 +66,7 @@ def test_what_runs_in_the_callers_process_needs_no_ray():
 
 
 def test_roles_that_take_turns_count_once():
-    roles = {
+    roles: dict[str, Role] = {
         "policy": POLICY,
         "samplers": SamplerConfig(num_samplers=4, gpus_per_sampler=1),
         "generator": GeneratorConfig(gpus_per_replica=0.5, num_replicas=2),
@@ -83,13 +83,10 @@ def test_roles_that_take_turns_count_once():
 
 
 def test_one_gpu_is_enough_for_everything_at_small_size():
-    roles = {
-        "policy": replace(POLICY, num_ranks=1, gpus_per_rank=0.6),
-        "samplers": SamplerConfig(gpus_per_sampler=0.6),
-        "generator": GeneratorConfig(gpus_per_replica=0.4),
-    }
-    check_colocation(roles["policy"], roles["samplers"])
-    room(roles, gpus=1, colocated=["samplers"])
+    policy, samplers = replace(POLICY, num_ranks=1, gpus_per_rank=0.6), SamplerConfig(gpus_per_sampler=0.6)
+    check_colocation(policy, samplers)
+    generator = GeneratorConfig(gpus_per_replica=0.4)
+    room({"policy": policy, "samplers": samplers, "generator": generator}, gpus=1, colocated=["samplers"])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import asyncio
 import importlib.util
 import sys
-from types import ModuleType
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +42,8 @@ class SleepingSampler(FakeSampler):
 class WakingPolicy(FakePolicy):
     """As the actors' policy: its publish wakes the samplers."""
 
+    sampler: SleepingSampler
+
     async def update(self, batch):
         self.sampler.events.append("update")
         assert not self.sampler.is_awake.is_set()
@@ -57,10 +59,10 @@ class WakingPolicy(FakePolicy):
 @pytest.fixture
 def colocated(monkeypatch):
     """Return `ColocatedPolicy` on top of a fake: the real one imports verl, for seconds."""
-    fake = ModuleType("actors.policy.policy")
-    fake.Policy = WakingPolicy
-    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    monkeypatch.setitem(sys.modules, "actors.policy.policy", SimpleNamespace(Policy=WakingPolicy))
     spec = importlib.util.spec_from_file_location("colocated_on_fakes", REPO / "actors/policy/colocated.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.ColocatedPolicy

@@ -24,7 +24,7 @@ def test_gpus_schedule_asynchronously_and_have_graphs(settings, expected):
 
 def test_memory_that_can_be_freed_is_asked_for_on_gpus_alone():
     """vLLM refuses it on CPUs, where nothing has to be asked for."""
-    config = {"enable_sleep_mode": True}
+    config: dict = {"enable_sleep_mode": True}
     assert engine_arguments(SamplerConfig(**GPU, **config), "model")["enable_sleep_mode"] is True
     assert "enable_sleep_mode" not in engine_arguments(SamplerConfig(**config), "model")
 

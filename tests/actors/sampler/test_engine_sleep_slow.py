@@ -135,8 +135,10 @@ def test_each_of_a_hundred_cycles_leaves_an_engine_like_a_fresh_one(bench: Bench
         for one, other in zip(mine, fresh, strict=True):
             assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
         assert {answer.policy_version for answer in mine} == {number}
-    other = [answer.token_ids for answer in bench.runner.run(bench.ask(bench.fresh[1 - turn], requests))]
-    assert other != [answer.token_ids for answer in mine], "the two versions answer differently"
+    others = bench.runner.run(bench.ask(bench.fresh[1 - turn], requests))
+    assert [answer.token_ids for answer in others] != [answer.token_ids for answer in mine], (
+        "the two versions answer differently"
+    )
 
 
 def test_requests_wait_while_the_engine_sleeps(bench: Bench, models: list[Path]):
