@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,14 @@ class Bench:
         message = {"role": "user", "content": parts}
         return [SampleRequest((message,), self.images, SamplingParams(1.0, 40), seed) for seed in range(4)]
 
+    async def begin(self, samplers: Samplers, requests: Sequence[SampleRequest]) -> "asyncio.Task[list[Response]]":
+        """Ask, and return once tokens are drawn."""
+        num_tokens = (await samplers.stats())["samplers/tokens"]
+        answers = asyncio.create_task(self.ask(samplers, requests))
+        while (await samplers.stats())["samplers/tokens"] == num_tokens:
+            await asyncio.sleep(0.01)
+        return answers
+
     async def ask(self, samplers: Samplers, requests: Sequence[SampleRequest]) -> list[Response]:
         return list(await asyncio.gather(*map(samplers.sample, requests)))
 
@@ -88,9 +97,10 @@ def bench(models: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Itera
     dice = np.random.RandomState(0)
     pictures = [Image.fromarray(dice.randint(0, 255, (64, 64, 3)).astype(np.uint8)) for _ in range(2)]
     small, large = (SamplerConfig(max_model_len=512, kv_cache_gib=size) for size in (0.25, 1.0))
+    waits, aborts = (replace(small, in_flight=mode) for mode in ("wait", "abort"))
 
     async def start() -> list[Samplers]:
-        settings = [(large, models[0]), (small, models[0]), (small, models[1])]
+        settings = [(large, models[0]), (waits, models[0]), (aborts, models[1])]
         return await asyncio.gather(
             *[
                 Samplers.start(config, str(model), store_root=store.root, engine_class=OpenEngine)
@@ -149,10 +159,7 @@ def test_requests_wait_while_the_engine_sleeps(bench: Bench, models: list[Path])
 
     async def through_a_sleep() -> tuple[list[Response], list[Response]]:
         [engine] = bench.sleeper.engines
-        begun = asyncio.create_task(bench.ask(bench.sleeper, bench.requests(10)))
-        num_tokens = (await bench.sleeper.stats())["samplers/tokens"]
-        while (await bench.sleeper.stats())["samplers/tokens"] == num_tokens:
-            await asyncio.sleep(0.01)
+        begun = await bench.begin(bench.sleeper, bench.requests(10))
         await engine.sleep.remote()
         arriving = asyncio.create_task(bench.ask(bench.sleeper, requests))
         while await engine.num_unfinished.remote() < 8:
@@ -166,3 +173,21 @@ def test_requests_wait_while_the_engine_sleeps(bench: Bench, models: list[Path])
     assert [answer.token_ids for answer in arrived] == [answer.token_ids for answer in fresh]
     assert {answer.policy_version for answer in arrived} == {1000}
     assert len(begun) == 4
+
+
+@pytest.mark.parametrize(("turn", "version"), [(0, 0), (1, 2000)], ids=["wait", "abort"])
+def test_what_has_begun_is_finished_first_or_drawn_again(bench: Bench, models: list[Path], turn: int, version: int):
+    """Slow: it needs vLLM. The same weights are published, so that the same tokens are drawn of the same seed."""
+    samplers, source = bench.fresh[turn], TensorSource(models[turn])
+    requests = [replace(request, params=SamplingParams(1.0, 300)) for request in bench.requests(20)]
+    expected = [answer.token_ids for answer in bench.runner.run(bench.ask(samplers, requests))]
+    source.version = 2000
+
+    async def publish_meanwhile() -> list[Response]:
+        begun = await bench.begin(samplers, requests)
+        await publish(source, samplers)
+        return await begun
+
+    answers = bench.runner.run(publish_meanwhile())
+    assert [answer.token_ids for answer in answers] == expected
+    assert version in {answer.policy_version for answer in answers} <= {0, 2000}
