@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Le, Lt
 
 from actors.evidence.config import EvidenceConfig as EvidenceConfig
 from actors.generator.config import GeneratorConfig as GeneratorConfig
@@ -11,15 +11,13 @@ from actors.generator.config import ImageServerConfig as ImageServerConfig
 from actors.judge.config import JudgeConfig as JudgeConfig
 from actors.judge.config import ServerConfig as ServerConfig
 from actors.metered.config import EndpointConfig as EndpointConfig
+from actors.sampler_config import SamplerConfig as SamplerConfig
 from actors.user_loss import load_user_loss
 from rollout.text.limits import (
     Cpus,
-    Dtype,
-    Gpus,
     Name,
     NonNegativeFloat,
     NonNegativeInt,
-    Noun,
     PositiveFloat,
     PositiveInt,
     RequiredPath,
@@ -79,8 +77,8 @@ class PolicyConfig:
     num_ranks: PositiveInt = 2
     ranks_per_node: PositiveInt = 8
     """More ranks than this are spread over nodes, this many on each."""
-    gpus_per_rank: Annotated[int, one_of(0, 1)] = 0
-    """1 on a GPU cluster; 0 trains on CPU over gloo."""
+    gpus_per_rank: Annotated[float, Ge(0), Le(1)] = 0
+    """1 on a GPU cluster, or a share of a single rank's GPU; 0 trains on CPU over gloo."""
     num_threads: PositiveInt = 1
     """OMP threads of one rank (CPU only)."""
     dtype: Annotated[str, one_of("float32", "bfloat16")] = "float32"
@@ -128,6 +126,11 @@ class PolicyConfig:
             raise ValueError(
                 f"policy.attn_implementation is {self.attn_implementation}, which needs a GPU, but "
                 "policy.gpus_per_rank is 0: set policy.gpus_per_rank=1, or policy.attn_implementation=sdpa"
+            )
+        if self.num_ranks > 1 and self.gpus_per_rank not in (0, 1):
+            raise ValueError(
+                f"policy.gpus_per_rank={self.gpus_per_rank:g} with policy.num_ranks={self.num_ranks}: two ranks cannot "
+                "share a GPU; set policy.num_ranks=1 or policy.gpus_per_rank=1"
             )
         if self.num_ranks % self.sequence_parallel or (self.sequence_parallel > 1 and not self.shared_prefix):
             raise ValueError(
@@ -200,90 +203,6 @@ class LossConfig:
             load_user_loss(self.policy_loss)
         if why := UNFIT_LOSSES.get(self.policy_loss):
             raise ValueError(f"algorithm.loss.policy_loss {self.policy_loss!r} cannot be used here: {why}")
-
-
-_NEED_GPUS = ("async_scheduling", True, "null"), ("enforce_eager", False, "null"), ("transport", "cuda_ipc", "auto")
-
-
-@dataclass(frozen=True)
-class SamplerConfig:
-    """vLLM engines that draw responses."""
-
-    num_samplers: PositiveInt = 1
-    gpus_per_sampler: Gpus = 0
-    """A share of one, or several: then an engine is split over them by tensor parallelism."""
-    tensor_parallel_size: PositiveInt | None = None
-    """Workers that an engine is split over; null: one a GPU."""
-    num_threads: PositiveInt = 1
-    dtype: Dtype = "float32"
-    max_model_len: PositiveInt = 2048
-    max_num_seqs: PositiveInt = 64
-    max_num_batched_tokens: PositiveInt = 4096
-    max_images: NonNegativeInt = 2
-    """Images a prompt may have."""
-    block_size: PositiveInt = 32
-    async_scheduling: bool | None = None
-    """Prepare a step while the last one runs, which only GPUs do; null: on GPUs."""
-    enforce_eager: bool | None = None
-    """false: CUDA graphs, which only GPUs have; null: false on GPUs."""
-    gpu_memory_utilization: Annotated[float, Gt(0), Le(1), Noun("a share")] = 0.8
-    kv_cache_gib: Annotated[float, Gt(0), Le(1e6)] = 1.0
-    """Key-value cache of one engine on CPU, in GiB."""
-    publish_tolerance: PositiveFloat = 1e-3
-    """Largest log-probability gap between policy and sampler that a verified publish may show (bf16: 0.2)."""
-    bucket_mib: Annotated[int, Ge(1), Le(2**20)] = 256
-    """Most that a block of weights in transfer may take (shared memory: 4 MiB)."""
-    transport: Annotated[str, one_of("auto", "cuda_ipc", "broadcast", "shared_memory", "object_store")] = "auto"
-    """How weights get here; auto: the fastest way between where both sides are."""
-    is_delta: bool = False
-    """Publish changed values alone, where they are fewer than half; takes a copy of the weights in host memory."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, "samplers")
-        if not self.gpus_per_sampler:
-            for key, wanted, other in _NEED_GPUS:
-                if getattr(self, key) == wanted:
-                    raise ValueError(
-                        f"samplers.{key}={str(wanted).lower()} needs a GPU, but samplers.gpus_per_sampler is 0: set "
-                        f"samplers.gpus_per_sampler=1 or samplers.{key}={other}"
-                    )
-        if self.gpus_per_sampler and self.num_shards != max(1, self.gpus_per_sampler):
-            raise ValueError(
-                f"samplers.tensor_parallel_size={self.tensor_parallel_size}, but samplers.gpus_per_sampler is "
-                f"{self.gpus_per_sampler:g}: a worker takes one GPU; leave samplers.tensor_parallel_size out"
-            )
-        if self.gpus_per_sampler == 0 and self.max_num_batched_tokens < self.max_model_len:
-            raise ValueError(
-                f"samplers.max_num_batched_tokens={self.max_num_batched_tokens}: on CPU a prompt is read at once, so "
-                f"it has to be at least samplers.max_model_len={self.max_model_len}"
-            )
-        if self.max_num_batched_tokens < self.max_num_seqs:
-            raise ValueError(
-                f"samplers.max_num_batched_tokens={self.max_num_batched_tokens}: each running sequence takes a token "
-                f"per step, so it has to be at least samplers.max_num_seqs={self.max_num_seqs}"
-            )
-
-    @property
-    def num_shards(self) -> int:
-        """Workers that an engine is split over."""
-        return self.tensor_parallel_size or max(1, int(self.gpus_per_sampler))
-
-    @property
-    def has_async_scheduling(self) -> bool:
-        return bool(self.gpus_per_sampler) if self.async_scheduling is None else self.async_scheduling
-
-    @property
-    def is_eager(self) -> bool:
-        """Whether there are no CUDA graphs."""
-        return not self.gpus_per_sampler if self.enforce_eager is None else self.enforce_eager
-
-    def check_answers(self, max_tokens: int, key: str) -> None:
-        """Raise ValueError unless an answer of `max_tokens` and some prompt fit in the context."""
-        if max_tokens >= self.max_model_len:
-            raise ValueError(
-                f"{key} is {max_tokens}; expected less than samplers.max_model_len={self.max_model_len}, which holds "
-                "the prompt, its images and the answer"
-            )
 
 
 @dataclass(frozen=True)

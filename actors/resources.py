@@ -1,6 +1,6 @@
 """What the parts of a job ask Ray for, and whether there is enough: an error instead of waiting forever."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from actors.config import (
@@ -65,8 +65,42 @@ def _of_replicas(key: str, role: GeneratorConfig | JudgeConfig | EvidenceConfig)
     return Demand(many, count, 0 if role.kind == "openai" else role.cpus_per_replica)
 
 
-def check_room(roles: Mapping[str, Role], *, cpus: float, gpus: float, where: str, cpus_key: str) -> None:
-    """Raise ValueError for a role that alone asks for more than there is; `cpus_key` is what sets the CPUs."""
+def check_colocation(policy: PolicyConfig, samplers: SamplerConfig) -> None:
+    """Raise ValueError unless each sampler can take turns with a rank of the policy on its devices."""
+    if policy.gpus_per_rank != samplers.gpus_per_sampler:
+        raise ValueError(
+            "placement=colocate: a sampler takes turns with a rank on its device, so policy.gpus_per_rank "
+            f"({policy.gpus_per_rank:g}) and samplers.gpus_per_sampler ({samplers.gpus_per_sampler:g}) have to be "
+            "equal, at most 1; or set placement=separate"
+        )
+    if samplers.num_samplers > policy.num_ranks:
+        raise ValueError(
+            f"placement=colocate: samplers.num_samplers={samplers.num_samplers}, but there are devices of only "
+            f"policy.num_ranks={policy.num_ranks} to take turns on; lower the first, or set placement=separate"
+        )
+
+
+def gpus_of(roles: Mapping[str, Role], colocated: Collection[str] = ()) -> dict[str, float]:
+    """Return the GPUs that each role takes for itself; `colocated` ones take turns on those of another."""
+    return {
+        key: 0.0 if key in colocated else float(sum(one.gpus * one.count for one in demands_of(key, role)))
+        for key, role in roles.items()
+    }
+
+
+def check_room(
+    roles: Mapping[str, Role],
+    *,
+    cpus: float,
+    gpus: float,
+    where: str,
+    cpus_key: str,
+    colocated: Collection[str] = (),
+) -> None:
+    """Raise ValueError for a role that alone asks for more than there is, or for more GPUs than all have together.
+
+    `cpus_key` is what sets the CPUs, `colocated` names roles on the GPUs of another.
+    """
     for one in (demand for key, role in roles.items() for demand in demands_of(key, role)):
         if one.gpus * one.count > gpus:
             raise ValueError(
@@ -78,6 +112,14 @@ def check_room(roles: Mapping[str, Role], *, cpus: float, gpus: float, where: st
                 f"{one.key}={one.count} takes {one.cpus * one.count:g} of Ray's logical CPUs, and {where} has "
                 f"{cpus:g}: lower {one.key}, or raise {cpus_key}"
             )
+
+    taken = {key: number for key, number in gpus_of(roles, colocated).items() if number}
+    if sum(taken.values()) > gpus:
+        parts = ", ".join(f"{key} {number:g}" for key, number in taken.items())
+        raise ValueError(
+            f"the recipe takes {sum(taken.values()):g} GPUs ({parts}), and {where} has {gpus:g}: lower one of them; "
+            "in RL policy and samplers can take turns (placement=colocate)"
+        )
 
 
 def num_gpus_here() -> int:

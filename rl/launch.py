@@ -84,7 +84,7 @@ async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncI
         cluster = ray_cluster(recipe.ray_address, recipe.num_cpus, logs=logs) if has_ray else without_ray()
         await opened.enter_async_context(cluster)
         if recipe.ray_address:
-            check_room(recipe.roles, **cluster_room())
+            check_room(recipe.roles, **cluster_room(), colocated=recipe.colocated)
         await opened.enter_async_context(
             managed_store(
                 store_root,
@@ -104,7 +104,14 @@ def check_launch(recipe: JobRecipe, more: Mapping[str, Role] | None = None) -> N
     if not needs_ray(roles) and recipe.store_is_shared:
         return
     if not recipe.ray_address:
-        check_room(roles, cpus=recipe.num_cpus, gpus=num_gpus_here(), where="this machine", cpus_key="num_cpus")
+        check_room(
+            roles,
+            cpus=recipe.num_cpus,
+            gpus=num_gpus_here(),
+            where="this machine",
+            cpus_key="num_cpus",
+            colocated=recipe.colocated,
+        )
     check_cluster(recipe.ray_address)
 
 

@@ -15,10 +15,11 @@ from actors.judge.judge import start_judge
 from actors.observer import start_observers
 from actors.rollout_worker import RolloutWorkers
 from actors.sampler.sampler import Samplers
+from actors.shared_devices import Devices, reserve_devices
 from actors.store.ledger import Ledger
 from actors.store.ledger_writer import start_ledger
 from actors.store.store import Store
-from rl.launch import launch
+from rl.launch import Launch, launch
 from rl.prepare import PreparedRun
 from rl.recipe.config import Recipe
 from rollout.single_step import Baseline, Regenerate, SingleStep
@@ -50,27 +51,15 @@ class Stack:
 @asynccontextmanager
 async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
     """Start every actor of a recipe, all at once; stop them on exit."""
-    from actors.policy.policy import Policy  # verl takes seconds to import: only where a policy starts
-    from actors.policy.ranks import reserve_places
-
     recipe, ledger_folder = plan.recipe, Path(plan.recipe.run_dir) / "ledger"
     has_counts_in_workers = has_local_service(recipe, plan.evidence)
     async with launch(recipe) as job:
         # First of all: ranks have to be together, and the others find room around them.
-        [places] = await job.start(policy=asyncio.to_thread(reserve_places, recipe.policy))
+        [devices] = await job.start(policy=reserve_devices(recipe.policy, is_shared=recipe.is_colocated))
+        policy_is_up = asyncio.Event()
         policy, samplers, generator, judge, observers = await job.start(
-            policy=Policy.start(
-                replace(recipe.policy, model=plan.model),
-                recipe.algorithm.loss,
-                store_root=job.store_root,
-                total_steps=recipe.num_steps,
-                temperature=recipe.rollout.temperature,
-                max_pixels=recipe.max_pixels,
-                places=places,
-            ),
-            samplers=Samplers.start(
-                recipe.samplers, plan.model, store_root=job.store_root, max_pixels=recipe.max_pixels
-            ),
+            policy=_start_policy(plan, job, devices, policy_is_up),
+            samplers=_start_samplers(plan, job, devices, policy_is_up),
             generator=Generator.start(plan.generator, job.store_root, f"generator-{job.run_id}", job.ledger),
             judge=start_judge(recipe.judge, job.store_root, f"judge-{job.run_id}", job.ledger),
             evidence=start_observers(plan.evidence, job.store_root, f"evidence-{job.run_id}", job.ledger),
@@ -86,9 +75,51 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
             baseline=Baseline(recipe.rollout.baseline),
             observers=observers,
         )
+        if recipe.is_colocated:
+            policy.take_turns_with(samplers)
         ledger = start_ledger(ledger_folder, store=Store(job.store_root))
         workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
         yield Stack(policy, samplers, journey, workers, ledger, has_counts_in_workers)
+
+
+async def _start_policy(plan: PreparedRun, job: Launch, devices: Devices, is_done: asyncio.Event) -> Policy:
+    """Start the policy where its devices are, and say so when it `is_done`, be it in vain."""
+    # verl takes seconds to import: only where a policy starts
+    from actors.policy.colocated import ColocatedPolicy
+    from actors.policy.policy import Policy
+
+    recipe = plan.recipe
+    config = replace(recipe.policy, model=plan.model)
+    if recipe.is_colocated and config.gpus_per_rank:
+        config = replace(config, offload=True)
+    try:
+        return await (ColocatedPolicy if recipe.is_colocated else Policy).start(
+            config,
+            recipe.algorithm.loss,
+            store_root=job.store_root,
+            total_steps=recipe.num_steps,
+            temperature=recipe.rollout.temperature,
+            max_pixels=recipe.max_pixels,
+            devices=devices,
+        )
+    finally:
+        is_done.set()
+
+
+async def _start_samplers(plan: PreparedRun, job: Launch, devices: Devices, policy_is_up: asyncio.Event) -> Samplers:
+    """Start the samplers; on shared GPUs once the policy has left them: vLLM counts the memory that is free."""
+    recipe = plan.recipe
+    config = recipe.samplers
+    if recipe.is_colocated and config.gpus_per_sampler:
+        config = replace(config, enable_sleep_mode=True)
+        await policy_is_up.wait()
+    return await Samplers.start(
+        config,
+        plan.model,
+        store_root=job.store_root,
+        max_pixels=recipe.max_pixels,
+        devices=devices if recipe.is_colocated else None,
+    )
 
 
 def has_local_service(recipe: Recipe, evidence: Mapping[str, EvidenceConfig]) -> bool:

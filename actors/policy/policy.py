@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
-from verl.single_controller.ray import RayResourcePool, RayWorkerGroup
+from verl.single_controller.ray import RayWorkerGroup
 
 from actors.config import LossConfig, PolicyConfig
 from actors.image_limit import MODEL_PIXELS
@@ -26,6 +26,7 @@ from actors.policy.image_tensors import ImagePreparer, Images
 from actors.policy.ranks import start_ranks
 from actors.policy.rows import Share, num_tokens
 from actors.policy.setup import PolicySetup
+from actors.shared_devices import Devices
 from actors.weights.publish import WeightReceivers, publish
 from actors.weights.wire import BaseTensor, Manifest, Order, Shapes
 from rewards.import_path import anchored
@@ -61,18 +62,18 @@ class Policy:
         total_steps: int,
         temperature: float,
         max_pixels: int = MODEL_PIXELS,
-        places: RayResourcePool | None = None,
-    ) -> Policy:
+        devices: Devices | None = None,
+    ) -> Self:
         """Start the ranks and load the model; Ray must be initialized.
 
         `total_steps` counts updates, for the learning-rate schedule; `temperature` is the default of `logprobs`;
-        images are scaled down to `max_pixels`; `places` were reserved for the ranks, or are now.
+        images are scaled down to `max_pixels`; `devices` are those that are reserved already.
         """
         root = str(Path(store_root).resolve())
         # Ranks do not share the driver's working folder.
         loss = replace(loss, policy_loss=anchored(loss.policy_loss, Path.cwd()))
         setup = PolicySetup(config, loss, root, total_steps, max_pixels)
-        group = await asyncio.to_thread(start_ranks, setup, places)
+        group = await asyncio.to_thread(start_ranks, setup, devices)
         nodes = await asyncio.to_thread(group.ray_node)
         images = ImagePreparer.start(config.model, root, max_pixels, dtype=config.dtype, nodes=nodes)
         return cls(group, images, setup, temperature)

@@ -11,6 +11,7 @@ def engine_arguments(config: SamplerConfig, model: str, size: Mapping[str, int] 
         device: dict[str, object] = {
             "gpu_memory_utilization": config.gpu_memory_utilization,
             "async_scheduling": config.has_async_scheduling,
+            "enable_sleep_mode": config.enable_sleep_mode,
         }
     else:
         device = {

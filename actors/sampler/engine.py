@@ -3,10 +3,10 @@
 import asyncio
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import ray
@@ -16,8 +16,9 @@ from PIL import Image
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import SamplerConfig
 from actors.image_limit import limit_pixels
-from actors.sampler.engine_loop import EngineLoop, Generation, SteppedEngine
+from actors.sampler.engine_loop import EngineLoop
 from actors.sampler.rendering import Rendering
+from actors.sampler.stepped_engine import Generation, SteppedEngine
 from actors.store.store import Store, load_images
 from actors.weights.blocks import TransferError
 from actors.weights.transport.object_store import RelayedEnd
@@ -25,6 +26,8 @@ from actors.weights.transport.ring import Ring
 from actors.weights.wire import BaseTensor, Manifest, Shapes, Ticket, Verdict, WorkerState
 from rollout.roles import SamplerError, SamplerUnavailable
 from rollout.types import Response, SampleRequest, SamplingParams
+
+Result = TypeVar("Result")
 
 _NUM_PROBES = 2
 _PROBE_TOKENS = 8
@@ -85,9 +88,23 @@ class Engine:
         responses = await asyncio.gather(*[self._sample(request) for request in probes])
         return list(zip(probes, responses, strict=True))
 
+    async def sleep(self) -> None:
+        """Free the memory of weights and key-value cache until the next publish; requests wait meanwhile.
+
+        Those that have begun are treated as at a publish.
+        """
+        await asyncio.wrap_future(self._loop.pause(self._config.in_flight))
+        # First: if falling asleep fails half-way, nobody takes what is left of the weights for a version.
+        await self._on_workers("distrust_weights")
+        await self._on_engine(lambda engine: engine.sleep())
+
     async def begin_publish(self, shapes: Shapes) -> list[WorkerState]:
-        """Pause between two steps and expect weights; return the states of the engine's workers."""
-        await asyncio.wrap_future(self._loop.pause())
+        """Pause between two steps and expect weights; return the states of the engine's workers.
+
+        In an engine that sleeps, weights get their memory back; the key-value cache will once they are there.
+        """
+        await asyncio.wrap_future(self._loop.pause(self._config.in_flight))
+        await self._on_engine(partial(_wake, tag="weights"))
         context = ray.get_runtime_context()
         return await self._on_workers("weight_state", context.get_node_id(), ray.util.get_node_ip_address(), shapes)
 
@@ -126,6 +143,7 @@ class Engine:
         """
         verdicts: list[Verdict] = await self._on_workers("verify_weights", manifest)
         if not any(verdict.problems for verdict in verdicts):
+            await self._on_engine(partial(_wake, tag="kv_cache"))
             await asyncio.wrap_future(self._loop.run(self.reset_caches))
             await asyncio.wrap_future(self._loop.resume(manifest.version))
             self._refusal = ""
@@ -159,10 +177,14 @@ class Engine:
 
     async def _on_workers(self, method: str, *arguments: Any) -> list[Any]:
         """Call a method of `WeightWorker` in each worker, between two steps."""
+        return await self._on_engine(lambda engine: list(engine.collective_rpc(method, args=arguments)))
 
-        def call(engine: Any) -> list[Any]:
+    async def _on_engine(self, command: Callable[[Any], Result]) -> Result:
+        """Call a command that workers take part in, between two steps."""
+
+        def call(engine: Any) -> Result:
             try:
-                return list(engine.collective_rpc(method, args=arguments))
+                return command(engine)
             except Exception:
                 if engine.has_lost_worker:
                     os._exit(1)  # Ray restarts the actor
@@ -219,6 +241,11 @@ class Engine:
 def _exit_soon() -> None:
     """Have Ray restart the actor."""
     asyncio.get_running_loop().call_later(_EXIT_S, os._exit, 1)
+
+
+def _wake(engine: Any, tag: str) -> None:
+    if engine.is_sleeping():
+        engine.wake_up([tag])
 
 
 def _greedy(request: SampleRequest) -> SampleRequest:

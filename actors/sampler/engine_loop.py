@@ -9,11 +9,12 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
+from actors.sampler.stepped_engine import Generation, Output, Renderer, SteppedEngine
 from rollout.roles import SamplerError, SamplerUnavailable
 from rollout.text.marks import without_objects
 
@@ -25,76 +26,12 @@ _COMMANDS_BETWEEN_STEPS = 16
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Generation:
-    """What the engine has drawn for one request."""
-
-    prompt_token_ids: Sequence[int]
-    token_ids: Sequence[int]
-    logprobs: Sequence[float]
-    """One per token of `token_ids`."""
-    version: int
-    """The version of the weights that drew the first token."""
-    is_truncated: bool
-
-
-class Output(Protocol):
-    """A finished request, as vLLM's `RequestOutput`."""
-
-    request_id: str
-    prompt_token_ids: Sequence[int]
-    outputs: Sequence["Completion"]
-
-
-class Completion(Protocol):
-    """What was drawn, as vLLM's `CompletionOutput`."""
-
-    token_ids: Sequence[int]
-    logprobs: "Logprobs"
-    finish_reason: str | None
-
-
-class Logprobs(Protocol):
-    """Of drawn tokens alone, as vLLM's `FlatLogprobs`."""
-
-    logprobs: Sequence[float]
-
-
-class Renderer(Protocol):
-    """vLLM's `BaseRenderer`: it has threads of its own, and caches processed images by their content."""
-
-    def render_cmpl_async(self, prompts: Sequence[Mapping[str, object]]) -> Awaitable[list[dict[str, object]]]: ...
-
-
-class SteppedEngine(Protocol):
-    """What the loop calls of `actors.sampler.vllm_engine.VllmEngine`."""
-
-    @property
-    def renderer(self) -> Renderer: ...
-
-    def add_request(self, request_id: str, prompt: Mapping[str, object], params: object) -> object: ...
-
-    def abort_request(self, request_ids: list[str]) -> None: ...
-
-    def has_unfinished_requests(self) -> bool: ...
-
-    def step(self) -> Sequence[Output]:
-        """Start a step, end the oldest one that there is room for; return the requests that it finished."""
-        ...
-
-    def drain(self) -> Sequence[Output]:
-        """End the steps in flight, start none; return the requests that they finished."""
-        ...
-
-    def num_drawn(self) -> Mapping[str, int]:
-        """Return the number of tokens that ended steps drew for each unfinished request."""
-        ...
-
-
 @dataclass
 class _Waiting:
     """An unfinished request."""
 
+    prompt: Mapping[str, object]
+    params: object
     answer: Future[Generation]
     version: int | None = None
     """The version that drew the first token, once another one draws."""
@@ -117,6 +54,8 @@ class EngineLoop:
         """Tokens of requests that ended."""
         self._ids = itertools.count()
         self._is_paused = False
+        self._finishing: list[Future[None]] = []
+        """Pauses that wait for what has begun; new requests are held back meanwhile."""
         threading.Thread(target=self._main, name="engine", daemon=True).start()
 
     def generate(self, prompt: Mapping[str, object], params: object) -> tuple[str, Future[Generation]]:
@@ -125,18 +64,11 @@ class EngineLoop:
         answer: Future[Generation] = Future()
 
         def add(engine: SteppedEngine) -> None:
-            self._waiting[request_id] = _Waiting(answer)
-            try:
-                engine.add_request(request_id, prompt, params)
-            except Exception as error:
-                del self._waiting[request_id]
-                _fail(answer, refusal(error))
+            self._waiting[request_id] = _Waiting(prompt, params, answer)
+            if not self._finishing:
+                self._add(engine, request_id)
 
-        def fail(done: Future[None]) -> None:
-            if (error := done.exception()) is not None:
-                _fail(answer, error)
-
-        self.run(add).add_done_callback(fail)
+        self._run_for(answer, add)
         return request_id, answer
 
     def abort(self, request_id: str) -> None:
@@ -144,8 +76,7 @@ class EngineLoop:
 
         def drop(engine: SteppedEngine) -> None:
             if self._waiting.pop(request_id, None) is not None:
-                self._num_ended += engine.num_drawn()[request_id]
-                engine.abort_request([request_id])
+                self._withdraw(engine, [request_id])
 
         self.run(drop)
 
@@ -157,14 +88,29 @@ class EngineLoop:
             self._fail_commands()
         return result
 
-    def pause(self) -> Future[None]:
-        """Stop stepping, once the step in flight has ended; requests wait where they are and new ones queue up."""
+    def pause(self, in_flight: str = "keep") -> Future[None]:
+        """Stop stepping, once the step in flight has ended; new requests queue up.
+
+        `in_flight` says what becomes of requests that have begun (`samplers.in_flight`): keep, they wait where they
+        are; wait, they are finished first; abort, they will be drawn again from the start, as if they had not begun. A
+        loop that is paused cannot finish any, so that wait means abort there.
+        """
+        paused: Future[None] = Future()
 
         def stop(engine: SteppedEngine) -> None:
-            self._is_paused = True
             self._work(engine.drain)
+            if in_flight == "wait" and not self._is_paused:
+                self._withdraw(engine, [request_id for request_id, drawn in engine.num_drawn().items() if not drawn])
+                self._finishing.append(paused)
+                return
+            self._is_paused = True
+            if in_flight != "keep" and any(engine.num_drawn().values()):
+                self._withdraw(engine, self._waiting)
+                self._add_missing(engine)
+            _settle(paused, None)
 
-        return self.run(stop)
+        self._run_for(paused, stop)
+        return paused
 
     def resume(self, version: int) -> Future[None]:
         """Continue, with weights of another version; what has begun was begun by the last one."""
@@ -183,6 +129,45 @@ class EngineLoop:
         """Count the tokens drawn so far."""
         return self.run(lambda engine: self._num_ended + sum(engine.num_drawn().values()))
 
+    def _run_for(self, future: Future[Result], command: Callable[[SteppedEngine], None]) -> None:
+        """Run a command between two steps; its failure is that of a future that is settled later."""
+
+        def fail(done: Future[None]) -> None:
+            if (error := done.exception()) is not None:
+                _fail(future, error)
+
+        self.run(command).add_done_callback(fail)
+
+    def _add(self, engine: SteppedEngine, request_id: str) -> None:
+        waiting = self._waiting[request_id]
+        try:
+            engine.add_request(request_id, waiting.prompt, waiting.params)
+        except Exception as error:
+            del self._waiting[request_id]
+            _fail(waiting.answer, refusal(error))
+
+    def _add_missing(self, engine: SteppedEngine) -> None:
+        """Add the requests that the engine has not, in the order in which they came."""
+        known = engine.num_drawn()
+        for request_id in [one for one in self._waiting if one not in known]:
+            self._add(engine, request_id)
+
+    def _withdraw(self, engine: SteppedEngine, request_ids: Iterable[str]) -> None:
+        """Take requests from the engine, where it has them."""
+        drawn = engine.num_drawn()
+        known = [request_id for request_id in request_ids if request_id in drawn]
+        self._num_ended += sum(drawn[request_id] for request_id in known)
+        engine.abort_request(known)
+
+    def _finish(self, engine: SteppedEngine) -> None:
+        """Begin the pauses that have waited, with what was held back queued up."""
+        self._work(engine.drain)
+        self._is_paused = True
+        pauses, self._finishing = self._finishing, []
+        self._add_missing(engine)
+        for paused in pauses:
+            _settle(paused, None)
+
     def _main(self) -> None:
         try:
             engine = self._build()
@@ -192,6 +177,8 @@ class EngineLoop:
                 self._run_commands(engine, is_idle)
                 if not self._is_paused and engine.has_unfinished_requests():
                     self._work(engine.step)
+                if self._finishing and (self._is_paused or not engine.has_unfinished_requests()):
+                    self._finish(engine)
         except BaseException as error:  # the thread ends here: all who wait have to be told
             _log.exception("the vLLM engine died")
             self.error = error
@@ -245,6 +232,8 @@ class EngineLoop:
         _fail(self.ready, self._dead())
         for waiting in self._waiting.values():
             _fail(waiting.answer, self._dead())
+        for paused in self._finishing:
+            _fail(paused, self._dead())
         self._waiting.clear()
         self._fail_commands()
 

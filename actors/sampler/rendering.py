@@ -8,7 +8,8 @@ from typing import Protocol
 
 from PIL import Image
 
-from actors.sampler.engine_loop import Renderer, refusal
+from actors.sampler.engine_loop import refusal
+from actors.sampler.stepped_engine import Renderer
 from rollout.roles import SamplerError
 from rollout.types import ImageRef, SampleRequest
 

@@ -18,6 +18,7 @@ from actors.calls import ask
 from actors.config import SamplerConfig
 from actors.image_limit import MODEL_PIXELS
 from actors.sampler.engine import Engine
+from actors.shared_devices import Devices, spread_over
 from rollout.roles import SamplerUnavailable
 from rollout.types import Response, SampleRequest
 
@@ -59,22 +60,24 @@ class Samplers:
         max_pixels: int = MODEL_PIXELS,
         is_published: bool = True,
         engine_class: type = Engine,
+        devices: Devices | None = None,
     ) -> Samplers:
         """Start all engines at once with the weights of `model`; Ray must be initialized.
 
         Images are scaled down to `max_pixels`. `is_published` says that weights will be published: a restarted engine
-        waits for them.
+        waits for them. `devices` are a policy's, to take turns with; else engines are spread over the nodes.
         """
         actor = ray.remote(engine_class).options(
             num_cpus=1,
-            num_gpus=config.gpus_per_sampler,
+            num_gpus=config.gpus_per_sampler if devices is None else devices.gpus_each,
             max_concurrency=_MAX_CONCURRENCY,
             max_restarts=_MAX_RESTARTS,
             scheduling_strategy="SPREAD",  # a node that is lost takes no more than its share
             runtime_env={"env_vars": environment_of(config)},
         )
         arguments = (config, model, str(store_root), max_pixels, is_published)
-        samplers = cls([actor.remote(*arguments) for _ in range(config.num_samplers)], config)
+        places = spread_over(devices, config.num_samplers)
+        samplers = cls([actor.options(scheduling_strategy=place).remote(*arguments) for place in places], config)
         await samplers.ready()
         return samplers
 
@@ -138,6 +141,17 @@ class Samplers:
     async def each(self, method: str, *args: Any) -> list[Any]:
         """Call a method of all engines at once and return the answers in the engines' order."""
         return list(await asyncio.gather(*[getattr(engine, method).remote(*args) for engine in self.engines]))
+
+    async def sleep(self) -> None:
+        """Free the memory of weights and key-value caches until the next publish; requests wait meanwhile.
+
+        An engine that is lost is awake when Ray has started it again. Raises `SamplerUnavailable`, `TimeoutError`.
+        """
+        try:
+            await self.each("sleep")
+        except RayActorError:
+            await self.ready()
+            await self.each("sleep")
 
     async def stats(self) -> dict[str, float]:
         """Return the engines' counts since their start, added up and keyed `samplers/...`."""

@@ -32,6 +32,13 @@ class VllmEngine(LLMEngine):
             core.resume_scheduler()
         return outputs
 
+    def sleep(self, level: int = 2, mode: str = "keep") -> None:
+        """Free weights and key-value cache; requests will start over with the tokens that they have.
+
+        Unlike vLLM's own it drops neither requests nor images that are processed, which are in host memory.
+        """
+        self.engine_core.sleep(level, mode)
+
     @property
     def has_lost_worker(self) -> bool:
         """Whether a worker that has its own process is gone."""

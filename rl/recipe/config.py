@@ -1,6 +1,6 @@
 """A recipe: everything that makes an experiment, checked when it is made (`rl/recipe/reader.py` reads it)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ from actors.config import (
     LossConfig,
     RolloutWorkersConfig,
 )
-from actors.resources import Role
+from actors.resources import Role, check_colocation
 from data.records.image_paths import parse_prefixes
 from data.records.on_bad import OnBad
 from rewards.compose import TermConfig
@@ -184,6 +184,8 @@ class Recipe(TrainingRecipe):
     num_steps: PositiveInt = 100
     max_staleness: NonNegativeInt = 0
     """How many consumed steps the rollouts may run ahead of the policy; 0: on-policy."""
+    placement: Annotated[str, one_of("separate", "colocate")] = "separate"
+    """separate, or colocate: samplers take turns with the policy's ranks on the same devices, which both need whole."""
     data: DataConfig = field(default_factory=DataConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -198,6 +200,8 @@ class Recipe(TrainingRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.samplers.check_answers(self.rollout.max_tokens, "rollout.max_tokens")
+        if self.is_colocated:
+            check_colocation(self.policy, self.samplers)
         if not self.reward.terms:
             raise ValueError("the recipe has no reward; add `reward: released` or a list of terms")
         if not any(term.weight for term in self.reward.terms if not term.is_format):
@@ -238,6 +242,14 @@ class Recipe(TrainingRecipe):
             "judge": self.judge,
             "workers": self.workers,
         }
+
+    @property
+    def is_colocated(self) -> bool:
+        return self.placement == "colocate"
+
+    @property
+    def colocated(self) -> Collection[str]:
+        return ("samplers",) if self.is_colocated else ()
 
     def evaluates_at(self, step: int) -> bool:
         """Whether an evaluation during training is due after `step` (counted from 1; the last one has its own)."""

@@ -1,6 +1,6 @@
 """What recipes of every kind have in common: the base of a job, of one with a folder, and of a training."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -86,6 +86,11 @@ class JobRecipe:
     def roles(self) -> Mapping[str, Role]:
         """Everything that is started for the job, by its section of the recipe."""
         return {}
+
+    @property
+    def colocated(self) -> Collection[str]:
+        """Roles that take turns on the devices of another one."""
+        return ()
 
     @property
     def folder(self) -> Path | None:

@@ -30,6 +30,7 @@ MAY_CHANGE = frozenset(
         "policy.kept_activations",
         "policy.compile_layers",
         "policy.offload",
+        "placement",
     }
 )
 """Top-level keys, and some in a section."""

@@ -14,14 +14,14 @@ from actors.config import (
     SamplerConfig,
 )
 from actors.judge.config import ServerConfig
-from actors.resources import Demand, check_room, demands_of, needs_ray
+from actors.resources import Demand, Role, check_colocation, check_room, demands_of, gpus_of, needs_ray
 
 IMAGES = ImageServerConfig(command="serve {model} {host} {port}", gpus=4)
 POLICY = PolicyConfig(model="m", num_ranks=8, gpus_per_rank=1)
 
 
-def room(roles, cpus=16.0, gpus=0.0):
-    check_room(roles, cpus=cpus, gpus=gpus, where="this machine", cpus_key="num_cpus")
+def room(roles, cpus=16.0, gpus=0.0, colocated=()):
+    check_room(roles, cpus=cpus, gpus=gpus, where="this machine", cpus_key="num_cpus", colocated=colocated)
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,44 @@ def test_an_ensembles_members_and_a_second_judge_ask_for_themselves():
 def test_what_runs_in_the_callers_process_needs_no_ray():
     assert not needs_ray({"generator": GeneratorConfig(num_replicas=0), "judge": JudgeConfig(num_replicas=0)})
     assert needs_ray({"generator": GeneratorConfig(num_replicas=0), "judge": JudgeConfig(kind="openai", model="m")})
+
+
+def test_roles_that_take_turns_count_once():
+    roles: dict[str, Role] = {
+        "policy": POLICY,
+        "samplers": SamplerConfig(num_samplers=4, gpus_per_sampler=1),
+        "generator": GeneratorConfig(gpus_per_replica=0.5, num_replicas=2),
+    }
+    assert gpus_of(roles) == {"policy": 8, "samplers": 4, "generator": 1}
+    assert gpus_of(roles, ["samplers"]) == {"policy": 8, "samplers": 0, "generator": 1}
+    with pytest.raises(
+        ValueError, match=r"takes 13 GPUs \(policy 8, samplers 4, generator 1\), and this machine has 12"
+    ):
+        room(roles, gpus=12, colocated=[])
+    room(roles, gpus=9, colocated=["samplers"])
+    with pytest.raises(ValueError, match=r"takes 9 GPUs \(policy 8, generator 1\)"):
+        room(roles, gpus=8, colocated=["samplers"])
+
+
+def test_one_gpu_is_enough_for_everything_at_small_size():
+    policy, samplers = replace(POLICY, num_ranks=1, gpus_per_rank=0.6), SamplerConfig(gpus_per_sampler=0.6)
+    check_colocation(policy, samplers)
+    generator = GeneratorConfig(gpus_per_replica=0.4)
+    room({"policy": policy, "samplers": samplers, "generator": generator}, gpus=1, colocated=["samplers"])
+
+
+@pytest.mark.parametrize(
+    ("policy", "samplers", "error"),
+    [
+        ({}, {}, r"policy\.gpus_per_rank \(1\) and samplers\.gpus_per_sampler \(0\) have to be equal"),
+        ({}, {"gpus_per_sampler": 2}, "have to be equal, at most 1; or set placement=separate"),
+        (
+            {"num_ranks": 2},
+            {"gpus_per_sampler": 1, "num_samplers": 3},
+            r"num_samplers=3, .* policy\.num_ranks=2 to take",
+        ),
+    ],
+)
+def test_what_cannot_take_turns_is_refused(policy, samplers, error):
+    with pytest.raises(ValueError, match=error):
+        check_colocation(replace(POLICY, **policy), SamplerConfig(**samplers))

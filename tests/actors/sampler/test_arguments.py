@@ -22,6 +22,13 @@ def test_gpus_schedule_asynchronously_and_have_graphs(settings, expected):
     assert (arguments.get("async_scheduling"), arguments["enforce_eager"]) == expected
 
 
+def test_memory_that_can_be_freed_is_asked_for_on_gpus_alone():
+    """vLLM refuses it on CPUs, where nothing has to be asked for."""
+    config: dict = {"enable_sleep_mode": True}
+    assert engine_arguments(SamplerConfig(**GPU, **config), "model")["enable_sleep_mode"] is True
+    assert "enable_sleep_mode" not in engine_arguments(SamplerConfig(**config), "model")
+
+
 def test_a_prompt_is_read_at_once_on_cpus_alone():
     assert engine_arguments(SamplerConfig(), "model")["enable_chunked_prefill"] is False
     assert "enable_chunked_prefill" not in engine_arguments(SamplerConfig(**GPU), "model")

@@ -80,6 +80,77 @@ def test_a_pause_waits_for_the_step_in_flight(late: LateEngine):
     assert ask(loop, 2).result(WAIT_S).version == 5
 
 
+def test_what_has_begun_is_finished_before_a_pause_that_waits(engine: FakeEngine, loop: EngineLoop):
+    """All tokens of an answer are of one version; who comes meanwhile is answered by the next."""
+    engine.go.clear()
+    begun = ask(loop, 3)
+    assert engine.at_work.wait(WAIT_S)
+    queued = ask(loop, 2)
+    pausing, late = loop.pause("wait"), ask(loop, 4)
+    engine.go.set()
+    pausing.result(WAIT_S)
+    assert begun.result(0).version == 0
+    assert (engine.batches, engine.num_drawn()) == ([1, 1, 1], {"1": 0, "2": 0}), "those that wait are in their order"
+    loop.resume(version=5).result(WAIT_S)
+    assert [answer.result(WAIT_S).version for answer in (queued, late)] == [5, 5]
+
+
+def test_who_is_held_back_can_still_go_away(engine: FakeEngine, loop: EngineLoop):
+    engine.go.clear()
+    begun = ask(loop, 2)
+    assert engine.at_work.wait(WAIT_S)
+    pausing = loop.pause("wait")
+    request_id, _ = loop.generate({"tokens": 9}, None)
+    loop.abort(request_id)
+    engine.go.set()
+    pausing.result(WAIT_S)
+    assert (begun.result(0).token_ids, engine.requests) == ([1, 2], {})
+
+
+def test_a_pause_at_once_overtakes_one_that_waits(engine: FakeEngine, loop: EngineLoop):
+    engine.go.clear()
+    begun = ask(loop, 9)
+    assert engine.at_work.wait(WAIT_S)
+    waits, late, now = loop.pause("wait"), ask(loop, 2), loop.pause()
+    engine.go.set()
+    for pausing in (waits, now):
+        pausing.result(WAIT_S)
+    assert engine.num_drawn() == {"0": 1, "1": 0}
+    loop.resume(version=5).result(WAIT_S)
+    assert [answer.result(WAIT_S).version for answer in (begun, late)] == [0, 5]
+
+
+@pytest.mark.parametrize("in_flight", ["abort", "wait"])
+def test_what_has_begun_is_drawn_again(engine: FakeEngine, loop: EngineLoop, in_flight: str):
+    """In its order, before those that queue; a loop that is paused already cannot wait for it either."""
+    engine.go.clear()
+    begun = ask(loop, 3)
+    assert engine.at_work.wait(WAIT_S)
+    if in_flight == "wait":
+        loop.pause()
+    pausing = loop.pause(in_flight)
+    queued = ask(loop, 2)
+    engine.go.set()
+    pausing.result(WAIT_S)
+    assert (engine.num_drawn(), engine.aborted) == ({"0": 0, "1": 0}, ["0"])
+    loop.resume(version=5).result(WAIT_S)
+    answer = begun.result(WAIT_S)
+    assert (answer.token_ids, answer.version) == ([1, 2, 3], 5)
+    assert queued.result(WAIT_S).version == 5
+    assert loop.num_tokens().result(WAIT_S) == 1 + 3 + 2
+
+
+def test_a_death_while_a_pause_waits_is_told(engine: FakeEngine, loop: EngineLoop):
+    engine.go.clear()
+    begun = ask(loop, 13)
+    assert engine.at_work.wait(WAIT_S)
+    pausing, held = loop.pause("wait"), ask(loop, 1)
+    engine.go.set()
+    for future in (begun, pausing, held):
+        with pytest.raises(SamplerUnavailable, match="out of memory"):
+            future.result(WAIT_S)
+
+
 def test_a_step_in_flight_that_fails_is_the_engines_death(late: LateEngine):
     loop = EngineLoop(lambda: late)
     late.go.clear()

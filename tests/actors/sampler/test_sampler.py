@@ -167,3 +167,18 @@ def test_no_engine_is_left_or_none_comes_up(no_waiting):
         living(Standing(ActorDiedError()), Standing(ActorDiedError()))
     with pytest.raises(TimeoutError, match="does Ray have free CPUs or GPUs"):
         living(Standing(RESTARTING), Standing(ActorDiedError()), timeout_s=0.01)
+
+
+def test_an_engine_that_is_lost_before_it_sleeps_is_waited_for():
+    class OnceLost(CountingSamplers):
+        async def ready(self, timeout_s: float = 0.0):
+            self.asked.append("ready")
+
+        async def each(self, method, *args):
+            self.asked.append(method)
+            if len(self.asked) == 1:
+                raise ActorDiedError()
+
+    samplers = OnceLost(2)
+    asyncio.run(samplers.sleep())
+    assert samplers.asked == ["sleep", "ready", "sleep"]

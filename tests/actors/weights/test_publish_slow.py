@@ -2,23 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import torch
 
 from actors.config import SamplerConfig
 from actors.sampler.sampler import Samplers
 from actors.weights.publish import publish as publish_weights
-from actors.weights.send import Sender
-from actors.weights.wire import BaseTensor, Manifest, Order, Shapes
 from rollout.roles import PublishError
-from rollout.types import Batch, Response, TrainingRow
+from rollout.types import Batch, Response
 from tests.support.faulty_engine import FaultyEngine
-from tests.support.policy_in_plain_torch import load_weights
 from tests.support.stack import MAX_PIXELS, Stack, started_stack
+from tests.support.tensor_source import TensorSource
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -144,43 +140,6 @@ def test_a_split_engine_that_dies_comes_back(stack: Stack, split: Samplers):
     stack.run(split.each("set_fault", "death"))
     assert stack.run(stack.policy.publish(split))["publish/live_coverage"] == 1.0
     assert stack.run(split.sample(stack.request(1))).policy_version == stack.policy.version
-
-
-class TensorSource:
-    """A policy that is nothing but tensors, which change at random."""
-
-    def __init__(self, model: Path):
-        self.version = 0
-        self.weights = {name: tensor.clone() for name, tensor in load_weights(model).items()}
-        self._dice = torch.Generator().manual_seed(0)
-        self._sender = Sender()
-
-    def change(self, how: str) -> None:
-        self.version += 1
-        for name, tensor in self.weights.items():
-            if how == "all" or (how == "tower" and "visual" in name) or (how == "some" and self._draw(3) == 0):
-                tensor += torch.randn(tensor.shape, generator=self._dice) * 1e-3
-            elif how == "few values":
-                tensor.view(-1)[self._draw(tensor.numel()) :: 101] *= -1
-
-    def choose(self, options: Sequence[str]) -> str:
-        return options[self._draw(len(options))]
-
-    def _draw(self, size: int) -> int:
-        return int(torch.randint(size, (1,), generator=self._dice))
-
-    async def tensor_shapes(self) -> Shapes:
-        return {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
-
-    async def base_tensors(self, order: Order) -> dict[str, BaseTensor]:
-        return {}
-
-    async def push_weights(self, receivers: Sequence[object], order: Order) -> Manifest:
-        return await asyncio.to_thread(self._sender.send, self.weights.items(), receivers, order)
-
-    async def logprobs(self, rows: Sequence[TrainingRow], temperature: float | None = None) -> list[list[float]]:
-        """Agree: what is held is compared to the bit, which a probe cannot."""
-        return [row.rollout_logprobs.tolist() for row in rows]
 
 
 def test_two_hundred_publishes_leave_every_bit_in_its_place(stack: Stack, split: Samplers):

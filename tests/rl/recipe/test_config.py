@@ -131,3 +131,14 @@ def test_a_recipe_that_is_no_mapping_is_explained(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ValueError, match="expected a mapping"):
         load_recipe(tmp_path / "list.yaml")
+
+
+def test_what_takes_turns_is_named_and_what_cannot_is_refused():
+    assert load_recipe(FULL).colocated == ()
+    with pytest.raises(ValueError, match=r"placement=colocate: samplers\.num_samplers=5, but"):
+        load_recipe(FULL, ["placement=colocate", "policy.num_ranks=4", "samplers.num_samplers=5"])
+    with pytest.raises(ValueError, match="placement is 'shared'; expected separate or colocate"):
+        load_recipe(FULL, ["placement=shared"])
+    with pytest.raises(ValueError, match="two ranks cannot share a GPU"):
+        load_recipe(FULL, ["policy.gpus_per_rank=0.5", "policy.num_ranks=2"])
+    assert load_recipe(FULL, ["placement=colocate", "samplers.num_samplers=2"]).colocated == ("samplers",)

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from actors import shared_devices
 from actors.config import PolicyConfig
-from actors.policy import ranks
 
 HERE = "driver's node"
 ON_HERE = {"node:10.0.0.1": 0.001}
@@ -34,15 +34,16 @@ def reserve(monkeypatch):
         def make(bundles, strategy):
             return Group(bundles, strategy, has_room or not ON_HERE.keys() & bundles[0].keys())
 
-        monkeypatch.setattr(ranks, "available_resources_per_node", lambda: {HERE: free, "other": {"CPU": 64.0}})
-        monkeypatch.setattr(ranks, "placement_group", make)
-        monkeypatch.setattr(ranks, "remove_placement_group", removed.append)
-        return ranks.reserve_places(PolicyConfig(model="m", **policy)).pgs, removed
+        monkeypatch.setattr(
+            shared_devices, "available_resources_per_node", lambda: {HERE: free, "other": {"CPU": 64.0}}
+        )
+        monkeypatch.setattr(shared_devices, "placement_group", make)
+        monkeypatch.setattr(shared_devices, "remove_placement_group", removed.append)
+        return list(shared_devices.reserve(PolicyConfig(model="m", **policy)).groups), removed
 
-    monkeypatch.setattr(ranks, "sort_placement_group_by_node_ip", lambda groups: groups)
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 99.0, "GPU": 16.0})
     monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: HERE))
-    monkeypatch.setattr("ray.get", lambda groups: [group for group in groups if group.has_room])
+    monkeypatch.setattr("ray.wait", lambda groups, **options: (groups, []))
     return reserve
 
 
@@ -74,5 +75,5 @@ def test_room_that_is_gone_a_moment_later_is_not_waited_for(reserve):
 
 
 def test_without_enough_devices_it_is_said_at_once(reserve):
-    with pytest.raises(ValueError, match=r"policy\.num_ranks=17 needs as many GPUs, and Ray has 16"):
+    with pytest.raises(ValueError, match=r"policy\.num_ranks=17 needs 17 GPUs, and Ray has 16"):
         reserve({}, num_ranks=17, ranks_per_node=17, gpus_per_rank=1)
