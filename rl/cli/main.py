@@ -168,7 +168,7 @@ def _train(chosen: argparse.Namespace) -> int:
     recipe = load_recipe(chosen.recipe, chosen.overrides)
     check_trackers(recipe.tracking)
     if chosen.dry_run:
-        return dry_run(recipe)
+        return dry_run(recipe, chosen.resume, chosen.accept_changed)
     from rl.prepare import prepare  # late, both: they import torch and Ray, and a wrong recipe should fail at once
     from rl.run import run
     from rl.run_dir.resume import check_unfinished

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from rl.cli.arguments import Parser, add_command, file_path, positive_whole_number
@@ -48,8 +48,14 @@ def _plan(chosen: argparse.Namespace) -> int:
     return _show(recipe, devices, chosen.times, chosen.json)
 
 
-def dry_run(recipe: Recipe) -> int:
-    """Print the plan of a recipe on this machine's devices; return 0 if `train` could start, else 2."""
+def dry_run(recipe: Recipe, resume: bool | str, accepted: Collection[str]) -> int:
+    """Print the plan of a recipe on this machine's devices; return 0 if `train` could start, else 2.
+
+    Raises ValueError for a folder that `train` would refuse. What its sources contain is not compared.
+    """
+    from rl.run_dir.resume import check_run_dir, is_resumed
+
+    check_run_dir(recipe, is_resumed(resume, Path(recipe.run_dir)), accepted=accepted)
     return _show(recipe, devices_here(), (), None, must_start=True)
 
 

@@ -120,7 +120,10 @@ class DefaultTimes:
         edits = work.samples * work.edited_share * spreads[Work.GENERATE].mean * recipe.generator.num_threads
         updates = spreads[Work.UPDATE].mean * policy.num_ranks * policy.num_threads
         engines = spreads[Work.SAMPLE].mean * samplers.num_samplers * samplers.num_threads
-        return edits + updates + engines + spreads[Work.PUBLISH].mean
+        judge = traits_of(recipe.judge.kind)
+        is_here = not (judge.is_asked or judge.has_members)  # a function computes, too
+        looks = work.samples * work.edited_share * spreads[Work.JUDGE].mean if is_here else 0.0
+        return edits + looks + updates + engines + spreads[Work.PUBLISH].mean
 
 
 def update_flops(recipe: Recipe, model: ModelSize, work: Workload) -> float:

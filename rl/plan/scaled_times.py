@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from actors.generator.kind import resolve as resolve_generator
+from actors.judge.registry import traits_of
 from rl.plan.cards import Card, card_of
 from rl.plan.engine import engine_times
 from rl.plan.models import model_size
@@ -79,9 +80,14 @@ class ScaledTimes:
         if policy.gpus_per_rank or samplers.gpus_per_sampler or recipe.generator.gpus_of_each or not run.engine_s:
             return 0.0
         engines = run.engine_s * run.recipe.samplers.num_samplers * self._slower(recipe, work)
-        edits = work.samples * work.edited_share * (Quantiles.of(run.edits).mean if run.edits else 0.0)
+        tried = work.samples * work.edited_share
+        edits = tried * (Quantiles.of(run.edits).mean if run.edits else 0.0)
+        judge = traits_of(recipe.judge.kind)
+        is_here = bool(run.judge_calls) and not (judge.is_asked or judge.has_members)  # a function computes, too
+        looks = tried * Quantiles.of(run.judge_calls).mean if is_here else 0.0
         return (
             update_s * policy.num_ranks * policy.num_threads
+            + looks
             + run.publish_s
             + run.driver_s
             + engines * samplers.num_threads

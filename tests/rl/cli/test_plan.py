@@ -116,6 +116,11 @@ def test_a_dry_run_starts_nothing_and_says_whether_it_could(capsys, tmp_path):
     assert main(["train", SHAPES, "--dry-run", f"run_dir={folder}"]) == 0
     assert "s a step" in capsys.readouterr().out
     assert not folder.exists()
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text("")
+    assert main(["train", SHAPES, "--dry-run", f"run_dir={folder}"]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    folder = tmp_path / "other"
     missing = ["policy.gpus_per_rank=0", "data.train=no_such.jsonl", f"run_dir={folder}"]
     assert main(["train", SHAPES, "--dry-run", *missing]) == 2
     assert "missing  data.train: no_such.jsonl is not there" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from actors.config import JudgeConfig
 from rl.plan.rules import rules_of
 from rl.plan.run_times import read_run_times
 from rl.plan.scaled_times import ScaledTimes
@@ -92,8 +93,10 @@ def test_what_cores_have_to_compute_bounds_a_step(known, tmp_path):
     busy = replace(known, run=replace(known.run, engine_s=30.0))
     recipe = recipe_of(tmp_path, "max_staleness=1", "algorithm.loss.rollout_correction=token")
     stages = busy.stages(recipe)
-    edits = GROUPS * N * 0.09
-    assert stages.core_seconds == pytest.approx(30.0 + edits + 2 * 3.0 + 0.5, rel=0.01)
+    tried = GROUPS * N * (0.09 + stages.spreads[Work.JUDGE].mean)
+    assert stages.core_seconds == pytest.approx(30.0 + tried + 2 * 3.0 + 0.5, rel=0.01)
+    asked = replace(recipe, judge=JudgeConfig("openai", model="m"))
+    assert busy.stages(asked).core_seconds == pytest.approx(30.0 + GROUPS * N * 0.09 + 2 * 3.0 + 0.5, rel=0.01)
     found = predict(rules_of(recipe), stages, cores=2)
     assert found.step_s == pytest.approx(stages.core_seconds / 2)
     assert found.bottleneck == "CPU cores"
