@@ -67,17 +67,18 @@ class Samplers:
         Images are scaled down to `max_pixels`. `is_published` says that weights will be published: a restarted engine
         waits for them. `devices` are a policy's, to take turns with; else engines are spread over the nodes.
         """
-        actor = ray.remote(engine_class).options(
-            num_cpus=1,
-            num_gpus=config.gpus_per_sampler if devices is None else devices.gpus_each,
-            max_concurrency=_MAX_CONCURRENCY,
-            max_restarts=_MAX_RESTARTS,
-            scheduling_strategy="SPREAD",  # a node that is lost takes no more than its share
-            runtime_env={"env_vars": environment_of(config)},
-        )
+        actor = ray.remote(engine_class)
+        options: dict[str, Any] = {
+            "num_cpus": 1,
+            "num_gpus": config.gpus_per_sampler if devices is None else devices.gpus_each,
+            "max_concurrency": _MAX_CONCURRENCY,
+            "max_restarts": _MAX_RESTARTS,
+            "runtime_env": {"env_vars": environment_of(config)},
+        }
         arguments = (config, model, str(store_root), max_pixels, is_published)
         places = spread_over(devices, config.num_samplers)
-        samplers = cls([actor.options(scheduling_strategy=place).remote(*arguments) for place in places], config)
+        engines = [actor.options(**options, scheduling_strategy=place).remote(*arguments) for place in places]
+        samplers = cls(engines, config)
         await samplers.ready()
         return samplers
 

@@ -84,6 +84,17 @@ def test_changes_on_a_wrong_base_are_replaced_by_all_weights(stack: Stack, trans
     stack.run(stack.samplers.each("set_fault", ""))
 
 
+def test_a_sampler_that_slept_is_sent_what_is_never_trained(stack: Stack, transport: str):
+    """An adapter's base is sent once, but for those who have lost it; the policy agrees with what is drawn then."""
+    stack.samplers.config = replace(stack.samplers.config, is_delta=False)
+    _, adapted = (stack.run(stack.adapted.publish(stack.samplers)) for _ in range(2))
+    stack.run(stack.samplers.sleep())
+    woken, again = (stack.run(stack.adapted.publish(stack.samplers)) for _ in range(2))
+    assert woken["publish/max_logprob_gap"] < 1e-4
+    assert woken["publish/live_coverage"] == 1.0
+    assert woken["publish/bytes"] > adapted["publish/bytes"] == again["publish/bytes"]
+
+
 def test_a_sampler_that_dies_in_mid_transfer_is_waited_for(stack: Stack, transport: str):
     publish(stack, is_delta=True)
     learn(stack)
