@@ -146,13 +146,14 @@ class Samplers:
     async def sleep(self) -> None:
         """Free the memory of weights and key-value caches until the next publish; requests wait meanwhile.
 
-        An engine that is lost is awake when Ray has started it again. Raises `SamplerUnavailable`, `TimeoutError`.
+        An engine that is lost holds nothing, or is awake when Ray has started it again. Raises `SamplerUnavailable`,
+        `TimeoutError`.
         """
         try:
             await self.each("sleep")
         except RayActorError:
-            await self.ready()
-            await self.each("sleep")
+            living = await self.living()
+            await asyncio.gather(*[engine.sleep.remote() for engine in living.values()])
 
     async def stats(self) -> dict[str, float]:
         """Return the engines' counts since their start, added up and keyed `samplers/...`."""

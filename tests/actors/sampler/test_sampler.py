@@ -169,16 +169,23 @@ def test_no_engine_is_left_or_none_comes_up(no_waiting):
         living(Standing(RESTARTING), Standing(ActorDiedError()), timeout_s=0.01)
 
 
-def test_an_engine_that_is_lost_before_it_sleeps_is_waited_for():
-    class OnceLost(CountingSamplers):
-        async def ready(self, timeout_s: float = 0.0):
-            self.asked.append("ready")
+def test_where_an_engine_is_lost_the_others_sleep():
+    slept = []
 
-        async def each(self, method, *args):
-            self.asked.append(method)
-            if len(self.asked) == 1:
-                raise ActorDiedError()
+    class Sleeper:
+        def __init__(self, error=None):
+            self.sleep, self.error = self, error
 
-    samplers = OnceLost(2)
+        async def remote(self):
+            if self.error:
+                raise self.error
+            slept.append(self)
+
+    class Survivors(CountingSamplers):
+        async def living(self, timeout_s: float = 0.0):
+            return {1: self.engines[1]}
+
+    samplers = Survivors(2)
+    samplers.engines = (Sleeper(ActorDiedError()), Sleeper())
     asyncio.run(samplers.sleep())
-    assert samplers.asked == ["sleep", "ready", "sleep"]
+    assert set(slept) == {samplers.engines[1]}
