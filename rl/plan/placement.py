@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from actors.resources import Demand, Role, demands_of
 from rl.plan.devices import Devices
 from rl.recipe.config import Recipe
 
+RANKS = "policy.num_ranks"
 _EPSILON = 1e-9
 
 
@@ -61,12 +62,13 @@ def roles_of(recipe: Recipe) -> dict[str, Role]:
     return {**recipe.roles, **{f"evidence.{name}": config for name, config in recipe.evidence.items()}}
 
 
-def place(roles: Mapping[str, Role], devices: Devices) -> Placement:
+def place(roles: Mapping[str, Role], devices: Devices, colocated: Collection[str] = ()) -> Placement:
     """Put the roles on the devices, in their order: whole GPUs first, then shares of what is left.
 
-    A process with several GPUs has them on one node. Ray may choose other GPUs, but has as much room.
+    A process with several GPUs has them on one node. Ray may choose other GPUs, but has as much room. `colocated` roles
+    take turns with the policy's ranks, one with each.
     """
-    demands = [one for key, role in roles.items() for one in demands_of(key, role)]
+    demands = [one for key, role in roles.items() if key not in colocated for one in demands_of(key, role)]
     free = [[1.0] * devices.gpus_per_node for _ in range(devices.num_nodes)]
     placed: list[Placed] = []
     lacks: list[Lack] = []
@@ -80,7 +82,20 @@ def place(roles: Mapping[str, Role], devices: Devices) -> Placement:
             placed.append(Placed(one.key, node, tuple(gpu for gpus in here for gpu in gpus), len(here)))
         if len(spots) < one.count:
             lacks.append(Lack(one, len(spots)))
+    for key in colocated:
+        for one in demands_of(key, roles[key]):
+            placed += _beside(one, [ranks for ranks in placed if ranks.key == RANKS])
     return Placement(tuple(placed), tuple(lacks), sum(one.count * one.gpus for one in demands))
+
+
+def _beside(one: Demand, ranks: Sequence[Placed]) -> Iterator[Placed]:
+    """Yield the processes of a role on the devices of ranks, as far as there are any."""
+    left = one.count
+    for of_node in ranks:
+        here = min(left, of_node.count)
+        if here:
+            yield Placed(one.key, of_node.node, of_node.gpus[:here], here)
+        left -= here
 
 
 def _spots(one: Demand, free: list[list[float]]) -> Iterator[tuple[int, list[int]]]:

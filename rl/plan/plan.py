@@ -97,7 +97,7 @@ def make_plan(recipe: Recipe, devices: Devices, times: Sequence[Path] = ()) -> P
     expected = workload_of(recipe, sizes.policy, failed_share)
     source = _source(recipe, devices, sizes, expected, times)
     work = source.workload(recipe) if source else expected
-    placement = place(roles_of(recipe), devices)
+    placement = place(roles_of(recipe), devices, recipe.colocated)
     stages = source.stages(recipe) if source else None
     cores = devices.num_nodes * devices.cores_per_node
 
@@ -118,7 +118,7 @@ def make_plan(recipe: Recipe, devices: Devices, times: Sequence[Path] = ()) -> P
         counted[0] if counted else None,
         tuple(calls_of(recipe, work, heldout[0] if heldout else 0)),
         stages,
-        predict(rules_of(recipe), stages, cores) if stages else None,
+        predict(rules_of(recipe), stages, cores, takes_turns=recipe.is_colocated) if stages else None,
         best,
         ahead,
         tuple(missing(recipe, devices)),
@@ -162,7 +162,10 @@ def memory(recipe: Recipe, sizes: Sizes, devices: Devices) -> list[RoleMemory]:
                 recipe.policy, sizes.policy, devices.card, image_tokens=round(tokens), has_reference=has_reference
             )
         )
-        found.append(sampler_memory(recipe.samplers, sizes.policy, devices.card))
+        sampler = sampler_memory(recipe.samplers, sizes.policy, devices.card)
+        found.append(
+            replace(sampler, note=f"in turn with the policy; {sampler.note}") if recipe.is_colocated else sampler
+        )
     if sizes.generator is not None:
         generator = resolve_generator(recipe.generator)
         pixels = image_pixels_of(recipe)

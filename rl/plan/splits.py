@@ -11,7 +11,7 @@ from rl.plan.memory import RoleMemory
 from rl.plan.placement import place, roles_of
 from rl.plan.rules import rules_of
 from rl.plan.stage_times import Work
-from rl.plan.stages import Prediction, Stages, predict
+from rl.plan.stages import Prediction, Stages, drawing_seconds, learning_seconds, predict
 from rl.recipe.config import Recipe
 
 _SIMULATED = 12
@@ -62,10 +62,10 @@ def best_split(
     found: list[tuple[float, float, Split, Prediction]] = []
     for split in _by_least_seconds(recipe, devices, stages_of):
         changed = split.applied(recipe)
-        placement = place(roles_of(changed), devices)
+        placement = place(roles_of(changed), devices, changed.colocated)
         if placement.lacks or not all(role.fits for role in memory_of(changed)):
             continue
-        prediction = predict(rules_of(changed), stages_of(changed))
+        prediction = predict(rules_of(changed), stages_of(changed), takes_turns=changed.is_colocated)
         found.append((round(prediction.step_s, 1), placement.num_gpus, split, prediction))
         if len(found) == _SIMULATED:
             break
@@ -78,14 +78,15 @@ def best_split(
 def _by_least_seconds(recipe: Recipe, devices: Devices, stages_of: Callable[[Recipe], Stages]) -> list[Split]:
     """Return the splits that the GPUs are enough for, those first whose stages alone would be fastest."""
     own, total = split_of(recipe), devices.num_gpus
+    one = replace(own, samplers=1) if recipe.is_colocated else own
     learning = {
-        ranks: _seconds(stages_of(changed), Work.UPDATE) + _seconds(stages_of(changed), Work.PUBLISH)
-        for ranks, changed in _changed(recipe, [replace(own, ranks=ranks) for ranks in _sizes(total)], "ranks")
+        ranks: learning_seconds(stages_of(changed))
+        for ranks, changed in _changed(recipe, [replace(one, ranks=ranks) for ranks in _sizes(total)], "ranks")
     }
     sampling = {
-        number: _sampling(changed, stages_of(changed))
+        number: drawing_seconds(rules_of(changed), stages_of(changed))
         for number, changed in _changed(
-            recipe, [replace(own, samplers=number) for number in range(1, total + 1)], "samplers"
+            recipe, [_with_samplers(recipe, own, number) for number in range(1, total + 1)], "samplers"
         )
     }
     making = _making(recipe, stages_of(recipe))
@@ -96,7 +97,7 @@ def _by_least_seconds(recipe: Recipe, devices: Devices, stages_of: Callable[[Rec
         for number, sample in sampling.items():
             for count in replicas:
                 split = Split(ranks, number, count)
-                if _gpus(recipe, split) <= total:
+                if _gpus(recipe, split) <= total and (number <= ranks or not recipe.is_colocated):
                     known.append((_least(recipe, sample, making / max(1, count), learn), split))
     known.sort(key=lambda one: one[0])
     return [split for _, split in known]
@@ -109,37 +110,33 @@ def _changed(recipe: Recipe, splits: Sequence[Split], field: str) -> Iterator[tu
             yield getattr(split, field), split.applied(recipe)
 
 
+def _with_samplers(recipe: Recipe, split: Split, number: int) -> Split:
+    """Return a split with so many samplers, and where they take turns with ranks, as many of these."""
+    return replace(split, samplers=number, ranks=max(number, split.ranks) if recipe.is_colocated else split.ranks)
+
+
 def _sizes(total: int) -> list[int]:
     """Return numbers of ranks worth trying: all small ones, then those that fill nodes."""
     return [size for size in range(1, total + 1) if size <= 8 or size % 8 == 0]
 
 
 def _gpus(recipe: Recipe, split: Split) -> float:
+    samplers = 0 if recipe.is_colocated else split.samplers
     return (
         split.ranks * recipe.policy.gpus_per_rank
-        + split.samplers * recipe.samplers.gpus_per_sampler
+        + samplers * recipe.samplers.gpus_per_sampler
         + split.generators * recipe.generator.gpus_of_each
     )
 
 
-def _seconds(stages: Stages, work: Work) -> float:
-    return stages.spreads[work].mean if work in stages.spreads else 0.0
-
-
-def _sampling(recipe: Recipe, stages: Stages) -> float:
-    """Return the seconds in which a step's responses are drawn."""
-    rules = rules_of(recipe)
-    places = min(rules.sampler_places, stages.sampler_places or rules.sampler_places)
-    return _seconds(stages, Work.SAMPLE) * max(1.0, rules.groups_per_step * rules.n / places)
-
-
 def _making(recipe: Recipe, stages: Stages) -> float:
     """Return the seconds that one generator takes for a step's images."""
-    return recipe.rollout.groups_per_step * recipe.rollout.n * stages.edited_share * _seconds(stages, Work.GENERATE)
+    return recipe.rollout.groups_per_step * recipe.rollout.n * stages.edited_share * stages.seconds(Work.GENERATE)
 
 
 def _least(recipe: Recipe, sampling: float, making: float, learning: float) -> float:
     """Return what a step takes at least: its busiest stage, or with no lead the stages that wait for each other."""
     way = sampling + making + learning
+    turns = sampling + learning if recipe.is_colocated else 0.0
     # A step's way from its first response to its publish may take as long as so many steps.
-    return max(sampling, making, learning, way / (recipe.max_staleness + 1))
+    return max(sampling, making, learning, turns, way / (recipe.max_staleness + 1))

@@ -67,6 +67,10 @@ class Stages:
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where the times are from, by stage."""
 
+    def seconds(self, work: Work) -> float:
+        """Return the mean of a piece of work; 0 if there is none."""
+        return self.spreads[work].mean if work in self.spreads else 0.0
+
 
 @dataclass(frozen=True)
 class StagedTimes:
@@ -101,10 +105,13 @@ class Prediction:
     """Share of a step in which the places of a stage are taken."""
 
 
-def predict(rules: Rules, stages: Stages, cores: float = 0.0, num_steps: int = _STEPS) -> Prediction:
+def predict(
+    rules: Rules, stages: Stages, cores: float = 0.0, num_steps: int = _STEPS, *, takes_turns: bool = False
+) -> Prediction:
     """Simulate some steps after those that fill the pipeline.
 
-    Where stages share CPU cores, a step takes at least what all of them compute, over the cores (0: they do not).
+    Where stages share CPU cores, a step takes at least what all of them compute, over the cores (0: they do not); where
+    samplers and policy take turns on the same devices, at least what both need of them.
     """
     if stages.sampler_places is not None:
         rules = replace(rules, sampler_places=min(rules.sampler_places, stages.sampler_places))
@@ -112,8 +119,21 @@ def predict(rules: Rules, stages: Stages, cores: float = 0.0, num_steps: int = _
         rules = replace(rules, generator_places=min(rules.generator_places, stages.generator_places))
     times = StagedTimes(stages, rules.groups_per_step)
     found = simulate(rules, times, num_steps, warm_steps=rules.max_staleness + 1)
-    least = stages.core_seconds / cores if cores else 0.0
+    of_cores = stages.core_seconds / cores if cores else 0.0
+    of_turns = drawing_seconds(rules, stages) + learning_seconds(stages) if takes_turns else 0.0
+    least = max(of_cores, of_turns)
     if found.step_seconds >= least:
         return Prediction(found.step_seconds, found.bottleneck, found.busy)
     busy = {stage: found.busy[stage] * found.step_seconds / least for stage in STAGES}
-    return Prediction(least, "CPU cores", busy)
+    return Prediction(least, "CPU cores" if of_cores >= of_turns else "samplers and policy in turns", busy)
+
+
+def drawing_seconds(rules: Rules, stages: Stages) -> float:
+    """Return the seconds in which a step's responses are drawn, as many at a time as there are places."""
+    places = min(rules.sampler_places, stages.sampler_places or rules.sampler_places)
+    return stages.seconds(Work.SAMPLE) * max(1.0, rules.groups_per_step * rules.n / places)
+
+
+def learning_seconds(stages: Stages) -> float:
+    """Return the seconds of an update and its publish."""
+    return stages.seconds(Work.UPDATE) + stages.seconds(Work.PUBLISH)

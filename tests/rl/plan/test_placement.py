@@ -31,6 +31,17 @@ def test_every_role_has_gpus_of_its_own():
     assert (found.lacks, found.num_gpus) == ((), 8)
 
 
+def test_a_colocated_role_is_on_the_gpus_of_ranks():
+    found = place(ROLES, devices(6), ("samplers",))
+    assert on(found, "samplers.num_samplers") == [(0, (0, 1))]
+    assert on(found, "generator.num_replicas") == [(0, (4, 5))]
+    assert (found.lacks, found.num_gpus) == ((), 6)
+    two_nodes = place(
+        {**ROLES, "samplers": SamplerConfig(num_samplers=4, gpus_per_sampler=1)}, devices(3, 2), ("samplers",)
+    )
+    assert on(two_nodes, "samplers.num_samplers") == on(two_nodes, "policy.num_ranks")
+
+
 def test_a_role_without_room_says_what_it_lacks():
     found = place(ROLES, devices(5))
     assert [str(lack) for lack in found.lacks] == [

@@ -81,6 +81,14 @@ def test_what_cannot_divide_is_left_out(recipe):
     assert split.ranks == 4
 
 
+def test_samplers_that_take_turns_with_ranks_take_no_gpu_of_their_own():
+    overrides = ["placement=colocate", "max_staleness=0", "policy.num_ranks=4", "samplers.num_samplers=4"]
+    shared = load_recipe(REPO / "recipes" / "critic_grpo.yaml", overrides)
+    split, _ = best(shared, devices(), stages_of(sample=16.0, image=1.0, update=16.0))
+    assert split.samplers <= split.ranks
+    assert split.ranks + split.generators == 8
+
+
 def test_generators_elsewhere_take_no_gpu(recipe):
     elsewhere = ["generator.name=gpt-image", "generator.gpus_per_replica=0", "samplers.max_num_seqs=128"]
     elsewhere += ["max_staleness=0", "generator.num_replicas=2"]

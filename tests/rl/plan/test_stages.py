@@ -26,6 +26,15 @@ def test_places_of_the_times_bound_those_of_the_rules():
     assert predict(rules, stages_of(sampler_places=2)).step_s == pytest.approx(14.0)
 
 
+def test_samplers_and_policy_that_take_turns_add_up():
+    rules = Rules(groups_per_step=2, n=2, max_staleness=2, generator_places=4)
+    assert predict(rules, stages_of()).step_s < 7.0
+    found = predict(rules, stages_of(), takes_turns=True)
+    # Four responses at once take 4, the update 3.
+    assert (found.step_s, found.bottleneck) == (pytest.approx(7.0), "samplers and policy in turns")
+    assert predict(rules, stages_of(sampler_places=2), takes_turns=True).step_s == pytest.approx(11.0)
+
+
 def test_a_share_of_the_tasks_is_tried_out_in_each_step():
     times = StagedTimes(stages_of(edited_share=0.6), groups_per_step=5)
     for step in range(1, 20):
