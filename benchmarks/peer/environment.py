@@ -7,7 +7,7 @@ import venv
 from pathlib import Path
 
 TRL = "trl==1.16.0"
-"""All that it requires, this environment has (checked by `pip check` of nothing: TRL is installed without)."""
+"""Installed by itself: all that it requires, this environment has."""
 
 
 class NotInstalled(RuntimeError):

@@ -21,16 +21,7 @@ _STAGES = {
     "publish": "seconds/publish",
 }
 """Stages of ours by the metrics that time them: what sampler and generator were busy for, what the loop waited for."""
-_COLUMNS = {
-    "step": "step",
-    "draw": "draw",
-    "edit": "edit",
-    "reward": "reward",
-    "wait": "wait",
-    "update": "update",
-    "publish": "publish",
-    "edits": "edits",
-}
+_COLUMNS = ("step", "draw", "edit", "reward", "wait", "update", "publish", "edits")
 
 
 class NoAnswer(RuntimeError):
@@ -45,6 +36,8 @@ class Turn:
     samples_per_s: float
     stages: Mapping[str, float]
     """Means of the counted steps: seconds by stage, and the number of edits. Those of ours overlap."""
+    steps: Sequence[Mapping[str, float]] = ()
+    """The same of each step, for JSON: what a mean hides."""
 
 
 def ours(lead: int) -> str:
@@ -56,24 +49,23 @@ def read_trl(answer: Path, num_samples: int, counted: tuple[int, int]) -> Turn:
     """Return what TRL's side wrote of the steps from the first to the last counted one. Raises `NoAnswer`."""
     rows = json.loads(_text(answer, TRL))["steps"]
     steps = _chosen(dict(enumerate(rows, 1)), counted, TRL)
-    stages = {name: fmean(row[name] for row in steps) for name in ("step", "draw", "reward", "edits")}
-    stages["update"] = stages["step"] - stages["draw"] - stages["reward"]
-    return Turn(TRL, num_samples / stages["step"], stages)
+    known = [{name: row[name] for name in ("step", "draw", "reward", "edits")} for row in steps]
+    return _turn(TRL, num_samples, [row | {"update": row["step"] - row["draw"] - row["reward"]} for row in known])
 
 
 def read_ours(metrics: Path, lead: int, num_samples: int, counted: tuple[int, int]) -> Turn:
     """Return what our run's metrics say of the same. Raises `NoAnswer`."""
     rows = [json.loads(line) for line in _text(metrics, ours(lead)).splitlines()]
     steps = _chosen({row["step"]: row for row in rows if "seconds/step" in row}, counted, ours(lead))
-    stages = {name: fmean(row.get(metric, 0.0) for row in steps) for name, metric in _STAGES.items()}
-    return Turn(ours(lead), num_samples / stages["step"], stages)
+    known = [{name: row.get(metric, 0.0) for name, metric in _STAGES.items()} for row in steps]
+    return _turn(ours(lead), num_samples, known)
 
 
 def show(part: str, turns: Sequence[Turn]) -> int:
     """Print the table of a part and its bars; return 1 where one is missed."""
     sides = list(dict.fromkeys(turn.side for turn in turns))
     print(f"part ({part}), medians of {sum(turn.side == TRL for turn in turns)}")
-    print(f"{'':<12}{'samples/s':>10}" + "".join(f"{title:>9}" for title in _COLUMNS.values()) + "   (seconds a step)")
+    print(f"{'':<12}{'samples/s':>10}" + "".join(f"{title:>9}" for title in _COLUMNS) + "   (seconds a step)")
     for side in sides:
         mine = [turn for turn in turns if turn.side == side]
         cells = [f"{speed_of(mine):>10.2f}"]
@@ -104,6 +96,11 @@ def ratios_of(turns: Sequence[Turn], side: str) -> list[float]:
     theirs = [turn.samples_per_s for turn in turns if turn.side == TRL]
     mine = [turn.samples_per_s for turn in turns if turn.side == side]
     return [one / other for one, other in zip(mine, theirs, strict=True)]
+
+
+def _turn(side: str, num_samples: int, steps: Sequence[Mapping[str, float]]) -> Turn:
+    means = {name: fmean(step[name] for step in steps) for name in steps[0]}
+    return Turn(side, num_samples / means["step"], means, steps)
 
 
 def _text(file: Path, side: str) -> str:

@@ -36,7 +36,7 @@ class Answer:
     @property
     def look(self) -> tuple[EditRequest, str] | None:
         """What is judged: equal ones are judged once."""
-        return self.edit and (self.edit, self.evidence.task.instruction)
+        return None if self.edit is None else (self.edit, self.evidence.task.instruction)
 
 
 class RewardOfRecipe:

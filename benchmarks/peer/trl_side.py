@@ -91,7 +91,9 @@ def make_trainer(recipe: Recipe, part: str, num_steps: int, clock: Clock) -> Any
             return generate(*arguments, **options)
 
     trainer._generate = timed_generate
-    trainer.add_callback(_StepEnds(clock))
+    callback = TrainerCallback()
+    callback.on_step_end = lambda *_, **__: clock.end_step()
+    trainer.add_callback(callback)
     return trainer
 
 
@@ -175,14 +177,6 @@ def reward_function(recipe: Recipe, part: str, tasks: Sequence[Task], clock: Clo
 def _text(completion: Any) -> str:
     content = completion[0]["content"]
     return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
-
-
-class _StepEnds(TrainerCallback):
-    def __init__(self, clock: Clock):
-        self._clock = clock
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self._clock.end_step()
 
 
 if __name__ == "__main__":

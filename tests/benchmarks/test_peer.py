@@ -1,4 +1,4 @@
-"""The comparison with TRL: what its children wrote is read, compared and held to bars; both sides are given the same."""
+"""The comparison with TRL: what children wrote is read, compared and held to bars; both sides are given the same."""
 
 import asyncio
 import json
