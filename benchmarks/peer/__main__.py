@@ -6,8 +6,8 @@ a machine that others use is as slow for one as for the other.
 
 - TRL 1.16 has an environment of its own with this one's torch and transformers (`--environment`, made once; needs an
   index of packages). Its process has as many threads as there are cores. It generates by transformers:
-  vLLM colocated starts on CPU, but its answers are not the trainer's (mean importance ratios below 0.003, rewards of 0.4
-  instead of 0.8 from the first step on), and it draws no faster.
+  vLLM colocated starts on CPU, but its answers are not the trainer's (mean importance ratios below 0.003, rewards of
+  0.4 instead of 0.8 from the first step on), and it draws no faster.
 - Its reward function asks the same generator, in batches as large as ours, and the same judge, in its process; equal
   edits are made once, as ours are. Ours starts with an empty store.
 - Its tasks have prompts of one length, for it breaks on others; ours gets the same ones. All samples are learned from
@@ -42,9 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.peer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--part", choices=sorted(PARTS), action="append", help="default: both")
-    parser.add_argument("--steps", type=int, default=4, help="counted in each run; default: 4")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds of turns; default: 3, the median counts")
-    parser.add_argument("--cores", type=int, default=2, help="that each side may use; default: 2, as the recipe has it")
+    parser.add_argument("--steps", type=_count, default=4, help="counted in each run; default: 4")
+    parser.add_argument("--repeats", type=_count, default=3, help="rounds of turns; default: 3, the median counts")
+    parser.add_argument(
+        "--cores", type=_count, default=2, help="that each side may use; default: 2, as the recipe has it"
+    )
     parser.add_argument("--environment", type=Path, default=CACHE, help=f"TRL's; default: {CACHE}")
     parser.add_argument("--out", type=Path, help="JSON of all runs")
     chosen = parser.parse_args(arguments)
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             missed |= show(part, found[part])
     except NoAnswer as error:
         print(error, file=sys.stderr)
-        return 1
+        missed = 1
     if chosen.out:
         content = {part: [asdict(turn) for turn in turns] for part, turns in found.items()}
         chosen.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -79,6 +81,12 @@ def turns_of(match: Match, repeats: int) -> Iterator[Turn]:
                 turn = match.turn_of_trl(place) if lead is None else match.turn_of_ours(place, lead)
                 print(f"({match.part}) {turn.side}: {turn.samples_per_s:.2f} samples/s", flush=True)
                 yield turn
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number}; expected 1 or more")
+    return number
 
 
 if __name__ == "__main__":

@@ -130,6 +130,26 @@ def test_what_cannot_be_installed_is_told(monkeypatch, tmp_path, capsys):
     assert "an index of packages" in printed
 
 
+def test_nothing_starts_where_nothing_would_be_counted(capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--steps", "0"])
+    assert ended.value.code == 2
+    assert "argument --steps: 0; expected 1 or more" in capsys.readouterr().err
+
+
+def test_what_was_measured_is_written_though_a_part_failed(monkeypatch, tmp_path, capsys):
+    def turns_of(match, repeats):
+        if match.part == "b":
+            raise NoAnswer("TRL ended without step 3")
+        return [Turn(TRL, 10, {"step": 1}), Turn(ours(0), 12, {"step": 1}), Turn(ours(1), 13, {"step": 1})]
+
+    monkeypatch.setattr(command, "trl_python", lambda folder: folder)
+    monkeypatch.setattr(command, "turns_of", turns_of)
+    assert command.main(["--out", str(tmp_path / "out.json")]) == 1
+    assert "TRL ended without step 3" in capsys.readouterr().err
+    assert [turn["side"] for turn in json.loads((tmp_path / "out.json").read_text())["a"]] == [TRL, ours(0), ours(1)]
+
+
 def test_the_environment_shares_this_one_s_packages(monkeypatch, tmp_path):
     monkeypatch.setattr(environment, "_install", lambda python: None)
     python = environment.trl_python(tmp_path / "environment")
