@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from actors.user_classes.roles import Edit, Look
 from benchmarks.peer import __main__ as command
-from benchmarks.peer import environment
+from benchmarks.peer import environment, trl_reward
 from benchmarks.peer.setting import RECIPE, overrides_of
 from benchmarks.peer.standins import NUM_GENERATORS, StandInGenerator, StandInJudge, judge_seconds
 from benchmarks.peer.table import TRL, NoAnswer, Turn, ours, ratios_of, read_ours, read_trl, show
@@ -98,6 +99,16 @@ def test_equal_edits_are_made_once_and_batches_share_a_picture():
     rewards = RewardOfRecipe(load_recipe(RECIPE, []))
     answers = [rewards.read(TASK, _critique(is_success=False)) for _ in range(3)]
     assert len(unique_looks(answers)) == 1
+
+
+def test_waiting_scores_each_edit_once(monkeypatch):
+    for stand_in in ("StandInGenerator", "StandInJudge"):
+        monkeypatch.setattr(trl_reward, stand_in, partial(getattr(trl_reward, stand_in), scale=0.0))
+    rewards = RewardOfRecipe(load_recipe(RECIPE, []))
+    answers = [rewards.read(TASK, _critique(is_success=False)), rewards.read(TASK, "no critique")] * 2
+    scores = asyncio.run(trl_reward.Waiting()(answers))
+    assert list(scores) == [answers[0].look]
+    assert rewards.total(answers[0], scores) == rewards.total(answers[2], scores) > 0.5
 
 
 def test_generators_make_eight_pictures_at_a_time():
