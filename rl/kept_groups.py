@@ -40,12 +40,13 @@ class KeptGroups:
         self._folder = self._run_dir / FOLDER
         self._ledger = ledger
         settings = {key: value for key, value in _leaves(asdict(recipe)) if not is_resumable_change(key)}
-        self._made_by = json.dumps([settings, sources], sort_keys=True, default=str)
+        self._made_by = _digest([settings, sources])
         self._saved = 0
 
     def count(self) -> int:
-        """Return how many groups there are."""
-        return len(list(self._folder.glob("step_*/*.npz")))
+        """Return how many groups there are that no checkpoint has learned from."""
+        saved = _name(last_step(self._run_dir))
+        return sum(path.parent.name > saved for path in self._folder.glob("step_*/*.npz"))
 
     def around(self, roll_out: RollOut) -> RollOut:
         """Return a `roll_out` that takes what is kept, and keeps what it had to make."""
@@ -63,7 +64,8 @@ class KeptGroups:
     def put(self, request: GroupRequest, group: Group) -> None:
         """Keep a group; let go of those that the newest checkpoint has learned from."""
         if all(sample.is_valid for sample in group.samples):
-            atomic_write(self._path(request), _bytes_of(group))
+            with suppress(OSError):  # a run can do without, and what is full is told by what it cannot do without
+                atomic_write(self._path(request), _bytes_of(group))
         saved = last_step(self._run_dir)
         for step in range(self._saved + 1, saved + 1):
             shutil.rmtree(self._folder / _name(step), ignore_errors=True)
@@ -76,12 +78,16 @@ class KeptGroups:
         return None
 
     def _path(self, request: GroupRequest) -> Path:
-        asked = json.dumps([request.task.id, request.n, request.seed, request.edit_seeds, self._made_by])
-        return self._folder / _name(request.step) / f"{hashlib.sha256(asked.encode()).hexdigest()[:32]}.npz"
+        asked = _digest([request.task.id, request.n, request.seed, request.edit_seeds, self._made_by])
+        return self._folder / _name(request.step) / f"{asked}.npz"
 
 
 def _name(step: int) -> str:
     return f"step_{step:06d}"
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def _leaves(tree: object, key: str = "") -> list[tuple[str, object]]:

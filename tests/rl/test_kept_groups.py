@@ -81,6 +81,15 @@ def test_a_failed_sample_is_tried_again(tmp_path):
     assert kept_of(recipe).count() == 0
 
 
+def test_a_full_disk_costs_no_more_than_what_would_have_been_kept(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rl.kept_groups.atomic_write", full)
+    [group] = roll_out(kept_of(make_recipe(tmp_path, **AHEAD)), Maker(), [request_of(1)])
+    assert group.rewards
+
+
 def test_a_torn_file_is_made_again(tmp_path):
     recipe = make_recipe(tmp_path, **AHEAD)
     roll_out(kept_of(recipe), Maker(), [request_of(1)])
@@ -97,5 +106,6 @@ def test_what_a_checkpoint_has_learned_from_goes(tmp_path):
     kept = kept_of(recipe)
     roll_out(kept, Maker(), [request_of(1, step) for step in (1, 2, 3)])
     learn_until(tmp_path, 2)
+    assert kept.count() == 1
     roll_out(kept, Maker(), [request_of(1, 4)])
     assert sorted(path.name for path in tmp_path.glob("groups/step_*")) == ["step_000003", "step_000004"]
