@@ -33,6 +33,7 @@ REPO = Path(__file__).resolve().parents[2]
 RECIPE = REPO / "recipes" / "shapes_grpo.yaml"
 DOORS = (
     "actors.cluster:ray_cluster",
+    "actors.shared_devices:reserve_devices",
     "actors.policy.policy:Policy.start",
     "actors.sampler.sampler:Samplers.start",
     "actors.generator.generator:Generator.start",
