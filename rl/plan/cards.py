@@ -1,5 +1,6 @@
 """Cards that a plan can be made for, as their makers describe them."""
 
+import re
 from dataclasses import dataclass
 
 from rollout.text.limits import nearest
@@ -42,15 +43,20 @@ def card_of(name: str) -> Card:
     >>> card_of("rtx4090").name, card_of("NVIDIA H100 80GB HBM3").name, card_of("NVIDIA A100-SXM4-40GB").name
     ('RTX 4090', 'H100', 'A100-40GB')
     """
-    said = _plain(name)
-    found = [card for card in _CARDS if _plain(card.name) in said]
+    found = [card for card in _CARDS if _is_named(card.name, name)]
     if not found:
         known = [card.name for card in _CARDS]
         raise ValueError(f"--gpu is {name!r}; known are {', '.join(known)}{nearest(name, known)}")
     best = max(found, key=lambda card: len(card.name))
     small = next(card for card in _CARDS if card.name == "A100-40GB")
-    return small if best.name == "A100" and "40gb" in said else best
+    return small if best.name == "A100" and "40gb" in name.lower() else best
 
 
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+def _is_named(card: str, name: str) -> bool:
+    """Whether a card's name is in another one as a word, however its parts are joined.
+
+    >>> _is_named("RTX 4090", "geforce rtx-4090"), _is_named("L4", "L40S"), _is_named("H100", "H1000")
+    (True, False, False)
+    """
+    joined = r"[\W_]*".join(map(re.escape, re.findall(r"\w+", card)))
+    return re.search(rf"(?<![^\W_]){joined}(?!\d)", name, re.IGNORECASE) is not None
