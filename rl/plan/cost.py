@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from actors.generator.config import GeneratorConfig
@@ -11,6 +10,7 @@ from actors.generator.kind import resolve as resolve_generator
 from actors.judge.config import JudgeConfig
 from actors.judge.registry import traits_of
 from actors.metered.config import EndpointConfig
+from rl.plan.judges import judges_asked
 from rl.plan.workload import Workload, baseline_calls
 from rl.recipe.config import Recipe
 
@@ -66,7 +66,7 @@ def calls_of(recipe: Recipe, work: Workload, num_heldout: int = 0) -> list[Calls
     usd = generator.usd_per_image
     has_prices = generator_kind(generator).has_prices
     found = [_calls_of_generator(generator, tried, recipe.num_steps * tried + evaluated, usd, has_prices)]
-    for name, judge in _judges(recipe):
+    for name, judge in judges_asked(recipe):
         number = judge.repeats * questions(judge)
         found.append(
             Calls(
@@ -120,17 +120,3 @@ def _calls_of_generator(
         budget_calls=generator.budget_calls,
         budget_usd=generator.budget_usd,
     )
-
-
-def _judges(recipe: Recipe) -> Iterator[tuple[str, JudgeConfig]]:
-    yield from _members("judge", recipe.judge)
-    for name, evidence in recipe.evidence.items():
-        if evidence.judge is not None:
-            yield from _members(f"evidence.{name}", evidence.judge)
-
-
-def _members(name: str, judge: JudgeConfig) -> Iterator[tuple[str, JudgeConfig]]:
-    if not judge.member_configs:
-        yield name, judge
-    for number, member in enumerate(judge.member_configs):
-        yield from _members(f"{name}.members.{number}", member)

@@ -22,6 +22,7 @@ from actors.policy.check import check_policy
 from actors.resources import check_room
 from rewards.import_path import FunctionError, identity_of
 from rl.plan.devices import Devices
+from rl.plan.judges import judges_asked
 from rl.plan.models import local_folder
 from rl.plan.placement import roles_of
 from rl.recipe.config import Recipe
@@ -56,7 +57,7 @@ def check_recipe(recipe: Recipe) -> None:
     generator = resolve_generator(placed_generator(recipe.generator))
     if not generator_kind(generator).has_prices:  # those want a key: see below
         generator_kind(generator).check(generator)
-    for where, judge in _judges(recipe):
+    for where, judge in judges_asked(recipe):
         _check_judge(where, judge)
     for term in recipe.reward.terms:
         try:
@@ -80,7 +81,7 @@ def _data(recipe: Recipe) -> Iterator[Missing]:
 def _keys(recipe: Recipe) -> Iterator[Missing]:
     """Yield the variables that have no key, each once."""
     wanted: dict[str, str] = {}
-    for where, judge in _judges(recipe):
+    for where, judge in judges_asked(recipe):
         if traits_of(judge.kind).has_prices:
             for one in judge.endpoints or [EndpointConfig(judge.base_url, judge.api_key_env)]:
                 wanted.setdefault(one.api_key_env, where)
@@ -103,7 +104,7 @@ def _models(recipe: Recipe) -> Iterator[Missing]:
     named = {"policy.model": recipe.policy.model}
     if generator_kind(generator).has_pipeline:
         named["generator.model"] = generator.model
-    for where, judge in _judges(recipe):
+    for where, judge in judges_asked(recipe):
         if judge.kind == "vllm":
             named[f"{where}.model"] = judge.model
     for key, name in named.items():
@@ -122,20 +123,6 @@ def _packages(recipe: Recipe, devices: Devices) -> Iterator[Missing]:
         needed = not policy.shared_prefix
         how = "policy.shared_prefix=false needs it" if needed else "torch's own kernels take its place"
         yield Missing("policy.attn_implementation", f"flash-attn is not installed{where}: {how}", needed)
-
-
-def _judges(recipe: Recipe) -> Iterator[tuple[str, JudgeConfig]]:
-    yield from _members("judge", recipe.judge)
-    for name, evidence in recipe.evidence.items():
-        if evidence.judge is not None:
-            yield from _members(f"evidence.{name}.judge", evidence.judge)
-
-
-def _members(where: str, judge: JudgeConfig) -> Iterator[tuple[str, JudgeConfig]]:
-    if not judge.member_configs:
-        yield where, judge
-    for number, member in enumerate(judge.member_configs):
-        yield from _members(f"{where}.members.{number}", member)
 
 
 def _check_judge(where: str, judge: JudgeConfig) -> None:
