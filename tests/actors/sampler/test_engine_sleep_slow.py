@@ -141,12 +141,12 @@ def test_each_of_a_hundred_cycles_leaves_an_engine_like_a_fresh_one(bench: Bench
         bench.runner.run(publish(sources[turn], bench.sleeper))
         mine = bench.runner.run(bench.ask(bench.sleeper, requests))
         fresh = bench.runner.run(bench.ask(bench.fresh[turn], requests))
-        assert [answer.token_ids for answer in mine] == [answer.token_ids for answer in fresh], f"cycle {number}"
+        assert [answer.token_ids.tolist() for answer in mine] == [answer.token_ids.tolist() for answer in fresh], f"cycle {number}"
         for one, other in zip(mine, fresh, strict=True):
-            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
+            assert one.logprobs.tolist() == pytest.approx(other.logprobs.tolist(), abs=1e-5)
         assert {answer.policy_version for answer in mine} == {number}
     others = bench.runner.run(bench.ask(bench.fresh[1 - turn], requests))
-    assert [answer.token_ids for answer in others] != [answer.token_ids for answer in mine], (
+    assert [answer.token_ids.tolist() for answer in others] != [answer.token_ids.tolist() for answer in mine], (
         "the two versions answer differently"
     )
 
@@ -170,7 +170,7 @@ def test_requests_wait_while_the_engine_sleeps(bench: Bench, models: list[Path])
 
     begun, arrived = bench.runner.run(through_a_sleep())
     fresh = bench.runner.run(bench.ask(bench.fresh[1], requests))
-    assert [answer.token_ids for answer in arrived] == [answer.token_ids for answer in fresh]
+    assert [answer.token_ids.tolist() for answer in arrived] == [answer.token_ids.tolist() for answer in fresh]
     assert {answer.policy_version for answer in arrived} == {1000}
     assert len(begun) == 4
 
@@ -180,7 +180,7 @@ def test_what_has_begun_is_finished_first_or_drawn_again(bench: Bench, models: l
     """Slow: it needs vLLM. The same weights are published, so that the same tokens are drawn of the same seed."""
     samplers, source = bench.fresh[turn], TensorSource(models[turn])
     requests = [replace(request, params=SamplingParams(1.0, 300)) for request in bench.requests(20)]
-    expected = [answer.token_ids for answer in bench.runner.run(bench.ask(samplers, requests))]
+    expected = [answer.token_ids.tolist() for answer in bench.runner.run(bench.ask(samplers, requests))]
     source.version = 2000
 
     async def publish_meanwhile() -> list[Response]:
@@ -189,5 +189,5 @@ def test_what_has_begun_is_finished_first_or_drawn_again(bench: Bench, models: l
         return await begun
 
     answers = bench.runner.run(publish_meanwhile())
-    assert [answer.token_ids for answer in answers] == expected
+    assert [answer.token_ids.tolist() for answer in answers] == expected
     assert version in {answer.policy_version for answer in answers} <= {0, 2000}
