@@ -18,5 +18,7 @@ def test_schedules_differ_in_time_alone(tmp_path):
     assert not [text for text in verdict.missed() if "differ" in text or "in common" in text]
     assert [len(one.rewards) for one in (serial, ahead)] == [3 * NUM_TASKS * N, 4 * NUM_TASKS * N]
     assert dict(serial.staleness) == {0: 3 * NUM_TASKS * N}
-    assert dict(ahead.staleness) == {0: NUM_TASKS * N, 1: 3 * NUM_TASKS * N}  # the first step's weights are new
+    # The first step's weights are new; a response that begins after the next publish is drawn by newer ones, too.
+    assert (max(ahead.staleness), ahead.staleness.total()) == (1, 4 * NUM_TASKS * N)
+    assert ahead.staleness[0] >= NUM_TASKS * N
     assert len(set(serial.rewards.values())) == len(serial.rewards)
