@@ -407,6 +407,7 @@ from rl.recipe.jobs import TrackingConfig
 from rl.run_dir.provenance import describe_evidence
 from rl.tracking.service_metrics import num_devices
 from rl.tracking.trackers import check_trackers, start_trackers
+from tests.support.training import make_recipe
 from tests_of_one_more import Flat
 
 

@@ -105,8 +105,10 @@ def test_a_run_killed_in_a_save_goes_on_from_the_last_whole_checkpoint_and_updat
     assert sorted(path.name for path in checkpoints.iterdir()) == [half.name, "latest", "step_000002"]
     assert (checkpoints / "latest").read_text() == "step_000002"
 
+    killed_at = uninterrupted[5]["time"]
     with started(tmp_path, "--resume") as process:
-        until(lambda: 5 in rows(tmp_path) and len(list(half.glob("policy/model_*.pt"))) == 2, process, tmp_path)
+        until(lambda: rows(tmp_path).get(5, {"time": 0.0})["time"] > killed_at, process, tmp_path)
+        until(lambda: len(list(half.glob("policy/model_*.pt"))) == 2, process, tmp_path)
         hold(run_dir, 4).unlink()
         assert process.wait(_WAIT_S) == 0, (tmp_path / "said").read_text()[-3000:]
     resumed = rows(tmp_path)

@@ -141,7 +141,9 @@ def test_each_of_a_hundred_cycles_leaves_an_engine_like_a_fresh_one(bench: Bench
         bench.runner.run(publish(sources[turn], bench.sleeper))
         mine = bench.runner.run(bench.ask(bench.sleeper, requests))
         fresh = bench.runner.run(bench.ask(bench.fresh[turn], requests))
-        assert [answer.token_ids.tolist() for answer in mine] == [answer.token_ids.tolist() for answer in fresh], f"cycle {number}"
+        assert [answer.token_ids.tolist() for answer in mine] == [answer.token_ids.tolist() for answer in fresh], (
+            f"cycle {number}"
+        )
         for one, other in zip(mine, fresh, strict=True):
             assert one.logprobs.tolist() == pytest.approx(other.logprobs.tolist(), abs=1e-5)
         assert {answer.policy_version for answer in mine} == {number}
