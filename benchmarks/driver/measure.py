@@ -7,7 +7,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -72,8 +72,9 @@ class _IdlePolicy(Policy):
     async def publish(self, samplers: object) -> dict[str, float]:
         return {}
 
-    async def save(self, folder: Path) -> None:
+    async def begin_save(self, folder: Path) -> Awaitable[None]:
         folder.mkdir(parents=True)
+        return asyncio.sleep(0)
 
 
 class _Ranks:
