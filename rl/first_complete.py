@@ -98,9 +98,10 @@ class FirstComplete(RolloutStream):
         quotas = self._quotas(step)
         while len(chosen := self._first(quotas, size)) < size:
             await asyncio.wait(self._deadlines.keys() - set(self._completed), return_when=asyncio.FIRST_COMPLETED)
-        order = list(self._deadlines)
+        places = {group: place for place, group in enumerate(self._deadlines)}
+        last = max(places[group] for group in chosen)
         self._late = [group.result() for group in chosen if group in self._left_out]
-        self._left_out = set(order[: max(map(order.index, chosen))]) - chosen.keys()
+        self._left_out = {group for group, place in places.items() if place < last} - chosen.keys()
         for group in chosen:
             del self._deadlines[group]
         self._completed[:] = [group for group in self._completed if group not in chosen]  # callbacks append to it

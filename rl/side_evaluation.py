@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from rl.evaluation import Evaluator
-from rl.stream import RolloutsFailed, check_failures
+from rl.stream import why_void
 from rl.tracking.rl_log import Log
 from rollout.concurrency import all_of
 from rollout.types import Drawn, GroupRequest, Phase
@@ -75,9 +75,7 @@ class SideEvaluations:
 
     async def _evaluate(self, step: int, drawing: asyncio.Task[list[GroupRequest]]) -> None:
         evaluation = await self._evaluator.evaluate(await asyncio.shield(drawing))
-        try:
-            check_failures(evaluation.groups, self._evaluator.max_failure_share, f"the evaluation of step {step}")
-        except RolloutsFailed as error:  # training has failures of its own to count
-            self._log.warn(f"no figures: {error}")
+        if why := why_void(evaluation.groups, self._evaluator.max_failure_share):
+            self._log.warn(f"the evaluation of step {step} has no figures: {why}")  # training counts its own failures
             evaluation = replace(evaluation, rows=())
         await self._log.evaluation(evaluation, Phase.DURING, step)

@@ -134,16 +134,21 @@ def failure_share(groups: Sequence[Group]) -> float:
     return sum(not sample.is_valid for sample in samples) / len(samples)
 
 
-def check_failures(groups: Sequence[Group], limit: float, where: str) -> None:
-    """Raise `RolloutsFailed` with stage and example when more than `limit` of the samples failed."""
+def why_void(groups: Sequence[Group], limit: float) -> str:
+    """Return how many samples failed, with stage and example, when they are more than `limit` of all; else ''."""
     if failure_share(groups) <= limit:
-        return
+        return ""
     samples = [sample for group in groups for sample in group.samples]
     failed = [sample.failure for sample in samples if sample.failure is not None]
     stage, count = Counter(failure.stage for failure in failed).most_common(1)[0]
     example = next(failure.error for failure in failed if failure.stage == stage)
-    raise RolloutsFailed(
-        f"{where}: {len(failed)} of {len(samples)} samples failed, more than the recipe's "
-        f"max_failure_share={limit}; {count} at {stage.value}, for example: {example}; once that is mended, go on "
-        f"with the same command and --resume{ACCEPT}"
+    return (
+        f"{len(failed)} of {len(samples)} samples failed, more than the recipe's max_failure_share={limit}; "
+        f"{count} at {stage.value}, for example: {example}"
     )
+
+
+def check_failures(groups: Sequence[Group], limit: float, where: str) -> None:
+    """Raise `RolloutsFailed` with stage and example when more than `limit` of the samples failed."""
+    if why := why_void(groups, limit):
+        raise RolloutsFailed(f"{where}: {why}; once that is mended, go on with the same command and --resume{ACCEPT}")
