@@ -168,8 +168,7 @@ class Policy:
         check_room(folder, needed)
 
     async def save(self, folder: Path) -> None:
-        """Write a checkpoint to resume from: every rank's shards (with LoRA only the adapters), optimizer, schedule
-        and random state."""
+        """Write a checkpoint: every rank's shards (with LoRA only the adapters), optimizer, schedule, random state."""
         await (await self.begin_save(folder))
 
     async def begin_save(self, folder: Path) -> Awaitable[None]:
