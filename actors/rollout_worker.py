@@ -68,6 +68,7 @@ class RolloutWorkers:
         self._places = asyncio.Semaphore(config.num_workers * config.groups_per_worker)
         self._num_deaths = 0
         self._starting: set[asyncio.Task[None]] = set()
+        self._is_stopped = False
 
     @classmethod
     async def start(
@@ -85,7 +86,8 @@ class RolloutWorkers:
         """Return a group, rolled out by the least loaded worker.
 
         Waits while every worker is full. Cancelling it cancels the remote work. What the rollout raises is
-        raised here. A task that kills `MAX_DEATHS` workers is given up: its samples count as failed.
+        raised here; what was under way at `stop`, RuntimeError. A task that kills `MAX_DEATHS` workers is given up: its
+        samples count as failed.
         """
         async with self._places:
             for _ in range(MAX_DEATHS):
@@ -96,6 +98,8 @@ class RolloutWorkers:
                     group: Group = cloudpickle.loads(await ask(actor.roll_out, request))
                     return group
                 except (RayActorError, ObjectLostError) as error:
+                    if self._is_stopped:
+                        raise RuntimeError("the rollout workers were stopped") from error
                     last = error
                     if isinstance(error, RayActorError):  # else its answer alone is lost, with the node that had it
                         self._replace(slot, actor)
@@ -123,7 +127,8 @@ class RolloutWorkers:
         return {"rollout_workers/deaths": float(self._num_deaths)}
 
     async def stop(self) -> None:
-        """Kill the workers."""
+        """Kill the workers; none is replaced."""
+        self._is_stopped = True
         for task in self._starting:
             task.cancel()
         for slot in self._slots:
@@ -137,7 +142,7 @@ class RolloutWorkers:
         return min(self._slots, key=lambda slot: (not slot.is_up, slot.num_groups))
 
     def _replace(self, slot: _Slot, dead: object) -> None:
-        if slot.actor is dead:
+        if slot.actor is dead and not self._is_stopped:
             self._num_deaths += slot.is_up
             ray.kill(dead)  # it may merely be unreachable
             slot.actor, slot.is_up = self._make.remote(*self._worker_arguments), False

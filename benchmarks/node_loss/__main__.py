@@ -17,17 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.node_loss.nodes import Cluster, two_nodes
+from benchmarks.node_loss.nodes import REPO, SECOND, Cluster, two_nodes
 from benchmarks.node_loss.watch import Watch, account
 from rl.tracking.metrics_file import read_metrics
 
-REPO = Path(__file__).resolve().parent.parent.parent
 GOES_ON_S = 120.0
 LOST_IN = 2
 """The step in which the node is lost."""
@@ -85,11 +83,8 @@ class Found:
         return {
             "samplers on the second node": (self.on_second.get("Engine", 0), "==", 1),
             "generators on the second node": (self.on_second.get("ServeReplica", 0), "==", 1),
-            "other actors there, but rollout workers": (
-                sum(count for name, count in self.on_second.items() if name not in lost),
-                "==",
-                0,
-            ),
+            "rollout workers on the second node": (self.on_second.get("_Worker", 0), "==", 1),
+            "other actors there": (sum(n for name, n in self.on_second.items() if name not in lost), "==", 0),
             "s to the first new sample": (self.seconds["first sample"], "<=", GOES_ON_S),
             "s to the first sample begun after the loss": (self.seconds["first sample begun after"], "<=", GOES_ON_S),
             "s without a new sample in that step, at most": (self.seconds["longest silence"], "<=", GOES_ON_S),
@@ -108,8 +103,10 @@ def measure(setting: Setting, folder: Path) -> Found:
         driver = _train(setting, cluster, folder)
         try:
             give_up = time.monotonic() + _RUN_S
+            _follow(watch, lambda: watch.num_of(1) > 0 or driver.poll() is not None, give_up)
+            asked = cluster.ask_for_actors(SECOND)
             _follow(watch, lambda: watch.num_of(LOST_IN) > 0 or driver.poll() is not None, give_up)
-            on_second = Counter(name.partition(":")[0] for name in second.actors().elements())
+            on_second: dict[str, int] = json.loads(asked.communicate()[0] or "{}")
             done_before, lost_at = watch.num_of(LOST_IN), time.monotonic()
             second.kill()
             _follow(watch, lambda: driver.poll() is not None, give_up)
@@ -125,7 +122,7 @@ def measure(setting: Setting, folder: Path) -> Found:
     samples = account(watch.folder, setting.steps, setting.groups, setting.n)
     samples["rolled out again"] = watch.num_begun_after(lost_at, LOST_IN)
     has_room = setting.spare >= SECOND_CPUS
-    return Found(driver.returncode, dict(on_second), seconds, done_before, samples, _steps(watch.folder), has_room)
+    return Found(driver.returncode, on_second, seconds, done_before, samples, _steps(watch.folder), has_room)
 
 
 def _train(setting: Setting, cluster: Cluster, folder: Path) -> subprocess.Popen[bytes]:

@@ -7,13 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+REPO = Path(__file__).resolve().parent.parent.parent
 HEAD, SECOND = "127.0.0.2", "127.0.0.3"
 """Not 127.0.0.1, which Ray replaces by an address that other machines can reach."""
 _UP = "Ray runtime started"
@@ -38,6 +38,11 @@ class Cluster:
             port = probe.getsockname()[1]
         secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         return cls(folder, f"{HEAD}:{port}", {**os.environ, **secret})
+
+    def ask_for_actors(self, address: str) -> subprocess.Popen[bytes]:
+        """Begin to count the actors of a node by class; what is printed is JSON."""
+        command = [sys.executable, "-m", "benchmarks.node_loss.living_actors", self.gcs, address]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, env=self.environment, cwd=REPO)
 
 
 class Node:
@@ -69,11 +74,6 @@ class Node:
                 raise RuntimeError(f"no raylet came up: {told[-1000:]}")
             time.sleep(0.2)
 
-    def actors(self) -> Counter[str]:
-        """Count the actors that live here, by class; one of a pool is named after its deployment."""
-        names = [_title(process) for process in self._processes()]
-        return Counter(name for name in names if name and not name.endswith("Agent"))
-
     def kill(self) -> None:
         """Kill everything here with SIGKILL, at once: what a machine takes along when it is lost."""
         for process in sorted(self._processes(), key=lambda process: process.pid):  # the raylet before its workers
@@ -87,18 +87,6 @@ class Node:
             root = psutil.Process(self._process.pid)
             self._known |= {root, *root.children(recursive=True)}
         return {process for process in self._known if process.is_running()}
-
-
-def _title(process: psutil.Process) -> str:
-    """Return the class of an actor from its process's title, as ray::Engine or ray::Engine.sample; '' for others."""
-    try:
-        title = " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
-    kind, _, rest = title.partition("::")
-    if kind != "ray" or not rest or rest.startswith("IDLE"):
-        return ""
-    return rest.split(".")[0].split("(")[0].strip()
 
 
 @contextlib.contextmanager

@@ -73,6 +73,12 @@ def test_a_ray_that_does_not_start_is_one_line_and_nothing_is_left(tmp_path, mon
     assert list(Path(tmp_path).iterdir()) == []
 
 
+def test_a_call_without_ray_fails_instead_of_starting_one():
+    with pytest.raises(Exception, match=r"ray\.init|not been started"):
+        ray.put(1)
+    assert not ray.is_initialized()
+
+
 def test_a_machine_without_bash_is_told_so_before_ray_starts(monkeypatch):
     monkeypatch.setattr(cluster, "_start", lambda *_: pytest.fail("Ray was started"))
     monkeypatch.setenv("PATH", "")

@@ -136,3 +136,18 @@ def test_a_group_whose_answer_is_lost_is_rolled_out_again_by_the_same_worker(act
         assert workers.own_stats() == {"rollout_workers/deaths": 0.0}
 
     asyncio.run(scenario())
+
+
+def test_once_stopped_no_worker_is_replaced(actors):
+    async def scenario():
+        workers = RolloutWorkers(RolloutWorkersConfig(num_workers=1, groups_per_worker=4), NO_ROLLOUT)
+        left = asyncio.create_task(workers.roll_out(request("a")))
+        await settle()
+        await workers.stop()
+        actors[0].errors = [ActorDiedError()]
+        actors[0].go.set()
+        with pytest.raises(RuntimeError, match="were stopped"):
+            await left
+
+    asyncio.run(scenario())
+    assert len(actors) == 1

@@ -23,7 +23,7 @@ def test_a_run_survives_the_loss_of_a_node():
         for name, (value, sign, bar) in found.bars().items()
         if not (value <= bar if sign == "<=" else value == bar)
     }
-    assert missed == {}
+    assert missed == {}, found.on_second
     assert found.samples["failed"] == 0
     assert len(found.steps) == 3
     assert 0 < found.done_before < 6 * 4
