@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 import ray
-from ray._private import node, services
+from ray._private import auto_init_hook, node, services
 from ray.job_config import JobConfig
 
 from actors import REPOSITORY, ending, pool
@@ -61,6 +61,7 @@ async def ray_cluster(address: str, num_cpus: int, *, logs: Path | None = None) 
     """
     if not address:
         _check_bash()
+    auto_init_hook.enable_auto_connect = False  # a call that comes after the end would start another Ray by itself
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     folder = None if address else tempfile.mkdtemp(prefix=_PREFIX)

@@ -73,10 +73,18 @@ def test_a_ray_that_does_not_start_is_one_line_and_nothing_is_left(tmp_path, mon
     assert list(Path(tmp_path).iterdir()) == []
 
 
-def test_a_call_without_ray_fails_instead_of_starting_one():
-    with pytest.raises(Exception, match=r"ray\.init|not been started"):
+def test_a_call_that_comes_after_the_end_fails_instead_of_starting_another_ray(monkeypatch):
+    monkeypatch.setattr(cluster, "_start", lambda *_: None)
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray was started"))
+    monkeypatch.setenv("PYTHONPATH", os.environ["PYTHONPATH"])
+
+    async def start():
+        async with ray_cluster("", 2):
+            pass
+
+    asyncio.run(start())
+    with pytest.raises(Exception, match=r"ray\.init"):
         ray.put(1)
-    assert not ray.is_initialized()
 
 
 def test_a_machine_without_bash_is_told_so_before_ray_starts(monkeypatch):
