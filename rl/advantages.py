@@ -15,6 +15,10 @@ from rollout.types.arrays import TokenValues, as_token_values
 
 BY_TERM = "gdpo"
 """The estimator that compares each term of the reward by itself; all others see the total alone."""
+_WITHIN_GROUPS = {"grpo", "rloo"}
+"""Estimators that look at one group at a time: of many samples a part is computed after the other."""
+_GROUPS_AT_ONCE = 64
+"""Whole matrices, a row a sample and a column a token, would take more memory than the answers themselves."""
 _OFFERED = ("token_level_rewards", "response_mask", "index", "norm_adv_by_std_in_grpo")
 """What an estimator of verl may ask us for, by its names."""
 _UNFIT_ESTIMATORS = {
@@ -37,6 +41,17 @@ def advantages(
     verl's outcome estimators expect. `weights` are those of the reward's terms, which gdpo needs.
     `check_estimator` says which estimators there are.
     """
+    at_once = _GROUPS_AT_ONCE if estimator in _WITHIN_GROUPS else len(groups)
+    return [
+        one
+        for start in range(0, len(groups), at_once)
+        for one in _compared(groups[start : start + at_once], estimator, normalise_by_std, weights)
+    ]
+
+
+def _compared(
+    groups: Sequence[Group], estimator: str, normalise_by_std: bool, weights: Mapping[str, float] | None
+) -> list[TokenValues]:
     from verl.trainer.ppo import core_algos  # takes seconds, here and below: only where something is computed
 
     samples = [(index, sample) for index, group in enumerate(groups) for sample in group.valid]

@@ -63,7 +63,7 @@ def _in_child(cases: Sequence[Case]) -> list[Cost]:
 
 def report(sizes: Sequence[Cost], pools: Sequence[Cost], out: Path | None = None) -> int:
     """Print tables and bars; return 1 where one is missed."""
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, width=140)
     console.print(_table("samples a step", [(cost.samples, cost) for cost in sizes]))
     title = f"generators, at {SAMPLES_OF_GENERATORS:,} samples a step"
     console.print(_table(title, [(cost.generators, cost) for cost in pools]))

@@ -8,7 +8,7 @@ import pytest
 
 from actors.config import LossConfig
 from rewards.compose import TermConfig
-from rl.advantages import advantages, check_estimator
+from rl.advantages import _WITHIN_GROUPS, advantages, check_estimator
 from rl.batch import batch_metrics, learnable, make_batch
 from rl.recipe.config import AlgorithmConfig, Recipe, RewardConfig, RolloutConfig
 from rollout.types import Group, Reward
@@ -97,6 +97,16 @@ def test_groups_of_equal_totals_teach_where_terms_are_compared_by_themselves():
 def test_groups_do_not_mix():
     both = advantages([make_group(1, [0.0, 1.0]), make_group(2, [5.0, 7.0])], "grpo")
     assert [value[0] for value in both] == pytest.approx([-0.7071, 0.7071] * 2, abs=1e-3)
+
+
+@pytest.mark.parametrize("estimator", sorted(_WITHIN_GROUPS))
+def test_groups_computed_in_parts_have_exactly_the_advantages_of_all_at_once(estimator, monkeypatch):
+    dice = np.random.default_rng(0)
+    groups = [make_group(n, dice.random(4).tolist(), dice.integers(1, 9, 4).tolist()) for n in range(11)]
+    whole = advantages(groups, estimator)
+    monkeypatch.setattr("rl.advantages._GROUPS_AT_ONCE", 3)
+    parts = advantages(groups, estimator)
+    assert [one.tolist() for one in parts] == [one.tolist() for one in whole]
 
 
 def test_failed_samples_are_in_neither_baseline_nor_batch():
