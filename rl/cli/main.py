@@ -23,6 +23,7 @@ from rl.cli.arguments import (
     whole_number,
     with_auto_resume,
 )
+from rl.cli.compare import add_compare_command
 from rl.cli.data import add_data_commands
 from rl.cli.package_clash import clash_of, put_first
 from rl.cli.plan import add_plan_command, dry_run
@@ -115,6 +116,7 @@ def _parser() -> Parser:
     learning.add_argument("--out", type=file_path, help="folder of the runs; default: runs/learning-<now>")
     add_resume(learning, "go on with the runs in --out, and start those that are not there (so does --resume auto)")
     _add_run_commands(commands)
+    add_compare_command(commands)
     serve = add_command(
         commands, "serve", _serve, "put a recipe's generator, or its whole storyteller, behind HTTP until Ctrl-C"
     )

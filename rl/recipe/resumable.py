@@ -89,20 +89,20 @@ def forbidden_changes(
 ) -> list[str]:
     """Return the keys, dotted, in which a recipe differs from the one that its job was started with."""
     old, new = asdict(saved), asdict(recipe)
-    forbidden = {key for key in _differing(old, new) if not allows(key)}
+    forbidden = {key for key in differing_keys(old, new) if not allows(key)}
     return sorted(forbidden | set(_other_models(old, new)))
 
 
 def describe_changes(saved: RunRecipe, recipe: RunRecipe, keys: Iterable[str]) -> str:
     """Return changed keys with what they were and what they are now."""
     old, new = asdict(saved), asdict(recipe)
-    return ", ".join(f"{key} (was {_told(old, key)}, now {_told(new, key)})" for key in keys)
+    return ", ".join(f"{key} (was {value_told(old, key)}, now {value_told(new, key)})" for key in keys)
 
 
-def _told(tree: Any, key: str) -> str:
+def value_told(tree: Any, key: str) -> str:
     """Return the value at a dotted key as a message shows it.
 
-    >>> _told({"a": {"b": [1, 2]}}, "a.b.1"), _told({"a": None}, "a"), _told({}, "a.b")
+    >>> value_told({"a": {"b": [1, 2]}}, "a.b.1"), value_told({"a": None}, "a"), value_told({}, "a.b")
     ('2', 'null', 'not there')
     """
     judge, mark, _ = key.partition(_MODELS)
@@ -137,13 +137,13 @@ def _models(settings: dict[str, Any]) -> set[str]:
     return {endpoint.get("model") or own for endpoint in settings.get("endpoints") or ()} or {own}
 
 
-def _differing(one: Any, other: Any, key: str = "") -> Iterator[str]:
+def differing_keys(one: Any, other: Any, key: str = "") -> Iterator[str]:
     """Yield the dotted keys in which two trees differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         for name in one.keys() | other.keys():
-            yield from _differing(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
+            yield from differing_keys(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
     elif isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         for place, (first, second) in enumerate(zip(one, other, strict=True)):
-            yield from _differing(first, second, f"{key}.{place}")
+            yield from differing_keys(first, second, f"{key}.{place}")
     elif one != other:
         yield key
