@@ -90,16 +90,26 @@ class Probe:
         )
 
 
-async def probe_judges(judges: Mapping[str, JudgeConfig], *, without_images: Collection[str] = ()) -> None:
-    """Ask each endpoint of the judges a question; `judges` is keyed by their sections of the recipe.
+async def ask_judges(
+    judges: Mapping[str, JudgeConfig], *, without_images: Collection[str] = ()
+) -> list[tuple[Probe, Fault | None]]:
+    """Ask each endpoint of the judges a question, all at once, and return what is wrong with each; None: nothing.
 
-    Raises ValueError with a line for each endpoint that cannot work. One that is slow or overloaded is told on
-    stderr. Judges whose `probe` is off, and those that the run serves itself, are not asked.
+    `judges` is keyed by their sections of the recipe. Judges whose `probe` is off, and those that the run serves
+    itself, are not asked.
     """
     probes = [probe for where, judge in judges.items() for probe in _probes(where, judge, where not in without_images)]
     faults = await asyncio.gather(*(probe.ask() for probe in probes))
+    return list(zip(probes, faults, strict=True))
+
+
+async def probe_judges(judges: Mapping[str, JudgeConfig], *, without_images: Collection[str] = ()) -> None:
+    """Ask the judges as `ask_judges` does. Raises ValueError with a line for each endpoint that cannot work.
+
+    One that is slow or overloaded is told on stderr.
+    """
     wrong = []
-    for probe, fault in zip(probes, faults, strict=True):
+    for probe, fault in await ask_judges(judges, without_images=without_images):
         if fault is not None and fault.kind in _PASSING:
             print(f"interleave: {probe.sentence(fault)}; starting all the same", file=sys.stderr)
         elif fault is not None:

@@ -56,7 +56,7 @@ class Ran:
         return failed / samples if samples else None
 
     def _sum(self, key: str) -> float:
-        return sum(row.get(key, 0.0) for row in self.rows)
+        return float(sum(row.get(key, 0.0) for row in self.rows))
 
     def _keys(self, counted: str) -> set[str]:
         """Return the metrics of a step that count something of a service; an ensemble's count its members', too."""

@@ -43,6 +43,7 @@ def test_what_differs_is_paired_by_task(tmp_path):
     one = make_run(tmp_path / "one", tasks)
     other = make_run(tmp_path / "other", [reward + 0.01 + 0.001 * (task % 2) for task, reward in enumerate(tasks)])
     [changes] = compare_runs([one, other]).changes
+    assert not isinstance(changes, str)
     change = changes["reward"]
     assert change.difference == pytest.approx(0.0105)
     assert 0.01 <= change.low < change.high <= 0.011
@@ -84,6 +85,8 @@ def test_course_and_cost_are_summed_over_steps(tmp_path):
 def test_three_runs_are_held_against_the_first(tmp_path):
     runs = [make_run(tmp_path / name, [0.1 * number] * 3) for number, name in enumerate("abc")]
     first, second = compare_runs(runs).changes
+    assert not isinstance(first, str)
+    assert not isinstance(second, str)
     assert (first["reward"].difference, second["reward"].difference) == pytest.approx((0.1, 0.2))
 
 

@@ -1,0 +1,76 @@
+"""The command: what it looks at, in which order, and how it ends."""
+
+import pytest
+
+from actors.judge.probe import Probe
+from actors.metered.config import EndpointConfig
+from actors.metered.retry import Fault
+from rl.cli.main import main
+from rl.plan.devices import Devices
+from rl.recipe.config import REPO
+
+CRITIC, SHAPES = str(REPO / "recipes" / "critic_grpo.yaml"), str(REPO / "recipes" / "shapes_grpo.yaml")
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """Nothing of this machine decides: no GPU, no key, an empty hub; no Ray is looked for."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("rl.doctor.recipe.devices_here", lambda: Devices(1, 0, None, 2))
+    monkeypatch.setattr("rl.doctor.doctor.look_at_machine", lambda folder: [])
+    monkeypatch.setattr("rl.doctor.doctor.check_cluster", lambda address: None)
+
+
+def lines(capsys, *arguments: str) -> tuple[int, list[str]]:
+    code = main(["doctor", *arguments])
+    return code, capsys.readouterr().out.splitlines()
+
+
+def test_a_machine_alone(capsys):
+    assert lines(capsys) == (0, ["  ok  Ray             nothing keeps it from starting here", "nothing to mend"])
+
+
+def test_a_recipe_that_can_start(capsys):
+    code, said = lines(capsys, SHAPES)
+    assert code == 0, said
+    assert "shapes_grpo: data, keys and models are here" in said[-2]
+
+
+def test_what_a_recipe_lacks_is_told_with_what_to_do(capsys):
+    code, said = lines(capsys, CRITIC)
+    wrong = [line for line in said if line.startswith("FAIL")]
+    assert code == 1
+    assert [line.split()[1] for line in wrong] == ["roles", "data.train", "data.heldout", "judge.api_key_env"]
+    assert all(" -> " in line for line in wrong)
+    assert said[-1] == "4 to mend"
+
+
+def test_a_recipe_that_is_wrong_is_one_line(capsys):
+    code, said = lines(capsys, SHAPES, "rollout.prompt=nowhere.txt")
+    assert code == 1
+    assert any("nowhere.txt" in line and line.startswith("FAIL") for line in said)
+
+
+@pytest.mark.parametrize("fault", [None, Fault("unauthorized", "401")])
+def test_each_endpoint_is_asked_once(capsys, monkeypatch, fault):
+    async def ask_judges(judges):
+        return [(Probe(key, key, EndpointConfig(), {}, True), fault) for key in judges]
+
+    monkeypatch.setattr("actors.judge.probe.ask_judges", ask_judges)
+    monkeypatch.setattr(Probe, "sentence", lambda self, fault: f"{self.where}: {fault.kind}")
+    code, said = lines(capsys, SHAPES, "--ask")
+    assert code == (0 if fault is None else 1)
+    [answer] = [line for line in said if line.split()[1] == "judge"]
+    assert ("answers" if fault is None else "unauthorized") in answer
+
+
+def test_without_a_key_an_endpoint_is_not_asked(capsys):
+    _, said = lines(capsys, CRITIC, "--ask")
+    assert any("not asked: its key is missing" in line for line in said)
+
+
+def test_asking_needs_a_recipe(capsys):
+    assert main(["doctor", "--ask"]) == 2
+    assert "give one" in capsys.readouterr().err
