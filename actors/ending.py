@@ -17,13 +17,18 @@ folders: set[str] = set()
 """Temporary folders that are removed with the process."""
 last_words = "interleave: interrupted"
 """Printed if the process has to be ended by force."""
-_begun = False
+_code: int | None = None
 _told_reader, _told_writer = os.pipe()
+
+
+def code() -> int | None:
+    """Return the exit code that the process was told to end with; None: it was not."""
+    return _code
 
 
 def is_begun() -> bool:
     """Whether the process was told to end."""
-    return _begun
+    return _code is not None
 
 
 @cache
@@ -34,10 +39,10 @@ def watch() -> None:
 
 def begin(code: int) -> None:
     """End the process with `code` within seconds; a second call ends it at once. Safe in a signal handler."""
-    global _begun
-    if _begun:
+    global _code
+    if _code is not None:
         _force(code)
-    _begun = True
+    _code = code
     _hush_libraries()
     os.write(_told_writer, bytes([code]))
 

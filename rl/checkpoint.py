@@ -16,8 +16,10 @@ from typing import Protocol, Self
 
 from rich.markup import escape
 
+from actors import ending
 from actors.policy.checkpoint_ending import one_line
 from rl.atomic_write import atomic_write
+from rl.preemption import EXIT_CODE, Preempted
 from rl.recipe.jobs import TrainingRecipe
 from rollout.roles import CheckpointError, Policy
 
@@ -175,6 +177,12 @@ async def save_once(recipe: TrainingRecipe, policy: Policy, step: int) -> None:
     """Write the checkpoint of the last consumed step, unless it is there or nothing was learned yet."""
     if step > 0 and not (folder_of(recipe) / f"step_{step:06d}" / "state.json").exists():
         await save(recipe, policy, step)
+
+
+async def save_and_leave(recipe: TrainingRecipe, policy: Policy, preempted: Preempted) -> None:
+    """Write the checkpoint of the last step that was learned; from then on the process has seconds to end."""
+    await save_once(recipe, policy, preempted.step)
+    ending.begin(EXIT_CODE)
 
 
 async def resume(recipe: TrainingRecipe, policy: Policy) -> int:

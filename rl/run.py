@@ -19,6 +19,7 @@ from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.first_complete import FirstComplete
 from rl.kept_groups import KeptGroups
 from rl.large_blocks import return_large_blocks
+from rl.preemption import Preempted
 from rl.prepare import PreparedRun
 from rl.recipe.config import Recipe
 from rl.run_dir.provenance import write_provenance
@@ -110,6 +111,9 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
         await train(recipe, actors.policy, actors.samplers, stream, evaluations, log)
     except (BudgetSpent, CheckpointError, RolloutsFailed):
         await checkpoint.save_once(recipe, actors.policy, stream.consumed)
+        raise
+    except Preempted as error:
+        await checkpoint.save_and_leave(recipe, actors.policy, error)
         raise
     except PublishError:  # the next step's update is done, and a resumed run begins with a publish
         await checkpoint.save_once(recipe, actors.policy, stream.consumed + 1)

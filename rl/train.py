@@ -7,6 +7,7 @@ import asyncio
 
 from rl.batch import learnable, make_batch
 from rl.checkpoint import Checkpoints
+from rl.preemption import Preemptible
 from rl.recipe.config import Recipe
 from rl.side_evaluation import SideEvaluations
 from rl.stream import RolloutStream, check_failures
@@ -25,7 +26,7 @@ async def train(
 ) -> None:
     """Teach the critic by GRPO: roll out groups, compare within each group, update, publish."""
     async with Checkpoints(recipe, policy, log) as checkpoints, stream, evaluations:
-        async for step, groups in stream:  # sampled at most max_staleness updates ago
+        async for step, groups in Preemptible(stream):  # sampled at most max_staleness updates ago
             async with log.step(step):
                 await log.groups(groups, policy.version, stream.metrics)
                 check_failures(groups, recipe.rollout.max_failure_share, f"step {step}")

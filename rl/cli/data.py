@@ -10,6 +10,7 @@ from typing import Any
 from actors.image_limit import MODEL_PIXELS
 from rl.cli.arguments import Parser, add_command, add_group, add_resume, file_path
 from rl.cli.run_to_end import run_async
+from rl.preemption import EXIT_CODE
 from rollout.text.limits import Tilde
 
 _FILES = "JSONL, JSON (also .gz) or Parquet; a folder of these or of Hugging Face `datasets`; a quoted pattern"
@@ -157,7 +158,7 @@ def _build(chosen: argparse.Namespace) -> int:
         with locked(Path(recipe.run_dir)):
             build = prepare_build(recipe, chosen.accept_changed)
             with progress_bar(Console(stderr=True)) as progress:
-                cards = run_async(run_build(build, progress))
+                cards = run_async(run_build(build, progress), terminated=EXIT_CODE)
     except BuildStopped as error:
         print(f"interleave: the build stopped: {error}", file=sys.stderr)
         return 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -28,9 +28,10 @@ from rl.cli.data import add_data_commands
 from rl.cli.doctor import add_doctor_command
 from rl.cli.package_clash import clash_of, put_first
 from rl.cli.plan import add_plan_command, dry_run
-from rl.cli.run_to_end import INTERRUPTED, run_async, run_to_end
+from rl.cli.run_to_end import INTERRUPTED, leaving_when_terminated, run_async, run_to_end
 from rl.cli.shapes import add_shapes_commands
 from rl.cli.story import add_story_commands
+from rl.preemption import EXIT_CODE, Preempted
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,7 +58,11 @@ def _main(arguments: list[str] | None) -> int:
         parser.print_help()
         return 2
     try:
-        return int(chosen.command(chosen))
+        with leaving_when_terminated(EXIT_CODE) if hasattr(chosen, "resume") else nullcontext():
+            return int(chosen.command(chosen))
+    except Preempted as error:
+        print(f"interleave: {error}{go_on}", file=sys.stderr)
+        return EXIT_CODE
     except ValueError as error:
         print(f"interleave: {error}", file=sys.stderr)
         return 2
@@ -79,7 +84,7 @@ def _main(arguments: list[str] | None) -> int:
         return 2
     except KeyboardInterrupt:
         print(f"interleave: interrupted{go_on if _is_there(chosen) else ''}", file=sys.stderr)
-        return INTERRUPTED
+        return ending.code() or INTERRUPTED
 
 
 def _is_there(chosen: argparse.Namespace) -> bool:

@@ -2,21 +2,41 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from actors import ending
+from rl import preemption
 from rollout.roles import RunStopped
 
 Outcome = TypeVar("Outcome")
-INTERRUPTED = 130
-"""Exit code of an interrupted command, as shells have it."""
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes of a command that was ended by SIGINT (Ctrl-C) or SIGTERM, as shells have them."""
 
 
-def run_async(work: Coroutine[object, object, Outcome]) -> Outcome:
+@contextmanager
+def leaving_when_terminated(code: int) -> Iterator[None]:
+    """Have SIGTERM end the process with a code while nothing runs yet that has to be ended first."""
+
+    def leave(number: int, frame: object) -> None:
+        print("interleave: ended before anything was started", file=sys.stderr)
+        sys.exit(code)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run_async(work: Coroutine[object, object, Outcome], terminated: int = TERMINATED) -> Outcome:
     """Run the work of a command; Ctrl-C cancels it, and from then on the process has seconds to end.
 
-    Raises KeyboardInterrupt when it was interrupted. Threads that still wait for actors are left to `ending.leave`.
+    So does SIGTERM, with the code `terminated`, unless a training loop runs: that saves first; a second one ends the
+    process at once. Raises KeyboardInterrupt when it was ended, `Preempted` when it was saved. Threads that still wait
+    for actors are left to `ending.leave`.
     """
 
     async def interruptible() -> Outcome:
@@ -24,16 +44,27 @@ def run_async(work: Coroutine[object, object, Outcome]) -> Outcome:
         assert task is not None
 
         def interrupt(number: int, frame: object) -> None:
-            ending.begin(INTERRUPTED)
+            nonlocal is_saving
+            if number == signal.SIGTERM and not is_saving and preemption.ask():
+                is_saving = True
+                return
+            code = INTERRUPTED if number == signal.SIGINT else terminated
+            ending.begin(code)
+            if number == signal.SIGTERM and is_saving:
+                ending.begin(code)  # at once
             loop.call_soon_threadsafe(task.cancel)
 
-        signal.signal(signal.SIGINT, interrupt)
+        for number in before:
+            signal.signal(number, interrupt)
         return await work
 
     ending.watch()
-    before, runner = signal.getsignal(signal.SIGINT), asyncio.Runner()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    is_saving, runner = False, asyncio.Runner()
     try:
         return runner.run(interruptible())
+    except preemption.Preempted:
+        raise
     except BaseException as error:
         if ending.is_begun():  # whatever it is: it came of being interrupted
             raise KeyboardInterrupt from error
@@ -41,7 +72,8 @@ def run_async(work: Coroutine[object, object, Outcome]) -> Outcome:
     finally:
         if not ending.is_begun():
             runner.close()
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def run_to_end(work: Coroutine[object, object, Outcome]) -> Outcome:
@@ -53,7 +85,7 @@ def run_to_end(work: Coroutine[object, object, Outcome]) -> Outcome:
     from rl.sft.examples import UnusableRecord
 
     try:
-        return run_async(work)
+        return run_async(work, terminated=preemption.EXIT_CODE)
     except (RecordError, UnusableRecord) as error:
         raise RunStopped(str(error)) from error
     except (ValueError, OSError) as error:

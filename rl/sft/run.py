@@ -25,6 +25,7 @@ from data.records.on_bad import BadRecords, OnBad
 from data.records.sft import SftRecord
 from rl import checkpoint
 from rl.launch import check_launch, launch
+from rl.preemption import Preempted
 from rl.recipe.paths import model_path, resolve_data
 from rl.recipe.sft_config import SftRecipe
 from rl.recipe.tasks import read_sft_records
@@ -113,6 +114,9 @@ async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
         log = await SftLog.start(recipe, resumed_after=done, console=console, stats=actors.stats)
         try:
             await teach(recipe, actors.policy, stream, evaluate, best, log)
+        except Preempted as error:
+            await checkpoint.save_and_leave(recipe, actors.policy, error)
+            raise
         finally:
             await log.close()
     chosen = f"by {recipe.evaluation.best} {best.value:.4g}" if recipe.evaluation.best else "the last ones"

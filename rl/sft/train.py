@@ -6,6 +6,7 @@ records -> ExampleStream -> examples -> Policy.fit -> now and then: evaluation, 
 from collections.abc import Awaitable, Callable
 
 from rl.checkpoint import Checkpoints
+from rl.preemption import Preemptible
 from rl.recipe.sft_config import SftRecipe
 from rl.sft.best_checkpoint import BestCheckpoint
 from rl.sft.evaluation import Figures
@@ -25,7 +26,7 @@ async def teach(
 ) -> None:
     """Teach a model to answer as its records do: one optimizer step per batch of examples."""
     async with Checkpoints(recipe, policy, log) as checkpoints:
-        async for step, examples, left_out in examples_by_step:
+        async for step, examples, left_out in Preemptible(examples_by_step):
             async with log.step(step):
                 log.left_out(left_out)
                 if examples:

@@ -71,6 +71,88 @@ def test_an_interrupted_command_ends_in_time_with_one_line_and_leaves_nothing(tm
         time.sleep(0.05)
 
 
+TRAINING = """
+import asyncio, sys
+from rl.cli import main as cli
+from rl.cli.run_to_end import run_async
+from rl.preemption import EXIT_CODE, Preemptible
+
+async def steps():
+    yield 1, None
+    print("ready", flush=True)
+    await asyncio.sleep(60)
+
+async def work():
+    async for _ in Preemptible(steps()):
+        pass
+
+async def work_and_save():
+    try:
+        await work()
+    finally:
+        print("saving", flush=True)
+        await asyncio.sleep(60 if sys.argv[1] == "slow to save" else 0.1)
+
+async def start():
+    print("ready", flush=True)
+    await asyncio.sleep(60)
+
+def train(chosen):
+    if sys.argv[1] == "not started":
+        print("ready", flush=True)
+        import time
+        time.sleep(60)
+    run_async(start() if sys.argv[1] == "starting" else work_and_save(), terminated=EXIT_CODE)
+
+cli._train = train
+sys.exit(cli.main(["train", "nothing.yaml"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "num_signals", "says"),
+    [
+        ("training", 1, "interleave: preempted; step 1 is saved; go on with the same command and --resume"),
+        ("slow to save", 2, "interleave: interrupted; go on with the same command and --resume"),
+        ("starting", 1, "interleave: interrupted; go on with the same command and --resume"),
+        ("not started", 1, "interleave: ended before anything was started"),
+    ],
+)
+def test_a_terminated_training_ends_with_75(when, num_signals, says):
+    process = subprocess.Popen(
+        [sys.executable, "-c", TRAINING, when],
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    for number in range(num_signals):
+        if number:
+            assert process.stdout.readline() == "saving\n"
+        process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert told == says + "\n"
+    assert process.returncode == 75
+
+
+def test_another_terminated_command_ends_as_shells_have_it(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "clean"],
+        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(REPO)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+
+
 def is_living(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
