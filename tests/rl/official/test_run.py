@@ -152,7 +152,7 @@ def test_an_output_whose_image_is_gone_is_made_again(run):
     asyncio.run(carry_out(run, ignore))
     store, log = run.store, OutputLog(run.out)
     store.image_path(log.read(store)["1"].images[0]).unlink()
-    assert "no longer in" in log.read(store)["1"].error
+    assert "no longer in" in str(log.read(store)["1"].error)
     calls: list[str] = []
     asyncio.run(carry_out(run, calls.append))
     assert [call for call in calls if call.startswith("story")] == [f"story {item.id}" for item in run.items]
