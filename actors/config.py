@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from actors.evidence.config import EvidenceConfig as EvidenceConfig
 from actors.generator.config import GeneratorConfig as GeneratorConfig
@@ -172,6 +172,9 @@ class LossConfig:
     """One of verl's, or a function of your own (`actors/user_loss.py`)."""
     clip_low: NonNegativeFloat = 0.2
     clip_high: NonNegativeFloat = 0.2
+    clip_dual: Annotated[float, Gt(1)] = 3.0
+    """Of vanilla, dual clip (arXiv 1912.09729): where the advantage A is negative, a token's loss is at most this times
+    -A, however likely the token has become. verl always has one, 3 by default."""
     aggregation: Annotated[str, one_of(*AGGREGATIONS)] = "token-mean"
     """verl's loss_agg_mode: token-mean, seq-mean-token-sum, seq-mean-token-mean or seq-mean-token-sum-norm."""
     scale_factor: PositiveInt | None = None

@@ -21,7 +21,7 @@ from rl.recipe.tasks import read_tasks
 from rl.run_dir.provenance import Sources, sources_of
 from rl.run_dir.resume import check_run_dir
 from rollout.single_step import Baseline
-from rollout.text.critique import render_messages
+from rollout.text.critique import FIELDS, NUM_IMAGES, render_messages
 from rollout.types import Task
 
 NUM_CHECKED = 1000
@@ -57,7 +57,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     """
     check_estimator(recipe.algorithm.advantage)
     recipe.algorithm.loss.check_usable()
-    template = read_prompt(recipe.rollout.prompt, "rollout.prompt")
+    template = read_prompt(recipe.rollout.prompt, "rollout.prompt", FIELDS, NUM_IMAGES)
     model = model_path(recipe.policy.model, "policy.model")
     generator = placed_generator(recipe.generator)
     check_policy(recipe.policy, model)

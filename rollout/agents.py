@@ -7,6 +7,7 @@ from typing import TypeVar
 from rollout.roles import Sampler
 from rollout.stages import StageTimer
 from rollout.text.critique import render_messages
+from rollout.text.limits import NonNegativeInt, PositiveInt, check_fields
 from rollout.text.plan import Plan, format_plan, render_request
 from rollout.types import CriticInput, ModelAnswer, Request, SampleRequest, SamplingParams
 
@@ -16,6 +17,27 @@ RETRY_TEMPERATURE = 0.7
 Parsed = TypeVar("Parsed")
 PlanFunction = Callable[[str, int], Plan]
 """`plan(request, num_images)`; raises ValueError for a request that it cannot plan."""
+
+
+@dataclass(frozen=True)
+class ImageLimit:
+    """Smaller images where a prompt has many of them."""
+
+    num_images: NonNegativeInt = 0
+    """From so many images on (the public system: 5); 0: never."""
+    max_pixels: PositiveInt = 384 * 384
+    """Pixels of the largest image in such a prompt; larger ones are scaled down. As in the public system."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "many_images")
+
+    def of(self, num_images: int) -> int | None:
+        """Return the limit for a prompt with so many images; None: there is none.
+
+        >>> [ImageLimit(5).of(4), ImageLimit(5).of(5), ImageLimit().of(5)]
+        [None, 147456, None]
+        """
+        return self.max_pixels if 0 < self.num_images <= num_images else None
 
 
 @dataclass(frozen=True)
@@ -36,9 +58,20 @@ class _Model:
 class ModelPlanner(_Model):
     """A planner that a sampler serves."""
 
+    guidance: str = ""
+    """Text of the prompt file for requests with images; empty: `template` is for all."""
+    left_out: tuple[str, ...] = ()
+    """What is taken out of a request, word for word."""
+    many_images: ImageLimit = ImageLimit()
+
     async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
-        messages = render_request(self.template, request.text, len(request.images))
-        return await self._ask(SampleRequest(messages, request.images, params_of(self.params, repeat), seed))
+        text, images = request.text, request.images
+        for words in self.left_out:
+            text = text.replace(words, "")
+        template = self.guidance if images and self.guidance else self.template
+        messages = render_request(template, text, len(images))
+        params, max_pixels = params_of(self.params, repeat), self.many_images.of(len(images))
+        return await self._ask(SampleRequest(messages, images, params, seed, max_pixels))
 
 
 @dataclass(frozen=True)

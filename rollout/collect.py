@@ -13,7 +13,7 @@ from rollout.agents import ask_until_parsed
 from rollout.concurrency import all_settled
 from rollout.roles import Critic, Generator, Judge, Planner
 from rollout.stages import StageTimer
-from rollout.step_runner import StepRunner, Tried
+from rollout.step_runner import Shown, StepRunner, Tried
 from rollout.text.critique import CritiqueError, format_critique, parse_critique
 from rollout.text.limits import NonNegativeInt, PositiveInt, Score, check_fields, one_of
 from rollout.text.marks import IMAGE_MARK, special_tokens_in
@@ -67,6 +67,8 @@ class CollectConfig:
     """A longer plan is not carried out."""
     on_failed_step: Annotated[str, one_of(*OnFailedStep)] = OnFailedStep.STOP
     """stop, or best: go on from the best try."""
+    shown: Annotated[str, one_of(*Shown)] = Shown.INSTRUCTION
+    """What critic and judge are shown as instruction, and records say: instruction, or prompt, the plan's own."""
     num_measured: NonNegativeInt = 0
     """Failed attempts of a trajectory, its first ones, whose difficulty is measured."""
     num_retries: NonNegativeInt = 0
@@ -128,7 +130,7 @@ class TrajectoryCollector:
 
     async def _carried_out(self, trajectory: Trajectory, step: PlanStep, before: ImageRef | None) -> Trajectory:
         """Return the trajectory with a step's attempts, up to the accepted one or to what failed."""
-        runner = StepRunner(self.generator, self.critic, self.judge.score, read=_read_critique)
+        runner = StepRunner(self.generator, self.critic, self.judge.score, read=_read_critique, shown=self.rules.shown)
 
         def seed(what: str, step_number: int, number: int, repeat: int = 0) -> int:
             return seed_of(self.seed, trajectory.request.id, what, step_number, number - 1)

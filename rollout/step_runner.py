@@ -10,6 +10,7 @@ prompt the policy wrote.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import partial
 
 from rollout.agents import ask_until_parsed
@@ -20,6 +21,15 @@ from rollout.types import Attempt, Critique, EditRequest, ImageRef, PlanStep, Sc
 
 SeedOf = Callable[..., int]
 """`seed("edit", step, number)` of a generation, `seed("critique", step, number, repeat)` of an answer to it."""
+
+
+class Shown(StrEnum):
+    """What an attempt is held to: what the critic is shown as its instruction, and the judge where there is one."""
+
+    INSTRUCTION = "instruction"
+    """The plan's instruction of the step."""
+    PROMPT = "prompt"
+    """The plan's prompt of the step, also when a later try is made from another one: as in the public system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,7 @@ class StepRunner:
     num_critiques: int = 1
     """How often the critic is asked before an answer that can be read is given up."""
     read: Callable[[str], Critique] = parse_critique
+    shown: str = Shown.INSTRUCTION
     fatal: tuple[type[Exception], ...] = (BudgetSpent,)
     """Errors that are no status: they end everything."""
 
@@ -65,10 +76,11 @@ class StepRunner:
         assert step.instruction is not None
         assert step.prompt is not None
         prompt = step.prompt
+        instruction = prompt if self.shown == Shown.PROMPT else step.instruction
         for number in range(1, most + 1):
             yield TryStarted(step, number)
             place = step.number, number
-            attempt = Attempt(*place, step.instruction, prompt, seed("edit", *place), before, references)
+            attempt = Attempt(*place, instruction, prompt, seed("edit", *place), before, references)
             seeds = [seed("critique", *place, repeat) for repeat in range(self.num_critiques)]
             attempt = await self.carry_out(attempt, seeds)
             yield Tried(step, attempt)

@@ -17,7 +17,7 @@ from rollout.agents import ask_until_parsed
 from rollout.concurrency import all_of
 from rollout.roles import Critic, Generator, Judge, Planner
 from rollout.stages import StageTimer
-from rollout.step_runner import SeedOf, StepRunner, Tried, TryStarted
+from rollout.step_runner import SeedOf, Shown, StepRunner, Tried, TryStarted
 from rollout.story import (
     DEFAULT_TRIES,
     Planned,
@@ -52,6 +52,8 @@ class Storyline:
     """How often the planner is asked before the request is given up."""
     num_critiques: int = NUM_ATTEMPTS
     """How often the critic is asked before an image is left unjudged."""
+    shown: str = Shown.INSTRUCTION
+    """What the critic is shown as a step's instruction."""
     num_references: int = 0
     """Earlier images that the generator is shown beside the one to edit, for generators that take several."""
 
@@ -104,7 +106,7 @@ class Storyline:
         # The newest first: a generator that takes fewer than it is given drops the oldest.
         references = tuple(images[-2 : -2 - self.num_references : -1])
         step = StoryStep(planned, StepStatus.FAILED, before, references)
-        runner = StepRunner(self.generator, self.critic, num_critiques=self.num_critiques, fatal=())
+        runner = StepRunner(self.generator, self.critic, num_critiques=self.num_critiques, fatal=(), shown=self.shown)
         async with aclosing(runner.tries(planned, before, references, tries or self.tries, seed)) as events:
             async for event in events:
                 if isinstance(event, Tried):

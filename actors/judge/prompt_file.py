@@ -7,6 +7,7 @@ from pathlib import Path
 from actors import REPOSITORY
 from rollout.text.marks import read_prompt_text
 from rollout.text.prompt_file import check_template, split_version
+from rollout.text.python_text import split_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +26,15 @@ class Prompt:
 
 
 def read_prompt(path: str, *, fields: tuple[str, ...] = (), num_images: int = 0) -> Prompt:
-    """Read a prompt file; a relative path is looked for here and in the repository.
+    """Read a prompt file, or `FILE.py:NAME`; a relative path is looked for here and in the repository.
 
     It must hold every field once and as many image marks as stated. Raises ValueError with what is missing.
     """
+    where, name = split_name(path)
     for folder in (Path.cwd(), REPOSITORY):
-        file = folder / path
+        file = folder / where
         if file.is_file():
-            version, text = split_version(read_prompt_text(file))
+            version, text = split_version(read_prompt_text(file, name))
             check_template(text, fields, num_images=num_images, name=str(path))
-            return Prompt(file.stem, version, text)
+            return Prompt(name or file.stem, version, text)
     raise ValueError(f"no prompt file {path} in {Path.cwd()} or {REPOSITORY}")

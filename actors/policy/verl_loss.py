@@ -29,6 +29,7 @@ def actor_config(loss: LossConfig) -> FSDPActorConfig:
         clip_ratio=loss.clip_low,
         clip_ratio_low=loss.clip_low,
         clip_ratio_high=loss.clip_high,
+        clip_ratio_c=loss.clip_dual,
         loss_agg_mode=loss.aggregation,
         loss_scale_factor=loss.scale_factor,
         entropy_coeff=loss.entropy_coef,

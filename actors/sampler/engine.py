@@ -60,7 +60,7 @@ class Engine:
         worker_class = self.gpu_worker if config.gpus_per_sampler else self.cpu_worker
         self._loop = EngineLoop(lambda: build_engine(config, model, size, worker_class))
         load = partial(load_images, self._store)
-        self._rendering = Rendering(self._loop.ready, self._processor, load, config.max_images)
+        self._rendering = Rendering(self._loop.ready, self._processor, load, config.max_images, size)
 
     async def ready(self) -> None:
         """Return once the engine is up."""

@@ -31,19 +31,30 @@ LoadImages = Callable[[tuple[ImageRef | None, ...]], list[Image.Image]]
 class Rendering:
     """Renders each prompt once for all requests of its group."""
 
-    def __init__(self, renderer: Future[Renderer], processor: ChatTemplate, load: LoadImages, max_images: int):
-        """`renderer` is there once the engine is; `load` reads images by their references."""
+    def __init__(
+        self,
+        renderer: Future[Renderer],
+        processor: ChatTemplate,
+        load: LoadImages,
+        max_images: int,
+        size: Mapping[str, int] | None = None,
+    ):
+        """`renderer` is there once the engine is; `load` reads images by their references.
+
+        `size` is what the engine scales images by (`limit_pixels`); a prompt may ask for smaller ones.
+        """
         self._renderer = renderer
         self._processor = processor
         self._load = load
         self._max_images = max_images
+        self._size = size or {}
         # One after the other, so that the first prompt is soon there and the engine's thread keeps its core.
         self._loader = ThreadPoolExecutor(1, "prompts")
         self._prompts: OrderedDict[str, asyncio.Task[dict[str, object]]] = OrderedDict()
 
     async def render(self, request: SampleRequest) -> Mapping[str, object]:
         """Return a request's prompt, which other requests may share. Raises `SamplerError` if it is at fault."""
-        key = repr((request.messages, request.images))
+        key = repr((request.messages, request.images, request.max_pixels))
         task = self._prompts.get(key)
         if task is None:
             task = self._prompts[key] = asyncio.create_task(self._make(request))
@@ -68,7 +79,12 @@ class Rendering:
         text = self._processor.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
         if not request.images:
             return {"prompt": text}
-        return {"prompt": text, "multi_modal_data": {"image": self._load(request.images)}}
+        prompt: dict[str, object] = {"prompt": text, "multi_modal_data": {"image": self._load(request.images)}}
+        if request.max_pixels is not None and self._size:
+            # The engine's own processor scales, once, and counts the tokens of what it made.
+            smaller = {edge: min(pixels, request.max_pixels) for edge, pixels in self._size.items()}
+            prompt["mm_processor_kwargs"] = {"size": smaller}
+        return prompt
 
     def _forget_failed(self, key: str, done: "asyncio.Task[dict[str, object]]") -> None:
         if (done.cancelled() or done.exception() is not None) and self._prompts.get(key) is done:

@@ -9,6 +9,7 @@ from data.records.sft import SftRecord
 from rollout.text.critique import render_messages
 from rollout.text.marks import read_prompt_text
 from rollout.text.messages import message_parts
+from rollout.text.python_text import split_name
 from rollout.types import Task
 
 _BATCH = 256
@@ -80,7 +81,8 @@ class TokenCounter:
 
 
 def template_at(path: Path) -> str:
-    """Return a prompt file's text. Raises ValueError where there is none."""
-    if not path.is_file():
+    """Return the text of a prompt file, or of `FILE.py:NAME`. Raises ValueError where there is none."""
+    file, name = split_name(str(path))
+    if not Path(file).is_file():
         raise ValueError(f"--prompt {path}: there is no such file")
-    return read_prompt_text(path)
+    return read_prompt_text(Path(file), name)

@@ -27,6 +27,7 @@ from rl.plan.models import local_folder
 from rl.plan.placement import roles_of
 from rl.recipe.config import Recipe
 from rl.recipe.paths import model_path, placed_generator, read_prompt, resolve_data
+from rollout.text.critique import FIELDS, NUM_IMAGES
 from rollout.text.limits import is_own
 
 _PROMPTS = ("semantics_rubric", "quality_rubric")
@@ -52,7 +53,7 @@ def check_recipe(recipe: Recipe) -> None:
     if not recipe.ray_address:
         check_room(roles_of(recipe), cpus=recipe.num_cpus, gpus=inf, where="this machine", cpus_key="num_cpus")
     recipe.algorithm.loss.check_usable()
-    read_prompt(recipe.rollout.prompt, "rollout.prompt")
+    read_prompt(recipe.rollout.prompt, "rollout.prompt", FIELDS, NUM_IMAGES)
     check_policy(recipe.policy, model_path(recipe.policy.model, "policy.model"))
     generator = resolve_generator(placed_generator(recipe.generator))
     if not generator_kind(generator).has_prices:  # those want a key: see below

@@ -7,6 +7,8 @@ from pathlib import Path
 from actors.config import GeneratorConfig
 from rl.recipe.config import REPO
 from rollout.text.marks import read_prompt_text
+from rollout.text.prompt_file import check_template
+from rollout.text.python_text import split_name
 
 _CONFIGS = ("config.json", "model_index.json")
 """What transformers and diffusers begin with."""
@@ -24,12 +26,21 @@ def resolve_data(path: str) -> Path:
     return given if glob.has_magic(path) and glob.glob(str(given)) else resolve_path(path)
 
 
-def read_prompt(path: str, key: str) -> str:
-    """Return the text of a prompt file, which `key` names. Raises ValueError."""
-    file = resolve_path(path)
-    if not file.is_file():
-        raise ValueError(f"{key} is {path}: there is no such file")
-    return read_prompt_text(file)
+def read_prompt(path: str, key: str, fields: tuple[str, ...] = (), num_images: int = 0) -> str:
+    """Return the text of a prompt, which `key` names: a file's, or the one that a Python file gives a name.
+
+    Raises ValueError, also where a text out of Python lacks what it is filled with: it may be about anything.
+    """
+    try:
+        file, name = split_name(path)
+        if not (found := resolve_path(file)).is_file():
+            raise ValueError("there is no such file")
+        text = read_prompt_text(found, name)
+        if name and fields:
+            check_template(text, fields, num_images=num_images, name="it")
+    except ValueError as error:
+        raise ValueError(f"{key} is {path}: {error}") from None
+    return text
 
 
 def model_path(name: str, key: str, *, is_plain: bool = True) -> str:

@@ -3,7 +3,7 @@
 bundle/
   recipe.yaml          its paths begin with `bundle:` where they lie in this folder
   planner/  critic/    Hugging Face checkpoints (those that were hub ids stay hub ids)
-  planner.txt  critic.txt
+  planner.txt  planner_guidance.txt  critic.txt
 """
 
 import shutil
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rl.recipe.paths import model_path, placed_generator, resolve_path
+from rl.recipe.paths import model_path, placed_generator, read_prompt
 from rl.recipe.reader import to_yaml
 from rl.story.bundle_copy import copy_model
 from rl.story.config import BUNDLE_RECIPE, BUNDLED, StoryRecipe
@@ -31,11 +31,13 @@ def write_bundle(recipe: StoryRecipe, folder: Path, has_generator: bool = False)
         models["planner"] = model_path(planner.model, "planner.model")
     if critic.kind == "model":
         models["critic"] = model_path(critic.model, "critic.model")
-    prompts = {"planner": planner.prompt} if planner.kind == "model" else {}
-    prompts |= {"critic": critic.prompt} if critic.kind == "model" else {}
-    for who, prompt in prompts.items():
-        if not resolve_path(prompt).is_file():
-            raise ValueError(f"{who}.prompt is {prompt}: there is no such file")
+    texts = {}
+    if planner.kind == "model":
+        texts["planner"] = read_prompt(planner.prompt, "planner.prompt")
+        if planner.guidance_prompt:
+            texts["planner_guidance"] = read_prompt(planner.guidance_prompt, "planner.guidance_prompt")
+    if critic.kind == "model":
+        texts["critic"] = read_prompt(critic.prompt, "critic.prompt")
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; give a new folder")
     there = folder.absolute()
@@ -43,7 +45,7 @@ def write_bundle(recipe: StoryRecipe, folder: Path, has_generator: bool = False)
     with TemporaryDirectory(prefix=f".{there.name}.", dir=there.parent) as unfinished:
         whole = Path(unfinished) / there.name
         whole.mkdir()
-        lines = _fill(whole, recipe, models, prompts, has_generator)
+        lines = _fill(whole, recipe, models, texts, has_generator)
         try:
             whole.rename(there)  # atomically: no reader ever sees half a bundle
         except OSError as error:  # another command was faster
@@ -52,7 +54,7 @@ def write_bundle(recipe: StoryRecipe, folder: Path, has_generator: bool = False)
 
 
 def _fill(
-    folder: Path, recipe: StoryRecipe, models: dict[str, str], prompts: dict[str, str], has_generator: bool
+    folder: Path, recipe: StoryRecipe, models: dict[str, str], texts: dict[str, str], has_generator: bool
 ) -> dict[str, str]:
     """Write all of a bundle; return where each part is."""
     planner, critic, generator = recipe.planner, recipe.critic, recipe.generator
@@ -63,13 +65,19 @@ def _fill(
             copy_model(Path(model), folder / who)
             models[who] = BUNDLED + who
         lines[who] = str(folder / who) if is_taken else f"{model or generator.name} (not in the bundle)"
-    for who, prompt in prompts.items():
-        shutil.copyfile(resolve_path(prompt), folder / f"{who}.txt")
-        prompts[who] = f"{BUNDLED}{who}.txt"
+    for who, text in texts.items():
+        (folder / f"{who}.txt").write_text(text, encoding="utf-8")
+    prompts = {who: f"{BUNDLED}{who}.txt" for who in texts}
     fn = _with_file(planner.fn, folder) if planner.kind == "function" else ""
     bundled = replace(
         recipe,
-        planner=replace(planner, fn=fn, model=models.get("planner", ""), prompt=prompts.get("planner", planner.prompt)),
+        planner=replace(
+            planner,
+            fn=fn,
+            model=models.get("planner", ""),
+            prompt=prompts.get("planner", planner.prompt),
+            guidance_prompt=prompts.get("planner_guidance", ""),
+        ),
         critic=replace(critic, model=models.get("critic", ""), prompt=prompts.get("critic", critic.prompt)),
         generator=replace(generator, model=models["generator"]),
     )

@@ -12,8 +12,11 @@ from actors.web.config import ServiceConfig
 from rl.recipe.jobs import JobRecipe
 from rl.recipe.layers import recipe_path
 from rl.recipe.reader import load_as
+from rollout.agents import ImageLimit
+from rollout.step_runner import Shown
 from rollout.story import DEFAULT_TRIES
 from rollout.text.limits import (
+    Name,
     NonNegativeInt,
     PathText,
     PositiveInt,
@@ -39,6 +42,13 @@ class PlannerConfig:
     model: PathText = ""
     """Folder or hub id of a Qwen-VL checkpoint in Hugging Face format."""
     prompt: RequiredPath = "recipes/prompts/planner.txt"
+    """Prompt file, or `FILE.py:NAME`: a text that a Python file gives a name."""
+    guidance_prompt: PathText = ""
+    """Another one for requests with images; empty: `prompt` is for all."""
+    left_out: list[Name] = field(default_factory=list)
+    """What is taken out of a request before the planner reads it, word for word."""
+    many_images: ImageLimit = field(default_factory=ImageLimit)
+    """Smaller images where a request has many; off by default."""
     temperature: Temperature = 0.7
     max_tokens: PositiveInt = 4096
     """Longest answer."""
@@ -59,6 +69,9 @@ class CriticConfig:
     model: PathText = ""
     """Folder or hub id of a Qwen-VL checkpoint in Hugging Face format: an export of SFT or RL."""
     prompt: RequiredPath = "recipes/prompts/critic.txt"
+    """Prompt file, or `FILE.py:NAME`: a text that a Python file gives a name."""
+    shown: Annotated[str, one_of(*Shown)] = "instruction"
+    """What stands for the instruction: instruction, or prompt, the plan's own (`rollout.step_runner.Shown`)."""
     temperature: Temperature = 0.7
     max_tokens: PositiveInt = 1024
     """Longest answer."""
@@ -127,6 +140,7 @@ def load_story_recipe(path: Path | str, overrides: list[str] | None = None) -> S
             fn=_placed(planner.fn, folder),
             model=_placed(planner.model, folder),
             prompt=_placed(planner.prompt, folder),
+            guidance_prompt=_placed(planner.guidance_prompt, folder),
         ),
         critic=replace(critic, model=_placed(critic.model, folder), prompt=_placed(critic.prompt, folder)),
         generator=replace(generator, model=_placed(generator.model, folder)),

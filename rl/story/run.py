@@ -33,7 +33,8 @@ from rollout.agents import FunctionPlanner, ModelCritic, ModelPlanner
 from rollout.concurrency import all_settled
 from rollout.roles import Judge, Planner, Sampler
 from rollout.storyline import Storyline
-from rollout.text.critique import render_messages
+from rollout.text.critique import FIELDS, NUM_IMAGES, render_messages
+from rollout.text.plan import FIELDS as PLAN_FIELDS
 from rollout.text.plan import render_request
 from rollout.types import Attempt, ImageRef, SamplingParams
 
@@ -50,6 +51,8 @@ class PreparedStory:
     critic: str
     """Text of the critic's prompt file; empty: no critic."""
     has_judge: bool = False
+    guidance: str = ""
+    """Text of the planner's prompt file for requests with images; empty: it has one for all."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,13 @@ def prepare_story(
     critic = ""
     if recipe.critic.kind == "model":
         model_path(recipe.critic.model, "critic.model")
-        critic = read_prompt(recipe.critic.prompt, "critic.prompt")
+        critic = read_prompt(recipe.critic.prompt, "critic.prompt", FIELDS, NUM_IMAGES)
         render_messages(critic, Attempt(1, 1, "an instruction", "a prompt", seed=0))
-    planner = _planner(recipe.planner)
+    planner, guidance = _planner(recipe.planner), ""
+    if recipe.planner.kind == "model" and recipe.planner.guidance_prompt:
+        guidance = _plan_prompt(recipe.planner.guidance_prompt, "planner.guidance_prompt")
     check_launch(recipe, {"judge": recipe.judge} if has_judge else None)
-    return PreparedStory(recipe, generator, planner, critic, has_judge)
+    return PreparedStory(recipe, generator, planner, critic, has_judge, guidance)
 
 
 @asynccontextmanager
@@ -128,6 +133,7 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
             tries=recipe.tries,
             num_plans=recipe.planner.num_attempts,
             num_critiques=recipe.critic.num_attempts,
+            shown=recipe.critic.shown,
             num_references=recipe.num_references,
         )
         yield StoryStack(Storyteller(storyline, Store(job.store_root)), pool, judge, tuple(made[1:]))
@@ -140,7 +146,11 @@ def _planner(config: PlannerConfig) -> FunctionPlanner | str:
         except (FunctionError, ImportError) as error:
             raise ValueError(f"planner.fn is {config.fn!r}: {error}") from error
     model_path(config.model, "planner.model")
-    template = read_prompt(config.prompt, "planner.prompt")
+    return _plan_prompt(config.prompt, "planner.prompt")
+
+
+def _plan_prompt(path: str, key: str) -> str:
+    template = read_prompt(path, key, PLAN_FIELDS)
     render_request(template, "a request")
     return template
 
@@ -150,7 +160,10 @@ async def _start_planner(plan: PreparedStory, store_root: str) -> Planner:
         return plan.planner
     config = plan.recipe.planner
     sampler = await _start_sampler(plan.recipe, config.samplers, config.model, "planner.model", store_root)
-    return ModelPlanner(sampler, plan.planner, SamplingParams(config.temperature, config.max_tokens))
+    params = SamplingParams(config.temperature, config.max_tokens)
+    return ModelPlanner(
+        sampler, plan.planner, params, plan.guidance, tuple(config.left_out), many_images=config.many_images
+    )
 
 
 async def _start_sampler(recipe: StoryRecipe, config: SamplerConfig, model: str, key: str, store_root: str) -> Samplers:

@@ -11,6 +11,8 @@ from rollout.text.strict_json import AnswerError
 from rollout.text.tagged_answer import format_answer, read_answer
 
 NUM_IMAGES = 2
+FIELDS = ("instruction", "prompt")
+"""What a critic's prompt is filled with, beside its images."""
 
 _FIELD = re.compile(r"\{(instruction|prompt)\}")
 _KEYS = {"previous_step_success": bool, "refine_prompt": str}

@@ -4,6 +4,8 @@ import codecs
 import re
 from pathlib import Path
 
+from rollout.text.python_text import python_text, with_our_fields
+
 IMAGE_MARK = "<image>"
 """Stands for an image in the text of a prompt or a message."""
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
@@ -82,9 +84,14 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_prompt_text(path: Path) -> str:
-    """Return the text of a prompt file. Raises ValueError as `read_text` does, and for control tokens of its own."""
+def read_prompt_text(path: Path, name: str = "") -> str:
+    """Return the text of a prompt file, or the one that a Python file gives a name (`rollout/text/python_text.py`).
+
+    Raises ValueError as `read_text` does, and for control tokens of its own.
+    """
     text = read_text(path)
+    if name:
+        text = with_our_fields(python_text(text, name, str(path)))
     if special := special_tokens_in(text):
         raise ValueError(f"the prompt file {path} holds {special[0]}; the model's chat template says it, leave it out")
     return text

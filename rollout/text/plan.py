@@ -12,6 +12,8 @@ from rollout.text.tagged_answer import format_answer, read_answer
 MAX_STEPS = 64
 """Most steps of a plan: each may cost several generations."""
 
+FIELDS = ("request",)
+"""What a planner's prompt is filled with."""
 _FIELD = "{request}"
 _TEXTS = ("step_name", "instruction", "prompt", "auxiliary_text")
 _KEYS = {"step_number", *_TEXTS}

@@ -60,6 +60,8 @@ class SampleRequest:
     """None stands for a white canvas as large as the other image."""
     params: SamplingParams
     seed: int
+    max_pixels: int | None = None
+    """Larger images are scaled down to so many; None: as the sampler does with all."""
 
 
 @dataclass(frozen=True, slots=True)

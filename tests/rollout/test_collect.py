@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from actors.store.store import Store
+from data.build.records import rl_record
 from data.build.trajectory_log import row_of_trajectory, trajectory_of
 from rollout.collect import CollectConfig
 from rollout.roles import BudgetSpent, JudgeError, TeacherError, Unsupported
@@ -45,6 +46,17 @@ def test_each_try_uses_the_prompt_that_the_critic_gave_after_the_one_before(tmp_
                 trajectory.attempts[trajectory.accepted[1]].after
             )
         assert trajectory.is_complete == (set(trajectory.accepted) == {1, 2})
+
+
+def test_records_say_what_the_critic_was_shown_as_instruction(tmp_path):
+    rules = CollectConfig(tries=2, shown="prompt")
+    for number in range(4):
+        trajectory = collected(tmp_path, f"box {number}", rules=rules)
+        prompts = {step.number: step.prompt for step in trajectory.plan.steps}
+        assert trajectory.attempts
+        assert all(attempt.instruction == prompts[attempt.step] for attempt in trajectory.attempts)
+        record = rl_record(trajectory, 0, str, is_success=True)
+        assert record["origin_prompt"] == f"box {number} 1 please", "not the instruction, which says no please"
 
 
 def test_a_failed_step_ends_the_trajectory_or_goes_on_from_the_best_try(tmp_path):

@@ -57,6 +57,25 @@ def attempts(runner: StepRunner, most: int = 3) -> list[Attempt]:
     return [event.attempt for event in run(runner, most) if isinstance(event, Tried)]
 
 
+@pytest.mark.parametrize(("shown", "expected"), [("instruction", "a head"), ("prompt", "draw a head")])
+def test_critic_and_judge_are_shown_the_plans_instruction_or_its_prompt(shown, expected):
+    looks, seen = [], []
+
+    class Critic(Says):
+        async def criticise(self, shown, seed, repeat=0):
+            seen.append((shown.instruction, shown.prompt))
+            return await super().criticise(shown, seed, repeat)
+
+    async def score(request):
+        looks.append(request.instruction)
+        return Scores(5, 5)
+
+    made = attempts(StepRunner(FakeGenerator(), Critic(AGAIN, GOOD), score, shown=shown))
+    assert seen == [(expected, "draw a head"), (expected, "a bigger head")], "the plan's prompt, not the latest one"
+    assert looks == [expected] * 2
+    assert [attempt.instruction for attempt in made] == [expected] * 2
+
+
 def test_each_try_is_announced_and_uses_the_prompt_of_the_critique_before_it():
     events = run(StepRunner(FakeGenerator(), Says(AGAIN, GOOD)))
     assert [type(event) for event in events] == [TryStarted, Tried, TryStarted, Tried]

@@ -55,6 +55,13 @@ def test_the_critic_sees_the_image_before_and_after_the_instruction_and_the_prom
     assert critic.requests[2].messages[0]["content"][-1] == {"type": "text", "text": "a body|a round body"}
 
 
+def test_the_plans_prompt_may_stand_for_the_instruction():
+    critic = Script(reject("a round head"), accept())
+    tell(replace(storyline(critic), shown="prompt"))
+    asked = [request.messages[0]["content"][-1]["text"] for request in critic.requests]
+    assert asked[:2] == ["draw a head|draw a head", "draw a head|a round head"]
+
+
 @pytest.mark.parametrize("tries", [1, 3])
 def test_where_no_try_is_accepted_the_last_one_is_shown(tries):
     story = tell(storyline(Script(reject("again")), tries=tries))

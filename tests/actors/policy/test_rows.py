@@ -35,6 +35,16 @@ def test_vanilla_loss_by_hand():
     assert metrics["sampler_gap_max"].aggregate() == 0.0
 
 
+@pytest.mark.parametrize(
+    ("settings", "third"), [({}, 3.0), ({"clip_dual": 2.0}, 2.0), ({"clip_dual": 1e6}, 2.718281828**2)]
+)
+def test_dual_clip_bounds_what_a_bad_token_that_became_likely_costs(settings: dict[str, float], third: float):
+    # ratio e^2 at advantage -1: e^2, or the dual clip times 1; at advantage 1 it is clipped at 1.2 as ever
+    data = micro_batch([[-1.0, 1.0]], [[-3.0, -3.0]], [[1.0, 1.0]], total=2)
+    loss, _ = policy_loss(model_output([[-1.0, -1.0]]), data, **settings)
+    assert loss.item() == pytest.approx((third - 1.2) / 2, rel=1e-6)
+
+
 def test_one_step_a_batch_takes_the_present_policy_for_the_old_one():
     data = micro_batch([[2.0, 1.0], [-1.0]], None, [[1.0, 1.0], [1.0]], total=3)
     output = model_output([[-0.9, -0.5], [-1.5]])

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import Future
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -40,6 +41,29 @@ def test_a_group_is_rendered_once(rendering: Rendering, renderer: FakeRenderer):
 
     assert asyncio.run(both_groups()) == [{"tokens": 2}] * 16
     assert renderer.rendered == ["a", "b"]
+
+
+def test_a_prompt_may_ask_for_smaller_images_than_the_engines_own(renderer: FakeRenderer):
+    ready: Future = Future()
+    ready.set_result(renderer)
+    template = SimpleNamespace(apply_chat_template=lambda messages, **_: messages[0]["content"])
+    size = {"shortest_edge": 100, "longest_edge": 400}
+    asked = [replace(request("a", images=("one",)), max_pixels=pixels) for pixels in (None, 300, 60, 900)]
+
+    def sizes(size: dict[str, int] | None) -> list[object]:
+        made = Rendering(ready, template, lambda refs: [], 1, size)
+        return [made._prompt(one).get("mm_processor_kwargs") for one in asked]
+
+    smaller = [{"shortest_edge": 100, "longest_edge": 300}, {"shortest_edge": 60, "longest_edge": 60}, size]
+    assert sizes(size) == [None, *({"size": one} for one in smaller)]
+    assert sizes(None) == [None] * 4, "a processor that has no size to limit"
+
+    async def both():
+        made = Rendering(ready, template, lambda refs: [], 1, size)
+        return await asyncio.gather(*(made.render(one) for one in asked[:2]))
+
+    asyncio.run(both())
+    assert renderer.rendered == ["a", "a"], "not one prompt for both"
 
 
 def test_too_many_images(rendering: Rendering):

@@ -1,8 +1,9 @@
 """A real sampler: what is rendered outside its thread, kept over a publish, refused, and drained before a load."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,6 +101,15 @@ def test_processed_images_survive_a_publish_and_nothing_else_does(bench: Bench):
     for old, new in zip(before, after, strict=True):
         assert new.logprobs == pytest.approx(old.logprobs, abs=1e-5)
     assert {answer.policy_version for answer in (other, *after)} == {1}
+
+
+def test_a_prompt_with_smaller_images_has_fewer_tokens(bench: Bench):
+    """Slow: it needs vLLM, whose processor scales and counts. Processed images of both sizes are kept apart."""
+    whole = bench.request(5, pair=3)
+    [before], [smaller], [after] = (bench.ask(one) for one in (whole, replace(whole, max_pixels=32 * 32), whole))
+    num_image_tokens = [max(Counter(answer.prompt_token_ids.tolist()).values()) for answer in (before, smaller, after)]
+    assert num_image_tokens[0] == num_image_tokens[2] == 4 * num_image_tokens[1]
+    assert after.token_ids.tolist() == before.token_ids.tolist()
 
 
 def test_a_refused_request_leaves_the_engine_as_it_was(bench: Bench):

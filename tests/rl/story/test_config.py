@@ -55,6 +55,9 @@ def test_bad_settings_are_explained(override, message):
     [
         ("critic.prompt=none.txt", "critic.prompt is none.txt: there is no such file"),
         ("critic.model=/none", "critic.model is /none"),
+        ("critic.prompt=none.py:CRITIC", "critic.prompt is none.py:CRITIC: there is no such file"),
+        ("critic.prompt=setup.py", "critic.prompt is setup.py: setup.py is a Python file: say which of its texts"),
+        ("critic.prompt=setup.py:CRITIC", "critic.prompt is .*setup.py gives nothing the name CRITIC"),
         ("generator.model=./none", "generator.model is ./none"),
         ("planner.fn=recipes.shapes.stories.plam", "planner.fn is .* has no plam"),
         ("planner.fn=recipes.none.plan", "planner.fn is 'recipes.none.plan'"),
@@ -64,6 +67,19 @@ def test_bad_settings_are_explained(override, message):
 def test_what_is_missing_is_said_before_anything_starts(override, message):
     with pytest.raises(ValueError, match=message):
         prepare_story(load_story_recipe(SHAPES, [override]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<image> {original_instruction} {rewritten_prompt}", "it needs 2 <image> marks, found 1"),
+        ("<image><image> {original_instruction} {prompt_of_mine}", r"it needs \{prompt\} once, found 0"),
+    ],
+)
+def test_a_prompt_out_of_python_has_to_have_its_places(tmp_path, text, message):
+    (tmp_path / "system.py").write_text(f"CRITIC = {text!r}\n")
+    with pytest.raises(ValueError, match=f"^critic.prompt is .*/system.py:CRITIC: {message}$"):
+        prepare_story(load_story_recipe(SHAPES, [f"critic.prompt={tmp_path}/system.py:CRITIC"]))
 
 
 def test_a_judge_is_checked_only_where_it_is_started():
@@ -110,6 +126,16 @@ def test_a_bundle_has_its_models_and_prompts_wherever_it_is_moved(models, has_ge
     assert there.generator.model == str(models / ("elsewhere/generator" if has_generator else "generator"))
     assert any("not in the bundle" in line for line in lines) is not has_generator
     assert load_story_recipe(models / "elsewhere", ["critic.model=other"]).critic.model == "other"
+
+
+def test_a_bundle_has_its_prompts_as_texts_wherever_they_were(models):
+    (models / "system.py").write_text("PLAN = 'plan {text_input}'\nGO_ON = 'go on {text_input}'\n")
+    prompts = {"planner.prompt": "PLAN", "planner.guidance_prompt": "GO_ON"}
+    taken = [f"{key}={models}/system.py:{name}" for key, name in prompts.items()]
+    list(write_bundle(load_story_recipe(REPO / "recipes" / "story.yaml", [*overrides(models), *taken]), models / "b"))
+    (models / "system.py").unlink()
+    there = prepare_story(load_story_recipe(models / "b"))
+    assert (there.planner, there.guidance) == ("plan {request}", "go on {request}")
 
 
 def test_a_bundle_keeps_hub_ids_and_takes_a_function_along(models):

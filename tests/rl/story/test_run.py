@@ -11,7 +11,7 @@ from rl.recipe.config import REPO
 from rl.story import run as telling
 from rl.story.config import load_story_recipe
 from rl.story.run import open_story, prepare_story, story_stack
-from rollout.agents import FunctionPlanner, ModelPlanner
+from rollout.agents import FunctionPlanner, ImageLimit, ModelPlanner
 from rollout.types import SamplingParams
 from tests.support.fakes import FakeGenerator, FakeJudge
 
@@ -84,6 +84,22 @@ def test_a_model_plans_with_a_sampler_and_a_prompt_of_its_own(started):
     assert line.planner.sampler == ("sampler of", "owner/planner")
     assert line.planner.template == (REPO / "recipes/prompts/planner.txt").read_text()
     assert line.num_plans == 2
+
+
+def test_a_storyteller_is_told_what_the_public_systems_checkpoints_are_used_to(started, tmp_path):
+    (tmp_path / "system.py").write_text(
+        "PLAN = 'plan {text_input}'\nGO_ON = 'go on {text_input}'\n"
+        "CRITIC = '<image><image> {original_instruction} {rewritten_prompt}'\nraise RuntimeError\n"
+    )
+    prompts = {"planner.prompt": "PLAN", "planner.guidance_prompt": "GO_ON", "critic.prompt": "CRITIC"}
+    line = storyline_of(
+        *("planner.kind=model", "planner.model=owner/planner", "planner.left_out=[' in words']", "critic.shown=prompt"),
+        "planner.many_images.num_images=5",
+        *(f"{key}={tmp_path}/system.py:{name}" for key, name in prompts.items()),
+    )
+    assert (line.planner.template, line.planner.guidance) == ("plan {request}", "go on {request}")
+    assert (line.planner.left_out, line.planner.many_images) == ((" in words",), ImageLimit(5, 147456))
+    assert (line.critic.template, line.shown) == ("<image><image> {instruction} {prompt}", "prompt")
 
 
 def test_without_a_critic_no_sampler_is_started(started):
