@@ -17,12 +17,12 @@ from actors.store.store import Store
 from actors.teacher.teacher import check_teacher, describe_teacher, read_template, start_teacher
 from data.build.candidates import SideOfStep, Sides
 from data.build.card import Card, Source
-from data.build.requests import open_requests, read_requests
+from data.build.requests import has_images, open_requests, read_requests
 from data.build.sets import Rules, Tally, make_sets
 from data.build.trajectory_log import TrajectoryLog, request_digest
 from data.errors import RecordError
 from data.formats.raw import Records
-from data.records.image_paths import ImageRules
+from data.records.image_paths import ImageRules, parse_prefixes
 from data.records.on_bad import BadRecords, OnBad
 from data.split import SIDES
 from rewards.import_path import FunctionError, anchored, load_function
@@ -193,7 +193,8 @@ def _make(build: Build, log: TrajectoryLog, numbers: dict[int, int], bad: BadRec
 
 def _requests(build: Build, bad: BadRecords) -> Iterator[tuple[int, Request]]:
     config = build.recipe.requests
-    rules = ImageRules(root=resolve_path(config.image_root) if config.image_root else None)
+    root = resolve_path(config.image_root) if config.image_root else None
+    rules = ImageRules(root=root, prefixes=parse_prefixes(config.prefixes))
     for count, found in enumerate(read_requests(build.records, build.store, bad, rules), 1):
         yield found
         if count == config.limit:
@@ -204,7 +205,7 @@ def _describe_generator(recipe: BuildRecipe, records: Records) -> dict[str, str]
     """Check the generator; return what its images depend on."""
     # A request without images starts with text-to-image. For one with images that depends on its plan.
     first = [raw.value for raw in islice(records, NUM_FIRST) if isinstance(raw.value, dict)]
-    is_from_text = bool(first) and not any(record.get("images") for record in first)
+    is_from_text = bool(first) and not any(map(has_images, first))
     config = recipe.generator
     resolved = check_generator(placed_generator(config), [None] if is_from_text else [])
     return kind_of(resolved).describe(resolved, config.model or resolved.model)
