@@ -1,6 +1,7 @@
 """One build of data: turn every request into a trajectory, then make the sets. Existing trajectories are kept."""
 
 import asyncio
+import json
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -103,6 +104,31 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
         if not numbers:
             raise RecordError("file", f"{recipe.requests.file} holds no request that is good: {bad.summary()}")
         return await asyncio.to_thread(_make, build, log, numbers, bad)
+
+
+def make_sets_only(recipe: BuildRecipe) -> list[Card]:
+    """Make the sets from the trajectories that are there, of a build or an import; nothing is started.
+
+    Raises ValueError where there are none of the requests, or their images are gone.
+    """
+    out, roles = Path(recipe.run_dir), ("planner", "critic", "generator", "judge")
+    told = out / "versions.json"
+    known = json.loads(told.read_text()) if told.exists() else {}
+    side = recipe.split.side
+    build = Build(
+        recipe,
+        open_requests(resolve_data(recipe.requests.file)),
+        {role: known[role] for role in roles if role in known},
+        _side_of_step(side, Store(Path(recipe.store).resolve())) if side else None,
+    )
+    bad, log = BadRecords(OnBad(recipe.on_bad)), TrajectoryLog(out / "trajectories")
+    numbers = {request_digest(request): number for number, request in _requests(build, bad)}
+    done, lost = log.done(build.store)
+    if lost & numbers.keys():
+        raise ValueError(f"images of {len(lost):,} requests are not in the store {build.store.root}; set store=...")
+    if not done & numbers.keys():
+        raise ValueError(f"{out} holds no trajectory of a request in {recipe.requests.file}; set run_dir=...")
+    return _make(build, log, numbers, bad)
 
 
 async def collect_all(
