@@ -79,17 +79,21 @@ def why_no_sft(trajectory: Trajectory, place: int, rules: CriticSetConfig, is_su
         return "no_critique"
     if why := _why_unsure(attempt, rules, is_success):
         return why
-    if rules.min_gain is None or is_success(attempt.judged):
+    if rules.min_gain is None or label_of(attempt, is_success):
         return ""
     later = trajectory.attempts[place + 1 : place + 2]
     if not later or later[0].step != attempt.step:
         return "refinement_not_tried"
+    if attempt.scores is None or later[0].scores is None:
+        return "not_judged"
     return "" if later[0].judged.mean - attempt.judged.mean >= rules.min_gain else "refinement_no_better"
 
 
 def why_no_task(trajectory: Trajectory, place: int, rules: RlSetConfig, is_success: IsSuccess) -> str:
     """Return the name of the rule that an attempt fails as an RL task; empty: it meets all."""
     attempt = trajectory.attempts[place]
+    if attempt.scores is None:
+        return "not_judged"
     if attempt.critique is None and rules.has_agreement:
         return "no_critique"
     if why := _why_unsure(attempt, rules, is_success):
@@ -131,14 +135,21 @@ def attempt_candidate(
         number,
         place,
         sides.of_attempt(request, attempt),
-        is_success(attempt.judged),
+        label_of(attempt, is_success),
         digest_of(*said),
         prompt_digest(attempt.instruction),
         seed_of(sides.seed, "rank", request.id, place),
     )
 
 
+def label_of(attempt: Attempt, is_success: IsSuccess) -> bool:
+    """Return whether an attempt succeeded: by its scores, else by the critic's word."""
+    return attempt.is_accepted if attempt.scores is None else is_success(attempt.scores)
+
+
 def _why_unsure(attempt: Attempt, rules: CriticSetConfig, is_success: IsSuccess) -> str:
+    if attempt.scores is None:
+        return "not_judged" if rules.has_agreement or rules.max_spread is not None else ""
     if rules.max_spread is not None and attempt.judged.spread > rules.max_spread:
         return "judge_unsure"
     critique = attempt.critique

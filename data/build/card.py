@@ -10,6 +10,7 @@ REASONS = {
     "no_plan": "the planner gave no plan that could be read",
     "not_complete": "a step was not accepted within its tries",
     "no_critique": "the teacher gave no critique that could be read",
+    "not_judged": "no judge scored it; has_agreement=false and no max_spread take the critic's word (not for RL)",
     "disagreement": "teacher and scores disagree about success",
     "judge_unsure": "the judge's repeats are too far apart",
     "refinement_not_tried": "the teacher's prompt was not tried",

@@ -1,8 +1,11 @@
-"""Users' requests, read one by one: a text file with one request per line, or records `{"request", "images", "id"}`."""
+"""Users' requests, read one by one: a text file with one request per line, or records `{"request", "images", "id"}`.
+
+The public system's `{"user_input", "user_input_image", "id"}` is read as well.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from actors.store.store import Store
 from data.check.images import inspect_image
@@ -17,6 +20,16 @@ from data.records.rl import check_object, id_of, text_of
 from data.table.digest_log import digest_of
 from rollout.text.marks import IMAGE_MARK, is_unicode
 from rollout.types import Request
+
+
+class _Names(NamedTuple):
+    """What the fields of a request are called."""
+
+    text: str
+    images: str
+
+
+_OURS, _PUBLIC = _Names("request", "images"), _Names("user_input", "user_input_image")
 
 
 class TextLines:
@@ -76,19 +89,31 @@ def read_requests(
         yield raw.number, request
 
 
+def has_images(record: dict[str, Any]) -> bool:
+    """Return whether an unchecked request names images."""
+    return bool(record.get(_names(record).images))
+
+
+def _names(record: dict[str, Any]) -> _Names:
+    return _PUBLIC if "user_input" in record and "request" not in record else _OURS
+
+
 def _request(record: Any, places: ImageResolver, store: Store) -> Request:
     """Return the request that a record describes. Its default id is a digest of its content, wherever it is."""
     check_object(record)
-    text = text_of(record, "request").strip()
+    names = _names(record)
+    text = text_of(record, names.text).strip()
     if not text:
-        raise RecordError("empty", "field request is empty")
-    entries = record.get("images") or []
+        raise RecordError("empty", f"field {names.text} is empty")
+    entries = record.get(names.images) or []
+    if isinstance(entries, str) and names is _PUBLIC:
+        entries = [entries]
     if not isinstance(entries, list):
-        raise type_error("images", entries, "a list")
+        raise type_error(names.images, entries, "a list")
     num_marks = text.count(IMAGE_MARK)
     if num_marks not in (0, len(entries)):
         raise RecordError("marks", f"{num_marks} {IMAGE_MARK} marks for {len(entries)} images")
-    images = tuple(_image(entry, f"images[{place}]", places, store) for place, entry in enumerate(entries))
+    images = tuple(_image(entry, f"{names.images}[{place}]", places, store) for place, entry in enumerate(entries))
     return Request(text, images, id=id_of(record, f"{digest_of(text, *images):016x}"))
 
 

@@ -87,8 +87,11 @@ class Tally:
         if trajectory.plan is not None:
             self.stages["steps planned"] += len(trajectory.plan.steps)
             self.stages["of them texts alone"] += sum(step.is_text_only for step in trajectory.plan.steps)
-        self.stages["attempts judged"] += len(attempts)
-        self.stages["attempts that succeeded"] += sum(is_success(attempt.judged) for attempt in attempts)
+        judged = [attempt.scores for attempt in attempts if attempt.scores is not None]
+        self.stages["attempts judged"] += len(judged)
+        if len(judged) < len(attempts):
+            self.stages["attempts not judged"] += len(attempts) - len(judged)
+        self.stages["attempts that succeeded"] += sum(map(is_success, judged))
         self.stages["attempts criticised"] += sum(attempt.critique is not None for attempt in attempts)
         self.stages["steps accepted"] += len(trajectory.accepted)
         self.stages["trajectories complete"] += trajectory.is_complete

@@ -39,12 +39,25 @@ class TrajectoryLog:
     def __init__(self, folder: Path):
         self._folder = folder
         self._commit: GroupCommit | None = None
+        self._log: AppendLog | None = None
 
     async def append(self, trajectory: Trajectory) -> None:
         """Commit a trajectory. Raises OSError if it cannot be written to disk."""
         if self._commit is None:
             self._commit = GroupCommit(AppendLog(self._folder, KIND))
         await self._commit.append([row_of_trajectory(trajectory)])
+
+    def write(self, trajectory: Trajectory) -> None:
+        """Commit a trajectory where no others wait to be. Raises OSError as `append` does."""
+        if self._log is None:
+            self._log = AppendLog(self._folder, KIND)
+        self._log.append([row_of_trajectory(trajectory)])
+
+    def close(self) -> None:
+        """Close what `write` opened."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
     def is_empty(self) -> bool:
         """Whether the log holds no trajectory yet."""
@@ -75,6 +88,10 @@ class TrajectoryLog:
                 row = parse_line(lines.readline())
             assert row is not None, f"{path} changed while it was read"
             yield trajectory_of(row)
+
+    def requests(self) -> list[int]:
+        """Return the digest of each request of the log once, in the order in which they were written first."""
+        return list(dict.fromkeys(digest for digest, _ in self._rows()))
 
     def _rows(self) -> Iterator[tuple[int, tuple[_Place, Row]]]:
         """Yield each row, with its request's digest and its place, in the order in which they were written."""
@@ -140,7 +157,7 @@ def _row_of_attempt(attempt: Attempt) -> Row:
         "seed": attempt.seed,
         "before": attempt.before,
         "after": attempt.after,
-        "scores": asdict(attempt.judged),
+        "scores": attempt.scores and asdict(attempt.scores),
         "answer": attempt.answers[-1].text if attempt.answers else "",
         "critique": attempt.critique and asdict(attempt.critique),
         "retried": [asdict(scores) for scores in attempt.retried],
@@ -161,7 +178,7 @@ def _attempt_of(row: Row) -> Attempt:
         seed=row["seed"],
         before=row["before"],
         image=row["after"],
-        scores=Scores(**row["scores"]),
+        scores=row["scores"] and Scores(**row["scores"]),
         answers=(ModelAnswer(_NOT_KEPT, row["answer"]),),
         critique=row["critique"] and Critique(**row["critique"]),
         retried=tuple(Scores(**scores) for scores in row["retried"]),

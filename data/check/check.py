@@ -29,6 +29,13 @@ _PROMPT = Path(__file__).resolve().parent.parent.parent / "recipes" / "prompts" 
 _EVERY = 2000
 """Records between reports of progress."""
 
+_READ_BY = {
+    "global_context": "a trajectory, which `interleave data import` reads with all of its folder",
+    "user_input": "requests, which `interleave data build` reads (requests.file)",
+    "request": "requests, which `interleave data build` reads (requests.file)",
+}
+"""What other files are known by, and what they are read by."""
+
 Progress = Callable[[str, float, int], None]
 """Takes the current activity, its progress (0 to 1), and the number of records or images done."""
 
@@ -139,6 +146,8 @@ def detect_kind(records: Records) -> Kind:
             continue
         if "origin_prompt" in value:
             return Kind.RL
+        if reader := next((reader for name, reader in _READ_BY.items() if name in value), ""):
+            raise RecordError("file", f"{records.path} holds {reader}; it is no file of RL or SFT records")
         if isinstance(value.get("messages"), list) and value["messages"]:
             answer = str(value["messages"][-1])
             if "execution_plan" in answer:

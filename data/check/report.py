@@ -10,6 +10,7 @@ from data.check.check import Summary
 from data.check.images import DeepSummary
 from data.check.statistics import Lengths, RlStatistics, SftStatistics
 from data.errors import shown
+from data.records.public_answers import LENIENCIES
 
 _ODDITIES = {
     "exif_rotated": "turned by EXIF (exif_rotated)",
@@ -117,10 +118,11 @@ def _sft(statistics: SftStatistics) -> list[RenderableType]:
     blocks.append(_histogram("images per record", counts, f"{statistics.num_canvases:,} of them white canvases"))
     blocks.append(_lengths("characters of the question", statistics.questions))
     blocks.append(_lengths("characters of the answer", statistics.answers))
-    if statistics.num_rewritten:
-        blocks.append(
-            Text(f"{statistics.num_rewritten:,} answers are Python literals; they are read, and taught, as JSON")
-        )
+    blocks.extend(
+        Text(f"{statistics.leniencies[name]:,} {told}")
+        for name, told in LENIENCIES.items()
+        if statistics.leniencies[name]
+    )
     return blocks
 
 

@@ -88,7 +88,8 @@ class SftStatistics:
         """Characters of all but the last message."""
         self.answers = Lengths()
         self.num_canvases = 0
-        self.num_rewritten = 0
+        self.leniencies: Counter[str] = Counter()
+        """Answers that differ from the contract's form, by how (`data.records.public_answers`)."""
 
     def add(self, record: SftRecord) -> None:
         answer = record.answer
@@ -101,7 +102,7 @@ class SftStatistics:
         self.questions.add(sum(len(message.content) for message in record.messages[:-1]))
         self.answers.add(len(record.messages[-1].content))
         self.num_canvases += sum(isinstance(image, Canvas) for image in record.images)
-        self.num_rewritten += record.is_rewritten
+        self.leniencies.update(record.leniencies)
 
 
 def _mode(plan: Plan, *, has_images: bool) -> str:

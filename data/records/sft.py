@@ -5,6 +5,7 @@ Each `<image>` in a system or user message stands for the next of `images`: a pa
 `{"canvas": "white", "size": [width, height]}`. The last message is the answer and must follow the contract.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from data.errors import RecordError, shown, type_error
 from data.records.image_bytes import path_in
 from data.records.image_paths import ImageResolver
-from data.records.python_literals import read_critique, read_plan
+from data.records.public_answers import Read, read_critique, read_plan
 from data.records.rl import check_object, check_text, id_of, required, text_of
 from rollout.text.critique import NUM_IMAGES, CritiqueError
 from rollout.text.marks import IMAGE_MARK
@@ -60,10 +61,15 @@ class SftRecord:
     """What the last message says."""
     source_prompt: str
     """Decides whether it is held out: the user's request if the record names it, else the user's messages."""
-    is_rewritten: bool = False
-    """The file had the answer as a Python literal (`data.records.python_literals`)."""
+    leniencies: tuple[str, ...] = ()
+    """How the file's answer differed from the contract's form (`data.records.public_answers`)."""
     where: str = field(default="", compare=False)
     """Human-readable location, set by a table that reads the record."""
+
+    @property
+    def is_rewritten(self) -> bool:
+        """Whether the last message is another text than the file's."""
+        return bool(self.leniencies)
 
 
 def read_sft(record: Any, kind: Kind, places: ImageResolver, *, default_id: str) -> SftRecord:
@@ -80,15 +86,15 @@ def read_sft(record: Any, kind: Kind, places: ImageResolver, *, default_id: str)
         raise RecordError("marks", f"{num_marks} {IMAGE_MARK} marks for {len(entries)} images")
     if kind is Kind.CRITIC_SFT and len(entries) != NUM_IMAGES:
         raise RecordError("images", f"{len(entries)} images; a critic sees {NUM_IMAGES}, before and after")
-    answer, text = _answer(messages[-1].content, kind, has_images=bool(entries))
+    read = _answer(messages, kind, has_images=bool(entries))
     asked = "\n".join(message.content for message in messages if message.role == "user")
     return SftRecord(
         id=id_of(record, default_id),
-        messages=(*messages[:-1], Message("assistant", text)),
+        messages=(*messages[:-1], Message("assistant", read.text)),
         images=tuple(_image(entry, place, places) for place, entry in enumerate(entries)),
-        answer=answer,
+        answer=read.answer,
         source_prompt=asked if record.get("source_prompt") is None else text_of(record, "source_prompt"),
-        is_rewritten=text is not messages[-1].content,
+        leniencies=read.leniencies,
     )
 
 
@@ -114,11 +120,11 @@ def _messages(entries: list[Any]) -> tuple[Message, ...]:
     return tuple(messages)
 
 
-def _answer(text: str, kind: Kind, *, has_images: bool) -> tuple[Critique | Plan, str]:
+def _answer(messages: Sequence[Message], kind: Kind, *, has_images: bool) -> Read[Critique] | Read[Plan]:
     try:
         if kind is Kind.CRITIC_SFT:
-            return read_critique(text)
-        return read_plan(text, Mode.GUIDANCE if has_images else Mode.NARRATIVE)
+            return read_critique(messages[-1].content, messages[-2].content)
+        return read_plan(messages[-1].content, Mode.GUIDANCE if has_images else Mode.NARRATIVE)
     except (CritiqueError, PlanError) as error:
         raise RecordError(
             f"answer.{error.kind}", f"the last message is not an answer by the contract ({error})"

@@ -1,4 +1,4 @@
-"""The commands `interleave data check|show|split|build`."""
+"""The commands `interleave data check|show|split|build` (`rl/cli/data_exchange.py`: import and export)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from actors.image_limit import MODEL_PIXELS
 from rl.cli.arguments import Parser, add_command, add_group, add_resume, file_path
+from rl.cli.data_exchange import add_exchange_commands
 from rl.cli.run_to_end import run_async
 from rl.preemption import EXIT_CODE
 from rollout.text.limits import Tilde
@@ -63,7 +64,11 @@ def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     build.add_argument(
         "overrides", nargs="*", default=[], help="key=value, like requests.limit=100 critic_rl.num_train=500"
     )
+    build.add_argument(
+        "--sets-only", action="store_true", help="make the sets from the trajectories that are there; start nothing"
+    )
     add_resume(build, "need not be said: a build always goes on")
+    add_exchange_commands(data)
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -151,22 +156,28 @@ def _build(chosen: argparse.Namespace) -> int:
     from rl.run_dir.lock import locked
 
     recipe = load_as(BuildRecipe, chosen.recipe, chosen.overrides)
-    from rl.data_build.build import BuildStopped, prepare_build, run_build  # late: it imports Ray
+    from rl.data_build.build import BuildStopped, make_sets_only, prepare_build, run_build  # late: it imports Ray
 
     console = Console(highlight=False, soft_wrap=True)
     try:
         with locked(Path(recipe.run_dir)):
+            if chosen.sets_only:
+                return _print_cards(make_sets_only(recipe), Path(recipe.run_dir), console)
             build = prepare_build(recipe, chosen.accept_changed)
             with progress_bar(Console(stderr=True)) as progress:
                 cards = run_async(run_build(build, progress), terminated=EXIT_CODE)
     except BuildStopped as error:
         print(f"interleave: the build stopped: {error}", file=sys.stderr)
         return 1
+    return _print_cards(cards, build.out, console)
+
+
+def _print_cards(cards: list[Any], out: Path, console: Any) -> int:
     for name, count in cards[0].stages.items() if cards else ():
         console.print(f"{count:>9,} {name}")
     for card in cards:
         sides = ", ".join(f"{counts['records']:,} {side}" for side, counts in card.records.items())
-        console.print(f"{card.set:12} {sides}; {sum(card.dropped.values()):,} dropped  {build.out / card.set}/card.md")
+        console.print(f"{card.set:12} {sides}; {sum(card.dropped.values()):,} dropped  {out / card.set}/card.md")
     for kind, count in cards[0].bad.items() if cards else ():
         console.print(f"{count:>9,} bad: {kind}, for example {cards[0].bad_examples[kind][0]}", markup=False)
     return 0

@@ -1,6 +1,7 @@
 """One build of data: turn every request into a trajectory, then make the sets. Existing trajectories are kept."""
 
 import asyncio
+import json
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -17,12 +18,12 @@ from actors.store.store import Store
 from actors.teacher.teacher import check_teacher, describe_teacher, read_template, start_teacher
 from data.build.candidates import SideOfStep, Sides
 from data.build.card import Card, Source
-from data.build.requests import open_requests, read_requests
+from data.build.requests import has_images, open_requests, read_requests
 from data.build.sets import Rules, Tally, make_sets
 from data.build.trajectory_log import TrajectoryLog, request_digest
 from data.errors import RecordError
 from data.formats.raw import Records
-from data.records.image_paths import ImageRules
+from data.records.image_paths import ImageRules, parse_prefixes
 from data.records.on_bad import BadRecords, OnBad
 from data.split import SIDES
 from rewards.import_path import FunctionError, anchored, load_function
@@ -103,6 +104,31 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
         if not numbers:
             raise RecordError("file", f"{recipe.requests.file} holds no request that is good: {bad.summary()}")
         return await asyncio.to_thread(_make, build, log, numbers, bad)
+
+
+def make_sets_only(recipe: BuildRecipe) -> list[Card]:
+    """Make the sets from the trajectories that are there, of a build or an import; nothing is started.
+
+    Raises ValueError where there are none of the requests, or their images are gone.
+    """
+    out, roles = Path(recipe.run_dir), ("planner", "critic", "generator", "judge")
+    told = out / "versions.json"
+    known = json.loads(told.read_text()) if told.exists() else {}
+    side = recipe.split.side
+    build = Build(
+        recipe,
+        open_requests(resolve_data(recipe.requests.file)),
+        {role: known[role] for role in roles if role in known},
+        _side_of_step(side, Store(Path(recipe.store).resolve())) if side else None,
+    )
+    bad, log = BadRecords(OnBad(recipe.on_bad)), TrajectoryLog(out / "trajectories")
+    numbers = {request_digest(request): number for number, request in _requests(build, bad)}
+    done, lost = log.done(build.store)
+    if lost & numbers.keys():
+        raise ValueError(f"images of {len(lost):,} requests are not in the store {build.store.root}; set store=...")
+    if not done & numbers.keys():
+        raise ValueError(f"{out} holds no trajectory of a request in {recipe.requests.file}; set run_dir=...")
+    return _make(build, log, numbers, bad)
 
 
 async def collect_all(
@@ -193,7 +219,8 @@ def _make(build: Build, log: TrajectoryLog, numbers: dict[int, int], bad: BadRec
 
 def _requests(build: Build, bad: BadRecords) -> Iterator[tuple[int, Request]]:
     config = build.recipe.requests
-    rules = ImageRules(root=resolve_path(config.image_root) if config.image_root else None)
+    root = resolve_path(config.image_root) if config.image_root else None
+    rules = ImageRules(root=root, prefixes=parse_prefixes(config.prefixes))
     for count, found in enumerate(read_requests(build.records, build.store, bad, rules), 1):
         yield found
         if count == config.limit:
@@ -204,7 +231,7 @@ def _describe_generator(recipe: BuildRecipe, records: Records) -> dict[str, str]
     """Check the generator; return what its images depend on."""
     # A request without images starts with text-to-image. For one with images that depends on its plan.
     first = [raw.value for raw in islice(records, NUM_FIRST) if isinstance(raw.value, dict)]
-    is_from_text = bool(first) and not any(record.get("images") for record in first)
+    is_from_text = bool(first) and not any(map(has_images, first))
     config = recipe.generator
     resolved = check_generator(placed_generator(config), [None] if is_from_text else [])
     return kind_of(resolved).describe(resolved, config.model or resolved.model)

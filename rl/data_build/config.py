@@ -8,6 +8,7 @@ from actors.config import GeneratorConfig, JudgeConfig
 from actors.resources import Role
 from actors.teacher.config import TeacherConfig
 from data.build.rules import CriticSetConfig, PlannerSetConfig, RlSetConfig, SetConfig, SplitConfig
+from data.records.image_paths import parse_prefixes
 from data.records.on_bad import OnBad
 from rl.recipe.jobs import RunRecipe
 from rl.recipe.resumable import SERVICE_MAY_CHANGE
@@ -19,6 +20,7 @@ from rollout.text.limits import (
     RequiredPath,
     Seed,
     Share,
+    Tilde,
     check_fields,
     one_of,
 )
@@ -35,11 +37,14 @@ class RequestsConfig:
     """A text file with one request per line (.txt), or records of any format."""
     image_root: PathText = ""
     """Base of relative paths, outside of which no image may lie; empty: the file's folder, and images anywhere."""
+    prefixes: list[Annotated[str, Tilde("=")]] = field(default_factory=list)
+    """old=new: an image path that starts with the folder `old` is read as if it started with `new`."""
     limit: NonNegativeInt = 0
     """Maximum number of requests to read; 0: all."""
 
     def __post_init__(self) -> None:
         check_fields(self, "requests")
+        parse_prefixes(self.prefixes)
 
 
 @dataclass(frozen=True)

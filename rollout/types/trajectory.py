@@ -113,7 +113,7 @@ class Trajectory:
     """What the planner said, word for word."""
     plan: Plan | None = None
     attempts: tuple[Attempt, ...] = ()
-    """Those that were judged, in the order of steps and tries."""
+    """Those that were judged, in the order of steps and tries; of an imported trajectory all, and none is judged."""
     accepted: Mapping[int, int] = field(default_factory=dict)
     """Step number -> place in `attempts` of the try that the critic accepted."""
     failure: Failure | None = None

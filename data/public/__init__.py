@@ -1,0 +1,1 @@
+"""The public system's trajectories: into our log, and out of it again."""
