@@ -1,4 +1,4 @@
-"""`interleave eval stories`: what planner and critics add to a generator, as a table and a JSON."""
+"""`interleave eval stories`: what planner and critics add to a generator, as tables, a JSON and a page."""
 
 import json
 import time
@@ -7,13 +7,16 @@ from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
+import jinja2
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from evals.clusters import Interval, difference, share
 from evals.stories import PLANNED, Arm, Bar, EvalStory, StoryEval
+from evals.verdicts import verdicts_of
+from rl.atomic_write import atomic_write
 from rl.story.config import StoryRecipe
+from rl.story.eval_tables import Comparisons, Sheet, for_terminal, sheets_of
 from rl.story.run import prepare_story, story_stack
 
 SCHEMA = "interleave.story_eval/1"
@@ -29,10 +32,12 @@ async def run_story_eval(
     out: Path,
     console: Console,
 ) -> list[Arm]:
-    """Tell all stories in every arm, by one set of actors; print the table, write the JSON, return the arms.
+    """Tell all stories in every arm, by one set of actors; print the tables, write JSON and page, return the arms.
 
-    `critics` are checkpoints by the names that they have in the table. Raises ValueError for a bad recipe.
+    `critics` are checkpoints by the names that they have in the tables. Raises ValueError for a bad recipe.
     """
+    if out.suffix == ".html":
+        raise ValueError(f"--out {out}: expected a name for the JSON; the page gets the same with .html")
     (_, first), *others = critics.items()
     out.parent.mkdir(parents=True, exist_ok=True)
     recipe = replace(recipe, critic=replace(recipe.critic, kind="model", model=first))
@@ -54,10 +59,7 @@ async def run_story_eval(
                 once = replace(planned, name=f"{PLANNED} + {name}")
                 arms.append(once if number == 1 else await trial.with_critic(name, critic, number))
                 _say(console, arms[-1], start)
-    comparisons = list(compared(arms))
-    console.print(_table(arms))
-    console.print(_comparisons(comparisons))
-    data = {
+    about = {
         "schema": SCHEMA,
         "recipe": recipe.name,
         "planner": recipe.planner.fn if recipe.planner.kind == "function" else recipe.planner.model,
@@ -65,16 +67,33 @@ async def run_story_eval(
         "bar": asdict(bar),
         "num_stories": len(stories),
         "seconds": round(time.monotonic() - start, 1),
-        "arms": [_as_json(arm) for arm in arms],
-        "comparisons": [{"what": what, **asdict(interval)} for what, interval in comparisons],
     }
-    out.write_text(json.dumps(data, indent=1), encoding="utf-8")
-    console.print(f"json    {out}")
+    report(arms, list(compared(arms)), about, out, console)
     return arms
 
 
+def report(
+    arms: Sequence[Arm], comparisons: Comparisons, about: Mapping[str, object], out: Path, console: Console
+) -> None:
+    """Print the tables, write the JSON, and beside it the page."""
+    sheets, page = sheets_of(arms, comparisons), out.with_suffix(".html")
+    for sheet in sheets:
+        console.print(for_terminal(sheet))
+    data = {
+        **about,
+        "arms": [_as_json(arm) for arm in arms],
+        "comparisons": [{"what": what, **asdict(interval)} for what, interval in comparisons],
+    }
+    atomic_write(out, json.dumps(data, indent=1))
+    atomic_write(page, _page(sheets, about))
+    console.print(f"json    {out}\npage    {page}")
+
+
 def compared(arms: Sequence[Arm]) -> Iterator[tuple[str, Interval]]:
-    """Yield what each agent adds: planner over nothing, critics over the planner, one critic over the one before it."""
+    """Yield what each agent adds: planner over nothing, critics over the planner, one critic over the one before it.
+
+    And what a critic's further tries add.
+    """
     alone, planned, *others = arms
     yield f"{planned.name} over {alone.name}", difference(alone.by_story, planned.by_story)
     for tries in sorted({arm.tries for arm in others} - {1}):
@@ -84,12 +103,16 @@ def compared(arms: Sequence[Arm]) -> Iterator[tuple[str, Interval]]:
         for first, second in pairwise(of_critics):
             name = f"{second.name} over {first.name}, {tries} tries"
             yield name, difference(first.by_story, second.by_story)
+    for fewer, more in pairwise(arm for arm in others if arm.tries > 1):
+        if fewer.name == more.name:
+            name = f"{more.name}, {more.tries} tries over {fewer.tries}"
+            yield name, difference(fewer.by_story, more.by_story)
 
 
 def _say(console: Console, arm: Arm, start: float) -> None:
-    console.print(
-        f"{arm.name}, tries {arm.tries}: {_percent(share(arm.by_story))}  after {time.monotonic() - start:.0f} s"
-    )
+    got = share(arm.by_story)
+    percent = f"{100 * got.value:.1f} % ({100 * got.low:.1f} to {100 * got.high:.1f})"
+    console.print(f"{arm.name}, tries {arm.tries}: {percent}  after {time.monotonic() - start:.0f} s")
     failed = [row for row in arm.rows if row.error]
     if failed:
         first = failed[0]
@@ -97,30 +120,13 @@ def _say(console: Console, arm: Arm, start: float) -> None:
         console.print(f"[yellow]{len(failed)} of {len(arm.rows)} steps met an error[/]; the first, {escape(where)}")
 
 
-def _table(arms: Sequence[Arm]) -> Table:
-    table = Table(title="steps satisfied, intervals over stories", title_justify="left")
-    for column in ("", "tries", "satisfied, %", "95 % interval", "steps", "images a step"):
-        table.add_column(column, justify="right" if column else "left")
-    for arm in arms:
-        got, count = share(arm.by_story), len(arm.rows)
-        between = f"{100 * got.low:.1f} to {100 * got.high:.1f}"
-        row = (arm.name, str(arm.tries), f"{100 * got.value:.1f}", between, str(count), f"{arm.num_images / count:.2f}")
-        table.add_row(*row)
-    return table
-
-
-def _comparisons(comparisons: Sequence[tuple[str, Interval]]) -> Table:
-    table = Table(title="differences, paired by story, points of 100", title_justify="left")
-    for column in ("", "difference", "95 % interval", ""):
-        table.add_column(column, justify="right" if column else "left")
-    for what, got in comparisons:
-        between = f"{100 * got.low:+.1f} to {100 * got.high:+.1f}"
-        table.add_row(what, f"{100 * got.value:+.1f}", between, "apart" if got.is_apart_from_zero else "a tie")
-    return table
-
-
-def _percent(got: Interval) -> str:
-    return f"{100 * got.value:.1f} % ({100 * got.low:.1f} to {100 * got.high:.1f})"
+def _page(sheets: Sequence[Sheet], about: Mapping[str, object]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    title = f"{about['recipe']}: {about['num_stories']} stories"
+    told = "; ".join(f"{name}: {value}" for name, value in about.items() if name in ("planner", "critics", "bar"))
+    return environment.get_template("eval_page.html.j2").render(title=title, about=told, sheets=sheets)
 
 
 def _as_json(arm: Arm) -> dict[str, object]:
@@ -129,5 +135,6 @@ def _as_json(arm: Arm) -> dict[str, object]:
         "tries": arm.tries,
         **asdict(share(arm.by_story)),
         "num_images": arm.num_images,
+        "verdicts": asdict(verdicts_of(arm)) if arm.tries > 1 else None,
         "steps": [asdict(row) for row in arm.rows],
     }
