@@ -42,12 +42,20 @@ def test_our_recipes_load_and_are_checked(name, tmp_path):
         ("planner.fn=''", "set planner.fn"),
         ("critic.model=''", r"set critic.model, .* \(or critic.kind=none\)"),
         ("critic.num_attempts=0", "critic.num_attempts is 0; expected a whole number, 1 or more"),
+        ("critic.votes=0", "critic.votes is 0; expected a whole number, 1 or more"),
+        ("critic.threshold=1.5", "critic.threshold is 1.5; expected a share from 0 to 1"),
         ("critic.modle=a", r"unknown key critic.modle; did you mean model\?"),
     ],
 )
 def test_bad_settings_are_explained(override, message):
     with pytest.raises(ValueError, match=message):
         load_story_recipe(SHAPES, [override])
+
+
+def test_votes_of_a_greedy_critic_are_refused():
+    with pytest.raises(ValueError, match=r"greedy answers are all the same; expected critic\.votes=1"):
+        load_story_recipe(SHAPES, ["critic.votes=3", "critic.temperature=0"])
+    assert load_story_recipe(SHAPES, ["critic.votes=3"]).critic.votes == 3
 
 
 @pytest.mark.parametrize(
