@@ -23,6 +23,7 @@ from rollout.storyline import Storyline
 from rollout.text.marks import read_text, special_tokens_in
 from rollout.text.plan import Plan, PlanStep
 from rollout.types import Attempt, Request, ScoreRequest, Scores
+from rollout.verdict import ONE_ANSWER
 
 ALONE = "generator alone"
 PLANNED = "planner"
@@ -85,6 +86,8 @@ class Arm:
     name: str
     tries: int
     rows: tuple[StepRow, ...]
+    is_oracle: bool = False
+    """Told by a critic that knows what no critic can know (`evals.oracle`)."""
 
     @property
     def by_story(self) -> dict[str, list[bool]]:
@@ -144,6 +147,12 @@ class StoryEval:
         """Return the arm of planner and critic, with at most `tries` tries per step."""
         line = replace(self._bare(), critic=critic, tries=tries)
         return await self._arm(f"{PLANNED} + {name}", tries, lambda story: line)
+
+    async def with_oracle(self, name: str, critic_of: Callable[[EvalStory], Critic], tries: int) -> Arm:
+        """Return the arm of a critic that knows each story; its first answer that can be read is its verdict."""
+        line = replace(self._bare(), tries=tries, rule=ONE_ANSWER)
+        arm = await self._arm(f"{PLANNED} + {name}", tries, lambda story: replace(line, critic=critic_of(story)))
+        return replace(arm, is_oracle=True)
 
     def _bare(self) -> Storyline:
         return replace(self.storyline, critic=None, judge=None, tries=1)

@@ -63,6 +63,11 @@ def add_story_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     stories.add_argument("--tries", type=numbers, default=[1, 3, 5], help="default: 1,3,5")
     stories.add_argument("--semantics", type=float, default=9.0, help="a step is satisfied from here; default: 9")
     stories.add_argument("--quality", type=float, default=5.0, help="and from here; default: 5")
+    stories.add_argument(
+        "--oracle",
+        action="store_true",
+        help="also with a perfect verdict, and with the best prompts where the recipe's oracle.fn knows them",
+    )
     stories.add_argument("--out", type=file_path, default=Path("runs/eval_stories.json"), help="default: %(default)s")
 
 
@@ -124,7 +129,8 @@ def _eval_stories(chosen: argparse.Namespace) -> int:
     from recipes.shapes.stories import eval_stories
     from rl.story.evaluation import run_story_eval
 
-    recipe = load_trusted(chosen.recipe, chosen.overrides, trusts_code=chosen.trust_code)
+    overrides = [*chosen.overrides, "oracle.is_measured=true"] if chosen.oracle else chosen.overrides
+    recipe = load_trusted(chosen.recipe, overrides, trusts_code=chosen.trust_code)
     critics = dict(_named(text) for text in chosen.critic) or {"critic": recipe.critic.model}
     if min(chosen.tries) < 1 or chosen.num < 1:
         raise ValueError(f"--tries {chosen.tries} and --num {chosen.num}: expected 1 or more")

@@ -82,6 +82,16 @@ class CriticConfig:
 
 
 @dataclass(frozen=True)
+class OracleConfig:
+    """What is known of a world that no critic can know, for `interleave eval stories`."""
+
+    fn: PathText = ""
+    """`fn(instruction)` to the prompt that the generator obeys best; by import path or in a file. Empty: not known."""
+    is_measured: bool = False
+    """Tell the stories with a perfect verdict, too, and with a perfect critic where there is a `fn`."""
+
+
+@dataclass(frozen=True)
 class StoryRecipe(JobRecipe):
     """A storyteller: planner, generator and critic."""
 
@@ -100,6 +110,7 @@ class StoryRecipe(JobRecipe):
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     """Started for best_of=judge, and by `interleave eval stories`."""
+    oracle: OracleConfig = field(default_factory=OracleConfig)
     service: ServiceConfig = field(default_factory=ServiceConfig)
     """Of `interleave serve`."""
 

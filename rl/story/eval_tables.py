@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from evals.clusters import Interval, share
-from evals.stories import Arm
+from evals.oracle import PERFECT_CRITIC
+from evals.stories import PLANNED, Arm
 from evals.verdicts import Steps, verdicts_of
 
 Comparisons = Sequence[tuple[str, Interval]]
@@ -31,13 +32,18 @@ def sheets_of(arms: Sequence[Arm], comparisons: Comparisons) -> list[Sheet]:
 
 def satisfied(arms: Sequence[Arm]) -> Sheet:
     """Return the share of satisfied steps by arm."""
-    columns = ("", "tries", "satisfied, %", "95 % interval", "steps", "images a step")
-    rows = [
-        (arm.name, str(arm.tries), *_percent(share(arm.by_story)), str(count), f"{arm.num_images / count:.2f}")
-        for arm in arms
-        if (count := len(arm.rows))
-    ]
-    return Sheet("steps satisfied, intervals over stories", columns, rows)
+    best = {arm.tries: share(arm.by_story).value for arm in arms if arm.name == f"{PLANNED} + {PERFECT_CRITIC}"}
+    columns = ["", "tries", "satisfied, %", "95 % interval", "steps", "images a step"]
+    rows = []
+    for arm in arms:
+        got, count = share(arm.by_story), len(arm.rows)
+        row = [arm.name, str(arm.tries), *_percent(got), str(count), f"{arm.num_images / count:.2f}"]
+        if best:
+            row.append(f"{100 * got.value / best[arm.tries]:.1f}" if best.get(arm.tries) else "")
+        rows.append(tuple(row))
+    if best:
+        columns.append(f"of the {PERFECT_CRITIC}, %")
+    return Sheet("steps satisfied, intervals over stories", tuple(columns), rows)
 
 
 def differences(comparisons: Comparisons) -> Sheet:

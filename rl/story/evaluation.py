@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, product
 from pathlib import Path
 
 import jinja2
@@ -12,14 +13,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from evals.clusters import Interval, difference, share
+from evals.oracle import PERFECT_CRITIC, PERFECT_VERDICT, PerfectVerdict, Rephrase, Rephraser
 from evals.stories import PLANNED, Arm, Bar, EvalStory, StoryEval
 from evals.verdicts import verdicts_of
+from rewards.import_path import FunctionError, load_function
 from rl.atomic_write import atomic_write
-from rl.story.config import StoryRecipe
+from rl.story.config import OracleConfig, StoryRecipe
 from rl.story.eval_tables import Comparisons, Sheet, for_terminal, sheets_of
 from rl.story.run import prepare_story, story_stack
+from rollout.roles import Critic
 
 SCHEMA = "interleave.story_eval/1"
+_TOLD = ("planner", "critics", "critic", "bar")
+"""What the page says of how it was made."""
 
 
 async def run_story_eval(
@@ -41,6 +47,7 @@ async def run_story_eval(
     (_, first), *others = critics.items()
     out.parent.mkdir(parents=True, exist_ok=True)
     recipe = replace(recipe, critic=replace(recipe.critic, kind="model", model=first))
+    rephrase = _rephrase(recipe.oracle)
     start = time.monotonic()
     plan = prepare_story(recipe, has_judge=True, befores=[None])
     async with story_stack(plan, [model for _, model in others]) as stack:
@@ -48,28 +55,55 @@ async def run_story_eval(
         storyline, judge = stack.storyteller.storyline, stack.judge
         assert storyline.critic is not None
         assert judge is not None
-        trial = StoryEval(storyline, judge, stories, bar)
-        arms = [await trial.generator_alone()]
-        _say(console, arms[-1], start)
-        arms.append(await trial.planner())
-        _say(console, arms[-1], start)
-        planned = arms[-1]
-        for name, critic in zip(critics, [storyline.critic, *stack.more_critics], strict=True):
-            for number in tries:
-                once = replace(planned, name=f"{PLANNED} + {name}")
-                arms.append(once if number == 1 else await trial.with_critic(name, critic, number))
-                _say(console, arms[-1], start)
+        named = dict(zip(critics, [storyline.critic, *stack.more_critics], strict=True))
+        arms = []
+        knowing = _knowing(named, rephrase) if recipe.oracle.is_measured else {}
+        async for arm in _arms(StoryEval(storyline, judge, stories, bar), named, knowing, tries):
+            _say(console, arm, start)
+            arms.append(arm)
     about = {
         "schema": SCHEMA,
         "recipe": recipe.name,
         "planner": recipe.planner.fn if recipe.planner.kind == "function" else recipe.planner.model,
         "critics": dict(critics),
+        "critic": {name: getattr(recipe.critic, name) for name in ("temperature", "votes", "threshold")},
         "bar": asdict(bar),
         "num_stories": len(stories),
         "seconds": round(time.monotonic() - start, 1),
     }
     report(arms, list(compared(arms)), about, out, console)
     return arms
+
+
+async def _arms(
+    trial: StoryEval, critics: Mapping[str, Critic], knowing: Mapping[str, Critic], tries: Sequence[int]
+) -> AsyncIterator[Arm]:
+    yield await trial.generator_alone()
+    planned = await trial.planner()
+    yield planned
+    for name, critic in critics.items():
+        for number in tries:
+            once = replace(planned, name=f"{PLANNED} + {name}")
+            yield once if number == 1 else await trial.with_critic(name, critic, number)
+    for name, critic in knowing.items():
+        for number in tries:
+            if number > 1:
+                yield await trial.with_oracle(name, partial(PerfectVerdict, critic, trial.judge, trial.bar), number)
+
+
+def _rephrase(config: OracleConfig) -> Rephrase | None:
+    if not config.is_measured or not config.fn:
+        return None
+    try:
+        return load_function(config.fn)
+    except (FunctionError, ImportError) as error:
+        raise ValueError(f"oracle.fn is {config.fn!r}: {error}") from error
+
+
+def _knowing(critics: Mapping[str, Critic], rephrase: Rephrase | None) -> dict[str, Critic]:
+    """Return who says the prompts where verdicts are perfect."""
+    judged: dict[str, Critic] = {f"{name}, {PERFECT_VERDICT}": critic for name, critic in critics.items()}
+    return judged | ({PERFECT_CRITIC: Rephraser(rephrase)} if rephrase else {})
 
 
 def report(
@@ -92,9 +126,9 @@ def report(
 def compared(arms: Sequence[Arm]) -> Iterator[tuple[str, Interval]]:
     """Yield what each agent adds: planner over nothing, critics over the planner, one critic over the one before it.
 
-    And what a critic's further tries add.
+    And what a critic's further tries add, and what is left to a perfect critic.
     """
-    alone, planned, *others = arms
+    alone, planned, *others = [arm for arm in arms if not arm.is_oracle]
     yield f"{planned.name} over {alone.name}", difference(alone.by_story, planned.by_story)
     for tries in sorted({arm.tries for arm in others} - {1}):
         of_critics = [arm for arm in others if arm.tries == tries]
@@ -107,6 +141,9 @@ def compared(arms: Sequence[Arm]) -> Iterator[tuple[str, Interval]]:
         if fewer.name == more.name:
             name = f"{more.name}, {more.tries} tries over {fewer.tries}"
             yield name, difference(fewer.by_story, more.by_story)
+    for arm, best in product(others, (arm for arm in arms if arm.is_oracle)):
+        if arm.tries == best.tries and best.name in (f"{arm.name}, {PERFECT_VERDICT}", f"{PLANNED} + {PERFECT_CRITIC}"):
+            yield f"{best.name} over {arm.name}, {arm.tries} tries", difference(arm.by_story, best.by_story)
 
 
 def _say(console: Console, arm: Arm, start: float) -> None:
@@ -125,7 +162,7 @@ def _page(sheets: Sequence[Sheet], about: Mapping[str, object]) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     title = f"{about['recipe']}: {about['num_stories']} stories"
-    told = "; ".join(f"{name}: {value}" for name, value in about.items() if name in ("planner", "critics", "bar"))
+    told = "; ".join(f"{name}: {value}" for name, value in about.items() if name in _TOLD)
     return environment.get_template("eval_page.html.j2").render(title=title, about=told, sheets=sheets)
 
 
@@ -133,6 +170,7 @@ def _as_json(arm: Arm) -> dict[str, object]:
     return {
         "name": arm.name,
         "tries": arm.tries,
+        "is_oracle": arm.is_oracle,
         **asdict(share(arm.by_story)),
         "num_images": arm.num_images,
         "verdicts": asdict(verdicts_of(arm)) if arm.tries > 1 else None,

@@ -1,6 +1,7 @@
 """The tables of an evaluation of stories, printed, as JSON and as a page."""
 
 import json
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -28,6 +29,23 @@ def test_the_console_says_where_arms_tie(tmp_path):
     alone = arm(ALONE, 1, False, False)
     assert "apart" in told(tmp_path, alone, arm("planner", 1, True, True))
     assert "a tie" in told(tmp_path, alone, arm("planner", 1, False, False))
+
+
+def test_an_oracle_is_compared_with_the_critics_that_it_is_the_limit_of(tmp_path):
+    def oracle(name: str, *satisfied: bool) -> Arm:
+        return replace(arm(f"planner + {name}", 5, *satisfied), is_oracle=True)
+
+    arms = [arm(ALONE, 1, False, False), arm("planner", 1, True, False)]
+    arms += [arm("planner + sft", tries, True, False) for tries in (3, 5)]
+    arms += [oracle("sft, perfect verdict", True, True), oracle("perfect critic", True, True)]
+    assert {what: got.value for what, got in compared(arms) if "perfect" in what} == {
+        "planner + sft, perfect verdict over planner + sft, 5 tries": 0.5,
+        "planner + perfect critic over planner + sft, 5 tries": 0.5,
+    }
+    lines = told(tmp_path, *arms).splitlines()
+    assert any("of the perfect critic, %" in line for line in lines)
+    shares = [line.split("│")[-2].strip() for line in lines if "│ planner + sft " in line][:2]
+    assert shares == ["", "50.0"]  # nobody told what is perfect with 3 tries
 
 
 def test_without_a_critic_there_are_no_verdicts_to_show(tmp_path):
