@@ -38,14 +38,26 @@ async def run_story_eval(
     out: Path,
     console: Console,
 ) -> list[Arm]:
-    """Tell all stories in every arm, by one set of actors; print the tables, write JSON and page, return the arms.
+    """Tell all stories in every arm; print the tables, write JSON and page, return the arms.
 
     `critics` are checkpoints by the names that they have in the tables. Raises ValueError for a bad recipe.
     """
-    if out.suffix == ".html":
-        raise ValueError(f"--out {out}: expected a name for the JSON; the page gets the same with .html")
+    arms, about = await tell_arms(recipe, stories, critics, tries=tries, bar=bar, console=console)
+    report(arms, list(compared(arms)), about, out, console)
+    return arms
+
+
+async def tell_arms(
+    recipe: StoryRecipe,
+    stories: Sequence[EvalStory],
+    critics: Mapping[str, str],
+    *,
+    tries: Sequence[int],
+    bar: Bar,
+    console: Console,
+) -> tuple[list[Arm], dict[str, object]]:
+    """Tell all stories in every arm, by one set of actors; return the arms, and what they were told with."""
     (_, first), *others = critics.items()
-    out.parent.mkdir(parents=True, exist_ok=True)
     recipe = replace(recipe, critic=replace(recipe.critic, kind="model", model=first))
     rephrase = _rephrase(recipe.oracle)
     start = time.monotonic()
@@ -71,8 +83,7 @@ async def run_story_eval(
         "num_stories": len(stories),
         "seconds": round(time.monotonic() - start, 1),
     }
-    report(arms, list(compared(arms)), about, out, console)
-    return arms
+    return arms, about
 
 
 async def _arms(
@@ -107,10 +118,15 @@ def _knowing(critics: Mapping[str, Critic], rephrase: Rephrase | None) -> dict[s
 
 
 def report(
-    arms: Sequence[Arm], comparisons: Comparisons, about: Mapping[str, object], out: Path, console: Console
+    arms: Sequence[Arm],
+    comparisons: Comparisons,
+    about: Mapping[str, object],
+    out: Path,
+    console: Console,
+    more: Sequence[Sheet] = (),
 ) -> None:
-    """Print the tables, write the JSON, and beside it the page."""
-    sheets, page = sheets_of(arms, comparisons), out.with_suffix(".html")
+    """Print the tables, and `more` of them, write the JSON, and beside it the page."""
+    sheets, page = [*sheets_of(arms, comparisons), *more], out.with_suffix(".html")
     for sheet in sheets:
         console.print(for_terminal(sheet))
     data = {
