@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 NUM_RESAMPLES = 4000
-ByCluster = Mapping[str, Sequence[bool]]
-"""Trials by cluster: the steps of a story by its id."""
+ByCluster = Mapping[str, Sequence[float]]
+"""Trials by cluster: the steps of a story by its id, right or not, or what each answer to a task earned."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Interval:
 
 
 def share(trials: ByCluster, seed: int = 0) -> Interval:
-    """Return the share of right trials, bootstrapped over clusters: trials in one cluster are not independent.
+    """Return the share of right trials (their mean), bootstrapped over clusters, in which trials are not independent.
 
     >>> share({"a": [True, True], "b": [True, False]}).value
     0.75

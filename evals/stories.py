@@ -6,7 +6,7 @@
 
 A step is satisfied if the judge finds that its image carries out the true instruction, not the plan's, on the arm's own
 previous image. A step that the plan lacks is not satisfied, nor is one that failed on the way; its row says why, so
-that an outage is not mistaken for a bad agent.
+that an outage is not mistaken for a bad agent. Images of rejected tries are judged, too (`evals.verdicts`).
 """
 
 import asyncio
@@ -22,7 +22,8 @@ from rollout.story import Story, StoryStep
 from rollout.storyline import Storyline
 from rollout.text.marks import read_text, special_tokens_in
 from rollout.text.plan import Plan, PlanStep
-from rollout.types import Request, ScoreRequest, Scores
+from rollout.types import Attempt, Request, ScoreRequest, Scores
+from rollout.verdict import ONE_ANSWER
 
 ALONE = "generator alone"
 PLANNED = "planner"
@@ -51,6 +52,16 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class TryRow:
+    """One try at a step: what the critic said of its image, and what the judge says."""
+
+    is_accepted: bool | None
+    """None: no verdict, since nobody was asked or no answer could be had or read."""
+    is_right: bool | None
+    """Whether the image reaches the bar. None: there is none."""
+
+
+@dataclass(frozen=True)
 class StepRow:
     """One step of one story in one arm."""
 
@@ -65,6 +76,7 @@ class StepRow:
     """None: no image."""
     error: str | None = None
     """What failed on the way to the image: a call of planner, generator or critic, not a bad answer."""
+    tries: tuple[TryRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,8 @@ class Arm:
     name: str
     tries: int
     rows: tuple[StepRow, ...]
+    is_oracle: bool = False
+    """Told by a critic that knows what no critic can know (`evals.oracle`)."""
 
     @property
     def by_story(self) -> dict[str, list[bool]]:
@@ -134,6 +148,12 @@ class StoryEval:
         line = replace(self._bare(), critic=critic, tries=tries)
         return await self._arm(f"{PLANNED} + {name}", tries, lambda story: line)
 
+    async def with_oracle(self, name: str, critic_of: Callable[[EvalStory], Critic], tries: int) -> Arm:
+        """Return the arm of a critic that knows each story; its first answer that can be read is its verdict."""
+        line = replace(self._bare(), tries=tries, rule=ONE_ANSWER)
+        arm = await self._arm(f"{PLANNED} + {name}", tries, lambda story: replace(line, critic=critic_of(story)))
+        return replace(arm, is_oracle=True)
+
     def _bare(self) -> Storyline:
         return replace(self.storyline, critic=None, judge=None, tries=1)
 
@@ -151,13 +171,23 @@ class StoryEval:
     async def _row(self, story: EvalStory, made: Story, index: int) -> StepRow:
         if index >= len(made.steps):
             return StepRow(story.id, index + 1, False, "missing", 0, None, made.error)
-        step = made.steps[index]
-        scores = None
-        if step.image is not None:
-            # A failing judge ends the evaluation: a step without a judgement is neither right nor wrong.
-            scores = await self.judge.score(ScoreRequest(step.before, step.image, story.instructions[index]))
+        step, instruction = made.steps[index], story.instructions[index]
+        judged = await all_of(self._judged(attempt, instruction) for attempt in step.tries)
+        scores = None if step.chosen is None else judged[step.chosen - 1]
+        tries = tuple(map(self._try, step.tries, judged))
         is_satisfied = scores is not None and self.bar.is_reached(scores)
-        return StepRow(story.id, index + 1, is_satisfied, str(step.status), len(step.tries), scores, _error(made, step))
+        status, num_tries = str(step.status), len(step.tries)
+        return StepRow(story.id, index + 1, is_satisfied, status, num_tries, scores, _error(made, step), tries)
+
+    async def _judged(self, attempt: Attempt, instruction: str) -> Scores | None:
+        if attempt.image is None:
+            return None
+        # A failing judge ends the evaluation: an image without a judgement is neither right nor wrong.
+        return await self.judge.score(ScoreRequest(attempt.before, attempt.image, instruction))
+
+    def _try(self, attempt: Attempt, scores: Scores | None) -> TryRow:
+        is_accepted = None if attempt.critique is None else attempt.is_accepted
+        return TryRow(is_accepted, None if scores is None else self.bar.is_reached(scores))
 
 
 def _error(made: Story, step: StoryStep) -> str | None:

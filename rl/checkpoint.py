@@ -71,6 +71,8 @@ class Checkpoints:
         `after` fails is dropped, and that error is raised in its place; it is dropped silently if that is cancelled.
         """
         await self.finish()
+        if self._recipe.keep_exports:
+            await export(self._recipe, self._policy, step, Path(self._recipe.run_dir) / "exports" / f"step_{step:06d}")
         save = _Save(self._recipe, step)
         written = asyncio.ensure_future(await save.stage(self._policy))
         self._log.metrics({"saving/staging_seconds": save.staged - save.began})

@@ -1,6 +1,6 @@
 """Planner and critic (`rollout.roles`) as a sampler or a function serves them, and how they are asked."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -9,7 +9,9 @@ from rollout.stages import StageTimer
 from rollout.text.critique import render_messages
 from rollout.text.limits import NonNegativeInt, PositiveInt, check_fields
 from rollout.text.plan import Plan, format_plan, render_request
+from rollout.text.success_probability import success_probability
 from rollout.types import CriticInput, ModelAnswer, Request, SampleRequest, SamplingParams
+from rollout.types.arrays import TokenIds
 
 RETRY_TEMPERATURE = 0.7
 """Of greedy sampling's further answers: a new seed alone would change nothing."""
@@ -48,10 +50,16 @@ class _Model:
     template: str
     """Text of its prompt file."""
     params: SamplingParams
+    split: Callable[[TokenIds], Sequence[str]] | None = None
+    """Gives the text of each token, where the probability of a verdict is looked for."""
 
     async def _ask(self, request: SampleRequest) -> ModelAnswer:
         response = await self.sampler.sample(request)
-        return ModelAnswer(request.seed, response.text, is_truncated=response.is_truncated)
+        answer = ModelAnswer(request.seed, response.text, is_truncated=response.is_truncated)
+        if self.split is None:
+            return answer
+        probability = success_probability(self.split(response.token_ids), response.logprobs.tolist())
+        return replace(answer, success_probability=probability)
 
 
 @dataclass(frozen=True)

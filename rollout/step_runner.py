@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
-from rollout.agents import ask_until_parsed
 from rollout.roles import BudgetSpent, Critic, Generator
 from rollout.stages import StageTimer
 from rollout.text.critique import parse_critique
 from rollout.types import Attempt, Critique, EditRequest, ImageRef, PlanStep, ScoreRequest, Scores, Stage
+from rollout.verdict import ONE_ANSWER, VerdictRule, ask_for_verdict
 
 SeedOf = Callable[..., int]
 """`seed("edit", step, number)` of a generation, `seed("critique", step, number, repeat)` of an answer to it."""
@@ -62,6 +62,7 @@ class StepRunner:
     """How often the critic is asked before an answer that can be read is given up."""
     read: Callable[[str], Critique] = parse_critique
     shown: str = Shown.INSTRUCTION
+    rule: VerdictRule = ONE_ANSWER
     fatal: tuple[type[Exception], ...] = (BudgetSpent,)
     """Errors that are no status: they end everything."""
 
@@ -103,6 +104,6 @@ class StepRunner:
             if self.critic is not None:
                 with timer.at(Stage.CRITIQUE):
                     ask = partial(self.critic.criticise, attempt)
-                    critique, answers = await ask_until_parsed(ask, self.read, critique_seeds, timer)
+                    critique, answers = await ask_for_verdict(ask, self.read, critique_seeds, timer, self.rule)
                     attempt = replace(attempt, critique=critique, answers=answers)
         return replace(attempt, failure=timer.failure, seconds=timer.seconds)

@@ -90,7 +90,10 @@ def _error(failure: Failure | None) -> str | None:
 
 
 def _answer(answer: ModelAnswer) -> dict[str, object]:
-    return {"seed": answer.seed, "text": answer.text, "error": answer.error}
+    told: dict[str, object] = {"seed": answer.seed, "text": answer.text, "error": answer.error}
+    if answer.success_probability is not None:
+        told["success_probability"] = round(answer.success_probability, 6)
+    return told
 
 
 def _maybe(image: ImageNamer, ref: ImageRef | None) -> object:

@@ -32,6 +32,7 @@ from rollout.story import (
 from rollout.text.plan import parse_plan
 from rollout.text.seeds import seed_of
 from rollout.types import Attempt, ImageRef, PlanStep, Request, ScoreRequest, Stage
+from rollout.verdict import ONE_ANSWER, VerdictRule
 
 NUM_ATTEMPTS = 3
 """How often planner and critic are asked before an answer that can be read is given up."""
@@ -56,6 +57,8 @@ class Storyline:
     """What the critic is shown as a step's instruction."""
     num_references: int = 0
     """Earlier images that the generator is shown beside the one to edit, for generators that take several."""
+    rule: VerdictRule = ONE_ANSWER
+    """When the critic's answers accept an image."""
 
     async def tell(self, request: Request) -> Story:
         """Return the story. Raises nothing but cancellation: what failed is in it."""
@@ -106,7 +109,14 @@ class Storyline:
         # The newest first: a generator that takes fewer than it is given drops the oldest.
         references = tuple(images[-2 : -2 - self.num_references : -1])
         step = StoryStep(planned, StepStatus.FAILED, before, references)
-        runner = StepRunner(self.generator, self.critic, num_critiques=self.num_critiques, fatal=(), shown=self.shown)
+        runner = StepRunner(
+            self.generator,
+            self.critic,
+            num_critiques=self.num_critiques,
+            shown=self.shown,
+            rule=self.rule,
+            fatal=(),
+        )
         async with aclosing(runner.tries(planned, before, references, tries or self.tries, seed)) as events:
             async for event in events:
                 if isinstance(event, Tried):

@@ -13,14 +13,15 @@ import re
 import numpy as np
 
 from evals.stories import EvalStory
-from recipes.shapes.world import Scene, parse, random_scene, say_randomly
+from recipes.shapes.world import Scene, common_words, parse, random_scene, say, say_randomly
 from rollout.text.plan import Plan, PlanStep
 
 _START = re.compile(r"\A\s*(?:(?:please\s+)?(?:draw|go on with|add)\s+)?", re.IGNORECASE)
 _COUNTED = re.compile(r"\s*show in (\d+) steps?: (.+)", re.IGNORECASE | re.DOTALL)
 _NEXT = re.compile(r"[,;.]?\s*\bthen\s+", re.IGNORECASE)
 
-
+_SEED = 0
+"""What the embedded world was built with."""
 NUM_STEPS = range(2, 9)
 """Numbers of steps of stories for evaluation."""
 
@@ -52,6 +53,15 @@ def _clauses(request: str) -> list[str]:
 def eval_stories(count: int, form: str = "then") -> list[EvalStory]:
     """Return `count` stories of 2 to 8 steps, all lengths equally often; `form` is `then` or `show`."""
     return [random_story(f"eval-{number:03d}", NUM_STEPS[number % len(NUM_STEPS)], form) for number in range(count)]
+
+
+def best_phrasing(instruction: str) -> str:
+    """Return an instruction in the words that the embedded world's generator knows best. Raises ValueError.
+
+    >>> best_phrasing("a ruby ball at the summit")
+    'a scarlet dot at the top'
+    """
+    return say(parse(instruction), common_words(_SEED).__getitem__)
 
 
 def random_story(name: str, num_steps: int, form: str = "then") -> EvalStory:

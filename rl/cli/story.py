@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 from rl.cli.arguments import Parser, add_command, add_group, add_trust_code, file_path, numbers
 from rl.cli.official import add_official_commands
@@ -52,6 +53,12 @@ def add_story_commands(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="NAME=MODEL",
         help="a critic to measure, like rl=runs/mine/export; more than once; default: the recipe's",
     )
+    stories.add_argument(
+        "--checkpoints",
+        type=file_path,
+        metavar="RUN",
+        help="measure a run's exports (keep_exports=true), and how its held-out reward goes with satisfied steps",
+    )
     stories.add_argument("--stories", type=file_path, help="JSONL of id, request, instructions; default: shapes'")
     stories.add_argument("--num", type=int, default=100, help="stories of the shapes world; default: 100")
     stories.add_argument(
@@ -65,6 +72,11 @@ def add_story_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     stories.add_argument("--tries", type=numbers, default=[1, 3, 5], help="default: 1,3,5")
     stories.add_argument("--semantics", type=float, default=9.0, help="a step is satisfied from here; default: 9")
     stories.add_argument("--quality", type=float, default=5.0, help="and from here; default: 5")
+    stories.add_argument(
+        "--oracle",
+        action="store_true",
+        help="also with a perfect verdict, and with the best prompts where the recipe's oracle.fn knows them",
+    )
     stories.add_argument("--out", type=file_path, default=Path("runs/eval_stories.json"), help="default: %(default)s")
 
 
@@ -124,15 +136,26 @@ def _eval_stories(chosen: argparse.Namespace) -> int:
 
     from evals.stories import Bar, read_stories
     from recipes.shapes.stories import eval_stories
+    from rl.story.checkpoint_evaluation import run_checkpoint_eval
     from rl.story.evaluation import run_story_eval
 
-    recipe = load_trusted(chosen.recipe, chosen.overrides, trusts_code=chosen.trust_code)
+    overrides = [*chosen.overrides, "oracle.is_measured=true"] if chosen.oracle else chosen.overrides
+    recipe = load_trusted(chosen.recipe, overrides, trusts_code=chosen.trust_code)
     critics = dict(_named(text) for text in chosen.critic) or {"critic": recipe.critic.model}
+    if chosen.critic and chosen.checkpoints:
+        raise ValueError("--critic and --checkpoints: expected one of them; a run's exports are the critics")
+    if chosen.out.suffix == ".html":
+        raise ValueError(f"--out {chosen.out}: expected a name for the JSON; the page gets the same with .html")
     if min(chosen.tries) < 1 or chosen.num < 1:
         raise ValueError(f"--tries {chosen.tries} and --num {chosen.num}: expected 1 or more")
     stories = read_stories(chosen.stories) if chosen.stories else eval_stories(chosen.num, chosen.form)
     console, bar = Console(highlight=False, soft_wrap=True), Bar(chosen.semantics, chosen.quality)
-    run_async(run_story_eval(recipe, stories, critics, tries=chosen.tries, bar=bar, out=chosen.out, console=console))
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    how: dict[str, Any] = {"tries": chosen.tries, "bar": bar, "out": chosen.out, "console": console}
+    if chosen.checkpoints:
+        run_async(run_checkpoint_eval(chosen.checkpoints, recipe, stories, **how))
+    else:
+        run_async(run_story_eval(recipe, stories, critics, **how))
     return 0
 
 

@@ -123,6 +123,8 @@ class TrainingRecipe(RunRecipe):
     num_steps: NonNegativeInt = 0
     save_every: NonNegativeInt = 0
     """Steps between checkpoints; 0: only at the end."""
+    keep_exports: bool = False
+    """Export what each checkpoint holds, too (`exports/step_000010` in the run's folder); these stay."""
     max_pixels: PositiveInt = MODEL_PIXELS
     """Pixels of the largest image that policy and samplers are shown; larger ones are scaled down."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)

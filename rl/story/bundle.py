@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from rewards.import_path import is_ours
 from rl.recipe.paths import model_path, placed_generator, read_prompt
 from rl.recipe.reader import to_yaml
 from rl.story.bundle_copy import copy_model
-from rl.story.config import BUNDLE_RECIPE, BUNDLED, StoryRecipe
+from rl.story.config import BUNDLE_RECIPE, BUNDLED, OracleConfig, StoryRecipe
 
 _FILE_MARK = ".py:"
 
@@ -80,6 +81,7 @@ def _fill(
         ),
         critic=replace(critic, model=models.get("critic", ""), prompt=prompts.get("critic", critic.prompt)),
         generator=replace(generator, model=models["generator"]),
+        oracle=recipe.oracle if is_ours(recipe.oracle.fn) else OracleConfig(),
     )
     (folder / BUNDLE_RECIPE).write_text(to_yaml(bundled), encoding="utf-8")
     lines["recipe"] = str(folder / BUNDLE_RECIPE)

@@ -21,6 +21,7 @@ from rollout.text.limits import (
     PathText,
     PositiveInt,
     RequiredPath,
+    Share,
     Temperature,
     check_fields,
     one_of,
@@ -77,10 +78,30 @@ class CriticConfig:
     """Longest answer."""
     num_attempts: PositiveInt = 3
     """How often it is asked about one image, with new seeds, until its answer can be read."""
+    votes: PositiveInt = 1
+    """Answers about each image; more than half of them have to accept it."""
+    threshold: Share = 0.0
+    """Least probability of success, averaged over the votes, from which an image is accepted; 0: the majority decides.
+    That of an answer is its verdict's first token's, as it was drawn (`rollout.verdict`)."""
     samplers: SamplerConfig = field(default_factory=SamplerConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "critic")
+        if self.votes > 1 and self.temperature == 0:
+            raise ValueError(
+                f"critic.votes is {self.votes} and critic.temperature 0: greedy answers are all the same; expected "
+                "critic.votes=1, or a temperature above 0"
+            )
+
+
+@dataclass(frozen=True)
+class OracleConfig:
+    """What is known of a world that no critic can know, for `interleave eval stories`."""
+
+    fn: PathText = ""
+    """`fn(instruction)` to the prompt that the generator obeys best; by import path or in a file. Empty: not known."""
+    is_measured: bool = False
+    """Tell the stories with a perfect verdict, too, and with a perfect critic where there is a `fn`."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +123,7 @@ class StoryRecipe(JobRecipe):
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     """Started for best_of=judge, and by `interleave eval stories`."""
+    oracle: OracleConfig = field(default_factory=OracleConfig)
     service: ServiceConfig = field(default_factory=ServiceConfig)
     """Of `interleave serve`."""
 

@@ -22,6 +22,7 @@ from actors.generator.kind import check_generator
 from actors.judge.judge import check_judge, start_judge
 from actors.judge.probe import probe_judges
 from actors.sampler.sampler import Samplers
+from actors.sampler.token_texts import token_texts
 from actors.store.store import Store
 from actors.storyteller import Storyteller
 from rewards.import_path import FunctionError, load_function
@@ -37,6 +38,7 @@ from rollout.text.critique import FIELDS, NUM_IMAGES, render_messages
 from rollout.text.plan import FIELDS as PLAN_FIELDS
 from rollout.text.plan import render_request
 from rollout.types import Attempt, ImageRef, SamplingParams
+from rollout.verdict import VerdictRule
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,10 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
                 for model in critics
             ),
         )
-        made = [_critic(sampler, plan.critic, recipe.critic) for sampler in samplers]
+        made = [
+            _critic(sampler, plan.critic, recipe.critic, model)
+            for sampler, model in zip(samplers, critics, strict=True)
+        ]
         storyline = Storyline(
             planner=planner,
             generator=pool,
@@ -135,6 +140,7 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
             num_critiques=recipe.critic.num_attempts,
             shown=recipe.critic.shown,
             num_references=recipe.num_references,
+            rule=VerdictRule(recipe.critic.votes, recipe.critic.threshold),
         )
         yield StoryStack(Storyteller(storyline, Store(job.store_root)), pool, judge, tuple(made[1:]))
 
@@ -172,5 +178,6 @@ async def _start_sampler(recipe: StoryRecipe, config: SamplerConfig, model: str,
     )
 
 
-def _critic(sampler: Sampler, template: str, config: CriticConfig) -> ModelCritic:
-    return ModelCritic(sampler, template, SamplingParams(config.temperature, config.max_tokens))
+def _critic(sampler: Sampler, template: str, config: CriticConfig, model: str) -> ModelCritic:
+    split = token_texts(model_path(model, "critic.model")) if config.threshold else None
+    return ModelCritic(sampler, template, SamplingParams(config.temperature, config.max_tokens), split)

@@ -52,6 +52,8 @@ class ModelAnswer:
     """Why it could not be had or read; None: it was read."""
     is_truncated: bool = False
     """It hit the length limit."""
+    success_probability: float | None = None
+    """Of a critic's verdict (`rollout.verdict`), where it is looked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from evals.clusters import difference, share
-from evals.stories import ALONE, Arm, Bar, EvalStory, StepRow, StoryEval, read_stories
+from evals.stories import ALONE, Arm, Bar, EvalStory, StepRow, StoryEval, TryRow, read_stories
 from recipes.shapes import stories as shapes
 from recipes.shapes.world import parse
 from rl.story.evaluation import _say, compared
@@ -84,6 +84,16 @@ def test_a_critic_has_as_many_tries_as_the_arm():
 def test_a_critics_verdict_counts_for_nothing():
     assert with_critic(accept()).by_story == {"b": [True, False]}
     assert [row.num_tries for row in with_critic(reject("b two")).rows] == [3, 3]
+
+
+def test_every_image_is_judged_and_its_verdict_kept():
+    told = with_critic(accept(), reject("wrong again"), reject("b two"), accept())
+    assert [row.tries for row in told.rows] == [
+        (TryRow(is_accepted=True, is_right=True),),
+        (TryRow(False, False), TryRow(False, False), TryRow(True, True)),
+    ]
+    unheard = with_critic(RuntimeError("the engine died"))
+    assert unheard.rows[0].tries == (TryRow(is_accepted=None, is_right=True),)
 
 
 def test_steps_that_a_plan_lacks_or_nobody_could_draw_are_not_satisfied():
@@ -180,6 +190,13 @@ def test_every_agent_is_compared_with_what_is_there_without_it():
     }
 
 
+def test_further_tries_of_a_critic_are_compared_with_fewer():
+    arms = [arm(ALONE, 1, False), arm("planner", 1, False)]
+    arms += [arm(f"planner + {name}", tries, tries == 5) for name in ("sft", "rl") for tries in (1, 3, 5)]
+    got = {what: interval.value for what, interval in compared(arms) if "tries over" in what}
+    assert got == {"planner + sft, 5 tries over 3": 1.0, "planner + rl, 5 tries over 3": 1.0}
+
+
 def test_stories_are_read_from_a_file(tmp_path):
     file = tmp_path / "stories.jsonl"
     file.write_text(json.dumps({"id": 1, "request": "r", "instructions": ["a", "b"]}) + "\n")
@@ -232,11 +249,3 @@ def test_things_are_spread_over_the_steps_evenly():
     things = [f"a red dot at the {place}" for place in ("left", "right", "top")]
     steps = shapes.plan(f"Show in 2 steps: {' and '.join(things)}", 0).steps
     assert [step.prompt for step in steps] == [" and ".join(things[:2]), things[2]]
-
-
-def test_the_console_says_where_arms_tie(capsys):
-    from rl.story.evaluation import _comparisons
-
-    rows = [*compared([arm(ALONE, 1, False, False), arm("planner", 1, True, True)])]
-    Console(width=120).print(_comparisons(rows))
-    assert "apart" in capsys.readouterr().out

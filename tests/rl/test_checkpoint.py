@@ -1,12 +1,26 @@
 """A kill at any instant leaves a whole checkpoint."""
 
 import asyncio
+from contextlib import nullcontext
 
 import pytest
 
 from rl import checkpoint
 from tests.support.fakes import FakePolicy
 from tests.support.training import make_recipe
+
+
+class Quiet:
+    """A log that nobody reads."""
+
+    def metrics(self, metrics):
+        pass
+
+    def warn(self, text):
+        pass
+
+    def timed(self, name):
+        return nullcontext()
 
 
 class Dying(FakePolicy):
@@ -33,3 +47,18 @@ def test_only_the_newest_are_kept_and_none_is_step_zero(tmp_path):
     for step in (1, 2, 3):
         asyncio.run(checkpoint.save(recipe, FakePolicy(), step))
     assert sorted(path.name for path in (tmp_path / "checkpoints").glob("step_*")) == ["step_000002", "step_000003"]
+
+
+def test_exports_stay_where_they_are_asked_for(tmp_path):
+    recipe = make_recipe(tmp_path, keep_exports=True, num_steps=3, save_every=1)
+
+    async def save_all(recipe):
+        async with checkpoint.Checkpoints(recipe, FakePolicy(), Quiet()) as checkpoints:
+            for step in (1, 2, 3):
+                await checkpoints.begin(step)
+
+    asyncio.run(save_all(recipe))
+    names = [f"step_00000{step}" for step in (1, 2, 3)]
+    assert sorted(path.name for path in (tmp_path / "exports").iterdir()) == names
+    asyncio.run(save_all(make_recipe(tmp_path / "other")))
+    assert not (tmp_path / "other" / "exports").exists()

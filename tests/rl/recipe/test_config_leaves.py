@@ -59,6 +59,7 @@ LEGAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("temperature",), "greedy"),
         **dict.fromkeys(("semantics", "quality"), "every image succeeds"),
         **dict.fromkeys(("limit",), "off; all"),
+        "threshold": "off: the majority of verdicts decides",
         **dict.fromkeys(("max_spread", "min_gain"), "none at all"),
         **dict.fromkeys(("batch_wait_s", "hedge_after_s"), "never waits"),
         **dict.fromkeys(("num_tasks", "num_tasks_during", "num_losses", "num_train", "num_heldout"), "all"),

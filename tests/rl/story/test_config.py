@@ -1,15 +1,19 @@
 """Recipes of stories and bundles: what loads, what is refused and how, and that a bundle stands on its own."""
 
+import asyncio
 import shutil
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from evals.stories import Bar
 from rl.cli.main import main
 from rl.recipe.config import REPO
 from rl.recipe.reader import load_as, to_yaml
 from rl.story.bundle import write_bundle
 from rl.story.config import StoryRecipe, load_story_recipe
+from rl.story.evaluation import run_story_eval
 from rl.story.run import prepare_story
 
 
@@ -42,12 +46,27 @@ def test_our_recipes_load_and_are_checked(name, tmp_path):
         ("planner.fn=''", "set planner.fn"),
         ("critic.model=''", r"set critic.model, .* \(or critic.kind=none\)"),
         ("critic.num_attempts=0", "critic.num_attempts is 0; expected a whole number, 1 or more"),
+        ("critic.votes=0", "critic.votes is 0; expected a whole number, 1 or more"),
+        ("critic.threshold=1.5", "critic.threshold is 1.5; expected a share from 0 to 1"),
         ("critic.modle=a", r"unknown key critic.modle; did you mean model\?"),
     ],
 )
 def test_bad_settings_are_explained(override, message):
     with pytest.raises(ValueError, match=message):
         load_story_recipe(SHAPES, [override])
+
+
+def test_a_perfect_critic_that_is_not_there_is_refused_before_anything_starts(tmp_path):
+    recipe = load_story_recipe(SHAPES, ["oracle.fn=recipes.shapes.stories.best", "oracle.is_measured=true"])
+    run = run_story_eval(recipe, [], {"sft": "here"}, tries=[3], bar=Bar(), out=tmp_path / "e.json", console=Console())
+    with pytest.raises(ValueError, match=r"oracle\.fn is 'recipes\.shapes\.stories\.best': .* has no best"):
+        asyncio.run(run)
+
+
+def test_votes_of_a_greedy_critic_are_refused():
+    with pytest.raises(ValueError, match=r"greedy answers are all the same; expected critic\.votes=1"):
+        load_story_recipe(SHAPES, ["critic.votes=3", "critic.temperature=0"])
+    assert load_story_recipe(SHAPES, ["critic.votes=3"]).critic.votes == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""One verdict from several answers of the critic, or from how sure it was: fewer wrong images are accepted.
+
+    votes       each is an answer of its own, with its own seed; more than half of them have to accept
+    threshold   the probability of success, averaged over the votes, has to reach it
+
+The probability is given what an answer says before its verdict: one that has made up its mind in its thought is sure,
+so several votes say more than one.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from rollout.agents import ask_until_parsed
+from rollout.concurrency import all_of
+from rollout.stages import StageTimer
+from rollout.text.seeds import seed_of
+from rollout.types import Critique, ModelAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRule:
+    """When an image is accepted."""
+
+    votes: int = 1
+    """Answers about each image. One that cannot be had or read counts against it."""
+    threshold: float = 0.0
+    """Least probability of success; 0: the majority decides, and a tie refuses."""
+
+
+ONE_ANSWER = VerdictRule()
+"""The critic's word is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Vote:
+    critique: Critique
+    probability: float
+    """Of success; 0 where an answer says true and its place could not be found."""
+
+
+async def ask_for_verdict(
+    ask: Callable[[int, int], Awaitable[ModelAnswer]],
+    read: Callable[[str], Critique],
+    seeds: Iterable[int],
+    timer: StageTimer,
+    rule: VerdictRule,
+) -> tuple[Critique | None, tuple[ModelAnswer, ...]]:
+    """Ask a critic for all votes at once, each as `ask_until_parsed`; return the critique and every answer.
+
+    The first vote has the given seeds, the others have some of their own. None: no vote could be read
+    (`timer.failure` says why).
+    """
+    given = list(seeds)
+
+    async def cast(number: int) -> tuple[Critique | None, tuple[ModelAnswer, ...], StageTimer]:
+        own = StageTimer(timer.fatal)
+        own.stage = timer.stage
+        places = given if number == 0 else [seed_of("vote", number, seed) for seed in given]
+        critique, answers = await ask_until_parsed(ask, read, places, own)
+        return critique, answers, own
+
+    cast_votes = await all_of(map(cast, range(rule.votes)))
+    votes = [_vote(critique, answers[-1]) for critique, answers, _ in cast_votes if critique is not None]
+    timer.failure = None if votes else cast_votes[0][2].failure
+    return agreed(votes, rule), tuple(answer for _, answers, _ in cast_votes for answer in answers)
+
+
+def agreed(votes: Sequence[_Vote], rule: VerdictRule) -> Critique | None:
+    """Return the first critique of the side that wins, with its verdict; None without any vote.
+
+    Where every vote says true and the threshold refuses all the same, the first one's prompt is kept.
+    """
+    if not votes:
+        return None
+    if rule.threshold:
+        unread = [0.0] * (rule.votes - len(votes))
+        is_success = fmean([vote.probability for vote in votes] + unread) >= rule.threshold
+    else:
+        is_success = 2 * sum(vote.critique.is_success for vote in votes) > rule.votes
+    critiques = [vote.critique for vote in votes]
+    first = next((one for one in critiques if one.is_success == is_success), critiques[0])
+    return replace(first, is_success=is_success)
+
+
+def _vote(critique: Critique, answer: ModelAnswer) -> _Vote:
+    return _Vote(critique, answer.success_probability or 0.0)
