@@ -33,6 +33,7 @@ def story_as_json(story: Story, image: ImageNamer) -> dict[str, object]:
         "plan": None if story.plan is None else plan_as_json(story),
         "plan_answers": [_answer(answer) for answer in story.plan_answers],
         "steps": [step_as_json(step, image) for step in story.steps],
+        **({"leniencies": dict(story.leniencies)} if story.leniencies else {}),
     }
 
 
@@ -90,7 +91,8 @@ def _error(failure: Failure | None) -> str | None:
 
 
 def _answer(answer: ModelAnswer) -> dict[str, object]:
-    return {"seed": answer.seed, "text": answer.text, "error": answer.error}
+    told: dict[str, object] = {"seed": answer.seed, "text": answer.text, "error": answer.error}
+    return told | ({"leniencies": [name.value for name in answer.leniencies]} if answer.leniencies else {})
 
 
 def _maybe(image: ImageNamer, ref: ImageRef | None) -> object:

@@ -29,7 +29,7 @@ from rollout.story import (
     StoryStep,
     StoryTold,
 )
-from rollout.text.plan import parse_plan
+from rollout.text.readers import CONTRACT, AnswerReader
 from rollout.text.seeds import seed_of
 from rollout.types import Attempt, ImageRef, PlanStep, Request, ScoreRequest, Stage
 
@@ -54,6 +54,7 @@ class Storyline:
     """How often the critic is asked before an image is left unjudged."""
     num_references: int = 0
     """Earlier images that the generator is shown beside the one to edit, for generators that take several."""
+    answers: AnswerReader = CONTRACT
 
     async def tell(self, request: Request) -> Story:
         """Return the story. Raises nothing but cancellation: what failed is in it."""
@@ -67,7 +68,8 @@ class Storyline:
     async def events(self, request: Request) -> AsyncGenerator[StoryEvent]:
         """Yield what happens while a story is told; the last event has all of it. Closing it ends the work."""
         seed = partial(seed_of, request.seed, request.text)
-        read, seeds = partial(parse_plan, mode=request.mode), [seed("plan", repeat) for repeat in range(self.num_plans)]
+        read = partial(self.answers.plan, mode=request.mode)
+        seeds = [seed("plan", repeat) for repeat in range(self.num_plans)]
         plan, answers = await ask_until_parsed(partial(self.planner.plan, request), read, seeds, StageTimer(fatal=()))
         story = Story(request, StoryStatus.TELLING, plan, answers)
         if plan is None:
@@ -104,7 +106,9 @@ class Storyline:
         # The newest first: a generator that takes fewer than it is given drops the oldest.
         references = tuple(images[-2 : -2 - self.num_references : -1])
         step = StoryStep(planned, StepStatus.FAILED, before, references)
-        runner = StepRunner(self.generator, self.critic, num_critiques=self.num_critiques, fatal=())
+        runner = StepRunner(
+            self.generator, self.critic, num_critiques=self.num_critiques, read=self.answers.critique, fatal=()
+        )
         async with aclosing(runner.tries(planned, before, references, tries or self.tries, seed)) as events:
             async for event in events:
                 if isinstance(event, Tried):

@@ -15,6 +15,7 @@ from evals.clusters import Interval, difference, share
 from evals.stories import PLANNED, Arm, Bar, EvalStory, StoryEval
 from rl.story.config import StoryRecipe
 from rl.story.run import prepare_story, story_stack
+from rollout.text.readers import told
 
 SCHEMA = "interleave.story_eval/1"
 
@@ -90,6 +91,8 @@ def _say(console: Console, arm: Arm, start: float) -> None:
     console.print(
         f"{arm.name}, tries {arm.tries}: {_percent(share(arm.by_story))}  after {time.monotonic() - start:.0f} s"
     )
+    if arm.leniencies:
+        console.print(f"[yellow]read leniently[/]  {told(arm.leniencies)}")
     failed = [row for row in arm.rows if row.error]
     if failed:
         first = failed[0]
@@ -129,5 +132,6 @@ def _as_json(arm: Arm) -> dict[str, object]:
         "tries": arm.tries,
         **asdict(share(arm.by_story)),
         "num_images": arm.num_images,
+        **({"leniencies": dict(arm.leniencies)} if arm.leniencies else {}),
         "steps": [asdict(row) for row in arm.rows],
     }

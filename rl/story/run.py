@@ -35,6 +35,7 @@ from rollout.roles import Judge, Planner, Sampler
 from rollout.storyline import Storyline
 from rollout.text.critique import render_messages
 from rollout.text.plan import render_request
+from rollout.text.readers import READERS
 from rollout.types import Attempt, ImageRef, SamplingParams
 
 
@@ -129,6 +130,7 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
             num_plans=recipe.planner.num_attempts,
             num_critiques=recipe.critic.num_attempts,
             num_references=recipe.num_references,
+            answers=READERS[recipe.answers],
         )
         yield StoryStack(Storyteller(storyline, Store(job.store_root)), pool, judge, tuple(made[1:]))
 
