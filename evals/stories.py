@@ -11,8 +11,9 @@ that an outage is not mistaken for a bad agent. Images of rejected tries are jud
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rollout.agents import FunctionPlanner
@@ -88,6 +89,8 @@ class Arm:
     rows: tuple[StepRow, ...]
     is_oracle: bool = False
     """Told by a critic that knows what no critic can know (`evals.oracle`)."""
+    leniencies: Mapping[str, int] = field(default_factory=dict)
+    """How many answers differ from the contract in which way, of those that were read all the same."""
 
     @property
     def by_story(self) -> dict[str, list[bool]]:
@@ -160,13 +163,15 @@ class StoryEval:
     async def _arm(self, name: str, tries: int, line_for: Callable[[EvalStory], Storyline]) -> Arm:
         limit = asyncio.Semaphore(AT_ONCE)
 
-        async def told(story: EvalStory) -> list[StepRow]:
+        async def told(story: EvalStory) -> tuple[list[StepRow], Counter[str]]:
             async with limit:
                 made = await line_for(story).tell(Request(story.request, seed=self.seed).checked())
-                return await all_of(self._row(story, made, index) for index in range(len(story.instructions)))
+                rows = await all_of(self._row(story, made, index) for index in range(len(story.instructions)))
+                return rows, made.leniencies
 
-        rows = await all_of(told(story) for story in self.stories)
-        return Arm(name, tries, tuple(row for of_story in rows for row in of_story))
+        stories = await all_of(told(story) for story in self.stories)
+        leniencies = sum((found for _, found in stories), Counter[str]())
+        return Arm(name, tries, tuple(row for rows, _ in stories for row in rows), leniencies)
 
     async def _row(self, story: EvalStory, made: Story, index: int) -> StepRow:
         if index >= len(made.steps):

@@ -9,6 +9,7 @@ from rollout.stages import StageTimer
 from rollout.text.critique import render_messages
 from rollout.text.limits import NonNegativeInt, PositiveInt, check_fields
 from rollout.text.plan import Plan, format_plan, render_request
+from rollout.text.readers import Reading
 from rollout.text.success_probability import success_probability
 from rollout.types import CriticInput, ModelAnswer, Request, SampleRequest, SamplingParams
 from rollout.types.arrays import TokenIds
@@ -107,7 +108,7 @@ def critic_request(template: str, shown: CriticInput, params: SamplingParams, se
 
 async def ask_until_parsed(
     ask: Callable[[int, int], Awaitable[ModelAnswer]],
-    read: Callable[[str], Parsed],
+    read: Callable[[str], Reading[Parsed]],
     seeds: Iterable[int],
     timer: StageTimer,
 ) -> tuple[Parsed | None, tuple[ModelAnswer, ...]]:
@@ -121,9 +122,9 @@ async def ask_until_parsed(
         answer = ModelAnswer(seed, "")
         with timer.failing():
             answer = await ask(seed, repeat)
-            what = read(answer.text)
+            reading = read(answer.text)
         if timer.failure is None:
-            return what, (*answers, answer)
+            return reading.what, (*answers, replace(answer, leniencies=reading.leniencies))
         if answer.is_truncated:
             timer.failure = replace(timer.failure, error=f"truncated: {timer.failure.error}")
         answers.append(replace(answer, error=timer.failure.error))

@@ -18,6 +18,7 @@ from rollout.text.critique import CritiqueError, format_critique, parse_critique
 from rollout.text.limits import NonNegativeInt, PositiveInt, Score, check_fields, one_of
 from rollout.text.marks import IMAGE_MARK, special_tokens_in
 from rollout.text.plan import PlanError, format_plan, parse_plan
+from rollout.text.readers import Reading
 from rollout.text.seeds import seed_of
 from rollout.types import (
     Attempt,
@@ -116,7 +117,7 @@ class TrajectoryCollector:
             plan, (answer,) = await ask_until_parsed(ask, partial(self._read_plan, request), [seed], timer)
         return Trajectory(request, answer.text, plan, failure=timer.failure)
 
-    def _read_plan(self, request: Request, text: str) -> Plan:
+    def _read_plan(self, request: Request, text: str) -> Reading[Plan]:
         plan = parse_plan(text, request.mode)
         if len(plan.steps) > self.rules.max_steps:
             raise PlanError(
@@ -126,7 +127,7 @@ class TrajectoryCollector:
             raise PlanError("marks", f"the plan says {IMAGE_MARK}, which marks an image of a question")
         if special := special_tokens_in(format_plan(plan)):
             raise PlanError("special_token", f"the plan says {special[0]}, which models read as a control token")
-        return plan
+        return Reading(plan)
 
     async def _carried_out(self, trajectory: Trajectory, step: PlanStep, before: ImageRef | None) -> Trajectory:
         """Return the trajectory with a step's attempts, up to the accepted one or to what failed."""
@@ -187,16 +188,16 @@ class TrajectoryCollector:
         """Return a further prompt; none from an answer that is no critique."""
         answer = await self.critic.criticise(attempt, seed, repeat)
         try:
-            return _read_critique(answer.text).refine_prompt
+            return _read_critique(answer.text).what.refine_prompt
         except CritiqueError:
             return ""
 
 
-def _read_critique(answer: str) -> Critique:
+def _read_critique(answer: str, own_prompt: str = "") -> Reading[Critique]:
     """Return the critique that an answer is. Raises `CritiqueError`, also for one that no record may hold."""
     critique = parse_critique(answer)
     if IMAGE_MARK in format_critique(critique):
         raise CritiqueError("marks", f"the critique says {IMAGE_MARK}, which marks an image of a question")
     if special := special_tokens_in(format_critique(critique)):
         raise CritiqueError("special_token", f"the critique says {special[0]}, which models read as a control token")
-    return critique
+    return Reading(critique)

@@ -15,7 +15,7 @@ from functools import partial
 
 from rollout.roles import BudgetSpent, Critic, Generator
 from rollout.stages import StageTimer
-from rollout.text.critique import parse_critique
+from rollout.text.readers import CONTRACT, Reading
 from rollout.types import Attempt, Critique, EditRequest, ImageRef, PlanStep, ScoreRequest, Scores, Stage
 from rollout.verdict import ONE_ANSWER, VerdictRule, ask_for_verdict
 
@@ -60,7 +60,8 @@ class StepRunner:
     """The judge's (`rollout.roles.Judge.score`); None: no attempt is judged."""
     num_critiques: int = 1
     """How often the critic is asked before an answer that can be read is given up."""
-    read: Callable[[str], Critique] = parse_critique
+    read: Callable[[str, str], Reading[Critique]] = CONTRACT.critique
+    """Reads an answer to an attempt with a prompt (`rollout.text.readers`)."""
     shown: str = Shown.INSTRUCTION
     rule: VerdictRule = ONE_ANSWER
     fatal: tuple[type[Exception], ...] = (BudgetSpent,)
@@ -104,6 +105,8 @@ class StepRunner:
             if self.critic is not None:
                 with timer.at(Stage.CRITIQUE):
                     ask = partial(self.critic.criticise, attempt)
-                    critique, answers = await ask_for_verdict(ask, self.read, critique_seeds, timer, self.rule)
+                    critique, answers = await ask_for_verdict(
+                        ask, lambda text: self.read(text, attempt.prompt), critique_seeds, timer, self.rule
+                    )
                     attempt = replace(attempt, critique=critique, answers=answers)
         return replace(attempt, failure=timer.failure, seconds=timer.seconds)

@@ -1,5 +1,6 @@
 """A story as plain data: a request, its plan, and what became of each step, with everything that was tried."""
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -70,6 +71,12 @@ class Story:
     steps: tuple[StoryStep, ...] = ()
     error: str | None = None
     """Why the story is unplanned or incomplete."""
+
+    @property
+    def leniencies(self) -> Counter[str]:
+        """How many of its answers differ from the contract in which way, of those that were read all the same."""
+        answers = [*self.plan_answers, *(a for step in self.steps for one in step.tries for a in one.answers)]
+        return Counter(name.value for answer in answers for name in answer.leniencies)
 
 
 @dataclass(frozen=True, slots=True)

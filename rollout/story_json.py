@@ -33,6 +33,7 @@ def story_as_json(story: Story, image: ImageNamer) -> dict[str, object]:
         "plan": None if story.plan is None else plan_as_json(story),
         "plan_answers": [_answer(answer) for answer in story.plan_answers],
         "steps": [step_as_json(step, image) for step in story.steps],
+        **({"leniencies": dict(story.leniencies)} if story.leniencies else {}),
     }
 
 
@@ -93,7 +94,7 @@ def _answer(answer: ModelAnswer) -> dict[str, object]:
     told: dict[str, object] = {"seed": answer.seed, "text": answer.text, "error": answer.error}
     if answer.success_probability is not None:
         told["success_probability"] = round(answer.success_probability, 6)
-    return told
+    return told | ({"leniencies": [name.value for name in answer.leniencies]} if answer.leniencies else {})
 
 
 def _maybe(image: ImageNamer, ref: ImageRef | None) -> object:

@@ -29,7 +29,7 @@ from rollout.story import (
     StoryStep,
     StoryTold,
 )
-from rollout.text.plan import parse_plan
+from rollout.text.readers import CONTRACT, AnswerReader
 from rollout.text.seeds import seed_of
 from rollout.types import Attempt, ImageRef, PlanStep, Request, ScoreRequest, Stage
 from rollout.verdict import ONE_ANSWER, VerdictRule
@@ -59,6 +59,7 @@ class Storyline:
     """Earlier images that the generator is shown beside the one to edit, for generators that take several."""
     rule: VerdictRule = ONE_ANSWER
     """When the critic's answers accept an image."""
+    answers: AnswerReader = CONTRACT
 
     async def tell(self, request: Request) -> Story:
         """Return the story. Raises nothing but cancellation: what failed is in it."""
@@ -72,7 +73,8 @@ class Storyline:
     async def events(self, request: Request) -> AsyncGenerator[StoryEvent]:
         """Yield what happens while a story is told; the last event has all of it. Closing it ends the work."""
         seed = partial(seed_of, request.seed, request.text)
-        read, seeds = partial(parse_plan, mode=request.mode), [seed("plan", repeat) for repeat in range(self.num_plans)]
+        read = partial(self.answers.plan, mode=request.mode)
+        seeds = [seed("plan", repeat) for repeat in range(self.num_plans)]
         plan, answers = await ask_until_parsed(partial(self.planner.plan, request), read, seeds, StageTimer(fatal=()))
         story = Story(request, StoryStatus.TELLING, plan, answers)
         if plan is None:
@@ -113,6 +115,7 @@ class Storyline:
             self.generator,
             self.critic,
             num_critiques=self.num_critiques,
+            read=self.answers.critique,
             shown=self.shown,
             rule=self.rule,
             fatal=(),

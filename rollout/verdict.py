@@ -14,6 +14,7 @@ from statistics import fmean
 from rollout.agents import ask_until_parsed
 from rollout.concurrency import all_of
 from rollout.stages import StageTimer
+from rollout.text.readers import Reading
 from rollout.text.seeds import seed_of
 from rollout.types import Critique, ModelAnswer
 
@@ -41,7 +42,7 @@ class _Vote:
 
 async def ask_for_verdict(
     ask: Callable[[int, int], Awaitable[ModelAnswer]],
-    read: Callable[[str], Critique],
+    read: Callable[[str], Reading[Critique]],
     seeds: Iterable[int],
     timer: StageTimer,
     rule: VerdictRule,

@@ -26,6 +26,7 @@ from rollout.text.limits import (
     check_fields,
     one_of,
 )
+from rollout.text.readers import READERS
 
 BUNDLED = "bundle:"
 """Begins a path of a bundle's recipe that lies in the bundle's own folder."""
@@ -110,6 +111,8 @@ class StoryRecipe(JobRecipe):
 
     num_cpus: PositiveInt = 8
     """Logical CPUs told to a Ray that is started for it."""
+    answers: Annotated[str, one_of(*READERS)] = "contract"
+    """How planner's and critic's answers are read: contract, or public (`rollout.text.readers`)."""
     tries: PositiveInt = DEFAULT_TRIES
     """Most tries of a step."""
     num_references: NonNegativeInt = 0

@@ -22,6 +22,7 @@ from rl.story.config import OracleConfig, StoryRecipe
 from rl.story.eval_tables import Comparisons, Sheet, for_terminal, sheets_of
 from rl.story.run import prepare_story, story_stack
 from rollout.roles import Critic
+from rollout.text.readers import told
 
 SCHEMA = "interleave.story_eval/1"
 _TOLD = ("planner", "critics", "critic", "bar")
@@ -166,6 +167,8 @@ def _say(console: Console, arm: Arm, start: float) -> None:
     got = share(arm.by_story)
     percent = f"{100 * got.value:.1f} % ({100 * got.low:.1f} to {100 * got.high:.1f})"
     console.print(f"{arm.name}, tries {arm.tries}: {percent}  after {time.monotonic() - start:.0f} s")
+    if arm.leniencies:
+        console.print(f"[yellow]read leniently[/]  {told(arm.leniencies)}")
     failed = [row for row in arm.rows if row.error]
     if failed:
         first = failed[0]
@@ -190,5 +193,6 @@ def _as_json(arm: Arm) -> dict[str, object]:
         **asdict(share(arm.by_story)),
         "num_images": arm.num_images,
         "verdicts": asdict(verdicts_of(arm)) if arm.tries > 1 else None,
+        **({"leniencies": dict(arm.leniencies)} if arm.leniencies else {}),
         "steps": [asdict(row) for row in arm.rows],
     }

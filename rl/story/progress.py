@@ -6,6 +6,7 @@ from rich.status import Status
 
 from rollout.step_runner import Tried, TryStarted
 from rollout.story import Planned, StepStatus, StepTold, StoryEvent, StoryTold
+from rollout.text.readers import told
 
 _MARKS = {
     StepStatus.ACCEPTED: "[green]accepted[/]",
@@ -38,8 +39,11 @@ class Progress:
         elif isinstance(event, StepTold):
             step = event.step
             self._console.print(f"step {step.plan.number:<2} {_MARKS[step.status]}  {escape(step.plan.name)}")
-        elif isinstance(event, StoryTold) and event.story.error:
-            self._console.print(f"[red]{event.story.status}[/]  {escape(event.story.error)}")
+        elif isinstance(event, StoryTold):
+            if event.story.leniencies:
+                self._console.print(f"[yellow]read leniently[/]  {told(event.story.leniencies)}")
+            if event.story.error:
+                self._console.print(f"[red]{event.story.status}[/]  {escape(event.story.error)}")
 
     def _tried(self, event: Tried) -> None:
         attempt, where = event.attempt, f"  try {event.attempt.number} "

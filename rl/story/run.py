@@ -37,6 +37,7 @@ from rollout.storyline import Storyline
 from rollout.text.critique import FIELDS, NUM_IMAGES, render_messages
 from rollout.text.plan import FIELDS as PLAN_FIELDS
 from rollout.text.plan import render_request
+from rollout.text.readers import READERS
 from rollout.types import Attempt, ImageRef, SamplingParams
 from rollout.verdict import VerdictRule
 
@@ -141,6 +142,7 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
             shown=recipe.critic.shown,
             num_references=recipe.num_references,
             rule=VerdictRule(recipe.critic.votes, recipe.critic.threshold),
+            answers=READERS[recipe.answers],
         )
         yield StoryStack(Storyteller(storyline, Store(job.store_root)), pool, judge, tuple(made[1:]))
 

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from rollout.text.marks import IMAGE_MARK, is_unicode, special_tokens_in
 from rollout.text.messages import Message, chat, message_parts
@@ -15,7 +15,8 @@ FIELDS = ("instruction", "prompt")
 """What a critic's prompt is filled with, beside its images."""
 
 _FIELD = re.compile(r"\{(instruction|prompt)\}")
-_KEYS = {"previous_step_success": bool, "refine_prompt": str}
+KEYS = {"previous_step_success": bool, "refine_prompt": str}
+"""What an answer has to hold, and of which type."""
 ERROR_KINDS = (
     *("repeated_tags", "tags", "json", "not_object", "keys", "type", "empty_prompt", "unicode"),
     "special_token",
@@ -82,8 +83,12 @@ def format_critique(critique: Critique) -> str:
 
 def parse_critique(text: str) -> Critique:
     """Read `<think>...</think><answer>{...}</answer>`; raise `CritiqueError` for anything else."""
-    thought, answer = read_answer(text, _KEYS, CritiqueError, needs_thought=True)
-    for key, kind in _KEYS.items():
+    return critique_of(*read_answer(text, KEYS, CritiqueError, needs_thought=True))
+
+
+def critique_of(thought: str, answer: dict[str, Any]) -> Critique:
+    """Return the critique that an object with the keys of `KEYS` is; raise `CritiqueError` where it is none."""
+    for key, kind in KEYS.items():
         if not isinstance(answer[key], kind):
             raise CritiqueError("type", f"{key} is a {type(answer[key]).__name__}, expected {kind.__name__}")
     if not answer["refine_prompt"].strip():

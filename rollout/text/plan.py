@@ -1,7 +1,9 @@
 """The planner's plan: its types, its one strict parser, and what SFT teaches."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from rollout.text.marks import IMAGE_MARK, is_unicode, special_tokens_in
 from rollout.text.messages import Message, chat, message_parts
@@ -16,10 +18,15 @@ FIELDS = ("request",)
 """What a planner's prompt is filled with."""
 _FIELD = "{request}"
 _TEXTS = ("step_name", "instruction", "prompt", "auxiliary_text")
-_KEYS = {"step_number", *_TEXTS}
+STEP_KEYS = frozenset({"step_number", *_TEXTS})
+"""What an entry of a plan has to hold."""
+NULLABLE = ("instruction", "prompt", "auxiliary_text")
+"""Texts that a step may lack."""
+KEYS = ("execution_plan",)
+_SWALLOWED = re.compile(r"\}\s*,\s*\{\s*\\?[\"']step_number")
 ERROR_KINDS = (
     *("repeated_tags", "tags", "json", "not_object", "keys", "type", "num_steps", "numbers"),
-    *("nulls", "empty_text", "mixed", "mode", "unicode", "special_token"),
+    *("nulls", "empty_text", "swallowed_step", "mixed", "mode", "unicode", "special_token"),
 )
 """All that `PlanError.kind` may be."""
 
@@ -109,7 +116,11 @@ def parse_plan(text: str, mode: Mode | None = None) -> Plan:
     Steps are numbered from 1; in guidance mode from any number, because a continuation counts on from the
     user's own steps. A narrative always makes images.
     """
-    thought, answer = read_answer(text, {"execution_plan"}, PlanError, needs_thought=False)
+    return plan_of(*read_answer(text, KEYS, PlanError, needs_thought=False), mode)
+
+
+def plan_of(thought: str, answer: dict[str, Any], mode: Mode | None = None) -> Plan:
+    """Return the plan that an object with the keys of `KEYS` is, or raise `PlanError`."""
     _check_unicode(thought, "the thought")
     entries = answer["execution_plan"]
     if not isinstance(entries, list):
@@ -125,8 +136,8 @@ def _step(entry: object, place: int) -> PlanStep:
     """Read the entry at `place`, counted from 1."""
     if not isinstance(entry, dict):
         raise PlanError("not_object", f"step {place} is a {type(entry).__name__}, expected an object")
-    if set(entry) != _KEYS:
-        raise PlanError("keys", f"step {place}: found {sorted(entry)[:8]}, expected {sorted(_KEYS)}")
+    if set(entry) != STEP_KEYS:
+        raise PlanError("keys", f"step {place}: found {sorted(entry)[:8]}, expected {sorted(STEP_KEYS)}")
     number = entry["step_number"]
     if not isinstance(number, int) or isinstance(number, bool):
         raise PlanError("type", f"step {place}: step_number is a {type(number).__name__}, expected int")
@@ -148,6 +159,10 @@ def _text(entry: dict[str, object], key: str, place: int) -> str | None:
         raise PlanError("type", f"step {place}: {key} is a {type(text).__name__}, expected str or null")
     if not text.strip():
         raise PlanError("empty_text", f"step {place}: {key} is empty; no text is null")
+    if text.strip() == "None" and key in NULLABLE:
+        raise PlanError("empty_text", f"step {place}: {key} is the word None; no text is null")
+    if _SWALLOWED.search(text):
+        raise PlanError("swallowed_step", f"step {place}: {key} holds the beginning of another step")
     _check_unicode(text, f"step {place}: {key}")
     if special := special_tokens_in(text):
         raise PlanError(

@@ -38,8 +38,13 @@ def read_answer(
         answer = json.loads(match[2], object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise error_type("json", str(error)[:200]) from None
+    return (match[1] or "").strip(), checked_object(answer, keys, error_type)
+
+
+def checked_object(answer: object, keys: Collection[str], error_type: type[AnswerError]) -> dict[str, Any]:
+    """Return what was read, an object with exactly these keys; raise `error_type` for anything else."""
     if not isinstance(answer, dict):
         raise error_type("not_object", f"the answer is a {type(answer).__name__}, expected an object")
     if set(answer) != set(keys):
         raise error_type("keys", f"found {sorted(answer)[:5]}, expected {sorted(keys)}")
-    return (match[1] or "").strip(), answer
+    return answer

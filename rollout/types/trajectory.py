@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rollout.text.critique import Critique
+from rollout.text.loose_json import Leniency
 from rollout.text.marks import is_unicode, special_tokens_in
 from rollout.text.plan import Mode, Plan
 from rollout.types.sample import Failure, ImageRef, Scores
@@ -54,6 +55,8 @@ class ModelAnswer:
     """It hit the length limit."""
     success_probability: float | None = None
     """Of a critic's verdict (`rollout.verdict`), where it is looked for."""
+    leniencies: tuple[Leniency, ...] = ()
+    """In what it differs from the contract, of an answer that was read all the same (`rollout.text.readers`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from rollout.story import Planned, StepStatus, StepTold, StoryStatus, StoryTold
 from rollout.story_json import SCHEMA, story_as_json
 from rollout.storyline import Storyline
 from rollout.text.plan import Mode, Plan, PlanStep, format_plan
+from rollout.text.readers import READERS
 from rollout.types import Critique, Failure, Request, SamplingParams, Scores, Stage
 from tests.support.fakes import FakeGenerator, FakeJudge
 from tests.support.storytelling import CAT, CRITIC_PROMPT, WORDS, Script, Stumbling, accept, reject, storyline
@@ -300,3 +301,27 @@ def test_the_json_holds_everything_and_names_images_as_it_is_told():
     assert data["steps"][1]["before"] == first["image"]
     assert data["plan"]["steps"][1]["auxiliary_text"] == "Then the body."
     assert json.loads(data["plan_answers"][0]["text"].split("<answer>")[1].split("</answer>")[0])
+
+
+LOOSE = "<think>x</think><answer>{'previous_step_success': %s, 'refine_prompt': '%s'}</answer>"
+
+
+def test_a_public_checkpoints_answers_are_read_and_what_was_forgiven_is_in_the_story():
+    step = "{'step_number': 1, 'instruction': 'a cat', 'prompt': 'cat', 'auxiliary_text': None}"
+    plan = f"```json\n{{'execution_plan': [{step}]}}"
+    critic = Script(LOOSE % (False, "a bigger cat"), LOOSE % (True, ""))
+    line = replace(
+        storyline(critic, answers=READERS["public"]),
+        planner=ModelPlanner(Script(plan), "Plan {request}", SamplingParams()),
+    )
+    story = tell(line)
+    assert story.status is StoryStatus.DONE
+    assert [attempt.prompt for attempt in story.steps[0].tries] == ["cat", "a bigger cat"]
+    assert story.steps[0].tries[1].critique == Critique(True, "a bigger cat", "x"), "a success keeps its own prompt"
+    assert story.leniencies == {"no_tags": 1, "fence": 1, "literal": 3, "no_step_name": 1, "empty_prompt": 1}
+    data = json.loads(json.dumps(story_as_json(story, str)))
+    assert data["leniencies"] == story.leniencies
+    assert data["steps"][0]["tries"][0]["answers"][0]["leniencies"] == ["literal"]
+    strict = tell(replace(line, answers=READERS["contract"]))
+    assert (strict.status, strict.leniencies) == (StoryStatus.UNPLANNED, {})
+    assert "leniencies" not in json.dumps(story_as_json(strict, str))

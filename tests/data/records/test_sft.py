@@ -1,6 +1,7 @@
 """SFT records of critic and planner: conversations, images and answers that parse."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from data.errors import RecordError
 from data.records.image_paths import ImageResolver, ImageRules
 from data.records.sft import Canvas, Kind, read_sft
 from rollout.text.critique import parse_critique
-from rollout.text.plan import MAX_STEPS, parse_plan
+from rollout.text.plan import MAX_STEPS, Plan, format_plan, parse_plan
 from tests.support.record_files import critic_record, planner_record, save_image
 
 
@@ -146,3 +147,11 @@ def test_words_alone_answer_images_and_nothing_else(places):
     text = f"<answer>{json.dumps({'execution_plan': steps})}</answer>"
     with pytest.raises(RecordError, match="a narrative makes images"):
         planner(answered(planner_record(), text), places)
+
+
+def test_a_plan_that_swallowed_its_next_step_is_a_bad_record_by_name(places):
+    step = parse_plan(planner_record()["messages"][-1]["content"]).steps[0]
+    text = format_plan(Plan((replace(step, auxiliary_text="It rains. None}, {'step_number': 2"),)))
+    with pytest.raises(RecordError) as caught:
+        planner(answered(planner_record(), text), places)
+    assert caught.value.kind == "answer.swallowed_step"
