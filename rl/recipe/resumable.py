@@ -89,7 +89,7 @@ def forbidden_changes(
 ) -> list[str]:
     """Return the keys, dotted, in which a recipe differs from the one that its job was started with."""
     old, new = asdict(saved), asdict(recipe)
-    forbidden = {key for key in _differing(old, new) if not allows(key)}
+    forbidden = {key for key in differing(old, new) if not allows(key)}
     return sorted(forbidden | set(_other_models(old, new)))
 
 
@@ -137,13 +137,13 @@ def _models(settings: dict[str, Any]) -> set[str]:
     return {endpoint.get("model") or own for endpoint in settings.get("endpoints") or ()} or {own}
 
 
-def _differing(one: Any, other: Any, key: str = "") -> Iterator[str]:
-    """Yield the dotted keys in which two trees differ."""
+def differing(one: Any, other: Any, key: str = "") -> Iterator[str]:
+    """Yield the dotted keys in which two trees of plain values differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         for name in one.keys() | other.keys():
-            yield from _differing(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
+            yield from differing(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
     elif isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         for place, (first, second) in enumerate(zip(one, other, strict=True)):
-            yield from _differing(first, second, f"{key}.{place}")
+            yield from differing(first, second, f"{key}.{place}")
     elif one != other:
         yield key
