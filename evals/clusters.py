@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -107,6 +108,7 @@ def _counts(trials: ByCluster) -> np.ndarray:
     return np.array([len(of) for of in trials.values()], float)
 
 
+@lru_cache(maxsize=4)  # they take longer than all that is made of them, and a table's figures share them
 def _draws(num_clusters: int, seed: int) -> np.ndarray:
     """Return how often each cluster is in each resample, float (resamples, clusters)."""
     even = np.full(num_clusters, 1 / num_clusters)

@@ -44,7 +44,8 @@ def _told(plan: AblationPlan, part: Part, stopped: Stopped) -> dict[str, Any]:
     report = Path("runs") / part.critic / "report.html"
     has_report = part.kind is Kind.TRAIN and (plan.folder / report).is_file()
     seconds = part.seconds
-    state = "left" if not part.is_done else "done" if seconds is None else f"done, {seconds / 60:.1f} minutes"
-    if part.kind is Kind.TRAIN and part.critic in stopped:
-        state = f"stopped: {stopped[part.critic]}"
+    if part.is_done:
+        state = "done" if seconds is None else f"done, {seconds / 60:.1f} minutes"
+    else:
+        state = f"stopped: {stopped[part.critic]}" if part.critic in stopped else "left"
     return {"name": str(part), "state": state, "report": str(report) if has_report else ""}

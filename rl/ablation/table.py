@@ -5,6 +5,7 @@ several; where 0 lies inside a difference's 95 % interval it is a tie.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -83,6 +84,10 @@ class _Told:
     trials: ByCluster
     num_errors: int
 
+    @property
+    def share(self) -> float:
+        return sum(map(sum, self.trials.values())) / sum(map(len, self.trials.values()))
+
 
 _Arms = Mapping[tuple[str, int], _Told]
 """By critic (or `ALONE` and `PLANNED`) and tries."""
@@ -136,7 +141,7 @@ class _Figures:
                     yield self._row(_ARM + variant.name, tries, runs, num_seeds=len(runs))
 
     def _row(self, name: str, tries: int, runs: Mapping[str, _Told], num_seeds: int) -> Row:
-        by_seed = {seed: crossed_share([told.trials]).value for seed, told in runs.items()} if num_seeds else {}
+        by_seed = {seed: told.share for seed, told in runs.items()} if num_seeds else {}
         satisfied = crossed_share([told.trials for told in runs.values()])
         return Row(name, tries, num_seeds, satisfied, by_seed, sum(told.num_errors for told in runs.values()))
 
@@ -153,7 +158,9 @@ class _Figures:
     def _gains(self) -> Iterator[Gap]:
         for tries, sft, full in self._sft_and_full():
             what = f"{self.plan.recipe.full.name} over {SFT}"
-            yield Gap(what, tries, len(full), crossed_gain(sft, full))
+            gain = crossed_gain(sft, full)
+            if not math.isnan(gain.value):  # nothing is no part of anything
+                yield Gap(what, tries, len(full), gain)
 
     def _sft_and_full(self) -> Iterator[tuple[int, ByRun, ByRun]]:
         full = self.plan.recipe.full

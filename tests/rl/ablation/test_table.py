@@ -85,6 +85,14 @@ def test_rls_gain_over_sft_is_relative(plan):
     assert "RL's gain over sft, % of sft's share (the paper's: 2.8 %)" in titles
 
 
+def test_there_is_no_gain_over_nothing(plan):
+    tell(plan, "sft", {1: both(NONE), 3: both(NONE)})
+    table = make_table(plan)
+    assert table.gains == []
+    assert gaps(table.order)["full over sft", 3][1] == 0.75
+    json.dumps(table.as_json(), allow_nan=False)
+
+
 def test_a_step_that_met_an_outage_is_told(plan):
     file = plan.told("no_step-seed0")
     told = json.loads(file.read_text())
