@@ -1,13 +1,17 @@
 """Success rates with confidence intervals that respect which trials belong together."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 NUM_RESAMPLES = 4000
 ByCluster = Mapping[str, Sequence[float]]
 """Trials by cluster: the steps of a story by its id, right or not, or what each answer to a task earned."""
+ByRun = Sequence[ByCluster]
+"""The same clusters once for each training seed, in the order of seeds; once alone for what no seed decides."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,53 @@ def difference(first: ByCluster, second: ByCluster, seed: int = 0) -> Interval:
     return _interval(value, shares[1] - shares[0])
 
 
+def crossed_share(runs: ByRun, seed: int = 0) -> Interval:
+    """Return the share of right trials over training seeds and clusters, with both drawn anew in each resample.
+
+    This is the pigeonhole bootstrap (Owen, Annals of Applied Statistics 1, 2007): wide enough for clusters, while few
+    seeds show less than all of what another seed may bring.
+    """
+    return _interval(*_crossed(runs, seed))
+
+
+def crossed_difference(first: ByRun, second: ByRun, seed: int = 0) -> Interval:
+    """Return the second share minus the first: each resample takes the same training seeds and clusters from both.
+
+    >>> crossed_difference([{"a": [True, False]}], [{"a": [True, True]}, {"a": [True, True]}]).value
+    0.5
+    """
+    (one, drawn), (other, also_drawn) = _paired(first, second, seed)
+    return _interval(other - one, also_drawn - drawn)
+
+
+def crossed_gain(first: ByRun, second: ByRun, seed: int = 0) -> Interval:
+    """Return by what part of the first share the second is larger, paired as a difference is; nan over nothing.
+
+    >>> crossed_gain([{"a": [True, False]}], [{"a": [True, True]}]).value
+    1.0
+    """
+    (one, drawn), (other, also_drawn) = _paired(first, second, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gains = np.where(drawn > 0, also_drawn / drawn - 1, np.nan)
+    return _interval(other / one - 1, gains) if one else Interval(math.nan, math.nan, math.nan)
+
+
+def _paired(first: ByRun, second: ByRun, seed: int) -> list[tuple[float, np.ndarray]]:
+    if not first or not second or any(set(run) != set(first[0]) for run in (*first, *second)):
+        raise ValueError("expected the same clusters in every run of both")
+    if len(first) != len(second) and 1 not in (len(first), len(second)):
+        raise ValueError(f"{len(first)} and {len(second)} runs, expected as many, or one of what no seed decides")
+    return [_crossed([{name: run[name] for name in first[0]} for run in runs], seed) for runs in (first, second)]
+
+
+def _crossed(runs: ByRun, seed: int) -> tuple[float, np.ndarray]:
+    """Return the share of right trials, and those of resamples, float (resamples,)."""
+    right, count = (np.array([of(run) for run in runs]) for of in (_sums, _counts))  # (runs, clusters)
+    clusters, of_runs = _draws(right.shape[1], seed), _draws(len(runs), seed + 1)
+    drawn_right, drawn_count = (((of_runs @ one) * clusters).sum(axis=1) for one in (right, count))
+    return float(right.sum() / count.sum()), drawn_right / drawn_count
+
+
 def _sums(trials: ByCluster) -> np.ndarray:
     return np.array([sum(of) for of in trials.values()], float)
 
@@ -57,6 +108,7 @@ def _counts(trials: ByCluster) -> np.ndarray:
     return np.array([len(of) for of in trials.values()], float)
 
 
+@lru_cache(maxsize=4)  # they take longer than all that is made of them, and a table's figures share them
 def _draws(num_clusters: int, seed: int) -> np.ndarray:
     """Return how often each cluster is in each resample, float (resamples, clusters)."""
     even = np.full(num_clusters, 1 / num_clusters)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from actors import ending
 from rl import __version__
+from rl.cli.ablate import add_ablate_command
 from rl.cli.arguments import (
     Parser,
     add_command,
@@ -122,6 +123,7 @@ def _parser() -> Parser:
     learning.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="default: 0,1,2")
     learning.add_argument("--out", type=file_path, help="folder of the runs; default: runs/learning-<now>")
     add_resume(learning, "go on with the runs in --out, and start those that are not there (so does --resume auto)")
+    add_ablate_command(commands)
     _add_run_commands(commands)
     add_compare_command(commands)
     serve = add_command(

@@ -90,15 +90,21 @@ def last_step(run_dir: Path) -> int:
     return int(latest.read_text().strip().removeprefix("step_")) if latest.is_file() else 0
 
 
-def check_unfinished(recipe: TrainingRecipe) -> None:
-    """Raise ValueError for a run whose last step, export and report are there."""
+def is_finished(recipe: TrainingRecipe) -> bool:
+    """Whether a run's last step, export and report are there."""
     run_dir = Path(recipe.run_dir)
     report, export = run_dir / "report.html", run_dir / "export" / "config.json"
     is_whole = report.is_file() and export.is_file() and export.stat().st_mtime <= report.stat().st_mtime
-    if is_whole and last_step(run_dir) == recipe.num_steps:
+    return is_whole and last_step(run_dir) == recipe.num_steps
+
+
+def check_unfinished(recipe: TrainingRecipe) -> None:
+    """Raise ValueError for a run that is finished."""
+    run_dir = Path(recipe.run_dir)
+    if is_finished(recipe):
         raise ValueError(
-            f"{run_dir} is finished: its {recipe.num_steps} steps are learned, and {export.parent} and {report} are "
-            f"there; to go on, set num_steps above {recipe.num_steps}"
+            f"{run_dir} is finished: its {recipe.num_steps} steps are learned, and {run_dir / 'export'} and "
+            f"{run_dir / 'report.html'} are there; to go on, set num_steps above {recipe.num_steps}"
         )
 
 

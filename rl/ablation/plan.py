@@ -1,0 +1,194 @@
+"""An ablation as parts, one after the other, each in the ablation's folder and done once.
+
+FOLDER/
+  ablation.json           what its parts depend on
+  parts/<part>.json       a part that is done, and the seconds it took
+  runs/<critic>/          a run of `interleave train`
+  stories/<critic>.json   an evaluation of `interleave eval stories`
+  table.json  plot.svg  plot.png  index.html
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from evals.stories import EvalStory, read_stories
+from recipes.shapes.stories import eval_stories
+from rl.ablation.config import SFT, AblationRecipe, StoriesConfig
+from rl.atomic_write import atomic_write
+from rl.recipe.config import Recipe
+from rl.recipe.reader import load_recipe
+from rl.recipe.resumable import differing_keys, is_resumable_change
+from rl.recipe.tree import at
+from rl.story.config import StoryRecipe, load_story_recipe
+
+FORMAT = "interleave.ablation/1"
+_ABOUT = "ablation.json"
+_OF_MACHINES = frozenset({"num_cpus", "ray_address", "store", "store_is_shared", "store_limit_gib", "service"})
+"""Keys of a recipe of stories by which no story becomes another one."""
+
+
+class Kind(StrEnum):
+    """What a part does."""
+
+    TRAIN = "train"
+    STORIES = "stories"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A critic's training, or its stories."""
+
+    kind: Kind
+    critic: str
+    """`sft`, or a variant with a seed, like full-seed0."""
+    record: Path
+    """Is there when the part is done."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.critic}"
+
+    @property
+    def is_done(self) -> bool:
+        return self.record.is_file()
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None where that is not known: it is not done, or was done in several starts."""
+        said: float | None = json.loads(self.record.read_text(encoding="utf-8"))["seconds"] if self.is_done else None
+        return said
+
+    def finish(self, seconds: float | None) -> None:
+        """Note that it is done."""
+        atomic_write(self.record, json.dumps({"part": str(self), "seconds": seconds}))
+
+
+@dataclass(frozen=True)
+class AblationPlan:
+    """An ablation's recipe with all that it names, read and checked."""
+
+    recipe: AblationRecipe
+    folder: Path
+    story: StoryRecipe
+    stories: list[EvalStory]
+    trainings: Mapping[str, Recipe]
+    """By critic, in the order in which they run: the first seed of every variant, then the second, ..."""
+
+    @property
+    def parts(self) -> list[Part]:
+        """All parts in their order: a critic's stories come right after its training."""
+        parts = [self.part(Kind.STORIES, SFT)]
+        for critic in self.trainings:
+            parts += [self.part(Kind.TRAIN, critic), self.part(Kind.STORIES, critic)]
+        return parts
+
+    def part(self, kind: Kind, critic: str) -> Part:
+        """Return one part."""
+        return Part(kind, critic, self.folder / "parts" / f"{kind}-{critic}.json")
+
+    def model(self, critic: str) -> str:
+        """Return the checkpoint of a critic."""
+        if critic == SFT:
+            return next(iter(self.trainings.values())).policy.model
+        return str(Path(self.trainings[critic].run_dir) / "export")
+
+    def told(self, critic: str) -> Path:
+        """Return the file of a critic's stories."""
+        return self.folder / "stories" / f"{critic}.json"
+
+    def depends_on(self) -> dict[str, Any]:
+        """Return what decides the ablation's figures, as plain values: what a folder belongs to."""
+        story = {key: value for key, value in asdict(self.story).items() if key not in _OF_MACHINES}
+        about: dict[str, Any] = {
+            "format": FORMAT,
+            "tries": self.recipe.tries,
+            "stories": asdict(self.recipe.stories) | {"told": [asdict(story) for story in self.stories]},
+            "story": story,
+            "sft": self.model(SFT),
+            "trainings": {critic: asdict(training) for critic, training in self.trainings.items()},
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(about, default=str))
+        return plain
+
+
+def make_plan(recipe: AblationRecipe, folder: Path) -> AblationPlan:
+    """Read all that an ablation names. Raises ValueError that names the variant whose training cannot be read."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; an ablation needs one (--out)")
+    story = load_story_recipe(recipe.story, recipe.story_overrides)
+    trainings = dict(_trainings(recipe, folder, story.store))
+    models = {training.policy.model for training in trainings.values()}
+    if len(models) > 1:
+        raise ValueError(f"the variants begin from several critics: {', '.join(sorted(models))}; expected one")
+    return AblationPlan(recipe, folder, story, _stories(recipe.stories), trainings)
+
+
+def check_folder(plan: AblationPlan) -> None:
+    """Raise ValueError for a folder that is another ablation's; variants and seeds may come and go."""
+    file, now = plan.folder / _ABOUT, plan.depends_on()
+    if file.exists():
+        was = json.loads(file.read_text(encoding="utf-8"))
+        known = was["trainings"]
+        common = {critic: training for critic, training in now["trainings"].items() if critic in known}
+        before = was | {"trainings": {critic: known[critic] for critic in common}}
+        changed = [key for key in differing_keys(before, now | {"trainings": common}) if not _may_change(key)]
+        if changed:
+            key = min(changed)
+            raise ValueError(
+                f"{plan.folder} belongs to an ablation with another {key} (was {_brief(at(was, key))}, now "
+                f"{_brief(at(now, key))}); put it back, or give another folder (--out)"
+            )
+    elif plan.folder.exists() and any(path for path in plan.folder.iterdir() if not path.name.startswith(".lock")):
+        raise ValueError(f"{plan.folder} holds something that is no ablation; give a new folder (--out)")
+
+
+def claim(plan: AblationPlan) -> None:
+    """Note in its folder what an ablation is, with the trainings that it had before."""
+    file, now = plan.folder / _ABOUT, plan.depends_on()
+    known = json.loads(file.read_text(encoding="utf-8"))["trainings"] if file.exists() else {}
+    atomic_write(file, json.dumps(now | {"trainings": known | now["trainings"]}, indent=1))
+
+
+def _trainings(recipe: AblationRecipe, folder: Path, store: str) -> Iterator[tuple[str, Recipe]]:
+    for seeds in zip_longest(*(variant.seeds for variant in recipe.variants)):
+        for variant, seed in zip(recipe.variants, seeds, strict=True):
+            if seed is None:
+                continue
+            critic = variant.critic(seed)
+            own = [f"seed={seed}", f"run_dir={folder / 'runs' / critic}", f"store={store}"]
+            try:
+                yield critic, load_recipe(recipe.train, [*recipe.overrides, *variant.overrides, *own])
+            except ValueError as error:
+                raise ValueError(f"variant {variant.name}: {error}") from error
+
+
+def _stories(config: StoriesConfig) -> list[EvalStory]:
+    if not config.file:
+        return eval_stories(config.num, config.form)
+    stories = read_stories(Path(config.file))
+    if len(stories) < config.num:
+        raise ValueError(f"stories.file {config.file} has {len(stories)} stories, stories.num is {config.num}")
+    return stories[: config.num]
+
+
+def _may_change(key: str) -> bool:
+    """Whether a key may be another one when an ablation goes on: none by which a figure becomes another one.
+
+    >>> [_may_change(f"trainings.full-seed0.{key}") for key in ("workers.num_workers", "num_steps")]
+    [True, False]
+    """
+    section, *rest = key.split(".")
+    if section != "trainings" or len(rest) < 2:
+        return False
+    inner = ".".join(rest[1:])
+    # The settings of --quick are fewer steps; a run that was resumed with more of them had another schedule.
+    return inner != "num_steps" and (inner == "run_dir" or is_resumable_change(inner))
+
+
+def _brief(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:60]}..."
