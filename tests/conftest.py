@@ -15,6 +15,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Each HTTP client reads the certificates that it trusts, for 20 ms; a folder's are not read before they are needed.
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = str(REPO / "tests")
+if "PYTEST_XDIST_WORKER" in os.environ:  # it shares the cores: threads that wait for each other would keep both busy
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A machine that has much else to do is no fault of an example's.
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,6 +25,25 @@ settings.load_profile("ours")
 # What is imported stays: a fifth of the time would go into looking through it for garbage, at the end above all.
 gc.disable()
 gc.set_threshold(100_000, 10, 100)
+
+
+# Files that take a minute or more. Processes that share the tests begin with them, so that none is alone at the end:
+# with the largest, which has bars in seconds, and beside it the one that is content with a core.
+LONG = (
+    "benchmarks/test_node_loss_slow.py",
+    "actors/generator/test_pipeline_slow.py",
+    "actors/weights/test_publish_slow.py",
+    "rl/test_checkpoint_killed_slow.py",
+    "rl/test_run_slow.py",
+    "actors/policy/test_policy_slow.py",
+    "actors/sampler/test_engine_sleep_slow.py",
+    "actors/policy/test_engine_slow.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    order = {REPO / "tests" / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 def pytest_collection_finish():

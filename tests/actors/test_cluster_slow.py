@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray._private.ray_constants import DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
 
 from actors import ending
 from actors.cluster import ray_cluster
@@ -18,8 +19,8 @@ from actors.pool import deploy
 pytestmark = pytest.mark.slow
 
 
-def listening_addresses(pids: set[int]) -> set[str]:
-    """Return the addresses (hexadecimal, as the kernel has them) that TCP sockets of the processes listen on."""
+def listening(pids: set[int]) -> set[tuple[str, int]]:
+    """Return the addresses (hexadecimal, as the kernel has them) and ports that sockets of the processes listen on."""
     inodes = set()
     for pid in pids:
         for link in Path(f"/proc/{pid}/fd").glob("*"):
@@ -31,7 +32,8 @@ def listening_addresses(pids: set[int]) -> set[str]:
         for line in Path(table).read_text().splitlines()[1:]:
             cells = line.split()
             if cells[3] == "0A" and cells[9] in inodes:
-                found.add(cells[1].partition(":")[0])
+                address, _, port = cells[1].partition(":")
+                found.add((address, int(port, 16)))
     return found
 
 
@@ -61,9 +63,9 @@ def test_a_ray_of_our_own_is_private_and_ours_come_first(tmp_path, monkeypatch):
             assert await pool_of_one.call("there") == "there"
             pids = {os.getpid(), *descendants_of([os.getpid()])}
             loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
-            addresses = listening_addresses(pids)
-            assert addresses
+            addresses, ports = map(set, zip(*listening(pids), strict=True))
             assert addresses <= loopback
+            assert DEFAULT_DASHBOARD_AGENT_LISTEN_PORT not in ports, "two Rays of our own would be in each other's way"
             await asyncio.to_thread(refuses_a_stranger)
 
     asyncio.run(look())

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
     with TemporaryDirectory(prefix="ray-") as folder:  # in pytest's own folder the paths of sockets would be too long
-        ray.init(num_cpus=8, num_gpus=2, include_dashboard=False, _temp_dir=folder)
+        ray.init("local", num_cpus=8, num_gpus=2, include_dashboard=False, _temp_dir=folder)
         yield
         ray.shutdown()
 
