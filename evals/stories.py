@@ -171,7 +171,7 @@ class StoryEval:
 
         stories = await all_of(told(story) for story in self.stories)
         leniencies = sum((found for _, found in stories), Counter[str]())
-        return Arm(name, tries, tuple(row for rows, _ in stories for row in rows), leniencies)
+        return Arm(name, tries, tuple(row for rows, _ in stories for row in rows), leniencies=leniencies)
 
     async def _row(self, story: EvalStory, made: Story, index: int) -> StepRow:
         if index >= len(made.steps):

@@ -39,6 +39,8 @@ def run_async(work: Coroutine[object, object, Outcome], terminated: int = TERMIN
     for actors are left to `ending.leave`.
     """
 
+    is_saving = False
+
     async def interruptible() -> Outcome:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
@@ -60,7 +62,7 @@ def run_async(work: Coroutine[object, object, Outcome], terminated: int = TERMIN
 
     ending.watch()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    is_saving, runner = False, asyncio.Runner()
+    runner = asyncio.Runner()
     try:
         return runner.run(interruptible())
     except preemption.Preempted:

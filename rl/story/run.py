@@ -170,7 +170,12 @@ async def _start_planner(plan: PreparedStory, store_root: str) -> Planner:
     sampler = await _start_sampler(plan.recipe, config.samplers, config.model, "planner.model", store_root)
     params = SamplingParams(config.temperature, config.max_tokens)
     return ModelPlanner(
-        sampler, plan.planner, params, plan.guidance, tuple(config.left_out), many_images=config.many_images
+        sampler,
+        plan.planner,
+        params,
+        guidance=plan.guidance,
+        left_out=tuple(config.left_out),
+        many_images=config.many_images,
     )
 
 

@@ -10,6 +10,7 @@ from rollout.roles import BudgetSpent
 from rollout.stages import StageTimer
 from rollout.step_runner import StepRunner
 from rollout.text.critique import format_critique, parse_critique
+from rollout.text.readers import Reading
 from rollout.text.success_probability import success_probability
 from rollout.types import Attempt, Critique, ModelAnswer, Response, SamplingParams
 from rollout.verdict import VerdictRule, ask_for_verdict
@@ -35,9 +36,13 @@ class Jury:
         return ModelAnswer(seed, text, success_probability=self.probabilities[place] if self.probabilities else None)
 
 
+def read(text: str) -> Reading[Critique]:
+    return Reading(parse_critique(text))
+
+
 def verdict(jury: Jury, rule: VerdictRule, seeds=(1,)):
     timer = StageTimer()
-    critique, answers = asyncio.run(ask_for_verdict(jury, parse_critique, seeds, timer, rule))
+    critique, answers = asyncio.run(ask_for_verdict(jury, read, seeds, timer, rule))
     assert len(answers) == len(jury.seeds)
     return critique, timer.failure
 
