@@ -5,6 +5,9 @@ from importlib import import_module
 from evals.official.benchmark import Benchmark
 
 BENCHMARKS = {
+    "gedit": "evals.official.gedit:BENCHMARK",
+    "imgedit": "evals.official.imgedit:BENCHMARK",
+    "rise": "evals.official.rise:BENCHMARK",
     "ueval": "evals.official.ueval:BENCHMARK",
     "wise": "evals.official.wise:ORIGINAL",
     "wise_verified": "evals.official.wise:VERIFIED",
