@@ -1,21 +1,7 @@
-"""What benchmarks of single edits have in common: a picture named by a path, and the pair that the judge sees."""
+"""The pictures of one edit: what is handed in, and what the judge sees."""
 
-from collections import Counter
-from pathlib import Path
-
-from evals.official.benchmark import Item, Output, Picture
+from evals.official.benchmark import Output, Picture
 from rollout.types import ImageRef
-
-MODEL = "interleave"
-"""The name of the agent in hand-ins that have a folder for each model."""
-
-
-def image_file(data: Path, name: object, where: str) -> Path:
-    """Return the file that rows name by a path below the data's folder, or below one in it. Raises ValueError."""
-    for folder in (data, *sorted(path for path in data.iterdir() if path.is_dir())):
-        if (folder / str(name)).is_file():
-            return folder / str(name)
-    raise ValueError(f"{where}: there is no image {name} below {data}")
 
 
 def edited(output: Output) -> ImageRef | None:
@@ -26,11 +12,3 @@ def edited(output: Output) -> ImageRef | None:
 def pair(source: ImageRef, made: ImageRef, max_side: int = 0) -> tuple[Picture, Picture]:
     """Return source and edit as the judge sees them."""
     return Picture(source, max_side=max_side), Picture(made, max_side=max_side)
-
-
-def with_own_ids(items: list[Item], data: Path) -> list[Item]:
-    """Return items of which no two have one name. Raises ValueError: the hand-in would have one file for both."""
-    name, count = Counter(item.id for item in items).most_common(1)[0] if items else ("", 0)
-    if count != 1:
-        raise ValueError(f"--data {data} has {count} rows of {name!r}; expected rows, each with its own name, once")
-    return items

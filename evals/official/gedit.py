@@ -25,9 +25,10 @@ from evals.official.benchmark import (
     Reading,
     Unreadable,
 )
-from evals.official.edits import MODEL, edited, with_own_ids
-from evals.official.hand_ins import write_image
+from evals.official.edits import edited
+from evals.official.hand_ins import MODEL, write_image
 from evals.official.judge_texts import INSTRUCTION, judge_text, told
+from evals.official.named_rows import with_own_ids
 from evals.official.reading import json_object, without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
 from rollout.text.marks import without_image_marks

@@ -13,9 +13,10 @@ from typing import Any
 
 from actors.store.store import Store
 from evals.official.benchmark import Benchmark, Figure, Form, Item, Judged, Output, Question, Reading, Unreadable
-from evals.official.edits import edited, image_file, pair, with_own_ids
+from evals.official.edits import edited, pair
 from evals.official.hand_ins import write_image
 from evals.official.judge_texts import INSTRUCTION, told
+from evals.official.named_rows import image_file, with_own_ids
 from evals.official.reading import without_thought
 from evals.official.rows import image_in, value_of
 from rollout.text.marks import read_text, without_image_marks

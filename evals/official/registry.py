@@ -7,6 +7,8 @@ from evals.official.benchmark import Benchmark
 BENCHMARKS = {
     "gedit": "evals.official.gedit:BENCHMARK",
     "imgedit": "evals.official.imgedit:BENCHMARK",
+    "isg": "evals.official.isg:BENCHMARK",
+    "opening": "evals.official.opening:BENCHMARK",
     "rise": "evals.official.rise:BENCHMARK",
     "ueval": "evals.official.ueval:BENCHMARK",
     "wise": "evals.official.wise:ORIGINAL",
