@@ -102,7 +102,7 @@ class Unreadable(ValueError):
     """A judge's answer does not say what was asked; it is asked again, at most `Benchmark.num_asks` times in all."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Judged:
     """An item with its output and the judge's answers."""
 
@@ -110,6 +110,8 @@ class Judged:
     output: Output
     readings: Mapping[str, Reading | None]
     """By the questions' keys, in their order; None: no answer, or none that could be read."""
+    faults: Mapping[str, str] = field(default_factory=dict)
+    """By key: why there is none."""
 
     @property
     def values(self) -> dict[str, tuple[float, ...] | None]:

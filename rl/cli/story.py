@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from rl.cli.arguments import Parser, add_command, add_group, add_trust_code, file_path, numbers
+from rl.cli.official import add_official_commands
 from rl.cli.run_to_end import run_async
 from rl.story.config import StoryRecipe, load_story_recipe
 from rl.story.trust import load_trusted
@@ -59,6 +60,7 @@ def add_story_commands(commands: argparse._SubParsersAction[Parser]) -> None:
         default="then",
         help="how they ask: Draw X, then Y; or Show in 2 steps: X and Y",
     )
+    add_official_commands(evals)
     add_trust_code(stories)
     stories.add_argument("--tries", type=numbers, default=[1, 3, 5], help="default: 1,3,5")
     stories.add_argument("--semantics", type=float, default=9.0, help="a step is satisfied from here; default: 9")

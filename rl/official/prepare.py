@@ -1,0 +1,160 @@
+"""Everything about a benchmark's run that can be wrong, checked before anything starts, and what it will cost."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.judge.config import JudgeConfig
+from actors.judge.judge import kind_of
+from actors.metered.config import EndpointConfig
+from actors.store.append_log import log_paths, read_log
+from actors.store.ledger import CALLS
+from actors.store.store import Store
+from evals.official.benchmark import Benchmark, Item
+from rl.official.config import OfficialRecipe, is_resumable_change
+from rl.run_dir.resume import check_changes
+from rl.story.run import PreparedStory, prepare_story
+from rollout.roles import BudgetSpent
+
+CHARS_PER_TOKEN = 4
+TOKENS_PER_IMAGE = 1000
+TOKENS_PER_ANSWER, TOKENS_PER_LONG_ANSWER = 300, 4096
+"""What an estimate takes for granted; a model that thinks before it answers uses more."""
+
+
+@dataclass(frozen=True)
+class Official:
+    """A run of a benchmark, checked."""
+
+    benchmark: Benchmark
+    items: Sequence[Item]
+    num_items: int
+    """Of the whole benchmark."""
+    agent: PreparedStory
+    judge: JudgeConfig | None
+    """None: outputs are made and handed in, not scored."""
+    prompts: Mapping[str, str]
+    sources: dict[str, dict[str, str]]
+
+    @property
+    def recipe(self) -> OfficialRecipe:
+        assert isinstance(self.agent.recipe, OfficialRecipe)
+        return self.agent.recipe
+
+    @property
+    def out(self) -> Path:
+        return Path(self.recipe.run_dir)
+
+    @property
+    def store(self) -> Store:
+        return Store(Path(self.recipe.store).resolve())
+
+
+def prepare_official(
+    benchmark: Benchmark,
+    recipe: OfficialRecipe,
+    data: Path,
+    *,
+    judge: JudgeConfig | None,
+    prompts: Path | None,
+    limit: int = 0,
+) -> Official:
+    """Check a run. Raises ValueError that says what is wrong or missing, and where to get it."""
+    if not data.is_dir():
+        raise ValueError(f"--data {data}: there is no such folder")
+    if judge is not None and prompts is None:
+        owner, _, commit = benchmark.repository.partition("@")
+        raise ValueError(
+            f"scoring reads the judge's prompts from a checkout: git clone https://github.com/{owner} (as of {commit}) "
+            "and give its folder as --prompts, or give --submit-only"
+        )
+    every = benchmark.read(data, Store(Path(recipe.store).resolve()))
+    if twice := len(every) - len({item.id for item in every}):
+        raise ValueError(f"--data {data}: {twice} of {len(every)} items of {benchmark.title} have another one's id")
+    if not every:
+        raise ValueError(f"--data {data} holds no item of {benchmark.title}")
+    items = spread(every, limit)
+    agent = prepare_story(recipe, befores={item.images[0] if item.images else None for item in items})
+    if judge is not None:
+        kind_of(judge).check(judge, "--judge")
+    texts = {} if judge is None or prompts is None else benchmark.prompts(prompts)
+    sources = {"data": {"items": _digest(every)}}
+    out = Path(recipe.run_dir)
+    if log_paths(out / "outputs", "outputs"):
+        check_changes(recipe, sources, allows=is_resumable_change)
+    return Official(benchmark, items, len(every), agent, judge, texts, sources)
+
+
+def spread(items: Sequence[Item], limit: int) -> Sequence[Item]:
+    """Return at most `limit` items, evenly from first to last, so that each group keeps its share; 0: all."""
+    if not limit or limit >= len(items):
+        return items
+    return [items[number * len(items) // limit] for number in range(limit)]
+
+
+def paid(out: Path) -> dict[str, float]:
+    """Return the US dollars that a folder's ledger says were paid, by service."""
+    usd: dict[str, float] = {}
+    for row in read_log(out / "ledger", CALLS):
+        usd[row["service"]] = usd.get(row["service"], 0.0) + row["counted"].get("usd", 0.0)
+    return usd
+
+
+def left_of(budget_usd: float, out: Path, service: str, call_usd: float) -> float:
+    """Return what a service's own budget has to be for `budget_usd` to hold over all services of a folder.
+
+    A service sends calls while it is below its budget, so the last one, of at most `call_usd`, is taken off. Raises
+    `BudgetSpent` where nothing is left.
+    """
+    usd = paid(out)
+    if sum(usd.values()) + call_usd > budget_usd:
+        raise BudgetSpent(
+            f"{sum(usd.values()):.2f} of --budget {budget_usd:.2f} US dollars are paid, and the next call may cost "
+            f"{call_usd:.2g}; raise it to go on"
+        )
+    return budget_usd - call_usd - sum(amount for name, amount in usd.items() if name != service)
+
+
+def dearest_call(run: Official) -> float:
+    """Return what a question to the judge may cost, in US dollars: a long one, with the longest answer allowed."""
+    assert run.judge is not None
+    tokens_in, tokens_out = 2 * _tokens_in(run), run.judge.call.get("max_tokens") or TOKENS_PER_LONG_ANSWER
+    return (tokens_in * _prices(run.judge)[0] + tokens_out * _prices(run.judge)[1]) / 1e6
+
+
+def estimate(run: Official) -> list[str]:
+    """Return what a whole run comes to, in lines: what was paid for before is not taken off."""
+    generator = run.agent.generator
+    lines = [f"{len(run.items):,} of {run.num_items:,} items of {run.benchmark.title}"]
+    if generator.usd_per_image:
+        lines.append(f"images: at least {len(run.items):,}, {len(run.items) * generator.usd_per_image:.2f} US dollars")
+    if run.judge is None:
+        return lines
+    num_asked = sum(run.benchmark.num_questions(item) for item in run.items)
+    tokens_in = _tokens_in(run)
+    told = f"{num_asked:,} questions to {run.judge.model} of about {tokens_in:,} + {TOKENS_PER_ANSWER} tokens"
+    prices = _prices(run.judge)
+    usd = num_asked * (tokens_in * prices[0] + TOKENS_PER_ANSWER * prices[1]) / 1e6
+    return [*lines, f"{told}: {f'about {usd:.2f} US dollars' if any(prices) else 'no price is set'}"]
+
+
+def _tokens_in(run: Official) -> int:
+    chars = max((len(text) for text in run.prompts.values()), default=0)
+    return chars // CHARS_PER_TOKEN + TOKENS_PER_IMAGE * (1 + max(len(item.images) for item in run.items))
+
+
+def _prices(judge: JudgeConfig) -> tuple[float, float]:
+    """Return the dearest prices of a judge's endpoints, in US dollars a million tokens in and out."""
+    sellers: Sequence[EndpointConfig | JudgeConfig] = judge.endpoints or [judge]
+    return (
+        max(one.usd_per_million_input_tokens for one in sellers),
+        max(one.usd_per_million_output_tokens for one in sellers),
+    )
+
+
+def _digest(items: Sequence[Item]) -> str:
+    whole = hashlib.sha256()
+    for item in items:
+        whole.update(repr((item.id, item.group, item.request, sorted(item.row.items(), key=str))).encode())
+    return whole.hexdigest()[:16]
