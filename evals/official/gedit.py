@@ -51,6 +51,7 @@ class GEdit(Benchmark):
     title = "GEdit-Bench"
     repository = "stepfun-ai/Step1X-Edit@570eba6"
     form = Form.EDIT
+    num_asks = 10
     overall = "mean of the 11 groups, both languages, 0 to 10"
 
     def read(self, data: Path, store: Store) -> list[Item]:
@@ -148,7 +149,10 @@ def _figures(language: str, judged: Sequence[Judged], mended: str = "") -> list[
     for subset in ("fullset", "intersection"):
         rows = [one for one in judged if subset == "fullset" or one.item.row["is_common"]]
         num_groups = len({one.item.group for one in rows})
-        why = mended or ("" if num_groups == NUM_GROUPS else f"{num_groups} of {NUM_GROUPS} groups")
+        lacking = sum(_scores(one) is None for one in rows)
+        what = [f"{num_groups} of {NUM_GROUPS} groups"] * (num_groups != NUM_GROUPS)
+        what += [f"{lacking} of {len(rows)} left out: no picture, or no answer"] * (lacking > 0)
+        why = mended or "; ".join(what)
         found += [
             Figure(f"{language} {subset} {part}", over_groups(rows, part), why, is_mended=bool(mended))
             for part in PARTS

@@ -27,7 +27,7 @@ from evals.official.benchmark import (
     Unreadable,
 )
 from evals.official.hand_ins import MODEL, write_image, write_text
-from evals.official.judge_texts import judge_text
+from evals.official.judge_texts import apart, judge_text
 from evals.official.named_rows import image_file, with_own_ids
 from evals.official.reading import without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
@@ -82,8 +82,8 @@ class Isg(Benchmark):
         for level in LEVELS:
             for number, asked in enumerate(item.row[level]):
                 shown = [part for name in asked["parts"] for part in _part(output, name)] or output.parts
-                found.append(Question(f"{level}-{number}", (prompts[level], *shown, asked["question"])))
-        whole = (prompts["holistic"], item.request, *map(Picture, item.images), *output.parts)
+                found.append(Question(f"{level}-{number}", apart(prompts[level], *shown, asked["question"])))
+        whole = apart(prompts["holistic"], item.request, *map(Picture, item.images), *output.parts)
         return [*found, Question("holistic", whole)]
 
     def num_questions(self, item: Item) -> int:

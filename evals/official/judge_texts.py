@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from evals.official.benchmark import Part
 from evals.official.checkout import filled, string_named, text_file
 
 INSTRUCTION = ("{instruction}", "{instruct}", "<instruction>", "<edit_prompt>")
@@ -39,6 +40,15 @@ def told(text: str, instruction: str, reference: str = "") -> str:
     values = {**dict.fromkeys(INSTRUCTION, instruction), **dict.fromkeys(REFERENCE, reference)}
     is_format = any(mark in text for mark in values if mark.startswith("{"))
     return filled(text, {**_BRACES, **values} if is_format else values)
+
+
+def apart(*parts: Part) -> tuple[Part, ...]:
+    """Put a blank line between the parts of a question, which otherwise follow each other at once.
+
+    >>> apart("Look:", "a cup")
+    ('Look:', '\\n\\n', 'a cup')
+    """
+    return tuple(one for part in parts for one in ("\n\n", part))[1:]
 
 
 def _of_variables(checkout: Path, role: str, source: str, variables: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from evals.official.benchmark import (
     Unreadable,
 )
 from evals.official.hand_ins import MODEL, write_jpeg, write_json
-from evals.official.judge_texts import judge_text, told
+from evals.official.judge_texts import apart, judge_text, told
 from evals.official.named_rows import image_file, with_own_ids
 from evals.official.reading import json_object, without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
@@ -68,7 +68,7 @@ class OpenIng(Benchmark):
             return []
         shown = tuple(Picture(image) for image in item.images)
         text = told(prompts["criteria"], item.request)
-        return [Question("criteria", (text, item.request, *shown, *output.parts))]
+        return [Question("criteria", apart(text, item.request, *shown, *output.parts))]
 
     def read_answer(self, question: Question, text: str) -> Reading:
         return Reading(seven_scores(text))

@@ -129,7 +129,8 @@ def test_the_judge_sees_request_and_answer_in_turn(data, store, tmp_path):
     outputs = answers_of(items, store)
     (question,) = BENCH.questions(items[0], outputs["1000001"], read_prompts(tmp_path / "prompts"))
     asked = Picture(str(data / "images" / "1000001-i-0.jpg"))
-    assert question.parts == ("Seven criteria.", "Ask 1000001\nin steps", asked, *outputs["1000001"].parts)
+    assert question.parts[::2] == ("Seven criteria.", "Ask 1000001\nin steps", asked, *outputs["1000001"].parts)
+    assert set(question.parts[1::2]) == {"\n\n"}
     assert BENCH.questions(items[8], outputs["3000002"], {}) == []
 
 
