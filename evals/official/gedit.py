@@ -28,7 +28,7 @@ from evals.official.benchmark import (
 from evals.official.edits import edited
 from evals.official.hand_ins import MODEL, write_image
 from evals.official.judge_texts import INSTRUCTION, judge_text, told
-from evals.official.named_rows import with_own_ids
+from evals.official.named_rows import file_name, with_own_ids
 from evals.official.reading import json_object, without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
 from rollout.text.marks import without_image_marks
@@ -178,9 +178,9 @@ def _scores(judged: Judged) -> dict[str, float] | None:
 
 
 def _item(row: Row, data: Path, store: Store) -> Item:
-    key = str(value_of(row, "key", "a row"))
+    key = file_name(row, "key", "a row")
     where = f"row {key}"
-    group, language = (str(value_of(row, name, where)) for name in ("task_type", "instruction_language"))
+    group, language = (file_name(row, name, where) for name in ("task_type", "instruction_language"))
     picture = value_of(row, "input_image" if row.get("input_image_raw") is None else "input_image_raw", where)
     kept = {"key": key, "language": language, "is_common": bool(value_of(row, "Intersection_exist", where))}
     instruction = without_image_marks(str(value_of(row, "instruction", where)))

@@ -16,7 +16,7 @@ from evals.official.benchmark import Benchmark, Figure, Form, Item, Judged, Outp
 from evals.official.edits import edited, pair
 from evals.official.hand_ins import write_image
 from evals.official.judge_texts import INSTRUCTION, told
-from evals.official.named_rows import image_file, with_own_ids
+from evals.official.named_rows import file_name, image_file, with_own_ids
 from evals.official.reading import without_thought
 from evals.official.rows import image_in, value_of
 from rollout.text.marks import read_text, without_image_marks
@@ -142,6 +142,7 @@ def _asks(text: str) -> bool:
 
 def _item(key: str, row: Mapping[str, Any], data: Path, store: Store) -> Item:
     where = f"row {key}"
+    file_name({"key": key}, "key", where)
     name, prompt, kind = (str(value_of(row, column, where)) for column in ("id", "prompt", "edit_type"))
     source = image_in(image_file(data, name, where), data, store, where)
     return Item(key, kind, without_image_marks(prompt), (source,))

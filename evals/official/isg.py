@@ -28,7 +28,7 @@ from evals.official.benchmark import (
 )
 from evals.official.hand_ins import MODEL, write_image, write_text
 from evals.official.judge_texts import apart, judge_text
-from evals.official.named_rows import image_file, with_own_ids
+from evals.official.named_rows import file_name, image_file, with_own_ids
 from evals.official.reading import without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
 from rollout.text.marks import without_image_marks
@@ -177,7 +177,7 @@ def _part(output: Output, name: str) -> list[Part]:
 
 
 def _item(row: Row, data: Path, store: Store) -> Item:
-    name = str(value_of(row, "id", "a row"))
+    name = file_name(row, "id", "a row")
     where, category = f"row {name}", str(value_of(row, "Category", f"row {name}"))
     predict, query = value_of(row, "predict", where), value_of(row, "Query", where)
     texts = [str(part["content"]) for part in query if part["type"] == "text"]

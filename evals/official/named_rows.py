@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from evals.official.benchmark import Item
+from evals.official.rows import Row, value_of
 
 
 def image_file(data: Path, name: object, where: str) -> Path:
@@ -20,3 +21,15 @@ def with_own_ids(items: list[Item], data: Path) -> list[Item]:
     if count != 1:
         raise ValueError(f"--data {data} has {count} rows of {name!r}; expected rows, each with its own name, once")
     return items
+
+
+def file_name(row: Row, key: str, where: str) -> str:
+    """Return a row's value that a hand-in has as the name of a file or folder. Raises ValueError for a path.
+
+    >>> file_name({"index": 7}, "index", "row 7")
+    '7'
+    """
+    name = str(value_of(row, key, where))
+    if not name or name != Path(name).name or "\\" in name or name == "..":
+        raise ValueError(f"{where}: {key} is {name!r}, expected what can be the name of a file")
+    return name

@@ -24,7 +24,7 @@ from evals.official.benchmark import (
 )
 from evals.official.hand_ins import MODEL, write_jpeg, write_json
 from evals.official.judge_texts import apart, judge_text, told
-from evals.official.named_rows import image_file, with_own_ids
+from evals.official.named_rows import file_name, image_file, with_own_ids
 from evals.official.reading import json_object, without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
 from rollout.text.marks import without_image_marks
@@ -133,7 +133,7 @@ def _score(value: object) -> float | None:
 
 
 def _item(row: Row, data: Path, store: Store) -> Item:
-    name = str(value_of(row, "total_uid", "a row"))
+    name = file_name(row, "total_uid", "a row")
     where = f"row {name}"
     asked = [entry for turn in _list(value_of(row, "conversations", where)) for entry in _list(turn.get("input") or [])]
     texts = [str(entry["text"]) for entry in asked if entry.get("text")]

@@ -16,7 +16,7 @@ from evals.official.benchmark import Benchmark, Figure, Form, Item, Judged, Outp
 from evals.official.edits import edited, pair
 from evals.official.hand_ins import MODEL, write_image
 from evals.official.judge_texts import INSTRUCTION, REFERENCE, judge_text, told
-from evals.official.named_rows import image_file, with_own_ids
+from evals.official.named_rows import file_name, image_file, with_own_ids
 from evals.official.reading import without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
 from rollout.text.marks import without_image_marks
@@ -178,8 +178,8 @@ def _answers(judged: Judged) -> dict[str, float]:
 
 
 def _item(row: Row, columns: set[str], data: Path, store: Store) -> Item:
-    name = str(value_of(row, "index", "a row"))
-    where, category = f"row {name}", str(value_of(row, "category", f"row {name}"))
+    name = file_name(row, "index", "a row")
+    where, category = f"row {name}", file_name(row, "category", f"row {name}")
     source = image_in(image_file(data, value_of(row, "image", where), where), data, store, where)
     role, shown = _role(row, category), source
     if is_marked(row.get("reference_img")):

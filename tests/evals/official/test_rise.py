@@ -222,6 +222,7 @@ def test_a_judge_that_would_not_be_told_something_is_refused(tmp_path):
         ({"image": "no.png"}, "row t1: there is no image no.png"),
         ({"reference": None}, "row t1 has no reference"),
         ({"index": "t2"}, "2 rows of 't2'"),
+        ({"index": "../t"}, "a row: index is '../t', expected what can be the name of a file"),
         ({"instruction": None}, "row t1 has no instruction"),
     ],
 )
