@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from actors.judge.config import JudgeConfig
+from actors.judge.judge import kind_of
 from actors.judge.registry import traits_of
 from evals.official.benchmark import Benchmark
 from rl.recipe.jobs import RunRecipe
@@ -53,13 +54,11 @@ def load_judge(benchmark: Benchmark, said: Sequence[str], budget_usd: float = 0.
     if len(files) > 1:
         raise ValueError(f"--judge names {len(files)} files, {' and '.join(files)}; expected one, or KEY=VALUE")
     path = files[0] if files else JUDGES / f"{benchmark.name}.yaml"
-    overrides = [f"judge.{text}" for text in said if "=" in text]
-    if budget_usd:
-        overrides.append(f"judge.budget_usd={budget_usd}")
-    judge = load_as(JudgeSettings, path, overrides).judge
+    judge = load_as(JudgeSettings, path, [f"judge.{text}" for text in said if "=" in text]).judge
     if not traits_of(judge.kind).is_asked:
         raise ValueError(f"--judge kind={judge.kind}: a benchmark's judge is asked in words; expected openai or vllm")
-    return judge
+    # A model of the run's own has no price, and nothing to stop for.
+    return replace(judge, budget_usd=budget_usd) if budget_usd and kind_of(judge).has_prices else judge
 
 
 def is_resumable_change(key: str) -> bool:
