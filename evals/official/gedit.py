@@ -28,7 +28,7 @@ from evals.official.benchmark import (
 from evals.official.edits import edited
 from evals.official.hand_ins import MODEL, write_image
 from evals.official.judge_texts import INSTRUCTION, judge_text, told
-from evals.official.named_rows import file_name, with_own_ids
+from evals.official.named_rows import file_name
 from evals.official.reading import json_object, without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
 from rollout.text.marks import without_image_marks
@@ -55,7 +55,7 @@ class GEdit(Benchmark):
     overall = "mean of the 11 groups, both languages, 0 to 10"
 
     def read(self, data: Path, store: Store) -> list[Item]:
-        return with_own_ids([_item(row, data, store) for row in read_rows(data, _PATTERNS, get=_GET)], data)
+        return [_item(row, data, store) for row in read_rows(data, _PATTERNS, get=_GET)]
 
     def hand_in(self, outputs: Sequence[tuple[Item, Output]], folder: Path, store: Store) -> Path:
         root = folder / MODEL
@@ -184,7 +184,7 @@ def _item(row: Row, data: Path, store: Store) -> Item:
     picture = value_of(row, "input_image" if row.get("input_image_raw") is None else "input_image_raw", where)
     kept = {"key": key, "language": language, "is_common": bool(value_of(row, "Intersection_exist", where))}
     instruction = without_image_marks(str(value_of(row, "instruction", where)))
-    return Item(f"{language}-{key}", group, instruction, (image_in(picture, data, store, where),), kept)
+    return Item(f"{group}-{language}-{key}", group, instruction, (image_in(picture, data, store, where),), kept)
 
 
 BENCHMARK = GEdit()

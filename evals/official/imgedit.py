@@ -16,7 +16,7 @@ from evals.official.benchmark import Benchmark, Figure, Form, Item, Judged, Outp
 from evals.official.edits import edited, pair
 from evals.official.hand_ins import write_image
 from evals.official.judge_texts import INSTRUCTION, told
-from evals.official.named_rows import file_name, image_file, with_own_ids
+from evals.official.named_rows import file_name, image_file
 from evals.official.reading import without_thought
 from evals.official.rows import image_in, value_of
 from rollout.text.marks import read_text, without_image_marks
@@ -42,7 +42,7 @@ class ImgEdit(Benchmark):
                 f"--data {data} holds {len(files)} JSON objects of rows with edit_type, expected one; "
                 f"get the data of {self.repository}"
             )
-        return with_own_ids([_item(key, row, data, store) for key, row in files[0].items()], data)
+        return [_item(key, row, data, store) for key, row in files[0].items()]
 
     def hand_in(self, outputs: Sequence[tuple[Item, Output]], folder: Path, store: Store) -> Path:
         for item, output in outputs:

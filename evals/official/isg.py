@@ -28,7 +28,7 @@ from evals.official.benchmark import (
 )
 from evals.official.hand_ins import MODEL, write_image, write_text
 from evals.official.judge_texts import apart, judge_text
-from evals.official.named_rows import file_name, image_file, with_own_ids
+from evals.official.named_rows import file_name, image_file
 from evals.official.reading import without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
 from rollout.text.marks import without_image_marks
@@ -55,7 +55,7 @@ class Isg(Benchmark):
 
     def read(self, data: Path, store: Store) -> list[Item]:
         rows = read_rows(data, ("*.json*", "**/*.json*"), get=f"the data set of {self.repository}")
-        return with_own_ids([_item(row, data, store) for row in rows], data)
+        return [_item(row, data, store) for row in rows]
 
     def hand_in(self, outputs: Sequence[tuple[Item, Output]], folder: Path, store: Store) -> Path:
         lines = []

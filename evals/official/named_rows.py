@@ -1,9 +1,7 @@
-"""Rows as people publish them: each has a name of its own, and its pictures are files that it names."""
+"""Rows that name files: their pictures below the data, and what is handed in for them."""
 
-from collections import Counter
 from pathlib import Path
 
-from evals.official.benchmark import Item
 from evals.official.rows import Row, value_of
 
 
@@ -13,14 +11,6 @@ def image_file(data: Path, name: object, where: str) -> Path:
         if (folder / str(name)).is_file():
             return folder / str(name)
     raise ValueError(f"{where}: there is no image {name} below {data}")
-
-
-def with_own_ids(items: list[Item], data: Path) -> list[Item]:
-    """Return items of which no two have one name. Raises ValueError: the hand-in would have one file for both."""
-    name, count = Counter(item.id for item in items).most_common(1)[0] if items else ("", 0)
-    if count != 1:
-        raise ValueError(f"--data {data} has {count} rows of {name!r}; expected rows, each with its own name, once")
-    return items
 
 
 def file_name(row: Row, key: str, where: str) -> str:

@@ -24,7 +24,7 @@ from evals.official.benchmark import (
 )
 from evals.official.hand_ins import MODEL, write_jpeg, write_json
 from evals.official.judge_texts import apart, judge_text, told
-from evals.official.named_rows import file_name, image_file, with_own_ids
+from evals.official.named_rows import file_name, image_file
 from evals.official.reading import json_object, without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
 from rollout.text.marks import without_image_marks
@@ -45,7 +45,7 @@ class OpenIng(Benchmark):
 
     def read(self, data: Path, store: Store) -> list[Item]:
         rows = read_rows(data, ("*test*.json*", "**/*test*.json*", "*.json*"), get=_GET)
-        return with_own_ids([_item(row, data, store) for row in rows], data)
+        return [_item(row, data, store) for row in rows]
 
     def hand_in(self, outputs: Sequence[tuple[Item, Output]], folder: Path, store: Store) -> Path:
         root = folder / f"{MODEL}_output"

@@ -5,14 +5,14 @@ from importlib import import_module
 from evals.official.benchmark import Benchmark
 
 BENCHMARKS = {
-    "gedit": "evals.official.gedit:BENCHMARK",
-    "imgedit": "evals.official.imgedit:BENCHMARK",
-    "isg": "evals.official.isg:BENCHMARK",
-    "opening": "evals.official.opening:BENCHMARK",
-    "rise": "evals.official.rise:BENCHMARK",
     "ueval": "evals.official.ueval:BENCHMARK",
     "wise": "evals.official.wise:ORIGINAL",
     "wise_verified": "evals.official.wise:VERIFIED",
+    "rise": "evals.official.rise:BENCHMARK",
+    "gedit": "evals.official.gedit:BENCHMARK",
+    "imgedit": "evals.official.imgedit:BENCHMARK",
+    "opening": "evals.official.opening:BENCHMARK",
+    "isg": "evals.official.isg:BENCHMARK",
 }
 
 

@@ -16,7 +16,7 @@ from evals.official.benchmark import Benchmark, Figure, Form, Item, Judged, Outp
 from evals.official.edits import edited, pair
 from evals.official.hand_ins import MODEL, write_image
 from evals.official.judge_texts import INSTRUCTION, REFERENCE, judge_text, told
-from evals.official.named_rows import file_name, image_file, with_own_ids
+from evals.official.named_rows import file_name, image_file
 from evals.official.reading import without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
 from rollout.text.marks import without_image_marks
@@ -58,13 +58,13 @@ class Rise(Benchmark):
     def read(self, data: Path, store: Store) -> list[Item]:
         rows = read_rows(data, ("*.json", "**/*.json"), get="the data set PhoenixZ/RISEBench")
         columns = {column for row in rows for column in row}
-        return with_own_ids([_item(row, columns, data, store) for row in rows], data)
+        return [_item(row, columns, data, store) for row in rows]
 
     def hand_in(self, outputs: Sequence[tuple[Item, Output]], folder: Path, store: Store) -> Path:
         images = folder / "outputs" / MODEL / "images"
         for item, output in outputs:
             if (made := edited(output)) is not None:
-                write_image(store, made, images / item.group / f"{item.id}.png")
+                write_image(store, made, images / item.group / f"{item.row['index']}.png")
         return images.parent
 
     def prompts(self, checkout: Path) -> Mapping[str, str]:
@@ -90,7 +90,7 @@ class Rise(Benchmark):
 
     def score(self, judged: Judged) -> float | None:
         answers, weighing = _answers(judged), weights(judged.item.group, judged.item.row["is_free"])
-        return None if answers.keys() < weighing.keys() else 100.0 * is_accurate(answers, weighing)
+        return None if weighing.keys() - answers.keys() else 100.0 * is_accurate(answers, weighing)
 
     def weights(self, items: Sequence[Item]) -> Mapping[str, float]:
         groups = [item.group for item in items]
@@ -178,8 +178,8 @@ def _answers(judged: Judged) -> dict[str, float]:
 
 
 def _item(row: Row, columns: set[str], data: Path, store: Store) -> Item:
-    name = file_name(row, "index", "a row")
-    where, category = f"row {name}", file_name(row, "category", f"row {name}")
+    index = file_name(row, "index", "a row")
+    where, category = f"row {index}", file_name(row, "category", f"row {index}")
     source = image_in(image_file(data, value_of(row, "image", where), where), data, store, where)
     role, shown = _role(row, category), source
     if is_marked(row.get("reference_img")):
@@ -188,13 +188,15 @@ def _item(row: Row, columns: set[str], data: Path, store: Store) -> Item:
     if role not in _IMAGE_ROLES and not reference:
         raise ValueError(f"{where} has no reference, reference_txt or reference_img")
     kept = {
+        "index": index,
         "is_free": is_marked(row.get("consistency_free")),
         "role": role,
         "reference": reference,
         "reference_image": shown,
         "columns": sorted(columns),
     }
-    return Item(name, category, without_image_marks(str(value_of(row, "instruction", where))), (source,), kept)
+    instruction = without_image_marks(str(value_of(row, "instruction", where)))
+    return Item(f"{category}-{index}", category, instruction, (source,), kept)
 
 
 def _role(row: Row, category: str) -> str:

@@ -23,7 +23,7 @@ def write_small(name: str, folder: Path) -> tuple[Path, Path]:
     """Write a benchmark; return the folders of its data and of its judge's texts."""
     data, texts = folder / "data", folder / "texts"
     for number in (1, 2):
-        paint(data / f"{number}.png", 100 + number)
+        paint(data / f"{number}.png", 100 + number, (64, 64))
     texts.mkdir()
     _WRITERS[name](data, texts)
     return data, texts

@@ -59,14 +59,14 @@ def read_prompts(folder):
 
 
 def say(item, question):
-    told = dict(zip(("consistency", "reasoning", "quality"), TABLE[item.id][2], strict=True))
+    told = dict(zip(("consistency", "reasoning", "quality"), TABLE[item.row["index"]][2], strict=True))
     score = told[question.key.removeprefix("logical-")]
     return "I cannot say." if score is None else f"It was asked for 5.\n**Final Score:** {score}."
 
 
 def judge(data, store, prompts):
     items = BENCH.read(data, store)
-    return judged_by(BENCH, edits_of(items, store, failed=("s4",)), items, prompts, say)
+    return judged_by(BENCH, edits_of(items, store, failed=(f"{S}-s4",)), items, prompts, say)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_their_script_ends_where_the_file_lacks_a_column(data, store, prompts, c
 
 
 def test_an_items_score_is_its_accuracy_and_none_without_an_answer(judged):
-    scores = {one.item.id: BENCH.score(one) for one in judged}
+    scores = {one.item.row["index"]: BENCH.score(one) for one in judged}
     assert scores == {
         **dict.fromkeys(TABLE, 0.0),
         **dict.fromkeys(("t1", "t2", "l1", "l4"), 100.0),
@@ -159,7 +159,7 @@ def test_an_items_score_is_its_accuracy_and_none_without_an_answer(judged):
 
 def test_the_hand_in_lies_as_their_script_looks_for_it(data, store, tmp_path):
     items = BENCH.read(data, store)
-    outputs = edits_of(items, store, failed=("s4",))
+    outputs = edits_of(items, store, failed=(f"{S}-s4",))
     folder = BENCH.hand_in([(item, outputs[item.id]) for item in items], tmp_path / "out", store)
     assert folder == tmp_path / "out" / "outputs" / "interleave"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
@@ -168,8 +168,9 @@ def test_the_hand_in_lies_as_their_script_looks_for_it(data, store, tmp_path):
 
 
 def test_the_judge_sees_what_a_question_is_about(data, store, prompts):
-    items = {item.id: item for item in BENCH.read(data, store)}
+    items = {item.row["index"]: item for item in BENCH.read(data, store)}
     outputs = edits_of(list(items.values()), store)
+    outputs = {name: outputs[item.id] for name, item in items.items()}
 
     def asked(name):
         return {
@@ -221,7 +222,6 @@ def test_a_judge_that_would_not_be_told_something_is_refused(tmp_path):
     [
         ({"image": "no.png"}, "row t1: there is no image no.png"),
         ({"reference": None}, "row t1 has no reference"),
-        ({"index": "t2"}, "2 rows of 't2'"),
         ({"index": "../t"}, "a row: index is '../t', expected what can be the name of a file"),
         ({"instruction": None}, "row t1 has no instruction"),
     ],
