@@ -62,12 +62,10 @@ class Isg(Benchmark):
         for item, output in outputs:
             entries = []
             for number, part in enumerate(output.parts):
-                content = (
-                    part if isinstance(part, str) else str((folder / "images" / f"{item.id}-{number}.png").absolute())
-                )
-                if not isinstance(part, str):
-                    write_image(store, part.ref, Path(content))
-                entries.append({"type": _kind(part), "content": content})
+                path = folder.absolute() / "images" / f"{item.id}-{number}.png"
+                if isinstance(part, Picture):
+                    write_image(store, part.ref, path)
+                entries.append({"type": _kind(part), "content": part if isinstance(part, str) else str(path)})
             lines.append(json.dumps({"id": item.id, "Category": item.group, "output": entries}, ensure_ascii=False))
         write_text("".join(f"{line}\n" for line in lines), folder / f"{MODEL}.jsonl")
         return folder / f"{MODEL}.jsonl"
@@ -95,7 +93,7 @@ class Isg(Benchmark):
 
     def score(self, judged: Judged) -> float | None:
         values = judged.values.get("holistic")
-        return None if values is None else values[0]
+        return None if values is None or judged.output.error is not None else values[0]
 
     def weights(self, items: Sequence[Item]) -> Mapping[str, float]:
         groups = [item.group for item in items]

@@ -75,7 +75,7 @@ class OpenIng(Benchmark):
 
     def score(self, judged: Judged) -> float | None:
         values = judged.values.get("criteria")
-        return None if values is None else fmean(values)
+        return None if values is None or judged.output.error is not None else fmean(values)
 
     def weights(self, items: Sequence[Item]) -> Mapping[str, float]:
         groups = [item.group for item in items]
@@ -84,8 +84,9 @@ class OpenIng(Benchmark):
     def official(self, judged: Sequence[Judged], num_items: int) -> list[Figure]:
         groups: dict[str, list[float]] = {}
         for one in judged:
-            if (mean := self.score(one)) is not None:
-                groups.setdefault(one.item.group, []).append(mean)
+            # An answer that broke off is an answer to their script.
+            if (values := one.values.get("criteria")) is not None:
+                groups.setdefault(one.item.group, []).append(fmean(values))
         every = [mean for means in groups.values() for mean in means]
         return [
             Figure("mean of the 7 criteria", fmean(every) if every else None, "" if every else "no answer"),

@@ -29,6 +29,8 @@ TABLE: dict[str, Any] = {
     "0011": ("Guide", WHOLE, (9, 3), ("yes", "yes"), 6),
     "0012": ("Guide", ["text"], (2, 2), ("no", "no"), 1),
 }
+BROKEN = "0012"
+"""Its story broke off, but is judged."""
 
 
 def row_of(name):
@@ -67,7 +69,8 @@ def answers_of(items, store):
         kinds = TABLE[item.id][1]
         pictures = [Picture(store.put_image(Image.new("RGB", (4, 4), (n, 0, 0)))) for n in range(len(kinds))]
         parts = tuple(pictures[n] if kind == "image" else f"Text {n}." for n, kind in enumerate(kinds))
-        made[item.id] = Output(parts, None if parts else "no plan")
+        error = "step 3 has no image" if item.id == BROKEN else None if parts else "no plan"
+        made[item.id] = Output(parts, error)
     return made
 
 
@@ -124,7 +127,8 @@ def test_an_unreadable_answer_counts_as_nothing_else(judged, monkeypatch, wrong)
 
 
 def test_an_items_score_is_the_holistic_one(judged):
-    assert {one.item.id: BENCH.score(one) for one in judged} == {name: told[-1] for name, told in TABLE.items()}
+    ours = {name: told[-1] for name, told in TABLE.items()} | {BROKEN: None}
+    assert {one.item.id: BENCH.score(one) for one in judged} == ours
     assert BENCH.weights([one.item for one in judged]) == dict.fromkeys(["Style", "Scene", "Story", "Guide"], 3)
 
 

@@ -30,6 +30,8 @@ TABLE: dict[str, Any] = {
     "3000004": ("Stories", (5, 5, 5, 6, 5, 5, 5)),
     "3000005": ("Stories", (9, 0, 9, 0, 9, 0, 9)),
 }
+BROKEN = "3000005"
+"""Its story broke off, but is judged."""
 
 
 def row_of(uid, kind):
@@ -61,8 +63,9 @@ def answers_of(items, store):
     made = {}
     for shade, item in enumerate(items):
         picture = Picture(store.put_image(Image.new("RGB", (4, 4), (shade * 8,) * 3)))
-        failed = item.id == "3000002"
-        made[item.id] = Output((), "no plan") if failed else Output(("First.", picture, "Second."))
+        error = "step 3 has no image" if item.id == BROKEN else None
+        made[item.id] = Output(("First.", picture, "Second."), error)
+    made["3000002"] = Output((), "no plan")
     return made
 
 
@@ -100,7 +103,8 @@ def test_figures_are_means_over_the_items_that_were_answered(judged):
     for kind, count in (("Recipes", 3), ("Travel", 3), ("Stories", 4)):
         expected[kind] = sum(mean for uid, mean in means.items() if TABLE[uid][0] == kind) / count
     assert values_of(BENCH.official(judged, 2160)) == pytest.approx(expected)
-    assert {one.item.id: BENCH.score(one) for one in judged} == pytest.approx(dict.fromkeys(TABLE) | means)
+    ours = dict.fromkeys(TABLE) | means | {BROKEN: None}
+    assert {one.item.id: BENCH.score(one) for one in judged} == pytest.approx(ours)
     assert BENCH.weights([one.item for one in judged]) == {"Recipes": 4, "Travel": 3, "Stories": 5}
 
 
