@@ -115,6 +115,17 @@ def positive_number(text: str) -> float:
     return number
 
 
+def share(text: str) -> float:
+    """Read a share, 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a share, 0 to 1")
+    return number
+
+
 def numbers(text: str) -> list[int]:
     """Read numbers with commas between them.
 

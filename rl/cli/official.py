@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from evals.official.registry import BENCHMARKS
-from rl.cli.arguments import Parser, add_command, add_trust_code, file_path, positive_number, whole_number
+from rl.cli.arguments import Parser, add_command, add_trust_code, file_path, positive_number, share, whole_number
 from rl.cli.run_to_end import run_async
 
 
@@ -36,6 +37,9 @@ def add_official_commands(evals: argparse._SubParsersAction[Parser]) -> None:
         command.add_argument(
             "--budget", type=positive_number, default=0.0, metavar="USD", help="stop before more is paid, all starts"
         )
+        command.add_argument(
+            "--max-failures", type=share, default=0.5, metavar="SHARE", help="of calls, that stops it; default: 0.5"
+        )
         command.add_argument("--submit-only", action="store_true", help="write the hand-in; ask no judge")
         command.add_argument("--against", type=file_path, metavar="OUT", help="another run's folder: a paired test")
         command.add_argument("--seed", type=whole_number, default=0, help="of every story; default: 0")
@@ -62,6 +66,7 @@ def _eval_official(chosen: argparse.Namespace) -> int:
         other_scores(chosen.against, judge.model)
     with locked(chosen.out, "--out"):
         run = prepare_official(benchmark, recipe, chosen.data, judge=judge, prompts=chosen.prompts, limit=chosen.limit)
+        run = replace(run, max_failure_share=chosen.max_failures)
         console = Console(highlight=False, soft_wrap=True)
         run_async(run_official(run, console, budget_usd=chosen.budget, against=chosen.against))
     return 0

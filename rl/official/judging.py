@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from PIL import Image
 
@@ -11,11 +11,14 @@ from actors.judge.question import Question as Asked
 from actors.metered.retry import CallError
 from actors.store.store import Store
 from evals.official.benchmark import Benchmark, Item, Judged, Output, Picture, Question, Reading, Unreadable
+from rl.official.brake import Brake
 from rl.official.outputs import Say
 from rollout.concurrency import all_settled
 from rollout.roles import BudgetSpent
 from rollout.text.marks import IMAGE_MARK, without_image_marks
 from rollout.types import ImageRef
+
+_UNANSWERED = "not answered: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +45,28 @@ class Jury:
     asker: Asker
     store: Store
     at_once: int = 64
-    _spent: list[str] = field(default_factory=list, repr=False)
+    max_failure_share: float = 1.0
+    """Of the questions, from the twentieth on, that the judge does not answer."""
 
     async def judge(
         self, items: Sequence[Item], outputs: Mapping[str, Output], say: Say
     ) -> tuple[list[Judged], list[Answer]]:
-        """Return all items with the judge's answers, in their order. Raises `BudgetSpent`: asked again, it goes on."""
+        """Return all items with the judge's answers, in their order. Raises `BudgetSpent` and `RunStopped`."""
         asked = [(item, question) for item in items for question in self._questions(item, outputs[item.id])]
-        limit, num_done = asyncio.Semaphore(self.at_once), 0
+        limit, num_done, brake = asyncio.Semaphore(self.at_once), 0, Brake(self.max_failure_share)
         say("answers", 0, len(asked))
 
         async def one(item: Item, question: Question) -> Answer:
             nonlocal num_done
             async with limit:
-                answer = await self._answer(item, question, outputs[item.id].images)
+                brake.check()
+                try:
+                    answer = await self._answer(item, question, outputs[item.id].images)
+                except BudgetSpent as error:
+                    brake.pull(error)
+                    raise
             num_done += 1
+            brake.count("answers", answer.fault if answer.fault.startswith(_UNANSWERED) else None)
             say("answers", num_done, len(asked))
             return answer
 
@@ -75,8 +85,6 @@ class Jury:
         fault = ""
         shown = await asyncio.to_thread(rendered, question, self.store)
         for repeat in range(self.benchmark.num_asks):
-            if self._spent:
-                raise BudgetSpent(self._spent[0])
             once = Asked(shown.text, shown.images, form=TEXT, size=1, repeat=repeat, system=shown.system)
             try:
                 texts.append(str((await self.asker.ask(once))["text"]))
@@ -85,11 +93,8 @@ class Jury:
             except Unreadable as error:
                 fault = f"unreadable: {error}"
             except CallError as error:
-                fault = f"not answered: {error}"
+                fault = f"{_UNANSWERED}{error}"
                 break
-            except BudgetSpent as error:
-                self._spent.append(str(error))
-                raise
         return Answer(item.id, question.key, images, tuple(texts), fault=fault)
 
 

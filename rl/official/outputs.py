@@ -7,6 +7,7 @@ A later start tells again what is not whole: an outage heals, and an agent that 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from actors.store.append_log import AppendLog, GroupCommit, read_log
 from actors.store.store import Store
 from evals.official.benchmark import Form, Item, Output, Part, Picture
 from evals.official.told import output_of
+from rl.official.brake import Brake
 from rollout.concurrency import all_settled
 from rollout.roles import BudgetSpent
 from rollout.story import Story
 from rollout.types import Request
 
 _KIND = "outputs"
+_SPENT = f"{BudgetSpent.__name__}: "
+"""How a story tells that the generator's budget is spent: it fails at nothing else by that name."""
 Teller = Callable[[Request], Awaitable[Story]]
 Say = Callable[[str, int, int], None]
 """`say(what, done, of)` tells how far it is."""
@@ -47,41 +51,56 @@ class OutputLog:
         await self._log.append([{"item": item.id, "parts": parts, "error": output.error}])
 
 
-async def make_outputs(
-    items: Sequence[Item], tell: Teller, log: OutputLog, store: Store, *, form: Form, seed: int, at_once: int, say: Say
-) -> dict[str, Output]:
-    """Have every item told that is not there whole; return all outputs. Raises `BudgetSpent`.
+@dataclass(frozen=True)
+class Telling:
+    """How items are told."""
 
-    After a spent budget what is under way is still committed.
+    tell: Teller
+    form: Form
+    seed: int = 0
+    at_once: int = 32
+    max_failure_share: float = 1.0
+    """Of the stories that are told, from the twentieth on."""
+
+
+async def make_outputs(
+    items: Sequence[Item], telling: Telling, log: OutputLog, store: Store, say: Say
+) -> dict[str, Output]:
+    """Have every item told that is not there whole; return all outputs. Raises `BudgetSpent` and `RunStopped`.
+
+    Even then what is under way is still committed.
     """
     outputs = await asyncio.to_thread(log.read, store)
     waiting = [item for item in items if item.id not in outputs or outputs[item.id].error is not None]
-    limit, num_done, spent = asyncio.Semaphore(at_once), len(items) - len(waiting), ""
+    limit, num_done, brake = (
+        asyncio.Semaphore(telling.at_once),
+        len(items) - len(waiting),
+        Brake(telling.max_failure_share),
+    )
 
     async def one(item: Item) -> None:
-        nonlocal num_done, spent
+        nonlocal num_done
         async with limit:
-            if spent:
-                raise BudgetSpent(spent)
-            output = await _told(item, tell, form, seed)
-            if output.error is not None and BudgetSpent.__name__ in output.error:
-                spent = output.error.partition(f"{BudgetSpent.__name__}: ")[2]
-                raise BudgetSpent(spent)
+            brake.check()
+            output = await _told(item, telling)
+            if output.error is not None and _SPENT in output.error:
+                brake.pull(BudgetSpent(output.error.partition(_SPENT)[2]))
             await log.append(item, output)
             outputs[item.id], num_done = output, num_done + 1
             say("outputs", num_done, len(items))
+            brake.count("outputs", output.error)
 
     say("outputs", num_done, len(items))
     await all_settled(one(item) for item in waiting)
     return {item.id: outputs[item.id] for item in items}
 
 
-async def _told(item: Item, tell: Teller, form: Form, seed: int) -> Output:
+async def _told(item: Item, telling: Telling) -> Output:
     try:
-        request = Request(item.request, item.images, seed, id=item.id).checked()
+        request = Request(item.request, item.images, telling.seed, id=item.id).checked()
     except ValueError as error:  # a prompt of theirs that no model can be given
         return Output((), str(error))
-    return output_of(await tell(request), form)
+    return output_of(await telling.tell(request), telling.form)
 
 
 def _output(row: dict[str, Any]) -> Output:

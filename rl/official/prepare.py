@@ -36,6 +36,8 @@ class Official:
     """None: outputs are made and handed in, not scored."""
     prompts: Mapping[str, str]
     sources: dict[str, dict[str, str]]
+    max_failure_share: float = 0.5
+    """Of outputs, and of the judge's answers, that ends the run."""
 
     @property
     def recipe(self) -> OfficialRecipe:

@@ -24,7 +24,7 @@ from evals.official.benchmark import Output
 from rl.launch import launch
 from rl.official.config import OfficialRecipe
 from rl.official.judging import Jury
-from rl.official.outputs import OutputLog, Say, Teller, make_outputs
+from rl.official.outputs import OutputLog, Say, Teller, Telling, make_outputs
 from rl.official.prepare import Official, dearest_call, estimate, left_of
 from rl.official.report import compare, judge_folder, write_report
 from rl.run_dir.provenance import write_provenance
@@ -85,8 +85,8 @@ def whole(run: Official, log: OutputLog) -> dict[str, Output] | None:
 
 async def outputs_of(run: Official, log: OutputLog, tell: Teller, say: Say) -> dict[str, Output]:
     """Return all outputs, those that are there as they are."""
-    form, seed = run.benchmark.form, run.recipe.seed
-    return await make_outputs(run.items, tell, log, run.store, form=form, seed=seed, at_once=AT_ONCE, say=say)
+    telling = Telling(tell, run.benchmark.form, run.recipe.seed, AT_ONCE, run.max_failure_share)
+    return await make_outputs(run.items, telling, log, run.store, say)
 
 
 def hand_in(run: Official, outputs: Mapping[str, Output]) -> Path:
@@ -105,7 +105,7 @@ async def score(
 ) -> None:
     """Have the outputs judged, and write and print the figures."""
     assert run.judge is not None
-    jury = Jury(run.benchmark, run.prompts, asker, run.store)
+    jury = Jury(run.benchmark, run.prompts, asker, run.store, max_failure_share=run.max_failure_share)
     judged, answers = await jury.judge(run.items, outputs, say)
     folder = judge_folder(run.out, run.judge.model)
     comparisons = compare(run, judged, answers, folder, against)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from actors.store.store import Store
-from evals.official.benchmark import Judged, Output, Picture, Unreadable
+from evals.official.benchmark import Judged, Output, Picture, Reading, Unreadable
 from evals.official.ueval import BENCHMARK
 from tests.support.benchmark_data import parrot, ueval_rows, write_ueval
 
@@ -32,7 +32,7 @@ def folders(tmp_path):
 
 def judge(item, output, prompts):
     """Ask the parrot as a run does, without the run."""
-    readings = {}
+    readings: dict[str, Reading | None] = {}
     for question in BENCHMARK.questions(item, output, prompts):
         readings[question.key] = None
         for repeat in range(BENCHMARK.num_asks):
