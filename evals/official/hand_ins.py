@@ -1,5 +1,6 @@
 """Files of a hand-in: written whole, and only where they are not there yet, so that a later start adds what is new."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -7,10 +8,20 @@ from pathlib import Path
 from actors.store.store import Store
 from rollout.types import ImageRef
 
+MODEL = "interleave"
+"""The agent's name where a hand-in has a folder or a file for each model."""
+
 
 def write_image(store: Store, ref: ImageRef, path: Path) -> None:
     """Write an image as PNG."""
     _write(path, store.png_bytes(ref))
+
+
+def write_jpeg(store: Store, ref: ImageRef, path: Path) -> None:
+    """Write an image as JPEG, hardly compressed."""
+    data = io.BytesIO()
+    store.get_image(ref).save(data, "JPEG", quality=95)
+    _write(path, data.getvalue())
 
 
 def write_json(content: object, path: Path) -> None:

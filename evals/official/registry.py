@@ -8,6 +8,11 @@ BENCHMARKS = {
     "ueval": "evals.official.ueval:BENCHMARK",
     "wise": "evals.official.wise:ORIGINAL",
     "wise_verified": "evals.official.wise:VERIFIED",
+    "rise": "evals.official.rise:BENCHMARK",
+    "gedit": "evals.official.gedit:BENCHMARK",
+    "imgedit": "evals.official.imgedit:BENCHMARK",
+    "opening": "evals.official.opening:BENCHMARK",
+    "isg": "evals.official.isg:BENCHMARK",
 }
 
 

@@ -1,0 +1,50 @@
+"""Benchmarks of edits and interleaved answers through the whole run, on fakes."""
+
+import asyncio
+import json
+
+import pytest
+from rich.console import Console
+
+from evals.official.registry import load_benchmark
+from rl.official.config import agent_of, load_judge
+from rl.official.outputs import OutputLog
+from rl.official.prepare import estimate, prepare_official
+from rl.official.report import FIGURES, judge_folder
+from rl.official.run import hand_in, outputs_of, score
+from rl.story.config import load_story_recipe
+from tests.support.fake_asker import FakeAsker
+from tests.support.small_benchmarks import ANSWERS, SCORES, write_small
+from tests.support.storytelling import StorePainter, storyline
+
+
+def ignore(what, done, of):
+    pass
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_run_hands_in_and_finds_the_judges_scores(name, tmp_path):
+    benchmark, (data, texts) = load_benchmark(name), write_small(name, tmp_path)
+    stories = load_story_recipe("recipes/shapes_story.yaml", [f"store={tmp_path / 'store'}"])
+    recipe = agent_of(stories, name, tmp_path / "out", is_alone=True)
+    judge = load_judge(benchmark, ["api_key_env=PATH"])
+    run = prepare_official(benchmark, recipe, data, judge=judge, prompts=texts)
+    assert estimate(run)[0] == f"2 of 2 items of {benchmark.title}"
+    line = storyline(generator=StorePainter(run.store))
+    outputs = asyncio.run(outputs_of(run, OutputLog(run.out), line.tell, ignore))
+    assert [output.error for output in outputs.values()] == [None, None]
+    assert str(hand_in(run, outputs)).startswith(str(run.out / "submission"))
+    asker = FakeAsker(lambda question: {"text": ANSWERS[name]})
+    asyncio.run(score(run, outputs, asker, Console(quiet=True), say=ignore))
+    found = json.loads((judge_folder(run.out, judge.model) / FIGURES).read_text())
+    assert found["scores"] == dict.fromkeys((item.id for item in run.items), SCORES[name])
+    assert found["ours"]["overall"]["value"] == SCORES[name]
+    assert len(asker.asked) == sum(benchmark.num_questions(item) for item in run.items)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_without_the_judges_texts_it_is_said_what_to_get(name, tmp_path):
+    benchmark, (data, _) = load_benchmark(name), write_small(name, tmp_path)
+    owner = benchmark.repository.partition("@")[0]
+    with pytest.raises(ValueError, match=f"--prompts {data} has no .*{owner}"):
+        benchmark.prompts(data)
