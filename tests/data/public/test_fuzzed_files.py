@@ -25,6 +25,8 @@ from data.table.record_table import parser
 from rollout.types import Trajectory
 from tests.support.public_records import FOLDER, answer_to_ueval, plan_step, save_picture, save_record, story
 
+EVERY = pytest.mark.parametrize("times", [100, pytest.param(900, marks=pytest.mark.slow)])
+"""How many files for each share of the ten."""
 RULES = ImageRules(white_canvas="white.png")
 JUNK = (
     *(None, True, False, 0, 1, -1, 2**70, 1.5, math.nan, math.inf, "", " ", "None", "null", "1", "white.png", "\ud800"),
@@ -100,11 +102,14 @@ def is_located(error: RecordError, file: Path) -> bool:
     return str(file) in str(error) and bool(error.kind) and str(error).isprintable()
 
 
-@pytest.mark.parametrize(("make", "num"), [(story, 4000), (answer_to_ueval, 1000)])
-def test_a_damaged_record_is_refused_with_its_place_or_can_be_used_everywhere(make, num, tmp_path):
+@pytest.mark.parametrize(("make", "share"), [(story, 4), (answer_to_ueval, 1)])
+@EVERY
+def test_a_damaged_record_is_refused_with_its_place_or_can_be_used_everywhere(make, share, times, tmp_path):
+    """Slow with all files: writing and reading them takes most of the time."""
+    num = share * times
     file = save_record(tmp_path, make(), FOLDER)
     save_record(tmp_path, answer_to_ueval(), FOLDER)
-    draw, num_read, refused = random.Random(make.__name__), 0, list[RecordError]()
+    draw, num_read, refused = random.Random(f"{make.__name__}{num}"), 0, list[RecordError]()
     for _ in range(num):
         file.write_bytes(damaged(draw, make))
         try:
@@ -139,20 +144,19 @@ def check_usable(trajectory: Trajectory) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "make", "num"),
+    ("kind", "make", "share"),
     [
-        (Kind.RL, lambda: json.loads(json.dumps(RL)), 1000),
-        (
-            Kind.CRITIC_SFT,
-            lambda: sft(ASKED, f"<think>a</think><answer>{CRITIC}</answer>", ["white.png", "x.png"]),
-            1500,
-        ),
-        (Kind.PLANNER_SFT, lambda: sft("a day", json.dumps({"execution_plan": [plan_step(1)]}), []), 1000),
+        (Kind.RL, lambda: json.loads(json.dumps(RL)), 1),
+        (Kind.CRITIC_SFT, lambda: sft(ASKED, CRITIC, ["white.png", "x.png"]), 2),
+        (Kind.PLANNER_SFT, lambda: sft("a day", json.dumps({"execution_plan": [plan_step(1)]}), []), 1),
     ],
 )
-def test_a_damaged_file_of_records_is_refused_with_its_place(kind, make, num, tmp_path):
+@EVERY
+def test_a_damaged_file_of_records_is_refused_with_its_place(kind, make, share, times, tmp_path):
+    """Slow with all files: writing and reading them takes most of the time."""
+    num = share * times
     save_picture(tmp_path / "x.png", 1)
-    file, draw, num_read = tmp_path / "records.json", random.Random(kind), 0
+    file, draw, num_read = tmp_path / "records.json", random.Random(f"{kind}{num}"), 0
     refused: list[RecordError] = []
     for number in range(num):
         data = damaged(draw, make)
@@ -168,11 +172,13 @@ def test_a_damaged_file_of_records_is_refused_with_its_place(kind, make, num, tm
     assert num / 20 < num_read < num
 
 
-def test_a_damaged_file_of_requests_is_refused_with_its_place(tmp_path):
+@EVERY
+def test_a_damaged_file_of_requests_is_refused_with_its_place(times, tmp_path):
+    """Slow with all files: writing and reading them takes most of the time."""
     save_picture(tmp_path / "x.png", 1)
-    file, draw, store, num_read = tmp_path / "prompt40k.jsonl", random.Random(7), Store(tmp_path / "store"), 0
+    file, draw, store, num_read = tmp_path / "prompt40k.jsonl", random.Random(times), Store(tmp_path / "store"), 0
     refused: list[RecordError] = []
-    for _ in range(1500):
+    for _ in range(times):
         file.write_bytes(
             damaged(draw, lambda: {"id": 3, "user_input": "How is a cat drawn?", "user_input_image": ["x.png"]})
         )
@@ -181,4 +187,4 @@ def test_a_damaged_file_of_requests_is_refused_with_its_place(tmp_path):
         except RecordError as error:
             refused.append(error)
     assert all(is_located(error, file) for error in refused)
-    assert 75 < num_read < 1500
+    assert times / 20 < num_read < times
