@@ -80,7 +80,7 @@ def outcomes(arms: Sequence[Arm]) -> Sheet:
 
 def by_try(arms: Sequence[Arm]) -> Sheet:
     """Return verdicts by try and truth."""
-    columns = ("", "tries", "try", "accepted rightly", "accepted wrongly", "rejected rightly", "rejected wrongly")
+    columns = ("", "tries", "try", "accepted: rightly", "wrongly", "rejected: rightly", "wrongly")
     rows = []
     for arm in arms:
         for one in verdicts_of(arm).by_try:
