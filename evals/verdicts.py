@@ -24,6 +24,12 @@ class TryVerdicts:
     rejected_rightly: int
     rejected_wrongly: int
 
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """The mean share of right verdicts on right and on wrong images; None where there are not both."""
+        right, wrong = self.accepted_rightly + self.rejected_wrongly, self.accepted_wrongly + self.rejected_rightly
+        return (self.accepted_rightly / right + self.rejected_rightly / wrong) / 2 if right and wrong else None
+
 
 @dataclass(frozen=True)
 class Steps:

@@ -9,7 +9,6 @@ so several votes say more than one.
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 from rollout.agents import ask_until_parsed
 from rollout.concurrency import all_of
@@ -34,10 +33,12 @@ ONE_ANSWER = VerdictRule()
 
 
 @dataclass(frozen=True, slots=True)
-class _Vote:
+class Vote:
+    """An answer that could be read."""
+
     critique: Critique
     probability: float
-    """Of success; 0 where an answer says true and its place could not be found."""
+    """Of success; 0 where it was not looked for, or not found."""
 
 
 async def ask_for_verdict(
@@ -47,10 +48,21 @@ async def ask_for_verdict(
     timer: StageTimer,
     rule: VerdictRule,
 ) -> tuple[Critique | None, tuple[ModelAnswer, ...]]:
-    """Ask a critic for all votes at once, each as `ask_until_parsed`; return the critique and every answer.
+    """Return the critique that votes come to, and every answer. None: no vote could be read (`timer.failure`)."""
+    votes, answers = await ask_for_votes(ask, read, seeds, timer, rule.votes)
+    return agreed(votes, rule), answers
 
-    The first vote has the given seeds, the others have some of their own. None: no vote could be read
-    (`timer.failure` says why).
+
+async def ask_for_votes(
+    ask: Callable[[int, int], Awaitable[ModelAnswer]],
+    read: Callable[[str], Critique],
+    seeds: Iterable[int],
+    timer: StageTimer,
+    count: int,
+) -> tuple[list[Vote], tuple[ModelAnswer, ...]]:
+    """Ask a critic for so many votes at once, each as `ask_until_parsed`; return those that could be read, and all.
+
+    The first vote has the given seeds, the others have some of their own. `timer.failure` says why there is none.
     """
     given = list(seeds)
 
@@ -61,13 +73,22 @@ async def ask_for_verdict(
         critique, answers = await ask_until_parsed(ask, read, places, own)
         return critique, answers, own
 
-    cast_votes = await all_of(map(cast, range(rule.votes)))
-    votes = [_vote(critique, answers[-1]) for critique, answers, _ in cast_votes if critique is not None]
-    timer.failure = None if votes else cast_votes[0][2].failure
-    return agreed(votes, rule), tuple(answer for _, answers, _ in cast_votes for answer in answers)
+    ballots = await all_of(map(cast, range(count)))
+    votes = [
+        Vote(critique, answers[-1].success_probability or 0.0)
+        for critique, answers, _ in ballots
+        if critique is not None
+    ]
+    timer.failure = None if votes else ballots[0][2].failure
+    return votes, tuple(answer for _, answers, _ in ballots for answer in answers)
 
 
-def agreed(votes: Sequence[_Vote], rule: VerdictRule) -> Critique | None:
+def probability_of(votes: Sequence[Vote], count: int) -> float:
+    """Return the mean probability of success of `count` votes, of which the others could not be read."""
+    return sum(vote.probability for vote in votes) / count
+
+
+def agreed(votes: Sequence[Vote], rule: VerdictRule) -> Critique | None:
     """Return the first critique of the side that wins, with its verdict; None without any vote.
 
     Where every vote says true and the threshold refuses all the same, the first one's prompt is kept.
@@ -75,14 +96,9 @@ def agreed(votes: Sequence[_Vote], rule: VerdictRule) -> Critique | None:
     if not votes:
         return None
     if rule.threshold:
-        unread = [0.0] * (rule.votes - len(votes))
-        is_success = fmean([vote.probability for vote in votes] + unread) >= rule.threshold
+        is_success = probability_of(votes, rule.votes) >= rule.threshold
     else:
         is_success = 2 * sum(vote.critique.is_success for vote in votes) > rule.votes
     critiques = [vote.critique for vote in votes]
     first = next((one for one in critiques if one.is_success == is_success), critiques[0])
     return replace(first, is_success=is_success)
-
-
-def _vote(critique: Critique, answer: ModelAnswer) -> _Vote:
-    return _Vote(critique, answer.success_probability or 0.0)

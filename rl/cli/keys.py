@@ -52,8 +52,8 @@ def markdown() -> Iterator[str]:
     yield "# Keys of recipes"
     yield ""
     yield "Written by `interleave keys --markdown`; `interleave keys budget` finds keys by parts of their names. A key"
-    yield "without a default has to be set, or may be left out. `<name>` stands for a name of yours, `<number>` for a place"
-    yield "in a list."
+    yield "without a default has to be set, or may be left out. `<name>` stands for a name of yours, `<number>` for a"
+    yield "place in a list."
     told: set[Key] = set()
     for kind, (_, _, commands) in _RECIPES.items():
         keys = _of(kind)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rl.cli.arguments import Parser, add_command, add_group, add_trust_code, file_path, numbers
+from rl.cli.arguments import Parser, add_command, add_group, add_trust_code, file_path, numbers, whole_number
 from rl.cli.official import add_official_commands
 from rl.cli.run_to_end import run_async
 from rl.story.config import StoryRecipe, load_story_recipe
@@ -78,6 +78,21 @@ def add_story_commands(commands: argparse._SubParsersAction[Parser]) -> None:
         help="also with a perfect verdict, and with the best prompts where the recipe's oracle.fn knows them",
     )
     stories.add_argument("--out", type=file_path, default=Path("runs/eval_stories.json"), help="default: %(default)s")
+    _add_verdicts(evals)
+
+
+def _add_verdicts(evals: argparse._SubParsersAction[Parser]) -> None:
+    verdicts = add_command(
+        evals, "verdicts", _eval_verdicts, "measure a critic's verdicts on held-out tasks, and calibrate its threshold"
+    )
+    verdicts.add_argument("recipe", type=file_path, help="recipe YAML of stories, or the folder of a bundle")
+    verdicts.add_argument("overrides", nargs="*", default=[], help="key=value, like critic.votes=3")
+    add_trust_code(verdicts)
+    heldout = Path("recipes/shapes/tasks/heldout.jsonl")
+    verdicts.add_argument("--data", type=file_path, default=heldout, help="records of RL; default: %(default)s")
+    verdicts.add_argument("--num", type=whole_number, default=0, help="how many of them; default: all")
+    verdicts.add_argument("--most", type=float, default=0.1, help="wrong images that may pass; default: %(default)s")
+    verdicts.add_argument("--out", type=file_path, default=Path("runs/eval_verdicts.json"), help="default: %(default)s")
 
 
 def _generate(chosen: argparse.Namespace) -> int:
@@ -156,6 +171,23 @@ def _eval_stories(chosen: argparse.Namespace) -> int:
         run_async(run_checkpoint_eval(chosen.checkpoints, recipe, stories, **how))
     else:
         run_async(run_story_eval(recipe, stories, critics, **how))
+    return 0
+
+
+def _eval_verdicts(chosen: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from data.table.record_table import open_tasks
+    from rl.recipe.paths import resolve_path
+    from rl.story.calibration import run_calibration
+
+    recipe = load_trusted(chosen.recipe, chosen.overrides, trusts_code=chosen.trust_code)
+    if not 0 <= chosen.most < 1:
+        raise ValueError(f"--most {chosen.most}: expected a share from 0 to below 1")
+    records = open_tasks(resolve_path(str(chosen.data)))
+    tasks = [records[place] for place in range(min(chosen.num or len(records), len(records)))]
+    console = Console(highlight=False, soft_wrap=True)
+    run_async(run_calibration(recipe, tasks, most=chosen.most, out=chosen.out, console=console))
     return 0
 
 

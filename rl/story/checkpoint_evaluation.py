@@ -49,7 +49,12 @@ async def run_checkpoint_eval(
     out: Path,
     console: Console,
 ) -> list[Arm]:
-    """Tell all stories with each export of a run; print and write what `run_story_eval` does, and the correlations."""
+    """Tell all stories with each export of a run; print and write what `run_story_eval` does, and the correlations.
+
+    Raises ValueError for a run that has too few exports, and where no critic has a say.
+    """
+    if max(tries) == 1:
+        raise ValueError("--tries 1: no critic has a say with one try; expected 2 or more, like 3,5")
     exports = exports_of(run_dir)
     critics = {export.name: export.model for export in exports}
     arms, about = await tell_arms(recipe, stories, critics, tries=tries, bar=bar, console=console)

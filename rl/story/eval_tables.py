@@ -80,13 +80,14 @@ def outcomes(arms: Sequence[Arm]) -> Sheet:
 
 def by_try(arms: Sequence[Arm]) -> Sheet:
     """Return verdicts by try and truth."""
-    columns = ("", "tries", "try", "accepted rightly", "accepted wrongly", "rejected rightly", "rejected wrongly")
+    columns = ("", "tries", "try", "accepted: rightly", "wrongly", "rejected: rightly", "wrongly", "balanced, %")
     rows = []
     for arm in arms:
         for one in verdicts_of(arm).by_try:
             counts = (one.accepted_rightly, one.accepted_wrongly, one.rejected_rightly, one.rejected_wrongly)
-            rows.append((arm.name, str(arm.tries), str(one.number), *map(str, counts)))
-    return Sheet("verdicts on the images of each try", columns, rows)
+            balanced = "" if one.balanced_accuracy is None else f"{100 * one.balanced_accuracy:.1f}"
+            rows.append((arm.name, str(arm.tries), str(one.number), *map(str, counts), balanced))
+    return Sheet("verdicts on the images of each try, and their balanced accuracy", columns, rows)
 
 
 def for_terminal(sheet: Sheet) -> Table:

@@ -28,7 +28,7 @@ from actors.storyteller import Storyteller
 from rewards.import_path import FunctionError, load_function
 from rl.launch import check_launch, launch
 from rl.recipe.paths import model_path, placed_generator, read_prompt
-from rl.story.config import CriticConfig, PlannerConfig, StoryRecipe
+from rl.story.config import PlannerConfig, StoryRecipe
 from rl.story.trust import load_trusted
 from rollout.agents import FunctionPlanner, ModelCritic, ModelPlanner
 from rollout.concurrency import all_settled
@@ -127,10 +127,7 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
                 for model in critics
             ),
         )
-        made = [
-            _critic(sampler, plan.critic, recipe.critic, model)
-            for sampler, model in zip(samplers, critics, strict=True)
-        ]
+        made = [_critic(plan, *pair) for pair in zip(samplers, critics, strict=True)]
         storyline = Storyline(
             planner=planner,
             generator=pool,
@@ -145,6 +142,16 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
             answers=READERS[recipe.answers],
         )
         yield StoryStack(Storyteller(storyline, Store(job.store_root)), pool, judge, tuple(made[1:]))
+
+
+@asynccontextmanager
+async def open_critic(plan: PreparedStory) -> AsyncIterator[ModelCritic]:
+    """Start a recipe's critic alone; stop it on exit."""
+    recipe, config = plan.recipe, plan.recipe.critic
+    async with launch(recipe) as job:
+        coming = _start_sampler(recipe, config.samplers, config.model, "critic.model", job.store_root)
+        (sampler,) = await job.start(critic=coming)
+        yield _critic(plan, sampler, config.model)
 
 
 def _planner(config: PlannerConfig) -> FunctionPlanner | str:
@@ -185,6 +192,7 @@ async def _start_sampler(recipe: StoryRecipe, config: SamplerConfig, model: str,
     )
 
 
-def _critic(sampler: Sampler, template: str, config: CriticConfig, model: str) -> ModelCritic:
+def _critic(plan: PreparedStory, sampler: Sampler, model: str) -> ModelCritic:
+    config = plan.recipe.critic
     split = token_texts(model_path(model, "critic.model")) if config.threshold else None
-    return ModelCritic(sampler, template, SamplingParams(config.temperature, config.max_tokens), split)
+    return ModelCritic(sampler, plan.critic, SamplingParams(config.temperature, config.max_tokens), split)

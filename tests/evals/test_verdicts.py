@@ -40,6 +40,12 @@ def test_verdicts_are_counted_by_try_and_truth():
     )
 
 
+def test_verdicts_on_right_and_on_wrong_images_count_alike():
+    first, second, _ = verdicts_of(ARM).by_try
+    assert first.balanced_accuracy == pytest.approx((2 / 3 + 3 / 4) / 2)
+    assert second.balanced_accuracy is None
+
+
 def test_every_step_is_accepted_out_of_tries_or_without_a_verdict():
     got = verdicts_of(ARM)
     assert (got.accepted, got.out_of_tries, got.without_verdict) == (Steps(5, 3), Steps(2, 1), Steps(2, 0))

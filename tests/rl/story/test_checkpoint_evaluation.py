@@ -62,6 +62,8 @@ def test_a_run_without_enough_exports_is_told_what_it_lacks(run, capsys):
     )
     assert main(["eval", "stories", story, "--checkpoints", str(run.folder), "--critic", "a=b"]) == 2
     assert "expected one of them" in capsys.readouterr().err
+    assert main(["eval", "stories", story, "--checkpoints", str(run.folder), "--tries", "1"]) == 2
+    assert "no critic has a say with one try" in capsys.readouterr().err
 
 
 def test_rewards_and_satisfied_steps_are_correlated_by_number_of_tries(run, tmp_path, monkeypatch):

@@ -57,7 +57,7 @@ def test_verdicts_stand_in_the_terminal_the_json_and_the_page(tmp_path):
     lines = told(tmp_path, arm(ALONE, 1, False, False), arm("planner", 1, True, False), critic).splitlines()
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "planner + sft" in line]
     assert ["planner + sft", "3", "1 of 2", "0 of 0", "0 of 0", "0 of 0", "100.0", "100.0 to 100.0"] in cells
-    assert ["planner + sft", "3", "1", "1", "1", "0", "0"] in cells
+    assert ["planner + sft", "3", "1", "1", "1", "0", "0", "50.0"] in cells
     verdicts = [one["verdicts"] for one in json.loads((tmp_path / "eval.json").read_text())["arms"]]
     assert verdicts[:2] == [None, None]
     assert verdicts[2]["accepted"] == {"count": 2, "satisfied": 1}

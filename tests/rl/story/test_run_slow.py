@@ -18,7 +18,7 @@ def test_a_bundle_tells_a_story_of_the_shapes_world(tmp_path, capsys):
     assert main(["export", str(REPO / "recipes" / "shapes_story.yaml"), "--out", str(bundle)]) == 0
     request = "Draw a red circle at the left, then a blue square at the top."
     arguments = ["generate", request, "--recipe", str(bundle), "--tries", "3", "--out", str(told)]
-    assert main([*arguments, f"store={tmp_path / 'store'}"]) == 0
+    assert main([*arguments, f"store={tmp_path / 'store'}", "critic.votes=2", "critic.threshold=0.5"]) == 0
     assert "step 2" in capsys.readouterr().out
     story = json.loads((told / "story.json").read_text())
     assert story["status"] == "done"
@@ -27,6 +27,11 @@ def test_a_bundle_tells_a_story_of_the_shapes_world(tmp_path, capsys):
     for step in story["steps"]:
         assert step["status"] in ("accepted", "best_of_tries")
         assert all(attempt["critique"]["thought"] for attempt in step["tries"])
+        for attempt in step["tries"]:
+            read = [answer for answer in attempt["answers"] if answer["error"] is None]
+            sure = sum(answer["success_probability"] for answer in read) / 2
+            assert attempt["is_accepted"] == (sure >= 0.5)
+            assert all(0 <= answer["success_probability"] <= 1 for answer in read)
         assert step["image"] == step["tries"][step["chosen"] - 1]["image"]
     # Stories begin with an image from nothing; the next step edits the one before.
     first, second = (Image.open(told / step["image"]) for step in story["steps"])
