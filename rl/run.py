@@ -27,6 +27,7 @@ from rl.run_dir.report import table_rows, write_report
 from rl.side_evaluation import SideEvaluations
 from rl.stack import Stack, start_stack
 from rl.stream import RollOut, RolloutsFailed, RolloutStream
+from rl.strict_answers import check_strict_answers
 from rl.tracking.loop_watch import watch_loop
 from rl.tracking.metrics_file import is_evaluated
 from rl.tracking.rl_log import Log
@@ -100,6 +101,8 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
     if saved.exists():
         before = Evaluation.load(saved)
     else:
+        if recipe.answers == "public":
+            await check_strict_answers(recipe, plan.training, actors.journey.draw, log.say)
         log.say(f"evaluating {num_tasks} held-out tasks before training ...")
         before = await evaluator(recipe.evaluation.num_tasks, Phase.BEFORE)
         await log.evaluation(before, Phase.BEFORE, step=0)

@@ -69,6 +69,13 @@ def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     add_resume(build, "need not be said: a build always goes on")
     add_exchange_commands(data)
+    rewrite = add_command(
+        data, "rewrite", _rewrite, "a critic's own answers in the contract's form, as records for interleave sft"
+    )
+    rewrite.add_argument("recipe", type=file_path, help="recipe YAML of RL: its policy answers its tasks")
+    rewrite.add_argument("overrides", nargs="*", default=[], help="key=value, like policy.model=theirs/critic")
+    rewrite.add_argument("--num", type=int, default=4000, help="training tasks to answer, 0: all; default: 4000")
+    rewrite.add_argument("--out", type=file_path, required=True, help="folder of train.jsonl and heldout.jsonl")
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -180,4 +187,19 @@ def _print_cards(cards: list[Any], out: Path, console: Any) -> int:
         console.print(f"{card.set:12} {sides}; {sum(card.dropped.values()):,} dropped  {out / card.set}/card.md")
     for kind, count in cards[0].bad.items() if cards else ():
         console.print(f"{count:>9,} bad: {kind}, for example {cards[0].bad_examples[kind][0]}", markup=False)
+    return 0
+
+
+def _rewrite(chosen: argparse.Namespace) -> int:
+    from rl.warm_up import load_rewrite_recipe, rewrite  # late: it imports Ray
+
+    if chosen.num < 0:
+        raise ValueError(f"--num is {chosen.num}; expected 0 or more")
+    recipe = load_rewrite_recipe(chosen.recipe, chosen.overrides)
+    for side, counts in run_async(rewrite(recipe, chosen.out, chosen.num)).items():
+        print(f"{side:8} {counts}\n         {chosen.out / side}.jsonl")
+    print(
+        f"then     interleave sft recipes/critic_sft.yaml policy.model={recipe.policy.model} "
+        f"data.train={chosen.out}/train.jsonl data.heldout={chosen.out}/heldout.jsonl"
+    )
     return 0

@@ -36,6 +36,7 @@ from rollout.text.limits import (
     one_of,
     one_of_or_own,
 )
+from rollout.text.readers import READERS
 
 REPO = Path(__file__).resolve().parent.parent.parent
 ADVANTAGES = (
@@ -186,6 +187,8 @@ class Recipe(TrainingRecipe):
     """How many consumed steps the rollouts may run ahead of the policy; 0: on-policy."""
     placement: Annotated[str, one_of("separate", "colocate")] = "separate"
     """separate, or colocate: samplers take turns with the policy's ranks on the same devices, which both need whole."""
+    answers: Annotated[str, one_of(*READERS)] = "contract"
+    """contract, or public: also count what only that reader reads (`rollout.text.readers`); it earns nothing either."""
     data: DataConfig = field(default_factory=DataConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)

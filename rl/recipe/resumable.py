@@ -15,6 +15,7 @@ MAY_CHANGE = frozenset(
         "num_steps",
         "save_every",
         "num_cpus",
+        "answers",  # what is counted, never what is earned
         "ray_address",
         "workers",
         "tracking",

@@ -8,6 +8,7 @@ from typing import Any
 
 from actors.store.learned import LearnedLog
 from actors.store.store import Store
+from rl.answer_counts import answer_metrics
 from rl.batch import batch_metrics, learnable
 from rl.evaluation import Evaluation
 from rl.recipe.config import Recipe
@@ -47,6 +48,8 @@ class Log(StepLog[Recipe]):
         self.metrics(more or {})
         self.metrics(await asyncio.to_thread(group_metrics, groups, version))
         self.metrics(await asyncio.to_thread(batch_metrics, groups, self._recipe))
+        if self._recipe.answers == "public":
+            self.metrics(await asyncio.to_thread(answer_metrics, groups))
         own = load_metrics(self._recipe.tracking)
         found, wrong = await asyncio.to_thread(user_metrics, own, groups, self._row)
         self.metrics(found)

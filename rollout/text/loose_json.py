@@ -39,8 +39,10 @@ class Leniency(StrEnum):
     """A success has an empty prompt: it keeps the one of the attempt."""
 
 
+SPACE = " \t\n\r"
+"""What JSON has between its parts."""
 _CONSTANTS = {"True": "true", "False": "false", "None": "null"}
-_TOKEN = re.compile(r"\s+|[\[\]{}:,]|[A-Za-z]+|-?\d[\d.eE+-]*")
+_TOKEN = re.compile(rf"[{SPACE}]+|[\[\]{{}}:,]|[A-Za-z]+|-?\d[\d.eE+-]*")
 _QUOTED = r"""(?:"[^"]*"|'[^']*')"""
 _AFTER = {
     "key": re.compile(r"\s*:"),
@@ -60,8 +62,8 @@ def as_json(text: str) -> tuple[str, str, set[Leniency]]:
 
     Raises ValueError for what cannot be one.
 
-    >>> as_json("{'prompt': 'the cat's hat', 'success': True,} Done.")[:2]
-    ('{"prompt":"the cat\\'s hat","success":true}', ' Done.')
+    >>> as_json("{'prompt': 'a box', 'success': True,} Done.")[:2]
+    ('{ "prompt" : "a box" , "success" : true }', ' Done.')
     """
     out: list[str] = []
     open_brackets: list[str] = []

@@ -14,13 +14,12 @@ from typing import Any, Generic, Protocol, TypeVar
 from rollout.text import critique as critiques
 from rollout.text import plan as plans
 from rollout.text.critique import Critique, CritiqueError, critique_of, parse_critique
-from rollout.text.loose_json import Leniency, as_json
+from rollout.text.loose_json import SPACE, Leniency, as_json
 from rollout.text.marks import TAGS, has_tag
 from rollout.text.plan import Mode, Plan, PlanError, parse_plan, plan_of
 from rollout.text.strict_json import AnswerError, unique_keys
 from rollout.text.tagged_answer import checked_object
 
-T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 _THINK, _END_OF_THINK, _ANSWER, _END_OF_ANSWER = TAGS
 _FENCE = re.compile(r"```\w*\s*")
@@ -104,7 +103,7 @@ def _read(
 ) -> tuple[str, dict[str, Any], set[Leniency]]:
     """Return the thought, the object and in what they differ from the contract, as far as their form goes."""
     thought, body, tail, used = _parts(text, error_type, needs_thought=needs_thought)
-    body = body.strip()
+    body = body.strip(SPACE)
     if (fence := _FENCE.match(body)) is not None:
         used.add(Leniency.FENCE)
         body = body[fence.end() :]
@@ -114,11 +113,11 @@ def _read(
     except (ValueError, RecursionError) as error:
         raise error_type("json", str(error)[:200]) from None
     if fence is not None:
-        rest = rest.strip().removeprefix("```")
-    tail = rest + tail
+        rest = rest.strip(SPACE).removeprefix("```")
+    tail = rest.strip(SPACE) + tail.strip()
     if "{" in tail:
         raise error_type("tags", "something that may be another answer follows the answer")
-    if tail.strip():
+    if tail:
         used.add(Leniency.TEXT_AFTER)
     if not isinstance(answer, dict):
         raise error_type("not_object", f"the answer is a {type(answer).__name__}, expected an object")

@@ -1,6 +1,7 @@
 """What the evaluation of stories counts: true instructions, the arm's own images, intervals over stories."""
 
 import asyncio
+import io
 import json
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from rl.story.evaluation import _say, compared
 from rollout.agents import FunctionPlanner, ModelCritic
 from rollout.roles import JudgeError
 from rollout.text.plan import Plan, PlanStep
+from rollout.text.readers import READERS
 from rollout.types import SamplingParams, Scores
 from tests.support.fakes import FakeGenerator, FakeJudge
 from tests.support.storytelling import CRITIC_PROMPT, Script, accept, reject, storyline
@@ -249,3 +251,15 @@ def test_things_are_spread_over_the_steps_evenly():
     things = [f"a red dot at the {place}" for place in ("left", "right", "top")]
     steps = shapes.plan(f"Show in 2 steps: {' and '.join(things)}", 0).steps
     assert [step.prompt for step in steps] == [" and ".join(things[:2]), things[2]]
+
+
+def test_an_arm_counts_what_was_read_leniently():
+    loose = "<think>x</think><answer>{'previous_step_success': True, 'refine_prompt': ''}</answer>"
+    line = replace(trial().storyline, answers=READERS["public"])
+    critic = ModelCritic(Script(loose, accept()), CRITIC_PROMPT, SamplingParams())
+    arm = run(StoryEval(line, Reads(), STORIES[:1]).with_critic("theirs", critic, 3))
+    assert arm.leniencies == {"literal": 1, "empty_prompt": 1}
+    console = Console(file=io.StringIO(), width=200)
+    _say(console, arm, 0.0)
+    assert "read leniently  empty_prompt 1, literal 1" in console.file.getvalue()
+    assert with_critic(accept()).leniencies == {}

@@ -18,8 +18,9 @@ from rl.recipe.config import REPO
 from rl.story.config import load_story_recipe
 from rl.story.folder import StoryFolder, default_folder, made_by
 from rl.story.progress import Progress
-from rollout.story import StepTold, StoryStatus
+from rollout.story import StepTold, StoryStatus, StoryTold
 from rollout.text.plan import Plan, PlanStep
+from rollout.text.readers import READERS
 from tests.support.fakes import FakeGenerator
 from tests.support.storytelling import WORDS, Script, StorePainter, Stumbling, accept, reject, storyline
 
@@ -224,3 +225,17 @@ def test_the_command_writes_the_folder_and_its_exit_code_says_how_it_went(store,
     generator = Stumbling("draw a head")
     assert main([*command, "--out", str(tmp_path / "b")]) == 1
     assert json.loads((tmp_path / "b" / "story.json").read_text())["status"] == "incomplete"
+
+
+def test_what_was_read_leniently_is_on_the_page_and_in_the_terminal(store, tmp_path):
+    loose = "<think>x</think><answer>{'previous_step_success': True, 'refine_prompt': ''}</answer>"
+    story, data, page = tell(store, tmp_path, loose, answers=READERS["public"])
+    assert data["leniencies"] == {"literal": 2, "empty_prompt": 2}
+    assert "Answers that keep the contract only loosely: literal 2, empty_prompt 2" in page.text
+    console = Console(file=io.StringIO(), width=200)
+    with console.status("") as status:
+        Progress(console, status).show(StoryTold(story))
+    assert "read leniently  empty_prompt 2, literal 2" in console.file.getvalue()
+    _, strict, page = tell(store, tmp_path, accept(), name="strict", answers=READERS["public"])
+    assert "leniencies" not in strict
+    assert "loosely" not in page.text

@@ -12,6 +12,7 @@ from rl.story import run as telling
 from rl.story.config import load_story_recipe
 from rl.story.run import open_story, prepare_story, story_stack
 from rollout.agents import FunctionPlanner, ImageLimit, ModelPlanner
+from rollout.text.readers import READERS
 from rollout.types import SamplingParams
 from tests.support.fakes import FakeGenerator, FakeJudge
 
@@ -76,6 +77,10 @@ def test_a_recipe_says_who_is_started(started):
     assert line.critic.params == SamplingParams(0.3, 128)
     assert isinstance(line.planner, FunctionPlanner)
     assert (line.tries, line.num_references, line.judge) == (4, 2, None)
+    assert line.answers is READERS["contract"]
+    assert storyline_of("answers=public").answers is READERS["public"]
+    with pytest.raises(ValueError, match="answers is 'pubic'"):
+        storyline_of("answers=pubic")
 
 
 def test_a_model_plans_with_a_sampler_and_a_prompt_of_its_own(started):

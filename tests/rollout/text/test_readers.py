@@ -135,6 +135,8 @@ def test_a_plan_that_the_contract_refuses_is_read_and_its_differences_are_named(
         (f"<think>Hm</think> so <answer>{VERDICT}</answer>", "tags"),
         (f"<answer>{VERDICT}</answer><think>no box</think>", "tags"),
         (f"<think>no box</think> I say: {VERDICT}", "tags"),
+        (CRITIQUE.replace("{", "\N{NO-BREAK SPACE}{"), "json"),
+        (CRITIQUE.replace(": false", ":\N{NO-BREAK SPACE}false"), "json"),
         ("<think>x</think>[1, 2]", "not_object"),
         (CRITIQUE.replace("{", '{"refine_prompt": "b",'), "json"),
         ("<think>x</think><answer>" + "[" * 100_000 + "</answer>", "json"),
