@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from rl.recipe.jobs import RunRecipe
+from rl.recipe.jobs import JobRecipe
 
 MAY_CHANGE = frozenset(
     {
@@ -85,15 +85,15 @@ def is_resumable_change(key: str) -> bool:
 
 
 def forbidden_changes(
-    saved: RunRecipe, recipe: RunRecipe, allows: Callable[[str], bool] = is_resumable_change
+    saved: JobRecipe, recipe: JobRecipe, allows: Callable[[str], bool] = is_resumable_change
 ) -> list[str]:
     """Return the keys, dotted, in which a recipe differs from the one that its job was started with."""
     old, new = asdict(saved), asdict(recipe)
-    forbidden = {key for key in differing(old, new) if not allows(key)}
+    forbidden = {key for key in _differing(old, new) if not allows(key)}
     return sorted(forbidden | set(_other_models(old, new)))
 
 
-def describe_changes(saved: RunRecipe, recipe: RunRecipe, keys: Iterable[str]) -> str:
+def describe_changes(saved: JobRecipe, recipe: JobRecipe, keys: Iterable[str]) -> str:
     """Return changed keys with what they were and what they are now."""
     old, new = asdict(saved), asdict(recipe)
     return ", ".join(f"{key} (was {_told(old, key)}, now {_told(new, key)})" for key in keys)
@@ -137,13 +137,13 @@ def _models(settings: dict[str, Any]) -> set[str]:
     return {endpoint.get("model") or own for endpoint in settings.get("endpoints") or ()} or {own}
 
 
-def differing(one: Any, other: Any, key: str = "") -> Iterator[str]:
-    """Yield the dotted keys in which two trees of plain values differ."""
+def _differing(one: Any, other: Any, key: str = "") -> Iterator[str]:
+    """Yield the dotted keys in which two trees differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         for name in one.keys() | other.keys():
-            yield from differing(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
+            yield from _differing(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
     elif isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         for place, (first, second) in enumerate(zip(one, other, strict=True)):
-            yield from differing(first, second, f"{key}.{place}")
+            yield from _differing(first, second, f"{key}.{place}")
     elif one != other:
         yield key
