@@ -13,7 +13,6 @@ from rich.table import Table
 
 from evals.clusters import Interval, difference, share
 from evals.stories import PLANNED, Arm, Bar, EvalStory, StoryEval
-from rl.atomic_write import atomic_write
 from rl.story.config import StoryRecipe
 from rl.story.run import prepare_story, story_stack
 
@@ -69,7 +68,7 @@ async def run_story_eval(
         "arms": [_as_json(arm) for arm in arms],
         "comparisons": [{"what": what, **asdict(interval)} for what, interval in comparisons],
     }
-    atomic_write(out, json.dumps(data, indent=1))
+    out.write_text(json.dumps(data, indent=1), encoding="utf-8")
     console.print(f"json    {out}")
     return arms
 
