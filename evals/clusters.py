@@ -10,8 +10,6 @@ import numpy as np
 NUM_RESAMPLES = 4000
 ByCluster = Mapping[str, Sequence[float]]
 """Trials by cluster: the steps of a story by its id, right or not, or what each answer to a task earned."""
-ByRun = Sequence[ByCluster]
-"""The same clusters once for each training seed, in the order of seeds; once alone for what no seed decides."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,10 @@ def difference(first: ByCluster, second: ByCluster, seed: int = 0) -> Interval:
     shares = [(draws @ one) / (draws @ of) for one, of in zip(right, count, strict=True)]
     value = right[1].sum() / count[1].sum() - right[0].sum() / count[0].sum()
     return _interval(value, shares[1] - shares[0])
+
+
+ByRun = Sequence[ByCluster]
+"""The same clusters once for each training seed, in the order of seeds; once alone for what no seed decides."""
 
 
 def crossed_share(runs: ByRun, seed: int = 0) -> Interval:

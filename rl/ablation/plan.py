@@ -1,20 +1,19 @@
 """An ablation as parts, one after the other, each in the ablation's folder and done once.
 
 FOLDER/
-  ablation.json           what its parts depend on
-  parts/<part>.json       a part that is done, and the seconds it took
-  runs/<critic>/          a run of `interleave train`
-  stories/<critic>.json   an evaluation of `interleave eval stories`
+  ablation.json, story.yaml   what its figures depend on (`rl.ablation.identity`)
+  parts/<part>.json           a part that is done, and the seconds it took
+  runs/<critic>/              a run of `interleave train`
+  stories/<critic>.json       an evaluation of `interleave eval stories`
   table.json  plot.svg  plot.png  index.html
 """
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from evals.stories import EvalStory, read_stories
 from recipes.shapes.stories import eval_stories
@@ -22,14 +21,7 @@ from rl.ablation.config import SFT, AblationRecipe, StoriesConfig
 from rl.atomic_write import atomic_write
 from rl.recipe.config import Recipe
 from rl.recipe.reader import load_recipe
-from rl.recipe.resumable import differing_keys, is_resumable_change
-from rl.recipe.tree import at
 from rl.story.config import StoryRecipe, load_story_recipe
-
-FORMAT = "interleave.ablation/1"
-_ABOUT = "ablation.json"
-_OF_MACHINES = frozenset({"num_cpus", "ray_address", "store", "store_is_shared", "store_limit_gib", "service"})
-"""Keys of a recipe of stories by which no story becomes another one."""
 
 
 class Kind(StrEnum):
@@ -100,20 +92,6 @@ class AblationPlan:
         """Return the file of a critic's stories."""
         return self.folder / "stories" / f"{critic}.json"
 
-    def depends_on(self) -> dict[str, Any]:
-        """Return what decides the ablation's figures, as plain values: what a folder belongs to."""
-        story = {key: value for key, value in asdict(self.story).items() if key not in _OF_MACHINES}
-        about: dict[str, Any] = {
-            "format": FORMAT,
-            "tries": self.recipe.tries,
-            "stories": asdict(self.recipe.stories) | {"told": [asdict(story) for story in self.stories]},
-            "story": story,
-            "sft": self.model(SFT),
-            "trainings": {critic: asdict(training) for critic, training in self.trainings.items()},
-        }
-        plain: dict[str, Any] = json.loads(json.dumps(about, default=str))
-        return plain
-
 
 def make_plan(recipe: AblationRecipe, folder: Path) -> AblationPlan:
     """Read all that an ablation names. Raises ValueError that names the variant whose training cannot be read."""
@@ -125,32 +103,6 @@ def make_plan(recipe: AblationRecipe, folder: Path) -> AblationPlan:
     if len(models) > 1:
         raise ValueError(f"the variants begin from several critics: {', '.join(sorted(models))}; expected one")
     return AblationPlan(recipe, folder, story, _stories(recipe.stories), trainings)
-
-
-def check_folder(plan: AblationPlan) -> None:
-    """Raise ValueError for a folder that is another ablation's; variants and seeds may come and go."""
-    file, now = plan.folder / _ABOUT, plan.depends_on()
-    if file.exists():
-        was = json.loads(file.read_text(encoding="utf-8"))
-        known = was["trainings"]
-        common = {critic: training for critic, training in now["trainings"].items() if critic in known}
-        before = was | {"trainings": {critic: known[critic] for critic in common}}
-        changed = [key for key in differing_keys(before, now | {"trainings": common}) if not _may_change(key)]
-        if changed:
-            key = min(changed)
-            raise ValueError(
-                f"{plan.folder} belongs to an ablation with another {key} (was {_brief(at(was, key))}, now "
-                f"{_brief(at(now, key))}); put it back, or give another folder (--out)"
-            )
-    elif plan.folder.exists() and any(path for path in plan.folder.iterdir() if not path.name.startswith(".lock")):
-        raise ValueError(f"{plan.folder} holds something that is no ablation; give a new folder (--out)")
-
-
-def claim(plan: AblationPlan) -> None:
-    """Note in its folder what an ablation is, with the trainings that it had before."""
-    file, now = plan.folder / _ABOUT, plan.depends_on()
-    known = json.loads(file.read_text(encoding="utf-8"))["trainings"] if file.exists() else {}
-    atomic_write(file, json.dumps(now | {"trainings": known | now["trainings"]}, indent=1))
 
 
 def _trainings(recipe: AblationRecipe, folder: Path, store: str) -> Iterator[tuple[str, Recipe]]:
@@ -173,22 +125,3 @@ def _stories(config: StoriesConfig) -> list[EvalStory]:
     if len(stories) < config.num:
         raise ValueError(f"stories.file {config.file} has {len(stories)} stories, stories.num is {config.num}")
     return stories[: config.num]
-
-
-def _may_change(key: str) -> bool:
-    """Whether a key may be another one when an ablation goes on: none by which a figure becomes another one.
-
-    >>> [_may_change(f"trainings.full-seed0.{key}") for key in ("workers.num_workers", "num_steps")]
-    [True, False]
-    """
-    section, *rest = key.split(".")
-    if section != "trainings" or len(rest) < 2:
-        return False
-    inner = ".".join(rest[1:])
-    # The settings of --quick are fewer steps; a run that was resumed with more of them had another schedule.
-    return inner != "num_steps" and (inner == "run_dir" or is_resumable_change(inner))
-
-
-def _brief(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:60]}..."

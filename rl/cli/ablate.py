@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rl.cli.arguments import Parser, add_command, file_path
+from rl.cli.arguments import Parser, add_accept_changed, add_command, file_path
 from rl.cli.run_to_end import INTERRUPTED, run_async, run_to_end
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def add_ablate_command(commands: argparse._SubParsersAction[Parser]) -> None:
     ablate.add_argument(
         "--out", type=file_path, help="folder, to go on in where something is; default: runs/NAME or runs/NAME-quick"
     )
+    add_accept_changed(ablate)
     ablate.add_argument("--dry-run", action="store_true", help="check it and say which parts are left; start nothing")
 
 
@@ -37,7 +39,8 @@ def _ablate(chosen: argparse.Namespace) -> int:
     from rich.console import Console
 
     from rl.ablation.config import AblationRecipe
-    from rl.ablation.plan import check_folder, claim, make_plan
+    from rl.ablation.identity import check_folder, claim
+    from rl.ablation.plan import make_plan
     from rl.ablation.run import run_parts, time_left
     from rl.recipe.reader import load_as
     from rl.run_dir.lock import locked
@@ -48,7 +51,7 @@ def _ablate(chosen: argparse.Namespace) -> int:
     plan = make_plan(recipe.made_quick() if chosen.quick else recipe, folder)
     check_folder(plan)
     if chosen.dry_run:
-        _check_left(plan)
+        _check_left(plan, chosen.accept_changed)
         for part in plan.parts:
             console.print(f"{'done' if part.is_done else 'left'}  {part}")
         console.print(time_left(plan.parts))
@@ -56,11 +59,11 @@ def _ablate(chosen: argparse.Namespace) -> int:
     try:
         with locked(folder, "--out"):
             check_folder(plan)
-            _check_left(plan)
+            _check_left(plan, chosen.accept_changed)
             claim(plan)
             stopped = run_parts(
                 plan,
-                lambda part: _carry_out(plan, part, console),
+                lambda part: _carry_out(plan, part, console, chosen.accept_changed),
                 console,
                 after_each=lambda stopped: _write(plan, stopped),
             )
@@ -71,7 +74,7 @@ def _ablate(chosen: argparse.Namespace) -> int:
     return 1 if stopped else 0
 
 
-def _check_left(plan: AblationPlan) -> None:
+def _check_left(plan: AblationPlan, accepted: Collection[str]) -> None:
     """Check everything that can be wrong with the parts that are left: stories, and a training of each variant."""
     from rl.ablation.config import SFT
     from rl.ablation.plan import Kind
@@ -89,23 +92,23 @@ def _check_left(plan: AblationPlan) -> None:
             if not plan.part(Kind.TRAIN, variant.critic(seed)).is_done:
                 check_trackers(recipe.tracking)
                 try:
-                    prepare(recipe, is_resumed=was_started(Path(recipe.run_dir)))
+                    prepare(recipe, is_resumed=was_started(Path(recipe.run_dir)), accepted=accepted)
                 except ValueError as error:
                     raise ValueError(f"variant {variant.name}: {error}") from error
                 break
 
 
-def _carry_out(plan: AblationPlan, part: Part, console: Console) -> bool:
+def _carry_out(plan: AblationPlan, part: Part, console: Console, accepted: Collection[str]) -> bool:
     """Do a part; return whether it was begun here."""
     from rl.ablation.plan import Kind
 
     if part.kind is Kind.TRAIN:
-        return _train(plan.trainings[part.critic], console)
+        return _train(plan.trainings[part.critic], console, accepted)
     _tell(plan, part, console)
     return True
 
 
-def _train(recipe: Recipe, console: Console) -> bool:
+def _train(recipe: Recipe, console: Console, accepted: Collection[str]) -> bool:
     from rl.prepare import prepare  # late, both: they import Ray and torch
     from rl.run import run
     from rl.run_dir.lock import locked
@@ -115,7 +118,7 @@ def _train(recipe: Recipe, console: Console) -> bool:
     is_begun = was_started(run_dir)
     if not is_finished(recipe):  # else the ablation was killed before it noted that
         with locked(run_dir):
-            run_to_end(run(prepare(recipe, is_resumed=is_begun), console=console))
+            run_to_end(run(prepare(recipe, is_resumed=is_begun, accepted=accepted), console=console))
     return not is_begun
 
 

@@ -52,6 +52,11 @@ def add_resume(parser: argparse.ArgumentParser, text: str) -> None:
     """Add --resume and --resume auto, and what a job that goes on may have changed."""
     parser.add_argument("--resume", action="store_true", help=text)
     parser.add_argument(_AUTO_RESUME, dest="resume", action="store_const", const="auto", help=argparse.SUPPRESS)
+    add_accept_changed(parser)
+
+
+def add_accept_changed(parser: argparse.ArgumentParser) -> None:
+    """Add what a job that goes on may have changed."""
     parser.add_argument(
         "--accept-changed",
         action="append",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from rl.recipe.jobs import RunRecipe
+from rl.recipe.jobs import JobRecipe
 
 MAY_CHANGE = frozenset(
     {
@@ -86,7 +86,7 @@ def is_resumable_change(key: str) -> bool:
 
 
 def forbidden_changes(
-    saved: RunRecipe, recipe: RunRecipe, allows: Callable[[str], bool] = is_resumable_change
+    saved: JobRecipe, recipe: JobRecipe, allows: Callable[[str], bool] = is_resumable_change
 ) -> list[str]:
     """Return the keys, dotted, in which a recipe differs from the one that its job was started with."""
     old, new = asdict(saved), asdict(recipe)
@@ -94,7 +94,7 @@ def forbidden_changes(
     return sorted(forbidden | set(_other_models(old, new)))
 
 
-def describe_changes(saved: RunRecipe, recipe: RunRecipe, keys: Iterable[str]) -> str:
+def describe_changes(saved: JobRecipe, recipe: JobRecipe, keys: Iterable[str]) -> str:
     """Return changed keys with what they were and what they are now."""
     old, new = asdict(saved), asdict(recipe)
     return ", ".join(f"{key} (was {value_told(old, key)}, now {value_told(new, key)})" for key in keys)

@@ -1,15 +1,16 @@
-"""The parts of an ablation, their recipes, and whose folder it is."""
+"""The parts of an ablation, and their recipes."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from rl.ablation.config import AblationRecipe, QuickConfig, StoriesConfig, VariantConfig
-from rl.ablation.plan import Kind, check_folder, claim, make_plan
+from rl.ablation.config import AblationRecipe, StoriesConfig, VariantConfig
+from rl.ablation.plan import Kind, make_plan
 from rl.recipe.reader import load_as, load_recipe
-from rl.recipe.resumable import differing_keys
-from tests.support.ablations import SHAPES, VARIANTS, planned, small
+from rl.recipe.resumable import forbidden_changes
+from tests.support.ablations import SHAPES, VARIANTS, planned
 
 
 def test_seeds_come_one_after_the_other_and_stories_right_after_their_critic(tmp_path):
@@ -32,18 +33,16 @@ def test_seeds_come_one_after_the_other_and_stories_right_after_their_critic(tmp
 
 def test_the_shapes_variants_differ_from_full_in_what_they_are_named_for(tmp_path):
     plan = make_plan(load_as(AblationRecipe, SHAPES), tmp_path)
-    full = asdict(plan.trainings["full-seed0"])
+    first, *others = (plan.trainings[variant.critic(0)] for variant in plan.recipe.variants)
     changed = {
-        variant.name: set(differing_keys(full, asdict(plan.trainings[variant.critic(0)]))) - {"run_dir"}
-        for variant in plan.recipe.variants
+        Path(other.run_dir).name: set(forbidden_changes(first, other, lambda key: key == "run_dir")) for other in others
     }
     loss = {"algorithm.loss.aggregation", "algorithm.loss.scale_factor"}
     assert changed == {
-        "full": set(),
-        "no_step": {"reward.terms"},
-        "no_accuracy": {"reward.terms"},
-        "gdpo": {"algorithm.advantage"},
-        "dr_grpo": {"algorithm.normalise_by_std", *loss},
+        "no_step-seed0": {"reward.terms"},
+        "no_accuracy-seed0": {"reward.terms"},
+        "gdpo-seed0": {"algorithm.advantage"},
+        "dr_grpo-seed0": {"algorithm.normalise_by_std", *loss},
     }
     for name in ("gdpo", "dr_grpo"):  # as the reward sets of these names compute them
         named = load_recipe(plan.recipe.train, [f"reward={name}"])
@@ -74,49 +73,15 @@ def test_what_an_ablation_names_is_read_before_anything_starts(changes, message,
         planned(tmp_path, **changes)
 
 
+def test_an_ablation_needs_a_folder(tmp_path):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(ValueError, match="is no folder"):
+        planned(tmp_path / "mine.txt")
+
+
 def test_stories_may_come_from_a_file(tmp_path):
     file = tmp_path / "stories.jsonl"
     file.write_text("".join(json.dumps({"id": name, "request": "r", "instructions": ["i"]}) + "\n" for name in "abc"))
     assert [story.id for story in planned(tmp_path, stories=StoriesConfig(str(file), num=2)).stories] == ["a", "b"]
     with pytest.raises(ValueError, match=r"has 3 stories, stories\.num is 4"):
         planned(tmp_path, stories=StoriesConfig(str(file), num=4))
-
-
-def test_an_ablation_goes_on_in_its_own_folder_alone(tmp_path):
-    claim(planned(tmp_path))
-    check_folder(planned(tmp_path))
-    for changes, message in (
-        ({"tries": [1, 5]}, r"another tries.1 \(was 3, now 5\); put it back, or give another folder \(--out\)"),
-        ({"stories": StoriesConfig(num=3)}, r"another stories.num \(was 2, now 3\)"),
-        ({"stories": StoriesConfig(num=2, semantics=8.0)}, r"another stories.semantics \(was 9.0, now 8.0\)"),
-        ({"story_overrides": ["critic.temperature=0"]}, r"another story.critic.temperature \(was 1.0, now 0.0\)"),
-        ({"overrides": ["reward=released"]}, r"another trainings.full-seed0.reward.terms"),
-        ({"overrides": ["reward=paper", "num_steps=3"]}, r"num_steps \(was 50, now 3\)"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            check_folder(planned(tmp_path, **changes))
-
-
-def test_what_decides_no_figure_may_change_and_variants_may_come_and_go(tmp_path):
-    claim(planned(tmp_path))
-    check_folder(planned(tmp_path, overrides=["reward=paper", "workers.num_workers=2"], story_overrides=["num_cpus=4"]))
-    others = planned(tmp_path, variants=[VARIANTS[0], VariantConfig("gdpo", ["algorithm.advantage=gdpo"])])
-    check_folder(others)
-    claim(others)
-    with pytest.raises(ValueError, match=r"trainings.no_step-seed0.reward.terms"):  # it is still known
-        check_folder(planned(tmp_path, variants=[VARIANTS[0], VariantConfig("no_step", ["reward=no_accuracy"])]))
-
-
-def test_quick_and_whole_ablations_do_not_mix(tmp_path):
-    recipe = small(quick=QuickConfig(["num_steps=3"]))
-    claim(make_plan(recipe.made_quick(), tmp_path))
-    with pytest.raises(ValueError, match=r"another trainings.full-seed0.num_steps \(was 3, now 50\)"):
-        check_folder(make_plan(recipe, tmp_path))
-
-
-def test_a_folder_with_something_else_is_left_alone(tmp_path):
-    (tmp_path / "mine.txt").touch()
-    with pytest.raises(ValueError, match="holds something that is no ablation"):
-        check_folder(planned(tmp_path))
-    with pytest.raises(ValueError, match="is no folder"):
-        planned(tmp_path / "mine.txt")

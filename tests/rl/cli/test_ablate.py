@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from rl.cli import main as cli
+from rl.recipe.reader import to_yaml
 from rollout.roles import BudgetSpent, RunStopped
 from tests.support.ablations import SHAPES
 
@@ -20,16 +21,17 @@ def ablate(tmp_path, monkeypatch):
     """Return the command, for parts that end as told; beside it, what was prepared, trained and told."""
     ends, seen = {}, SimpleNamespace(checked=[], trained=[], told=[], is_checking=True)
 
-    def prepare(recipe, *, is_resumed):
+    def prepare(recipe, *, is_resumed, accepted):
         name = Path(recipe.run_dir).name
         if "bad" in ends:
             raise ValueError("policy.model is not there")
         seen.checked.append((name, is_resumed))
+        seen.accepted = accepted
         return recipe
 
     async def run(recipe, console):
         seen.trained.append(Path(recipe.run_dir).name)
-        (Path(recipe.run_dir) / "recipe.yaml").touch()
+        (Path(recipe.run_dir) / "recipe.yaml").write_text(to_yaml(recipe))
         if isinstance(end := ends.get(Path(recipe.run_dir).name), BaseException):
             raise end
 
@@ -87,7 +89,8 @@ def test_a_killed_training_goes_on_from_where_it_was(ablate, capsys):
     command, seen = ablate
     assert command(full__seed1=KeyboardInterrupt()) == 130
     assert "interrupted; go on with the same command" in capsys.readouterr().err
-    assert command() == 0
+    assert command("--accept-changed", "judge.model") == 0
+    assert seen.accepted == ["judge.model"]
     assert seen.trained == ["full-seed1"]
     assert seen.checked == [("full-seed1", True)] * 2
     assert [critic for critic, *_ in seen.told] == ["full-seed1"]
@@ -116,7 +119,7 @@ def test_a_folder_of_another_ablation_is_refused(ablate, capsys):
     command, _ = ablate
     assert command() == 0
     assert command("stories.num=8") == 2
-    assert "belongs to an ablation with another stories.num (was 7, now 8)" in capsys.readouterr().err
+    assert "belongs to an ablation with another stories.num (was 7, now 8); put it back" in capsys.readouterr().err
 
 
 def test_what_is_wrong_is_told_in_one_line(ablate, capsys):
