@@ -55,7 +55,7 @@ async def ask_for_verdict(
 
 async def ask_for_votes(
     ask: Callable[[int, int], Awaitable[ModelAnswer]],
-    read: Callable[[str], Critique],
+    read: Callable[[str], Reading[Critique]],
     seeds: Iterable[int],
     timer: StageTimer,
     count: int,

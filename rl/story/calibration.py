@@ -17,7 +17,7 @@ from rl.story.run import open_critic, prepare_story
 from rollout.concurrency import all_of
 from rollout.roles import Critic
 from rollout.stages import StageTimer
-from rollout.text.critique import parse_critique
+from rollout.text.readers import CONTRACT, READERS, AnswerReader
 from rollout.text.seeds import seed_of
 from rollout.types import Task
 from rollout.verdict import VerdictRule, agreed, ask_for_votes, probability_of
@@ -42,7 +42,9 @@ async def run_calibration(
         raise ValueError(f"all {len(tasks)} tasks have the same label; expected successful and failed ones")
     async with open_critic(prepare_story(recipe)) as critic:
         console.print(f"asking {recipe.critic.model} about {len(tasks)} tasks, {recipe.critic.votes} times each")
-        judged = await judge_all(critic, tasks, recipe.critic.votes, recipe.critic.num_attempts)
+        judged = await judge_all(
+            critic, tasks, recipe.critic.votes, recipe.critic.num_attempts, READERS[recipe.answers]
+        )
     rules = [operating(judged, threshold) for threshold in (0.0, *_THRESHOLDS)]
     found = calibrated(judged, most)
     console.print(for_terminal(_table([*rules, found] if found else rules, recipe.critic.votes)))
@@ -60,7 +62,9 @@ async def run_calibration(
     return found
 
 
-async def judge_all(critic: Critic, tasks: Sequence[Task], votes: int, attempts: int) -> list[Judged]:
+async def judge_all(
+    critic: Critic, tasks: Sequence[Task], votes: int, attempts: int, answers: AnswerReader = CONTRACT
+) -> list[Judged]:
     """Return what a critic makes of each task's image; a failing call or an unreadable answer accepts nothing."""
     limit = asyncio.Semaphore(_AT_ONCE)
 
@@ -68,7 +72,11 @@ async def judge_all(critic: Critic, tasks: Sequence[Task], votes: int, attempts:
         seeds = [seed_of("calibration", task.id, attempt) for attempt in range(attempts)]
         async with limit:
             cast, _ = await ask_for_votes(
-                lambda seed, repeat: critic.criticise(task, seed, repeat), parse_critique, seeds, StageTimer(), votes
+                lambda seed, repeat: critic.criticise(task, seed, repeat),
+                lambda text: answers.critique(text, task.prompt),
+                seeds,
+                StageTimer(),
+                votes,
             )
         critique = agreed(cast, VerdictRule(votes))
         is_accepted = critique is not None and critique.is_success
