@@ -112,6 +112,8 @@ class UEval(Benchmark):
 def _item(row: Row) -> Item:
     name = str(value_of(row, "id", "a row"))
     where = f"row {name}"
+    if name != Path(name).name:  # images of the hand-in are named after it
+        raise ValueError(f"{where}: its id is a path")
     rubrics = {kind: [_criterion(one, where) for one in row.get(f"{kind}_rubrics") or []] for kind in _KINDS}
     task, prompt = str(value_of(row, "task", where)).strip().lower(), str(value_of(row, "prompt", where))
     return Item(name, task, without_image_marks(prompt), row=rubrics)

@@ -43,6 +43,13 @@ def add_official_commands(evals: argparse._SubParsersAction[Parser]) -> None:
         command.add_argument("--submit-only", action="store_true", help="write the hand-in; ask no judge")
         command.add_argument("--against", type=file_path, metavar="OUT", help="another run's folder: a paired test")
         command.add_argument("--seed", type=whole_number, default=0, help="of every story; default: 0")
+        command.add_argument(
+            "--accept-changed",
+            action="append",
+            default=[],
+            metavar="KEY",
+            help="go on though this is another one than at the start, like critic.model; more than once",
+        )
         add_trust_code(command)
 
 
@@ -65,7 +72,15 @@ def _eval_official(chosen: argparse.Namespace) -> int:
     if chosen.against and judge is not None:
         other_scores(chosen.against, judge.model)
     with locked(chosen.out, "--out"):
-        run = prepare_official(benchmark, recipe, chosen.data, judge=judge, prompts=chosen.prompts, limit=chosen.limit)
+        run = prepare_official(
+            benchmark,
+            recipe,
+            chosen.data,
+            judge=judge,
+            prompts=chosen.prompts,
+            limit=chosen.limit,
+            accepted=chosen.accept_changed,
+        )
         run = replace(run, max_failure_share=chosen.max_failures)
         console = Console(highlight=False, soft_wrap=True)
         run_async(run_official(run, console, budget_usd=chosen.budget, against=chosen.against))

@@ -1,7 +1,7 @@
 """Everything about a benchmark's run that can be wrong, checked before anything starts, and what it will cost."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +61,12 @@ def prepare_official(
     judge: JudgeConfig | None,
     prompts: Path | None,
     limit: int = 0,
+    accepted: Collection[str] = (),
 ) -> Official:
-    """Check a run. Raises ValueError that says what is wrong or missing, and where to get it."""
+    """Check a run. Raises ValueError that says what is wrong or missing, and where to get it.
+
+    `accepted` names keys in which it may differ from what made the outputs that are there.
+    """
     if not data.is_dir():
         raise ValueError(f"--data {data}: there is no such folder")
     if judge is not None and prompts is None:
@@ -84,7 +88,10 @@ def prepare_official(
     sources = {"data": {"items": _digest(every)}}
     out = Path(recipe.run_dir)
     if log_paths(out / "outputs", "outputs"):
-        check_changes(recipe, sources, allows=is_resumable_change)
+        try:
+            check_changes(recipe, sources, accepted, is_resumable_change)
+        except ValueError as error:
+            raise ValueError(str(error).replace("another run_dir", "another --out")) from None
     return Official(benchmark, items, len(every), agent, judge, texts, sources)
 
 

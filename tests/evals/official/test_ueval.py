@@ -144,6 +144,7 @@ def test_data_come_as_parquet_too(tmp_path):
     [
         ({"id": "1", "task": "art"}, "row 1 has no prompt; it has id, task"),
         ({"id": "1", "task": "art", "prompt": "a", "text_rubrics": [7]}, "row 1: a rubric is a int"),
+        ({"id": "../1", "task": "art", "prompt": "a"}, "row ../1: its id is a path"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, row, told):

@@ -22,8 +22,8 @@ def reply(body):
     parts = body["messages"][-1]["content"]
     text = next(part["text"] for part in parts if part["type"] == "text")
     assert [part["type"] for part in parts].count("image_url") == 1
-    said = re.findall(r"\[\[(.*?)\]\]", text)[-1]
-    return 200, completion(said, usage={"prompt_tokens": 1000, "completion_tokens": 0})
+    said = re.findall(r"\[\[(.*?)\]\]", text) or ["ready"]  # the probe's
+    return 200, completion(said[-1], usage={"prompt_tokens": 1000, "completion_tokens": 0})
 
 
 @pytest.mark.slow
@@ -48,12 +48,10 @@ def test_wise_runs_on_the_tiny_models(tmp_path):
 
     with pytest.raises(BudgetSpent, match="--budget"):
         asyncio.run(start(0.085))
-    rows_paid = list((tmp_path / "store/calls").rglob("*.json"))
     asked = asyncio.run(start(1.0))
+    assert asked == len(numbers) - 7 + 1, "7 were paid for within the first budget; each start asks a probe"
     found = json.loads((tmp_path / "out/judges/Qwen3.5-35B-A3B/figures.json").read_text())
-    assert len(numbers) - asked + 1 >= 1  # the probe is asked each time
     assert found["usd"]["judge"] == pytest.approx(0.01 * len(numbers))
-    assert len(list((tmp_path / "store/calls").rglob("*.json"))) > len(rows_paid)
     assert found["scores"] == {str(number): zlib.crc32(str(number).encode()) % 2 for number in numbers}
     assert found["official"][0]["value"] is None
     for number in numbers:
