@@ -30,7 +30,6 @@ _EVERY = 2000
 """Records between reports of progress."""
 
 _READ_BY = {
-    "global_context": "a trajectory, which `interleave data import` reads with all of its folder",
     "user_input": "requests, which `interleave data build` reads (requests.file)",
     "request": "requests, which `interleave data build` reads (requests.file)",
 }
@@ -156,6 +155,10 @@ def detect_kind(records: Records) -> Kind:
                 return Kind.CRITIC_SFT
     if raw is None:
         raise no_record(records.path)
+    if records.path.name == "execution_record.json":
+        raise RecordError(
+            "file", f"{records.path} holds a trajectory, which `interleave data import` reads by its folder"
+        )
     kinds = ", ".join(Kind)
     raise RecordError("file", f"{records.path}: its first records show no kind{problem}; set --kind to one of {kinds}")
 

@@ -56,7 +56,7 @@ class Exported:
 def export_records(log: TrajectoryLog, store: Store, out: Path, form: Form, *, is_dataset: bool = False) -> Exported:
     """Write all trajectories of a log in a form. Raises ValueError before anything is written."""
     with whole_folder(out) as unfinished:
-        done = _check(log, store, out, form)
+        done = _check(log, store, form)
         if not done.num_written:
             raise ValueError(f"none of {done.num_left_out:,} trajectories can be written as {form}: {_TAKES[form]}")
         unfinished.mkdir(parents=True)
@@ -68,7 +68,7 @@ def export_records(log: TrajectoryLog, store: Store, out: Path, form: Form, *, i
     return done
 
 
-def _check(log: TrajectoryLog, store: Store, out: Path, form: Form) -> Exported:
+def _check(log: TrajectoryLog, store: Store, form: Form) -> Exported:
     """Return what will be written. Raises ValueError for an image that is gone, and for two folders of one name."""
     done, folders = Exported(), set[str]()
     for trajectory in log.read(log.requests()):
@@ -77,7 +77,8 @@ def _check(log: TrajectoryLog, store: Store, out: Path, form: Form) -> Exported:
             has_form = _record(trajectory, Files(folder), form) is not None
             if has_form and folder in folders:
                 raise ValueError(f"two requests would be written to the folder {folder}: give them other ids")
-            folders.add(folder)
+            if has_form:
+                folders.add(folder)
         else:
             has_form = sequence_of(trajectory, has_reflection=form is Form.REFLECTION) is not None
         if not has_form:

@@ -1,7 +1,7 @@
 """`interleave data import`: a folder of the public system's trajectories becomes the folder of a build.
 
     <out>/trajectories/   the log that sets are made from      <out>/store/   its images
-    <out>/requests.jsonl  what was asked for
+    <out>/requests.jsonl  what was asked for              <out>/imported.json   what was found
 
 All files and images are read before anything is written, and the folder appears whole or not at all.
 """
@@ -32,6 +32,7 @@ from data.records.on_bad import BadRecords
 from rollout.types import ImageRef, Trajectory
 
 RECORD = "execution_record.json"
+IMPORTED = "imported.json"
 WHITE = "white.png"
 
 Progress = Callable[[str, float, int], None]
@@ -79,6 +80,8 @@ def import_records(
         unfinished.mkdir(parents=True)
         trajectories = (read_record_file(file, folder, rules).trajectory for file in good)
         _write(trajectories, unfinished, found, lambda num: progress("writing", num / len(good), num))
+        told = {"num_trajectories": found.num_trajectories, "leniencies": found.leniencies, "bad": bad.counts}
+        (unfinished / IMPORTED).write_text(json.dumps(told | {"examples": bad.examples}, indent=1), encoding="utf-8")
     return found
 
 

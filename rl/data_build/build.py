@@ -23,11 +23,13 @@ from data.build.sets import Rules, Tally, make_sets
 from data.build.trajectory_log import TrajectoryLog, request_digest
 from data.errors import RecordError
 from data.formats.raw import Records
+from data.public.import_records import IMPORTED
 from data.records.image_paths import ImageRules, parse_prefixes
 from data.records.on_bad import BadRecords, OnBad
 from data.split import SIDES
 from rewards.import_path import FunctionError, anchored, load_function
 from rl.data_build.config import BuildRecipe, is_resumable_change
+from rl.data_build.judge_imported import judge_imported
 from rl.launch import check_launch, launch
 from rl.recipe.jobs import JobRecipe
 from rl.recipe.paths import placed_generator, resolve_data, resolve_path
@@ -85,7 +87,8 @@ def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
     }
     side = recipe.split.side
     build = Build(recipe, records, sources, _side_of_step(side, Store(Path(recipe.store).resolve())) if side else None)
-    if not TrajectoryLog(build.out / "trajectories").is_empty():
+    is_first = (build.out / IMPORTED).exists() and not (build.out / "recipe.yaml").exists()
+    if not (is_first or TrajectoryLog(build.out / "trajectories").is_empty()):
         check_changes(recipe, sources, accepted, is_resumable_change)
     return build
 
@@ -103,6 +106,8 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
         numbers = await collect_all(build, collector, log, bad, progress)
         if not numbers:
             raise RecordError("file", f"{recipe.requests.file} holds no request that is good: {bad.summary()}")
+        if (build.out / IMPORTED).exists():
+            await _judge(build, collector, log, numbers, bad)
         return await asyncio.to_thread(_make, build, log, numbers, bad)
 
 
@@ -175,6 +180,25 @@ async def collect_all(
     except* Exception as errors:
         raise _first(errors) from None
     return numbers
+
+
+async def _judge(
+    build: Build, collector: TrajectoryCollector, log: TrajectoryLog, numbers: dict[int, int], bad: BadRecords
+) -> None:
+    """Have what was imported judged."""
+    recent: deque[bool] = deque(maxlen=NUM_RECENT)
+    places = {digest: build.records.where(number) for digest, number in numbers.items()}
+    try:
+        await judge_imported(
+            log,
+            collector.judge,
+            places,
+            bad,
+            in_flight=build.recipe.in_flight,
+            note=lambda trajectory: _check_share(recent, trajectory, build.recipe.max_failure_share),
+        )
+    except* Exception as errors:
+        raise _first(errors) from None
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from data.records.public_answers import LENIENCIES, prompt_used, read_critique, 
 from data.records.sft import Kind, read_sft
 from rollout.text.critique import CritiqueError, parse_critique
 from rollout.text.plan import Mode, PlanError, parse_plan
+from tests.support.public_records import save_record, story
 from tests.support.record_files import report, save_image, write_lines
 
 ASKED = (
@@ -161,10 +162,8 @@ def test_the_released_rl_file_loads_by_its_rules(tmp_path):
     assert (summary.num_records, summary.bad.num, summary.num_canvas_paths) == (1, 0, 1)
 
 
-@pytest.mark.parametrize(
-    ("record", "told"),
-    [({"id": 1, "user_input": "a", "user_input_image": None}, "data build"), ({"global_context": {}}, "data import")],
-)
-def test_a_check_of_another_kind_of_file_says_who_reads_it(record, told, tmp_path):
-    with pytest.raises(RecordError, match=f"which `interleave {told}` reads"):
-        check(write_lines(tmp_path / "a.jsonl", [record]), CheckRules())
+def test_a_check_of_another_kind_of_file_says_who_reads_it(tmp_path):
+    with pytest.raises(RecordError, match="which `interleave data build` reads"):
+        check(write_lines(tmp_path / "a.jsonl", [{"id": 1, "user_input": "a", "user_input_image": None}]), CheckRules())
+    with pytest.raises(RecordError, match="which `interleave data import` reads"):
+        check(save_record(tmp_path, story()), CheckRules())
