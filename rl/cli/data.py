@@ -56,6 +56,7 @@ def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     split.add_argument(
         "--on-bad", choices=["raise", "skip"], default="raise", help="records without a prompt; default: raise"
     )
+    add_exchange_commands(data)
     build = add_command(
         data, "build", _build, "build planner SFT, critic SFT and critic RL sets; goes on where it was stopped"
     )
@@ -67,7 +68,6 @@ def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
         "--sets-only", action="store_true", help="make the sets from the trajectories that are there; start nothing"
     )
     add_resume(build, "need not be said: a build always goes on")
-    add_exchange_commands(data)
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
