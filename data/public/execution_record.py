@@ -120,7 +120,7 @@ class _Tries:
                 instruction=step.instruction,
                 prompt=told,
                 seed=_seed_in(target),
-                before=_source(entry.get("source_img"), f"{inside}source_img", self._places),
+                before=_find(entry.get("source_img"), f"{inside}source_img", self._places),
                 image=_image(target, f"{inside}target_img", self._places),
                 answers=(_word_for_word({"success": success, "refine_prompt": refined, "reasoning": thought}),),
                 critique=Critique(success, keep, thought.strip()) if keep else None,
@@ -154,7 +154,7 @@ def _answer_to_ueval(record: dict[str, Any], places: ImageResolver, name: str) -
                 instruction=prompt,
                 prompt=refined if refined.strip() else prompt,
                 seed=NOT_KNOWN,
-                before=_source(entry.get("source_img"), f"{inside}source_img", places),
+                before=_find(entry.get("source_img"), f"{inside}source_img", places),
                 image=_image(entry.get("target_img"), f"{inside}target_img", places),
                 answers=(_word_for_word({"refine_prompt": refined}),),
             )
@@ -179,11 +179,6 @@ def _text(record: dict[str, Any], name: str, inside: str) -> str:
     return text
 
 
-def _source(value: object, field: str, places: ImageResolver) -> str | None:
-    """Return the path of the image that a try began with; None for the white canvas."""
-    return None if value is None else _find(value, field, places)
-
-
 def _image(value: object, field: str, places: ImageResolver) -> str:
     path = _find(value, field, places)
     if path is None:
@@ -192,6 +187,7 @@ def _image(value: object, field: str, places: ImageResolver) -> str:
 
 
 def _find(value: object, field: str, places: ImageResolver) -> str | None:
+    """Return the path of an image; None for the white canvas, which is what a first step begins with."""
     if not isinstance(value, str):
         raise type_error(field, value, "a path")
     with suppress(RecordError):  # where the record was made does not matter: its images lie beside it

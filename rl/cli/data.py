@@ -57,6 +57,7 @@ def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     split.add_argument(
         "--on-bad", choices=["raise", "skip"], default="raise", help="records without a prompt; default: raise"
     )
+    add_exchange_commands(data)
     build = add_command(
         data, "build", _build, "build planner SFT, critic SFT and critic RL sets; goes on where it was stopped"
     )
@@ -68,7 +69,6 @@ def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
         "--sets-only", action="store_true", help="make the sets from the trajectories that are there; start nothing"
     )
     add_resume(build, "need not be said: a build always goes on")
-    add_exchange_commands(data)
     rewrite = add_command(
         data, "rewrite", _rewrite, "a critic's own answers in the contract's form, as records for interleave sft"
     )

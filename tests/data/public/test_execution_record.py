@@ -62,6 +62,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("steps.0.target_img", "white.png", "canvas", "steps[0]: target_img is the white canvas"),
         ("steps.0.target_img", "", "image_missing", "steps[0]: target_img: there is no image"),
         ("steps.0.target_img", ["a"], "type", "steps[0]: target_img is a list, expected a path"),
+        ("steps.0.source_img", ..., "type", "steps[0]: source_img is a NoneType, expected a path"),
         ("steps.2.source_img", "http://a/b.png", "image_remote", "steps[2]: source_img is 'http://a/b.png'"),
     ],
 )
