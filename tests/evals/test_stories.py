@@ -250,7 +250,8 @@ def test_an_arm_counts_what_was_read_leniently():
     critic = ModelCritic(Script(loose, accept()), CRITIC_PROMPT, SamplingParams())
     arm = run(StoryEval(line, Reads(), STORIES[:1]).with_critic("theirs", critic, 3))
     assert arm.leniencies == {"literal": 1, "empty_prompt": 1}
-    console = Console(file=io.StringIO(), width=200)
+    said = io.StringIO()
+    console = Console(file=said, width=200)
     _say(console, arm, 0.0)
-    assert "read leniently  empty_prompt 1, literal 1" in console.file.getvalue()
+    assert "read leniently  empty_prompt 1, literal 1" in said.getvalue()
     assert with_critic(accept()).leniencies == {}

@@ -232,10 +232,11 @@ def test_what_was_read_leniently_is_on_the_page_and_in_the_terminal(store, tmp_p
     story, data, page = tell(store, tmp_path, loose, answers=READERS["public"])
     assert data["leniencies"] == {"literal": 2, "empty_prompt": 2}
     assert "Answers that keep the contract only loosely: literal 2, empty_prompt 2" in page.text
-    console = Console(file=io.StringIO(), width=200)
+    said = io.StringIO()
+    console = Console(file=said, width=200)
     with console.status("") as status:
         Progress(console, status).show(StoryTold(story))
-    assert "read leniently  empty_prompt 2, literal 2" in console.file.getvalue()
+    assert "read leniently  empty_prompt 2, literal 2" in said.getvalue()
     _, strict, page = tell(store, tmp_path, accept(), name="strict", answers=READERS["public"])
     assert "leniencies" not in strict
     assert "loosely" not in page.text
