@@ -50,6 +50,10 @@ class RewriteRecipe(JobRecipe):
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     samplers: SamplerConfig = field(default_factory=SamplerConfig)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.samplers.check_answers(self.rollout.max_tokens, "rollout.max_tokens")
+
     @property
     def roles(self) -> Mapping[str, Role]:
         return {"samplers": self.samplers}
@@ -118,7 +122,7 @@ async def rewritten(
 def _record(task: Task, critique: Critique, template: str) -> dict[str, object] | None:
     """Return the SFT record of an answer; None for a text that no record may hold."""
     said = format_critique(critique)
-    if IMAGE_MARK in said or special_tokens_in(said):
+    if any(IMAGE_MARK in text for text in (task.instruction, task.prompt, said)) or special_tokens_in(said):
         return None
     return {
         "id": task.id,

@@ -196,8 +196,12 @@ def _rewrite(chosen: argparse.Namespace) -> int:
     if chosen.num < 0:
         raise ValueError(f"--num is {chosen.num}; expected 0 or more")
     recipe = load_rewrite_recipe(chosen.recipe, chosen.overrides)
-    for side, counts in run_async(rewrite(recipe, chosen.out, chosen.num)).items():
+    counted = run_async(rewrite(recipe, chosen.out, chosen.num))
+    for side, counts in counted.items():
         print(f"{side:8} {counts}\n         {chosen.out / side}.jsonl")
+    if not all(counts.num_strict + counts.num_lenient for counts in counted.values()):
+        print("interleave: a file is empty: there is nothing to teach", file=sys.stderr)
+        return 1
     print(
         f"then     interleave sft recipes/critic_sft.yaml policy.model={recipe.policy.model} "
         f"data.train={chosen.out}/train.jsonl data.heldout={chosen.out}/heldout.jsonl"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -48,6 +49,8 @@ def test_the_same_seed_gives_the_same_records_and_a_text_that_no_record_may_hold
             return SimpleNamespace(text=drawn.text.replace("looks", "<image> looks"))
 
     assert asyncio.run(rewritten(Marking(), TASKS, PROMPT, SamplingParams(), 1))[0] == []
+    marked = replace(TASKS[0], instruction="the second <image> again")
+    assert len(asyncio.run(rewritten(LiteralSampler(), [marked, TASKS[1]], PROMPT, SamplingParams(), 1))[0]) == 1
 
 
 def test_the_command_writes_files_that_sft_takes(tmp_path, monkeypatch, capsys):
@@ -73,6 +76,21 @@ def test_the_command_writes_files_that_sft_takes(tmp_path, monkeypatch, capsys):
         assert not records[0].is_rewritten
     assert main([*command, "--out", str(tmp_path / "own")]) == 2
     assert "train.jsonl exists; name another folder with --out" in capsys.readouterr().err
+
+
+def test_a_policy_that_nobody_can_read_leaves_nothing_to_teach(tmp_path, monkeypatch, capsys):
+    class Samplers:
+        @staticmethod
+        async def start(config, model, **settings):
+            return LiteralSampler(garbage=1.0)
+
+    monkeypatch.setattr(warm_up, "Samplers", Samplers)
+    monkeypatch.setattr("rl.launch.needs_ray", lambda roles: False)
+    command = ["data", "rewrite", str(REPO / "recipes/shapes_grpo.yaml"), f"store={tmp_path}/store", "--num", "10"]
+    assert main([*command, "--out", str(tmp_path / "own")]) == 1
+    printed = capsys.readouterr()
+    assert "10 answers: 0 in the contract's form, 10 that nobody reads (tags 10)" in printed.out
+    assert "a file is empty" in printed.err
 
 
 def test_a_recipe_of_rl_as_a_run_keeps_it_is_read_without_what_rewriting_does_not_need(tmp_path):
