@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
 
 from actors.config import EvidenceConfig, GeneratorConfig
 from actors.generator.kind import check_generator
@@ -11,10 +12,12 @@ from actors.judge.judge import check_baseline, check_judge
 from actors.judge.probe import probe_judges
 from actors.observer import judges_of
 from actors.policy.check import check_policy
+from actors.store.store import Store
 from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator
 from rl.check_reward import check_reward, idle_evidence
 from rl.launch import check_launch
+from rl.official.during import Part, prepare_part
 from rl.recipe.config import Recipe
 from rl.recipe.paths import model_path, placed_generator, read_prompt, resolve_data
 from rl.recipe.tasks import read_tasks
@@ -48,6 +51,8 @@ class PreparedRun:
     """Evidence that the recipe configures and no reward needs, as a sentence; empty if there is none."""
     sources: Sources
     is_resumed: bool
+    benchmark: Part | None = None
+    """What is run of a public benchmark beside training."""
 
 
 def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[str] = ()) -> PreparedRun:
@@ -73,7 +78,9 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     sources = sources_of(recipe, judge)
     check_run_dir(recipe, is_resumed, sources, accepted)
     check_launch(recipe, {f"evidence.{name}": config for name, config in evidence.items()})
-    asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence)))
+    benchmark = prepare_part(recipe.benchmark, Store(Path(recipe.store).resolve()))
+    more = {"benchmark.judge": recipe.benchmark.judge} if benchmark else {}
+    asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence) | more))
     return PreparedRun(
-        recipe, training, heldout, template, model, generator, reward, evidence, idle, sources, is_resumed
+        recipe, training, heldout, template, model, generator, reward, evidence, idle, sources, is_resumed, benchmark
     )

@@ -19,6 +19,7 @@ from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.first_complete import FirstComplete
 from rl.kept_groups import KeptGroups
 from rl.large_blocks import return_large_blocks
+from rl.official.during import SideBenchmark
 from rl.prepare import PreparedRun
 from rl.recipe.config import Recipe
 from rl.run_dir.provenance import write_provenance
@@ -103,7 +104,7 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
         before = await evaluator(recipe.evaluation.num_tasks, Phase.BEFORE)
         await log.evaluation(before, Phase.BEFORE, step=0)
         before = replace(before, groups=())  # they are in the ledger; what lives long, the garbage collector walks
-    evaluations = SideEvaluations(evaluator, actors.journey.draw, log)
+    evaluations = SideEvaluations(evaluator, actors.journey.draw, log, side_benchmark(plan, actors, log))
     if recipe.evaluates_at(done) and not is_evaluated(Path(recipe.run_dir), done):
         await evaluations.begin(done)  # the run stopped before it was over
     try:
@@ -118,6 +119,15 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
     after = await evaluator(recipe.evaluation.num_tasks, Phase.AFTER, recipe.num_steps)
     await log.evaluation(after, Phase.AFTER, step=recipe.num_steps)
     return await asyncio.to_thread(compare, before, after)
+
+
+def side_benchmark(plan: PreparedRun, actors: Stack, log: Log) -> SideBenchmark | None:
+    """Return what runs a part of a public benchmark beside training, where the recipe names one."""
+    if plan.benchmark is None or actors.benchmark_judge is None:
+        return None
+    folder, store = Path(plan.recipe.run_dir) / "benchmark", Store(Path(plan.recipe.store).resolve())
+    judge, journey = actors.benchmark_judge, actors.journey
+    return SideBenchmark(plan.benchmark, journey, judge, folder, store=store, log=log.beside, warn=log.warn)
 
 
 def make_stream(plan: PreparedRun, actors: Stack, log: Log, done: int) -> RolloutStream:

@@ -10,12 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rl.evaluation import Evaluator
 from rl.stream import why_void
 from rl.tracking.rl_log import Log
 from rollout.concurrency import all_of
 from rollout.types import Drawn, GroupRequest, Phase
+
+if TYPE_CHECKING:
+    from rl.official.during import SideBenchmark
 
 Draw = Callable[[GroupRequest], Awaitable[tuple[Drawn, ...]]]
 """Draws a group's responses (`SingleStep.draw`)."""
@@ -24,7 +28,9 @@ Draw = Callable[[GroupRequest], Awaitable[tuple[Drawn, ...]]]
 class SideEvaluations:
     """Those of one run. On exit they are waited for; by an error they are cancelled."""
 
-    def __init__(self, evaluator: Evaluator, draw: Draw, log: Log):
+    def __init__(self, evaluator: Evaluator, draw: Draw, log: Log, benchmark: SideBenchmark | None = None):
+        """`benchmark` begins with evaluations, and nothing but the end of the run waits for it."""
+        self._benchmark = benchmark
         self._evaluator = evaluator
         self._draw = draw
         self._log = log
@@ -43,12 +49,16 @@ class SideEvaluations:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            if self._benchmark is not None:
+                await self._benchmark.end(is_waited_for=kind is None)
 
     async def begin(self, step: int) -> None:
         """Begin the evaluation of a step, by the weights of now; after the one before it has its answers."""
         await self.drawn()
         self._drawing = asyncio.create_task(self._answers(step), name=f"answers of the evaluation of step {step}")
         self._running[step] = asyncio.create_task(self._evaluate(step, self._drawing), name=f"evaluation of {step}")
+        if self._benchmark is not None:
+            self._benchmark.begin(step)
 
     async def drawn(self) -> None:
         """Return once no answer is to be drawn any more, so that samplers may get other weights; raise any error."""

@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING
 from actors.config import EvidenceConfig, JudgeConfig
 from actors.generator.generator import Generator
 from actors.judge.judge import start_judge
+from actors.judge.question import Asker
 from actors.observer import start_observers
 from actors.rollout_worker import RolloutWorkers
+from actors.run_context import RunContext
 from actors.sampler.sampler import Samplers
 from actors.shared_devices import Devices, reserve_devices
 from actors.store.ledger import Ledger
 from actors.store.ledger_writer import start_ledger
 from actors.store.store import Store
 from rl.launch import Launch, launch
+from rl.official.during import Part
+from rl.official.judging import start_asker
 from rl.prepare import PreparedRun
 from rl.recipe.config import Recipe
 from rollout.single_step import Baseline, Regenerate, SingleStep
@@ -38,6 +42,8 @@ class Stack:
     journey: SingleStep
     workers: RolloutWorkers
     ledger: Ledger
+    benchmark_judge: Asker | None = None
+    """Where a public benchmark is run beside training."""
     has_counts_in_workers: bool = False
     """A service is made in each worker (num_replicas: 0), and counted there."""
 
@@ -57,12 +63,13 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
         # First of all: ranks have to be together, and the others find room around them.
         [devices] = await job.start(policy=reserve_devices(recipe.policy, is_shared=recipe.is_colocated))
         policy_is_up = asyncio.Event()
-        policy, samplers, generator, judge, observers = await job.start(
+        policy, samplers, generator, judge, observers, benchmark_judge = await job.start(
             policy=_start_policy(plan, job, devices, policy_is_up),
             samplers=_start_samplers(plan, job, devices, policy_is_up),
             generator=Generator.start(plan.generator, job.store_root, f"generator-{job.run_id}", job.ledger),
             judge=start_judge(recipe.judge, job.store_root, f"judge-{job.run_id}", job.ledger),
             evidence=start_observers(plan.evidence, job.store_root, f"evidence-{job.run_id}", job.ledger),
+            benchmark=_start_benchmark_judge(plan.benchmark, job) if plan.benchmark else None,
         )
         journey = SingleStep(
             sampler=samplers,
@@ -79,7 +86,7 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
             policy.take_turns_with(samplers)
         ledger = start_ledger(ledger_folder, store=Store(job.store_root))
         workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
-        yield Stack(policy, samplers, journey, workers, ledger, has_counts_in_workers)
+        yield Stack(policy, samplers, journey, workers, ledger, benchmark_judge, has_counts_in_workers)
 
 
 async def _start_policy(plan: PreparedRun, job: Launch, devices: Devices, is_done: asyncio.Event) -> Policy:
@@ -120,6 +127,12 @@ async def _start_samplers(plan: PreparedRun, job: Launch, devices: Devices, poli
         max_pixels=recipe.max_pixels,
         devices=devices if recipe.is_colocated else None,
     )
+
+
+async def _start_benchmark_judge(part: Part, job: Launch) -> Asker:
+    """Start the judge of a benchmark beside training, with a bill of its own."""
+    context = RunContext(job.store_root, f"benchmark-{job.run_id}", job.ledger, "benchmark")
+    return await start_asker(part.config.judge, context)
 
 
 def has_local_service(recipe: Recipe, evidence: Mapping[str, EvidenceConfig]) -> bool:

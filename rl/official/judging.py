@@ -6,9 +6,13 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from actors.judge.config import JudgeConfig
+from actors.judge.judge import kind_of
+from actors.judge.kinds.asked import AskedKind
 from actors.judge.question import TEXT, Asker
 from actors.judge.question import Question as Asked
 from actors.metered.retry import CallError
+from actors.run_context import RunContext
 from actors.store.store import Store
 from evals.official.benchmark import Benchmark, Item, Judged, Output, Picture, Question, Reading, Unreadable
 from rl.official.brake import Brake
@@ -96,6 +100,14 @@ class Jury:
                 fault = f"{_UNANSWERED}{error}"
                 break
         return Answer(item.id, question.key, images, tuple(texts), fault=fault)
+
+
+async def start_asker(config: JudgeConfig, context: RunContext) -> Asker:
+    """Start a judge that is asked in words. Ray must be up where the judge has replicas."""
+    kind = kind_of(config)
+    assert isinstance(kind, AskedKind)
+    asker, _ = await kind.start_asker(config, context)
+    return asker
 
 
 def rendered(question: Question, store: Store) -> Asked:

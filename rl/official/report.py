@@ -144,5 +144,6 @@ def _counted(failed: Mapping[str, str]) -> dict[str, int]:
     """Return how many items failed for each reason, the most frequent first, reasons shortened."""
     counts: dict[str, int] = {}
     for why in failed.values():
-        counts[why[:160]] = counts.get(why[:160], 0) + 1
+        told = why.partition(" [attempts")[0][:160]  # without the seconds that calls took
+        counts[told] = counts.get(told, 0) + 1
     return dict(sorted(counts.items(), key=lambda one: -one[1]))

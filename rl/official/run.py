@@ -14,8 +14,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from actors.judge.judge import kind_of
-from actors.judge.kinds.asked import AskedKind
 from actors.judge.probe import probe_judges
 from actors.judge.question import Asker
 from actors.resources import Role
@@ -23,7 +21,7 @@ from actors.run_context import RunContext
 from evals.official.benchmark import Output
 from rl.launch import launch
 from rl.official.config import OfficialRecipe
-from rl.official.judging import Jury
+from rl.official.judging import Jury, start_asker
 from rl.official.outputs import OutputLog, Say, Teller, Telling, make_outputs
 from rl.official.prepare import Official, dearest_call, estimate, left_of
 from rl.official.report import compare, judge_folder, write_report
@@ -138,12 +136,11 @@ async def _teller(run: Official, budget_usd: float) -> AsyncIterator[Teller]:
 @asynccontextmanager
 async def _asker(run: Official, budget_usd: float) -> AsyncIterator[Asker]:
     assert run.judge is not None
-    judge, kind = run.judge, kind_of(run.judge)
-    assert isinstance(kind, AskedKind)
-    if budget_usd and kind.has_prices:
+    judge = run.judge
+    if budget_usd and judge.budget_usd:  # one that costs nothing has none
         judge = replace(judge, budget_usd=left_of(budget_usd, run.out, JUDGE, dearest_call(run)))
     recipe = JudgeRecipe(**{**vars(run.recipe), "judge": judge})
     async with launch(recipe) as job:
         context = RunContext(job.store_root, f"{JUDGE}-{job.run_id}", job.ledger, JUDGE)
-        ((asker, _),) = await job.start(judge=kind.start_asker(judge, context))
+        [asker] = await job.start(judge=start_asker(judge, context))
         yield asker

@@ -18,6 +18,7 @@ from actors.resources import Role, check_colocation
 from data.records.image_paths import parse_prefixes
 from data.records.on_bad import OnBad
 from rewards.compose import TermConfig
+from rl.recipe.benchmark_config import BenchmarkConfig
 from rl.recipe.jobs import TrainingRecipe
 from rollout.single_step import Baseline, Regenerate
 from rollout.text.limits import (
@@ -196,9 +197,17 @@ class Recipe(TrainingRecipe):
     """What else is gathered for the reward's terms that need it, by name."""
     workers: RolloutWorkersConfig = field(default_factory=RolloutWorkersConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    """A small part of a public benchmark, beside some of the evaluations."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        every = self.evaluation.every
+        if self.benchmark.name and (not every or self.benchmark.every % every):
+            raise ValueError(
+                f"benchmark.every is {self.benchmark.every}, evaluation.every {every}: expected a multiple of it, and "
+                "evaluations during training (evaluation.every above 0)"
+            )
         self.samplers.check_answers(self.rollout.max_tokens, "rollout.max_tokens")
         if self.is_colocated:
             check_colocation(self.policy, self.samplers)
@@ -235,13 +244,14 @@ class Recipe(TrainingRecipe):
 
     @property
     def roles(self) -> Mapping[str, Role]:
-        return {
+        roles: dict[str, Role] = {
             "policy": self.policy,
             "samplers": self.samplers,
             "generator": self.generator,
             "judge": self.judge,
             "workers": self.workers,
         }
+        return roles | ({"benchmark.judge": self.benchmark.judge} if self.benchmark.name else {})
 
     @property
     def is_colocated(self) -> bool:

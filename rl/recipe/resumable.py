@@ -21,6 +21,7 @@ MAY_CHANGE = frozenset(
         "store_is_shared",
         "store_limit_gib",
         "reward.probe",
+        "benchmark",
         "rollout.max_failure_share",
         # How an update is computed, not what: the same up to rounding.
         "policy.shared_prefix",

@@ -79,6 +79,10 @@ class Log(StepLog[Recipe]):
         name = f"{phase} step {step}" if phase is Phase.DURING else str(phase)
         self._console.print(f"[bold]evaluation {name}[/] ({len(evaluation.rows)} answers{lost})  {shown}")
 
+    async def beside(self, values: Mapping[str, float], step: int) -> None:
+        """Log what was found beside training, in a row of its own."""
+        await self._in_thread(self._write, values, step)
+
     async def close(self) -> None:
         await super().close()
         if self._learned is not None:

@@ -87,6 +87,7 @@ LEGAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("ray_address",), "Ray is started here"),
         **dict.fromkeys(("project",), "as WANDB_PROJECT says"),
         **dict.fromkeys(("best",), "the last step's weights"),
+        **dict.fromkeys(("data", "prompts"), "of a benchmark beside training: there is none"),
     },
 }
 """Wrong value -> last name of a key -> why it may be so. A field that is not named here refuses it."""
