@@ -1,7 +1,6 @@
 """Ray for one job: join a cluster, or start one on this machine and stop it afterwards."""
 
 import asyncio
-import functools
 import os
 import secrets
 import shutil
@@ -15,10 +14,11 @@ from typing import Any
 
 import grpc
 import ray
-from ray._private import auto_init_hook, node, parameter, services
+from ray._private import auto_init_hook, node, services
 from ray.job_config import JobConfig
 
 from actors import REPOSITORY, ending, pool
+from actors.helper_ports import given_ports
 from actors.metered import shared_calls
 from actors.servers import servers
 from rollout.roles import BudgetSpent, RunStopped
@@ -126,7 +126,7 @@ def _start(address: str, num_cpus: int, folder: str | None) -> None:
             return
         # Ray asks every client for this token, which keeps out clients from other machines.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        with _here_alone(folder):
+        with _here_alone(folder), given_ports(pool.LOOPBACK):
             ray.init(
                 address="local",
                 num_cpus=num_cpus,
@@ -157,9 +157,6 @@ def _here_alone(folder: str) -> Iterator[None]:
         return int(wait_for_port(folder, node_id, name, timeout_ms=0))
 
     node.wait_for_persisted_port = wait_interruptibly
-    # Every Ray wants the same port for its agent: where another one has it, the start waits for it for 3 s, in vain.
-    whole_parameters = parameter.RayParams
-    parameter.RayParams = functools.partial(whole_parameters, dashboard_agent_listen_port=0)
     # Keep compiled code for the next run.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}")
     os.environ["TMPDIR"] = f"{folder}/tmp"
@@ -168,7 +165,6 @@ def _here_alone(folder: str) -> Iterator[None]:
         yield
     finally:
         services.resolve_ip_for_localhost, node.wait_for_persisted_port = resolve, wait_for_port
-        parameter.RayParams = whole_parameters
         del os.environ["TMPDIR"]
         if temporary is not None:
             os.environ["TMPDIR"] = temporary

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import ray
-from ray._private import parameter
 
 from actors import cluster
 from actors.cluster import RayNotUp, check_cluster, ray_cluster
@@ -72,26 +71,6 @@ def test_a_ray_that_does_not_start_is_one_line_and_nothing_is_left(tmp_path, mon
         asyncio.run(start())
     assert not ray.is_initialized()
     assert list(Path(tmp_path).iterdir()) == []
-
-
-def test_a_ray_of_our_own_wants_no_port_that_another_one_may_have(monkeypatch):
-    ports = []
-
-    def look(**settings):
-        ports.append(parameter.RayParams().dashboard_agent_listen_port)
-        raise OSError("enough was seen")
-
-    monkeypatch.setattr(ray, "init", look)
-    monkeypatch.setenv("PYTHONPATH", os.environ["PYTHONPATH"])
-
-    async def start():
-        async with ray_cluster("", 2):
-            pass
-
-    with pytest.raises(RayNotUp):
-        asyncio.run(start())
-    assert ports == [0]
-    assert parameter.RayParams().dashboard_agent_listen_port != 0
 
 
 def test_a_call_that_comes_after_the_end_fails_instead_of_starting_another_ray(monkeypatch):
