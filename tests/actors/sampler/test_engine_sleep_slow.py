@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,15 @@ class OpenEngine(Engine):
 
     async def num_unfinished(self) -> int:
         return await asyncio.wrap_future(self._loop.run(lambda engine: engine.get_num_unfinished_requests()))
+
+    async def step_slowly(self, wait_s: float) -> None:
+        """Wait before each step, so that requests still run when a busy machine gets to what is to happen meanwhile."""
+
+        def slow(engine) -> None:
+            step = type(engine).step
+            engine.step = lambda: (time.sleep(wait_s), step(engine))[1]
+
+        await asyncio.wrap_future(self._loop.run(slow))
 
 
 class Bench:
@@ -158,6 +168,7 @@ def test_requests_wait_while_the_engine_sleeps(bench: Bench, models: list[Path])
     source = TensorSource(models[1])
     source.version = 1000
     requests = bench.requests(11)
+    bench.runner.run(bench.sleeper.each("step_slowly", 0.05))
 
     async def through_a_sleep() -> tuple[list[Response], list[Response]]:
         [engine] = bench.sleeper.engines
@@ -184,6 +195,7 @@ def test_what_has_begun_is_finished_first_or_drawn_again(bench: Bench, models: l
     requests = [replace(request, params=SamplingParams(1.0, 300)) for request in bench.requests(20)]
     expected = [answer.token_ids.tolist() for answer in bench.runner.run(bench.ask(samplers, requests))]
     source.version = 2000
+    bench.runner.run(samplers.each("step_slowly", 0.02))
 
     async def publish_meanwhile() -> list[Response]:
         begun = await bench.begin(samplers, requests)
