@@ -72,11 +72,8 @@ async def make_outputs(
     """
     outputs = await asyncio.to_thread(log.read, store)
     waiting = [item for item in items if item.id not in outputs or outputs[item.id].error is not None]
-    limit, num_done, brake = (
-        asyncio.Semaphore(telling.at_once),
-        len(items) - len(waiting),
-        Brake(telling.max_failure_share),
-    )
+    limit, brake = asyncio.Semaphore(telling.at_once), Brake(telling.max_failure_share)
+    num_done = len(items) - len(waiting)
 
     async def one(item: Item) -> None:
         nonlocal num_done

@@ -19,6 +19,8 @@ from rollout.roles import BudgetSpent
 
 CHARS_PER_TOKEN = 4
 TOKENS_PER_IMAGE = 1000
+NO_MORE = 1e-9
+"""US dollars: a budget that any call has spent; 0 would be none."""
 TOKENS_PER_ANSWER, TOKENS_PER_LONG_ANSWER = 300, 4096
 """What an estimate takes for granted; a model that thinks before it answers uses more."""
 
@@ -113,16 +115,14 @@ def paid(out: Path) -> dict[str, float]:
 def left_of(budget_usd: float, out: Path, service: str, call_usd: float) -> float:
     """Return what a service's own budget has to be for `budget_usd` to hold over all services of a folder.
 
-    A service sends calls while it is below its budget, so the last one, of at most `call_usd`, is taken off. Raises
-    `BudgetSpent` where nothing is left.
+    A service sends calls while it is below its budget, so the last one, of at most `call_usd`, is taken off. One that
+    has spent it still answers what was asked before. Raises `BudgetSpent` where not even a first call fits.
     """
     usd = paid(out)
-    if sum(usd.values()) + call_usd > budget_usd:
-        raise BudgetSpent(
-            f"{sum(usd.values()):.2f} of --budget {budget_usd:.2f} US dollars are paid, and the next call may cost "
-            f"{call_usd:.2g}; raise it to go on"
-        )
-    return budget_usd - call_usd - sum(amount for name, amount in usd.items() if name != service)
+    left = budget_usd - call_usd - sum(amount for name, amount in usd.items() if name != service)
+    if left <= 0 and not usd.get(service):
+        raise BudgetSpent(f"a call of {service} may cost {call_usd:.2g} US dollars")
+    return max(left, NO_MORE)
 
 
 def dearest_call(run: Official) -> float:

@@ -23,7 +23,7 @@ from rl.launch import launch
 from rl.official.config import OfficialRecipe
 from rl.official.judging import Jury, start_asker
 from rl.official.outputs import OutputLog, Say, Teller, Telling, make_outputs
-from rl.official.prepare import Official, dearest_call, estimate, left_of
+from rl.official.prepare import Official, dearest_call, estimate, left_of, paid
 from rl.official.report import compare, judge_folder, write_report
 from rl.run_dir.provenance import write_provenance
 from rl.story.run import story_stack
@@ -53,7 +53,10 @@ async def run_official(
     try:
         await _carry_out(run, console, budget_usd, against)
     except BudgetSpent as error:
-        raise BudgetSpent(str(error).replace("its budget_usd", "--budget")) from error
+        if not budget_usd:
+            raise
+        told = f"{sum(paid(run.out).values()):.2f} of --budget {budget_usd:.2f} US dollars are paid"
+        raise BudgetSpent(f"{told}, and a further call might exceed it ({error}); raise it to go on") from error
 
 
 async def _carry_out(run: Official, console: Console, budget_usd: float, against: Path | None) -> None:
@@ -127,8 +130,9 @@ def progress(console: Console) -> Say:
 async def _teller(run: Official, budget_usd: float) -> AsyncIterator[Teller]:
     plan, generator = run.agent, run.agent.generator
     if budget_usd and generator.usd_per_image:
-        generator = replace(generator, budget_usd=left_of(budget_usd, run.out, "generator", generator.usd_per_image))
-        plan = replace(plan, generator=generator)
+        left = left_of(budget_usd, run.out, "generator", generator.usd_per_image)
+        own = generator.budget_usd or left
+        plan = replace(plan, generator=replace(generator, budget_usd=min(own, left)))
     async with story_stack(plan) as stack:
         yield stack.storyteller.storyline.tell
 

@@ -107,14 +107,18 @@ def test_a_budget_stops_before_it_is_exceeded_and_is_gone_on_from(run, tmp_path)
         asyncio.run(carry_out(run, calls.append, budget_usd=left_of(10.5 * USD, run.out, "judge", USD)))
     num_paid = len([call for call in calls if call.startswith("answer")])
     assert num_paid == 10
-    with pytest.raises(
-        BudgetSpent, match=r"0\.10 of --budget 0\.1[01] US dollars are paid, and the next call may cost 0\.01"
-    ):
-        left_of(0.105, run.out, "judge", USD)
+    with pytest.raises(BudgetSpent, match=r"a call of generator may cost 0\.01 US dollars"):
+        left_of(0.105, run.out, "generator", USD)
+    spent = left_of(0.105, run.out, "judge", USD)
+    with pytest.raises(BudgetSpent):
+        asyncio.run(carry_out(run, calls.append, budget_usd=spent))
+    assert len([call for call in calls if call.startswith("answer")]) == num_paid
     assert left_of(1.0, run.out, "judge", USD) == pytest.approx(1 - USD)
     assert left_of(1.0, run.out, "generator", USD) == pytest.approx(1 - USD - num_paid * USD)
     asyncio.run(carry_out(run, calls.append, budget_usd=left_of(1.0, run.out, "judge", USD)))
     assert len(set(calls)) == len(calls)
+    asyncio.run(carry_out(run, calls.append, budget_usd=left_of(0.105, run.out, "judge", USD)))
+    assert len(set(calls)) == len(calls), "what was asked before needs no budget"
 
 
 def test_what_failed_is_told_with_its_reason_and_done_again(tmp_path, run):
