@@ -26,6 +26,7 @@ async def follow(recipe, policy, judge):
         recipe=recipe,
         training=[make_task(i) for i in range(12)],
         heldout=[make_task(i) for i in range(100, 105)],
+        benchmark=None,
     )
     ledger = Ledger.open(Path(recipe.run_dir) / "ledger")
     actors: Any = SimpleNamespace(policy=policy, samplers=sampler, workers=journey, journey=journey, ledger=ledger)

@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,10 +20,11 @@ OFF_POLICY = AlgorithmConfig(loss=LossConfig(rollout_correction="token"))
 
 
 class SleepingSampler(FakeSampler):
-    """Requests, which take 10 ms to get to it, wait while it sleeps."""
+    """Requests, which take 10 ms to get to it, wait while it sleeps; those after `num_prompt` come then at first."""
 
-    def __init__(self, **settings):
+    def __init__(self, num_prompt: int | None = None, **settings):
         super().__init__(**settings)
+        self.num_prompt, self.num_asked, self.has_slept = num_prompt, 0, asyncio.Event()
         self.events: list[str] = []
         self.is_awake = asyncio.Event()
         self.is_awake.set()
@@ -31,9 +33,14 @@ class SleepingSampler(FakeSampler):
     async def sleep(self):
         self.events.append("sleep")
         self.is_awake.clear()
+        self.has_slept.set()
 
     async def sample(self, request):
-        await asyncio.sleep(0.01)
+        self.num_asked += 1
+        if self.num_prompt is not None and self.num_asked > self.num_prompt:
+            await self.has_slept.wait()
+        else:
+            await asyncio.sleep(0.01)
         self.num_waited += not self.is_awake.is_set()
         await self.is_awake.wait()
         return await super().sample(request)
@@ -68,9 +75,9 @@ def colocated(monkeypatch):
     return module.ColocatedPolicy
 
 
-def train(colocated, folder, *, garbage: float = 0.0, **changes):
+def train(colocated, folder, *, garbage: float = 0.0, num_prompt: int | None = None, **changes):
     async def run():
-        policy, sampler = colocated(lr=0.1), SleepingSampler(garbage=garbage)
+        policy, sampler = colocated(lr=0.1), SleepingSampler(num_prompt, garbage=garbage)
         policy.sampler = sampler
         policy.take_turns_with(sampler)
         await train_on_fakes(make_recipe(folder, **changes), policy, sampler)
@@ -86,7 +93,8 @@ def test_samplers_sleep_while_the_policy_is_updated_and_are_awake_after_it(coloc
 
 
 def test_rollouts_that_run_ahead_wait_for_the_update(colocated, tmp_path):
-    _, sampler = train(colocated, tmp_path, num_steps=6, max_staleness=1, algorithm=OFF_POLICY)
+    settings: dict[str, Any] = {"num_steps": 6, "max_staleness": 1, "algorithm": OFF_POLICY}
+    _, sampler = train(colocated, tmp_path, num_prompt=4 * 8, **settings)  # the second step's come in the first update
     assert sampler.num_waited > 0
     assert len(list(read_ledger(tmp_path / "ledger"))) == 6 * 4 * 8
 
