@@ -87,7 +87,8 @@ class ImagePreparer:
             "max_task_retries": 1,
             "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}},
         }
-        places = [NodeAffinitySchedulingStrategy(node, soft=True) for node in sorted(set(nodes))]
+        # Not soft: a node that does not know the rank's one yet would keep the worker; a lost rank ends the run anyway.
+        places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in sorted(set(nodes))]
         setup = (model, store_root, max_pixels, dtype)
         return cls([actor.options(**options, scheduling_strategy=place).remote(*setup) for place in places])
 

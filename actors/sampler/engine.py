@@ -22,7 +22,7 @@ from actors.sampler.stepped_engine import Generation, SteppedEngine
 from actors.store.store import Store, load_images
 from actors.weights.blocks import TransferError
 from actors.weights.transport.object_store import RelayedEnd
-from actors.weights.transport.ring import Ring
+from actors.weights.transport.ring import STALL_S, Ring
 from actors.weights.wire import BaseTensor, Manifest, Shapes, Ticket, Verdict, WorkerState
 from rollout.roles import SamplerError, SamplerUnavailable
 from rollout.types import Response, SampleRequest, SamplingParams
@@ -56,7 +56,8 @@ class Engine:
         size = limit_pixels(self._processor, max_pixels)
         self._banned = dict.fromkeys(banned_tokens(AutoConfig.from_pretrained(model)), BANNED_LOGIT)
         self._probes: list[SampleRequest] = [self._synthetic_probe()]
-        self._ring: Ring | None = None
+        self._ring: asyncio.Future[Ring] | None = None
+        """Through which the object store's blocks go on to the workers; None: they take no more."""
         worker_class = self.gpu_worker if config.gpus_per_sampler else self.cpu_worker
         self._loop = EngineLoop(lambda: build_engine(config, model, size, worker_class))
         load = partial(load_images, self._store)
@@ -105,6 +106,7 @@ class Engine:
         """
         await asyncio.wrap_future(self._loop.pause(self._config.in_flight))
         await self._on_engine(partial(_wake, tag="weights"))
+        self._ring = asyncio.get_running_loop().create_future()
         context = ray.get_runtime_context()
         return await self._on_workers("weight_state", context.get_node_id(), ray.util.get_node_ip_address(), shapes)
 
@@ -114,20 +116,25 @@ class Engine:
 
     async def receive(self, tickets: Sequence[Ticket]) -> None:
         """Receive weights, each worker by its ticket. Raises what a worker raises."""
+        ring = None
         if isinstance(tickets[0].end, RelayedEnd):
-            self._ring = Ring(tickets[0].end.block_bytes, len(tickets), torch.device("cpu"))
-            tickets = [replace(ticket, end=end) for ticket, end in zip(tickets, self._ring.ends(), strict=True)]
+            ring = Ring(tickets[0].end.block_bytes, len(tickets), torch.device("cpu"))
+            tickets = [replace(ticket, end=end) for ticket, end in zip(tickets, ring.ends(), strict=True)]
+            self._ring = self._ring or asyncio.get_running_loop().create_future()
+            self._ring.set_result(ring)
         try:
             await self._on_workers("receive_weights", tickets)
         finally:
-            if self._ring is not None:
-                self._ring.close()
-                self._ring = None
+            self._ring = None
+            if ring is not None:
+                ring.close()
 
     async def relay(self, block: np.ndarray) -> None:
         """Pass a block from Ray's object store on to the workers. Raises `TransferError` if they take no more."""
-        if (ring := self._ring) is None:
+        if (coming := self._ring) is None:
             raise TransferError("the sampler's workers broke off")
+        # On a busy machine this call may overtake that of `receive`: Ray keeps calls of async actors in no order.
+        ring = await asyncio.wait_for(asyncio.shield(coming), STALL_S)
 
         def pass_on() -> None:
             ring.block()[: len(block)].copy_(torch.from_numpy(block))

@@ -66,6 +66,7 @@ async def follow(recipe, policy, workers) -> LoopWatch:
         training=[make_task(i, is_success=i % 4 == 0) for i in range(NUM_TRAINING)],
         heldout=[make_task(i, is_success=i % 4 == 0) for i in range(NUM_HELDOUT)],
         sources={},
+        benchmark=None,
     )
     ledger = Ledger.open(Path(recipe.run_dir) / "ledger")
     sampler, journey = FakeSampler(), make_journey()
