@@ -22,8 +22,8 @@ learning: $(READY)        ## the demo with three seeds; fails unless all three h
 	$(BIN)/interleave learning recipes/shapes_grpo.yaml --seeds 0,1,2
 
 test: $(READY) check      ## what CI runs
-	@# whole files, as they come: their engines are started once, and the long ones come first
-	$(BIN)/pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=8
+	@# one after another: on two cores two processes take as long, and disturb each other
+	$(BIN)/pytest -m slow --durations=8
 
 check: $(READY)           ## format, lint, types and the fast tests
 	$(BIN)/ruff format --check .
