@@ -34,6 +34,7 @@ from rl.tracking.metrics_file import is_evaluated
 from rl.tracking.rl_log import Log
 from rl.train import train
 from rollout.roles import BudgetSpent, CheckpointError, PublishError, RunStopped
+from rollout.text.readers import READERS
 from rollout.types import Group, GroupRequest, Phase
 
 T = TypeVar("T")
@@ -133,8 +134,16 @@ def side_benchmark(plan: PreparedRun, actors: Stack, log: Log) -> SideBenchmark 
     if plan.benchmark is None or actors.benchmark_judge is None:
         return None
     folder, store = Path(plan.recipe.run_dir) / "benchmark", Store(Path(plan.recipe.store).resolve())
-    judge, journey = actors.benchmark_judge, actors.journey
-    return SideBenchmark(plan.benchmark, journey, judge, folder, store=store, log=log.beside, warn=log.warn)
+    return SideBenchmark(
+        plan.benchmark,
+        actors.journey,
+        actors.benchmark_judge,
+        folder,
+        store=store,
+        log=log.beside,
+        warn=log.warn,
+        answers=READERS[plan.recipe.answers],
+    )
 
 
 def make_stream(plan: PreparedRun, actors: Stack, log: Log, done: int) -> RolloutStream:

@@ -27,27 +27,6 @@ gc.disable()
 gc.set_threshold(100_000, 10, 100)
 
 
-# Files that take a minute or more. Processes that share the tests begin with them, so that none is alone at the end:
-# with the largest, which has bars in seconds, and beside it the one that is content with a core.
-LONG = (
-    "benchmarks/test_node_loss_slow.py",
-    "actors/generator/test_pipeline_slow.py",
-    "actors/weights/test_publish_slow.py",
-    "rl/test_checkpoint_killed_slow.py",
-    "rl/test_run_slow.py",
-    "actors/policy/test_policy_slow.py",
-    "actors/sampler/test_engine_sleep_slow.py",
-    "actors/policy/test_engine_slow.py",
-)
-
-
-def pytest_collection_modifyitems(items):
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    order = {REPO / "tests" / name: number for number, name in enumerate(LONG)}
-    items.sort(key=lambda item: order.get(item.path, len(order)))
-
-
 def pytest_collection_finish():
     gc.freeze()
     gc.enable()

@@ -3,7 +3,6 @@
 import ast
 from pathlib import Path
 
-from tests.conftest import LONG
 from tests.support.source_tree import REPO, import_nodes, modules
 
 TESTS = REPO / "tests"
@@ -55,7 +54,3 @@ def test_tests_mirror_the_tree():
 def test_every_folder_of_tests_is_a_package():
     folders = {path.parent for path in TESTS.rglob("test_*.py")}
     assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
-
-
-def test_files_that_begin_first_are_there():
-    assert [name for name in LONG if not (TESTS / name).is_file()] == []

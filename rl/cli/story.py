@@ -43,6 +43,12 @@ def add_story_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     export.add_argument("--out", type=file_path, required=True, help="a new folder")
     export.add_argument("--generator", action="store_true", help="put the generator in, too, where it is a folder")
     evals = add_group(commands, "eval", "benchmarks on trained agents")
+    _add_stories(evals)
+    add_official_commands(evals)
+    _add_verdicts(evals)
+
+
+def _add_stories(evals: argparse._SubParsersAction[Parser]) -> None:
     stories = add_command(evals, "stories", _eval_stories, "measure what planner and critics add to a generator")
     stories.add_argument("recipe", type=file_path, help="recipe YAML of stories, or the folder of a bundle")
     stories.add_argument("overrides", nargs="*", default=[], help="key=value")
@@ -67,7 +73,6 @@ def add_story_commands(commands: argparse._SubParsersAction[Parser]) -> None:
         default="then",
         help="how they ask: Draw X, then Y; or Show in 2 steps: X and Y",
     )
-    add_official_commands(evals)
     add_trust_code(stories)
     stories.add_argument("--tries", type=numbers, default=[1, 3, 5], help="default: 1,3,5")
     stories.add_argument("--semantics", type=float, default=9.0, help="a step is satisfied from here; default: 9")
@@ -78,7 +83,6 @@ def add_story_commands(commands: argparse._SubParsersAction[Parser]) -> None:
         help="also with a perfect verdict, and with the best prompts where the recipe's oracle.fn knows them",
     )
     stories.add_argument("--out", type=file_path, default=Path("runs/eval_stories.json"), help="default: %(default)s")
-    _add_verdicts(evals)
 
 
 def _add_verdicts(evals: argparse._SubParsersAction[Parser]) -> None:

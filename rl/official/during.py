@@ -27,6 +27,7 @@ from rollout.roles import Sampler
 from rollout.single_step import SingleStep
 from rollout.stages import describe
 from rollout.storyline import Storyline
+from rollout.text.readers import CONTRACT, AnswerReader
 from rollout.types import Response, SampleRequest
 
 MAX_FAILURE_SHARE = 0.5
@@ -81,7 +82,9 @@ class SideBenchmark:
         store: Store,
         log: Callable[[Mapping[str, float], int], Awaitable[None]],
         warn: Callable[[str], None],
+        answers: AnswerReader = CONTRACT,
     ):
+        self._answers = answers
         self._part, self._journey, self._asker, self._folder = part, journey, asker, folder
         self._store, self._log, self._warn = store, log, warn
         self._running: asyncio.Task[None] | None = None
@@ -117,7 +120,8 @@ class SideBenchmark:
         part, config = self._part, self._part.config
         sampler = Versions(self._journey.sampler)
         critic = ModelCritic(sampler, self._journey.template, self._journey.params)
-        line = Storyline(FunctionPlanner(one_step), self._journey.generator, critic, tries=config.tries)
+        planner, generator = FunctionPlanner(one_step), self._journey.generator
+        line = Storyline(planner, generator, critic, tries=config.tries, answers=self._answers)
         telling = Telling(line.tell, part.benchmark.form, config.seed, config.at_once, MAX_FAILURE_SHARE)
         log = OutputLog(self._folder / f"step_{step:06d}")
         outputs = await make_outputs(part.items, telling, log, self._store, _say)
