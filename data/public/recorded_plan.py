@@ -3,7 +3,6 @@
 from typing import Any
 
 from data.errors import RecordError, type_error
-from data.records.public_answers import check_whole
 from data.records.rl import required
 from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, special_tokens_in
 from rollout.text.plan import Mode, Plan, PlanError, format_plan, parse_plan
@@ -25,7 +24,6 @@ def read_recorded_plan(context: dict[str, Any], mode: Mode) -> tuple[Plan, list[
     steps = [_step(entry, place, leniencies) for place, entry in enumerate(entries, 1)]
     try:
         plan = parse_plan(format_answer({"execution_plan": steps}, thought), mode)
-        check_whole(plan)
     except PlanError as error:
         raise RecordError(f"plan.{error.kind}", f"field global_context.execution_plan: {error.detail}") from None
     except RecursionError:

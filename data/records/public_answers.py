@@ -30,7 +30,6 @@ T = TypeVar("T", Critique, Plan)
 
 _TAGGED = re.compile(r"(.*<answer>)(.*)(</answer>\s*)\Z", re.DOTALL)
 _BARE = re.compile(r"\s*(<think>(?:(?!<think>|</think>).)*</think>)?\s*(\{.*\})\s*\Z", re.DOTALL)
-_SWALLOWED = re.compile(r"(?:None|null)\s*\}\s*,\s*\{\s*['\"]step_number")
 _QUOTED = re.compile(r'[^"]*?: "(.*)"[ \t]*\Z')
 _LONGEST = 200_000
 """Characters of the longest answer that is rewritten."""
@@ -72,24 +71,14 @@ def read_critique(text: str, asked: str = "") -> Read[Critique]:
 def read_plan(text: str, mode: Mode) -> Read[Plan]:
     """Return a plan. Raises `PlanError`."""
     try:
-        read = Read(parse_plan(text, mode), text)
+        return Read(parse_plan(text, mode), text)
     except PlanError as error:
         loaded = _loaded(text) if error.kind in ("json", "tags") else None
         if loaded is None:
             raise
         begin, answer, end, leniencies = loaded
         rewritten = f"{begin}{without_tags(json.dumps(answer, ensure_ascii=False))}{end}"
-        read = Read(parse_plan(rewritten, mode), rewritten, tuple(leniencies))
-    check_whole(read.answer)
-    return read
-
-
-def check_whole(plan: Plan) -> None:
-    """Raise `PlanError` for a plan that swallowed a step: a quote too few makes the next one part of a text."""
-    for step in plan.steps:
-        for text in (step.instruction, step.prompt, step.auxiliary_text):
-            if text is not None and _SWALLOWED.search(text):
-                raise PlanError("swallowed_step", f"a text of step {step.number} holds the step that comes after it")
+    return Read(parse_plan(rewritten, mode), rewritten, tuple(leniencies))
 
 
 def prompt_used(asked: str) -> str:
