@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from actors import cpu_torch
+from actors import cpu_torch, usage_statistics
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 cpu_torch.install()
+usage_statistics.switch_off()

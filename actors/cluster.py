@@ -23,7 +23,7 @@ from actors.metered import shared_calls
 from actors.servers import servers
 from rollout.roles import BudgetSpent, RunStopped
 
-_QUIET = {"GRPC_VERBOSITY": "ERROR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+_QUIET = {"GRPC_VERBOSITY": "ERROR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 _PREFIX, _INNER = "interleave-ray-", "ray"
 _MAX_SOCKET_PATH = 107
 """Bytes of a Unix socket's path (unix(7))."""

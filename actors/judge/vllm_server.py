@@ -77,7 +77,7 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
 
 def _environment(config: ServerConfig, api_key: str) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    environment = {"PYTHONPATH": path, "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
     environment["VLLM_API_KEY"] = api_key
     if config.gpus:
         return environment

@@ -226,7 +226,6 @@ def environment_of(config: SamplerConfig) -> dict[str, str]:
         # In-process: two processes fewer per engine, and every step and every load in one thread.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_LOGGING_LEVEL": "ERROR",
-        "VLLM_NO_USAGE_STATS": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
     if not config.gpus_per_sampler:

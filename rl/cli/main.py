@@ -28,6 +28,7 @@ from rl.cli.compare import add_compare_command
 from rl.cli.data import add_data_commands
 from rl.cli.doctor import add_doctor_command
 from rl.cli.keys import add_keys_command
+from rl.cli.licences import add_licences_command
 from rl.cli.package_clash import clash_of, put_first
 from rl.cli.plan import add_plan_command, dry_run
 from rl.cli.run_to_end import INTERRUPTED, leaving_when_terminated, run_async, run_to_end
@@ -115,6 +116,7 @@ def _parser() -> Parser:
     add_plan_command(commands)
     add_doctor_command(commands)
     add_keys_command(commands)
+    add_licences_command(commands)
     sft = add_command(commands, "sft", _sft, "cold-start a critic or a planner on records, and export its best weights")
     sft.add_argument("recipe", type=file_path, help="recipe YAML")
     sft.add_argument("overrides", nargs="*", default=[], help="key=value, like batch_size=32 policy.lr=1e-5")

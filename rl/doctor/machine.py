@@ -37,8 +37,9 @@ def look_at_machine(folder: Path, devices: Devices | None = None) -> Iterator[Fi
 
 
 def lock_file() -> Path:
-    """Return where the versions stand that this code was tested with."""
-    return REPO / "requirements.lock"
+    """Return where the versions stand that this code was tested with: in the checkout, or in what a wheel installed."""
+    in_checkout = REPO / "requirements.lock"
+    return in_checkout if in_checkout.is_file() else REPO / "rl" / in_checkout.name
 
 
 def packages(lock: Path) -> Finding:
@@ -47,12 +48,12 @@ def packages(lock: Path) -> Finding:
         return Finding("packages", f"there is no {lock.name} to hold them against: not looked at")
     locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(), re.MULTILINE))
     needed = sorted(_needed(_PACKAGE) & locked.keys())
-    others = [
-        f"{name} {_version(name) or 'missing'} (locked: {locked[name]})" for name in needed if _differs(name, locked)
-    ]
+    others = [name for name in needed if _differs(name, locked)]
     if others:
+        texts = [f"{name} {_version(name) or 'missing'} (locked: {locked[name]})" for name in others[:5]]
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        return Finding("packages", f"{', '.join(others[:5])}{more}", _SETUP)
+        mend = f"pip install -c {lock} {' '.join(others)}" if lock.parent.name == "rl" else _SETUP
+        return Finding("packages", f"{', '.join(texts)}{more}", mend)
     return Finding("packages", f"{len(needed)} as {lock.name} has them")
 
 

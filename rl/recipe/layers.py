@@ -43,9 +43,13 @@ class Layer:
 
 
 def recipe_path(path: Path | str) -> Path:
-    """Return a recipe's file, or a bundle's folder: as given, from the working folder or from the checkout."""
-    found = resolve_path(str(path))
-    return found if found.exists() else Path(path).expanduser()
+    """Return a recipe's file, or a bundle's folder: as given, from the working folder, or one of ours.
+
+    Ours are found from anywhere by path or by name (`recipes/shapes_grpo.yaml`, `shapes_grpo`), in a checkout or where
+    a wheel put them.
+    """
+    own = [resolve_path(str(path)), _RECIPES / f"{path}.yaml"]
+    return next((found for found in own if found.exists()), Path(path).expanduser())
 
 
 def layers_of(path: Path, kind: type | None = None, without: Collection[str] = ()) -> list[Layer]:

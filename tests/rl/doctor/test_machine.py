@@ -78,3 +78,12 @@ def test_what_weights_and_biases_would_refuse(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "sometimes")
     assert "WANDB_MODE is 'sometimes'" in findings(tmp_path)["W&B"].text
     assert not findings(tmp_path)["W&B"].is_good
+
+
+def test_what_a_wheel_installed_is_mended_from_the_lock_that_came_with_it(tmp_path, monkeypatch):
+    lock = tmp_path / "rl" / "requirements.lock"
+    lock.parent.mkdir()
+    lock.write_text("numpy==0.0.1\n")
+    monkeypatch.setattr(machine, "REPO", tmp_path)
+    assert machine.lock_file() == lock
+    assert machine.packages(lock).mend == f"pip install -c {lock} numpy"

@@ -176,3 +176,13 @@ def test_recipes_that_extend_each_other_are_refused(folder):
     (folder / "two.yaml").write_text("extends: one.yaml\n")
     with pytest.raises(ValueError, match=r"one\.yaml extends itself"):
         load_recipe(folder / "one.yaml")
+
+
+def test_our_recipes_go_by_name_from_any_folder_behind_what_is_there(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert load_recipe("shapes_grpo") == load_recipe("recipes/shapes_grpo.yaml")
+    with pytest.raises(ValueError, match=r"recipe nothing does not exist; the built-in ones are in"):
+        load_recipe("nothing")
+    (folder / "recipes").mkdir()
+    write(folder, "recipes/shapes_grpo.yaml", "name: mine\n")
+    assert load_recipe("recipes/shapes_grpo.yaml").name == "mine"
