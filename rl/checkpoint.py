@@ -18,12 +18,11 @@ from rich.markup import escape
 
 from actors import ending
 from actors.policy.checkpoint_ending import one_line
+from rl import kept_checkpoints
 from rl.atomic_write import atomic_write
 from rl.preemption import EXIT_CODE, Preempted
 from rl.recipe.jobs import TrainingRecipe
 from rollout.roles import CheckpointError, Policy
-
-_NUM_KEPT = 2
 
 
 class SavingLog(Protocol):
@@ -111,7 +110,7 @@ class _Save:
 
     def __init__(self, recipe: TrainingRecipe, step: int):
         root = folder_of(recipe)
-        self._step = step
+        self._recipe, self._step = recipe, step
         self._final, self._temporary = root / f"step_{step:06d}", root / f".step_{step:06d}.writing"
         self.began = time.time()
         self.staged = 0.0
@@ -138,9 +137,15 @@ class _Save:
     async def commit(self) -> None:
         """Give the folder its name, and let `latest` name it."""
         try:
-            await asyncio.to_thread(_commit, self._temporary, self._final)
+            await asyncio.to_thread(self._commit)
         except Exception as error:
             raise await self._failure(error) from error
+
+    def _commit(self) -> None:
+        _clear(self._final)
+        os.replace(self._temporary, self._final)
+        atomic_write(self._final.parent / "latest", self._final.name)
+        kept_checkpoints.clear_others(self._recipe, self._step)
 
     async def drop(self) -> None:
         """Remove what is written so far: where the disk is full, others need the room."""
@@ -164,7 +169,7 @@ class _Save:
 
 
 def folder_of(recipe: TrainingRecipe) -> Path:
-    return Path(recipe.run_dir).resolve() / "checkpoints"
+    return kept_checkpoints.folder_of(Path(recipe.run_dir))
 
 
 async def save(recipe: TrainingRecipe, policy: Policy, step: int) -> Path:
@@ -217,14 +222,6 @@ async def export(recipe: TrainingRecipe, policy: Policy, step: int, folder: Path
 
 def _told(error: Exception) -> str:
     return str(error) if isinstance(error, CheckpointError) else one_line(error)
-
-
-def _commit(temporary: Path, final: Path) -> None:
-    _clear(final)
-    os.replace(temporary, final)
-    atomic_write(final.parent / "latest", final.name)
-    for old in sorted(final.parent.glob("step_*"))[:-_NUM_KEPT]:
-        _clear(old)
 
 
 def _clear_unfinished(root: Path) -> None:

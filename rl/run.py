@@ -17,6 +17,7 @@ from actors.store.store import Store
 from rl import checkpoint
 from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.first_complete import FirstComplete
+from rl.kept_checkpoints import best_checkpoint
 from rl.kept_groups import KeptGroups
 from rl.large_blocks import return_large_blocks
 from rl.official.during import SideBenchmark
@@ -86,6 +87,8 @@ async def run(plan: PreparedRun, *, console: Console | None = None) -> RunResult
     _print_closing(console, recipe, changes, time.monotonic() - start)
     if report is not None:
         console.print(f"report  {report}")
+    if best := best_checkpoint(recipe):
+        console.print(f"best    {best}")
     console.print(f"export  {run_dir / 'export'}")
     console.print(f"loop    {watch}")
     return RunResult(run_dir, changes)
@@ -170,7 +173,9 @@ def make_stream(plan: PreparedRun, actors: Stack, log: Log, done: int) -> Rollou
 
 async def _report(console: Console, recipe: Recipe, changes: dict[str, Change]) -> Path | None:
     store = Store(Path(recipe.store).resolve())
-    return await _dispensable(console, "the report", write_report, Path(recipe.run_dir), store, changes)
+    return await _dispensable(
+        console, "the report", write_report, Path(recipe.run_dir), store, changes, best_checkpoint(recipe)
+    )
 
 
 async def _dispensable(console: Console, what: str, make: Callable[..., T], *arguments: object) -> T | None:

@@ -20,6 +20,7 @@ from data.records.on_bad import OnBad
 from rewards.compose import TermConfig
 from rl.recipe.benchmark_config import BenchmarkConfig
 from rl.recipe.jobs import TrainingRecipe
+from rl.recipe.keep_best import RL_FIGURES, check_is_measured, check_keep_best
 from rollout.single_step import Baseline, Regenerate
 from rollout.text.limits import (
     NonNegativeInt,
@@ -211,6 +212,8 @@ class Recipe(TrainingRecipe):
                 f"benchmark.every is {self.benchmark.every}, evaluation.every {every}: expected a multiple of it, and "
                 "evaluations during training (evaluation.every above 0)"
             )
+        check_keep_best(self.keep_best, RL_FIGURES)
+        check_is_measured(self.keep_best, save_every=self.save_every, evaluate_every=every, num_steps=self.num_steps)
         self.samplers.check_answers(self.rollout.max_tokens, "rollout.max_tokens")
         if self.is_colocated:
             check_colocation(self.policy, self.samplers)

@@ -123,6 +123,13 @@ class TrainingRecipe(RunRecipe):
     num_steps: NonNegativeInt = 0
     save_every: NonNegativeInt = 0
     """Steps between checkpoints; 0: only at the end."""
+    keep_checkpoints: PositiveInt = 2
+    """Newest checkpoints that stay."""
+    keep_best: str = ""
+    """Figure of evaluations during training (eval/reward, eval/loss) whose best checkpoint stays, too; empty: none.
+
+    `checkpoints/best` in the run's folder names it.
+    """
     keep_exports: bool = False
     """Export what each checkpoint holds, too (`exports/step_000010` in the run's folder); these stay."""
     max_pixels: PositiveInt = MODEL_PIXELS

@@ -14,6 +14,8 @@ MAY_CHANGE = frozenset(
     {
         "num_steps",
         "save_every",
+        "keep_checkpoints",
+        "keep_best",
         "num_cpus",
         "answers",  # what is counted, never what is earned
         "ray_address",

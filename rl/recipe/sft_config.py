@@ -8,6 +8,7 @@ from actors.resources import Role
 from data.records.sft import Kind
 from rl.recipe.config import DataConfig
 from rl.recipe.jobs import TrainingRecipe
+from rl.recipe.keep_best import LOSS, check_keep_best, is_less_better
 from rollout.text.limits import (
     NonNegativeInt,
     PositiveFloat,
@@ -17,7 +18,6 @@ from rollout.text.limits import (
     one_of,
 )
 
-_LOSS = "eval/loss"
 FIGURES = {
     Kind.CRITIC_SFT: ("eval/parse_rate", "eval/verdict_accuracy", "eval/verdict_balanced"),
     Kind.PLANNER_SFT: ("eval/parse_rate", "eval/same_num_steps", "eval/same_instructions"),
@@ -45,7 +45,7 @@ class SftEvaluationConfig:
     """Held-out records that are answered; 0: none, and no sampler is started."""
     max_tokens: PositiveInt = 1024
     """Longest answer."""
-    best: str = _LOSS
+    best: str = LOSS
     """Figure by which the weights to export are chosen; empty: the last step's are."""
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class SftEvaluationConfig:
 
     @property
     def is_less_better(self) -> bool:
-        return self.best == _LOSS
+        return is_less_better(self.best)
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,10 @@ class SftRecipe(TrainingRecipe):
                 f"tracking.metrics has {self.tracking.metrics[0]}; they are computed of the groups of RL alone"
             )
         best, figures = self.evaluation.best, FIGURES[Kind(self.data.kind)]
-        if best not in ("", _LOSS, *figures):
+        check_keep_best(self.keep_best, (LOSS, *(figures if self.evaluation.num_answers else ())))
+        if best not in ("", LOSS, *figures):
             raise ValueError(
-                f"evaluation.best is {best!r}; of {self.data.kind} it may be {_LOSS}, {', '.join(figures)}, or empty"
+                f"evaluation.best is {best!r}; of {self.data.kind} it may be {LOSS}, {', '.join(figures)}, or empty"
             )
         if best in figures and not self.evaluation.num_answers:
             raise ValueError(f"evaluation.best is {best}, but evaluation.num_answers=0: set how many are answered")

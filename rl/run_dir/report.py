@@ -13,6 +13,7 @@ from actors.store.ledger import LedgerRow, read_ledger
 from actors.store.store import Store, load_images
 from rl.atomic_write import atomic_write
 from rl.evaluation import Change
+from rl.kept_checkpoints import BestSaved
 from rl.tracking.metrics_file import read_metrics
 
 _CURVES = (
@@ -43,12 +44,13 @@ def table_rows(changes: Mapping[str, Change]) -> list[list[str]]:
     return rows
 
 
-def write_report(run_dir: Path, store: Store, changes: Mapping[str, Change]) -> Path:
+def write_report(run_dir: Path, store: Store, changes: Mapping[str, Change], best: BestSaved | None = None) -> Path:
     """Write `report.html` into the run's folder and return its path."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
     page = environment.get_template("report.html.j2").render(
         name=run_dir.name,
         table=table_rows(changes),
+        best=best,
         curves=_curves(read_metrics(run_dir)),
         examples=_examples(read_ledger(run_dir / "ledger"), store),
         recipe=(run_dir / "recipe.yaml").read_text(),

@@ -24,6 +24,7 @@ from data.errors import RecordError
 from data.records.on_bad import BadRecords, OnBad
 from data.records.sft import SftRecord
 from rl import checkpoint
+from rl.kept_checkpoints import best_checkpoint
 from rl.launch import check_launch, launch
 from rl.preemption import Preempted
 from rl.recipe.paths import model_path, resolve_data
@@ -121,6 +122,8 @@ async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
             await log.close()
     chosen = f"by {recipe.evaluation.best} {best.value:.4g}" if recipe.evaluation.best else "the last ones"
     console.print(f"after {(time.monotonic() - start) / 60:.1f} minutes: weights of step {best.step}, {chosen}")
+    if kept := best_checkpoint(recipe):
+        console.print(f"best    {kept}")
     console.print(f"export  {best.folder}")
     return best.folder
 

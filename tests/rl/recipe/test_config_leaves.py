@@ -90,6 +90,7 @@ LEGAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("ray_address",), "Ray is started here"),
         **dict.fromkeys(("project",), "as WANDB_PROJECT says"),
         **dict.fromkeys(("best",), "the last step's weights"),
+        **dict.fromkeys(("keep_best",), "none is kept for its figure"),
         **dict.fromkeys(("data", "prompts"), "of a benchmark beside training: there is none"),
     },
 }

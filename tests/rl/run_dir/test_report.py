@@ -11,6 +11,7 @@ from actors.store.ledger import Ledger
 from actors.store.store import Store
 from rewards.compose import WeightedSum
 from rl.evaluation import Evaluation, Evaluator, compare
+from rl.kept_checkpoints import BestSaved
 from rl.run_dir.report import write_report
 from rl.tracking.metrics_file import read_metrics
 from rl.tracking.rl_log import Log
@@ -72,6 +73,11 @@ def test_the_page_shows_table_curves_and_examples(tmp_path):
     assert "&lt;b&gt;a box&lt;/b&gt;" in page  # what a task says is text, never markup
     assert 'src="http' not in page  # one file, without network
     assert "<link" not in page
+
+    assert "Best checkpoint" not in page
+    best = BestSaved(tmp_path / "run" / "checkpoints" / "step_000002", "eval/reward", 0.71234)
+    page = write_report(tmp_path / "run", store, compare(evaluation, evaluation), best).read_text()
+    assert "Best checkpoint: step_000002, by eval/reward 0.7123." in page
 
     store.image_path(rejected).unlink()
     page = write_report(tmp_path / "run", store, compare(evaluation, evaluation)).read_text()
