@@ -15,6 +15,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Each HTTP client reads the certificates that it trusts, for 20 ms; a folder's are not read before they are needed.
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = str(REPO / "tests")
+# Ray starts a worker for each CPU ahead. Most actors have settings of their own and get another process.
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 if "PYTEST_XDIST_WORKER" in os.environ:  # it shares the cores: threads that wait for each other would keep both busy
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
