@@ -2,6 +2,7 @@
 
 import gc
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,6 +28,11 @@ settings.load_profile("ours")
 # What is imported stays: a fifth of the time would go into looking through it for garbage, at the end above all.
 gc.disable()
 gc.set_threshold(100_000, 10, 100)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files of slow tests alone where none is wanted: to import them takes as long as many a fast test."""
+    return True if config.option.markexpr == "not slow" and collection_path.name.endswith("_slow.py") else None
 
 
 def pytest_collection_finish():
