@@ -2,6 +2,7 @@
 
 import gc
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +16,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Each HTTP client reads the certificates that it trusts, for 20 ms; a folder's are not read before they are needed.
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = str(REPO / "tests")
+# Ray starts a worker for each CPU ahead. Most actors have settings of their own and get another process.
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 if "PYTEST_XDIST_WORKER" in os.environ:  # it shares the cores: threads that wait for each other would keep both busy
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -25,6 +28,11 @@ settings.load_profile("ours")
 # What is imported stays: a fifth of the time would go into looking through it for garbage, at the end above all.
 gc.disable()
 gc.set_threshold(100_000, 10, 100)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files of slow tests alone where none is wanted: to import them takes as long as many a fast test."""
+    return True if config.option.markexpr == "not slow" and collection_path.name.endswith("_slow.py") else None
 
 
 def pytest_collection_finish():

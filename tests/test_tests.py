@@ -54,3 +54,31 @@ def test_tests_mirror_the_tree():
 def test_every_folder_of_tests_is_a_package():
     folders = {path.parent for path in TESTS.rglob("test_*.py")}
     assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_files_of_slow_tests_have_no_other_tests():
+    """They are not even read where fast tests alone are wanted (`tests/conftest.py`)."""
+    strays = [
+        f"{path.relative_to(REPO)}: {node.name}"
+        for path in TESTS.rglob("test_*_slow.py")
+        if not any(is_slow(mark) for mark in module_marks(path))
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        if not any(is_slow(mark) for mark in node.decorator_list)
+    ]
+    assert strays == []
+
+
+def module_marks(path: Path) -> list[ast.expr]:
+    """Return what a module gives to `pytestmark`."""
+    return [
+        node.value
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"
+    ]
+
+
+def is_slow(mark: ast.expr) -> bool:
+    """Whether an expression, or one in a list of them, is `pytest.mark.slow`."""
+    marks = mark.elts if isinstance(mark, ast.List) else [mark]
+    return any(ast.unparse(one) == "pytest.mark.slow" for one in marks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 import tempfile
@@ -43,7 +44,11 @@ def on_ranks(function: Callable[..., T], num_ranks: int, *arguments: object) -> 
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "answer.pt"
-        torch.multiprocessing.spawn(_rank, (function, num_ranks, port, file, *arguments), nprocs=num_ranks)
+        # Forked from one process that has imported verl: each would spend longer on that than on what it computes.
+        multiprocessing.set_forkserver_preload(["tests.support.rank_imports"])
+        torch.multiprocessing.start_processes(
+            _rank, (function, num_ranks, port, file, *arguments), nprocs=num_ranks, start_method="forkserver"
+        )
         answer: T = torch.load(file, weights_only=False)
         return answer
 
@@ -54,10 +59,8 @@ def _rank(
     world = str(num_ranks)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": world, "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": world}
     os.environ |= {"RAY_LOCAL_WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ |= {"VERL_PLATFORM": "cpu", "VERL_LOGGING_LEVEL": "ERROR", "TOKENIZERS_PARALLELISM": "false"}
-    from actors.policy import verl_cpu
+    import tests.support.rank_imports  # noqa: F401  a second time, but for who was not forked
 
-    verl_cpu.install()
     answer = function(rank, *arguments)
     if rank == 0:
         torch.save(answer, file)
