@@ -13,7 +13,7 @@ ANSWERS   := import signal, sys, urllib.request as web; signal.setitimer(signal.
 # without compiled files each process compiles all it imports: tests and a run's actors alike would start seconds later
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup install-cpu install-gpu demo learning test check format
+.PHONY: setup install-cpu install-gpu demo learning test check docs format
 
 demo: $(READY)            ## train the shapes critic by GRPO and show that it got better
 	$(BIN)/interleave train recipes/shapes_grpo.yaml run_dir=runs/demo-$$(date +%Y%m%d-%H%M%S)
@@ -30,6 +30,11 @@ check: $(READY)           ## format, lint, types and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q -m "not slow" -n 2 --dist worksteal
+
+docs: $(READY)            ## links, commands, examples, messages and files of all pages
+	$(BIN)/pytest -q -m "not slow" tests/test_documents.py tests/test_document_commands.py tests/test_doctests.py \
+		tests/test_extensions.py tests/test_clusters.py tests/test_troubleshooting.py \
+		tests/rl/cli/test_keys.py tests/rl/cli/test_licences.py
 
 format: $(READY)
 	$(BIN)/ruff format .

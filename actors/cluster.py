@@ -138,7 +138,8 @@ def _start(address: str, num_cpus: int, folder: str | None) -> None:
             )
     except Exception as error:
         words = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-        raise RayNotUp(f"cannot {f'join Ray at ray_address={address}' if address else 'start Ray'}: {words}") from error
+        told = f"cannot join Ray at ray_address={address}: {words}" if address else f"cannot start Ray: {words}"
+        raise RayNotUp(told) from error
 
 
 @contextmanager

@@ -76,6 +76,10 @@ def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     rewrite.add_argument("overrides", nargs="*", default=[], help="key=value, like policy.model=theirs/critic")
     rewrite.add_argument("--num", type=int, default=4000, help="training tasks to answer, 0: all; default: 4000")
     rewrite.add_argument("--out", type=file_path, required=True, help="folder of train.jsonl and heldout.jsonl")
+    verl = add_command(data, "verl", _verl, "a recipe's tasks and rollout for verl's own trainer (docs/verl.md)")
+    verl.add_argument("recipe", type=file_path, help="recipe YAML of RL")
+    verl.add_argument("overrides", nargs="*", default=[], help="key=value, like run_dir=runs/verl rollout.n=4")
+    verl.add_argument("--out", type=file_path, required=True, help="folder of the Parquet files and agent_loop.yaml")
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -206,4 +210,14 @@ def _rewrite(chosen: argparse.Namespace) -> int:
         f"then     interleave sft recipes/critic_sft.yaml policy.model={recipe.policy.model} "
         f"data.train={chosen.out}/train.jsonl data.heldout={chosen.out}/heldout.jsonl"
     )
+    return 0
+
+
+def _verl(chosen: argparse.Namespace) -> int:
+    from rl.recipe.reader import load_recipe
+    from rl.verl_data import write_verl_data  # late: it imports Ray
+
+    for split, count in write_verl_data(load_recipe(chosen.recipe, chosen.overrides), chosen.out).items():
+        print(f"{split:8} {count:>10,} tasks  {chosen.out / split}.parquet")
+    print(f"loop     {chosen.out / 'agent_loop.yaml'}")
     return 0

@@ -34,6 +34,7 @@ from rl.cli.plan import add_plan_command, dry_run
 from rl.cli.run_to_end import INTERRUPTED, leaving_when_terminated, run_async, run_to_end
 from rl.cli.shapes import add_shapes_commands
 from rl.cli.story import add_story_commands
+from rl.cli.watch import add_watch_command
 from rl.preemption import EXIT_CODE, Preempted
 
 
@@ -130,6 +131,7 @@ def _parser() -> Parser:
     add_ablate_command(commands)
     _add_run_commands(commands)
     add_compare_command(commands)
+    add_watch_command(commands)
     serve = add_command(
         commands, "serve", _serve, "put a recipe's generator, or its whole storyteller, behind HTTP until Ctrl-C"
     )
@@ -186,12 +188,15 @@ def _train(chosen: argparse.Namespace) -> int:
         return dry_run(recipe, chosen.resume, chosen.accept_changed)
     from rl.prepare import prepare  # late, both: they import torch and Ray, and a wrong recipe should fail at once
     from rl.run import run
+    from rl.run_dir.ended import noting_the_end
     from rl.run_dir.resume import check_unfinished
 
     with _folder_of(chosen, recipe.run_dir) as resumed:
         if resumed:
             check_unfinished(recipe)
-        run_to_end(run(prepare(recipe, is_resumed=resumed, accepted=chosen.accept_changed)))
+        plan = prepare(recipe, is_resumed=resumed, accepted=chosen.accept_changed)
+        with noting_the_end(chosen.run_dir):
+            run_to_end(run(plan))
     return 0
 
 
@@ -202,10 +207,13 @@ def _sft(chosen: argparse.Namespace) -> int:
 
     recipe = load_as(SftRecipe, chosen.recipe, chosen.overrides)
     check_trackers(recipe.tracking)
+    from rl.run_dir.ended import noting_the_end
     from rl.sft.run import prepare_sft, run_sft  # late: it imports torch, Ray and verl
 
     with _folder_of(chosen, recipe.run_dir) as resumed:
-        run_to_end(run_sft(prepare_sft(recipe, is_resumed=resumed, accepted=chosen.accept_changed)))
+        plan = prepare_sft(recipe, is_resumed=resumed, accepted=chosen.accept_changed)
+        with noting_the_end(chosen.run_dir):
+            run_to_end(run_sft(plan))
     return 0
 
 

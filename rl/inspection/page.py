@@ -1,6 +1,6 @@
 """A run's samples as one HTML page to sort, filter and look at: `interleave inspect RUN`.
 
-The page holds the samples as JSON, and `page.js` draws a few at a time; it needs no network.
+The page holds the samples as JSON, and `page.js` draws a few at a time by `elements.js`; it needs no network.
 """
 
 import json
@@ -141,7 +141,7 @@ def _about(groups: Sequence[Shown], num_shown: int, num_samples: int, recipe: Re
 def _render(name: str, about: str, data: dict[str, Any]) -> str:
     folder = Path(__file__).parent
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True)
-    script = (folder / "page.js").read_text(encoding="utf-8")
+    script = "\n".join((folder / name).read_text(encoding="utf-8") for name in ("elements.js", "page.js"))
     return environment.get_template("page.html.j2").render(
         name=name, about=about, data=as_script_data(data), script=script
     )

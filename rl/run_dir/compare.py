@@ -10,11 +10,11 @@ from rl.evaluation import Change, Evaluation, compare
 from rl.recipe.config import Recipe
 from rl.recipe.resumable import differing_keys, value_told
 from rl.run_dir.read import recipe_of
+from rl.tracking.counted import counted_names
 from rl.tracking.metrics_file import read_metrics
 
 _PLACES = frozenset({"name", "run_dir", "store", "ray_address"})
 """Keys in which any two runs differ, and which explain nothing."""
-_SERVICES = ("generator/", "judge/", "evidence/")
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,7 @@ class Ran:
         return float(sum(row.get(key, 0.0) for row in self.rows))
 
     def _keys(self, counted: str) -> set[str]:
-        """Return the metrics of a step that count something of a service; an ensemble's count its members', too."""
-        found = {key for row in self.rows for key in row if key.endswith(f"/{counted}") and "_total/" not in key}
-        outer = {key: key.rpartition("/")[0].rpartition("/")[0] for key in found if key.startswith(_SERVICES)}
-        return {key for key, service in outer.items() if f"{service}/{counted}" not in found}
+        return counted_names((key for row in self.rows for key in row), counted)
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,22 @@ def locked(folder: Path, elsewhere: str = "run_dir=...") -> Iterator[None]:
                 path.rmdir()
 
 
+def holder_of(folder: Path) -> tuple[Holder, bool] | None:
+    """Return who holds a folder's lock and whether that process seems to live; None: nobody does. Nothing is changed.
+
+    A process of another machine is taken to live while its heart beats, as far as the machines' clocks agree.
+    """
+    held = next((folder / LOCK).glob("*.json"), None)
+    if held is None:
+        return None
+    holder = _read(held)
+    is_alive = _is_running(holder)
+    if is_alive is None:
+        with suppress(OSError):
+            is_alive = time.time() - held.stat().st_mtime < _SILENT_S
+    return holder, bool(is_alive)
+
+
 def _acquire(folder: Path, elsewhere: str) -> str:
     """Return the token of the lock that is held now."""
     lock, token = folder / LOCK, uuid.uuid4().hex

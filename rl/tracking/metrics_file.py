@@ -8,12 +8,13 @@ from typing import Any
 
 from rl.atomic_write import atomic_write
 
-_NAME = "metrics.jsonl"
+METRICS = "metrics.jsonl"
+"""The name of the file in a run's folder."""
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """Return the rows of a run's metrics.jsonl."""
-    path = run_dir / _NAME
+    path = run_dir / METRICS
     return list(_readable(path)) if path.exists() else []
 
 
@@ -24,13 +25,13 @@ def is_evaluated(run_dir: Path, step: int) -> bool:
 
 def append_metrics(run_dir: Path, row: Mapping[str, Any]) -> None:
     """Add a row."""
-    with (run_dir / _NAME).open("a", encoding="utf-8") as file:
+    with (run_dir / METRICS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
 def drop_metrics_after(run_dir: Path, step: int) -> list[dict[str, Any]]:
     """Drop what a resumed run will log again and return the rows that stay."""
-    path = run_dir / _NAME
+    path = run_dir / METRICS
     if not path.exists():
         return []
     kept = [row for row in _readable(path) if row["step"] <= step and "eval/reward_after" not in row]

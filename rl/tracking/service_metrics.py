@@ -96,11 +96,16 @@ def throughput(metrics: Mapping[str, float], seconds: float, recipe: Recipe) -> 
 def num_devices(recipe: Recipe) -> float:
     """Return the GPUs that a recipe asks for; without any, the processes that hold a model."""
     policy, samplers, generator = recipe.policy, recipe.samplers, recipe.generator
-    gpus = (
+    return num_gpus(recipe) or policy.num_ranks + samplers.num_samplers + max(1, generator.num_replicas)
+
+
+def num_gpus(recipe: Recipe) -> float:
+    """Return the GPUs that a recipe asks for."""
+    policy, samplers, generator = recipe.policy, recipe.samplers, recipe.generator
+    return (
         policy.num_ranks * policy.gpus_per_rank
         + samplers.num_samplers * samplers.gpus_per_sampler
         + generator.num_replicas * generator.gpus_of_each
         + judge_kind(recipe.judge).num_gpus(recipe.judge)
         + sum(evidence_kind(config).num_gpus(config) for config in recipe.evidence.values())
     )
-    return gpus or policy.num_ranks + samplers.num_samplers + max(1, generator.num_replicas)
