@@ -72,7 +72,12 @@ def build(out: Path) -> Path:
     """Build the wheel with this environment's setuptools, and return it."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(out)]
     subprocess.run([*command, str(REPO)], check=True)
-    (wheel,) = out.glob("*.whl")
+    return only_wheel(out)
+
+
+def only_wheel(folder: Path) -> Path:
+    """Return the only wheel in a folder."""
+    (wheel,) = folder.glob("*.whl")
     return wheel
 
 
@@ -151,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             timed("build", lambda: build(place.folder))
             timed("venv", lambda: subprocess.run([sys.executable, "-m", "venv", place.folder / "venv"], check=True))
-            (wheel,) = place.folder.glob("*.whl")
+            wheel = only_wheel(place.folder)
             seconds = timed("install", lambda: install(place, wheel, chosen.extra))
             print(place.run("interleave", "--version").strip())
             for part in (train, generate, serve):
