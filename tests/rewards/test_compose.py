@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rewards.accuracy import disagreement
 from rewards.compose import RewardError, TermConfig, WeightedSum, checked, weighted_mean
+from rewards.verdict import false_accept, false_reject
 from rl.recipe.config import REPO, Recipe
 from rl.recipe.reader import load_recipe
 from rollout.types import Critique, Evidence, Response, Reward, Scores, Task
@@ -77,6 +79,28 @@ def test_paper_by_hand(case, total):
 def test_the_papers_ablations_by_hand(case, no_step, no_accuracy):
     assert reward_set("no_step")(case).total == pytest.approx(no_step, abs=1e-12)
     assert reward_set("no_accuracy")(case).total == pytest.approx(no_accuracy, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("case", "total"),
+    [
+        (evidence(verdict=False, after=(8.0, 7.0)), 0.5 + 0.3 * 0.7 + 0.1 * 0.55),
+        # accepted though it failed; the image got worse
+        (evidence(verdict=True, after=(0.0, 6.0)), 0.5 - 0.4 + 0.3 * 0.3 + 0.1 * 0.5),
+        (evidence(verdict=True, label=True), 0.5 + 0.15 + 0.05),
+        (evidence(verdict=False, label=True), 0.5 - 0.1 + 0.15 + 0.05),
+        (evidence(), -0.4),
+        (evidence(label=True), -0.1),
+    ],
+)
+def test_verdicts_by_hand(case, total):
+    assert reward_set("verdicts")(case).total == pytest.approx(total, abs=1e-12)
+
+
+@given(verdict=st.none() | st.booleans(), label=st.booleans())
+def test_both_kinds_of_wrong_verdicts_are_all_disagreement(verdict, label):
+    case = evidence(verdict=verdict, label=label)
+    assert false_accept(case) + false_reject(case) == disagreement(case)
 
 
 def test_dr_grpo_divides_by_neither_deviation_nor_length():
