@@ -17,8 +17,14 @@ class Tensorboard(BuiltinTracker):
     def __init__(self, recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]):
         from torch.utils.tensorboard import SummaryWriter
 
-        # Events of the steps that a resumed run does again are hidden; the kept rows are in the older files.
-        self._writer = SummaryWriter(str(Path(recipe.run_dir) / "tensorboard"), purge_step=first_step)
+        # Events of the steps that a resumed run does again are hidden; the kept rows are in the older files. The
+        # evaluations before and after training stand at a step that is not done again, but they are.
+        is_evaluated_again = (first_step == 1 and not kept) or 0 < recipe.num_steps < first_step
+        since = first_step - is_evaluated_again
+        self._writer = SummaryWriter(str(Path(recipe.run_dir) / "tensorboard"), purge_step=since)
+        for row in kept:
+            if row["step"] >= since:
+                self.log({name: value for name, value in row.items() if name != "step"}, row["step"])
 
     def log(self, row: Row, step: int) -> None:
         for key, value in row.items():
