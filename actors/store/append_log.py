@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from actors.store.files import sync_folder
+from actors.store.files import naming, sync_folder
 
 Row = dict[str, Any]
 
@@ -41,9 +41,10 @@ class AppendLog:
             self.close()
             self._open()
         self._is_broken = True
-        while data:
-            data = data[self._file.write(data) :]
-        os.fsync(self._file.fileno())
+        with naming(self.path):
+            while data:
+                data = data[self._file.write(data) :]
+            os.fsync(self._file.fileno())
         self._is_broken = False
 
     def close(self) -> None:

@@ -5,7 +5,8 @@ import re
 import socket
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FRESH_S = 600.0
@@ -50,12 +51,22 @@ def writer_of(name: str) -> tuple[str, int] | None:
     return (match["host"], int(match["pid"])) if match else None
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an OSError say which file it is of: one of a full disk does not by itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write `data` to `path`, all of it or nothing, even with concurrent writers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / temporary_name()
     try:
-        with temporary.open("xb") as file:
+        with naming(path), temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from actors.store.files import naming
 from rl.atomic_write import atomic_write
 
 METRICS = "metrics.jsonl"
@@ -25,7 +26,8 @@ def is_evaluated(run_dir: Path, step: int) -> bool:
 
 def append_metrics(run_dir: Path, row: Mapping[str, Any]) -> None:
     """Add a row."""
-    with (run_dir / METRICS).open("a", encoding="utf-8") as file:
+    path = run_dir / METRICS
+    with naming(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
@@ -34,7 +36,10 @@ def drop_metrics_after(run_dir: Path, step: int) -> list[dict[str, Any]]:
     path = run_dir / METRICS
     if not path.exists():
         return []
-    kept = [row for row in _readable(path) if row["step"] <= step and "eval/reward_after" not in row]
+    repeated = ["eval/failed_samples_after"]
+    if not (run_dir / "evaluation_before.json").exists():  # written last: without it that evaluation is made again
+        repeated.append("eval/failed_samples_before")
+    kept = [row for row in _readable(path) if row["step"] <= step and not any(key in row for key in repeated)]
     atomic_write(path, "".join(json.dumps(row) + "\n" for row in kept))
     return kept
 

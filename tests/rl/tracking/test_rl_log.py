@@ -251,6 +251,15 @@ def test_a_resumed_run_keeps_the_rows_up_to_its_checkpoint(tmp_path):
     assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 2]
 
 
+def test_an_evaluation_that_a_kill_left_half_noted_is_made_again_and_stands_once(tmp_path):
+    append_metrics(tmp_path, {"step": 0, "eval/reward_before": 0.4, "eval/failed_samples_before": 0.0})
+    assert drop_metrics_after(tmp_path, 0) == []
+    append_metrics(tmp_path, {"step": 0, "eval/reward_before": 0.4, "eval/failed_samples_before": 0.0})
+    (tmp_path / "evaluation_before.json").write_text("{}")
+    append_metrics(tmp_path, {"step": 2, "eval/failed_samples_after": 8.0})  # all lost: it has no figures
+    assert [row["step"] for row in drop_metrics_after(tmp_path, 2)] == [0]
+
+
 def charted(recipe: Recipe, first_step: int = 1, kept=()) -> None:
     """Use a recipe's trackers as a run does."""
     for tracker in start_trackers(recipe, first_step, kept):
@@ -273,6 +282,27 @@ def test_tensorboard_shows_what_was_logged_and_no_step_twice(tmp_path):
     assert points == [(1, pytest.approx(0.1)), (2, pytest.approx(0.2)), (3, pytest.approx(0.3))]
     (image,) = [event for event in events.Images("pictures/0") if event.step == 2]
     assert (image.width, image.height) == (8, 4)
+
+
+@pytest.mark.parametrize(("first_step", "kept"), [(1, []), (3, [{"step": 2, "reward/mean": 0.2}])])
+def test_tensorboard_shows_an_evaluation_once_that_a_kill_has_left_unfinished(tmp_path, first_step, kept):
+    """Those before and after training stand at a step that a resumed run does not repeat."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = make_recipe(tmp_path, num_steps=2, tracking=TrackingConfig(backends=["tensorboard"]))
+    for number in (1, 2):
+        (tracker,) = start_trackers(recipe, first_step if number == 2 else 1, kept if number == 2 else [])
+        for row in kept if number == 1 else ():
+            tracker.log({"reward/mean": row["reward/mean"]}, row["step"])
+        tracker.log({"eval/reward": number / 10}, first_step - 1)
+        tracker.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("eval/reward")] == [
+        (first_step - 1, pytest.approx(0.2))
+    ]
+    shown = [event.step for event in events.Scalars("reward/mean")] if kept else []
+    assert shown == [row["step"] for row in kept]
 
 
 @pytest.mark.slow
