@@ -160,14 +160,16 @@ function picture(index, alt) {
   const [source, name] = DATA.images[index];
   if (source === null) return make("div", "none lost", "the image is missing: ", name.length > 40 ? name.slice(0, 39) + "…" : name);
   const image = make("img", source.includes("png") ? "pixels" : ""); // only small images are kept as PNG
-  Object.assign(image, { src: source, alt, title: visible(name), loading: "lazy" });
-  image.addEventListener("click", () => {
+  Object.assign(image, { src: source, alt, loading: "lazy" });
+  const button = make("button", "picture", image);
+  Object.assign(button, { type: "button", title: visible(name) });
+  button.addEventListener("click", () => {
     const [large, caption] = byId("large").children;
-    Object.assign(large, { src: source, className: image.className });
+    Object.assign(large, { src: source, alt, className: image.className });
     caption.textContent = `${alt} · ${visible(name)}`;
     byId("large").showModal();
   });
-  return image;
+  return button;
 }
 
 const nothing = (words) => make("div", "none", words);
@@ -242,7 +244,7 @@ function start() {
   }
   byId("order").addEventListener("click", () => change({ down: state.down ? "" : "1" }));
   byId("group").addEventListener("click", () => change({ group: "" }));
-  byId("large").addEventListener("click", () => byId("large").close());
+  byId("large").addEventListener("click", () => byId("large").close()); // the button in it, too
   for (const below of ["", "-below"]) {
     for (const [id, by] of [["previous", -1], ["next", 1]]) {
       byId(id + below).addEventListener("click", () => {

@@ -1,27 +1,23 @@
 """The run's page: the closing table, the curves, and rows to look at. One file, without network."""
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from actors.store.image_files import data_url, png_of
+from actors.store.image_files import data_url, png_of, small_copy
 from actors.store.ledger import LedgerRow, read_ledger
 from actors.store.store import Store, load_images
 from rl.atomic_write import atomic_write
 from rl.evaluation import Change
 from rl.kept_checkpoints import BestSaved
-from rl.tracking.metrics_file import read_metrics
+from rl.run_dir.curves import ends_of, svg_of
+from rl.tracking.charts import charts_of, family_of
+from rl.tracking.course import Course, families
+from rollout.types import Phase
 
-_CURVES = (
-    ("reward/mean", "reward of training groups"),
-    ("critique/semantic_gain", "semantic gain on failed tasks, points of 10"),
-    ("critique/verdict_accuracy", "verdict accuracy"),
-    ("policy/entropy", "entropy, nats a token"),
-)
 NAMES = {
     "reward": ("reward without format", "{:.3f}", 1.0),
     "semantic_gain": ("semantic gain, points of 10", "{:+.2f}", 1.0),
@@ -30,6 +26,10 @@ NAMES = {
     "parsed": ("answers that parse, %", "{:.1f}", 100.0),
 }
 _NUM_EXAMPLES = 12
+_NUM_TASKS, _NUM_ANSWERS = 2, 4
+"""Of the first and the last step: groups, and answers of each."""
+_SIDE = 256
+"""Pixels of the longer side of their images."""
 
 
 def table_rows(changes: Mapping[str, Change]) -> list[list[str]]:
@@ -47,12 +47,18 @@ def table_rows(changes: Mapping[str, Change]) -> list[list[str]]:
 def write_report(run_dir: Path, store: Store, changes: Mapping[str, Change], best: BestSaved | None = None) -> Path:
     """Write `report.html` into the run's folder and return its path."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
+    course, rows = Course(run_dir), _Rows(read_ledger(run_dir / "ledger"))
+    course.read_on()
     page = environment.get_template("report.html.j2").render(
         name=run_dir.name,
         table=table_rows(changes),
         best=best,
-        curves=_curves(read_metrics(run_dir)),
-        examples=_examples(read_ledger(run_dir / "ledger"), store),
+        charts=charts_of(course),
+        areas=[(area, charts) for area in families(course.columns) if (charts := family_of(course, area))],
+        svg_of=svg_of,
+        ends_of=ends_of,
+        steps=_steps(rows.ends, store),
+        examples=_examples(rows.heldout, store),
         recipe=(run_dir / "recipe.yaml").read_text(),
         versions=(run_dir / "versions.json").read_text(),
     )
@@ -61,12 +67,65 @@ def write_report(run_dir: Path, store: Store, changes: Mapping[str, Change], bes
     return path
 
 
-def _examples(rows: Any, store: Store) -> list[dict[str, Any]]:
+class _Rows:
+    """What the page shows of the ledger, of which it is read once."""
+
+    def __init__(self, rows: Iterable[LedgerRow]):
+        self.heldout: dict[tuple[str, int], dict[str, LedgerRow]] = {}
+        """By task and index: the answers before and after training that were judged."""
+        self.ends: dict[int, dict[str, list[LedgerRow]]] = {}
+        """The first and the last step of training: their first tasks' rows."""
+        for row in rows:
+            if row["phase"] == Phase.TRAIN:
+                self._train(row)
+            elif row["phase"] in (Phase.BEFORE, Phase.AFTER) and row.get("scores"):
+                self.heldout.setdefault((row["task_id"], row["index"]), {})[row["phase"]] = row
+
+    def _train(self, row: LedgerRow) -> None:
+        step, ends = row["step"], self.ends
+        if step not in ends:
+            if len(ends) == 2 and min(ends) < step < max(ends):
+                return
+            if len(ends) == 2:
+                del ends[min(ends) if step < min(ends) else max(ends)]
+            ends[step] = {}
+        tasks = ends[step]
+        if row["task_id"] in tasks or len(tasks) < _NUM_TASKS:
+            tasks.setdefault(row["task_id"], []).append(row)
+
+
+def _steps(ends: Mapping[int, Mapping[str, Sequence[LedgerRow]]], store: Store) -> list[dict[str, Any]]:
+    """Return a few groups of the first and the last step, each with its first answers."""
+    return [
+        {"step": step, "groups": [_group(rows, store) for _, rows in sorted(ends[step].items())]}
+        for step in sorted(ends)
+    ]
+
+
+def _group(rows: Sequence[LedgerRow], store: Store) -> dict[str, Any]:
+    first = rows[0]
+    return {
+        **{name: first[name] for name in ("instruction", "prompt", "baseline")},
+        "after": _picture(first["after"], store),
+        "rows": [
+            {"row": row, "image": _picture(row.get("image"), store)}
+            for row in sorted(rows, key=lambda row: row["index"])[:_NUM_ANSWERS]
+        ],
+    }
+
+
+def _picture(ref: str | None, store: Store) -> str | None:
+    """Return an image as a data URL, no larger than it is shown; None where it is not there."""
+    if ref is None:
+        return None
+    try:
+        return data_url(small_copy(store.get_image(ref), _SIDE, lossless_side=_SIDE))
+    except (OSError, ValueError):  # a store that is kept to a size may have let go of it
+        return None
+
+
+def _examples(by_key: Mapping[tuple[str, int], Mapping[str, LedgerRow]], store: Store) -> list[dict[str, Any]]:
     """Return held-out tasks with the corrections of the critic before and after training, most changed first."""
-    by_key: dict[tuple[str, int], dict[str, LedgerRow]] = {}
-    for row in rows:
-        if row["phase"] in ("before", "after") and row.get("scores"):
-            by_key.setdefault((row["task_id"], row["index"]), {})[row["phase"]] = row
     pairs = [pair for (_, index), pair in by_key.items() if index == 0 and len(pair) == 2]
     pairs.sort(key=lambda pair: pair["before"]["scores"]["semantics"] - pair["after"]["scores"]["semantics"])
     examples = []
@@ -102,26 +161,3 @@ def _example(first: LedgerRow, second: LedgerRow, store: Store) -> dict[str, Any
             for who, row in (("critic before", first), ("critic after", second))
         ],
     }
-
-
-def _curves(metrics: Sequence[Mapping[str, float]]) -> list[str]:
-    """Return one SVG a metric, drawn by matplotlib without a display."""
-    from matplotlib.figure import Figure
-
-    drawn = []
-    for key, title in _CURVES:
-        points = [(row["step"], row[key]) for row in metrics if key in row]
-        if not points:
-            continue
-        figure = Figure(figsize=(4.6, 2.5), layout="constrained")
-        axes = figure.subplots()
-        axes.plot(*zip(*points, strict=True), color="#2457c5", linewidth=1.6)
-        axes.set_title(title, fontsize=9, loc="left")
-        axes.set_xlabel("step", fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-        drawn.append(buffer.getvalue()[buffer.getvalue().index("<svg") :])
-    return drawn

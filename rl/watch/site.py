@@ -11,8 +11,8 @@ import yaml
 
 import rl.inspection
 from actors.web.loopback import Reply
-from rl.watch.charts import charts_of, family_of
-from rl.watch.course import Course, families, glance
+from rl.tracking.charts import charts_of, family_of
+from rl.tracking.course import Course, families, glance
 from rl.watch.newest import Newest
 from rl.watch.pictures import picture
 from rl.watch.state import About, state_of

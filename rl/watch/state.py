@@ -9,7 +9,7 @@ from typing import Any
 from rl.run_dir.ended import read_end
 from rl.run_dir.lock import holder_of
 from rl.tracking.counted import counted_names
-from rl.watch.course import Course, rounded
+from rl.tracking.course import Course, rounded
 
 RECENT = 20
 """Newest steps over which means are taken."""

@@ -13,11 +13,12 @@ from rewards.compose import WeightedSum
 from rl.evaluation import Evaluation, Evaluator, compare
 from rl.kept_checkpoints import BestSaved
 from rl.run_dir.report import write_report
-from rl.tracking.metrics_file import read_metrics
+from rl.tracking.metrics_file import append_metrics, read_metrics
 from rl.tracking.rl_log import Log
 from rollout.single_step import SingleStep
 from rollout.types import Phase, SamplingParams
 from tests.support.fakes import FakeJudge, FakeSampler, make_task
+from tests.support.finished_run import NUM_STEPS, finished_run
 from tests.support.training import TERMS, make_recipe, recorded
 
 
@@ -83,3 +84,27 @@ def test_the_page_shows_table_curves_and_examples(tmp_path):
     page = write_report(tmp_path / "run", store, compare(evaluation, evaluation)).read_text()
     assert page.count('class="example"') == 0  # they all have that image; the table is there all the same
     assert "failed tasks fixed" in page
+
+
+def test_the_page_shows_answers_of_the_first_and_the_last_step_and_every_metric(tmp_path):
+    run = finished_run(tmp_path / "run", generator=Painter(Store(tmp_path / "run" / "store")))
+    (run.folder / "versions.json").write_text("{}")
+    for step in range(1, NUM_STEPS + 1):
+        append_metrics(
+            run.folder, {"step": step, "reward/mean": step / 4, "policy/<b>": 1.0, "judge/nan": float("nan")}
+        )
+
+    page = write_report(run.folder, Store(run.folder / "store"), {}).read_text()
+
+    assert "The run stopped before its last evaluation." in page
+    assert "First step of training: 1<" in page
+    assert f"Last step of training: {NUM_STEPS}<" in page
+    assert "Last step of training: 2<" not in page
+    assert page.count('<div class="example">') == 4
+    assert page.count("<b>response 0</b>") == 4
+    assert "reward/mean 0.25 to 0.75" in page  # what a reader without eyes is told of the curve
+    assert "policy (1)" in page
+    assert "policy/&lt;b&gt;" in page
+    assert "<b>policy" not in page
+    assert "judge (0)" not in page
+    assert "Content-Security-Policy" in page

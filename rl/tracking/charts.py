@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from rl.watch.course import Column, Course, families, thinned
+from rl.tracking.course import Column, Course, families, thinned
 
 _MOST_LINES = 8
 """Of one chart: more of them cannot be told apart."""

@@ -150,21 +150,24 @@ def glance(run_dir: Path) -> Course | None:
     return course
 
 
-def thinned(pieces: Iterable[Column], most: int = POINTS) -> dict[str, Any]:
+def thinned(pieces: Sequence[Column], most: int = POINTS) -> dict[str, Any]:
     """Return a curve of at most `most` points, in order of steps; each stands for as many neighbours as the others.
 
     Where it stands for several, `low` and `high` say between what they were, so that no peak is lost.
     """
-    points = sorted((step, value) for piece in pieces for step, value in zip(piece.steps, piece.values, strict=True))
-    size = max(1, -(-len(points) // most))
-    buckets = [points[i : i + size] for i in range(0, len(points), size)]
-    values = [[value for _, value in bucket] for bucket in buckets]
+    steps, values = _in_order(pieces)
+    size = max(1, -(-len(steps) // most))
+    starts = range(0, len(steps), size)
+    buckets = [values[start : start + size] for start in starts]
     curve: dict[str, Any] = {
-        "steps": [bucket[-1][0] for bucket in buckets],
-        "values": [rounded(math.fsum(of) / len(of)) for of in values],
+        "steps": [steps[min(start + size, len(steps)) - 1] for start in starts],
+        "values": [rounded(math.fsum(bucket) / len(bucket)) for bucket in buckets],
     }
     if size > 1:
-        curve |= {"low": [rounded(min(of)) for of in values], "high": [rounded(max(of)) for of in values]}
+        curve |= {
+            "low": [rounded(min(bucket)) for bucket in buckets],
+            "high": [rounded(max(bucket)) for bucket in buckets],
+        }
     if num_broken := sum(piece.num_broken for piece in pieces):
         curve["num_broken"] = num_broken
     return curve
@@ -189,6 +192,13 @@ def families(names: Iterable[str]) -> dict[str, list[str]]:
     for name in sorted(names):
         found.setdefault(name.partition("/")[0], []).append(name)
     return found
+
+
+def _in_order(pieces: Sequence[Column]) -> tuple[Sequence[int], Sequence[float]]:
+    if len(pieces) == 1:
+        return pieces[0].steps, pieces[0].values
+    points = sorted((step, value) for piece in pieces for step, value in zip(piece.steps, piece.values, strict=True))
+    return [step for step, _ in points], [value for _, value in points]
 
 
 def _whole_lines(file: BinaryIO) -> Iterator[bytes]:

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from rl.tracking.charts import charts_of, family_of
+from rl.tracking.course import POINTS, Column, Course, families, glance, thinned
 from rl.tracking.metrics_file import append_metrics, drop_metrics_after
-from rl.watch.charts import charts_of, family_of
-from rl.watch.course import POINTS, Column, Course, families, glance, thinned
 
 
 def fill(run_dir, steps, **values):
