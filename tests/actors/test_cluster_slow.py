@@ -43,6 +43,7 @@ def test_a_ray_of_our_own_is_private_and_ours_come_first(tmp_path, monkeypatch):
     (tmp_path / "my_words.py").write_text("WORD = 'mine'\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.environ["PYTHONPATH"])
+    monkeypatch.setenv("RAY_prestart_worker_first_driver", "1")  # as users have it
 
     @ray.remote
     def imported() -> tuple[str, str]:

@@ -3,6 +3,8 @@
 import os
 
 os.environ |= {"VERL_PLATFORM": "cpu", "VERL_LOGGING_LEVEL": "ERROR", "TOKENIZERS_PARALLELISM": "false"}
+# Threads that a process has computed with are missing in what is forked from it, which would wait for them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # To look for a GPU must not start CUDA here: what is forked could not use it.
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 

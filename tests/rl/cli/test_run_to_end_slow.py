@@ -33,7 +33,13 @@ def test_an_interrupted_training_leaves_no_process_and_no_folder(after, is_kille
         process = subprocess.Popen(
             [sys.executable, "-m", "rl.cli", "train", "recipes/shapes_grpo.yaml", "reward=released", *overrides],
             cwd=REPO,
-            env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(REPO)},
+            # With the workers that Ray starts ahead for its users, whom a terminal interrupts as well.
+            env={
+                **os.environ,
+                "TMPDIR": str(temporary),
+                "PYTHONPATH": str(REPO),
+                "RAY_prestart_worker_first_driver": "1",
+            },
             stdout=out,
             stderr=out,
             start_new_session=True,
