@@ -3,7 +3,7 @@
 Builds the wheel and installs it, with the lock file that it carries and all dependencies, into an empty environment by
 pip alone. There, in another folder, with another HOME and without PYTHONPATH, it trains two steps of the demo's recipe
 by its name, tells a story and serves a picture over HTTP. Prints the seconds of each part; exit code 1 where one fails,
-or where installing takes longer than ten minutes. About fifteen minutes on two cores.
+or where installing takes longer than ten minutes.
 """
 
 import argparse

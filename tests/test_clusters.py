@@ -77,7 +77,7 @@ def test_a_dockerfile_builds_from_what_is_there_by_the_lock(device):
 
 
 FAKES = {
-    "venv/bin/ray": '[ "$1" = health-check ] || { echo "ray $*" >> told; exec sleep 60; }',
+    "venv/bin/ray": '[ "$1" = health-check ] && exec test ! -e down || { echo "ray $*" >> told; exec sleep 60; }',
     "venv/bin/python": "cat > program.py",
     "venv/bin/interleave": """[ "$1" = doctor ] && exit 1
 echo "interleave $*" >> told
@@ -135,3 +135,14 @@ def test_the_slurm_script_ends_as_the_run_does(slurm, tmp_path):
     with slurm() as script:
         assert script.wait(30) == 0
     assert not any(line.startswith("scontrol") for line in told(tmp_path))
+
+
+def test_the_slurm_script_is_requeued_when_it_is_preempted_before_the_run_begins(slurm, tmp_path):
+    (tmp_path / "down").touch()
+    with slurm() as script:
+        while not told(tmp_path):
+            assert script.poll() is None, script.stderr.read()
+            time.sleep(0.02)
+        script.send_signal(signal.SIGTERM)
+        assert script.wait(30) == 75
+    assert told(tmp_path)[-1] == "scontrol requeue 7"

@@ -27,6 +27,9 @@ address=$ip:$port
 RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 
+# Until the run begins, there is nothing to save.
+trap 'scontrol requeue "$SLURM_JOB_ID"; exit 75' TERM
+
 # The head is this node, where the script runs; the driver stays beside it.
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 "$bin/ray" start --head --block --node-ip-address="$ip" --port="$port" --include-dashboard=false \
@@ -34,6 +37,7 @@ trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 until "$bin/ray" health-check --address "$address" 2>/dev/null; do sleep 1; done
 if ((${#nodes[@]} > 1)); then
     srun --nodes=$((${#nodes[@]} - 1)) --ntasks-per-node=1 --exclude="${nodes[0]}" \
+        --cpus-per-task="$SLURM_CPUS_ON_NODE" \
         "$bin/ray" start --block --address="$address" --num-cpus="$SLURM_CPUS_ON_NODE" &
 fi
 "$bin/python" - "$address" "${#nodes[@]}" <<'END'
