@@ -41,11 +41,28 @@ def compact(folder: Path) -> dict[str, int]:
     for path in folder.iterdir():
         if is_left_behind(path.name, path.stat().st_mtime):
             path.unlink(missing_ok=True)
-    terms = _names((row["reward"] or {}).get("terms", ()) for row in read_log(folder, SAMPLES))
-    costs = _names((*row["bill"], *row["counted"]) for row in read_log(folder, CALLS))
-    samples = _write(folder / "samples.parquet", sample_schema(terms), map(_sample, read_ledger(folder)))
-    calls = _write(folder / "calls.parquet", call_schema(costs), read_log(folder, CALLS))
+    samples = _write(folder / "samples.parquet", *sample_rows(folder))
+    calls = _write(folder / "calls.parquet", *call_rows(folder))
     return {"samples": samples, "calls": calls}
+
+
+def sample_rows(folder: Path) -> tuple[pa.Schema, Iterator[Row]]:
+    """Return the columns and rows of the samples' table."""
+    terms = _names((row["reward"] or {}).get("terms", ()) for row in read_log(folder, SAMPLES))
+    return sample_schema(terms), map(_sample, read_ledger(folder))
+
+
+def call_rows(folder: Path) -> tuple[pa.Schema, Iterator[Row]]:
+    """Return the columns and rows of the calls' table."""
+    costs = _names((*row["bill"], *row["counted"]) for row in read_log(folder, CALLS))
+    return call_schema(costs), read_log(folder, CALLS)
+
+
+def in_memory(schema: pa.Schema, rows: Iterable[Row]) -> pa.Table:
+    """Return a table of rows."""
+    left = iter(rows)
+    batches = iter(lambda: list(islice(left, BATCH)), [])
+    return pa.concat_tables([schema.empty_table(), *(_table(batch, schema) for batch in batches)])
 
 
 def sample_schema(terms: Iterable[str]) -> pa.Schema:

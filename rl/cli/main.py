@@ -28,6 +28,7 @@ from rl.cli.compare import add_compare_command
 from rl.cli.data import add_data_commands
 from rl.cli.doctor import add_doctor_command
 from rl.cli.keys import add_keys_command
+from rl.cli.ledger import add_ledger_commands, with_ledger_sql
 from rl.cli.licences import add_licences_command
 from rl.cli.package_clash import clash_of, put_first
 from rl.cli.plan import add_plan_command, dry_run
@@ -48,7 +49,8 @@ def _main(arguments: list[str] | None) -> int:
     from rollout.roles import BudgetSpent, RunStopped
 
     parser = _parser()
-    chosen, left = parser.parse_known_args(with_auto_resume(sys.argv[1:] if arguments is None else arguments))
+    given = with_ledger_sql(sys.argv[1:] if arguments is None else arguments)
+    chosen, left = parser.parse_known_args(with_auto_resume(given))
     go_on = "; go on with the same command and --resume" if hasattr(chosen, "resume") else ""
     # Options and overrides may stand in any order.
     unknown = [text for text in left if not text.startswith("~") and ("=" not in text or text.startswith("-"))]
@@ -174,8 +176,7 @@ def _add_run_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     inspect.add_argument("--phase", default="", help="train, before, during or after; default: all")
     inspect.add_argument("--out", type=file_path, help="the page; default: inspect.html in the run's folder")
     inspect.add_argument("--limit", type=int, default=2000, help="most samples to show, 0: all; default: 2000")
-    ledger = add_command(commands, "ledger", _ledger, "write a run's ledger as Parquet, for pandas and datasets")
-    ledger.add_argument("run", type=file_path, help="the run's folder")
+    add_ledger_commands(commands)
 
 
 def _train(chosen: argparse.Namespace) -> int:
@@ -270,15 +271,6 @@ def _inspect(chosen: argparse.Namespace) -> int:
     )
     missing = f", {page.num_missing:,} of {page.num_images:,} images missing" if page.num_missing else ""
     print(f"{page.num_shown:,} of {page.num_samples:,} samples{missing}\npage  {page.path}")
-    return 0
-
-
-def _ledger(chosen: argparse.Namespace) -> int:
-    from actors.store.ledger_table import compact
-
-    folder = chosen.run / "ledger"
-    for table, num_rows in compact(folder).items():
-        print(f"{num_rows:>9,} {table}  {folder / table}.parquet")
     return 0
 
 
