@@ -2,13 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from rl.advantages import BY_TERM, advantages
 from rl.recipe.config import Recipe
+from rollout.roles import RunStopped
 from rollout.types import Batch, Group, Sample, Task, TrainingRow
 from rollout.types.arrays import TokenValues
 
 _SAME = 1e-9
 """Rewards closer than this are equal: float noise must not be divided by its own deviation."""
+
+
+class NotFinite(RunStopped):
+    """A number that an update would learn from is NaN or infinite: the weights would be, too."""
 
 
 def is_flat(group: Group) -> bool:
@@ -42,7 +49,10 @@ def learnable(groups: Sequence[Group], recipe: Recipe) -> list[Group]:
 
 
 def make_batch(groups: Sequence[Group], recipe: Recipe) -> Batch | None:
-    """Return the batch of all valid samples, sorted by (task, sample); None when there is nothing to learn."""
+    """Return the batch of all valid samples, sorted by (task, sample); None when there is nothing to learn.
+
+    Raises `NotFinite` with the sample that brought such a number.
+    """
     rows = tuple(
         _row(task, sample, values)
         for task, sample, values in with_advantages(groups, recipe)
@@ -99,6 +109,13 @@ def _differ(rewards: Sequence[float]) -> bool:
 def _row(task: Task, sample: Sample, advantage: TokenValues) -> TrainingRow:
     assert sample.evidence is not None
     response = sample.evidence.response
+    for name, values in (("sampler's log-prob", response.logprobs), ("advantage", advantage)):
+        if not np.isfinite(values).all():
+            token = int(np.argmin(np.isfinite(values)))
+            raise NotFinite(
+                f"sample {sample.index} of task {task.id}, drawn by version {response.policy_version}: the {name} of "
+                f"token {token} of {len(values)} is {values[token]}; nothing was learned from it"
+            )
     return TrainingRow(
         images=(task.before, task.after),
         prompt_token_ids=response.prompt_token_ids,

@@ -75,7 +75,7 @@ class FirstComplete(RolloutStream):
         return metrics | ({"rollout/left_out_mean_tokens": fmean(lengths)} if lengths else {})
 
     def advance(self, step: int) -> None:
-        self.consumed = step
+        self.consumed = self.learned = step
         self._beginning = asyncio.create_task(self._begin(self._size))
 
     async def _begin(self, num_groups: int) -> None:

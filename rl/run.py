@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -15,8 +16,10 @@ from actors.store.learned import LearnedLog, read_learned
 from actors.store.ledger_table import compact
 from actors.store.store import Store
 from rl import checkpoint
+from rl.batch import NotFinite
 from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.first_complete import FirstComplete
+from rl.full_disk import telling_when_full
 from rl.kept_checkpoints import best_checkpoint
 from rl.kept_groups import KeptGroups
 from rl.large_blocks import return_large_blocks
@@ -39,6 +42,7 @@ from rollout.text.readers import READERS
 from rollout.types import Group, GroupRequest, Phase
 
 T = TypeVar("T")
+Start = Callable[[PreparedRun], AbstractAsyncContextManager[Stack]]
 
 
 @dataclass(frozen=True)
@@ -49,20 +53,20 @@ class RunResult:
     changes: dict[str, Change]
 
 
-async def run(plan: PreparedRun, *, console: Console | None = None) -> RunResult:
-    """Train the critic of a recipe and show what it learned."""
+async def run(plan: PreparedRun, *, console: Console | None = None, start: Start = start_stack) -> RunResult:
+    """Train the critic of a recipe and show what it learned; `start` starts its actors."""
     console = console or Console(highlight=False, soft_wrap=True)
     recipe, run_dir = plan.recipe, Path(plan.recipe.run_dir)
     write_provenance(recipe, plan.sources)
     return_large_blocks()
-    start = time.monotonic()
+    began = time.monotonic()
     console.print(
         f"[bold]{recipe.name}[/]  {len(plan.training)} tasks, {len(plan.heldout)} held out; starting the actors ..."
     )
     if plan.idle_evidence:
         console.print(f"[yellow]{plan.idle_evidence}[/]")
-    async with start_stack(plan) as actors, watch_loop() as watch:
-        console.print(f"actors are up after {time.monotonic() - start:.0f} s")
+    async with start(plan) as actors, watch_loop() as watch, telling_when_full(run_dir):
+        console.print(f"actors are up after {time.monotonic() - began:.0f} s")
         await actors.policy.check_folder(run_dir)
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
         await asyncio.to_thread(actors.ledger.begin, done + 1)
@@ -84,7 +88,7 @@ async def run(plan: PreparedRun, *, console: Console | None = None) -> RunResult
         await checkpoint.export(recipe, actors.policy, recipe.num_steps, run_dir / "export")
         # While the actors live: without a shared file system some of its images are still on other nodes.
         report = await _report(console, recipe, changes)
-    _print_closing(console, recipe, changes, time.monotonic() - start)
+    _print_closing(console, recipe, changes, time.monotonic() - began)
     if report is not None:
         console.print(f"report  {report}")
     if best := best_checkpoint(recipe):
@@ -117,14 +121,11 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
         await evaluations.begin(done)  # the run stopped before it was over
     try:
         await train(recipe, actors.policy, actors.samplers, stream, evaluations, log)
-    except (BudgetSpent, CheckpointError, RolloutsFailed):
-        await checkpoint.save_once(recipe, actors.policy, stream.consumed)
+    except (BudgetSpent, CheckpointError, NotFinite, PublishError, RolloutsFailed):
+        await checkpoint.save_once(recipe, actors.policy, stream.learned)
         raise
     except Preempted as error:
         await checkpoint.save_and_leave(recipe, actors.policy, error)
-        raise
-    except PublishError:  # the next step's update is done, and a resumed run begins with a publish
-        await checkpoint.save_once(recipe, actors.policy, stream.consumed + 1)
         raise
     log.say(f"evaluating {num_tasks} held-out tasks after training ...")
     after = await evaluator(recipe.evaluation.num_tasks, Phase.AFTER, recipe.num_steps)

@@ -40,7 +40,9 @@ class RolloutStream:
         self._roll_out = roll_out
         self._first_step = first_step
         self.consumed = first_step - 1
-        """The last step that was learned from."""
+        """The last step that was learned from, and published."""
+        self.learned = self.consumed
+        """The last step whose update is done: what a checkpoint of now holds."""
         self._pending: dict[int, asyncio.Task[list[Group]]] = {}
 
     async def __aenter__(self) -> RolloutStream:
@@ -73,7 +75,7 @@ class RolloutStream:
 
     def advance(self, step: int) -> None:
         """Say that `step` is consumed: its update is done and published."""
-        self.consumed = step
+        self.consumed = self.learned = step
         self._start(step + 1 + self._recipe.max_staleness)
 
     def _start(self, step: int) -> None:

@@ -37,6 +37,7 @@ async def train(
                 else:
                     with log.timed("update"):
                         log.metrics(await policy.update(batch))
+                        stream.learned = step
                     with log.timed("evaluation"):
                         await evaluations.drawn()  # by the weights that they began with
                     with log.timed("publish"):

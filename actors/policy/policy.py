@@ -23,6 +23,7 @@ from actors.policy.checkpoint_ending import one_line, until_written
 from actors.policy.export import check_room
 from actors.policy.groups import deal_to_ranks
 from actors.policy.image_tensors import ImagePreparer, Images
+from actors.policy.lost_rank import telling_lost_rank
 from actors.policy.ranks import start_ranks
 from actors.policy.rows import Share, num_tokens
 from actors.policy.setup import PolicySetup
@@ -241,9 +242,8 @@ class Policy:
         """Run a method on all ranks, in a thread, and return their answers by rank."""
 
         def run() -> list[Any]:
-            with self._lock:
-                answers: list[Any] = getattr(self._group, method)(*args, **kwargs)
-                return answers
+            with self._lock, telling_lost_rank(method):
+                return list(getattr(self._group, method)(*args, **kwargs))
 
         return await asyncio.to_thread(run)
 

@@ -24,6 +24,7 @@ from data.errors import RecordError
 from data.records.on_bad import BadRecords, OnBad
 from data.records.sft import SftRecord
 from rl import checkpoint
+from rl.full_disk import telling_when_full
 from rl.kept_checkpoints import best_checkpoint
 from rl.launch import check_launch, launch
 from rl.preemption import Preempted
@@ -104,7 +105,7 @@ async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
         f"[bold]{recipe.name}[/]  {len(plan.training):,} records, {len(plan.heldout):,} held out, "
         f"{recipe.num_steps} steps of {recipe.batch_size}; starting the actors ..."
     )
-    async with sft_stack(recipe) as actors:
+    async with sft_stack(recipe) as actors, telling_when_full(Path(recipe.run_dir)):
         console.print(f"actors are up after {time.monotonic() - start:.0f} s")
         await actors.policy.check_folder(Path(recipe.run_dir))
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0

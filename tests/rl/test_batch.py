@@ -1,5 +1,6 @@
 """Advantages and batches against numbers computed by hand."""
 
+import math
 import statistics
 from dataclasses import replace
 
@@ -9,9 +10,9 @@ import pytest
 from actors.config import LossConfig
 from rewards.compose import TermConfig
 from rl.advantages import _WITHIN_GROUPS, advantages, check_estimator
-from rl.batch import batch_metrics, learnable, make_batch
+from rl.batch import NotFinite, batch_metrics, learnable, make_batch
 from rl.recipe.config import AlgorithmConfig, Recipe, RewardConfig, RolloutConfig
-from rollout.types import Group, Reward
+from rollout.types import Group, Response, Reward
 from tests.support.groups import make_group
 
 
@@ -35,6 +36,19 @@ def test_grpo_by_hand():
 def test_without_the_deviation():
     values = advantages([make_group(1, [0.0, 0.5, 1.0, 0.5])], "grpo", normalise_by_std=False)
     assert [value[0] for value in values] == pytest.approx([-0.5, 0.0, 0.5, 0.0])
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_log_prob_that_is_no_number_names_its_sample_before_anything_is_learned(number):
+    good, bad = make_group(1, [0.0, 1.0], [2, 2]), make_group(2, [0.0, 1.0], [2, 3])
+    evidence = bad.samples[1].evidence
+    response = evidence.response
+    broken = Response(response.prompt_token_ids, response.token_ids, response.text, (-0.1, number, -0.1), 4)
+    sample = replace(bad.samples[1], evidence=replace(evidence, response=broken))
+    bad = Group(bad.task, (bad.samples[0], sample))
+    told = rf"sample 1 of task {bad.task.id}, drawn by version 4: the sampler's log-prob of token 1 of 3 is {number}"
+    with pytest.raises(NotFinite, match=told):
+        make_batch([good, bad], make_recipe())
 
 
 TERMS = [

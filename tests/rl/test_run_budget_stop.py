@@ -60,6 +60,25 @@ def test_the_last_step_that_was_learned_from_is_saved_and_gone_on_from(tmp_path,
     assert sorted(evaluated) == ([2, 4, 6] if every else [])  # the one of step 4 was made when the run went on
 
 
+def test_an_update_that_is_done_when_an_evaluation_ends_the_run_is_not_done_again(tmp_path, monkeypatch):
+    """What ends an evaluation is raised between an update and its publish: the checkpoint holds that update."""
+
+    async def spent(self, step, drawing):
+        await drawing
+        raise BudgetSpent("20 of 20 calls are made")
+
+    recipe = make_recipe(tmp_path, num_steps=5, evaluation=EvaluationConfig(num_tasks=2, num_tasks_during=1, every=2))
+    interrupted = FakePolicy()
+    with monkeypatch.context() as patch:
+        patch.setattr("rl.side_evaluation.SideEvaluations._evaluate", spent)
+        with pytest.raises(BudgetSpent):
+            asyncio.run(follow(recipe, interrupted, FakeJudge()))
+    assert saved_step(recipe) == interrupted.version
+    resumed = FakePolicy()
+    assert asyncio.run(follow(recipe, resumed, FakeJudge())) == interrupted.version
+    assert len(interrupted.batches) + len(resumed.batches) == 5
+
+
 def test_a_budget_that_is_spent_before_the_first_step_saves_nothing(tmp_path):
     recipe = make_recipe(tmp_path)
     with pytest.raises(BudgetSpent):
