@@ -129,12 +129,14 @@ class GroupRollouts:
 
     def _request(self, place: Place, n: int) -> GroupRequest:
         """Return what our own training or evaluation would ask of the task."""
-        task, recipe, numbers = self._task(place), self._services.recipe, range(n)
+        task, recipe = self._task(place), self._services.recipe
         if place.is_training:
+            if n != recipe.rollout.n:  # which says how many valid samples are enough
+                raise ValueError(f"verl's rollout.n is {n}, the recipe's {recipe.rollout.n}; give both the same")
             edit_seed = seed_of(recipe.seed, "edit", task.id)
             return GroupRequest(task, n, seed_of(recipe.seed, "sample", place.step), (edit_seed,), step=place.step)
         seed = recipe.evaluation.seed
-        edit_seeds = tuple(seed_of(seed, "edit", task.id, i) for i in numbers)
+        edit_seeds = tuple(seed_of(seed, "edit", task.id, i) for i in range(n))
         return GroupRequest(task, n, seed_of(seed, "sample"), edit_seeds, Phase.DURING, place.step)
 
     def _task(self, place: Place) -> Task:

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, AgentLoopWorker
@@ -165,12 +164,14 @@ def test_groups_are_forgotten_once_verl_has_them(tmp_path):
 def test_what_does_not_fit_is_told(tmp_path):
     rollouts = rollouts_in(tmp_path)
     for wrong, told in [
-        (replace(place(0), task_id="another"), "records have changed"),
-        (replace(place(0), row=5), "records have changed"),
+        (replace(place(0), group="b", task_id="another"), "records have changed"),
+        (replace(place(0), group="c", row=5), "records have changed"),
         (place(N), "groups of other sizes"),
     ]:
         with pytest.raises(ValueError, match=told):
             asyncio.run(rollouts.output(wrong, N, Verl().sampler()))
+    with pytest.raises(ValueError, match=r"verl's rollout.n is 5, the recipe's 4"):
+        asyncio.run(rollouts.output(replace(place(0), group="d"), N + 1, Verl().sampler()))
     row = {"uid": "u", "session_id": 1, "global_steps": 2, "extra_info": {"split": "train", "index": 4, "task_id": "t"}}
     assert Place.of(row) == Place("u", 1, 2, "train", 4, "t")
     with pytest.raises(ValueError, match="use_v1"):
@@ -199,18 +200,3 @@ def test_verl_has_what_the_plugin_uses():
     run_one = inspect.getsource(AgentLoopWorker._run_agent_loop)
     assert "hydra.utils.instantiate" in run_one  # which hands the loop what its configuration says beside `_target_`
     assert "agent_loop.run(sampling_params, **kwargs)" in run_one
-
-
-def test_a_trainer_of_version_1_takes_a_list_and_names_the_group():
-    """Of a module that needs the package TransferQueue, which only those have who train with verl: its text alone."""
-    import verl.trainer.ppo
-
-    text = (Path(verl.trainer.ppo.__path__[0]) / "v1" / "agent_loop_tq.py").read_text()
-    for said in (
-        "outputs = output if isinstance(output, list) else [output]",
-        "if not outputs:",
-        "session_id=i, **prompt",
-        'uid, session_id = kwargs["uid"], kwargs["session_id"]',
-        'batch["global_steps"]',
-    ):
-        assert said in text
