@@ -48,7 +48,7 @@ def wandb_mode(environ: Mapping[str, str] = os.environ) -> str:
 def wandb_arguments(
     *, project: str, name: str, group: str, run_dir: str, environ: Mapping[str, str] = os.environ
 ) -> dict[str, Any]:
-    """Return the arguments of `wandb.init` that say where a run goes and what it is called."""
+    """Return the arguments of `wandb.init` that say where a run goes, what it is called and how it goes on."""
     folder = environ.get("WANDB_DIR")
     return {
         "project": project or environ.get("WANDB_PROJECT") or DEFAULT_PROJECT,
@@ -56,6 +56,7 @@ def wandb_arguments(
         "group": environ.get("WANDB_RUN_GROUP") or group,
         "dir": str(Path(folder).expanduser()) if folder else run_dir,
         "mode": wandb_mode(environ),
+        "resume": environ.get("WANDB_RESUME") or "allow",
     }
 
 

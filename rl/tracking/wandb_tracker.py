@@ -50,7 +50,6 @@ class Wandb(BuiltinTracker):
         self._run = wandb.init(
             **arguments,
             id=self._charted.name,
-            resume=os.environ.get("WANDB_RESUME") or "allow",
             config=content,
             settings=wandb.Settings(silent=True, console="off"),
         )
