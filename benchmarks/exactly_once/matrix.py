@@ -117,6 +117,7 @@ class Run:
             aim = Aim(aim.moment, aim.nth, victims, aim.seed)
         life = _CONTEXT.Process(target=live, args=(self.folder, self._k, self._socket, aim))
         life.start()
+        served = self._service
         try:
             give_up = time.monotonic() + PATIENCE_S
             kill_at = give_up if after_s is None else time.monotonic() + after_s
@@ -132,6 +133,8 @@ class Run:
             life.join()
         if life.exitcode not in (0, -9) or time.monotonic() > give_up:
             raise RuntimeError(f"a life ended with {life.exitcode}: {(self.folder / 'said').read_text()[-2000:]}")
+        if life.exitcode and len(victims) > 1:
+            served.join()  # killed a moment before
         was_served = self._service.is_alive()
         if not was_served:
             self._service = self._serve()
