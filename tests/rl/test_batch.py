@@ -42,6 +42,7 @@ def test_without_the_deviation():
 def test_a_log_prob_that_is_no_number_names_its_sample_before_anything_is_learned(number):
     good, bad = make_group(1, [0.0, 1.0], [2, 2]), make_group(2, [0.0, 1.0], [2, 3])
     evidence = bad.samples[1].evidence
+    assert evidence is not None
     response = evidence.response
     broken = Response(response.prompt_token_ids, response.token_ids, response.text, (-0.1, number, -0.1), 4)
     sample = replace(bad.samples[1], evidence=replace(evidence, response=broken))
