@@ -6,17 +6,19 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from actors.store.append_log import AppendLog
+from actors.store.append_log import AppendLog, read_log
 from actors.store.ledger import CALLS
 from benchmarks.exactly_once import count, verdict
 from benchmarks.exactly_once.count import BREACHES, Counted, Kill
 from benchmarks.exactly_once.matrix import KEPT, Cell, Tried, cells
 from benchmarks.exactly_once.service import key_of_stored
 from rl.recipe.config import REPO
+from rl.tracking.metrics_file import read_metrics
 
 QUIET = Console(quiet=True)
 KILL_AT = """
@@ -50,9 +52,9 @@ def test_a_kill_comes_at_its_instant_and_may_tear_a_row(tmp_path, moment, nth, l
     """What is whole afterwards: rows of a log, rows of metrics, answers in a store."""
     process = subprocess.run([sys.executable, "-c", KILL_AT, moment, str(nth), str(tmp_path)], cwd=REPO, check=False)
     assert process.returncode == -signal.SIGKILL
-    rows = [row for path in (tmp_path / "ledger").glob("*.log") for row in count.read_log(path.parent, "samples")]
+    rows = [row for path in (tmp_path / "ledger").glob("*.log") for row in read_log(path.parent, "samples")]
     answers = list(tmp_path.glob("store/calls/*/*.json"))
-    assert (len(rows), len(count.read_metrics(tmp_path)), len(answers)) == left
+    assert (len(rows), len(read_metrics(tmp_path)), len(answers)) == left
 
 
 def calls_of(tmp_path: Path, committed: list[str], billed: list[str]) -> list[str]:
@@ -110,7 +112,8 @@ def test_every_breach_is_a_missed_bar_and_so_are_too_few_kills(tmp_path):
     assert verdict.show(tried, 200, QUIET) == []
     assert verdict.show(tried, 4 * len(cells()) + 1, QUIET) == ["kills"]
     for name in BREACHES:
-        broken = [*tried[1:], replace(tried[0], runs=[replace(run, **{name: 1})])]
+        breach: Any = {name: 1}
+        broken = [*tried[1:], replace(tried[0], runs=[replace(run, **breach)])]
         assert verdict.show(broken, 200, QUIET) == [name.replace("_", " in ")]
     differs = Tried(Cell("driver", "update", 0), 4, runs=[replace(run, difference=1e-4)])
     assert verdict.show([*tried, differs], 200, QUIET) == ["difference of metrics at k=0"]
