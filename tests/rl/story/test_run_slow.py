@@ -18,7 +18,8 @@ def test_a_bundle_tells_a_story_of_the_shapes_world(tmp_path, capsys):
     assert main(["export", str(REPO / "recipes" / "shapes_story.yaml"), "--out", str(bundle)]) == 0
     request = "Draw a red circle at the left, then a blue square at the top."
     arguments = ["generate", request, "--recipe", str(bundle), "--tries", "3", "--out", str(told)]
-    assert main([*arguments, f"store={tmp_path / 'store'}", "critic.votes=2", "critic.threshold=0.5"]) == 0
+    votes = ["critic.temperature=1", "critic.votes=2", "critic.threshold=0.5"]
+    assert main([*arguments, f"store={tmp_path / 'store'}", *votes]) == 0
     assert "step 2" in capsys.readouterr().out
     story = json.loads((told / "story.json").read_text())
     assert story["status"] == "done"
