@@ -7,11 +7,13 @@ import shlex
 
 import pytest
 
+from rl.cli.ledger import with_ledger_sql
 from rl.cli.main import _parser
 from tests.support.source_tree import REPO
 
 DOCUMENTS = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").glob("*.md"))]
 TEXTS = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS}
+_COMMAND = re.compile(r"""^[ ]*(?:\$ |> )?(?:\S*/bin/)?interleave ((?:[^"\n]|"[^"]*")*)""", re.MULTILINE)
 
 
 def blocks(text):
@@ -19,12 +21,10 @@ def blocks(text):
 
 
 def commands(text):
-    """Yield the words of each line of a block that is a command of ours."""
+    """Yield the words of each command of ours in a block; what is in double quotes may go over several lines."""
     for block in blocks(text):
-        for line in block.replace("\\\n", " ").splitlines():
-            found = re.match(r"(?:\$ |> )?(?:\S*/bin/)?interleave (.*)", line.strip())
-            if found:
-                yield shlex.split(found[1], comments=True)
+        for said in _COMMAND.findall(block.replace("\\\n", " ")):
+            yield with_ledger_sql(shlex.split(said, comments=True))
 
 
 COMMANDS = [

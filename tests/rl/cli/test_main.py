@@ -78,8 +78,8 @@ def test_whoever_interrupts_is_told_how_to_go_on_where_that_can_be(monkeypatch, 
     def interrupted(chosen):
         raise KeyboardInterrupt
 
-    for name in ("_train", "_ledger"):
-        monkeypatch.setattr(cli, name, interrupted)
+    monkeypatch.setattr(cli, "_train", interrupted)
+    monkeypatch.setattr("rl.cli.ledger._ledger", interrupted)
     assert cli.main(["train", "recipe.yaml"]) == 130
     assert capsys.readouterr().err == "interleave: interrupted; go on with the same command and --resume\n"
     assert cli.main(["ledger", "runs/none"]) == 130
@@ -90,7 +90,7 @@ def test_an_error_without_a_file_keeps_its_traceback(monkeypatch):
     def lost(chosen):
         raise ConnectionResetError(104, "the cluster is gone")
 
-    monkeypatch.setattr(cli, "_ledger", lost)
+    monkeypatch.setattr("rl.cli.ledger._ledger", lost)
     with pytest.raises(ConnectionResetError):
         cli.main(["ledger", "runs/none"])
 

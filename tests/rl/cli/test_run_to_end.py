@@ -14,7 +14,7 @@ from rl.recipe.config import REPO
 COMMAND = """
 import asyncio, subprocess, sys, tempfile, threading, time
 from actors import ending
-from rl.cli import main as cli
+from rl.cli import ledger, main as cli
 from rl.cli.run_to_end import run_async
 
 async def work(how):
@@ -33,7 +33,7 @@ async def work(how):
         elif how == "broken":
             raise RuntimeError("the cluster is gone")
 
-cli._ledger = lambda chosen: run_async(work(str(chosen.run)))
+ledger._ledger = lambda chosen: run_async(work(str(chosen.run)))
 sys.exit(cli.main(["ledger", sys.argv[1]]))
 """
 
@@ -73,7 +73,7 @@ def test_an_interrupted_command_ends_in_time_with_one_line_and_leaves_nothing(tm
 
 TRAINING = """
 import asyncio, sys
-from rl.cli import main as cli
+from rl.cli import ledger, main as cli
 from rl.cli.run_to_end import run_async
 from rl.preemption import EXIT_CODE, Preemptible
 
