@@ -5,6 +5,7 @@ from rewards.import_path import load_object
 BACKENDS = {
     "wandb": "rl.tracking.wandb_tracker:Wandb",
     "tensorboard": "rl.tracking.tensorboard_tracker:Tensorboard",
+    "prometheus": "rl.tracking.prometheus_tracker:Prometheus",
 }
 
 

@@ -17,8 +17,10 @@ from rl.recipe.wandb_project import check_project
 from rl.tracker_registry import BACKENDS
 from rollout.text.limits import (
     OWN,
+    Name,
     NonNegativeFloat,
     NonNegativeInt,
+    Port,
     PositiveInt,
     RequiredPath,
     RunName,
@@ -36,13 +38,17 @@ class TrackingConfig:
     """Where metrics go, beside the run folder's metrics.jsonl."""
 
     backends: list[Annotated[str, Tilde(), one_of_or_own(*BACKENDS)]] = field(default_factory=lambda: ["wandb"])
-    """wandb (offline, in the run folder, unless WANDB_API_KEY is set), tensorboard, and classes of your own
+    """wandb (offline, in the run folder, unless WANDB_API_KEY is set), tensorboard, prometheus, and classes of your own
     (my_module:MyTracker, ./my_file.py:MyTracker); [] for plain files alone.
 
     W&B's own variables are obeyed: WANDB_MODE, WANDB_DISABLED, WANDB_PROJECT, WANDB_ENTITY, WANDB_DIR, ...
     """
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Keyword arguments of classes of your own, by their names: {MyTracker: {url: ...}}."""
+    prometheus_port: Port = 9464
+    """Where backends has prometheus: the driver's port for the newest metrics, at /metrics; 0: a free one."""
+    prometheus_host: Name = "127.0.0.1"
+    """The address that it listens on; with 0.0.0.0 other machines read as well, without a password."""
     metrics: list[Annotated[str, Tilde(), OWN]] = field(default_factory=list)
     """Functions of your own, `my_metric(groups) -> {"area/name": number}`, called for each step of RL."""
     project: str = ""

@@ -55,8 +55,8 @@ class BuiltinTracker:
         return True
 
     @classmethod
-    def check(cls) -> None:
-        """Raise ValueError where it is not installed, or would refuse what the environment tells it."""
+    def check(cls, config: TrackingConfig) -> None:
+        """Raise ValueError where it is not installed, or would refuse what recipe or environment tell it."""
         if importlib.util.find_spec(cls.package) is None:
             raise ValueError(
                 f"tracking.backends has {cls.package}, which is not installed: pip install {cls.package}, or leave it "
@@ -75,7 +75,7 @@ def check_trackers(config: TrackingConfig) -> None:
     """Raise ValueError for a tracker or metric that is not there, or a tracker that would refuse what it is told."""
     for name, tracker in _wanted(config).items():
         if not is_own(name):
-            tracker.check()
+            tracker.check(config)
             continue
         if missing := [method for method in _METHODS if not callable(getattr(tracker, method, None))]:
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from rl.recipe.jobs import TrainingRecipe
+from rl.recipe.jobs import TrackingConfig, TrainingRecipe
 from rl.tracking.charted import Charted
 from rl.tracking.trackers import BuiltinTracker, Row
 from rl.tracking.wandb_settings import check_environment, wandb_arguments, wandb_mode
@@ -28,8 +28,8 @@ class Wandb(BuiltinTracker):
         return wandb_mode() != "disabled"
 
     @classmethod
-    def check(cls) -> None:
-        super().check()
+    def check(cls, config: TrackingConfig) -> None:
+        super().check(config)
         check_environment()
 
     def __init__(self, recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]):

@@ -71,7 +71,7 @@ LEGAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("budget_calls", "budget_usd", "max_reasoning_chars"), "no limit"),
         **dict.fromkeys(("requests_per_minute", "tokens_per_minute"), "no limit"),
         **dict.fromkeys(("usd_per_image", "usd_per_million_input_tokens", "usd_per_million_output_tokens"), "free"),
-        **dict.fromkeys(("port",), "a free one"),
+        **dict.fromkeys(("port", "prometheus_port"), "a free one"),
         **dict.fromkeys(("num_images",), "never so many"),
         **dict.fromkeys(("shard_ranks",), "all ranks"),
         **dict.fromkeys(("kept_activations", "cache_gib"), "none"),
