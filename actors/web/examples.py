@@ -16,6 +16,7 @@ CURL = {
   --json '{{"prompt": "Draw a red circle at the left, then a blue square at the top.", "tries": 3}}'""",
     "/v1/models": f"curl -s {URL}/v1/models",
     "/status": f"curl -s {URL}/status",
+    "/metrics": f"curl -s {URL}/metrics",
     "/health": f"curl -s {URL}/health",
     "/openapi.json": f"curl -s {URL}/openapi.json",
 }

@@ -144,6 +144,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     },
     "/v1/models": {"get": _operation("The generator's name, like OpenAI's interface", _object(_typed(data="array")))},
     "/status": {"get": _operation("The current load, and what the generator can do", _STATUS)},
+    "/metrics": {"get": _operation("The numbers of /status for Prometheus", {"type": "string"}, kind="text/plain")},
     "/health": {
         "get": _operation(
             "Whether images can be made (200) or not (503)", _object(_typed(status="string")), is_open=True

@@ -29,6 +29,7 @@ from actors.web.http_input import (
 )
 from actors.web.image_request import ImageRequest, parse_edit_request, parse_openai_request
 from actors.web.image_service import ImageResult, ImageService
+from actors.web.metrics import CONTENT_TYPE, exposition
 from actors.web.stopping import ServiceStopping, unless_stopping
 
 CLIENT_CLOSED_REQUEST = 499
@@ -150,11 +151,15 @@ def _public_routes(service: ImageService) -> list[tuple[str, str, Handler]]:
     async def status(request: Request) -> Response:
         return JSONResponse(await service.status())
 
+    async def metrics(request: Request) -> Response:
+        return Response(exposition(await service.status()), media_type=CONTENT_TYPE)
+
     return [
         ("POST", "/edit", edit),
         ("POST", "/edit-upload", edit_upload),
         ("GET", "/health", health),
         ("GET", "/status", status),
+        ("GET", "/metrics", metrics),
     ]
 
 

@@ -81,6 +81,16 @@ def test_status_tells_what_the_generator_can_do_and_how_long_it_takes(tmp_path):
     assert 0 < status["latency_s"]["p50"] <= status["latency_s"]["p99"]
 
 
+def test_prometheus_reads_the_numbers_of_the_status(tmp_path):
+    service = service_of(tmp_path)
+    ask(service, "POST", "/edit", json=EDIT)
+    answer = ask(service, "GET", "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    lines = answer.text.splitlines()
+    assert "interleave_service_active_workers 1.0" in lines
+    assert "interleave_service_requests_answered 1.0" in lines
+
+
 def test_openais_interface_generates_and_edits(tmp_path):
     service = service_of(tmp_path, spec="flux2-klein")
     made = ask(service, "POST", "/v1/images/generations", json={"prompt": "abc", "n": 2, "seed": 5, "model": "dall-e"})
