@@ -1,6 +1,7 @@
 """`interleave data rewrite`: a checkpoint's own answers to its tasks, in the contract's form, as records for SFT.
 
-The form alone is taught: verdict, prompt and thought are what the checkpoint said.
+The form alone is taught: verdict, prompt and thought are what the checkpoint said. Asked several times about each task,
+it is taught to look, too: an answer is kept whose verdict is right (rejection sampling, as in arXiv 2308.01825).
 """
 
 import asyncio
@@ -65,12 +66,16 @@ def load_rewrite_recipe(path: Path, overrides: list[str]) -> RewriteRecipe:
     return load_as(RewriteRecipe, path, overrides, without={one.name for one in fields(Recipe)} - ours)
 
 
-async def rewrite(recipe: RewriteRecipe, out: Path, num_tasks: int) -> dict[str, AnswerCounts]:
+async def rewrite(recipe: RewriteRecipe, out: Path, num_tasks: int, *, num_answers: int = 1) -> dict[str, AnswerCounts]:
     """Write `train.jsonl` and `heldout.jsonl` and return how each side's answers were read.
 
-    `num_tasks` training tasks (0: all) are asked about once each, and a tenth as many held-out ones. Raises ValueError
-    for what can be wrong before anything starts.
+    `num_tasks` training tasks (0: all) are asked about, and a tenth as many held-out ones, `num_answers` times each
+    (`rewritten`). Raises ValueError for what can be wrong before anything starts.
     """
+    if num_answers < 1:
+        raise ValueError(f"--answers is {num_answers}; expected 1 or more")
+    if num_answers > 1 and recipe.rollout.temperature == 0:
+        raise ValueError(f"--answers is {num_answers} and rollout.temperature 0: greedy answers are all the same")
     files = {side: out / f"{side}.jsonl" for side in SIDES}
     if taken := next((file for file in files.values() if file.exists()), None):
         raise ValueError(f"{taken} exists; name another folder with --out, or remove it")
@@ -91,30 +96,38 @@ async def rewrite(recipe: RewriteRecipe, out: Path, num_tasks: int) -> dict[str,
         limits = (num_tasks, -(-num_tasks // _HELDOUT_SHARE))
         for (side, file), of_side, limit in zip(files.items(), tasks, limits, strict=True):
             asked = of_side[: limit or None]
-            records, counts[side] = await rewritten(samplers, asked, template, params, recipe.seed)
+            records, counts[side] = await rewritten(samplers, asked, template, params, recipe.seed, num_answers)
             lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
             await asyncio.to_thread(atomic_write, file, "".join(lines))
     return counts
 
 
 async def rewritten(
-    sampler: Sampler, tasks: Sequence[Task], template: str, params: SamplingParams, seed: int
+    sampler: Sampler, tasks: Sequence[Task], template: str, params: SamplingParams, seed: int, num_answers: int = 1
 ) -> tuple[list[dict[str, object]], AnswerCounts]:
-    """Return the records of the answers that can be read, in the order of their tasks, and how all were read."""
+    """Return the records of the answers that can be read, in the order of their tasks, and how all were read.
+
+    At most one a task: its answer, or of several the first whose verdict is the task's label.
+    """
     counts, limit = AnswerCounts(), asyncio.Semaphore(_IN_FLIGHT)
 
-    async def answer(task: Task) -> str | None:
+    async def answer(task: Task, number: int) -> str | None:
+        own = (task.id, number) if number else (task.id,)
         try:
             async with limit:
-                asked = critic_request(template, task, params, seed_of(seed, "rewrite", task.id))
+                asked = critic_request(template, task, params, seed_of(seed, "rewrite", *own))
                 return (await sampler.sample(asked)).text
         except SamplerError:
             return None
 
+    async def answers(task: Task) -> list[str | None]:
+        return await all_of(answer(task, number) for number in range(num_answers))
+
     records = []
-    for task, text in zip(tasks, await all_of(map(answer, tasks)), strict=True):
-        critique = None if text is None else counts.read(text, task)
-        if critique is not None and (record := _record(task, critique, template)) is not None:
+    for task, texts in zip(tasks, await all_of(map(answers, tasks)), strict=True):
+        critiques = [counts.read(text, task) for text in texts if text is not None]
+        wanted = (one for one in critiques if one and (num_answers == 1 or one.is_success == task.is_success))
+        if (critique := next(wanted, None)) is not None and (record := _record(task, critique, template)) is not None:
             records.append(record)
     return records, counts
 

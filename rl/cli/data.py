@@ -75,6 +75,12 @@ def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     rewrite.add_argument("recipe", type=file_path, help="recipe YAML of RL: its policy answers its tasks")
     rewrite.add_argument("overrides", nargs="*", default=[], help="key=value, like policy.model=theirs/critic")
     rewrite.add_argument("--num", type=int, default=4000, help="training tasks to answer, 0: all; default: 4000")
+    rewrite.add_argument(
+        "--answers",
+        type=int,
+        default=1,
+        help="ask so often about each task, and keep one answer whose verdict is right; default: 1, kept as it is",
+    )
     rewrite.add_argument("--out", type=file_path, required=True, help="folder of train.jsonl and heldout.jsonl")
     verl = add_command(data, "verl", _verl, "a recipe's tasks and rollout for verl's own trainer (docs/verl.md)")
     verl.add_argument("recipe", type=file_path, help="recipe YAML of RL")
@@ -200,7 +206,7 @@ def _rewrite(chosen: argparse.Namespace) -> int:
     if chosen.num < 0:
         raise ValueError(f"--num is {chosen.num}; expected 0 or more")
     recipe = load_rewrite_recipe(chosen.recipe, chosen.overrides)
-    counted = run_async(rewrite(recipe, chosen.out, chosen.num))
+    counted = run_async(rewrite(recipe, chosen.out, chosen.num, num_answers=chosen.answers))
     for side, counts in counted.items():
         print(f"{side:8} {counts}\n         {chosen.out / side}.jsonl")
     if not all(counts.num_strict + counts.num_lenient for counts in counted.values()):

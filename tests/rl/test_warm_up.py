@@ -39,6 +39,35 @@ def test_every_answer_that_can_be_read_is_a_record_of_what_it_says():
     assert first["source_prompt"] == "a red box"
 
 
+class Wavering(LiteralSampler):
+    """Accepts every image but at each fourth answer about it."""
+
+    def __init__(self):
+        super().__init__(strict=1.0)
+        self.seeds = []
+
+    async def sample(self, request):
+        self.seeds.append(request.seed)
+        verdict = str(len(self.seeds) % 4 != 0).lower()
+        text = f'<think>{verdict}</think><answer>{{"previous_step_success": {verdict}, "refine_prompt": "x"}}</answer>'
+        return SimpleNamespace(text=text)
+
+
+def test_of_several_answers_one_is_kept_whose_verdict_is_right():
+    tasks = [replace(task, is_success=number % 2 == 0) for number, task in enumerate(TASKS)]
+    sampler = Wavering()
+    records, counts = asyncio.run(rewritten(sampler, tasks, PROMPT, SamplingParams(), 1, 4))
+    assert len(set(sampler.seeds)) == counts.num == 80
+    said = json.loads(json.dumps([record["messages"] for record in records]))
+    verdicts = [parse_critique(messages[-1]["content"]).is_success for messages in said]
+    assert verdicts == [task.is_success for task in tasks]
+    once = Wavering()
+    asyncio.run(rewritten(once, tasks, PROMPT, SamplingParams(), 1))
+    assert set(once.seeds) < set(sampler.seeds)  # the first answers are those of one alone
+    never = asyncio.run(rewritten(Wavering(), tasks[1::2], PROMPT, SamplingParams(), 1, 3))[0]
+    assert len(never) < 10  # what was never judged rightly teaches nothing
+
+
 def test_the_same_seed_gives_the_same_records_and_a_text_that_no_record_may_hold_is_left_out():
     again = [asyncio.run(rewritten(LiteralSampler(), TASKS, PROMPT, SamplingParams(), 1))[0] for _ in range(2)]
     assert again[0] == again[1]
