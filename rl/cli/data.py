@@ -58,6 +58,11 @@ def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
         "--on-bad", choices=["raise", "skip"], default="raise", help="records without a prompt; default: raise"
     )
     add_exchange_commands(data)
+    _add_making_commands(data)
+
+
+def _add_making_commands(data: argparse._SubParsersAction[Parser]) -> None:
+    """Add those that make records by a recipe."""
     build = add_command(
         data, "build", _build, "build planner SFT, critic SFT and critic RL sets; goes on where it was stopped"
     )

@@ -17,6 +17,7 @@ from rl.inspection.selection import Shown, select_groups
 from rl.inspection.thumbnails import Thumbnails
 from rollout.types import Evidence, Failure, Group, Response, Reward, Sample, Scores, Stage, Task
 from tests.support.finished_run import GROUPS, NUM_STEPS, N, add_rows, finished_run
+from tests.support.stored_squares import StoredSquares
 
 HOSTILE = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -24,23 +25,10 @@ HOSTILE = (
 )
 
 
-class Painter:
-    """A generator that commits a coloured square."""
-
-    def __init__(self, store):
-        self.store = store
-
-    async def edit(self, request):
-        return self.store.put_image(Image.new("RGB", (8, 8), (request.seed % 256, 0, 0)))
-
-    async def stats(self):
-        return {}
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inspect") / "run"
-    return finished_run(folder, generator=Painter(Store(folder / "store")))
+    return finished_run(folder, generator=StoredSquares(Store(folder / "store")))
 
 
 @pytest.fixture

@@ -19,20 +19,8 @@ from rollout.single_step import SingleStep
 from rollout.types import Phase, SamplingParams
 from tests.support.fakes import FakeJudge, FakeSampler, make_task
 from tests.support.finished_run import NUM_STEPS, finished_run
+from tests.support.stored_squares import StoredSquares
 from tests.support.training import TERMS, make_recipe, recorded
-
-
-class Painter:
-    """A generator that commits a coloured square."""
-
-    def __init__(self, store):
-        self.store = store
-
-    async def edit(self, request):
-        return self.store.put_image(Image.new("RGB", (8, 8), (request.seed % 256, 0, 0)))
-
-    async def stats(self):
-        return {}
 
 
 def test_the_page_shows_table_curves_and_examples(tmp_path):
@@ -40,7 +28,7 @@ def test_the_page_shows_table_curves_and_examples(tmp_path):
     rejected = store.put_image(Image.new("RGB", (8, 8)))
     tasks = [replace(make_task(i), after=rejected, instruction="<b>a box</b>") for i in range(20)]
     step = SingleStep(
-        FakeSampler(), Painter(store), FakeJudge(), WeightedSum(TERMS), "<image><image>", SamplingParams()
+        FakeSampler(), StoredSquares(store), FakeJudge(), WeightedSum(TERMS), "<image><image>", SamplingParams()
     )
     recipe = make_recipe(tmp_path / "run")
     roll_out = recorded(step.roll_out, Ledger.open(tmp_path / "run" / "ledger", store=store))
@@ -87,7 +75,7 @@ def test_the_page_shows_table_curves_and_examples(tmp_path):
 
 
 def test_the_page_shows_answers_of_the_first_and_the_last_step_and_every_metric(tmp_path):
-    run = finished_run(tmp_path / "run", generator=Painter(Store(tmp_path / "run" / "store")))
+    run = finished_run(tmp_path / "run", generator=StoredSquares(Store(tmp_path / "run" / "store")))
     (run.folder / "versions.json").write_text("{}")
     for step in range(1, NUM_STEPS + 1):
         append_metrics(

@@ -20,28 +20,16 @@ from rl.tracking.metrics_file import append_metrics
 from rl.watch.site import Site, about_run
 from rollout.types import Evidence, Failure, Group, Response, Reward, Sample, Scores, Stage, Task
 from tests.support.finished_run import GROUPS, NUM_STEPS, N, add_rows, finished_run
+from tests.support.stored_squares import StoredSquares
 
 HOSTILE = "</script><img src=x onerror=alert(1)> \u202e \x00 \ud83d"
 REPO = Path(__file__).resolve().parents[3]
 
 
-class Painter:
-    """A generator that commits a coloured square."""
-
-    def __init__(self, store):
-        self.store = store
-
-    async def edit(self, request):
-        return self.store.put_image(Image.new("RGB", (8, 8), (request.seed % 256, 0, 0)))
-
-    async def stats(self):
-        return {}
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("watch") / "run"
-    return finished_run(folder, generator=Painter(Store(folder / "store")))
+    return finished_run(folder, generator=StoredSquares(Store(folder / "store")))
 
 
 @pytest.fixture
