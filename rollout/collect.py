@@ -1,5 +1,8 @@
 """Carry a request to its trajectory: plan, then each step's attempts, judged, criticised and, the first, measured.
 
+With an expert the critic acts and the expert corrects it (DAgger, arXiv 1011.0686): what is taught is about the images
+that the critic's own tries come to.
+
 What a training set is built from. A failure is data here too: it ends its trajectory, with stage and kind.
 """
 
@@ -92,6 +95,8 @@ class TrajectoryCollector:
     rules: CollectConfig
     success: Success
     seed: int = 0
+    expert: Critic | None = None
+    """Says of each attempt what the critic should have said (`corrected`); what happens next is the critic's word."""
 
     async def __call__(self, request: Request) -> Trajectory:
         """Return the trajectory of a request, with what ended it if something did. Raises `BudgetSpent` alone."""
@@ -151,6 +156,7 @@ class TrajectoryCollector:
             timer = StageTimer()
             with timer.failing():
                 attempt = await self._measured(trajectory, attempt, timer)
+                attempt = await self._corrected(trajectory, attempt, timer)
             failure = timer.failure
         if attempt.scores is None:
             return replace(trajectory, failure=failure)
@@ -184,6 +190,14 @@ class TrajectoryCollector:
             )
         return replace(attempt, retried=tuple(scores[: rules.num_retries]), refined=tuple(scores[rules.num_retries :]))
 
+    async def _corrected(self, trajectory: Trajectory, attempt: Attempt, timer: StageTimer) -> Attempt:
+        if self.expert is None or attempt.critique is None:
+            return attempt
+        seed = seed_of(self.seed, trajectory.request.id, "expert", attempt.step, attempt.number - 1)
+        with timer.at(Stage.CRITIQUE):
+            said = _read_critique((await self.expert.criticise(attempt, seed)).text).what
+        return replace(attempt, correction=corrected(attempt.critique, said, attempt.prompt))
+
     async def _refined(self, attempt: Attempt, seed: int, repeat: int) -> str:
         """Return a further prompt; none from an answer that is no critique."""
         answer = await self.critic.criticise(attempt, seed, repeat)
@@ -191,6 +205,18 @@ class TrajectoryCollector:
             return _read_critique(answer.text).what.refine_prompt
         except CritiqueError:
             return ""
+
+
+def corrected(own: Critique, expert: Critique, prompt: str) -> Critique:
+    """Return the expert's thought and verdict with the critic's own refined prompt, which RL made better than theirs.
+
+    The expert's prompt is taken where the image is wrong and the critic's own is the one that made it.
+
+    >>> corrected(Critique(True, "a scarlet dot"), Critique(False, "a red dot", "it is a square"), "a ruby dot")
+    Critique(is_success=False, refine_prompt='a scarlet dot', thought='it is a square')
+    """
+    is_no_other = not expert.is_success and own.refine_prompt == prompt.strip()
+    return expert if is_no_other else replace(expert, refine_prompt=own.refine_prompt)
 
 
 def _read_critique(answer: str, own_prompt: str = "") -> Reading[Critique]:

@@ -16,7 +16,9 @@ class AskedTeacherKind(TeacherKind):
 
     def describe(self, config: TeacherConfig, role: str) -> dict[str, str]:
         if not config.ask.model:
-            raise ValueError(f"the teacher {role} needs fn (a function) or ask.model (a model to ask)")
+            raise ValueError(
+                f"the teacher {role} needs fn (a function), model (a checkpoint) or ask.model (a model to ask)"
+            )
         return {"model": _model(config).model_label(config.ask), "call": str(sorted(config.ask.call.items()))}
 
     def check(self, config: TeacherConfig, role: str) -> None:

@@ -21,7 +21,7 @@ class TeacherKind(TeacherTraits, ABC):
 
     @abstractmethod
     async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
-        """Return a `rollout.roles.Planner` and `Critic`, or only that of the role `context.area`."""
+        """Return a `rollout.roles.Planner` and `Critic`, or only that of `context.area` (an expert is a critic)."""
 
 
 def kind_of(config: TeacherConfig) -> TeacherKind:

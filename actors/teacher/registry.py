@@ -7,6 +7,7 @@ from rewards.import_path import load_object
 KINDS = {
     "function": "actors.teacher.function:KIND",
     "asked": "actors.teacher.asked:KIND",
+    "served": "actors.teacher.served:KIND",
 }
 _OWN = "actors.teacher.user_class:KIND"
 
@@ -16,6 +17,8 @@ class TeacherTraits:
 
     is_asked: ClassVar[bool] = False
     """A model answers, configured by `ask`."""
+    is_served: ClassVar[bool] = False
+    """A model answers that runs on `samplers`."""
 
 
 def load_kind(kind: str) -> Any:

@@ -7,7 +7,7 @@ from actors.teacher.config import TeacherConfig
 from actors.teacher.kind import TeacherKind
 from actors.user_classes.classes import UserClass
 
-_METHODS = {"planner": "plan", "critic": "criticise"}
+_METHODS = {"planner": "plan", "critic": "criticise", "expert": "criticise"}
 
 
 class OwnKind(TeacherKind):

@@ -75,7 +75,7 @@ def why_no_plan(trajectory: Trajectory, rules: PlannerSetConfig) -> str:
 def why_no_sft(trajectory: Trajectory, place: int, rules: CriticSetConfig, is_success: IsSuccess) -> str:
     """Return the name of the rule that an attempt fails as a critic SFT example; empty: it meets all."""
     attempt = trajectory.attempts[place]
-    if attempt.critique is None:
+    if attempt.lesson is None:
         return "no_critique"
     if why := _why_unsure(attempt, rules, is_success):
         return why
@@ -94,7 +94,7 @@ def why_no_task(trajectory: Trajectory, place: int, rules: RlSetConfig, is_succe
     attempt = trajectory.attempts[place]
     if attempt.scores is None:
         return "not_judged"
-    if attempt.critique is None and rules.has_agreement:
+    if attempt.lesson is None and rules.has_agreement:
         return "no_critique"
     if why := _why_unsure(attempt, rules, is_success):
         return why
@@ -152,8 +152,8 @@ def _why_unsure(attempt: Attempt, rules: CriticSetConfig, is_success: IsSuccess)
         return "not_judged" if rules.has_agreement or rules.max_spread is not None else ""
     if rules.max_spread is not None and attempt.judged.spread > rules.max_spread:
         return "judge_unsure"
-    critique = attempt.critique
-    if rules.has_agreement and critique is not None and critique.is_success != is_success(attempt.judged):
+    lesson = attempt.lesson
+    if rules.has_agreement and lesson is not None and lesson.is_success != is_success(attempt.judged):
         return "disagreement"
     return ""
 

@@ -33,14 +33,14 @@ def planner_record(trajectory: Trajectory, template: str, keep: Keep) -> dict[st
 
 
 def critic_record(trajectory: Trajectory, place: int, template: str, keep: Keep) -> dict[str, object]:
-    """Return the SFT record of an attempt: the teacher's critique of it."""
+    """Return the SFT record of an attempt: the teacher's critique of it, or the expert's (`Attempt.lesson`)."""
     attempt = trajectory.attempts[place]
-    assert attempt.critique is not None
+    assert attempt.lesson is not None
     asked = as_texts(render_messages(template, attempt))
     return {
         "id": _id(trajectory, place),
         "version": VERSION,
-        "messages": [*asked, {"role": "assistant", "content": format_critique(attempt.critique)}],
+        "messages": [*asked, {"role": "assistant", "content": format_critique(attempt.lesson)}],
         "images": [CANVAS if attempt.before is None else keep(attempt.before), keep(attempt.after)],
         "source_prompt": attempt.instruction,
     }

@@ -160,6 +160,7 @@ def _row_of_attempt(attempt: Attempt) -> Row:
         "scores": attempt.scores and asdict(attempt.scores),
         "answer": attempt.answers[-1].text if attempt.answers else "",
         "critique": attempt.critique and asdict(attempt.critique),
+        **({"correction": asdict(attempt.correction)} if attempt.correction else {}),
         "retried": [asdict(scores) for scores in attempt.retried],
         "refined": [asdict(scores) for scores in attempt.refined],
     }
@@ -181,6 +182,7 @@ def _attempt_of(row: Row) -> Attempt:
         scores=row["scores"] and Scores(**row["scores"]),
         answers=(ModelAnswer(_NOT_KEPT, row["answer"]),),
         critique=row["critique"] and Critique(**row["critique"]),
+        correction=Critique(**row["correction"]) if "correction" in row else None,
         retried=tuple(Scores(**scores) for scores in row["retried"]),
         refined=tuple(Scores(**scores) for scores in row["refined"]),
     )

@@ -7,8 +7,10 @@ One clause per step, or the things spread evenly over the steps, the first steps
 may change a place again.
 """
 
+import json
 import random
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -62,6 +64,16 @@ def best_phrasing(instruction: str) -> str:
     'a scarlet dot at the top'
     """
     return say(parse(instruction), common_words(_SEED).__getitem__)
+
+
+def write_story_requests(folder: Path, seed: int, count: int) -> Path:
+    """Write `requests.jsonl`, what a data build is asked: stories like those of evaluation, and none of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "requests.jsonl"
+    names = [(f"told-{seed}-{number:05d}", NUM_STEPS[number % len(NUM_STEPS)]) for number in range(count)]
+    lines = (json.dumps({"request": random_story(*name, form="show").request, "images": []}) for name in names)
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return file
 
 
 def random_story(name: str, num_steps: int, form: str = "then") -> EvalStory:

@@ -24,6 +24,9 @@ def add_shapes_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     requests.add_argument("--out", type=file_path, default=Path("runs/shapes/requests"), help="default: %(default)s")
     requests.add_argument("--seed", type=int, default=0)
     requests.add_argument("--count", type=whole_number, default=2800, help="default: 2800")
+    requests.add_argument(
+        "--stories", action="store_true", help="stories as for evaluation, for recipes/build_shapes_dagger.yaml"
+    )
     records = add_command(shapes, "records", _shapes_records, "write what the critic's cold start begins with")
     records.add_argument("--out", type=file_path, default=Path("runs/shapes/critic_sft"), help="default: %(default)s")
     records.add_argument("--seed", type=int, default=0)
@@ -42,8 +45,10 @@ def _shapes_build(chosen: argparse.Namespace) -> int:
 
 def _shapes_requests(chosen: argparse.Namespace) -> int:
     from recipes.shapes.requests import write_requests
+    from recipes.shapes.stories import write_story_requests
 
-    print(write_requests(chosen.out, chosen.seed, chosen.count))
+    write = write_story_requests if chosen.stories else write_requests
+    print(write(chosen.out, chosen.seed, chosen.count))
     return 0
 
 

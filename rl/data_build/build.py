@@ -15,7 +15,7 @@ from actors.generator.kind import check_generator, kind_of
 from actors.judge.judge import check_judge, start_judge
 from actors.judge.probe import probe_judges
 from actors.store.store import Store
-from actors.teacher.teacher import check_teacher, describe_teacher, read_template, start_teacher
+from actors.teacher.teacher import read_template
 from data.build.candidates import SideOfStep, Sides
 from data.build.card import Card, Source
 from data.build.requests import has_images, open_requests, read_requests
@@ -30,6 +30,7 @@ from data.split import SIDES
 from rewards.import_path import FunctionError, anchored, load_function
 from rl.data_build.config import BuildRecipe, is_resumable_change
 from rl.data_build.judge_imported import judge_imported
+from rl.data_build.teachers import ROLES, asked_of, check_teachers, starting
 from rl.launch import check_launch, launch
 from rl.recipe.jobs import JobRecipe
 from rl.recipe.paths import placed_generator, resolve_data, resolve_path
@@ -73,15 +74,13 @@ def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
 
     A resumed build may differ from its earlier recipe in the keys in `accepted`.
     """
-    check_teacher(recipe.planner, "planner")
-    check_teacher(recipe.critic, "critic")
+    teachers = check_teachers(recipe)
     check_launch(recipe)
     records = open_requests(resolve_data(recipe.requests.file))
     if next(iter(records), None) is None:
         raise RecordError("file", f"requests.file is {recipe.requests.file}, which holds no request")
     sources = {
-        "planner": describe_teacher(recipe.planner, "planner"),
-        "critic": describe_teacher(recipe.critic, "critic"),
+        **teachers,
         "generator": _describe_generator(recipe, records),
         "judge": check_judge(recipe.judge),
     }
@@ -96,9 +95,7 @@ def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
 async def run_build(build: Build, progress: Callable[[str, float, int], None]) -> list[Card]:
     """Carry out the remaining requests and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
     recipe = build.recipe
-    teachers = {"planner.ask": recipe.planner, "critic.ask": recipe.critic}
-    asked = {where: teacher.asked for where, teacher in teachers.items() if teacher.asked is not None}
-    await probe_judges({"judge": recipe.judge} | asked, without_images=("planner.ask",))
+    await probe_judges({"judge": recipe.judge} | asked_of(recipe), without_images=("planner.ask",))
     write_provenance(recipe, build.sources)
     log = TrajectoryLog(build.out / "trajectories")
     bad = BadRecords(OnBad(recipe.on_bad))
@@ -116,7 +113,7 @@ def make_sets_only(recipe: BuildRecipe) -> list[Card]:
 
     Raises ValueError where there are none of the requests, or their images are gone.
     """
-    out, roles = Path(recipe.run_dir), ("planner", "critic", "generator", "judge")
+    out, roles = Path(recipe.run_dir), (*ROLES, "generator", "judge")
     told = out / "versions.json"
     known = json.loads(told.read_text()) if told.exists() else {}
     side = recipe.split.side
@@ -205,15 +202,16 @@ async def _judge(
 async def collector_of(recipe: BuildRecipe) -> AsyncIterator[TrajectoryCollector]:
     """Start generator, judge and teachers; stop them on exit."""
     async with launch(recipe) as job:
-        planner, critic, generator, judge = await job.start(
-            planner=start_teacher(recipe.planner, "planner", job.store_root, job.ledger),
-            critic=start_teacher(recipe.critic, "critic", job.store_root, job.ledger),
+        planner, critic, expert, generator, judge = await job.start(
+            **starting(recipe, job),
             generator=Generator.start(
                 placed_generator(recipe.generator), job.store_root, f"generator-{job.run_id}", job.ledger
             ),
             judge=start_judge(recipe.judge, job.store_root, f"judge-{job.run_id}", job.ledger),
         )
-        yield TrajectoryCollector(planner, critic, generator, judge, recipe.collect, recipe.success, recipe.seed)
+        yield TrajectoryCollector(
+            planner, critic, generator, judge, recipe.collect, recipe.success, recipe.seed, expert
+        )
 
 
 def _make(build: Build, log: TrajectoryLog, numbers: dict[int, int], bad: BadRecords) -> list[Card]:

@@ -25,7 +25,7 @@ from rollout.text.limits import (
     one_of,
 )
 
-_DECIDES = ("seed", "store", "planner", "critic", "generator", "judge", "success", "collect")
+_DECIDES = ("seed", "store", "planner", "critic", "expert", "generator", "judge", "success", "collect")
 """Keys that decide how requests are carried out and where their images are; service endpoints may still change."""
 
 
@@ -62,7 +62,11 @@ class BuildRecipe(RunRecipe):
     planner: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher of plans."""
     critic: TeacherConfig = field(default_factory=TeacherConfig)
-    """The teacher of critiques."""
+    """The teacher of critiques; or, with an expert, the critic that is to learn (`critic.model`)."""
+    expert: TeacherConfig = field(default_factory=lambda: TeacherConfig(prompt="recipes/prompts/critic.txt"))
+    """Says of each of the critic's attempts what it should have said: critic_sft teaches the expert's thought and
+    verdict with the critic's own prompt (DAgger). Without fn, model, ask.model and kind there is none, and
+    critic_sft teaches the critic's answers."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     success: Success = field(default_factory=Success)
@@ -94,10 +98,20 @@ class BuildRecipe(RunRecipe):
             )
 
     @property
+    def teachers(self) -> dict[str, TeacherConfig]:
+        """Those that there are, by role."""
+        teachers = {"planner": self.planner, "critic": self.critic}
+        return teachers | ({"expert": self.expert} if self.expert.is_set else {})
+
+    @property
     def roles(self) -> Mapping[str, Role]:
-        teachers = {"planner.ask": self.planner, "critic.ask": self.critic}
-        asked: dict[str, Role] = {key: teacher.asked for key, teacher in teachers.items() if teacher.asked is not None}
-        return asked | {"generator": self.generator, "judge": self.judge}
+        roles: dict[str, Role] = {}
+        for key, teacher in self.teachers.items():
+            if teacher.asked is not None:
+                roles[f"{key}.ask"] = teacher.asked
+            if teacher.served is not None:
+                roles[f"{key}.samplers"] = teacher.served
+        return roles | {"generator": self.generator, "judge": self.judge}
 
 
 def is_resumable_change(key: str) -> bool:

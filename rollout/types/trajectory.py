@@ -83,6 +83,8 @@ class Attempt:
     answers: tuple[ModelAnswer, ...] = ()
     """Every answer of the critic, the unreadable ones too."""
     critique: Critique | None = None
+    correction: Critique | None = None
+    """What an expert would have said of it, where one was asked."""
     failure: Failure | None = None
     """What ended the attempt, or kept the judge from scoring it."""
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
@@ -95,6 +97,11 @@ class Attempt:
     @property
     def is_accepted(self) -> bool:
         return self.critique is not None and self.critique.is_success
+
+    @property
+    def lesson(self) -> Critique | None:
+        """What SFT teaches about it: the expert's correction, else the critic's own answer."""
+        return self.correction or self.critique
 
     @property
     def after(self) -> ImageRef:

@@ -10,7 +10,7 @@ import pytest
 from actors.store.store import Store
 from data.build.records import rl_record
 from data.build.trajectory_log import row_of_trajectory, trajectory_of
-from rollout.collect import CollectConfig
+from rollout.collect import CollectConfig, corrected
 from rollout.roles import BudgetSpent, JudgeError, TeacherError, Unsupported
 from rollout.text.critique import format_critique
 from rollout.text.plan import Plan, PlanStep, format_plan
@@ -71,6 +71,38 @@ def test_a_failed_step_ends_the_trajectory_or_goes_on_from_the_best_try(tmp_path
     best = max(went_on.attempts[:4], key=lambda attempt: attempt.scores.mean)
     assert went_on.attempts[4].before == best.after
     assert not went_on.is_complete
+
+
+def test_an_expert_corrects_every_attempt_and_the_critic_decides_what_happens(tmp_path):
+    class Yes(FakeCritic):
+        async def criticise(self, shown, seed, repeat=0):
+            return ModelAnswer(seed, format_critique(Critique(True, f"{shown.prompt} again", "looks fine")))
+
+    trajectory = collected(tmp_path, "box 3", critic=Yes(), expert=FakeCritic(wrong=0.0))
+    assert trajectory.accepted == {1: 0, 2: 1}
+    for attempt in trajectory.attempts:
+        prompt = f"{attempt.prompt} again"
+        assert attempt.critique == Critique(True, prompt, "looks fine")
+        assert attempt.correction == attempt.lesson == Critique(is_good(attempt.after), prompt, "I look")
+    assert any(not attempt.lesson.is_success for attempt in trajectory.attempts)
+    assert all(attempt.correction is None for attempt in collected(tmp_path, "box 3").attempts)
+
+
+def test_a_prompt_that_has_just_failed_is_not_taught_again():
+    expert = Critique(False, "a red box", "nothing there")
+    assert corrected(Critique(True, "a ruby box"), expert, " a ruby box ") == expert
+    right = Critique(True, "a red box", "it is there")
+    assert corrected(Critique(True, "a ruby box"), right, "a ruby box") == replace(right, refine_prompt="a ruby box")
+
+
+def test_an_experts_answer_that_cannot_be_read_ends_the_trajectory_and_the_attempt_is_kept(tmp_path):
+    class Mute(FakeCritic):
+        async def criticise(self, shown, seed, repeat=0):
+            return ModelAnswer(seed, "hm")
+
+    trajectory = collected(tmp_path, "box 3", expert=Mute())
+    assert (trajectory.failure.stage, trajectory.failure.kind) == ("critique", "tags")
+    assert [attempt.correction for attempt in trajectory.attempts] == [None]
 
 
 def test_the_first_failed_attempts_are_measured_with_other_seeds_and_other_prompts(tmp_path):

@@ -346,6 +346,8 @@ def test_the_rules_of_the_sets_may_change_and_what_was_walked_may_not(tmp_path):
     [
         ("planner.fn=recipes.shapes.teacher.nothing", "teacher has no nothing"),
         ("planner.fn=''", "teacher planner needs fn .* or ask.model"),
+        ("planner.model=a/b", "a teacher has fn=recipes.shapes.teacher.plan and model=a/b; expected one"),
+        ("expert.fn=recipes.shapes.teacher.nothing", "teacher has no nothing"),
         ("critic.prompt=recipes/prompts/planner.txt", "needs {instruction} once"),
         ("split.side=recipes.nothing.at_all", "split.side is 'recipes.nothing.at_all'"),
         ("collect.num_retries=0", "critic_rl.max_retried needs a measurement"),
