@@ -82,7 +82,7 @@ def holder_of(folder: Path) -> tuple[Holder, bool] | None:
 
     A process of another machine is taken to live while its heart beats, as far as the machines' clocks agree.
     """
-    held = next((folder / LOCK).glob("*.json"), None)
+    held = _held(folder / LOCK)
     if held is None:
         return None
     holder = _read(held)
@@ -108,7 +108,7 @@ def _acquire(folder: Path, elsewhere: str) -> str:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-        held = next(lock.glob("*.json"), None)
+        held = _held(lock)
         if held is None:  # released meanwhile
             continue
         holder = _read(held)
@@ -124,6 +124,13 @@ def _acquire(folder: Path, elsewhere: str) -> str:
     raise ValueError(
         f"{folder} is in use by {holder}; wait until it ends, stop it, or choose another folder ({elsewhere})"
     )
+
+
+def _held(lock: Path) -> Path | None:
+    """Return the file of a lock's holder; None where nobody holds it."""
+    with suppress(FileNotFoundError):  # another process moves the folder while its names are read
+        return next(lock.glob("*.json"), None)
+    return None
 
 
 def _release(folder: Path, token: str) -> None:

@@ -173,3 +173,17 @@ def test_a_folder_in_which_nothing_was_written_goes_again(tmp_path):
     with locked(tmp_path / "runs" / "mine"):
         (tmp_path / "runs" / "mine" / "recipe.yaml").touch()
     assert [path.name for path in (tmp_path / "runs" / "mine").iterdir()] == ["recipe.yaml"]
+
+
+def test_a_lock_that_is_moved_while_its_names_are_read_is_held_by_nobody(tmp_path, monkeypatch):
+    scandir = os.scandir
+
+    def moved(path):
+        os.rename(path, tmp_path / "moved")
+        return scandir(path)
+
+    with locked(tmp_path / "run"):
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(os, "scandir", moved)
+            assert lock.holder_of(tmp_path / "run") is None
+        os.rename(tmp_path / "moved", tmp_path / "run" / lock.LOCK)
