@@ -109,12 +109,12 @@ def _differ(rewards: Sequence[float]) -> bool:
 def _row(task: Task, sample: Sample, advantage: TokenValues) -> TrainingRow:
     assert sample.evidence is not None
     response = sample.evidence.response
+    whose = f"sample {sample.index} of task {task.id}, drawn by version {response.policy_version}"
     for name, values in (("sampler's log-prob", response.logprobs), ("advantage", advantage)):
         if not np.isfinite(values).all():
             token = int(np.argmin(np.isfinite(values)))
             raise NotFinite(
-                f"sample {sample.index} of task {task.id}, drawn by version {response.policy_version}: the {name} of "
-                f"token {token} of {len(values)} is {values[token]}; nothing was learned from it"
+                f"{whose}: the {name} of token {token} of {len(values)} is {values[token]}; nothing was learned from it"
             )
     return TrainingRow(
         images=(task.before, task.after),
@@ -122,4 +122,5 @@ def _row(task: Task, sample: Sample, advantage: TokenValues) -> TrainingRow:
         token_ids=response.token_ids,
         advantages=advantage,
         rollout_logprobs=response.logprobs,
+        name=whose,
     )

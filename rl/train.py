@@ -36,7 +36,7 @@ async def train(
                     log.warn("nothing to learn from this step; why is in the metrics batch/...")
                 else:
                     with log.timed("update"):
-                        log.metrics(await policy.update(batch))
+                        log.update(await policy.update(batch), batch)
                         stream.learned = step
                     with log.timed("evaluation"):
                         await evaluations.drawn()  # by the weights that they began with

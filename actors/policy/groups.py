@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from actors.config import PolicyConfig
 from rollout.types import SftExample, TrainingRow
 
+_T = TypeVar("_T")
 _GAIN = 0.95
 """A group is cut where that leaves the busiest rank less than this share of its work."""
 
@@ -136,3 +138,18 @@ def _cut_to(group: Group, max_tokens: int) -> list[Group]:
         piece, group = group.cut(max(num_fitting, 1))
         pieces.append(piece)
     return [*pieces, group]
+
+
+def pick(rows: Sequence[_T], share: Sequence[int]) -> list[_T]:
+    """Return the rows of a share."""
+    return [rows[index] for index in share]
+
+
+def in_order(shares: Sequence[Sequence[int]], answers: Sequence[Sequence[_T]], num_rows: int) -> list[_T]:
+    """Return the ranks' answers for their shares, in the order of the rows."""
+    by_index = {
+        index: value
+        for share, answer in zip(shares, answers, strict=True)
+        for index, value in zip(share, answer, strict=True)
+    }
+    return [by_index[index] for index in range(num_rows)]

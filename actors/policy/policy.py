@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import shutil
 import threading
 import uuid
@@ -21,9 +22,10 @@ from actors.config import LossConfig, PolicyConfig
 from actors.image_limit import MODEL_PIXELS
 from actors.policy.checkpoint_ending import one_line, until_written
 from actors.policy.export import check_room
-from actors.policy.groups import deal_to_ranks
+from actors.policy.groups import deal_to_ranks, in_order, pick
 from actors.policy.image_tensors import ImagePreparer, Images
 from actors.policy.lost_rank import telling_lost_rank
+from actors.policy.not_finite import culprit
 from actors.policy.ranks import start_ranks
 from actors.policy.rows import Share, num_tokens
 from actors.policy.setup import PolicySetup
@@ -35,7 +37,6 @@ from rollout.roles import CheckpointError, Sampler
 from rollout.types import Batch, SftExample, TrainingRow
 
 _STATE = "policy.json"
-_T = TypeVar("_T")
 _Row = TypeVar("_Row", TrainingRow, SftExample)
 
 
@@ -84,7 +85,11 @@ class Policy:
         self._images.prepare(images)
 
     async def update(self, batch: Batch) -> dict[str, float]:
-        """Do the optimizer steps for one batch and return metrics keyed `policy/...`."""
+        """Do the optimizer steps for one batch and return metrics keyed `policy/...`.
+
+        A gradient that is not finite is left out, and `policy/not_finite_row` is the row that brought it; -1: none does
+        by itself.
+        """
         if not batch.rows:
             raise ValueError("an update needs at least one row")
         num_ranks = self._setup.config.num_ranks
@@ -92,7 +97,15 @@ class Policy:
         metrics: dict[str, float] = (await self._call("update", work, [batch.temperature] * num_ranks))[0]
         self.version += 1
         metrics["policy/tokens"] = float(batch.num_tokens)
+        if not math.isfinite(metrics["policy/grad_norm"]):  # verl did not learn from it
+            row = await culprit(lambda rows: self._gradient_norm(rows, batch.temperature), batch.rows)
+            metrics["policy/not_finite_row"] = -1.0 if row is None else float(row)
         return metrics
+
+    async def _gradient_norm(self, rows: Sequence[TrainingRow], temperature: float) -> float:
+        [shares] = self._shares(rows, deal_to_ranks(self._setup.config, rows))
+        norm: float = (await self._call("gradient_norm", shares, [temperature] * len(shares)))[0]
+        return norm
 
     async def fit(self, examples: Sequence[SftExample]) -> dict[str, float]:
         """Do one optimizer step of SFT: the loss is the mean over the target tokens of all examples."""
@@ -112,8 +125,8 @@ class Policy:
         self._check_length(examples)
         [dealt] = deal_to_ranks(self._setup.config, examples)
         # Ranks make the images: there may be more than fit in shared memory.
-        shares = [Share(tuple(_pick(examples, share)), len(examples)) for share in dealt]
-        return _in_order(dealt, await self._call("losses", shares), len(examples))
+        shares = [Share(tuple(pick(examples, share)), len(examples)) for share in dealt]
+        return in_order(dealt, await self._call("losses", shares), len(examples))
 
     async def logprobs(self, rows: Sequence[TrainingRow], temperature: float | None = None) -> list[list[float]]:
         """Return, for each row, one log-probability per response token under the current weights."""
@@ -123,7 +136,7 @@ class Policy:
         [dealt] = deal_to_ranks(self._setup.config, rows)
         [shares] = self._shares(rows, [dealt])
         temperatures = [self._temperature if temperature is None else temperature] * len(shares)
-        return _in_order(dealt, await self._call("logprobs", shares, temperatures), len(rows))
+        return in_order(dealt, await self._call("logprobs", shares, temperatures), len(rows))
 
     async def publish(self, samplers: Sampler) -> dict[str, float]:
         """Send the weights to the samplers and verify them. Raises `PublishError`; returns `publish/...` metrics."""
@@ -260,7 +273,7 @@ class Policy:
         return [
             [
                 Share(
-                    tuple(_pick(rows, share)),
+                    tuple(pick(rows, share)),
                     sum(map(len, mini_batch)) // num_copies,
                     {rows[index].images: images[rows[index].images] for index in share if rows[index].images},
                 )
@@ -284,17 +297,3 @@ class Policy:
         longest = max(num_tokens(row) for row in rows)
         if longest > limit:
             raise ValueError(f"a row has {longest} tokens; raise policy.max_tokens_per_micro_batch from {limit}")
-
-
-def _pick(rows: Sequence[_T], share: Sequence[int]) -> list[_T]:
-    return [rows[index] for index in share]
-
-
-def _in_order(shares: Sequence[Sequence[int]], answers: Sequence[Sequence[_T]], num_rows: int) -> list[_T]:
-    """Return the ranks' answers for their shares, in the order of the rows."""
-    by_index = {
-        index: value
-        for share, answer in zip(shares, answers, strict=True)
-        for index, value in zip(share, answer, strict=True)
-    }
-    return [by_index[index] for index in range(num_rows)]

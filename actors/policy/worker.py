@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,16 +124,32 @@ class PolicyWorker(CheckpointStaging, WeightSharing, TrainingWorker):
         with self.engine.train_mode():
             for number, position in enumerate(steps):
                 data = tensors[position].clone(recurse=False)
-                tu.assign_non_tensor(
-                    data,
-                    global_batch_size=shares[position].num_rows,
-                    calculate_entropy=loss.entropy_coef != 0 or loss.has_entropy_metric,
-                    # The parameters stay on the device during all steps.
-                    disable_auto_offload=True,
-                    update_lr_scheduler=number == len(steps) - 1,
-                )
-                collected.append(over_ranks(tu.get(self.train_batch(data), "metrics")))
+                is_last = number == len(steps) - 1
+                collected.append(self._step(data, shares[position].num_rows, moves_schedule=is_last))
         return collected
+
+    def _step(self, data: TensorDict, num_rows: int, *, moves_schedule: bool) -> dict[str, StepMetric]:
+        """Do one optimizer step on a mini-batch of so many rows over all ranks; return its metrics."""
+        loss = self._setup.loss
+        tu.assign_non_tensor(
+            data,
+            global_batch_size=num_rows,
+            calculate_entropy=loss.entropy_coef != 0 or loss.has_entropy_metric,
+            # The parameters stay on the device during all steps.
+            disable_auto_offload=True,
+            update_lr_scheduler=moves_schedule,
+        )
+        return over_ranks(tu.get(self.train_batch(data), "metrics"))
+
+    @register(dispatch_mode=Dispatch.DP_COMPUTE)
+    def gradient_norm(self, share: Share[TrainingRow], temperature: float) -> float:
+        """Return the norm of the gradient that these rows alone would bring. Nothing is learned from them."""
+        self.set_loss_fn(self._policy_loss)
+        data = self._rows.build(share, temperature)
+        with self._tower.remembering():
+            self._add_logprobs([data])
+            with self.engine.train_mode(), _without_learning(self.engine.optimizer):
+                return self._step(data, share.num_rows, moves_schedule=False)["grad_norm"].value
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE)
     def fit(self, share: Share[SftExample]) -> dict[str, float]:
@@ -223,6 +239,16 @@ class PolicyWorker(CheckpointStaging, WeightSharing, TrainingWorker):
         engine.initialize()
         engine.module.requires_grad_(False)
         return engine
+
+
+@contextlib.contextmanager
+def _without_learning(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Leave the weights and the optimizer's moments as they are, whatever gradient comes."""
+    step, optimizer.step = optimizer.step, lambda: None
+    try:
+        yield
+    finally:
+        optimizer.step = step
 
 
 def _be_quiet() -> None:

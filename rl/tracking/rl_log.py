@@ -17,7 +17,7 @@ from rl.tracking.pictures import strips
 from rl.tracking.service_metrics import idle_shares, throughput
 from rl.tracking.step_log import StepLog
 from rl.tracking.user_metrics import load_metrics, user_metrics
-from rollout.types import Group, Phase
+from rollout.types import Batch, Group, Phase
 
 _NUM_PICTURES = 8
 
@@ -59,6 +59,13 @@ class Log(StepLog[Recipe]):
             chosen = {id(group) for group in learnable(groups, self._recipe)}
             told = [(group, id(group) in chosen) for group in groups]
             await self._in_thread(self._learned.append, self._step, version, told)
+
+    def update(self, metrics: Mapping[str, float], batch: Batch) -> None:
+        """Note what an update came to; of a gradient that is not finite also whose it is."""
+        self.metrics(metrics)
+        if (row := metrics.get("policy/not_finite_row")) is not None:
+            whose = "the samples' sum, not of one of them" if row < 0 else batch.rows[int(row)].name
+            self.warn(f"left out: a gradient that is {metrics['policy/grad_norm']}, of {whose}")
 
     async def evaluation(self, evaluation: Evaluation, phase: Phase = Phase.DURING, step: int | None = None) -> None:
         """Log an evaluation; before and after training it stands by itself, outside a step."""

@@ -18,6 +18,8 @@ class TrainingRow(HasArrays):
     """One per response token."""
     rollout_logprobs: TokenValues
     """One per response token, as the sampler drew them."""
+    name: str
+    """Says whose response it is, where something is wrong with it."""
 
     def __init__(
         self,
@@ -26,6 +28,7 @@ class TrainingRow(HasArrays):
         token_ids: Sequence[int] | TokenIds,
         advantages: Sequence[float] | TokenValues,
         rollout_logprobs: Sequence[float] | TokenValues,
+        name: str = "",
     ):
         self._set(
             images=images,
@@ -33,6 +36,7 @@ class TrainingRow(HasArrays):
             token_ids=as_token_ids(token_ids),
             advantages=as_token_values(advantages),
             rollout_logprobs=as_token_values(rollout_logprobs),
+            name=name,
         )
 
 

@@ -1,6 +1,7 @@
 """The real policy and a real sampler: what they compute equals transformers and plain torch, and each other."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from actors.weights.checksum import Checksum
 from actors.weights.live import WHOLE
 from actors.weights.wire import BaseTensor, Order
 from rollout.roles import CheckpointError
-from rollout.types import Batch, SampleRequest, SamplingParams
+from rollout.types import Batch, SampleRequest, SamplingParams, TrainingRow
 from tests.support.policy_in_plain_torch import (
     banned_tokens_of,
     load_model,
@@ -399,3 +400,19 @@ def conversations(stack: Stack, number: int) -> list:
 
 async def sample_all(stack: Stack, requests):
     return await asyncio.gather(*[stack.samplers.sample(request) for request in requests])
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing_and_its_row_is_named(stack: Stack):
+    """Slow: it needs verl's ranks, whose gradients are what overflows."""
+    stack.run(stack.policy.load(stack.start))
+    rows = stack.rows(5)
+    before = stack.run(stack.policy.logprobs(rows))
+    bad = rows[3]
+    endless = TrainingRow(
+        bad.images, bad.prompt_token_ids, bad.token_ids, (math.inf,) * len(bad.token_ids), bad.rollout_logprobs
+    )
+    metrics = stack.run(stack.policy.update(Batch((*rows[:3], endless, rows[4]))))
+    assert not math.isfinite(metrics["policy/grad_norm"])
+    assert metrics["policy/not_finite_row"] == 3
+    assert stack.run(stack.policy.logprobs(rows)) == before
+    assert "policy/not_finite_row" not in stack.run(stack.policy.update(Batch(tuple(rows))))

@@ -1,7 +1,9 @@
 """What the log makes of a run: differences of counts, shares of time, alerts that stop it, and where it all goes."""
 
 import asyncio
+import io
 import math
+import re
 import time
 import warnings
 from dataclasses import asdict, replace
@@ -24,7 +26,7 @@ from rl.tracking.rl_log import Log
 from rl.tracking.service_metrics import idle_shares, num_devices, step_metrics, throughput
 from rl.tracking.trackers import start_trackers
 from rollout.roles import BudgetSpent
-from rollout.types import Phase
+from rollout.types import Batch, Phase, TrainingRow
 from tests.support.fakes import FakePolicy, FakeSampler
 from tests.support.training import TERMS, make_recipe, train_on_fakes
 
@@ -311,6 +313,25 @@ def test_wandb_takes_what_was_logged(tmp_path):
     (folder,) = tmp_path.glob("wandb/offline-run-*")
     assert list(folder.glob("files/media/images/pictures*.png"))
     assert next(folder.glob("*.wandb")).stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("row", "whose"), [(1.0, r"of sample 3 of task t7, drawn by version 5"), (-1.0, r"of the samples' sum, not of one")]
+)
+def test_a_gradient_that_is_not_finite_is_told_with_its_sample(tmp_path, row, whose):
+    async def follow(console: Console) -> None:
+        log = await Log.start(make_recipe(tmp_path), console=console)
+        rows = [
+            TrainingRow((), (1,), (2,), (0.0,), (0.0,), name)
+            for name in ("", "sample 3 of task t7, drawn by version 5")
+        ]
+        async with log.step(1):
+            log.update({"policy/grad_norm": math.nan, "policy/not_finite_row": row}, Batch(tuple(rows)))
+        await log.close()
+
+    said = io.StringIO()
+    asyncio.run(follow(Console(file=said, width=200)))
+    assert re.search(f"left out: a gradient that is nan, {whose}", said.getvalue())
 
 
 def test_an_unknown_backend_is_refused():
