@@ -46,7 +46,7 @@ def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None,
     for override in given:
         override.apply(tree, kind)
     with _explained(str(path), tree):
-        whole = OmegaConf.unsafe_merge(_schema(kind, tree), _beyond(tree, _defaults(kind)))  # both are ours: no copies
+        whole = _merged(kind, tree)
         assert isinstance(whole, DictConfig)
         _remember_set(kind, layers, whole)
         resolved = OmegaConf.to_container(whole, resolve=True, throw_on_missing=True)
@@ -180,6 +180,10 @@ def _schema(kind: type[object], content: dict[str, object]) -> DictConfig:
         schema.evidence[name] = EvidenceConfig(judge=JudgeConfig() if has_judge else None)
         _make_writable(schema.evidence[name])
     return schema
+
+
+def _merged(kind: type, tree: dict[str, Any]) -> object:
+    return OmegaConf.unsafe_merge(_schema(kind, tree), _beyond(tree, _defaults(kind)))  # both are ours: no copies
 
 
 def _beyond(tree: dict[str, Any], defaults: Any) -> dict[str, Any]:
