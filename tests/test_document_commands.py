@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import shlex
+from functools import cache
 
 import pytest
 
@@ -27,6 +28,8 @@ def commands(text):
             yield with_ledger_sql(shlex.split(said, comments=True))
 
 
+parser = cache(_parser)
+"""Makes one for all commands: to make it takes a hundredth of a second."""
 COMMANDS = [
     pytest.param(words, id=f"{path.stem}: {' '.join(words)}"[:100])
     for path, text in TEXTS.items()
@@ -41,7 +44,7 @@ def test_many_commands_are_looked_at():
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_command_takes_what_is_typed(words):
     with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.suppress(SystemExit):
-        _, left = _parser().parse_known_args([word for word in words if word not in ("--resume", "auto")])
+        _, left = parser().parse_known_args([word for word in words if word not in ("--resume", "auto")])
         assert [word for word in left if word.startswith("-")] == []
     assert said.getvalue() == ""
 

@@ -18,7 +18,7 @@ from rl.recipe.config import Recipe
 from rl.recipe.jobs import JobRecipe
 from rl.recipe.layers import OWN_KEYS, Layer, anchored_own, layers_of, merged, replaced_by_set, with_content, with_set
 from rl.recipe.tree import at, drop, nothing_to_drop, put
-from rl.recipe.yaml import parse_yaml
+from rl.recipe.yaml import parse_yaml, write_yaml
 from rollout.text.limits import check_value, shown
 
 _COMMAND_LINE = "command line"
@@ -46,7 +46,7 @@ def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None,
     for override in given:
         override.apply(tree, kind)
     with _explained(str(path), tree):
-        whole = OmegaConf.unsafe_merge(_schema(kind, tree), tree)  # both are ours: no copies
+        whole = _merged(kind, tree)
         assert isinstance(whole, DictConfig)
         _remember_set(kind, layers, whole)
         resolved = OmegaConf.to_container(whole, resolve=True, throw_on_missing=True)
@@ -89,8 +89,8 @@ def differences(one: Recipe, other: Recipe) -> set[str]:
 
 
 def to_yaml(recipe: JobRecipe) -> str:
-    """Return the resolved recipe as YAML."""
-    return OmegaConf.to_yaml(asdict(recipe), resolve=True)  # its values are checked: a schema would take thrice as long
+    """Return the resolved recipe as YAML, as OmegaConf writes it; it would take three times as long."""
+    return write_yaml(asdict(recipe))
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,30 @@ def _schema(kind: type[object], content: dict[str, object]) -> DictConfig:
         schema.evidence[name] = EvidenceConfig(judge=JudgeConfig() if has_judge else None)
         _make_writable(schema.evidence[name])
     return schema
+
+
+def _merged(kind: type, tree: dict[str, Any]) -> object:
+    return OmegaConf.unsafe_merge(_schema(kind, tree), _beyond(tree, _defaults(kind)))  # both are ours: no copies
+
+
+def _beyond(tree: dict[str, Any], defaults: Any) -> dict[str, Any]:
+    """Return what a tree says beyond the defaults: to merge takes long, and a resolved recipe is mostly defaults.
+
+    >>> _beyond({"a": 1, "b": {"c": 2, "d": True}, "e": {}}, {"a": 1, "b": {"c": 2, "d": 1}, "e": None})
+    {'b': {'d': True}, 'e': {}}
+    """
+    if not isinstance(defaults, dict):
+        return tree
+    return {
+        key: _beyond(value, defaults.get(key)) if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if key not in defaults or repr(value) != repr(defaults[key])  # True is not 1 here
+    }
+
+
+@cache
+def _defaults(kind: type) -> Any:
+    return OmegaConf.to_container(_empty(kind))
 
 
 def _empty(kind: type) -> DictConfig:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from omegaconf._utils import get_yaml_loader
+from omegaconf._utils import get_omega_conf_dumper, get_yaml_loader
 from yaml.constructor import ConstructorError
 from yaml.error import MarkedYAMLError, YAMLError
 
@@ -50,6 +50,19 @@ class _Loader(get_yaml_loader()):  # type: ignore[misc]  # made at run time
 
 
 _Loader.add_constructor(Delete.DELETE.value, lambda loader, node: Delete.DELETE)
+
+
+class _Dumper(get_omega_conf_dumper()):  # type: ignore[misc]  # made at run time
+    """OmegaConf's writing, of tuples too: as lists."""
+
+
+_Dumper.add_representer(tuple, _Dumper.represent_list)
+
+
+def write_yaml(content: dict[str, Any]) -> str:
+    """Return plain values as YAML, in their order."""
+    text: str = yaml.dump(content, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+    return text
 
 
 def parse_yaml(text: str, where: str) -> Any:

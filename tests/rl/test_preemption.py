@@ -140,34 +140,41 @@ def run_once(recipe, policy, first_step=1, asking=None):
     return train_on_fakes(recipe, policy, parts["sampler"], parts["generator"], first_step)
 
 
+def recipe_in(folder, max_staleness):
+    changes = {"num_steps": 8, "save_every": 3, "max_staleness": max_staleness}
+    if max_staleness:
+        changes["algorithm"] = OFF_POLICY
+    return make_recipe(folder, **changes)
+
+
+@pytest.fixture(scope="module")
+def whole_logits(tmp_path_factory):
+    """What a run without lead learns that nothing stops."""
+    policy = FakePolicy(lr=0.1)
+    asyncio.run(run_once(recipe_in(tmp_path_factory.mktemp("whole"), 0), policy))
+    return policy.logits
+
+
 @pytest.mark.parametrize("max_staleness", [0, 1])
 @pytest.mark.parametrize("where", WHERE)
-def test_a_preempted_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, where, max_staleness):
+def test_a_preempted_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, where, max_staleness, whole_logits):
     codes = []
     monkeypatch.setattr("actors.ending.begin", codes.append)
-
-    def recipe(name):
-        changes = {"num_steps": 8, "save_every": 3, "max_staleness": max_staleness}
-        if max_staleness:
-            changes["algorithm"] = OFF_POLICY
-        return make_recipe(tmp_path / name, **changes)
-
-    whole, again = FakePolicy(lr=0.1), FakePolicy(lr=0.1)
-    asyncio.run(run_once(recipe("whole"), whole))
+    recipe, policy = recipe_in(tmp_path / "stopped", max_staleness), FakePolicy(lr=0.1)
 
     async def preempted():
         with pytest.raises(Preempted) as caught:
-            await run_once(recipe("stopped"), again, asking=WHERE[where])
-        await checkpoint.save_and_leave(recipe("stopped"), again, caught.value)
+            await run_once(recipe, policy, asking=WHERE[where])
+        await checkpoint.save_and_leave(recipe, policy, caught.value)
         return caught.value.step
 
     step = asyncio.run(preempted())
     assert codes == [EXIT_CODE]
     resumed = FakePolicy(lr=0.1)
-    assert asyncio.run(checkpoint.resume(recipe("stopped"), resumed)) == step
+    assert asyncio.run(checkpoint.resume(recipe, resumed)) == step
     if step < 8:
-        asyncio.run(run_once(recipe("stopped"), resumed, first_step=step + 1))
+        asyncio.run(run_once(recipe, resumed, first_step=step + 1))
     rows = read_metrics(tmp_path / "stopped")
     assert [row["step"] for row in rows if "reward/mean" in row] == list(range(1, 9))
     if not max_staleness:
-        assert resumed.logits == pytest.approx(whole.logits)
+        assert resumed.logits == pytest.approx(whole_logits)

@@ -21,7 +21,17 @@ def nodes(path: Path) -> Iterator[ast.AST]:
 @cache
 def import_nodes(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
     """Return the imports of a file, wherever in it they stand."""
-    return tuple(node for node in nodes(path) if isinstance(node, ast.Import | ast.ImportFrom))
+    text = path.read_text(encoding="utf-8")
+    return tuple(node for node in statements(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+def statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield what stands by itself, at any depth: half as long as to look into expressions, which hold none."""
+    for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+        found = getattr(tree, field, [])
+        for node in found if isinstance(found, list) else []:  # a lambda's body is an expression
+            yield node
+            yield from statements(node)
 
 
 @cache

@@ -197,12 +197,16 @@ def test_how_many_are_in_flight_changes_nothing(monkeypatch, tmp_path):
 
 def test_never_more_are_in_flight_than_the_recipe_says(monkeypatch, tmp_path):
     build, now, most = make_build(tmp_path, in_flight=3), 0, 0
+    are_three = asyncio.Event()
 
     class Slow(FakePlanner):
         async def plan(self, request, seed, repeat=0):
             nonlocal now, most
             now += 1
             most = max(most, now)
+            if most == 3:
+                are_three.set()
+            await asyncio.wait_for(are_three.wait(), 60)
             await asyncio.sleep(0.001)
             now -= 1
             return await super().plan(request, seed)

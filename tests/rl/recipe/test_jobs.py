@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from rl.data_build.config import BuildRecipe
 from rl.recipe.config import REPO, Recipe
@@ -48,3 +49,21 @@ def test_a_recipe_that_was_resolved_without_the_newer_keys_is_the_same(kind, nam
 def test_defaults_stay_what_they_were():
     assert (StoryRecipe.num_cpus, BuildRecipe.num_cpus, SftRecipe.num_steps, Recipe.num_steps) == (8, 16, 0, 100)
     assert (ServeRecipe.name, Recipe.run_dir, Recipe.store) == ("serve", "runs/${name}", "runs/store")
+
+
+def test_a_resolved_recipe_is_written_as_omegaconf_writes_it():
+    """Texts that look like something else, marks, line breaks, other scripts, tuples, all that is left at defaults."""
+    texts = ["on", "1_0", "1e3", "null", "~", "", " a ", "a: b # c", "x\n\ty\n", "é 日 😀 \u2028 \x85", "w " * 80]
+    options = {"texts": texts, "nested": {"a": [{"b": None, "c": True, "d": 1.5e-9}], "e": {}, "f": []}}
+    recipe = load_as(Recipe, REPO / "recipes" / "shapes_grpo.yaml", ["policy.betas=[0.8, 0.99]"])
+    recipe = dataclasses.replace(recipe, generator=dataclasses.replace(recipe.generator, call=options))
+    assert to_yaml(recipe) == OmegaConf.to_yaml(dataclasses.asdict(recipe), resolve=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(Recipe, "shapes_grpo"), (Recipe, "critic_grpo"), (SftRecipe, "critic_sft")]
+)
+def test_a_resolved_recipe_is_read_as_it_was(kind, name, tmp_path):
+    recipe = load_as(kind, REPO / "recipes" / f"{name}.yaml", ["num_cpus=3"])
+    (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))
+    assert load_as(kind, tmp_path / "recipe.yaml") == recipe

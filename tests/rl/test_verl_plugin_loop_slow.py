@@ -1,7 +1,7 @@
 """The plug-in in verl's own worker, with the embedded critic's tokenizer; its servers and its queue are fakes.
 
 All of verl is real here that is neither Ray nor a model: how its worker of version 1 makes loops, asks them, takes what
-they return, and what it computes of it.
+they return, and what it computes of it. Slow: verl's worker, data set and transformers' processors are imported for it.
 """
 
 import asyncio
@@ -109,6 +109,7 @@ def config(tmp_path, monkeypatch):
     return config
 
 
+@pytest.mark.slow
 def test_verls_own_worker_gets_rewards_and_leaves_failed_samples_out(tmp_path, config, queue, monkeypatch):
     from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 
