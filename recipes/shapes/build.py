@@ -15,7 +15,7 @@ import actors  # noqa: F401  (first: makes torchvision importable with a CPU bui
 import torch  # isort: skip
 
 from actors.store.packed_images import pack_images
-from recipes.shapes import critic, generator, planner, requests, sft, sft_records, train_generator
+from recipes.shapes import critic, generator, planner, requests, sft, sft_records, stories, train_generator
 from recipes.shapes.attempts import Attempt, make_attempts
 from recipes.shapes.captions import make_examples
 from recipes.shapes.sft import PROMPT_FILE
@@ -30,6 +30,8 @@ NUM_TASKS = {"train": 1024, "heldout": 448}
 NUM_ATTEMPTS = 6000
 NUM_DRAWN = 5700
 """About 4000 of them are of steps that are not held out."""
+NUM_STORIES = (300, 500)
+"""Told in each round of DAgger."""
 _RECIPES = Path(__file__).parent.parent
 
 
@@ -47,7 +49,7 @@ class Building:
 
 
 def build(out_dir: Path, seed: int = 0, scale: float = 1.0, *, has_rl: bool = False) -> None:
-    """Build every part of the world that `out_dir` lacks, in order; with `has_rl`, also train its critic by GRPO."""
+    """Build every part of the world that `out_dir` lacks, in order; with `has_rl`, also train its critic by GRPO and DAgger."""
     world = Building(out_dir, seed, scale)
     stages = {
         "autoencoder": build_autoencoder,
@@ -62,7 +64,7 @@ def build(out_dir: Path, seed: int = 0, scale: float = 1.0, *, has_rl: bool = Fa
         "weights/planner": build_planner,
     }
     if has_rl:
-        stages["weights/critic_rl"] = build_trained_critic
+        stages |= {"weights/critic_rl": build_trained_critic, "weights/critic_dagger": build_dagger_critic}
     for name, stage in stages.items():
         if (out_dir / name).exists():
             print(f"{name}: kept", flush=True)
@@ -166,25 +168,51 @@ def build_trained_critic(world: Building, folder: Path) -> None:
     _teach(world, folder, "train", "shapes_grpo.yaml", settings)
 
 
+def build_dagger_critic(world: Building, folder: Path) -> None:
+    """Teach the trained critic to look, by rounds of DAgger: it tells stories and an expert corrects it."""
+    learner = world.out_dir / "weights/critic_rl"
+    for number, count in enumerate(NUM_STORIES):
+        asked, data = world.out_dir / f"stories_{number}", world.out_dir / f"dagger_{number}"
+        settings = {
+            "run_dir": data,
+            "store": world.out_dir / "store",
+            "seed": world.seed,
+            "requests.file": stories.write_story_requests(asked, world.seed + number, world.scaled(count)),
+            "critic.model": learner,
+            "generator.model": world.out_dir / "weights/generator",
+        }
+        _run(["data", "build", _RECIPES / "build_shapes_dagger.yaml"], settings)
+        lessons = _records(data / "critic_sft", learner)
+        if world.scale < 1:
+            lessons |= {"num_steps": 2, "evaluation.every": 0}
+        learner = _train(world, f"{folder.stem}_{number}", "sft", "shapes_critic_dagger.yaml", lessons)
+    critic.save(*critic.load(learner), folder)
+
+
 def _cold_start(world: Building, folder: Path, role: str, records: Path, untrained: Path) -> None:
     """Train a model with `interleave sft`; an interrupted run continues."""
-    settings = {
-        "data.train": records / "train.jsonl",
-        "data.heldout": records / "heldout.jsonl",
-        "policy.model": untrained,
-    }
+    settings = _records(records, untrained)
     if world.scale < 1:
         settings |= {"num_steps": world.scaled(SFT_STEPS), "evaluation.every": 0}
     _teach(world, folder, "sft", f"shapes_{role}_sft.yaml", settings)
 
 
+def _records(folder: Path, model: Path) -> dict[str, object]:
+    return {"data.train": folder / "train.jsonl", "data.heldout": folder / "heldout.jsonl", "policy.model": model}
+
+
 def _teach(world: Building, folder: Path, command: str, recipe: str, settings: dict[str, object]) -> None:
     """Run a training command in the world's folder, and save its export in half precision."""
-    run_dir = world.out_dir / f"{folder.stem}_run"
+    critic.save(*critic.load(_train(world, folder.stem, command, recipe, settings)), folder)
+
+
+def _train(world: Building, name: str, command: str, recipe: str, settings: dict[str, object]) -> Path:
+    """Run a training command in the world's folder, or go on with it; return its export."""
+    run_dir = world.out_dir / f"{name}_run"
     settings |= {"run_dir": run_dir, "store": world.out_dir / "store", "seed": world.seed}
     is_begun = (run_dir / "metrics.jsonl").exists()
     _run([command, _RECIPES / recipe], settings, *(["--resume"] if is_begun else []))
-    critic.save(*critic.load(run_dir / "export"), folder)
+    return run_dir / "export"
 
 
 def _run(command: list[str | Path], settings: dict[str, object], *options: str) -> None:

@@ -22,6 +22,7 @@ STAGES = {
     "planner_untrained": "build_untrained_planner",
     "weights/planner": "build_planner",
     "weights/critic_rl": "build_trained_critic",
+    "weights/critic_dagger": "build_dagger_critic",
 }
 KINDS = {"train": Recipe, "sft": SftRecipe, "data": BuildRecipe}
 
@@ -77,3 +78,25 @@ def test_each_command_of_the_chain_is_a_recipe_of_what_was_built(chain, tmp_path
     assert trained.policy.model == str(tmp_path / "weights/critic")
     assert (critic.num_steps, planner.num_steps) == ((620, 620) if scale == 1 else (6, 6))
     assert trained.num_steps == (50 if scale == 1 else 2)
+
+
+@pytest.mark.slow
+def test_each_round_of_dagger_learns_from_the_stories_of_the_last_ones_critic(chain, tmp_path, monkeypatch):
+    """Slow: importing the chain loads torch and diffusers."""
+    commands, saved = [], []
+    monkeypatch.setattr(subprocess, "run", lambda arguments, check: commands.append(arguments[3:]))
+    monkeypatch.setattr(chain.critic, "load", lambda folder: (folder,))
+    monkeypatch.setattr(chain.critic, "save", lambda exported, folder: saved.append(exported))
+    chain.build_dagger_critic(chain.Building(tmp_path, seed=3, scale=0.01), tmp_path / "critic_dagger.unfinished")
+    told, taught = commands[::2], commands[1::2]
+    builds = [load_as(BuildRecipe, command[2], command[3:]) for command in told]
+    lessons = [load_as(SftRecipe, command[1], command[2:]) for command in taught]
+    learners = [tmp_path / "weights/critic_rl", tmp_path / "critic_dagger_0_run/export"]
+    assert (
+        [build.critic.model for build in builds]
+        == [lesson.policy.model for lesson in lessons]
+        == list(map(str, learners))
+    )
+    assert [lesson.data.train for lesson in lessons] == [f"{build.run_dir}/critic_sft/train.jsonl" for build in builds]
+    assert [len(Path(build.requests.file).read_text().splitlines()) for build in builds] == [3, 5]
+    assert saved == [tmp_path / "critic_dagger_1_run/export"]
