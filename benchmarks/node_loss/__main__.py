@@ -46,6 +46,8 @@ class Setting:
     n: int = 4
     spare: int = 0
     """Logical CPUs of the first node that nothing takes before the loss."""
+    check_s: float = 3.0
+    """How often Ray looks whether a node is there: one that is not five times is lost. 3: Ray's default."""
 
     def overrides(self, folder: Path, gcs: str) -> list[str]:
         """Return what differs from the demo's recipe."""
@@ -97,7 +99,7 @@ class Found:
 
 def measure(setting: Setting, folder: Path) -> Found:
     """Train on two nodes and lose one. Raises RuntimeError if the run ends, or takes too long, before that."""
-    cluster, watch = Cluster.make(folder / "ray"), Watch(folder / "run")
+    cluster, watch = Cluster.make(folder / "ray", setting.check_s), Watch(folder / "run")
     cluster.folder.mkdir()
     with two_nodes(cluster, HEAD_CPUS + setting.spare, SECOND_CPUS) as second:
         driver = _train(setting, cluster, folder)

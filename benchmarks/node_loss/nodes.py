@@ -31,13 +31,17 @@ class Cluster:
     environment: Mapping[str, str]
 
     @classmethod
-    def make(cls, folder: Path) -> "Cluster":
-        """Choose a port, and a token that Ray asks every client for: it keeps out whoever else reaches the port."""
+    def make(cls, folder: Path, check_s: float = 3.0) -> "Cluster":
+        """Choose a port, and a token that Ray asks every client for: it keeps out whoever else reaches the port.
+
+        Ray looks every `check_s` seconds whether a node is there.
+        """
         with socket.socket() as probe:
             probe.bind((HEAD, 0))
             port = probe.getsockname()[1]
         secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        return cls(folder, f"{HEAD}:{port}", {**os.environ, **secret})
+        checks = {"RAY_health_check_period_ms": str(round(1000 * check_s))}
+        return cls(folder, f"{HEAD}:{port}", {**os.environ, **secret, **checks})
 
     def ask_for_actors(self, address: str) -> subprocess.Popen[bytes]:
         """Begin to count the actors of a node by class; what is printed is JSON."""

@@ -21,7 +21,6 @@ from rollout.text.seeds import seed_of
 from rollout.types import Critique, Scores, Task
 
 NUM_TASKS, N = 16, 8
-NUM_GENERATORS = 8
 SPREADS = {
     Work.SAMPLE: Spread(18.0, 0.45),
     Work.GENERATE: Spread(0.9),
@@ -67,13 +66,15 @@ SCHEDULES = (
 
 @dataclass(frozen=True)
 class Scenario:
-    """Which run is made, and in how much less time than at full size. Picklable; as JSON it is its three numbers."""
+    """Which run is made, and in how much less time than at full size. Picklable."""
 
     factor: float
     """What all latencies are divided by."""
     num_steps: int
     """Counted ones."""
     seed: int = 0
+    num_generators: int = 8
+    """Replicas, each a process."""
 
     def recipe(self, schedule: Schedule, folder: Path) -> Recipe:
         """Return the recipe of a schedule, whose files go into a folder."""
@@ -92,7 +93,7 @@ class Scenario:
             generator=GeneratorConfig(
                 kind="benchmarks.pipeline.generator:StandInGenerator",
                 options={"factor": self.factor, "num_steps": self.num_steps, "seed": self.seed},
-                num_replicas=NUM_GENERATORS,
+                num_replicas=self.num_generators,
                 cpus_per_replica=0.1,
             ),
             judge=JudgeConfig(kind="openai", model="stand-in", max_concurrency=64),
@@ -104,7 +105,7 @@ class Scenario:
     def rules(self, schedule: Schedule, folder: Path = Path()) -> Rules:
         """Return the rules of the recipe, of which these generators make one image at a time."""
         rules = rules_of(self.recipe(schedule, folder))
-        return replace(rules, generator_places=NUM_GENERATORS, is_serial=schedule.is_serial)
+        return replace(rules, generator_places=self.num_generators, is_serial=schedule.is_serial)
 
     def reference(self, schedule: Schedule) -> Simulated:
         """Return what a schedule comes to without any overhead."""

@@ -1,70 +1,32 @@
 """A real sampler that sleeps between publishes: its memory, its requests, and what it draws with new weights."""
 
 import asyncio
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
-from actors.cluster import ray_cluster
-from actors.config import SamplerConfig
-from actors.sampler.engine import Engine
 from actors.sampler.sampler import Samplers
-from actors.store.store import Store
 from actors.weights.publish import publish
 from benchmarks.sleep_cycles import (
-    CRITIC,
     Found,
     ask,
     differences,
-    other_weights,
     put_images,
     report,
     requests_of,
     sleep_often,
 )
 from rollout.types import Response, SampleRequest, SamplingParams
+from tests.support.engines import Engines
 from tests.support.tensor_source import TensorSource
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 GIB = 1 << 30
-NUM_CYCLES = 10
+NUM_CYCLES = 5
 """Of sleep and publish; `python -m benchmarks.sleep_cycles` makes 100."""
-
-
-class OpenEngine(Engine):
-    """Lets tests look inside."""
-
-    async def fill_cache(self) -> int:
-        """Write to every page of the key-value cache; return its bytes."""
-
-        def fill(engine) -> int:
-            caches = engine.model_executor.driver_worker.model_runner.kv_caches
-            for cache in caches:
-                cache.fill_(0.5)
-            return sum(cache.untyped_storage().nbytes() for cache in caches)
-
-        return await asyncio.wrap_future(self._loop.run(fill))
-
-    async def resident(self) -> int:
-        """Return the bytes of memory that the process has."""
-        return psutil.Process().memory_info().rss
-
-    async def num_unfinished(self) -> int:
-        return await asyncio.wrap_future(self._loop.run(lambda engine: engine.get_num_unfinished_requests()))
-
-    async def step_slowly(self, wait_s: float) -> None:
-        """Wait before each step, so that requests still run when a busy machine gets to what is to happen meanwhile."""
-
-        def slow(engine) -> None:
-            step = type(engine).step
-            engine.step = lambda: (time.sleep(wait_s), step(engine))[1]
-
-        await asyncio.wrap_future(self._loop.run(slow))
 
 
 class Bench:
@@ -90,33 +52,13 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return [CRITIC, other_weights(CRITIC, tmp_path_factory.mktemp("models") / "other")]
+def models(engines: Engines) -> list[Path]:
+    return engines.models
 
 
 @pytest.fixture(scope="module")
-def bench(models: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    store = Store(tmp_path_factory.mktemp("store"))
-    small, large = (SamplerConfig(max_model_len=512, kv_cache_gib=size) for size in (0.25, 1.0))
-    waits, aborts = (replace(small, in_flight=mode) for mode in ("wait", "abort"))
-
-    async def start() -> list[Samplers]:
-        settings = [(large, models[0]), (waits, models[0]), (aborts, models[1])]
-        return await asyncio.gather(
-            *[
-                Samplers.start(config, str(model), store_root=store.root, engine_class=OpenEngine)
-                for config, model in settings
-            ]
-        )
-
-    with asyncio.Runner() as runner:
-        cluster = ray_cluster("", 4)
-        runner.run(cluster.__aenter__())
-        try:
-            sleeper, *fresh = runner.run(start())
-            yield Bench(runner, sleeper, fresh, put_images(store))
-        finally:
-            runner.run(cluster.__aexit__(None, None, None))
+def bench(engines: Engines) -> Bench:
+    return Bench(engines.runner, engines.sleeper, engines.fresh, put_images(engines.store))
 
 
 def test_a_cache_of_a_gib_is_free_while_the_engine_sleeps(bench: Bench, models: list[Path]):

@@ -1,56 +1,19 @@
 """A real sampler: what is rendered outside its thread, kept over a publish, refused, and drained before a load."""
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from actors.cluster import ray_cluster
-from actors.config import SamplerConfig
-from actors.sampler.engine import Engine
 from actors.sampler.sampler import Samplers
-from actors.store.store import Store
 from rollout.roles import SamplerError
 from rollout.types import Response, SampleRequest, SamplingParams
-from tests.support.tiny_models import build_tiny_critic
+from tests.support.engines import Engines
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-class OpenEngine(Engine):
-    """Lets tests look inside."""
-
-    async def drop_what_weights_computed(self, version: int) -> int:
-        """Do what a publish does, without the weights; return the number of steps in flight before the load."""
-        await asyncio.wrap_future(self._loop.pause())
-        in_flight = self._loop.run(lambda engine: len(engine.engine_core.engine_core.batch_queue or ()))
-        await asyncio.wrap_future(self._loop.run(self.reset_caches))
-        await asyncio.wrap_future(self._loop.resume(version))
-        return await asyncio.wrap_future(in_flight)
-
-    async def image_hits(self) -> int:
-        """Return how often a processed image was found again."""
-        cache = await asyncio.wrap_future(self._loop.run(lambda engine: engine.renderer.mm_processor_cache))
-        return cache.make_stats().hits
-
-    async def num_begun(self) -> int:
-        """Return how many requests under way have a token."""
-        drawn = await asyncio.wrap_future(self._loop.run(lambda engine: engine.num_drawn()))
-        return sum(map(bool, drawn.values()))
-
-    async def queue_steps(self) -> None:
-        """Keep a step in flight, as vLLM does with asynchronous scheduling, which it refuses on CPUs."""
-
-        def queue(engine) -> None:
-            core = engine.engine_core.engine_core
-            core.batch_queue, core.batch_queue_size = deque(maxlen=2), 2
-            core.step_fn = core.step_with_batch_queue
-
-        await asyncio.wrap_future(self._loop.run(queue))
 
 
 class Bench:
@@ -76,21 +39,12 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("sampler")
-    model, store = build_tiny_critic(folder / "critic"), Store(folder / "store")
+def bench(engines: Engines) -> Bench:
     dice = np.random.RandomState(0)
     pictures = [Image.fromarray(dice.randint(0, 255, (64, 64, 3)).astype(np.uint8)) for _ in range(8)]
-    config = SamplerConfig(max_model_len=512, kv_cache_gib=0.25)
-    with asyncio.Runner() as runner:
-        cluster = ray_cluster("", 2)
-        runner.run(cluster.__aenter__())
-        try:
-            start = Samplers.start(config, str(model), store_root=store.root, engine_class=OpenEngine)
-            samplers = runner.run(start)
-            yield Bench(samplers, [store.put_image(picture) for picture in pictures], runner)
-        finally:
-            runner.run(cluster.__aexit__(None, None, None))
+    [samplers, _] = engines.fresh
+    engines.runner.run(samplers.each("step_slowly", 0.0))  # as fast as it can, whatever other tests have asked for
+    return Bench(samplers, [engines.store.put_image(picture) for picture in pictures], engines.runner)
 
 
 def test_processed_images_survive_a_publish_and_nothing_else_does(bench: Bench):

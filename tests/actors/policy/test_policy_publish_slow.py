@@ -14,7 +14,7 @@ from benchmarks.publish_cycles import Found, publish_often, report
 from rollout.roles import PublishError
 from rollout.types import Batch, Response
 from tests.support.faulty_engine import FaultyEngine
-from tests.support.stack import MAX_PIXELS, Stack, started_stack
+from tests.support.stack import MAX_PIXELS, Stack
 from tests.support.tensor_source import TensorSource
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -31,18 +31,17 @@ FAULTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started_stack(tmp_path_factory.mktemp("stack")) as started:
-        yield started
+@pytest.fixture(autouse=True)
+def _settings(stack: Stack) -> Iterator[None]:
+    before: SamplerConfig = stack.samplers.config
+    yield
+    stack.samplers.config = before
 
 
 @pytest.fixture(params=TRANSPORTS)
-def transport(request: pytest.FixtureRequest, stack: Stack) -> Iterator[str]:
-    before: SamplerConfig = stack.samplers.config
-    stack.samplers.config = replace(before, transport=request.param)
-    yield TRANSPORTS[request.param]
-    stack.samplers.config = before
+def transport(request: pytest.FixtureRequest, stack: Stack) -> str:
+    stack.samplers.config = replace(stack.samplers.config, transport=request.param)
+    return TRANSPORTS[request.param]
 
 
 def publish(stack: Stack, *, is_delta: bool) -> dict[str, float]:
@@ -99,10 +98,12 @@ def test_a_sampler_that_slept_is_sent_what_is_never_trained(stack: Stack, transp
 
 
 def test_a_sampler_that_dies_in_mid_transfer_is_waited_for(stack: Stack, transport: str):
+    """The ranks stay in step, though the first one's sending fails midway."""
     publish(stack, is_delta=True)
     learn(stack)
     stack.run(stack.samplers.each("set_fault", "death"))
     assert publish(stack, is_delta=True)["publish/is_delta"] == 0.0
+    assert stack.run(stack.samplers.sample(stack.request(2))).policy_version == stack.policy.version
 
 
 @pytest.fixture(scope="module")
