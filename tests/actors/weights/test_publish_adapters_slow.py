@@ -158,6 +158,7 @@ def _sides_of_layers(model: Path) -> int:
     [*((way, fault) for way in TRANSPORTS for fault in OF_BLOCKS), *((TRANSPORTS[0], fault) for fault in OF_ENGINES)],
 )
 def test_a_fault_is_noticed_and_mended_by_a_whole_publish(trained: Trained, transport: str, fault: str):
+    trained.learn()  # from zero the first update changes one matrix of each adapter alone, which fill no block
     trained.publish(trained.samplers, transport=transport, is_delta=True)
     trained.learn()
     trained.run(trained.samplers.each("set_fault", fault))
