@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
@@ -143,16 +143,19 @@ async def deploy(
     max_ongoing: int,
     actor_options: dict[str, Any],
     bounds: tuple[int, int] | None = None,
+    router: Mapping[str, Any] | None = None,
 ) -> Pool:
     """Start a pool and return it once every replica is healthy. `num_replicas=0`: no Ray at all.
 
     `max_ongoing` bounds the requests inside one replica; further ones wait in their router. With `bounds` (fewest
     and most replicas) the pool grows when each replica has more than a quarter of `max_ongoing` requests, and
-    shrinks when it has fewer. An existing pool of that name (left by a killed run) is replaced.
+    shrinks when it has fewer. `router` are settings of Serve's `RequestRouterConfig`, if another router chooses
+    replicas. An existing pool of that name (left by a killed run) is replaced.
     """
     if num_replicas == 0:
         return Pool(make)
     from ray import serve
+    from ray.serve.config import RequestRouterConfig
 
     start_serve()
     deployment = serve.deployment(
@@ -165,6 +168,7 @@ async def deploy(
         graceful_shutdown_timeout_s=2.0,
         max_constructor_retry_count=2,
         logging_config=_QUIET,
+        **({"request_router_config": RequestRouterConfig(**router)} if router else {}),
     )(Replica)
     try:
         handle = await asyncio.to_thread(serve.run, deployment.bind(make), name=name, route_prefix=None)

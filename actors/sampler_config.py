@@ -7,6 +7,8 @@ from annotated_types import Ge, Gt, Le
 
 from rollout.text.limits import Dtype, Gpus, NonNegativeInt, Noun, PositiveFloat, PositiveInt, check_fields, one_of
 
+MAX_ADAPTER_RANK = 512
+"""vLLM's."""
 IN_FLIGHT = ("keep", "wait", "abort")
 _NEED_GPUS = ("async_scheduling", True, "null"), ("enforce_eager", False, "null"), ("transport", "cuda_ipc", "auto")
 
@@ -43,15 +45,29 @@ class SamplerConfig:
     """How weights get here; auto: the fastest way between where both sides are."""
     is_delta: bool = False
     """Publish changed values alone, where they are fewer than half; takes a copy of the weights in host memory."""
+    as_adapters: bool = False
+    """With policy.lora: publish adapters alone, which engines hold beside the model; else both merged."""
     in_flight: Annotated[str, one_of(*IN_FLIGHT)] = "keep"
     """What a publish does to requests that have begun (vLLM's pause modes): keep, they go on with the new weights from
     the tokens that they have; wait, they are finished first, and new ones queue; abort, they are drawn again."""
 
     enable_sleep_mode: bool = False
     """Allocate so that an engine's memory can be freed, which GPUs need (`placement: colocate` turns it on)."""
+    adapter_rank: Annotated[int, Ge(0), Le(MAX_ADAPTER_RANK)] = 0
+    """Rank of the adapters that an engine makes room for (`samplers.as_adapters` makes it policy.lora.rank)."""
 
     def __post_init__(self) -> None:
         check_fields(self, "samplers")
+        if self.adapter_rank and not self.as_adapters:
+            raise ValueError(
+                f"samplers.adapter_rank={self.adapter_rank}, but nothing is published as an adapter: leave it out, or "
+                "set samplers.as_adapters=true"
+            )
+        if self.as_adapters and self.gpus_per_sampler and self.dtype == "float32":
+            raise ValueError(
+                "samplers.as_adapters=true: on GPUs vLLM computes adapters in bfloat16 or float16, but samplers.dtype "
+                "is float32; set samplers.dtype=bfloat16 or samplers.as_adapters=false"
+            )
         if not self.gpus_per_sampler:
             for key, wanted, other in _NEED_GPUS:
                 if getattr(self, key) == wanted:

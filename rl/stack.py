@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors.adapters import with_room
 from actors.config import EvidenceConfig, JudgeConfig
 from actors.generator.generator import Generator
 from actors.judge.judge import start_judge
@@ -116,7 +117,7 @@ async def _start_policy(plan: PreparedRun, job: Launch, devices: Devices, is_don
 async def _start_samplers(plan: PreparedRun, job: Launch, devices: Devices, policy_is_up: asyncio.Event) -> Samplers:
     """Start the samplers; on shared GPUs once the policy has left them: vLLM counts the memory that is free."""
     recipe = plan.recipe
-    config = recipe.samplers
+    config = with_room(recipe.policy, recipe.samplers)
     if recipe.is_colocated and config.gpus_per_sampler:
         config = replace(config, enable_sleep_mode=True)
         await policy_is_up.wait()

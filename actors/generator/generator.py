@@ -75,6 +75,7 @@ class Generator:
             bounds=(config.min_replicas or config.num_replicas, config.max_replicas) if config.max_replicas else None,
             max_ongoing=kind_of(config).max_ongoing(config),
             actor_options=replica_options(config.cpus_per_replica, config.gpus_per_replica, config.num_threads),
+            router=_router(config),
         )
         calls = partial(make_calls, config, context.root, pool, context.ledger)
         return await cls.of_calls(config, context, calls, known_as or pool.describe(), pool)
@@ -161,6 +162,14 @@ class Generator:
         """Return the options that change pixels, as far as they are set: images made without keep their names."""
         options = ("batch_invariant", "compile", "attention_backend")
         return {name: value for name in options if (value := getattr(self.config, name))}
+
+
+def _router(config: GeneratorConfig) -> dict[str, Any] | None:
+    """Return which router keeps edits of one image together, where replicas make batches of them."""
+    if not kind_of(config).has_pipeline:
+        return None
+    path = "actors.generator.group_router.GroupRouter"
+    return {"request_router_class": path, "request_router_kwargs": {"slack": config.max_batch_size}}
 
 
 def make_calls(

@@ -1,9 +1,9 @@
 """LoRA: which layers get an adapter, and the plain model that results from merging base and adapters.
 
-Samplers receive merged weights under their Hugging Face names, not adapters: what they then hold can be compared bit
-by bit with what was sent, as in every publish. An engine that merged or applied adapters itself would round in its own
-way, and could only be checked within a tolerance. To save traffic, tensors without an adapter are not sent once
-their checksums show that the engine has them (`actors/weights/publish.py`).
+Samplers receive merged weights under their Hugging Face names or, with `samplers.as_adapters`, the model as it was
+before training and the adapters' matrices, one of them scaled already. Both ways what they then hold is compared bit by
+bit with what was sent. To save traffic, tensors that training does not change are not sent once their checksums show
+that the engine has them (`actors/weights/publish.py`).
 """
 
 import hashlib
@@ -114,6 +114,26 @@ def merged_weights(
     for name, weight in plain_weights(state).items():
         if name not in skipped:
             yield name, weight.merged(scale)
+
+
+def separate_weights(state: Mapping[str, torch.Tensor], scale: float) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the adapters' (name, full tensor) pairs as an engine holds them; every rank has to iterate.
+
+    The matrix behind the rank is scaled, as vLLM does when it loads one: its kernels know no scale.
+    """
+    for name, tensor in state.items():
+        if name.endswith((_DOWN, _UP)):
+            plain, whole = plain_name(name).replace(".default.", "."), full(tensor)
+            yield plain, whole * scale if name.endswith(_UP) else whole
+
+
+def base_weights(
+    state: Mapping[str, torch.Tensor], skipped: Collection[str] = ()
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the (name, full tensor) pairs of the plain model before training; every rank has to iterate."""
+    for name, weight in plain_weights(state).items():
+        if name not in skipped:
+            yield name, full(weight.base)
 
 
 def adapter_weights(state: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:

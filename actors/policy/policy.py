@@ -143,9 +143,9 @@ class Policy:
         assert isinstance(samplers, WeightReceivers), "weights can only be handed to engines"
         return await publish(self, samplers)
 
-    async def tensor_shapes(self) -> Shapes:
-        """Return the shapes of the model's tensors by their Hugging Face names."""
-        shapes: Shapes = (await self._call("tensor_shapes"))[0]
+    async def tensor_shapes(self, *, as_adapters: bool = False) -> Shapes:
+        """Return the shapes of the tensors that are published (`WeightSource.tensor_shapes`)."""
+        shapes: Shapes = (await self._call("tensor_shapes", as_adapters))[0]
         return shapes
 
     async def base_tensors(self, order: Order) -> Mapping[str, BaseTensor]:

@@ -1,5 +1,6 @@
 """What a rank does for those who get the policy's weights: samplers and exports."""
 
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,26 +26,28 @@ class WeightSharing:
         """Begin, with the model loaded."""
         self._config = config
         self._sender = Sender()
-        self._shapes: Shapes = {}
+        self._shapes: dict[bool, Shapes] = {}
         self._origins: tuple[object, dict[str, BaseTensor]] = None, {}
         self._base_digest = ""
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def tensor_shapes(self) -> Shapes:
-        """Return the shapes of the model's tensors by their Hugging Face names."""
-        if not self._shapes:
+    def tensor_shapes(self, as_adapters: bool) -> Shapes:
+        """Return the shapes of the tensors that are published, by their names: Hugging Face's, or peft's."""
+        if as_adapters not in self._shapes:
             with torch.no_grad():
-                self._shapes = {name: tuple(tensor.shape) for name, tensor in self._weights()}
-        return self._shapes
+                weights = self._weights(as_adapters=as_adapters)
+                self._shapes[as_adapters] = {name: tuple(tensor.shape) for name, tensor in weights}
+        return self._shapes[as_adapters]
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def base_tensors(self, order: Order) -> dict[str, BaseTensor]:
         """Describe the model before training; on rank 0, and only with LoRA, which keeps it."""
-        asked = order.dtype, order.has_gpus, {name: order.parts_of(name) for name in order.shapes}
+        asked = order.dtype, order.has_gpus, order.as_adapters, {name: order.parts_of(name) for name in order.shapes}
         if self._origins[0] != asked:
             trained, tensors = self._base_weights()
+            changed = set() if order.as_adapters else trained
             with torch.no_grad():
-                self._origins = asked, describe_base_tensors(tensors, trained, order, is_sender=self.rank == 0)
+                self._origins = asked, describe_base_tensors(tensors, changed, order, is_sender=self.rank == 0)
         return self._origins[1]
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
@@ -59,15 +62,16 @@ class WeightSharing:
     def _base_weights(self) -> tuple[set[str], Iterator[tuple[str, torch.Tensor]]]:
         """Return the names of the trained tensors, and all tensors as they were before training."""
         assert self._config.lora.rank, "without LoRA the model before training is gone"
-        weights = lora.plain_weights(self.engine.module.state_dict())
-        trained = {name for name, weight in weights.items() if weight.is_adapted}
-        return trained, self._unfused((name, lora.full(weight.base)) for name, weight in weights.items())
+        state = self.engine.module.state_dict()
+        trained = {name for name, weight in lora.plain_weights(state).items() if weight.is_adapted}
+        return trained, self._unfused(lora.base_weights(state))
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def push_weights(self, receivers: Sequence[object], order: Order) -> Manifest:
         """Send what is ordered to sampler actors; rank 0 returns what it sent, the others nothing."""
         with torch.no_grad():
-            return self._sender.send(self._weights(order.skipped), receivers if self.rank == 0 else None, order)
+            weights = self._weights(order.skipped, as_adapters=order.as_adapters)
+            return self._sender.send(weights, receivers if self.rank == 0 else None, order)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def export(self, folder: str) -> None:
@@ -88,11 +92,20 @@ class WeightSharing:
             write_export(self.model_config.local_path, config, module, {}, {}, Path(folder))
         return bytes_saved(config, module)
 
-    def _weights(self, skipped: Collection[str] = ()) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield (name, full tensor) pairs with Hugging Face names; every rank has to iterate to the end."""
+    def _weights(
+        self, skipped: Collection[str] = (), *, as_adapters: bool = False
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield (name, full tensor) pairs with Hugging Face names; every rank has to iterate to the end.
+
+        `as_adapters`: those of the model before training, then the adapters'; else both are merged.
+        """
         if self._config.lora.rank:
-            scale = self._config.lora.scale
-            return self._unfused(lora.merged_weights(self.engine.module.state_dict(), scale, skipped))
+            state, scale = self.engine.module.state_dict(), self._config.lora.scale
+            if as_adapters:
+                base = self._unfused(lora.base_weights(state, skipped))
+                return itertools.chain(base, lora.separate_weights(state, scale))
+            return self._unfused(lora.merged_weights(state, scale, skipped))
+        assert not as_adapters, "without LoRA there are no adapters"
         assert not skipped, "without LoRA every tensor may have changed"
         weights: Iterator[tuple[str, torch.Tensor]] = self.engine.get_per_tensor_param()[0]
         return weights

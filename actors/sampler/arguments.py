@@ -4,6 +4,9 @@ from collections.abc import Mapping
 
 from actors.config import SamplerConfig
 
+ADAPTER_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Those that vLLM makes room for; an adapter of a smaller rank leaves some of it empty."""
+
 
 def engine_arguments(config: SamplerConfig, model: str, size: Mapping[str, int] | None = None) -> dict[str, object]:
     """Return vLLM's `EngineArgs` for a sampler."""
@@ -36,6 +39,11 @@ def engine_arguments(config: SamplerConfig, model: str, size: Mapping[str, int] 
         "disable_log_stats": True,
         "seed": 0,
         "tensor_parallel_size": config.num_shards,
+        **({"enable_lora": True, "max_loras": 1, "max_lora_rank": _room(config)} if config.adapter_rank else {}),
         **({"distributed_executor_backend": "mp"} if config.num_shards > 1 else {}),
         **device,
     }
+
+
+def _room(config: SamplerConfig) -> int:
+    return next(rank for rank in ADAPTER_RANKS if rank >= config.adapter_rank)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +16,7 @@ from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError
 
 from actors.calls import ask
 from actors.config import SamplerConfig
+from actors.homes import Homes
 from actors.image_limit import MODEL_PIXELS
 from actors.sampler.engine import Engine
 from actors.shared_devices import Devices, spread_over
@@ -24,7 +25,6 @@ from rollout.types import Response, SampleRequest
 
 _MAX_CONCURRENCY = 4096
 _MAX_RESTARTS = 4
-_NUM_HOMES = 4096
 _AVOID_S = 10.0
 _READY_S = 600.0
 _SILENT_S = 120.0
@@ -48,7 +48,7 @@ class Samplers:
         self.config = config
         self._load = [0] * len(self.engines)
         self._avoid_until = [0.0] * len(self.engines)
-        self._homes: OrderedDict[int, int] = OrderedDict()
+        self._homes = Homes[int](config.max_num_seqs)
 
     @classmethod
     async def start(
@@ -98,7 +98,7 @@ class Samplers:
                 return await self._ask(index, request)
             except (RayActorError, ObjectLostError, SamplerUnavailable) as error:
                 self._avoid_until[index] = time.monotonic() + _AVOID_S
-                self._homes.pop(key, None)
+                self._homes.forget(key)
                 causes.append(f"sampler {index}: {error}")
         raise SamplerUnavailable("no sampler can answer; " + "; ".join(causes))
 
@@ -182,15 +182,8 @@ class Samplers:
         now = time.monotonic()
         usable = [index for index in among if self._avoid_until[index] <= now] or sorted(among)
         # The prompt breaks ties, so that many copies with nothing in flight do not all start with engine 0.
-        best = min(usable, key=lambda index: (self._load[index], (key + index) % len(self.engines)))
-        home = self._homes.get(key)
-        if home in usable and self._load[home] - self._load[best] < self.config.max_num_seqs:
-            best = home
-        self._homes[key] = best
-        self._homes.move_to_end(key)
-        if len(self._homes) > _NUM_HOMES:
-            self._homes.popitem(last=False)
-        return best
+        in_turn = sorted(usable, key=lambda index: (key + index) % len(self.engines))
+        return self._homes.choose(key, {index: self._load[index] for index in in_turn})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Samplers, (self.engines, self.config)

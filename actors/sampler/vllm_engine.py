@@ -1,9 +1,11 @@
 """vLLM's engine in this process, as a sampler sets it up. Imports vLLM: to be imported late."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from vllm import EngineArgs, RequestOutput
 from vllm import SamplingParams as VllmParams
+from vllm.lora.request import LoRARequest
 from vllm.model_executor.layers import utils
 from vllm.model_executor.models import registry
 from vllm.sampling_params import RequestOutputKind
@@ -14,12 +16,21 @@ import torch  # isort: skip
 
 from actors.config import SamplerConfig
 from actors.lscpu import replace_missing_lscpu
+from actors.sampler import adapter
 from actors.sampler.arguments import engine_arguments
 from rollout.types import SamplingParams
 
 
 class VllmEngine(LLMEngine):
     """An engine whose steps in flight can be waited for."""
+
+    adapter: LoRARequest | None = None
+    """Through which every request is answered."""
+
+    def add_request(self, request_id: str, prompt: Any, params: VllmParams, **settings: Any) -> str:
+        """Queue a request."""
+        name: str = super().add_request(request_id, prompt, params, lora_request=self.adapter, **settings)
+        return name
 
     def drain(self) -> list[RequestOutput]:
         """End the steps that asynchronous scheduling has in flight; return the requests that they finished."""
@@ -74,6 +85,9 @@ def build_engine(
     engine: VllmEngine = VllmEngine.from_engine_args(
         EngineArgs(**arguments, worker_extension_cls=worker_class, load_format=load_format, _api_process_count=2)
     )
+    if config.adapter_rank:
+        engine.collective_rpc("hold_zero_adapter", args=(config.adapter_rank,))
+        engine.adapter = adapter.REQUEST
     return engine
 
 

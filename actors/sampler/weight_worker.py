@@ -46,15 +46,27 @@ class WeightWorker:
         """Compare the live parameters with what was sent."""
         return self._weights().verify(self._live_model(), manifest)
 
+    def hold_zero_adapter(self, rank: int) -> None:
+        """Hold an adapter of that rank from now on: the policy's, which changes nothing before training."""
+        from actors.sampler import adapter  # imports vLLM
+
+        adapter.hold_zero_adapter(self._live_model(), rank)
+
     def distrust_weights(self) -> None:
         """Take nothing for granted that earlier comparisons have shown."""
         self._weights().distrust()
 
     def _weights(self) -> WeightReceiver:
         if not hasattr(self, "_weight_receiver"):  # vLLM calls no constructor of an extension
-            self._weight_receiver = WeightReceiver()
+            self._weight_receiver = WeightReceiver(_load_adapter)
         return self._weight_receiver
 
     def _live_model(self) -> torch.nn.Module:
         model: torch.nn.Module = self.model_runner.get_model()
         return model
+
+
+def _load_adapter(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    from actors.sampler import adapter  # imports vLLM
+
+    adapter.load_adapter(model, tensors)

@@ -1,4 +1,8 @@
-"""Where a Hugging Face tensor is in a live vLLM model: renamed, in a fused parameter, or a shard of either."""
+"""Where a Hugging Face tensor is in a live vLLM model: renamed, in a fused parameter, or a shard of either.
+
+A layer that can hold an adapter is wrapped by vLLM: its own weight is that of its `base_layer`, and the adapter's two
+matrices are in slots, which are larger where vLLM knows no such rank.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +29,19 @@ class Part:
 
 
 WHOLE = Part()
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+"""Ends of the names of an adapter's matrices, (rank, inputs) and (outputs, rank), as in peft's files."""
+_BASE = ".base_layer"
+
+
+def is_adapter(name: str) -> bool:
+    """Return whether a name is that of a matrix of an adapter."""
+    return name.endswith((DOWN, UP))
+
+
+def layer_of(name: str) -> str:
+    """Return the name of the layer that a matrix of an adapter belongs to."""
+    return name.removesuffix(DOWN).removesuffix(UP)
 
 
 class LiveWeights:
@@ -33,9 +50,11 @@ class LiveWeights:
     def __init__(self, model: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]]):
         """`shapes` are those of the whole tensors."""
         # Tied parameters are listed under both names, so that the head is compared too.
-        self._parameters = dict(model.named_parameters(remove_duplicate=False))
-        self._aliases = self._parameters.keys() - dict(model.named_parameters()).keys()
-        self._modules = dict(model.named_modules(remove_duplicate=False))
+        self._parameters = {_plain(name): one for name, one in model.named_parameters(remove_duplicate=False)}
+        self._aliases = self._parameters.keys() - {_plain(name) for name, _ in model.named_parameters()}
+        modules = dict(model.named_modules(remove_duplicate=False))
+        self._adapted = {name: one for name, one in modules.items() if hasattr(one, "lora_a_stacked")}
+        self._modules = {_plain(name): one for name, one in modules.items()}  # what is wrapped replaces its wrapper
         self._mapper = getattr(model, "hf_to_vllm_mapper", None)
         self._fused = {
             part: (fused, parts)
@@ -60,6 +79,8 @@ class LiveWeights:
         shape = self._shapes.get(name)
         if shape is None:
             return None
+        if is_adapter(name):
+            return self._find_adapter(name, shape)
         words = name.split(".")
         part = next((word for word in words if word in self._fused), None)
         earlier: list[tuple[int, ...]] = []
@@ -79,6 +100,21 @@ class LiveWeights:
         layout = _Layout(self._modules.get(live_name.rpartition(".")[0]))
         offset = sum(layout.rows(before[0], index).length for index, before in enumerate(earlier))
         return _found(layout, parameter, offset, shape, position)
+
+    def _find_adapter(self, name: str, shape: tuple[int, ...]) -> tuple[Part, torch.Tensor] | None:
+        parent, _, leaf = layer_of(name).rpartition(".")
+        fused, parts = self._fused.get(leaf, (leaf, [leaf]))
+        live_name = self._rename(f"{parent}.{fused}.weight").removesuffix(".weight")
+        if (wrapper := self._adapted.get(live_name)) is None:
+            return None
+        slots = wrapper.lora_a_stacked if name.endswith(DOWN) else wrapper.lora_b_stacked
+        if len(slots) != len(parts):
+            return None
+        position = parts.index(leaf)
+        slot, layout = slots[position][0, 0], _Layout(self._modules.get(live_name))
+        if name.endswith(DOWN):
+            return _found(layout, slot[: shape[0]], 0, shape, None)
+        return _found(layout, slot[:, : shape[1]], 0, shape, position if len(parts) > 1 else None)
 
     def _rename(self, name: str) -> str:
         renamed = self._mapper.apply_list([name]) if self._mapper is not None else [name]
@@ -160,14 +196,19 @@ def write_rows(view: torch.Tensor, part: Part, start: int, rows: torch.Tensor) -
 def write_places(view: torch.Tensor, part: Part, width: int, places: torch.Tensor, values: torch.Tensor) -> None:
     """Write values to places of the flattened tensor, whose rows have `width` elements; others' places are skipped."""
     live = view.view(len(view), -1) if view.dim() else view.view(1, 1)
-    if not part.ranges:
+    if not part.ranges and live.is_contiguous():
         live.view(-1)[places] = values
         return
     rows, columns = places // width, places % width
     along, at = (columns if part.dim else rows), 0
-    for first, length in part.ranges:
+    for first, length in part.ranges or ((0, len(live)),):
         mine = (along >= first) & (along < first + length)
         shifted = along[mine] - first + at
         index = (rows[mine], shifted) if part.dim else (shifted, columns[mine])
         live[index] = values[mine]
         at += length
+
+
+def _plain(name: str) -> str:
+    """Return a module's or a parameter's name as it would be without adapters."""
+    return name.replace(f"{_BASE}.", ".").removesuffix(_BASE)

@@ -2,7 +2,8 @@
 
 Rank 0 sends full tensors under their Hugging Face names, or what changed in them, by the fastest transport that leads
 to each sampler (`actors/weights/transport/`); all ranks iterate, since gathering a tensor is a collective. With LoRA a
-tensor without an adapter does not change in training: it is not sent once every engine is shown to have it.
+tensor without an adapter does not change in training: it is not sent once every engine is shown to have it. Where
+engines hold the adapter beside the model (`samplers.as_adapters`), that is all but the adapter's matrices.
 Three checks, each of which catches what the others cannot:
 
 - checksums of what every worker holds of each tensor in its live model, against those of the policy's own tensors
@@ -26,12 +27,14 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.config import SamplerConfig
 from actors.weights.blocks import TransferError, bytes_of_all
+from actors.weights.live import is_adapter, layer_of
 from actors.weights.receive import WrongBase
 from actors.weights.wire import BaseTensor, Manifest, Order, Shapes, Verdict, WorkerState
 from rollout.roles import PublishError, SamplerUnavailable
 from rollout.types import Response, SampleRequest, TrainingRow
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_SHOWN = 3
 
 
 class WeightSource(Protocol):
@@ -39,8 +42,8 @@ class WeightSource(Protocol):
 
     version: int
 
-    async def tensor_shapes(self) -> Shapes:
-        """Return the shapes of all tensors."""
+    async def tensor_shapes(self, *, as_adapters: bool = False) -> Shapes:
+        """Return the shapes of all tensors; `as_adapters`: the model's before training, and the adapters'."""
         ...
 
     async def base_tensors(self, order: Order) -> Mapping[str, BaseTensor]:
@@ -148,8 +151,10 @@ async def _publish(policy: WeightSource, samplers: WeightReceivers) -> dict[str,
 
 async def _send(policy: WeightSource, receivers: _Receivers) -> Manifest:
     """Send what any sampler lacks."""
-    config, shapes = receivers.config, await policy.tensor_shapes()
+    config = receivers.config
+    shapes = await policy.tensor_shapes(as_adapters=config.as_adapters)
     states: list[list[WorkerState]] = await receivers.each("begin_publish", shapes)
+    _check_places(states)
     order = Order(
         policy.version,
         config.dtype,
@@ -158,12 +163,26 @@ async def _send(policy: WeightSource, receivers: _Receivers) -> Manifest:
         tuple(map(tuple, states)),
         shapes,
         keeps_copy=config.is_delta,
+        as_adapters=config.as_adapters,
     )
     origins = await policy.base_tensors(order)
     missing_tensors = set().union(*await receivers.each("missing_tensors", origins)) if origins else set()
     held = {name: origin for name, origin in origins.items() if not origin.is_trained and name not in missing_tensors}
     manifest = await policy.push_weights([*receivers.engines.values()], replace(order, skipped=frozenset(held)))
     return replace(manifest, already_loaded=held)
+
+
+def _check_places(states: Sequence[Sequence[WorkerState]]) -> None:
+    """Raise `PublishError` if a worker has no place for a matrix of an adapter: vLLM would leave it out silently."""
+    every = [state.parts for of_workers in states for state in of_workers]
+    homeless = sorted({name for parts in every for name, part in parts.items() if is_adapter(name) and part is None})
+    if homeless:
+        layers = ", ".join(sorted({layer_of(name) for name in homeless})[:_SHOWN])
+        raise PublishError(
+            f"vLLM holds no adapter of {len(homeless) // 2} layers that have one: {layers}, ...; name others in "
+            "policy.lora.targets, set policy.freeze_vision=true if they are of the vision tower, or "
+            "samplers.as_adapters=false"
+        )
 
 
 async def _probe_gap(policy: WeightSource, receivers: _Receivers) -> float:

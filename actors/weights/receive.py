@@ -3,17 +3,19 @@
 import math
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from actors.weights.blocks import Piece, read
 from actors.weights.checksum import Checksum
-from actors.weights.live import WHOLE, LiveWeights, Part, write_places, write_rows
+from actors.weights.live import WHOLE, LiveWeights, Part, is_adapter, write_places, write_rows
 from actors.weights.wire import BaseTensor, Manifest, Shapes, Verdict
 
 _SHOWN = 5
+LoadAdapter = Callable[[torch.nn.Module, Mapping[str, torch.Tensor]], None]
+"""Gives a live model a whole adapter, by the names of its matrices, the way vLLM itself does."""
 
 
 class WrongBase(ValueError):
@@ -36,7 +38,9 @@ class WeightReceiver:
     model, later ones are written there, piece by piece.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, load_adapter: LoadAdapter | None = None) -> None:
+        """`load_adapter` is needed by engines that hold an adapter."""
+        self._load_adapter = load_adapter
         self.process = uuid.uuid4().hex
         """A name that no other receiver has."""
         self.version: int | None = None
@@ -44,6 +48,8 @@ class WeightReceiver:
         self._proved: set[str] = set()
         self._arrivals: dict[str, _Arrival] = {}
         self._unseen: dict[str, torch.Tensor] = {}
+        self._adapter: dict[str, torch.Tensor] = {}
+        """Matrices that have arrived whole: vLLM loads them together."""
         self._shapes: Shapes = {}
 
     def parts(self, model: torch.nn.Module, shapes: Shapes) -> dict[str, Part | None]:
@@ -64,11 +70,16 @@ class WeightReceiver:
         if base_version is not None and base_version != self.version:
             raise WrongBase(f"changes on version {base_version} were sent to weights of version {self.version}")
         self.version, self._arrivals, self._unseen, self._shapes = None, {}, {}, shapes
+        self._adapter = {}
         live = LiveWeights(model, shapes)
         widths = {name: _width(shape) for name, shape in shapes.items()}
         for block in blocks:
             for piece in read(block, dtype, widths):
                 self._take(model, live, piece, widths[piece.name])
+        if self._adapter:
+            assert self._load_adapter is not None, "an adapter was sent to an engine that holds none"
+            self._load_adapter(model, self._adapter)
+            self._adapter = {}
 
     def _take(self, model: torch.nn.Module, live: LiveWeights, piece: Piece, width: int) -> None:
         arrival = self._arrivals.setdefault(piece.name, _Arrival())
@@ -97,8 +108,10 @@ class WeightReceiver:
             return
         if live.find(piece.name) is None:
             self._unseen[piece.name] = arrival.whole
+        if is_adapter(piece.name):
+            self._adapter[piece.name] = arrival.whole
         # vLLM refuses a tied head without its embedding, which may come later.
-        if not live.is_alias(piece.name):
+        elif not live.is_alias(piece.name):
             model.load_weights(iter([(piece.name, arrival.whole)]))
         arrival.whole = None
 

@@ -69,6 +69,8 @@ class Order:
     """Not to be sent."""
     keeps_copy: bool = False
     """Keep a copy of what is sent, so that the next publish can be a delta."""
+    as_adapters: bool = False
+    """Send the model as it was before training, which does not change, and its adapters; else both merged."""
 
     @property
     def has_gpus(self) -> bool:

@@ -14,6 +14,7 @@ from actors.generator.kind import kind_of
 from actors.generator.kind import resolve as resolve_generator
 from actors.judge.config import JudgeConfig
 from actors.judge.registry import traits_of
+from rl.plan.adapters import published_values
 from rl.plan.cards import Card
 from rl.plan.engine import CPU_PARAMETERS, engine_times, tower_flops
 from rl.plan.models import ModelSize, PipelineSize
@@ -98,7 +99,7 @@ class DefaultTimes:
         if self.card is None or not recipe.policy.gpus_per_rank:
             return CPU_PUBLISH_S
         size = 4 if recipe.samplers.dtype == "float32" else 2
-        return self.model.num_parameters * size / 1e9 * PUBLISH_S_PER_GB
+        return published_values(recipe, self.model) * size / 1e9 * PUBLISH_S_PER_GB
 
     def _edit(self, recipe: Recipe) -> float:
         generator = resolve_generator(recipe.generator)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rl.plan.adapters import published_values
 from rl.plan.cards import Card, card_of
 from rl.plan.default_times import DefaultTimes
 from rl.plan.engine import engine_times
@@ -110,7 +111,8 @@ class GpuTimes:
             spreads[Work.GENERATE] = Spread(work.image_pixels / _PIXELS / found.images_per_s / faster)
         if found.publish_s_per_gb and recipe.policy.gpus_per_rank:
             size = 4 if recipe.samplers.dtype == "float32" else 2
-            spreads[Work.PUBLISH] = Spread(self.defaults.model.num_parameters * size / 1e9 * found.publish_s_per_gb)
+            sent = published_values(recipe, self.defaults.model)
+            spreads[Work.PUBLISH] = Spread(sent * size / 1e9 * found.publish_s_per_gb)
         sources |= found.files
         return replace(base, spreads=spreads, sources=sources)
 

@@ -6,11 +6,12 @@ dimension of each tensor over the ranks of a copy; the forward pass in `policy.d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors.config import PolicyConfig, SamplerConfig
 from actors.generator.config import GeneratorConfig
+from rl.plan.adapters import adapters_of
 from rl.plan.cards import GIB, Card
 from rl.plan.models import ModelSize, PipelineSize
 from rl.plan.tensor_shapes import EMBEDDING, HEAD, LAYERS, VISION, Tensors
@@ -66,7 +67,7 @@ def policy_memory(
 ) -> RoleMemory:
     """Return what a rank holds at most, during an update; `image_tokens` are those of one prompt's images."""
     shards = config.shard_ranks or config.num_ranks
-    adapters = list(_adapters(config, model))
+    adapters = list(adapters_of(config, model))
     all_bytes = _shard(model.tensors, shards)
     trained = [one for one in model.tensors if not (config.freeze_vision and one.part == VISION)]
     learned = _shard(adapters if config.lora.rank else trained, shards)
@@ -86,14 +87,21 @@ def policy_memory(
     return _on(card if config.gpus_per_rank else None, "policy", parts, note)
 
 
-def sampler_memory(config: SamplerConfig, model: ModelSize, card: Card | None) -> RoleMemory:
-    """Return what one GPU of an engine holds: the key-value cache takes what its share of the card leaves."""
+def sampler_memory(
+    config: SamplerConfig, model: ModelSize, card: Card | None, *, num_adapter_values: int = 0
+) -> RoleMemory:
+    """Return what one GPU of an engine holds: the key-value cache takes what its share of the card leaves.
+
+    `num_adapter_values` are those of adapters that it holds beside the model.
+    """
     size, shards = _BYTES[config.dtype], config.num_shards
     weights = model.num_parameters * size // shards
     text = model.text
     inner = 8 * model.hidden_size + 3 * int(text["intermediate_size"])
     working = config.max_num_batched_tokens * inner * size // shards + config.max_num_seqs * model.vocabulary * 4
     parts = [Part("weights", weights, is_exact=shards == 1), Part("activations", working)]
+    if num_adapter_values:
+        parts.append(Part("adapters", num_adapter_values * size))
     per_token = model.cache_values_per_token * size // min(shards, model.num_key_heads)
     if config.gpus_per_sampler and card is None:
         return RoleMemory("samplers", tuple(parts), None, "and a key-value cache of what is left of the card")
@@ -143,19 +151,6 @@ def _on(card: Card | None, role: str, parts: list[Part], note: str) -> RoleMemor
 def _shard(tensors: Sequence[Tensors], shards: int) -> int:
     """Return the values of all tensors that the fullest rank holds: FSDP2 cuts the first dimension, rounding up."""
     return sum(one.num_parameters // one.shape[0] * -(-one.shape[0] // shards) for one in tensors)
-
-
-def _adapters(config: PolicyConfig, model: ModelSize) -> Iterator[Tensors]:
-    """Yield the two matrices of each adapter, as peft makes them for `policy.lora`."""
-    lora = config.lora
-    if not lora.rank:
-        return
-    for one in model.tensors:
-        is_wanted = lora.targets == ["all-linear"] or one.name in lora.targets
-        if one.is_linear and is_wanted and not (config.freeze_vision and one.part == VISION):
-            outputs, inputs = one.shape
-            yield Tensors(one.part, (lora.rank, inputs), one.count)
-            yield Tensors(one.part, (outputs, lora.rank), one.count)
 
 
 def _gathered(config: PolicyConfig, model: ModelSize) -> int:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from actors.generator.kind import kind_of as generator_kind
 from actors.generator.kind import resolve as resolve_generator
+from rl.plan.adapters import published_values
 from rl.plan.cost import Calls, calls_of
 from rl.plan.default_times import DefaultTimes
 from rl.plan.devices import Devices
@@ -162,7 +163,8 @@ def memory(recipe: Recipe, sizes: Sizes, devices: Devices) -> list[RoleMemory]:
                 recipe.policy, sizes.policy, devices.card, image_tokens=round(tokens), has_reference=has_reference
             )
         )
-        sampler = sampler_memory(recipe.samplers, sizes.policy, devices.card)
+        held = published_values(recipe, sizes.policy) if recipe.samplers.as_adapters else 0
+        sampler = sampler_memory(recipe.samplers, sizes.policy, devices.card, num_adapter_values=held)
         found.append(
             replace(sampler, note=f"in turn with the policy; {sampler.note}") if recipe.is_colocated else sampler
         )

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from actors.adapters import check_adapters
 from actors.config import (
     EvidenceConfig,
     GeneratorConfig,
@@ -215,6 +216,7 @@ class Recipe(TrainingRecipe):
         check_keep_best(self.keep_best, RL_FIGURES)
         check_is_measured(self.keep_best, save_every=self.save_every, evaluate_every=every, num_steps=self.num_steps)
         self.samplers.check_answers(self.rollout.max_tokens, "rollout.max_tokens")
+        check_adapters(self.policy, self.samplers)
         if self.is_colocated:
             check_colocation(self.policy, self.samplers)
         if not self.reward.terms:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from actors.adapters import check_adapters
 from actors.resources import Role
 from data.records.sft import Kind
 from rl.recipe.config import DataConfig
@@ -75,6 +76,7 @@ class SftRecipe(TrainingRecipe):
         super().__post_init__()
         if self.evaluation.num_answers:
             self.samplers.check_answers(self.evaluation.max_tokens, "evaluation.max_tokens")
+            check_adapters(self.policy, self.samplers)
         if self.tracking.metrics:
             raise ValueError(
                 f"tracking.metrics has {self.tracking.metrics[0]}; they are computed of the groups of RL alone"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
+from actors.adapters import with_room
 from actors.config import LossConfig
 from actors.image_limit import load_processor
 from actors.policy.check import check_policy
@@ -145,7 +146,12 @@ async def sft_stack(recipe: SftRecipe) -> AsyncIterator[SftStack]:
                 temperature=1.0,
                 max_pixels=recipe.max_pixels,
             ),
-            samplers=Samplers.start(recipe.samplers, model, store_root=job.store_root, max_pixels=recipe.max_pixels)
+            samplers=Samplers.start(
+                with_room(recipe.policy, recipe.samplers),
+                model,
+                store_root=job.store_root,
+                max_pixels=recipe.max_pixels,
+            )
             if recipe.evaluation.num_answers
             else None,
         )

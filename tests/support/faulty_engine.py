@@ -8,7 +8,7 @@ from actors.sampler.engine import Engine
 
 
 class FaultyEngine(Engine):
-    """Healthy until `set_fault` says otherwise: "stale_encoder", what `FaultyWorker` knows, or ""."""
+    """Healthy until `set_fault` says otherwise: "stale_encoder", "unused_adapter", what `FaultyWorker` knows, or ""."""
 
     cpu_worker = "tests.support.faulty_worker.FaultyWorker"
     _fault = ""
@@ -16,6 +16,8 @@ class FaultyEngine(Engine):
     async def set_fault(self, fault: str) -> None:
         await self._on_workers("set_fault", fault)
         self._fault = fault
+        if self._config.adapter_rank:
+            await self._on_engine(lambda engine: _use_adapter(engine, fault != "unused_adapter"))
 
     async def differing(self, weights: Mapping[str, Any]) -> list[str]:
         return [name for names in await self._on_workers("differing", weights) for name in names]
@@ -29,3 +31,10 @@ class FaultyEngine(Engine):
             engine.reset_prefix_cache(reset_running_requests=True)
         else:
             super().reset_caches(engine)
+
+
+def _use_adapter(engine: Any, is_used: bool) -> None:
+    """Answer requests through the adapter that the engine holds, or as if it held none."""
+    from actors.sampler import adapter
+
+    engine.adapter = adapter.REQUEST if is_used else None

@@ -43,6 +43,9 @@ class FaultyWorker(WeightWorker):
         if self._fault == "flipped_live_bit" and self.rank == torch.distributed.get_world_size() - 1:
             weight = self.model_runner.get_model().language_model.model.layers[0].mlp.down_proj.weight
             weight.data.view(torch.int32).view(-1)[-1] ^= 1
+        if self._fault == "flipped_adapter_bit" and self.rank == torch.distributed.get_world_size() - 1:
+            layer = self.model_runner.get_model().language_model.model.layers[0].mlp.down_proj
+            layer.lora_b_stacked[0].view(torch.int32)[0, 0, 0, 0] ^= 1
         return super().verify_weights(manifest)
 
 

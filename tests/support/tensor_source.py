@@ -35,7 +35,7 @@ class TensorSource:
     def _draw(self, size: int) -> int:
         return int(torch.randint(size, (1,), generator=self._dice))
 
-    async def tensor_shapes(self) -> Shapes:
+    async def tensor_shapes(self, *, as_adapters: bool = False) -> Shapes:
         return {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
 
     async def base_tensors(self, order: Order) -> dict[str, BaseTensor]:

@@ -6,10 +6,12 @@ import torch
 from actors.config import LoraConfig, PolicyConfig
 from actors.policy.lora import (
     adapter_weights,
+    base_weights,
     check_layers,
     merged_weights,
     model_settings,
     plain_weights,
+    separate_weights,
     without_adapters,
 )
 
@@ -131,3 +133,22 @@ def test_without_its_adapters_the_model_is_the_one_before(plain: Tiny):
         assert model(inputs).equal(before)
         assert any(parameter.requires_grad for parameter in model.parameters())
     assert model(inputs).equal(after)
+
+
+def test_base_and_scaled_adapters_are_what_is_merged(plain: Tiny):
+    """An engine that holds both multiplies its matrices as they are: vLLM's kernels know no scale."""
+    before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
+    lora = LoraConfig(rank=RANK, alpha=ALPHA)
+    state = adapted(plain, lora).state_dict()
+    base, held = dict(base_weights(state)), dict(separate_weights(state, lora.scale))
+    assert {name: tensor.tolist() for name, tensor in base.items()} == {
+        name: tensor.tolist() for name, tensor in before.items()
+    }
+    assert set(dict(base_weights(state, skipped={"language.norm.bias"}))) == set(before) - {"language.norm.bias"}
+    layers = "language.q_proj", "language.fc1"
+    assert set(held) == {f"{layer}.lora_{side}.weight" for layer in layers for side in "AB"}
+    merged = dict(merged_weights(state, lora.scale))
+    for layer in layers:
+        change = held[f"{layer}.lora_B.weight"] @ held[f"{layer}.lora_A.weight"]
+        assert torch.allclose(base[f"{layer}.weight"] + change, merged[f"{layer}.weight"], atol=1e-6)
+        assert change.abs().max() > 0.1

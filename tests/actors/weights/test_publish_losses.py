@@ -73,7 +73,7 @@ class Source:
         self.gap = gap
         self.receivers: list[list[Engine]] = []
 
-    async def tensor_shapes(self):
+    async def tensor_shapes(self, *, as_adapters=False):
         return {"w": (2, 2)}
 
     async def base_tensors(self, order):
