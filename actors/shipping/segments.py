@@ -37,7 +37,7 @@ def ledger_prefix(run_dir: Path) -> str:
     So it is the same on another machine on which the same command runs.
 
     >>> ledger_prefix(Path("runs/critic_grpo")), ledger_prefix(Path("/data/runs/a b"))
-    ('ledgers/runs/critic_grpo/', 'ledgers/data/runs/a_b-5c1a7c0d/')
+    ('ledgers/runs/critic_grpo/', 'ledgers/data/runs/a_b-8272f711/')
     """
     path, here = os.path.abspath(run_dir), os.path.join(os.getcwd(), "")
     name = path.removeprefix(here).strip("/")
