@@ -20,7 +20,7 @@ from actors.shipping.config import LedgerConfig
 from actors.shipping.segments import Shipped, cut, ledger_prefix, restore, ship, shipped
 from actors.store.append_log import log_paths, parse_line
 from actors.store.blobs import send, shipping_from, unsent
-from actors.store.bucket import Bucket
+from actors.store.bucket import Bucket, check_package
 from actors.store.ledger import CALLS
 from actors.store.place import folder_of, is_bucket
 from actors.store.store import call_name
@@ -115,6 +115,7 @@ async def shipping(
     if not is_bucket(place):
         yield
         return
+    check_package(place)
     say = say or _say
     ledger, store = run_dir and run_dir / "ledger", folder_of(place)
     prefix = ledger_prefix(run_dir) if run_dir else ""

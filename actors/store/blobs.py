@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from actors.store.bucket import Bucket
+from actors.store.bucket import Bucket, check_package
 from actors.store.files import mark_used, read_used, sync_folder, write_whole
 from actors.store.place import folder_of, is_bucket, placed
 
@@ -45,8 +45,12 @@ class Blobs(Protocol):
 
 
 def open_blobs(place: Path | str) -> Blobs:
-    """Return the files of a store at a folder or a bucket's URL."""
-    return BucketBlobs(placed(place)) if is_bucket(place) else FolderBlobs(placed(place))
+    """Return the files of a store in a folder or a bucket. Raises ValueError where a bucket's package is missing."""
+    where = placed(place)
+    if not is_bucket(where):
+        return FolderBlobs(where)
+    check_package(where)
+    return BucketBlobs(where)
 
 
 class FolderBlobs:

@@ -6,6 +6,7 @@ import pytest
 
 from actors.store import bucket as bucket_module
 from actors.store.bucket import Bucket, BucketError, check_bucket
+from actors.store.store import Store
 
 
 @pytest.fixture
@@ -17,6 +18,8 @@ def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(ValueError, match=r"store is s3://bucket, which needs .*pip install obstore"):
         check_bucket("s3://bucket")
+    with pytest.raises(ValueError, match="pip install obstore"):
+        Store("s3://bucket")
 
 
 def test_a_good_bucket_is_left_as_it_was(obstore, tmp_path):
