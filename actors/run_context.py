@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from actors.store.place import folder_of, placed
+
 
 @dataclass(frozen=True)
 class RunContext:
@@ -20,7 +22,7 @@ class RunContext:
 
     @property
     def root(self) -> str:
-        return str(Path(self.store_root).absolute())
+        return placed(self.store_root)
 
     @property
     def ledger(self) -> str | None:
@@ -29,7 +31,7 @@ class RunContext:
     @property
     def logs(self) -> Path:
         """The folder for the logs of what the service starts."""
-        return Path(self.ledger_folder or self.store_root).absolute().parent
+        return Path(self.ledger_folder or folder_of(self.store_root)).absolute().parent
 
     def member(self, number: int, name: str) -> RunContext:
         """Return the context of a part of the service."""

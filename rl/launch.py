@@ -13,6 +13,9 @@ from typing import Any
 
 from actors.cluster import StartFailed, check_cluster, cluster_room, ray_cluster, without_ray
 from actors.resources import Role, check_room, needs_ray, num_gpus_here
+from actors.shipping.shipper import shipping
+from actors.store.bucket import check_bucket
+from actors.store.place import folder_of, is_bucket, placed
 from actors.store.server import managed_store
 from rl.recipe.jobs import JobRecipe
 from rollout.concurrency import all_settled
@@ -74,20 +77,22 @@ async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncI
     What was used since `run_start` (seconds since 1970) belongs to the job and is never evicted: by default since its
     first start, by its folder, as what an earlier start wrote or used belongs to it, too.
     """
-    store_root, folder = str(Path(recipe.store).resolve()), recipe.folder
+    store_root, folder = placed(recipe.store), recipe.folder
     if run_start is None:
         explained = folder and folder / "versions-0.json"
         run_start = explained.stat().st_mtime if explained and explained.exists() else time.time()
     has_ray = needs_ray(recipe.roles) or not recipe.store_is_shared
-    logs = (folder or Path(recipe.store).parent / recipe.name) / "failed_logs"
+    logs = (folder or folder_of(recipe.store).parent / recipe.name) / "failed_logs"
     async with AsyncExitStack() as opened:
+        # Around all that writes rows: they are shipped to the last one.
+        await opened.enter_async_context(shipping(store_root, folder, recipe.ledger))
         cluster = ray_cluster(recipe.ray_address, recipe.num_cpus, logs=logs) if has_ray else without_ray()
         await opened.enter_async_context(cluster)
         if recipe.ray_address:
             check_room(recipe.roles, **cluster_room(), colocated=recipe.colocated)
         await opened.enter_async_context(
             managed_store(
-                store_root,
+                folder_of(store_root),
                 is_shared=recipe.store_is_shared,
                 limit_gib=recipe.store_limit_gib,
                 run_start=run_start,
@@ -99,7 +104,9 @@ async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncI
 
 
 def check_launch(recipe: JobRecipe, more: Mapping[str, Role] | None = None) -> None:
-    """Raise ValueError where a job's Ray cannot start, or has not what the recipe's roles, and `more`, ask it for."""
+    """Raise ValueError where a job's store or Ray cannot be used, or has not what the roles, and `more`, ask it for."""
+    if is_bucket(recipe.store):
+        check_bucket(recipe.store)
     roles = {**recipe.roles, **(more or {})}
     if not needs_ray(roles) and recipe.store_is_shared:
         return

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
 
 from actors.config import EvidenceConfig, GeneratorConfig
 from actors.generator.kind import check_generator
@@ -78,7 +77,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     sources = sources_of(recipe, judge)
     check_run_dir(recipe, is_resumed, sources, accepted)
     check_launch(recipe, {f"evidence.{name}": config for name, config in evidence.items()})
-    benchmark = prepare_part(recipe.benchmark, Store(Path(recipe.store).resolve()))
+    benchmark = prepare_part(recipe.benchmark, Store(recipe.store))
     more = {"benchmark.judge": recipe.benchmark.judge} if benchmark else {}
     asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence) | more))
     return PreparedRun(

@@ -137,7 +137,7 @@ def side_benchmark(plan: PreparedRun, actors: Stack, log: Log) -> SideBenchmark 
     """Return what runs a part of a public benchmark beside training, where the recipe names one."""
     if plan.benchmark is None or actors.benchmark_judge is None:
         return None
-    folder, store = Path(plan.recipe.run_dir) / "benchmark", Store(Path(plan.recipe.store).resolve())
+    folder, store = Path(plan.recipe.run_dir) / "benchmark", Store(plan.recipe.store)
     return SideBenchmark(
         plan.benchmark,
         actors.journey,
@@ -173,7 +173,7 @@ def make_stream(plan: PreparedRun, actors: Stack, log: Log, done: int) -> Rollou
 
 
 async def _report(console: Console, recipe: Recipe, changes: dict[str, Change]) -> Path | None:
-    store = Store(Path(recipe.store).resolve())
+    store = Store(recipe.store)
     return await _dispensable(
         console, "the report", write_report, Path(recipe.run_dir), store, changes, best_checkpoint(recipe)
     )

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.store.place import placed
 from rl.atomic_write import atomic_write
 from rl.recipe.config import Recipe
 from rl.recipe.paths import read_prompt
@@ -49,9 +50,9 @@ def write_verl_data(recipe: Recipe, out: Path) -> dict[str, int]:
             for rows in _row_groups(tasks, template, split):
                 file.write_table(pa.Table.from_pylist(rows, _SCHEMA))
         counts[split] = len(tasks)
-    placed = replace(recipe, run_dir=_absolute(recipe.run_dir), store=_absolute(recipe.store))
+    lasting = replace(recipe, run_dir=_absolute(recipe.run_dir), store=placed(recipe.store))
     path = out.resolve() / "recipe.yaml"
-    atomic_write(path, to_yaml(placed))
+    atomic_write(path, to_yaml(lasting))
     loop = f"- name: {LOOP}\n  _target_: rl.verl_plugin.CriticLoop\n  recipe: {path}\n"
     atomic_write(out / "agent_loop.yaml", loop)
     return counts

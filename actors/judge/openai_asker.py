@@ -26,6 +26,7 @@ from actors.metered.service import Count
 from actors.metered.shared_calls import SharedCalls
 from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.store.image_files import image_part
+from actors.store.place import placed
 from actors.store.store import Store
 from rewards.rubric import FORMS
 from rollout.text.marks import IMAGE_MARK
@@ -86,7 +87,7 @@ async def start_asker(
     `config.num_replicas=0` does without Ray: each process by itself.
     """
     check_asker(config)
-    root = str(Path(store_root).absolute())
+    root = placed(store_root)
     ledger = None if ledger_folder is None else str(Path(ledger_folder).absolute())
     make = partial(_make_calls, config, read_keys(config), root, service, ledger)
     owner = await SharedCalls.start(make, is_local=config.num_replicas == 0)

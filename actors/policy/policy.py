@@ -30,6 +30,7 @@ from actors.policy.ranks import start_ranks
 from actors.policy.rows import Share, num_tokens
 from actors.policy.setup import PolicySetup
 from actors.shared_devices import Devices
+from actors.store.place import placed
 from actors.weights.publish import WeightReceivers, publish
 from actors.weights.wire import BaseTensor, Manifest, Order, Shapes
 from rewards.import_path import anchored
@@ -71,7 +72,7 @@ class Policy:
         `total_steps` counts updates, for the learning-rate schedule; `temperature` is the default of `logprobs`;
         images are scaled down to `max_pixels`; `devices` are those that are reserved already.
         """
-        root = str(Path(store_root).resolve())
+        root = placed(store_root)
         # Ranks do not share the driver's working folder.
         loss = replace(loss, policy_loss=anchored(loss.policy_loss, Path.cwd()))
         setup = PolicySetup(config, loss, root, total_steps, max_pixels)

@@ -6,7 +6,8 @@
 Writers never lock: a file appears by rename, complete or not at all, and equal content has an equal name.
 A file's modification time says when it was last used (`actors/store/eviction.py` relies on it). If nodes share
 no file system, each has its own store and a missing image comes from a peer
-(`actors/store/peers.py` requests it, `actors/store/server.py` serves it).
+(`actors/store/peers.py` requests it, `actors/store/server.py` serves it); or the store is a bucket, and
+each machine has a folder of copies (`actors/store/blobs.py`).
 """
 
 import hashlib
@@ -19,7 +20,8 @@ from typing import Any
 
 from PIL import Image
 
-from actors.store.files import mark_used, read_used, sync_folder, write_whole
+from actors.store.blobs import open_blobs
+from actors.store.files import mark_used, read_used
 from actors.store.image_files import png_of
 from actors.store.packed_images import find_packed, image_status, open_image_file
 from actors.store.pixels import as_seen
@@ -32,11 +34,15 @@ _PREFIX = "sha256:"
 
 
 class Store:
-    """A content-addressed folder. Cheap to create, picklable, safe for concurrent writers."""
+    """A content-addressed folder or bucket. Cheap to create, picklable, safe for concurrent writers.
 
-    def __init__(self, root: Path | str):
-        # Absolute, because actors do not share the driver's working directory.
-        self.root = Path(root).absolute()
+    `root` is the folder, or the one in which this machine has its copies of a bucket's files; `place` names the store
+    for other processes.
+    """
+
+    def __init__(self, place: Path | str):
+        self._blobs = open_blobs(place)
+        self.place, self.root = self._blobs.place, self._blobs.folder
 
     def put_image(self, image: Image.Image) -> ImageRef:
         """Commit an image and return its reference."""
@@ -45,29 +51,31 @@ class Store:
     def put_png(self, data: bytes) -> ImageRef:
         """Commit the bytes of a PNG and return its reference."""
         digest = hashlib.sha256(data).hexdigest()
-        path = self._path("images", digest, "png")
-        if not mark_used(path):
-            write_whole(path, data)
-            sync_folder(path.parent)  # the ledger refers to it: the file has to be durable before the row
+        self._blobs.create(_name("images", digest, "png"), data)
         return _PREFIX + digest
 
     def has_image(self, ref: ImageRef) -> bool:
-        """Return whether an image is available, here or from a peer; if here, mark it as used now."""
-        if mark_used(self.image_path(ref)):
-            return True
+        """Return whether an image is available, here or elsewhere; if here, mark it as used now."""
         if not ref.startswith(_PREFIX):
-            return find_packed(ref) is not None
-        if not _has_ray():
+            return mark_used(Path(ref)) or find_packed(ref) is not None
+        if self._blobs.has(_image_name(ref)):
+            return True
+        if self._blobs.is_everywhere or not _has_ray():
             return False
         from actors.store.peers import is_with_a_peer  # late: most readers of a store do not need Ray
 
         return is_with_a_peer(self.root, ref.removeprefix(_PREFIX))
 
     def image_path(self, ref: ImageRef) -> Path:
-        """Return the path of a reference's file."""
-        if ref.startswith(_PREFIX):
-            return self._path("images", ref.removeprefix(_PREFIX), "png")
-        return Path(ref)
+        """Return the path of a reference's file on this machine, whether or not it is there yet (`image_file`)."""
+        return self.root / _image_name(ref) if ref.startswith(_PREFIX) else Path(ref)
+
+    def image_file(self, ref: ImageRef) -> Path:
+        """Return the path of an image's file, fetched from elsewhere if need be. Raises FileNotFoundError."""
+        path = self.image_path(ref)
+        if ref.startswith(_PREFIX) and not path.exists():
+            self._bytes(ref)
+        return path
 
     def get_image(self, ref: ImageRef) -> Image.Image:
         """Load an image as people see it (`actors.store.pixels`), as RGB.
@@ -91,25 +99,25 @@ class Store:
         return _file_digest(ref, status.st_mtime_ns, status.st_size)
 
     def get_call(self, key: str) -> Any | None:
-        """Return the committed call with that key, or None; a damaged one counts as absent."""
+        """Return the committed call with that key, or None; a damaged one counts as absent. Raises OSError."""
         try:
-            return json.loads(read_used(self._path("calls", key, "json")))
+            return json.loads(self._blobs.read(call_name(key)))
         except (FileNotFoundError, ValueError):
             return None
 
     def put_call(self, key: str, call: object) -> None:
         """Commit a call; a later one with the same key replaces it."""
-        write_whole(self._path("calls", key, "json"), json.dumps(call).encode())
+        self._blobs.replace(call_name(key), json.dumps(call).encode())
 
     def _bytes(self, ref: ImageRef) -> bytes:
-        path = self.image_path(ref)
+        is_ours, path = ref.startswith(_PREFIX), self.image_path(ref)
         try:
-            return read_used(path)
+            return self._blobs.read(_image_name(ref)) if is_ours else read_used(path)
         except FileNotFoundError:
-            where = f"image {ref} is not at {path}"
-        if not ref.startswith(_PREFIX) and (packed := find_packed(path)) is not None:
+            where = f"image {ref} is not at {self.place if self._blobs.is_everywhere and is_ours else path}"
+        if not is_ours and (packed := find_packed(path)) is not None:
             return packed.read()
-        if not ref.startswith(_PREFIX) or not _has_ray():
+        if not is_ours or self._blobs.is_everywhere or not _has_ray():
             raise FileNotFoundError(where)
         from actors.store.peers import fetch
 
@@ -117,8 +125,10 @@ class Store:
         self.put_png(data)
         return data
 
-    def _path(self, kind: str, digest: str, suffix: str) -> Path:
-        return self.root / kind / digest[:2] / f"{digest}.{suffix}"
+
+def call_name(key: str) -> str:
+    """Return the name of a call's file in a store."""
+    return _name("calls", key, "json")
 
 
 def call_key(**depends_on: object) -> str:
@@ -136,6 +146,14 @@ def load_images(store: Store, refs: tuple[ImageRef | None, ...]) -> list[Image.I
     loaded = [None if ref is None else store.get_image(ref) for ref in refs]
     real = next(image for image in loaded if image is not None)
     return [white_canvas(real) if image is None else image for image in loaded]
+
+
+def _image_name(ref: ImageRef) -> str:
+    return _name("images", ref.removeprefix(_PREFIX), "png")
+
+
+def _name(kind: str, digest: str, suffix: str) -> str:
+    return f"{kind}/{digest[:2]}/{digest}.{suffix}"
 
 
 def _has_ray() -> bool:

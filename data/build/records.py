@@ -103,7 +103,7 @@ class ImageFolder:
         target = self._folder / name
         if not target.exists():
             target.parent.mkdir(exist_ok=True)
-            source = self._store.image_path(ref)
+            source = self._store.image_file(ref)
             with suppress(OSError):
                 os.link(source, target)
                 return name

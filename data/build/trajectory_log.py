@@ -115,7 +115,7 @@ def _is_final(row: Row) -> bool:
 
 def _has_images(row: Row, store: Store) -> bool:
     refs = {ref for attempt in row["attempts"] for ref in (attempt["before"], attempt["after"]) if ref is not None}
-    return all(store.image_path(ref).exists() for ref in refs)
+    return all(store.has_image(ref) for ref in refs)
 
 
 def _digest_of_row(row: Row) -> int:

@@ -86,9 +86,9 @@ def _check(log: TrajectoryLog, store: Store, form: Form) -> Exported:
             continue
         done.num_written += 1
         for ref in images_of(trajectory):
-            if not store.image_path(ref).is_file():
+            if not store.has_image(ref):
                 raise ValueError(
-                    f"an image of request {trajectory.request.id!r} is not in the store {store.root} any more"
+                    f"an image of request {trajectory.request.id!r} is not in the store {store.place} any more"
                 )
     return done
 
@@ -124,7 +124,7 @@ def _sequences(log: TrajectoryLog, form: Form) -> Iterator[Sequence]:
 def _write_record(folder: Path, record: dict[str, object], images: dict[str, ImageRef], store: Store) -> None:
     folder.mkdir(parents=True)
     for name, ref in images.items():
-        source = store.image_path(ref)
+        source = store.image_file(ref)
         with suppress(OSError):
             os.link(source, folder / name)
             continue

@@ -18,7 +18,9 @@ from rl.run_dir.resume import has_learned
 from rl.story.config import load_story_recipe
 
 FORMAT = "interleave.ablation/1"
-_OF_MACHINES = frozenset({"num_cpus", "ray_address", "store", "store_is_shared", "store_limit_gib", "service"})
+_OF_MACHINES = frozenset(
+    {"num_cpus", "ray_address", "store", "store_is_shared", "store_limit_gib", "ledger", "service"}
+)
 """Sections of a recipe of stories by which no story becomes another one."""
 
 

@@ -85,6 +85,13 @@ def with_auto_resume(arguments: Sequence[str]) -> list[str]:
     return given.split("\0")[1:-1]
 
 
+def store_place(text: str) -> Path | str:
+    """Read where a store is: a bucket's URL, or a folder."""
+    from actors.store.place import is_bucket
+
+    return text if is_bucket(text) else file_path(text)
+
+
 def file_path(text: str) -> Path:
     """Read a file's or folder's path, with `~` for the home folder."""
     if not text:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rl.cli.arguments import Parser, add_command, file_path
+from rl.cli.arguments import Parser, add_command, file_path, store_place
 from rollout.text.limits import Tilde
 
 _FORMS = ("execution_record", "ueval", "easy", "reflection")
@@ -35,7 +35,7 @@ def add_exchange_commands(data: argparse._SubParsersAction[Parser]) -> None:
     given.add_argument("--dataset", action="store_true", help="sequences: as Parquet with images, for `load_dataset`")
     given.add_argument(
         "--store",
-        type=file_path,
+        type=store_place,
         help="where the images are; default: as the folder says",
     )
 
@@ -83,7 +83,7 @@ def _export(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _store_of(folder: Path) -> Path:
+def _store_of(folder: Path) -> Path | str:
     """Return where the images of a folder are. Raises ValueError."""
     if (folder / "store").is_dir():
         return folder / "store"
@@ -91,5 +91,5 @@ def _store_of(folder: Path) -> Path:
         from rl.data_build.config import BuildRecipe
         from rl.recipe.reader import load_as
 
-        return Path(load_as(BuildRecipe, folder / "recipe.yaml").store)
+        return load_as(BuildRecipe, folder / "recipe.yaml").store
     raise ValueError(f"{folder} does not say where its images are; add --store")

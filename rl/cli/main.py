@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from actors import ending
 from rl import __version__
@@ -37,6 +38,9 @@ from rl.cli.shapes import add_shapes_commands
 from rl.cli.story import add_story_commands
 from rl.cli.watch import add_watch_command
 from rl.preemption import EXIT_CODE, Preempted
+
+if TYPE_CHECKING:
+    from rl.recipe.jobs import RunRecipe
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -192,7 +196,7 @@ def _train(chosen: argparse.Namespace) -> int:
     from rl.run_dir.ended import noting_the_end
     from rl.run_dir.resume import check_unfinished
 
-    with _folder_of(chosen, recipe.run_dir) as resumed:
+    with _folder_of(chosen, recipe) as resumed:
         if resumed:
             check_unfinished(recipe)
         plan = prepare(recipe, is_resumed=resumed, accepted=chosen.accept_changed)
@@ -211,7 +215,7 @@ def _sft(chosen: argparse.Namespace) -> int:
     from rl.run_dir.ended import noting_the_end
     from rl.sft.run import prepare_sft, run_sft  # late: it imports torch, Ray and verl
 
-    with _folder_of(chosen, recipe.run_dir) as resumed:
+    with _folder_of(chosen, recipe) as resumed:
         plan = prepare_sft(recipe, is_resumed=resumed, accepted=chosen.accept_changed)
         with noting_the_end(chosen.run_dir):
             run_to_end(run_sft(plan))
@@ -219,13 +223,16 @@ def _sft(chosen: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _folder_of(chosen: argparse.Namespace, run_dir: str) -> Iterator[bool]:
+def _folder_of(chosen: argparse.Namespace, recipe: RunRecipe) -> Iterator[bool]:
     """Have a run's folder to ourselves; yield whether the run goes on."""
     from rl.run_dir.lock import locked
     from rl.run_dir.resume import is_resumed
+    from rl.run_dir.shipped import take_over
 
-    chosen.run_dir = Path(run_dir)
+    chosen.run_dir = Path(recipe.run_dir)
     with locked(chosen.run_dir):
+        if chosen.resume and (num := take_over(recipe)):
+            print(f"interleave: {num} logs of the ledger were restored from {recipe.store}", file=sys.stderr)
         yield is_resumed(chosen.resume, chosen.run_dir)
 
 

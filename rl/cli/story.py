@@ -123,9 +123,7 @@ async def _tell(recipe: StoryRecipe, chosen: argparse.Namespace) -> int:
 
     Request(chosen.request, tries=chosen.tries).checked()  # a bad one is refused before anything starts
     prepare_story(recipe, befores=[str(chosen.image[-1]) if chosen.image else None])
-    folder = StoryFolder(
-        chosen.out or default_folder(chosen.request), Store(Path(recipe.store).resolve()), made_by(recipe)
-    )
+    folder = StoryFolder(chosen.out or default_folder(chosen.request), Store(recipe.store), made_by(recipe))
     folder.path.mkdir(parents=True, exist_ok=True)  # one that cannot be made is told before anything starts
     console = Console(highlight=False, soft_wrap=True)
     with console.status("starting the actors") as status:

@@ -66,7 +66,7 @@ class Build:
 
     @property
     def store(self) -> Store:
-        return Store(Path(self.recipe.store).resolve())
+        return Store(self.recipe.store)
 
 
 def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
@@ -85,7 +85,7 @@ def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
         "judge": check_judge(recipe.judge),
     }
     side = recipe.split.side
-    build = Build(recipe, records, sources, _side_of_step(side, Store(Path(recipe.store).resolve())) if side else None)
+    build = Build(recipe, records, sources, _side_of_step(side, Store(recipe.store)) if side else None)
     is_first = (build.out / IMPORTED).exists() and not (build.out / "recipe.yaml").exists()
     if not (is_first or TrajectoryLog(build.out / "trajectories").is_empty()):
         check_changes(recipe, sources, accepted, is_resumable_change)
@@ -121,13 +121,13 @@ def make_sets_only(recipe: BuildRecipe) -> list[Card]:
         recipe,
         open_requests(resolve_data(recipe.requests.file)),
         {role: known[role] for role in roles if role in known},
-        _side_of_step(side, Store(Path(recipe.store).resolve())) if side else None,
+        _side_of_step(side, Store(recipe.store)) if side else None,
     )
     bad, log = BadRecords(OnBad(recipe.on_bad)), TrajectoryLog(out / "trajectories")
     numbers = {request_digest(request): number for number, request in _requests(build, bad)}
     done, lost = log.done(build.store)
     if lost & numbers.keys():
-        raise ValueError(f"images of {len(lost):,} requests are not in the store {build.store.root}; set store=...")
+        raise ValueError(f"images of {len(lost):,} requests are not in the store {build.store.place}; set store=...")
     if not done & numbers.keys():
         raise ValueError(f"{out} holds no trajectory of a request in {recipe.requests.file}; set run_dir=...")
     return _make(build, log, numbers, bad)
@@ -144,7 +144,9 @@ async def collect_all(
     recipe, records = build.recipe, build.records
     done, lost = await asyncio.to_thread(log.done, build.store)
     if lost:
-        text = f"{len(lost):,} requests are carried out again: some of their images are no longer in {build.store.root}"
+        text = (
+            f"{len(lost):,} requests are carried out again: some of their images are no longer in {build.store.place}"
+        )
         print(f"interleave: {text}", file=sys.stderr)
     numbers: dict[int, int] = {}
     stream = _requests(build, bad)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from actors.judge.config import JudgeConfig
 from actors.resources import check_room
+from actors.store.bucket import check_bucket
+from actors.store.place import is_bucket
 from rl.doctor.finding import Finding
 from rl.plan.devices import Devices, devices_here
 from rl.plan.judges import judges_asked
@@ -19,11 +21,16 @@ _OTHERWISE = "give it"
 
 
 def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
-    """Yield what a recipe names that is not here; nothing is asked. Raises ValueError where it is wrong."""
+    """Yield what a recipe names that is not here. Raises ValueError where it is wrong.
+
+    No endpoint is asked, but a store in a bucket is tried: a small object is written, read and removed.
+    """
     check_recipe(recipe)
     devices = devices_here()
     if not recipe.ray_address:
         yield _room(recipe, devices)
+    if is_bucket(recipe.store):
+        yield _bucket(recipe.store)
     lacking = missing(recipe, devices)
     for one in lacking:
         mend = _MENDS.get(one.key.partition(".")[0], _OTHERWISE) if one.is_needed else ""
@@ -47,6 +54,14 @@ def _room(recipe: Recipe, devices: Devices) -> Finding:
     except ValueError as error:
         return Finding("roles", str(error), "ask for less, or set ray_address to a cluster that has it")
     return Finding("roles", "all find room on this machine")
+
+
+def _bucket(store: str) -> Finding:
+    """See whether a bucket takes what a run puts there."""
+    try:
+        return Finding("store", f"{store} {', '.join(check_bucket(store))}")
+    except ValueError as error:
+        return Finding("store", str(error), "see the line")
 
 
 async def ask_endpoints(recipe: Recipe) -> list[Finding]:

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from actors.store.ledger import LedgerRow
+from actors.store.place import is_bucket
 from actors.store.store import Store
 from rl.batch import is_flat
 from rl.inspection.selection import Shown, select_groups
@@ -65,7 +66,7 @@ def write_page(
         check_trusted(run_dir, code_of_advantages(recipe), overrides)
     groups, num_samples = select_groups(_groups(run_dir, recipe, only), limit)
     out = out or run_dir / "inspect.html"
-    thumbnails = Thumbnails(Store(resolve_path(recipe.store)))
+    thumbnails = Thumbnails(Store(recipe.store if is_bucket(recipe.store) else resolve_path(recipe.store)))
     data = _data(groups, thumbnails)
     data["images"] = thumbnails.make(out.parent / f"{out.stem}_images")
     num_shown = len(data["samples"])

@@ -41,7 +41,7 @@ class OutputLog:
         found = {row["item"]: _output(row) for row in read_log(self._folder, _KIND)}
         for item, output in found.items():
             if gone := [ref for ref in output.images if not store.has_image(ref)]:
-                found[item] = Output((), f"the image {gone[0]} is no longer in {store.root}")
+                found[item] = Output((), f"the image {gone[0]} is no longer in {store.place}")
         return found
 
     async def append(self, item: Item, output: Output) -> None:

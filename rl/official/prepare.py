@@ -52,7 +52,7 @@ class Official:
 
     @property
     def store(self) -> Store:
-        return Store(Path(self.recipe.store).resolve())
+        return Store(self.recipe.store)
 
 
 def prepare_official(
@@ -77,7 +77,7 @@ def prepare_official(
             f"scoring reads the judge's prompts from a checkout: git clone https://github.com/{owner} (as of {commit}) "
             "and give its folder as --prompts, or give --submit-only"
         )
-    every = benchmark.read(data, Store(Path(recipe.store).resolve()))
+    every = benchmark.read(data, Store(recipe.store))
     if twice := len(every) - len({item.id for item in every}):
         raise ValueError(f"--data {data}: {twice} of {len(every)} items of {benchmark.title} have another one's id")
     if not every:

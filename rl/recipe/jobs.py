@@ -11,6 +11,8 @@ from actors.config import (
 )
 from actors.image_limit import MODEL_PIXELS
 from actors.resources import Role
+from actors.shipping.config import LedgerConfig
+from actors.store.place import is_place
 from rl.recipe.alerts import NAMES as ALERTS
 from rl.recipe.alerts import AlertConfig, check_alert_names
 from rl.recipe.wandb_project import check_project
@@ -23,6 +25,7 @@ from rollout.text.limits import (
     Port,
     PositiveInt,
     RequiredPath,
+    Rule,
     RunName,
     Seed,
     Tilde,
@@ -31,6 +34,8 @@ from rollout.text.limits import (
     one_of,
     one_of_or_own,
 )
+
+StorePlace = Annotated[RequiredPath, Rule("a folder, or s3://bucket/prefix, gs:// or az://", is_place)]
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,11 @@ class JobRecipe:
     """What recipes of every kind have: a name, a store, and the Ray that their actors run on."""
 
     name: RunName = "???"
-    store: RequiredPath = "runs/store"
-    """Images and paid-for answers, shared by runs."""
+    store: StorePlace = "runs/store"
+    """Images and paid-for answers, shared by runs: a folder, or a part of a bucket (s3://bucket/prefix, gs://, az://).
+
+    A bucket needs the package `obstore`; then the ledger is shipped there, too (docs/object_storage.md).
+    """
     store_is_shared: bool = True
     """All nodes see the same folder; false: each node has its own, and an image that it misses is sent by another.
 
@@ -80,6 +88,8 @@ class JobRecipe:
     """
     store_limit_gib: NonNegativeFloat = 0.0
     """Least recently used images and answers go above this size, in GiB; never those of a running run. 0: no limit."""
+    ledger: LedgerConfig = field(default_factory=LedgerConfig)
+    """When rows of the ledger go into the store's bucket."""
     num_cpus: PositiveInt = 16
     """Logical CPUs told to a Ray that is started for this job."""
     ray_address: str = ""

@@ -23,6 +23,7 @@ MAY_CHANGE = frozenset(
         "tracking",
         "store_is_shared",
         "store_limit_gib",
+        "ledger",
         "reward.probe",
         "benchmark",
         "rollout.max_failure_share",

@@ -17,6 +17,7 @@ from rl.recipe.jobs import RunRecipe, TrainingRecipe
 from rl.recipe.reader import load_as
 from rl.recipe.resumable import describe_changes, forbidden_changes, is_resumable_change
 from rl.run_dir.lock import TAKEN_OVER
+from rl.run_dir.shipped import check_none_shipped
 from rl.tracking.metrics_file import drop_metrics_after
 
 _PARTS = ("checkpoints", "export", "ledger")
@@ -79,6 +80,8 @@ def check_run_dir(
         raise ValueError(f"{run_dir} holds a run already; add --resume to go on with it, or run_dir=... for another")
     if is_resumed and has_learned(run_dir):
         check_changes(recipe, sources, accepted)
+    if not is_resumed:
+        check_none_shipped(recipe)
     for folder in (run_dir, *(run_dir / name for name in _PARTS)):
         if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
             raise ValueError(f"{folder} cannot be written to by user {os.getuid()}; a run needs it")

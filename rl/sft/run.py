@@ -161,7 +161,7 @@ async def sft_stack(recipe: SftRecipe) -> AsyncIterator[SftStack]:
 def _with_tokens(plan: PreparedSft, actors: SftStack, done: int) -> tuple[ExampleStream, SftEvaluator]:
     """Return the examples still to be learned, and the evaluation on held-out ones."""
     recipe = plan.recipe
-    store = Store(Path(recipe.store).resolve())
+    store = Store(recipe.store)
     maker = ConversationTokenizer(
         load_processor(model_path(recipe.policy.model, "policy.model"), recipe.max_pixels), store
     )

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from actors.store.learned import LearnedLog
@@ -107,6 +106,6 @@ class Log(StepLog[Recipe]):
 
     def _show_pictures(self, groups: Sequence[Group], step: int) -> None:
         if self._trackers:
-            pictures = list(strips(groups, Store(Path(self._recipe.store).resolve()), _NUM_PICTURES))
+            pictures = list(strips(groups, Store(self._recipe.store), _NUM_PICTURES))
             for tracker in self._trackers:
                 tracker.images("before | rejected | regenerated", pictures, step)

@@ -18,25 +18,23 @@ _MAX_BYTES = 64 * 2**20
 _MAX_PIXELS = 64_000_000
 
 
-def picture(images: Mapping[str, ImageRef], name: str, store: Path | None) -> tuple[bytes, str] | None:
+def picture(images: Mapping[str, ImageRef], name: str, store: Path | str | None) -> tuple[bytes, str] | None:
     """Return a small copy of an image that a page was told of, and its media type; None where there is none."""
     ref = images.get(name) if _NAME.fullmatch(name) else None
-    path = None if ref is None else _path_of(ref, store)
-    if path is None:
-        return None
     try:
-        data = _small(path)
+        path = None if ref is None else _path_of(ref, store)
+        data = None if path is None else _small(path)
     except (OSError, ValueError):
         return None
-    return data, f"image/{suffix_of(data)}"
+    return None if data is None else (data, f"image/{suffix_of(data)}")
 
 
-def _path_of(ref: ImageRef, store: Path | None) -> Path | None:
+def _path_of(ref: ImageRef, store: Path | str | None) -> Path | None:
     """Return where an image is; a reference into the store must be a digest, so that it leads nowhere else."""
     if not ref.startswith("sha256:"):
         return Path(ref)
     is_digest = _NAME.fullmatch(ref.removeprefix("sha256:"))
-    return Store(store).image_path(ref) if store is not None and is_digest else None
+    return Store(store).image_file(ref) if store is not None and is_digest else None
 
 
 @lru_cache(maxsize=256)

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 import rl.inspection
+from actors.store.place import is_bucket
 from actors.web.loopback import Reply
 from rl.tracking.charts import charts_of, family_of
 from rl.tracking.course import Course, families, glance
@@ -32,7 +33,7 @@ _FILES = {
 class Site:
     """Answers a page's requests about one run. Safe for threads."""
 
-    def __init__(self, run_dir: Path, store: Path | None = None):
+    def __init__(self, run_dir: Path, store: Path | str | None = None):
         """`store` is where the images are, if not where the recipe says. Raises ValueError for no run's folder."""
         self._run_dir = run_dir
         self._about = about_run(run_dir, store)
@@ -83,7 +84,7 @@ class Site:
             self._partial = None
 
 
-def about_run(run_dir: Path, store: Path | None = None) -> About:
+def about_run(run_dir: Path, store: Path | str | None = None) -> About:
     """Return what a run's recipe says of it. Raises ValueError for a folder that holds no run."""
     path = run_dir / "recipe.yaml"
     if not path.is_file():
@@ -95,7 +96,7 @@ def about_run(run_dir: Path, store: Path | None = None) -> About:
     said = said if isinstance(said, dict) else {}
     num_steps, kept = said.get("num_steps"), said.get("store")
     if store is None and isinstance(kept, str) and kept:
-        store = Path(kept).expanduser()
+        store = kept if is_bucket(kept) else Path(kept).expanduser()
     return About(
         name=run_dir.resolve().name,
         num_steps=num_steps if isinstance(num_steps, int) and num_steps > 0 else None,

@@ -27,7 +27,7 @@ class About:
     name: str
     num_steps: int | None
     num_gpus: float | None
-    store: Path | None
+    store: Path | str | None
 
 
 def state_of(run_dir: Path, about: About, course: Course, *, is_partial: bool = False) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,8 +12,11 @@ import pytest
 
 from actors.cluster import StartFailed
 from actors.config import GeneratorConfig
+from actors.store.append_log import AppendLog
+from actors.store.bucket import Bucket
+from actors.store.place import CACHE_VARIABLE
 from rl.launch import Launch, check_launch, launch
-from rl.recipe.jobs import JobRecipe
+from rl.recipe.jobs import JobRecipe, RunRecipe
 from rl.run_dir.provenance import write_provenance
 from rl.serve import ServeRecipe
 from rollout.roles import BudgetSpent
@@ -118,3 +122,25 @@ def test_a_job_is_held_against_this_machine_before_ray_starts(tmp_path, monkeypa
     with pytest.raises(ValueError, match=r"ray_address is 'x'"):
         check_launch(replace(serve_recipe(tmp_path, gpus_per_replica=1), ray_address="x"))
     check_launch(replace(serve_recipe(tmp_path, num_replicas=0), ray_address="x"))
+
+
+def test_a_bucket_is_looked_at_before_anything_starts(monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(ValueError, match="store is s3://bucket/runs, which needs the package obstore"):
+        check_launch(JobRecipe(name="job", store="s3://bucket/runs"))
+
+
+def test_what_a_job_commits_is_in_its_bucket_at_its_end(tmp_path, monkeypatch):
+    pytest.importorskip("obstore")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    recipe = RunRecipe(name="job", run_dir="runs/job", store=f"file://{tmp_path}/bucket")
+
+    async def job():
+        check_launch(recipe)
+        async with launch(recipe) as up:
+            assert up.store_root == recipe.store
+            AppendLog(tmp_path / "runs" / "job" / "ledger", "samples").append([{"n": 1}])
+
+    asyncio.run(job())
+    assert [name.split("/")[:3] for name in Bucket(recipe.store).sizes("ledgers/")] == [["ledgers", "runs", "job"]]

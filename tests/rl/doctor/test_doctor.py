@@ -1,5 +1,7 @@
 """The command: what it looks at, in which order, and how it ends."""
 
+import sys
+
 import pytest
 
 from actors.judge.probe import Probe
@@ -74,3 +76,17 @@ def test_without_a_key_an_endpoint_is_not_asked(capsys):
 def test_asking_needs_a_recipe(capsys):
     assert main(["doctor", "--ask"]) == 2
     assert "give one" in capsys.readouterr().err
+
+
+def test_a_store_in_a_bucket_is_tried(capsys, tmp_path):
+    pytest.importorskip("obstore")
+    code, said = lines(capsys, SHAPES, f"store=file://{tmp_path}/bucket")
+    assert code == 0, said
+    assert any("/bucket writes, reads, creates only where nothing is" in line for line in said)
+
+
+def test_a_bucket_that_cannot_be_used_is_told(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    code, said = lines(capsys, SHAPES, "store=s3://bucket/runs")
+    assert code == 1
+    assert any(line.startswith("FAIL  store") and "pip install obstore" in line for line in said)
