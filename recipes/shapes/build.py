@@ -49,7 +49,7 @@ class Building:
 
 
 def build(out_dir: Path, seed: int = 0, scale: float = 1.0, *, has_rl: bool = False) -> None:
-    """Build every part of the world that `out_dir` lacks, in order; with `has_rl`, also its critics of GRPO and DAgger."""
+    """Build every part of the world that `out_dir` lacks, in order; with `has_rl`, also critics by GRPO and DAgger."""
     world = Building(out_dir, seed, scale)
     stages = {
         "autoencoder": build_autoencoder,

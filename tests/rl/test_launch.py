@@ -131,7 +131,6 @@ def test_a_bucket_is_looked_at_before_anything_starts(monkeypatch):
 
 
 def test_what_a_job_commits_is_in_its_bucket_at_its_end(tmp_path, monkeypatch):
-    pytest.importorskip("obstore")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     recipe = RunRecipe(name="job", run_dir="runs/job", store=f"file://{tmp_path}/bucket")

@@ -1,8 +1,4 @@
-"""A bucket of S3 for tests: the user's own (INTERLEAVE_TEST_S3=s3://bucket/prefix), or moto's server as a child.
-
-moto's botocore wants an older python-dateutil than requirements.lock has, so it may be in an environment of its own:
-INTERLEAVE_MOTO_PYTHON names its interpreter.
-"""
+"""A bucket of S3 for tests: the user's own (INTERLEAVE_TEST_S3=s3://bucket/prefix), or moto's server as a child."""
 
 import os
 import socket
@@ -14,16 +10,8 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 
-OWN, MOTO = "INTERLEAVE_TEST_S3", "INTERLEAVE_MOTO_PYTHON"
-
-
-def why_not() -> str:
-    """Return why there is no S3 to test against; empty if there is one."""
-    if OWN in os.environ or MOTO in os.environ or find_spec("moto") is not None:
-        return ""
-    return f"no S3: set {OWN}=s3://bucket/prefix, or {MOTO} to a python with moto[server]"
+OWN = "INTERLEAVE_TEST_S3"
 
 
 @contextmanager
@@ -35,7 +23,7 @@ def s3_url() -> Iterator[tuple[str, dict[str, str]]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [os.environ.get(MOTO, sys.executable), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             endpoint = f"http://127.0.0.1:{port}"

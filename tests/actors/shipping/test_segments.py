@@ -9,7 +9,6 @@ from actors.shipping.segments import Shipped, cut, ledger_prefix, restore, ship,
 from actors.store.append_log import AppendLog, read_log
 from actors.store.bucket import Bucket, BucketError
 
-pytest.importorskip("obstore")
 PREFIX = "ledgers/run/"
 
 

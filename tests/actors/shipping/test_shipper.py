@@ -16,7 +16,6 @@ from actors.store.place import CACHE_VARIABLE, folder_of
 from actors.store.store import Store
 from tests.support.lost_node import lose_a_node
 
-pytest.importorskip("obstore")
 NEVER = LedgerConfig(segment_rows=1000, segment_s=1000.0)
 
 

@@ -10,10 +10,9 @@ from actors.store.bucket import Bucket, check_bucket
 from actors.store.place import CACHE_VARIABLE
 from actors.store.store import Store
 from tests.support.lost_node import lose_a_node
-from tests.support.s3_server import s3_url, why_not
+from tests.support.s3_server import s3_url
 
-pytest.importorskip("obstore")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,6 @@ from actors.store.bucket import Bucket, BucketError
 from actors.store.place import CACHE_VARIABLE
 from actors.store.store import Store, call_name
 
-pytest.importorskip("obstore")
-
 
 @pytest.fixture
 def url(tmp_path):

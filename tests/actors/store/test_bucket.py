@@ -11,7 +11,9 @@ from actors.store.store import Store
 
 @pytest.fixture
 def obstore():
-    return pytest.importorskip("obstore")
+    import obstore
+
+    return obstore
 
 
 def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):

@@ -79,7 +79,6 @@ def test_asking_needs_a_recipe(capsys):
 
 
 def test_a_store_in_a_bucket_is_tried(capsys, tmp_path):
-    pytest.importorskip("obstore")
     code, said = lines(capsys, SHAPES, f"store=file://{tmp_path}/bucket")
     assert code == 0, said
     assert any("/bucket writes, reads, creates only where nothing is" in line for line in said)

@@ -12,8 +12,6 @@ from rl.run_dir.resume import AUTO, check_run_dir, is_resumed
 from rl.run_dir.shipped import take_over
 from tests.support.training import make_recipe
 
-pytest.importorskip("obstore")
-
 
 @pytest.fixture
 def recipe(tmp_path):
