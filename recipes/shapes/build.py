@@ -185,7 +185,7 @@ def build_dagger_critic(world: Building, folder: Path) -> None:
         lessons = _records(data / "critic_sft", learner)
         if world.scale < 1:
             lessons |= {"num_steps": 2, "evaluation.every": 0}
-        learner = _train(world, f"{folder.stem}_{number}", "sft", "shapes_critic_dagger.yaml", lessons)
+        learner = _train(world, f"{folder.stem}_{number}", "sft", "shapes_critic_dagger_sft.yaml", lessons)
     critic.save(*critic.load(learner), folder)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -19,7 +20,7 @@ from rl.tracking.rl_log import Log
 from rl.train import train
 from rollout.roles import BudgetSpent
 from rollout.single_step import SingleStep
-from rollout.types import SamplingParams
+from rollout.types import Batch, SamplingParams
 from tests.support.benchmark_data import parrot, wise_row, write_wise
 from tests.support.fake_asker import FakeAsker, broke
 from tests.support.fakes import FakeGenerator, FakeJudge, FakePolicy, FakeSampler, make_task
@@ -40,12 +41,25 @@ def part(tmp_path) -> Part:
     return found
 
 
-async def trained(tmp_path, part, asker, *, num_steps=5, capture=None):
+class Patient(FakePolicy):
+    """Learns nothing in step 4 before the benchmark of step 2 is over: else that of step 4 would be left out."""
+
+    def __init__(self, run_dir: Path):
+        super().__init__()
+        self._run_dir = run_dir
+
+    async def update(self, batch: Batch) -> dict[str, float]:
+        while self.version == 3 and not any(f"{NAME}/failed_share" in row for row in read_metrics(self._run_dir)):
+            await asyncio.sleep(0.01)
+        return await super().update(batch)
+
+
+async def trained(tmp_path, part, asker, *, num_steps=5, capture=None, policy=None):
     """Train by the real loop and return the rows of its metrics."""
     recipe = make_recipe(
         tmp_path / "run", num_steps=num_steps, evaluation=EvaluationConfig(num_tasks=0, num_tasks_during=1, every=1)
     )
-    store, policy, sampler = Store(tmp_path / "store"), FakePolicy(), FakeSampler()
+    store, policy, sampler = Store(tmp_path / "store"), policy or FakePolicy(), FakeSampler()
     journey = SingleStep(
         sampler,
         FakeGenerator(),
@@ -69,7 +83,7 @@ async def trained(tmp_path, part, asker, *, num_steps=5, capture=None):
 
 
 def test_figures_stand_in_rows_of_their_own_steps(tmp_path, part):
-    rows = asyncio.run(trained(tmp_path, part, FakeAsker(parrot)))
+    rows = asyncio.run(trained(tmp_path, part, FakeAsker(parrot), policy=Patient(tmp_path / "run")))
     found = {row["step"]: row for row in rows if f"{NAME}/failed_share" in row}
     assert list(found) == [2, 4]
     assert found[2][f"{NAME}/overall"] == pytest.approx(4 / 6), "of 1, 2, 3, 5, 6 and 7, spread evenly"

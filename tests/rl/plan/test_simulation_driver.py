@@ -112,6 +112,9 @@ class Quiet:
     def metrics(self, metrics):
         pass
 
+    def update(self, metrics, batch):
+        pass
+
     def timed(self, name):
         return nullcontext()
 

@@ -49,7 +49,7 @@ LEGAL: dict[str, dict[str, str]] = {
         "betas": "no momentum",
         **dict.fromkeys(("warmup_steps", "warmup_share", "num_warmup_steps"), "no warm-up"),
         **dict.fromkeys(("every", "save_every"), "only at the end"),
-        **dict.fromkeys(("rank", "max_staleness", "max_refills", "first_complete"), "off"),
+        **dict.fromkeys(("rank", "adapter_rank", "max_staleness", "max_refills", "first_complete"), "off"),
         **dict.fromkeys(("num_replicas", "gpus_per_rank", "gpus_per_replica", "gpus_per_sampler", "gpus"), "none"),
         **dict.fromkeys(("cpus", "cpus_per_replica", "cpus_per_worker"), "takes none of Ray's logical CPUs"),
         **dict.fromkeys(("min_replicas", "max_replicas", "max_batch_size", "height", "width"), "as it is elsewhere"),
