@@ -105,10 +105,13 @@ class SamplerConfig:
         """Whether there are no CUDA graphs."""
         return not self.gpus_per_sampler if self.enforce_eager is None else self.enforce_eager
 
-    def check_answers(self, max_tokens: int, key: str) -> None:
-        """Raise ValueError unless an answer of `max_tokens` and some prompt fit in the context."""
+    def check_answers(self, max_tokens: int, key: str, section: str = "samplers") -> None:
+        """Raise ValueError unless an answer of `max_tokens` and some prompt fit in the context.
+
+        `key` sets the first, `section` of the recipe the second.
+        """
         if max_tokens >= self.max_model_len:
             raise ValueError(
-                f"{key} is {max_tokens}; expected less than samplers.max_model_len={self.max_model_len}, which holds "
+                f"{key} is {max_tokens}; expected less than {section}.max_model_len={self.max_model_len}, which holds "
                 "the prompt, its images and the answer"
             )

@@ -22,7 +22,7 @@ class ServedKind(TeacherKind):
         return {"model": f"{config.model}{digest}", "temperature": str(config.temperature)}
 
     def check(self, config: TeacherConfig, role: str) -> None:
-        config.samplers.check_answers(config.max_tokens, f"{role}.max_tokens")
+        config.samplers.check_answers(config.max_tokens, f"{role}.max_tokens", f"{role}.samplers")
 
     async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
         from actors.sampler.sampler import Samplers

@@ -67,5 +67,7 @@ def test_what_it_lacks_is_said_before_it_is_started():
     with pytest.raises(ValueError, match=r"critic\.kind is served: set critic\.model"):
         check_teacher(TeacherConfig(prompt=CRITIC.prompt, kind="served"), "critic")
     short = TeacherConfig(prompt=CRITIC.prompt, model=MODEL, samplers=SamplerConfig(max_model_len=1000))
-    with pytest.raises(ValueError, match=r"critic\.max_tokens is 1024; expected less than samplers\.max_model_len"):
+    with pytest.raises(
+        ValueError, match=r"critic\.max_tokens is 1024; expected less than critic\.samplers\.max_model_len"
+    ):
         check_teacher(short, "critic")
