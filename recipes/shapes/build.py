@@ -30,7 +30,7 @@ NUM_TASKS = {"train": 1024, "heldout": 448}
 NUM_ATTEMPTS = 6000
 NUM_DRAWN = 5700
 """About 4000 of them are of steps that are not held out."""
-NUM_STORIES = (300, 500)
+NUM_STORIES = (300, 500, 500)
 """Told in each round of DAgger."""
 _RECIPES = Path(__file__).parent.parent
 

@@ -91,12 +91,12 @@ def test_each_round_of_dagger_learns_from_the_stories_of_the_last_ones_critic(ch
     told, taught = commands[::2], commands[1::2]
     builds = [load_as(BuildRecipe, command[2], command[3:]) for command in told]
     lessons = [load_as(SftRecipe, command[1], command[2:]) for command in taught]
-    learners = [tmp_path / "weights/critic_rl", tmp_path / "critic_dagger_0_run/export"]
+    learners = [tmp_path / "weights/critic_rl", *(tmp_path / f"critic_dagger_{number}_run/export" for number in (0, 1))]
     assert (
         [build.critic.model for build in builds]
         == [lesson.policy.model for lesson in lessons]
         == list(map(str, learners))
     )
     assert [lesson.data.train for lesson in lessons] == [f"{build.run_dir}/critic_sft/train.jsonl" for build in builds]
-    assert [len(Path(build.requests.file).read_text().splitlines()) for build in builds] == [3, 5]
-    assert saved == [tmp_path / "critic_dagger_1_run/export"]
+    assert [len(Path(build.requests.file).read_text().splitlines()) for build in builds] == [3, 5, 5]
+    assert saved == [tmp_path / "critic_dagger_2_run/export"]
