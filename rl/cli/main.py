@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from actors import ending
 from rl import __version__
@@ -33,14 +31,12 @@ from rl.cli.ledger import add_ledger_commands, with_ledger_sql
 from rl.cli.licences import add_licences_command
 from rl.cli.package_clash import clash_of, put_first
 from rl.cli.plan import add_plan_command, dry_run
+from rl.cli.run_folder import folder_of
 from rl.cli.run_to_end import INTERRUPTED, leaving_when_terminated, run_async, run_to_end
 from rl.cli.shapes import add_shapes_commands
 from rl.cli.story import add_story_commands
 from rl.cli.watch import add_watch_command
 from rl.preemption import EXIT_CODE, Preempted
-
-if TYPE_CHECKING:
-    from rl.recipe.jobs import RunRecipe
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -196,7 +192,7 @@ def _train(chosen: argparse.Namespace) -> int:
     from rl.run_dir.ended import noting_the_end
     from rl.run_dir.resume import check_unfinished
 
-    with _folder_of(chosen, recipe) as resumed:
+    with folder_of(chosen, recipe) as resumed:
         if resumed:
             check_unfinished(recipe)
         plan = prepare(recipe, is_resumed=resumed, accepted=chosen.accept_changed)
@@ -215,25 +211,11 @@ def _sft(chosen: argparse.Namespace) -> int:
     from rl.run_dir.ended import noting_the_end
     from rl.sft.run import prepare_sft, run_sft  # late: it imports torch, Ray and verl
 
-    with _folder_of(chosen, recipe) as resumed:
+    with folder_of(chosen, recipe) as resumed:
         plan = prepare_sft(recipe, is_resumed=resumed, accepted=chosen.accept_changed)
         with noting_the_end(chosen.run_dir):
             run_to_end(run_sft(plan))
     return 0
-
-
-@contextmanager
-def _folder_of(chosen: argparse.Namespace, recipe: RunRecipe) -> Iterator[bool]:
-    """Have a run's folder to ourselves; yield whether the run goes on."""
-    from rl.run_dir.lock import locked
-    from rl.run_dir.resume import is_resumed
-    from rl.run_dir.shipped import take_over
-
-    chosen.run_dir = Path(recipe.run_dir)
-    with locked(chosen.run_dir):
-        if chosen.resume and (num := take_over(recipe)):
-            print(f"interleave: {num} logs of the ledger were restored from {recipe.store}", file=sys.stderr)
-        yield is_resumed(chosen.resume, chosen.run_dir)
 
 
 def _learning(chosen: argparse.Namespace) -> int:
