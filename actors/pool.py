@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from actors.cpu_kernels import portable_kernels
 from actors.metered.retry import CallError, Fault
 
 LOOPBACK = "127.0.0.1"
@@ -225,6 +226,8 @@ def _listen_where_ray_does() -> None:
 
 
 def replica_options(num_cpus: float, num_gpus: float, num_threads: int) -> dict[str, Any]:
-    """Return the Ray options of a replica; thread counts must be in the environment before torch loads."""
-    threads = {name: str(num_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    return {"num_cpus": num_cpus, "num_gpus": num_gpus, "runtime_env": {"env_vars": threads}}
+    """Return the Ray options of a replica; what torch goes by must be in the environment before it loads."""
+    environment = {name: str(num_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    if not num_gpus:
+        environment |= portable_kernels()
+    return {"num_cpus": num_cpus, "num_gpus": num_gpus, "runtime_env": {"env_vars": environment}}

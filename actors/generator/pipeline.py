@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from actors.cpu_kernels import are_portable, round_square_roots
 from actors.generator.acceleration import accelerate
 from actors.generator.config import GeneratorConfig
 from actors.generator.encoder_cache import EncoderCache
@@ -30,6 +31,8 @@ class Pipeline:
         """Load what resolved settings say. Raises whatever the pipeline itself raises."""
         import torch
 
+        if not config.gpus_per_replica and are_portable():
+            round_square_roots()
         self._config = config
         self._pinned = (config.width, config.height) if config.height else None
         folder = _local_folder(config)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from actors import REPOSITORY
+from actors.cpu_kernels import portable_kernels
 from actors.judge.config import ServerConfig
 from actors.servers.child_server import ServerSpec
 
@@ -89,4 +90,5 @@ def _environment(config: ServerConfig, api_key: str) -> dict[str, str]:
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
         "OMP_NUM_THREADS": str(max(1, int(config.cpus))),
         "TORCH_COMPILE_DISABLE": "1",
+        **portable_kernels(),
     }

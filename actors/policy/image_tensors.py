@@ -17,6 +17,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.cpu_kernels import portable_kernels
 from actors.image_limit import Processor, load_processor
 from actors.store.store import Store, load_images
 from rollout.types import ImageRef
@@ -80,12 +81,13 @@ class ImagePreparer:
     def start(cls, model: str, store_root: str, max_pixels: int, *, dtype: str, nodes: Iterable[str]) -> Self:
         """Start a worker on each node of `nodes` (Ray's ids), and wait for none."""
         actor = ray.remote(ImageWorker)
+        environment = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **portable_kernels()}
         options: dict[str, object] = {
             "num_cpus": 0,
             "max_concurrency": _THREADS,
             "max_restarts": -1,
             "max_task_retries": 1,
-            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}},
+            "runtime_env": {"env_vars": environment},
         }
         # Not soft: a node that does not know the rank's one yet would keep the worker; a lost rank ends the run anyway.
         places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in sorted(set(nodes))]

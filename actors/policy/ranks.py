@@ -6,6 +6,7 @@ import ray
 from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
 from verl.single_controller.ray.base import sort_placement_group_by_node_ip
 
+from actors.cpu_kernels import portable_kernels
 from actors.policy import verl_cpu
 from actors.policy.setup import PolicySetup
 from actors.shared_devices import Devices, reserve
@@ -35,7 +36,7 @@ def start_ranks(setup: PolicySetup, devices: Devices | None = None) -> RayWorker
     pool.pgs = sort_placement_group_by_node_ip(list(devices.groups))
     environment = {"TOKENIZERS_PARALLELISM": "false", "VERL_LOGGING_LEVEL": "WARNING"}
     if config.gpus_per_rank == 0:
-        environment |= {"OMP_NUM_THREADS": str(config.num_threads), "VERL_PLATFORM": "cpu"}
+        environment |= {"OMP_NUM_THREADS": str(config.num_threads), "VERL_PLATFORM": "cpu", **portable_kernels()}
     return RayWorkerGroup(
         pool,
         RayClassWithInitArgs(ray.remote(PolicyWorker), setup=setup),

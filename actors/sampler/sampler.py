@@ -16,6 +16,7 @@ from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError
 
 from actors.calls import ask
 from actors.config import SamplerConfig
+from actors.cpu_kernels import portable_kernels
 from actors.homes import Homes
 from actors.image_limit import MODEL_PIXELS
 from actors.sampler.engine import Engine
@@ -228,5 +229,6 @@ def environment_of(config: SamplerConfig) -> dict[str, str]:
             "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
             # The engine runs eagerly; otherwise the first request compiles one small helper for 15 s.
             "TORCH_COMPILE_DISABLE": "1",
+            **portable_kernels(),
         }
     return environment
