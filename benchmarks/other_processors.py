@@ -1,10 +1,11 @@
 """Whether other processors compute the same bits: `python -m benchmarks.other_processors [--models Haswell,...]`.
 
 Images, sampled tokens with their log-probabilities, and updates of the shapes world's models are computed here and on
-emulated processors of Intel and AMD (QEMU's user mode, Debian's `qemu-user`), each in the environment of actors on CPUs,
-and compared by digests of all their bytes. QEMU computes RSQRTPS and RCPPS exactly, as no vendor does, so that what
-begins with such an approximation differs here as well. Takes about two minutes a processor on an idle machine. Ends with
-code 1 where anything differs, and with 2 where there is no QEMU. With `--own` each chooses its kernels: most differs.
+emulated processors of Intel and AMD (QEMU's user mode, Debian's `qemu-user`), each in the environment of actors on
+CPUs, and compared by digests of all their bytes. QEMU computes RSQRTPS and RCPPS exactly, as no vendor does, so that
+what begins with such an approximation differs here as well. Takes about two minutes a processor on an idle machine.
+Ends with code 1 where anything differs, and with 2 where there is no QEMU. With `--own` each processor chooses its
+kernels: most differs.
 """
 
 import argparse
