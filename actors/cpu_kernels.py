@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 VARIABLES = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
 """MKL's other branches differ between vendors."""
+FASTEST = {"MKL_CBWR": "AUTO"}
+"""For comparisons of speed with programs that choose by the processor."""
 
 
 def portable_kernels() -> dict[str, str]:

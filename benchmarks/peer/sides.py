@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.cpu_kernels import FASTEST
 from benchmarks.peer.setting import RECIPE, counted, overrides_of
 from benchmarks.peer.table import NoAnswer, Turn, read_ours, read_trl
 from rl.recipe.config import REPO
@@ -50,7 +51,7 @@ class Match:
         return rollout.groups_per_step * rollout.n
 
     def _run(self, command: Sequence[str], log: Path, environment: dict[str, str]) -> None:
-        offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(REPO)}
+        offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(REPO)} | FASTEST
         cores = sorted(os.sched_getaffinity(0))[: self.cores]
         with log.open("w", encoding="utf-8") as out:
             child = subprocess.Popen(
