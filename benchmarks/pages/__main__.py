@@ -3,7 +3,7 @@
 A long run is made up (185 metrics a step), `interleave watch` follows it, and headless Chromium opens its page: charts
 and newest groups are there within 2 s, every control is reached and operated by keyboard, and axe-core finds no
 violation of WCAG 2.2 A or AA at 1280 and 390 pixels, light and dark. Pages that are given, as report.html, inspect.html
-or a story's index.html, are held to the same but for the seconds and the keyboard.
+or a story's index.html, are held to the same but for the seconds.
 
 Needs chromium, node, and a folder with `npm install axe-core puppeteer-core` (`--modules`), none of which comes with
 this package. Ends with exit code 1 where a bar is missed, 2 where one of them is not there.

@@ -1,6 +1,6 @@
 "use strict";
-// Opens pages in headless Chromium: WCAG 2.2 A and AA by axe-core at two widths, light and dark; and of a page that is
-// followed, how fast it opens and whether every control is reached and operated by keyboard. Prints a JSON line each.
+// Opens pages in headless Chromium: WCAG 2.2 A and AA by axe-core at two widths, light and dark; whether every control is
+// reached and operated by keyboard; and of a page that is followed, how fast it opens. Prints a JSON line each.
 
 const fs = require("fs");
 const puppeteer = require("puppeteer-core");
@@ -8,6 +8,7 @@ const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
 const { browser: executablePath, pages, screenshots } = JSON.parse(process.argv[2]);
 const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"];
+const MOST_UNFOLDED = 60;
 const SLOW_MS = 900000; // a busy machine
 const CONTROLS = "a[href], button, summary, input, select, [tabindex='0']";
 const say = (told) => console.log(JSON.stringify(told));
@@ -49,16 +50,20 @@ async function opening(browser, { name, url, ready }) {
   return page;
 }
 
-async function keyboard(page, name) {
+async function reached(page) {
   const wanted = await page.$$eval(CONTROLS, (all) => all.filter((each) => each.checkVisibility()).map((each, i) => (each.dataset.control = String(i))));
-  const reached = new Set();
+  const found = new Set();
   for (let i = 0; i < wanted.length + 40; i++) {
     await page.keyboard.press("Tab");
     const at = await page.evaluate(() => document.activeElement.dataset.control);
-    if (at !== undefined) reached.add(at);
-    if (reached.size === wanted.length) break;
+    if (at !== undefined) found.add(at);
+    if (found.size === wanted.length) break;
   }
-  const missed = await page.evaluate((found) => [...document.querySelectorAll("[data-control]")].filter((each) => each.isConnected && !found.includes(each.dataset.control)).map((each) => each.outerHTML.slice(0, 120)), [...reached]);
+  const missed = await page.evaluate((found) => [...document.querySelectorAll("[data-control]")].filter((each) => each.isConnected && !found.includes(each.dataset.control)).map((each) => each.outerHTML.slice(0, 120)), [...found]);
+  return { controls: wanted.length, missed };
+}
+
+async function watched(page) {
   const pressed = async (selector, key, holds) => {
     await page.focus(selector);
     await page.keyboard.press(key);
@@ -71,18 +76,32 @@ async function keyboard(page, name) {
     "an image opens": await pressed(".picture", "Enter", () => document.querySelector("#large").open),
     "and closes": await pressed("#close", "Enter", () => !document.querySelector("#large").open),
   };
-  const failed = Object.entries(operated).filter(([, holds]) => !holds).map(([what]) => what);
-  say({ check: "keyboard", name, controls: wanted.length, missed, failed });
+  return Object.entries(operated).filter(([, holds]) => !holds).map(([what]) => what);
+}
+
+async function unfolded(page) {
+  const stuck = [];
+  for (const summary of (await page.$$("summary")).slice(0, MOST_UNFOLDED)) {
+    if (!(await summary.evaluate((each) => each.checkVisibility()))) continue;
+    const before = await summary.evaluate((each) => each.parentElement.open);
+    await summary.focus();
+    await page.keyboard.press("Enter");
+    const [after, what] = await summary.evaluate((each) => [each.parentElement.open, each.textContent.trim().slice(0, 60)]);
+    if (after === before) stuck.push(`${what} does not unfold`);
+  }
+  return stuck;
+}
+
+async function keyboard(page, name, operate) {
+  say({ check: "keyboard", name, ...(await reached(page)), failed: await operate(page) });
+  await page.close();
 }
 
 (async () => {
   const browser = await puppeteer.launch({ executablePath, args: ["--no-sandbox"], timeout: SLOW_MS, protocolTimeout: SLOW_MS });
   for (const asked of pages) {
-    if (asked.ready) {
-      const page = await opening(browser, asked);
-      await keyboard(page, asked.name);
-      await page.close();
-    }
+    if (asked.ready) await keyboard(await opening(browser, asked), asked.name, watched);
+    else await keyboard(await opened(browser, asked.url, 1280, "light"), asked.name, unfolded);
     for (const width of [1280, 390]) for (const scheme of ["light", "dark"]) await accessibility(browser, asked, width, scheme);
   }
   await browser.close();
