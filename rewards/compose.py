@@ -1,4 +1,7 @@
-"""Turn a recipe's list of weighted terms into one function of the evidence."""
+"""Turn a recipe's list of weighted terms into one function of the evidence.
+
+The terms themselves are functions in `accuracy.py`, `format.py`, `stepwise.py` and `verdict.py`, or anybody's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The kinds of judge that a recipe can name: each a line here and a file with its `KIND`, imported when asked for."""
+"""The kinds of judge that a recipe can name: each a line here and a file with its `KIND`, imported when asked for.
+
+`KIND` is an `actors.judge.judge.JudgeKind`.
+"""
 
 from typing import ClassVar
 

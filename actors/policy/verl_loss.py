@@ -1,4 +1,7 @@
-"""The loss of one micro-batch: verl's `ppo_loss`, given what the batch lacks, with exact metrics."""
+"""The loss of one micro-batch: verl's `ppo_loss`, given what the batch lacks, with exact metrics.
+
+A loss of your own is a function anywhere: `actors/user_loss.py` says what it is given.
+"""
 
 from collections.abc import Mapping
 from typing import Any

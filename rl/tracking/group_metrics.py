@@ -1,4 +1,4 @@
-"""What a step's groups say, as numbers keyed `area/name`."""
+"""What a step's groups say, as numbers keyed `area/name`; one more is a line in the function of its area."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

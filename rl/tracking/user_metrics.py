@@ -1,4 +1,7 @@
-"""Metrics of the user's own (`tracking.metrics`): functions of a step's groups, called in a thread beside the loop."""
+"""Metrics of the user's own (`tracking.metrics`): functions of a step's groups, called in a thread beside the loop.
+
+This project's own are in `group_metrics.py`, those of an update in `actors/policy/update_metrics.py`.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
