@@ -10,7 +10,7 @@ const { browser: executablePath, pages, screenshots } = JSON.parse(process.argv[
 const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"];
 const MOST_UNFOLDED = 60;
 const SLOW_MS = 900000; // a busy machine
-const CONTROLS = "a[href], button, summary, input, select, [tabindex='0']";
+const CONTROLS = ":is(a[href], button, summary, input, select, [tabindex='0']):not(:disabled)";
 const say = (told) => console.log(JSON.stringify(told));
 
 async function opened(browser, url, width, scheme) {
