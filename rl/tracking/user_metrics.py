@@ -5,15 +5,18 @@ from typing import Any
 
 from rewards.compose import RewardError, checked, raised
 from rewards.import_path import FunctionError, load_function
-from rl.recipe.jobs import TrackingConfig
 from rollout.types import Group
 
 OwnMetric = Callable[[Sequence[Group]], Mapping[str, float]]
 
 
-def load_metrics(config: TrackingConfig) -> dict[str, OwnMetric]:
-    """Return the functions that a recipe names, by their paths. Raises ValueError for one that is not there."""
-    return {path: _loaded(path) for path in config.metrics}
+def load_metric(path: str) -> OwnMetric:
+    """Return the function that a recipe names. Raises ValueError where it is not there."""
+    try:
+        return load_function(path)
+    except Exception as error:
+        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
+        raise ValueError(f"tracking.metrics has {path}: {why}") from error
 
 
 def user_metrics(
@@ -48,11 +51,3 @@ def _key(key: Any, taken: Any) -> str:
     if key in taken:
         raise ValueError(f"a metric is called {key}, as another one is; give it an area of its own")
     return key
-
-
-def _loaded(path: str) -> OwnMetric:
-    try:
-        return load_function(path)
-    except Exception as error:
-        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
-        raise ValueError(f"tracking.metrics has {path}: {why}") from error
