@@ -91,11 +91,11 @@ def _range(rules: tuple[Any, ...]) -> str:
     said = {}
     for rule in rules:  # a later one is the stricter one
         match rule:
-            case Ge(ge=limit) if limit > -_ANY:  # type: ignore[operator]
+            case Ge(ge=int() | float() as limit) if limit > -_ANY:
                 said["low"] = f", {limit} or more"
             case Gt(gt=limit):
                 said["low"] = f", above {limit}"
-            case Le(le=limit) if limit < _ANY:  # type: ignore[operator]
+            case Le(le=int() | float() as limit) if limit < _ANY:
                 said["high"] = f", at most {limit}"
             case Lt(lt=limit):
                 said["high"] = f", below {limit}"
@@ -131,7 +131,7 @@ def _texts(kind: type) -> dict[str, str]:
         tree = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
         assert isinstance(tree, ast.ClassDef)
         for before, after in zip(tree.body, tree.body[1:], strict=False):
-            is_field = isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name)
-            if is_field and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                texts[before.target.id] = str(after.value.value)  # type: ignore[attr-defined]
+            match before, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
+                    texts[name] = str(text)
     return texts
