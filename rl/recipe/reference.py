@@ -50,7 +50,7 @@ def keys_of(kind: type, path: str = "", seen: tuple[type, ...] = ()) -> Iterator
             yield from keys_of(inner, f"{key}{below}", (*seen, inner))
 
 
-def _inner(plain: Any, rules: tuple[Any, ...]) -> tuple[type | None, str]:
+def _inner(plain: Any, rules: tuple[object, ...]) -> tuple[type | None, str]:
     """Return the configuration that stands at a key, and what its own keys' path has in between."""
     if like := next((rule for rule in rules if isinstance(rule, Like)), None):
         return like.kind, ""
@@ -64,7 +64,7 @@ def _inner(plain: Any, rules: tuple[Any, ...]) -> tuple[type | None, str]:
     return inner, f"{below}{deeper}"
 
 
-def _words(plain: Any, rules: tuple[Any, ...], is_optional: bool, inner: type | None) -> str:
+def _words(plain: Any, rules: tuple[object, ...], is_optional: bool, inner: type | None) -> str:
     """Return what a value may be."""
     origin = get_origin(plain)
     if origin is list:
@@ -82,7 +82,7 @@ def _words(plain: Any, rules: tuple[Any, ...], is_optional: bool, inner: type | 
     return f"{said}, or null" if is_optional and plain is not Any else said
 
 
-def _range(rules: tuple[Any, ...]) -> str:
+def _range(rules: tuple[object, ...]) -> str:
     """Return the limits of a number.
 
     >>> _range((Ge(0), Lt(1))), _range((Gt(0),)), _range(())
@@ -102,7 +102,7 @@ def _range(rules: tuple[Any, ...]) -> str:
     return "".join(said[end] for end in ("low", "high") if end in said)
 
 
-def _default(one: Field[Any]) -> str:
+def _default(one: Field[object]) -> str:
     value = (
         one.default
         if one.default is not MISSING
