@@ -45,7 +45,7 @@ class Launch:
     logs: Path
     """Where it is kept why something did not start."""
 
-    async def start(self, **starting: Coroutine[object, object, Any] | None) -> list[Any]:
+    async def start(self, **starting: Coroutine[object, object, object] | None) -> list[Any]:
         """Start all at once, each by its section of the recipe, and return them in their order; None stays None.
 
         Settled: else the others would go on starting while Ray is shut down for the error of one. Raises
@@ -53,7 +53,7 @@ class Launch:
         """
         return await all_settled(self._one(role, coming) for role, coming in starting.items())
 
-    async def _one(self, role: str, coming: Coroutine[object, object, Any] | None) -> Any:
+    async def _one(self, role: str, coming: Coroutine[object, object, object] | None) -> object:
         try:
             return None if coming is None else await coming
         except (RunStopped, BudgetSpent):

@@ -26,7 +26,7 @@ Images = tuple[ImageRef | None, ...]
 ImageTensors = dict[str, torch.Tensor]
 """`pixel_values` (patches, features) and `image_grid_thw` (images, 3); empty without images."""
 
-Reference = Any
+Reference = object
 """What `ImageWorker.make` returns, in Ray's object store."""
 
 _MOST_KEPT = 256

@@ -1,7 +1,5 @@
 """ask: a model behind endpoints, or on the build's own GPUs; each question is paid for once."""
 
-from typing import Any
-
 from actors.judge.judge import kind_of
 from actors.judge.kinds.asked import AskedKind
 from actors.run_context import RunContext
@@ -24,7 +22,7 @@ class AskedTeacherKind(TeacherKind):
     def check(self, config: TeacherConfig, role: str) -> None:
         _model(config).check(config.ask, f"{role}.ask")
 
-    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
+    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> object:
         from actors.store.store import Store
         from actors.teacher.teacher import AskedTeacher
 

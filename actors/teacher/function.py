@@ -21,7 +21,7 @@ class FunctionKind(TeacherKind):
     def check(self, config: TeacherConfig, role: str) -> None:
         _load(config.fn)
 
-    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
+    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> object:
         from actors.store.store import Store
         from actors.teacher.teacher import FunctionTeacher
 

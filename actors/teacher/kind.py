@@ -1,7 +1,6 @@
 """The interface of a kind of teacher."""
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
@@ -20,7 +19,7 @@ class TeacherKind(TeacherTraits, ABC):
         """Raise ValueError for what it lacks beyond `describe`. Starts nothing."""
 
     @abstractmethod
-    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
+    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> object:
         """Return a `rollout.roles.Planner` and `Critic`, or only that of `context.area` (an expert is a critic)."""
 
 

@@ -90,7 +90,7 @@ class OwnTeacher:
         """Only the user knows its cost."""
         return {}
 
-    async def _answer(self, method: Any, question: object, seed: int) -> ModelAnswer:
+    async def _answer(self, method: object, question: object, seed: int) -> ModelAnswer:
         try:
             return ModelAnswer(seed, _as_text(await call(method, question, seed)))
         except TeacherError:
@@ -99,7 +99,7 @@ class OwnTeacher:
             raise TeacherError(f"{type(error).__name__}: {error}") from error
 
 
-def _as_text(answer: Any) -> str:
+def _as_text(answer: object) -> str:
     if isinstance(answer, Plan):
         return format_plan(answer)
     if isinstance(answer, Critique):

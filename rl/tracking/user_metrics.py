@@ -20,7 +20,7 @@ def load_metric(path: str) -> OwnMetric:
 
 
 def user_metrics(
-    functions: Mapping[str, OwnMetric], groups: Sequence[Group], taken: Mapping[str, Any]
+    functions: Mapping[str, OwnMetric], groups: Sequence[Group], taken: Mapping[str, object]
 ) -> tuple[dict[str, float], list[str]]:
     """Return what the functions say of a step, and a sentence about each that failed: it costs its metrics alone."""
     found: dict[str, float] = {}
@@ -45,7 +45,7 @@ def _called(function: OwnMetric, groups: Sequence[Group]) -> Any:
     return answer.items()
 
 
-def _key(key: Any, taken: Any) -> str:
+def _key(key: object, taken: Any) -> str:
     if not isinstance(key, str) or "/" not in key.strip("/"):
         raise ValueError(f"a metric is called {key!r}; expected a name like area/name")
     if key in taken:
