@@ -6,6 +6,7 @@ from actors.model_digest import model_digest
 from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
 from actors.teacher.kind import TeacherKind
+from rollout.roles import Critic, Planner
 
 
 class ServedKind(TeacherKind):
@@ -23,7 +24,7 @@ class ServedKind(TeacherKind):
     def check(self, config: TeacherConfig, role: str) -> None:
         config.samplers.check_answers(config.max_tokens, f"{role}.max_tokens", f"{role}.samplers")
 
-    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> object:
+    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Planner | Critic:
         from actors.sampler.sampler import Samplers
         from rollout.agents import ModelCritic, ModelPlanner
         from rollout.types import SamplingParams

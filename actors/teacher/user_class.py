@@ -4,6 +4,7 @@ from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
 from actors.teacher.kind import TeacherKind
 from actors.user_classes.classes import UserClass
+from rollout.roles import Critic, Planner
 
 _METHODS = {"planner": "plan", "critic": "criticise", "expert": "criticise"}
 
@@ -17,7 +18,7 @@ class OwnKind(TeacherKind):
     def check(self, config: TeacherConfig, role: str) -> None:
         _class(config, role).make()
 
-    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> object:
+    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Planner | Critic:
         from actors.store.store import Store
         from actors.teacher.teacher import OwnTeacher
 
