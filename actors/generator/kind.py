@@ -120,13 +120,13 @@ def check_generator(config: GeneratorConfig, befores: Iterable[str | None] = ())
     `befores` are before-images of edits that it will be asked for (None: text-to-image).
     """
     kind, spec, resolved = kind_of(config), spec_of(config), resolve(config)
-    kind.check(resolved)
     if spec is not None:
         try:
             for before in befores:
                 spec.check(EditRequest(before, "", 0))
         except Unsupported as error:
             raise ValueError(f"generator: {error}") from None
+    kind.check(resolved)
     return resolved
 
 
