@@ -15,7 +15,7 @@ SETTLED_S = 10.0
 Result = TypeVar("Result")
 
 
-async def ask(method: Any, *arguments: Any) -> Any:
+async def ask(method: Any, *arguments: object) -> Any:
     """Return what an actor's method returns; raise what it raises, or `RayActorError` if the actor is dead."""
     reference = method.remote(*arguments)
     try:

@@ -114,7 +114,7 @@ def _inherited_paths() -> list[str]:
 
 
 def _start(address: str, num_cpus: int, folder: str | None) -> None:
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "log_to_driver": False,
         "logging_level": "ERROR",
         "job_config": JobConfig(_py_driver_sys_path=_PutFirst([str(REPOSITORY)])),

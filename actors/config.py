@@ -12,7 +12,6 @@ from actors.judge.config import JudgeConfig as JudgeConfig
 from actors.judge.config import ServerConfig as ServerConfig
 from actors.metered.config import EndpointConfig as EndpointConfig
 from actors.sampler_config import SamplerConfig as SamplerConfig
-from actors.user_loss import load_user_loss
 from rollout.text.limits import (
     Cpus,
     Name,
@@ -24,7 +23,6 @@ from rollout.text.limits import (
     Seed,
     Tilde,
     check_fields,
-    is_own,
     one_of,
     one_of_or_own,
 )
@@ -199,13 +197,6 @@ class LossConfig:
             raise ValueError(
                 "algorithm.loss.aggregation=seq-mean-token-sum-norm needs algorithm.loss.scale_factor (tokens)"
             )
-
-    def check_usable(self) -> None:
-        """Raise ValueError for a policy loss that cannot be trained with."""
-        if is_own(self.policy_loss):
-            load_user_loss(self.policy_loss)
-        if why := UNFIT_LOSSES.get(self.policy_loss):
-            raise ValueError(f"algorithm.loss.policy_loss {self.policy_loss!r} cannot be used here: {why}")
 
 
 @dataclass(frozen=True)

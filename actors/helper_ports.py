@@ -9,7 +9,6 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from ray._private import parameter, ray_constants, services
 
@@ -26,7 +25,7 @@ def given_ports(host: str) -> Iterator[None]:
     whole_parameters, start_process = parameter.RayParams, services.start_ray_process
     ports = dict(zip(HELPERS, _free_ports(host, len(HELPERS)), strict=True))
 
-    def start(command: list[str], process_type: str, *arguments: Any, **settings: Any) -> Any:
+    def start(command: list[str], process_type: str, *arguments: object, **settings: object) -> object:
         if process_type == ray_constants.PROCESS_TYPE_RAYLET:  # Ray tells the helper alone
             command = [*command, f"--{_LISTEN}={ports[_LISTEN]}"]
         return start_process(command, process_type, *arguments, **settings)

@@ -59,20 +59,20 @@ class Pool:
     Without a Serve handle, a single replica is made lazily in the caller's process.
     """
 
-    def __init__(self, make: Callable[[], Any], handle: Any = None, name: str = ""):
+    def __init__(self, make: Callable[[], object], handle: Any = None, name: str = ""):
         self._make = make
         self._handle = handle
         self._name = name
         self._local: Any = None
 
-    async def call(self, *arguments: Any) -> Any:
+    async def call(self, *arguments: object) -> object:
         """Ask a replica; raise the `Fault` that it returns as a `CallError`."""
         reply = await (self._ask_local(arguments) if self._handle is None else self._ask_replica(arguments))
         if isinstance(reply, Fault):
             raise CallError(reply)
         return reply
 
-    async def describe(self) -> Any:
+    async def describe(self) -> object:
         """Return what a replica says about itself."""
         if self._handle is None:
             return await (await self._replica()).describe()
@@ -85,7 +85,7 @@ class Pool:
             return 1
         return await asyncio.to_thread(_num_running, self._name)
 
-    async def _ask_replica(self, arguments: tuple[Any, ...]) -> Any:
+    async def _ask_replica(self, arguments: tuple[object, ...]) -> object:
         response = self._handle.remote(*arguments)
         try:
             return await response
@@ -96,7 +96,7 @@ class Pool:
             response.cancel()
             raise
 
-    async def _ask_local(self, arguments: tuple[Any, ...]) -> Any:
+    async def _ask_local(self, arguments: tuple[object, ...]) -> object:
         return await (await self._replica())(*arguments)
 
     async def _replica(self) -> Any:
@@ -111,7 +111,7 @@ class Pool:
                 self._local = None  # the next call tries again
             raise
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_local": None}
 
 
@@ -138,13 +138,13 @@ def _is_cancelled() -> bool:
 
 async def deploy(
     name: str,
-    make: Callable[[], Any],
+    make: Callable[[], object],
     *,
     num_replicas: int,
     max_ongoing: int,
-    actor_options: dict[str, Any],
+    actor_options: dict[str, object],
     bounds: tuple[int, int] | None = None,
-    router: Mapping[str, Any] | None = None,
+    router: Mapping[str, object] | None = None,
 ) -> Pool:
     """Start a pool and return it once every replica is healthy. `num_replicas=0`: no Ray at all.
 
@@ -206,10 +206,10 @@ class Replica:
         _listen_where_ray_does()
         self._inner = make()
 
-    async def __call__(self, *arguments: Any) -> Any:
+    async def __call__(self, *arguments: object) -> object:
         return await self._inner(*arguments)
 
-    async def describe(self) -> Any:
+    async def describe(self) -> object:
         return await self._inner.describe()
 
     async def check_health(self) -> None:
@@ -225,7 +225,7 @@ def _listen_where_ray_does() -> None:
         replica.add_port_to_grpc_server = lambda server, address: bind(server, address.replace("[::]", here))
 
 
-def replica_options(num_cpus: float, num_gpus: float, num_threads: int) -> dict[str, Any]:
+def replica_options(num_cpus: float, num_gpus: float, num_threads: int) -> dict[str, object]:
     """Return the Ray options of a replica; what torch goes by must be in the environment before it loads."""
     environment = {name: str(num_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     if not num_gpus:

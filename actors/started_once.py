@@ -19,11 +19,11 @@ _kept: dict[str, Any] = {}
 class _Starter:
     """Holds what was started: the actors among it live as long as this one."""
 
-    def __init__(self, make: Callable[[], Awaitable[Any]]):
+    def __init__(self, make: Callable[[], Awaitable[object]]):
         self._make = make
-        self._starting: asyncio.Task[Any] | None = None
+        self._starting: asyncio.Task[object] | None = None
 
-    async def started(self) -> Any:
+    async def started(self) -> object:
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._make())
         return await asyncio.shield(self._starting)

@@ -44,7 +44,7 @@ def load_user_loss(path: str) -> Callable[..., Any]:
 class UserLoss:
     """A user-defined loss in place of one of verl's; `aggregate` is verl's `agg_loss`."""
 
-    def __init__(self, path: str, aggregate: Callable[..., Any]):
+    def __init__(self, path: str, aggregate: Callable[..., object]):
         self._path, self._function, self._aggregate = path, load_user_loss(path), aggregate
         parameters = inspect.signature(self._function).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

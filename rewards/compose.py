@@ -121,7 +121,7 @@ def check_term_names(terms: Sequence[TermConfig]) -> None:
         raise ValueError(f"reward terms need distinct names, found {keys}; set `name` on one of them")
 
 
-def checked(value: Any, fn: str) -> float:
+def checked(value: object, fn: str) -> float:
     """Return a term's value as a float. Raises `RewardError` for anything but a finite number.
 
     >>> checked(1, "f")

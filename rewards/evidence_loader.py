@@ -3,11 +3,10 @@
 import inspect
 import json
 from collections.abc import Callable
-from typing import Any
 
 from rewards.import_path import FunctionError, load_function
 
-EvidenceFn = Callable[..., Any]
+EvidenceFn = Callable[..., object]
 """Must return equal answers for equal arguments."""
 _NUM_ARGUMENTS = 3
 _OWN_PACKAGES = ("rewards.", "recipes.")

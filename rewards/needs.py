@@ -1,11 +1,11 @@
 """Rewards declare what they need beyond the judge's scores; the rollout gathers it (a recipe's `evidence`)."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rewards.import_path import FunctionError
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def needs(*names: str) -> Callable[[Function], Function]:

@@ -12,7 +12,7 @@ from rollout.types import Scores
 __all__ = ["FORMS", "NUM_SCORES", "Form", "RubricError"]
 
 Schema = dict[str, Any]
-Answer = dict[str, Any]
+Answer = dict[str, object]
 
 NUM_SCORES = 2
 EDITED = "The image before: <image>\nThe image after the instruction was carried out: <image>"

@@ -1,9 +1,9 @@
 """Samples of every kind that a reward will meet, good and broken, with all their evidence."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rollout.types import Critique, Evidence, Response, Scores, Task
 
@@ -28,19 +28,19 @@ LACKING = "no built-in sample has the evidence"
 """Start of the message that `PartialEvidence` raises."""
 
 
-class PartialEvidence(dict[str, Any]):
+class PartialEvidence(dict[str, object]):
     """A sample's `extra` of which a part is unknown: the names are there, but reading them raises LookupError."""
 
-    def __init__(self, known: dict[str, Any], lacking: Collection[str]):
+    def __init__(self, known: Mapping[str, object], lacking: Collection[str]):
         super().__init__(known)
         self._lacking = tuple(lacking)
 
-    def __missing__(self, name: str) -> Any:
+    def __missing__(self, name: str) -> NoReturn:
         if name in self._lacking:
             self._refuse()
         raise KeyError(name)
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> object:
         try:
             return self[name]
         except KeyError:
@@ -55,16 +55,16 @@ class PartialEvidence(dict[str, Any]):
     def __len__(self) -> int:
         return super().__len__() + len(self._lacking)
 
-    def keys(self) -> Any:
+    def keys(self) -> NoReturn:
         self._refuse()
 
-    def values(self) -> Any:
+    def values(self) -> NoReturn:
         self._refuse()
 
-    def items(self) -> Any:
+    def items(self) -> NoReturn:
         self._refuse()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return PartialEvidence, ({name: self[name] for name in super().__iter__()}, self._lacking)
 
     def _refuse(self) -> NoReturn:
@@ -83,7 +83,7 @@ class Case:
         return self.evidence.critique is not None
 
 
-def sample_cases(extra: dict[str, Any] | None = None) -> list[Case]:
+def sample_cases(extra: Mapping[str, object] | None = None) -> list[Case]:
     """Return the samples, the same each time; `extra` is the further evidence of samples with an image."""
     return [Case(name, evidence) for name, evidence in _all(extra or {})]
 
@@ -93,7 +93,7 @@ def best_to_worst() -> tuple[str, ...]:
     return tuple(_BEST_TO_WORST)
 
 
-def _all(extra: dict[str, Any]) -> Iterator[tuple[str, Evidence]]:
+def _all(extra: Mapping[str, object]) -> Iterator[tuple[str, Evidence]]:
     failed = Task("gold", _INSTRUCTION, _INSTRUCTION, "sha256:before", "sha256:after", False, _RECORDED)
     fine = replace(failed, is_success=True, scores=Scores(9.0, 8.0, "as asked | clean"))
     for name, scores in _BEST_TO_WORST.items():
@@ -120,7 +120,7 @@ def _answer(task: Task, verdict: bool, prompt: str) -> Evidence:
     return Evidence(task, _response(_written(body)), Critique(verdict, prompt, _THOUGHT))
 
 
-def _judged(evidence: Evidence, scores: Scores, extra: dict[str, Any]) -> Evidence:
+def _judged(evidence: Evidence, scores: Scores, extra: Mapping[str, object]) -> Evidence:
     image = f"sha256:image-{scores.semantics:g}-{scores.quality:g}"
     return replace(evidence, image=image, scores=scores, extra=extra)
 

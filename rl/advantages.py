@@ -75,7 +75,7 @@ def _compared(
     return [array[row, :length] for row, length in enumerate(lengths)]
 
 
-def _checked(answer: Any, estimator: str, mask: torch.Tensor) -> torch.Tensor:
+def _checked(answer: object, estimator: str, mask: torch.Tensor) -> torch.Tensor:
     """Return what an estimator of the user's own gave: the advantages, or as verl's do a pair with the returns."""
     values = torch.as_tensor(answer[0] if isinstance(answer, tuple) else answer, dtype=torch.float32)
     if values.shape != mask.shape:
@@ -90,7 +90,7 @@ def _checked(answer: Any, estimator: str, mask: torch.Tensor) -> torch.Tensor:
 
 def _by_term(
     rewards: Sequence[Reward], index: np.ndarray, mask: torch.Tensor, weights: Mapping[str, float]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return what verl's GDPO reads: a column of values for each term, the weights, and where a response ends."""
     columns = {}
     for name in weights:

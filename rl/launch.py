@@ -45,7 +45,7 @@ class Launch:
     logs: Path
     """Where it is kept why something did not start."""
 
-    async def start(self, **starting: Coroutine[object, object, Any] | None) -> list[Any]:
+    async def start(self, **starting: Coroutine[object, object, object] | None) -> list[Any]:
         """Start all at once, each by its section of the recipe, and return them in their order; None stays None.
 
         Settled: else the others would go on starting while Ray is shut down for the error of one. Raises
@@ -53,7 +53,7 @@ class Launch:
         """
         return await all_settled(self._one(role, coming) for role, coming in starting.items())
 
-    async def _one(self, role: str, coming: Coroutine[object, object, Any] | None) -> Any:
+    async def _one(self, role: str, coming: Coroutine[object, object, object] | None) -> object:
         try:
             return None if coming is None else await coming
         except (RunStopped, BudgetSpent):
@@ -77,22 +77,23 @@ async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncI
     What was used since `run_start` (seconds since 1970) belongs to the job and is never evicted: by default since its
     first start, by its folder, as what an earlier start wrote or used belongs to it, too.
     """
-    store_root, folder = placed(recipe.store), recipe.folder
+    store_root, store_folder, has_bucket = placed(recipe.store), folder_of(recipe.store), is_bucket(recipe.store)
+    folder, roles, colocated = recipe.folder, recipe.roles, recipe.colocated
     if run_start is None:
         explained = folder and folder / "versions-0.json"
         run_start = explained.stat().st_mtime if explained and explained.exists() else time.time()
-    has_ray = needs_ray(recipe.roles) or not recipe.store_is_shared
-    logs = (folder or folder_of(recipe.store).parent / recipe.name) / "failed_logs"
+    has_ray = needs_ray(roles) or not recipe.store_is_shared
+    logs = (folder or store_folder.parent / recipe.name) / "failed_logs"
     async with AsyncExitStack() as opened:
-        # Around all that writes rows: they are shipped to the last one.
-        await opened.enter_async_context(shipping(store_root, folder, recipe.ledger))
+        if has_bucket:  # around all that writes rows: they are shipped to the last one
+            await opened.enter_async_context(shipping(store_root, folder, recipe.ledger))
         cluster = ray_cluster(recipe.ray_address, recipe.num_cpus, logs=logs) if has_ray else without_ray()
         await opened.enter_async_context(cluster)
         if recipe.ray_address:
-            check_room(recipe.roles, **cluster_room(), colocated=recipe.colocated)
+            check_room(roles, **cluster_room(), colocated=colocated)
         await opened.enter_async_context(
             managed_store(
-                folder_of(store_root),
+                store_folder,
                 is_shared=recipe.store_is_shared,
                 limit_gib=recipe.store_limit_gib,
                 run_start=run_start,
@@ -107,7 +108,7 @@ def check_launch(recipe: JobRecipe, more: Mapping[str, Role] | None = None) -> N
     """Raise ValueError where a job's store or Ray cannot be used, or has not what the roles, and `more`, ask it for."""
     if is_bucket(recipe.store):
         check_bucket(recipe.store)
-    roles = {**recipe.roles, **(more or {})}
+    roles, colocated = {**recipe.roles, **(more or {})}, recipe.colocated
     if not needs_ray(roles) and recipe.store_is_shared:
         return
     if not recipe.ray_address:
@@ -117,7 +118,7 @@ def check_launch(recipe: JobRecipe, more: Mapping[str, Role] | None = None) -> N
             gpus=num_gpus_here(),
             where="this machine",
             cpus_key="num_cpus",
-            colocated=recipe.colocated,
+            colocated=colocated,
         )
     check_cluster(recipe.ray_address)
 

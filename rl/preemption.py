@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 EXIT_CODE = os.EX_TEMPFAIL
 """75: the same command goes on. Schedulers can be told to start a job again that ends so."""
 
-Step = TypeVar("Step", bound=tuple[int, *tuple[Any, ...]])
+Step = TypeVar("Step", bound=tuple[int, *tuple[object, ...]])
 """A step's number, and what it learns from."""
 _running: "Preemptible[Any] | None" = None
 

@@ -10,7 +10,7 @@ from actors.generator.kind import check_generator
 from actors.judge.judge import check_baseline, check_judge
 from actors.judge.probe import probe_judges
 from actors.observer import judges_of
-from actors.policy.check import check_policy
+from actors.policy.check import check_loss, check_policy
 from actors.store.store import Store
 from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator
@@ -60,12 +60,13 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     A resumed run may differ from what it was in the keys of `accepted`.
     """
     check_estimator(recipe.algorithm.advantage)
-    recipe.algorithm.loss.check_usable()
     template = read_prompt(recipe.rollout.prompt, "rollout.prompt", FIELDS, NUM_IMAGES)
     model = model_path(recipe.policy.model, "policy.model")
     generator = placed_generator(recipe.generator)
+    files = resolve_data(recipe.data.train), resolve_data(recipe.data.heldout)
+    check_loss(recipe.algorithm.loss)
     check_policy(recipe.policy, model)
-    training, heldout = read_tasks(recipe.data, resolve_data(recipe.data.train), resolve_data(recipe.data.heldout))
+    training, heldout = read_tasks(recipe.data, *files)
     render_messages(template, training[0])
     some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))
     check_generator(generator, {task.before and "an image" for task in some})
@@ -77,7 +78,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     sources = sources_of(recipe, judge)
     check_run_dir(recipe, is_resumed, sources, accepted)
     check_launch(recipe, {f"evidence.{name}": config for name, config in evidence.items()})
-    benchmark = prepare_part(recipe.benchmark, Store(recipe.store))
+    benchmark = prepare_part(recipe.benchmark, Store(recipe.store)) if recipe.benchmark.name else None
     more = {"benchmark.judge": recipe.benchmark.judge} if benchmark else {}
     asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence) | more))
     return PreparedRun(

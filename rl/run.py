@@ -144,8 +144,7 @@ def side_benchmark(plan: PreparedRun, actors: Stack, log: Log) -> SideBenchmark 
         actors.benchmark_judge,
         folder,
         store=store,
-        log=log.beside,
-        warn=log.warn,
+        log=log,
         answers=READERS[plan.recipe.answers],
     )
 

@@ -60,13 +60,14 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
     """Start every actor of a recipe, all at once; stop them on exit."""
     recipe, ledger_folder = plan.recipe, Path(plan.recipe.run_dir) / "ledger"
     has_counts_in_workers = has_local_service(recipe, plan.evidence)
+    is_colocated = recipe.is_colocated
     async with launch(recipe) as job:
         # First of all: ranks have to be together, and the others find room around them.
-        [devices] = await job.start(policy=reserve_devices(recipe.policy, is_shared=recipe.is_colocated))
+        [devices] = await job.start(policy=reserve_devices(recipe.policy, is_shared=is_colocated))
         policy_is_up = asyncio.Event()
         policy, samplers, generator, judge, observers, benchmark_judge = await job.start(
-            policy=_start_policy(plan, job, devices, policy_is_up),
-            samplers=_start_samplers(plan, job, devices, policy_is_up),
+            policy=_start_policy(plan, job, devices, policy_is_up, is_colocated=is_colocated),
+            samplers=_start_samplers(plan, job, policy_is_up, shared=devices if is_colocated else None),
             generator=Generator.start(plan.generator, job.store_root, f"generator-{job.run_id}", job.ledger),
             judge=start_judge(recipe.judge, job.store_root, f"judge-{job.run_id}", job.ledger),
             evidence=start_observers(plan.evidence, job.store_root, f"evidence-{job.run_id}", job.ledger),
@@ -83,14 +84,16 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
             baseline=Baseline(recipe.rollout.baseline),
             observers=observers,
         )
-        if recipe.is_colocated:
+        if is_colocated:
             policy.take_turns_with(samplers)
         ledger = start_ledger(ledger_folder, store=Store(job.store_root))
         workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
         yield Stack(policy, samplers, journey, workers, ledger, benchmark_judge, has_counts_in_workers)
 
 
-async def _start_policy(plan: PreparedRun, job: Launch, devices: Devices, is_done: asyncio.Event) -> Policy:
+async def _start_policy(
+    plan: PreparedRun, job: Launch, devices: Devices, is_done: asyncio.Event, *, is_colocated: bool
+) -> Policy:
     """Start the policy where its devices are, and say so when it `is_done`, be it in vain."""
     # verl takes seconds to import: only where a policy starts
     from actors.policy.colocated import ColocatedPolicy
@@ -98,10 +101,10 @@ async def _start_policy(plan: PreparedRun, job: Launch, devices: Devices, is_don
 
     recipe = plan.recipe
     config = replace(recipe.policy, model=plan.model)
-    if recipe.is_colocated and config.gpus_per_rank:
+    if is_colocated and config.gpus_per_rank:
         config = replace(config, offload=True)
     try:
-        return await (ColocatedPolicy if recipe.is_colocated else Policy).start(
+        return await (ColocatedPolicy if is_colocated else Policy).start(
             config,
             recipe.algorithm.loss,
             store_root=job.store_root,
@@ -114,11 +117,13 @@ async def _start_policy(plan: PreparedRun, job: Launch, devices: Devices, is_don
         is_done.set()
 
 
-async def _start_samplers(plan: PreparedRun, job: Launch, devices: Devices, policy_is_up: asyncio.Event) -> Samplers:
-    """Start the samplers; on shared GPUs once the policy has left them: vLLM counts the memory that is free."""
+async def _start_samplers(
+    plan: PreparedRun, job: Launch, policy_is_up: asyncio.Event, *, shared: Devices | None
+) -> Samplers:
+    """Start the samplers; on GPUs `shared` with the policy once it left them: vLLM counts the memory that is free."""
     recipe = plan.recipe
     config = with_room(recipe.policy, recipe.samplers)
-    if recipe.is_colocated and config.gpus_per_sampler:
+    if shared and config.gpus_per_sampler:
         config = replace(config, enable_sleep_mode=True)
         await policy_is_up.wait()
     return await Samplers.start(
@@ -126,7 +131,7 @@ async def _start_samplers(plan: PreparedRun, job: Launch, devices: Devices, poli
         plan.model,
         store_root=job.store_root,
         max_pixels=recipe.max_pixels,
-        devices=devices if recipe.is_colocated else None,
+        devices=shared,
     )
 
 

@@ -7,7 +7,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,13 +57,13 @@ def write_verl_data(recipe: Recipe, out: Path) -> dict[str, int]:
     return counts
 
 
-def _row_groups(tasks: Sequence[Task], template: str, split: str) -> Iterator[list[dict[str, Any]]]:
+def _row_groups(tasks: Sequence[Task], template: str, split: str) -> Iterator[list[dict[str, object]]]:
     for start in range(0, len(tasks), _ROWS_AT_ONCE):
         numbers = range(start, min(start + _ROWS_AT_ONCE, len(tasks)))
         yield [_row(tasks[number], template, split, number) for number in numbers]
 
 
-def _row(task: Task, template: str, split: str, number: int) -> dict[str, Any]:
+def _row(task: Task, template: str, split: str, number: int) -> dict[str, object]:
     return {
         "data_source": LOOP,
         "prompt": as_texts(render_messages(template, task)),

@@ -163,12 +163,12 @@ class GroupRollouts:
 class CriticLoop(SingleTurnAgentLoop):
     """verl's loop of one turn, whose answers are tried out, judged and rewarded as in our own training."""
 
-    def __init__(self, *args: Any, recipe: str, **kwargs: Any):
+    def __init__(self, *args: object, recipe: str, **kwargs: object):
         """`recipe` is a path, which the file of agent.agent_loop_config_path names; the rest is verl's."""
         super().__init__(*args, **kwargs)
         self._recipe = _recipe(recipe)
 
-    async def run(self, sampling_params: dict[str, Any], **asked: Any) -> list[AgentLoopOutput]:
+    async def run(self, sampling_params: dict[str, object], **asked: object) -> list[AgentLoopOutput]:
         """Return one response with its reward, or none. What verl does not fit is a ValueError."""
         place = Place.of(asked)
         rollouts = await _rollouts(self._recipe, place.step if place.is_training else place.step + 1)
@@ -186,7 +186,7 @@ class CriticLoop(SingleTurnAgentLoop):
         decode = partial(self.tokenizer.decode, skip_special_tokens=True)
         return await rollouts.output(place, n, DrawnByVerl(draw, decode, self.tokenizer.eos_token_id))
 
-    async def process_multi_modal_info(self, messages: list[Message]) -> dict[str, Any]:
+    async def process_multi_modal_info(self, messages: list[Message]) -> dict[str, object]:
         """Return the images that a prompt names by their references, read as all of ours reads them."""
         refs = tuple(part["image"] for message in messages for part in message["content"] if part["type"] == "image")
         return {"images": await asyncio.to_thread(load_images, Store(self._recipe.store), refs)}

@@ -1,7 +1,6 @@
 """A story as JSON: the one form of `story.json` and of what a service streams."""
 
 from collections.abc import Callable
-from typing import Any
 
 from rollout.story import Story, StoryStep
 from rollout.types import Attempt, Failure, ImageRef, ModelAnswer, PlanStep, Stage
@@ -9,7 +8,7 @@ from rollout.types import Attempt, Failure, ImageRef, ModelAnswer, PlanStep, Sta
 SCHEMA = "interleave.story/1"
 """Name and version of the form; the number grows when a field changes its meaning or goes."""
 
-ImageNamer = Callable[[ImageRef], Any]
+ImageNamer = Callable[[ImageRef], object]
 """How an image stands in the JSON: a file's name, its bytes as base64, or its reference as it is."""
 
 _WHO = {Stage.GENERATE: "generator", Stage.CRITIQUE: "critic"}

@@ -24,6 +24,7 @@ from actors.generator.generator import Generator
 from actors.generator.kind import check_generator
 from actors.judge.judge import check_judge, start_judge
 from actors.observer import check_evidence, start_observers
+from actors.policy.check import check_loss
 from actors.store.store import Store
 from actors.teacher.config import TeacherConfig
 from actors.teacher.teacher import check_teacher, describe_teacher, start_teacher
@@ -129,7 +130,7 @@ async def run(recipe: Recipe, policy: FakePolicy) -> None:
     """Do what a run does, in this process: check, start, train."""
     check_trackers(recipe.tracking)
     check_estimator(recipe.algorithm.advantage)
-    recipe.algorithm.loss.check_usable()
+    check_loss(recipe.algorithm.loss)
     check_generator(recipe.generator, [None, "an image"])
     check_judge(recipe.judge)
     reward = RewardRunner(recipe.reward.terms)

@@ -41,7 +41,7 @@ class OwnEvidence(EvidenceKind):
 NUM_ATTEMPTS = 3
 
 
-async def _answer(observer: Any, store: Store, request: ScoreRequest) -> Any:
+async def _answer(observer: Any, store: Store, request: ScoreRequest) -> object:
     from actors.user_classes.replica import read_look
 
     return as_json(await call(observer.observe, await read_look(store, request)))

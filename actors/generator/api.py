@@ -7,7 +7,7 @@ is paid for once.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from actors.generator.api_calls import ImageAnswer, Sent
 from actors.generator.config import GeneratorConfig
@@ -55,7 +55,7 @@ class ImageEndpoints(Endpoints):
         self._kind = http_kind(config)
         self._store = Store(store_root)
 
-    async def send(self, payload: EditRequest, place: Slot, count: Count) -> dict[str, Any]:
+    async def send(self, payload: EditRequest, place: Slot, count: Count) -> dict[str, object]:
         """Return the reference of the new image. Raises `CallError` with what went wrong."""
         is_sent = False
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image
 
@@ -27,7 +26,7 @@ class Sent:
     mask: Image.Image | None
     """White: paint here."""
     size: Size | None
-    call: Mapping[str, Any]
+    call: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class ImageAnswer:
     """Another answer would be like this one: it is not asked again."""
 
     @classmethod
-    def of(cls, found: Found, whole: Any) -> ImageAnswer:
+    def of(cls, found: Found, whole: object) -> ImageAnswer:
         """Return what was found in a whole answer, with the tokens that it counts."""
         usage = usage_of(whole)
         return cls(found.image, usage.tokens_in, usage.tokens_out, found.complaint, found.is_permanent)
@@ -51,7 +50,7 @@ class ImageAnswer:
 
 async def ask_images(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
     """Ask the images interface (images/generations, or images/edits where there is an image)."""
-    arguments: dict[str, Any] = {"model": endpoint.config.model, "prompt": sent.request.prompt, **sent.call}
+    arguments: dict[str, object] = {"model": endpoint.config.model, "prompt": sent.request.prompt, **sent.call}
     if sent.size is not None:
         arguments["size"] = f"{sent.size[0]}x{sent.size[1]}"
     images = endpoint.connection.images
@@ -86,7 +85,7 @@ async def ask_service(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
     import httpx
 
     request = sent.request
-    body: dict[str, Any] = {"prompt": request.prompt, "seed": str(request.seed), **dict(request.options)}
+    body: dict[str, object] = {"prompt": request.prompt, "seed": str(request.seed), **dict(request.options)}
     if sent.size is not None:
         body |= {"width": str(sent.size[0]), "height": str(sent.size[1])}
     files = [("image_file", (f"{n}.png", data, "image/png")) for n, data in enumerate(sent.images)]

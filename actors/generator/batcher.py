@@ -13,7 +13,7 @@ from typing import Any
 @dataclass(slots=True, eq=False)
 class _Pending:
     kind: Hashable
-    item: Any
+    item: object
     max_batch_size: int
     future: asyncio.Future[Batched]
     since: float
@@ -36,7 +36,7 @@ class Batcher:
     Serve's own batching takes whatever comes next; a mixed batch would have to be cut up again.
     """
 
-    def __init__(self, run: Callable[[Sequence[Any]], Sequence[Any]], *, max_batch_size: int, wait_s: float):
+    def __init__(self, run: Callable[[Sequence[Any]], Sequence[object]], *, max_batch_size: int, wait_s: float):
         self._run = run
         self._max_batch_size = max_batch_size
         self._wait_s = wait_s
@@ -44,7 +44,7 @@ class Batcher:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._loop: asyncio.Task[None] | None = None
 
-    async def submit(self, kind: Hashable, item: Any, max_batch_size: int | None = None) -> Batched:
+    async def submit(self, kind: Hashable, item: object, max_batch_size: int | None = None) -> Batched:
         """Return the result of `item`, or raise what `run` put in its place; its kind may have a smaller batch."""
         size = self._max_batch_size if max_batch_size is None else min(max_batch_size, self._max_batch_size)
         pending = _Pending(kind, item, size, asyncio.get_running_loop().create_future(), time.monotonic())

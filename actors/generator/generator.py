@@ -64,8 +64,8 @@ class Generator:
         cls,
         config: GeneratorConfig,
         context: RunContext,
-        make: Callable[[], Any],
-        known_as: Coroutine[Any, Any, Any] | None = None,
+        make: Callable[[], object],
+        known_as: Coroutine[Any, Any, object] | None = None,
     ) -> Generator:
         """Deploy a pool of replicas made by `make`; `known_as` says what it can do, else a replica does."""
         pool = await deploy(
@@ -86,7 +86,7 @@ class Generator:
         config: GeneratorConfig,
         context: RunContext,
         make: Make,
-        known_as: Coroutine[Any, Any, Any],
+        known_as: Coroutine[Any, Any, object],
         pool: Pool | None = None,
     ) -> Generator:
         """Start the owner of the calls that `make` makes; `known_as` says by what the model is known, and its spec."""
@@ -98,11 +98,11 @@ class Generator:
         """Return the new image, committed to the store. Raises `GeneratorError`, `Unsupported` before any work."""
         return str((await self.make(request))["image"])
 
-    async def make(self, request: EditRequest) -> dict[str, Any]:
+    async def make(self, request: EditRequest) -> dict[str, object]:
         """Return the new image under `image`, with what it took. Raises `GeneratorError` as `edit` does."""
         self.check(request)
         try:
-            made: dict[str, Any] = await self.owner.get(self._depends_on(request), request)
+            made: dict[str, object] = await self.owner.get(self._depends_on(request), request)
             return made
         except CallError as error:
             refuses = error.fault.kind == "unsupported"
@@ -135,7 +135,7 @@ class Generator:
             **self._chosen(),
         )
 
-    def _depends_on(self, request: EditRequest) -> dict[str, Any]:
+    def _depends_on(self, request: EditRequest) -> dict[str, object]:
         config, store = self.config, Store(self.store_root)
         depends_on = {
             "service": "generator",
@@ -164,7 +164,7 @@ class Generator:
         return {name: value for name in options if (value := getattr(self.config, name))}
 
 
-def _router(config: GeneratorConfig) -> dict[str, Any] | None:
+def _router(config: GeneratorConfig) -> dict[str, object] | None:
     """Return which router keeps edits of one image together, where replicas make batches of them."""
     if not kind_of(config).has_pipeline:
         return None

@@ -4,7 +4,6 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from actors.metered.answers import field_of, is_no_object
 
@@ -56,7 +55,7 @@ def bytes_of(text: str) -> bytes | None:
     return base64.b64decode(bare + "=" * (-len(bare) % 4))
 
 
-def image_of_data(made: Any) -> Found:
+def image_of_data(made: object) -> Found:
     """Return the first image of an answer of the images interface.
 
     A field that is missing, null or empty may be there the next time; one of another type would not.
@@ -81,7 +80,7 @@ def image_of_data(made: Any) -> Found:
     return Found(None, complaint, is_permanent=is_no_object(data[0]))
 
 
-def image_in_message(message: Any) -> Found:
+def image_in_message(message: object) -> Found:
     """Return the last image of a chat message: a model that thinks in images ends with the one it means."""
     whole = message.model_dump() if hasattr(message, "model_dump") else message
     if found := list(_images(whole)):
@@ -92,7 +91,7 @@ def image_in_message(message: Any) -> Found:
     return Found(None, f"{complaint}; it says {str(said)[:200]!r}", is_permanent=has_url)
 
 
-def _images(value: Any) -> Iterator[bytes]:
+def _images(value: object) -> Iterator[bytes]:
     """Yield the bytes of a message's images, in order."""
     if isinstance(value, str):
         yield from _images_in_text(value)
@@ -119,7 +118,7 @@ def _images_in_text(text: str) -> Iterator[bytes]:
             yield image
 
 
-def _image_urls(value: Any) -> Iterator[str]:
+def _image_urls(value: object) -> Iterator[str]:
     """Yield the addresses of images in a message's parts."""
     if isinstance(value, Mapping):
         image = value.get("image_url")

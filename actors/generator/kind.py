@@ -119,14 +119,14 @@ def check_generator(config: GeneratorConfig, befores: Iterable[str | None] = ())
 
     `befores` are before-images of edits that it will be asked for (None: text-to-image).
     """
-    spec, resolved = spec_of(config), resolve(config)
+    kind, spec, resolved = kind_of(config), spec_of(config), resolve(config)
     if spec is not None:
-        for before in befores:
-            try:
+        try:
+            for before in befores:
                 spec.check(EditRequest(before, "", 0))
-            except Unsupported as error:
-                raise ValueError(f"generator: {error}") from None
-    kind_of(resolved).check(resolved)
+        except Unsupported as error:
+            raise ValueError(f"generator: {error}") from None
+    kind.check(resolved)
     return resolved
 
 

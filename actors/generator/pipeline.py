@@ -72,12 +72,12 @@ class Pipeline:
 
     def arguments(
         self, images: Sequence[Image.Image], mask: Image.Image | None, requests: Sequence[EditRequest]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Return what the pipeline is called with."""
         import torch
 
         first = requests[0]
-        arguments: dict[str, Any] = {
+        arguments: dict[str, object] = {
             "prompt": [request.prompt for request in requests],
             "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
         }
@@ -143,8 +143,8 @@ def spec_of_parameters(pipeline: str, parameters: frozenset[str]) -> GeneratorSp
     return GeneratorSpec(pipeline.rpartition(".")[2], frozenset(modes), pipeline, sizes=sizes)
 
 
-def _load(config: GeneratorConfig, folder: str, dtype: Any) -> Any:
-    arguments: dict[str, Any] = {"dtype": dtype}
+def _load(config: GeneratorConfig, folder: str, dtype: object) -> Any:
+    arguments: dict[str, object] = {"dtype": dtype}
     if config.trust_remote_code:
         arguments["trust_remote_code"] = True
     own_code = Path(folder) / CUSTOM_FILE
@@ -170,5 +170,5 @@ def _local_folder(config: GeneratorConfig) -> str:
         return str(Path(config.model).absolute())
     from diffusers import DiffusionPipeline
 
-    arguments: Mapping[str, Any] = {"trust_remote_code": True} if config.trust_remote_code else {}
+    arguments: Mapping[str, object] = {"trust_remote_code": True} if config.trust_remote_code else {}
     return str(DiffusionPipeline.download(config.model, **arguments))

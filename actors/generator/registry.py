@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
 
 from actors.generator.image_sizes import Size, Sizes
 from rollout.roles import Unsupported
@@ -44,7 +43,7 @@ class GeneratorSpec:
     """Hub id, or the model's name at an endpoint."""
     kind: str = "diffusers"
     """diffusers, custom (the pipeline's code comes with the model), images or chat (OpenAI-compatible), service."""
-    call: Mapping[str, Any] = field(default_factory=dict)
+    call: Mapping[str, object] = field(default_factory=dict)
     """Arguments of every call."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What a request may override, and the pipeline's name for it. A distilled model's steps cannot be changed."""
@@ -68,7 +67,7 @@ class GeneratorSpec:
     """Hub id of LoRA weights that belong to it, ..."""
     lora_weights: str = ""
     """... and their file there."""
-    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: Mapping[str, object] = field(default_factory=dict)
     """Settings that the scheduler's own are replaced by."""
     base_url: str | None = None
     api_key_env: str = ""

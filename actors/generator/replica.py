@@ -42,7 +42,7 @@ class GeneratorReplica:
     def _load(self) -> Any:
         return Pipeline(self._config)
 
-    async def __call__(self, request: EditRequest) -> dict[str, Any] | Fault:
+    async def __call__(self, request: EditRequest) -> dict[str, object] | Fault:
         """Make and commit one image: its reference under `image`, and what it took."""
         try:
             check_request(self._pipeline.spec, self._config, request)

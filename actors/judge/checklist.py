@@ -77,7 +77,7 @@ class ChecklistJudge:
         return Question(text, images, form="checklist", size=len(questions))
 
 
-def _look(questions: list[str], answer: dict[str, Any], quality: dict[str, Any]) -> Scores:
+def _look(questions: list[str], answer: dict[str, Any], quality: dict[str, object]) -> Scores:
     semantics = share_of_yes(answer["answers"])
     reason = f"{failed_questions(questions, answer['answers'])} ({answer['reasoning']})"
     return combine({"scores": [semantics], "reasoning": reason}, quality)

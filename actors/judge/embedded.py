@@ -78,7 +78,7 @@ async def start_embedded_judge(config: JudgeConfig, context: RunContext) -> Embe
     return EmbeddedJudge(identity_of(scorer), context.root, owner)
 
 
-async def start_calls(config: JudgeConfig, context: RunContext, make: Callable[[], Any]) -> SharedCalls:
+async def start_calls(config: JudgeConfig, context: RunContext, make: Callable[[], object]) -> SharedCalls:
     """Deploy a judge's pool of replicas made by `make`, and start the owner of its calls."""
     pool = await deploy(
         pool_name(context.service, context.root),
@@ -107,7 +107,7 @@ class EmbeddedReplica:
         self._score: Scorer = load_function(scorer)
         self._store = Store(store_root)
 
-    async def __call__(self, request: ScoreRequest) -> dict[str, Any] | Fault:
+    async def __call__(self, request: ScoreRequest) -> dict[str, object] | Fault:
         """Return the scores as a dict, or why there are none."""
         try:
             return await asyncio.to_thread(self._judge, request)
@@ -122,6 +122,6 @@ class EmbeddedReplica:
     def check_health(self) -> None:
         """An embedded judge has nothing to lose."""
 
-    def _judge(self, request: ScoreRequest) -> dict[str, Any]:
+    def _judge(self, request: ScoreRequest) -> dict[str, object]:
         before = None if request.before is None else self._store.get_image(request.before)
         return asdict(check_scores(self._score(before, self._store.get_image(request.after), request.instruction)))

@@ -52,7 +52,7 @@ class OpenAIAsker:
     store_root: str
     owner: SharedCalls
 
-    async def ask(self, question: Question) -> dict[str, Any]:
+    async def ask(self, question: Question) -> dict[str, object]:
         """Return the answer as its form reads it. Raises `CallError` or `BudgetSpent`."""
         store = Store(self.store_root)
         try:
@@ -70,7 +70,7 @@ class OpenAIAsker:
         }
         if question.system:
             depends_on["system"] = question.system
-        answer: dict[str, Any] = await self.owner.get(depends_on, question)
+        answer: dict[str, object] = await self.owner.get(depends_on, question)
         return answer
 
     async def stats(self) -> dict[str, float]:
@@ -121,7 +121,7 @@ def read_keys(config: JudgeConfig, where: str = "judge") -> list[Secret]:
     return [read_key(endpoint.api_key_env, where) for endpoint in endpoints_of(config)]
 
 
-def arguments_of(config: JudgeConfig) -> dict[str, Any]:
+def arguments_of(config: JudgeConfig) -> dict[str, object]:
     """Return the keyword arguments of a judge's calls."""
     merged = {**DEFAULT_CALL, **config.call}
     return {name: value for name, value in merged.items() if value is not None}
@@ -154,13 +154,13 @@ class OpenAIService(Endpoints):
         self._max_chars = config.max_reasoning_chars
         self._trials: dict[tuple[Endpoint, str], SchemaTrial] = {}
 
-    async def send(self, payload: Question, place: Slot, count: Count) -> dict[str, Any]:
+    async def send(self, payload: Question, place: Slot, count: Count) -> dict[str, object]:
         """Return the answer. Raises `CallError` with what went wrong."""
         endpoint, trial = place.endpoint, self._trial(place.endpoint, payload)
         asking = _WITHOUT_SCHEMA if trial is None else trial.ask()
         is_sent, is_answered = False, False
         try:
-            content: Any = await asyncio.to_thread(_content, self._store, payload)
+            content: object = await asyncio.to_thread(_content, self._store, payload)
             is_sent = True
             completion = await endpoint.connection.chat.completions.create(
                 model=endpoint.config.model,
@@ -209,12 +209,12 @@ class OpenAIService(Endpoints):
         place.is_echo = verdict is Verdict.ECHO
         return Fault("unstructured", fault.error, is_counted=False) if verdict is Verdict.REFUSAL else fault
 
-    def _response_format(self, question: Question) -> dict[str, Any]:
+    def _response_format(self, question: Question) -> dict[str, object]:
         schema = FORMS[question.form].schema(question.size, max_chars=self._max_chars)
         json_schema = {"name": question.form, "strict": True, "schema": schema}
         return {"response_format": {"type": "json_schema", "json_schema": json_schema}}
 
-    def _settle(self, place: Slot, completion: Any, count: Count) -> None:
+    def _settle(self, place: Slot, completion: object, count: Count) -> None:
         """Put on the bill what the server counted, whatever the answer is worth."""
         usage, prices = usage_of(completion), place.endpoint.config
         place.used = float(usage.tokens_in + usage.tokens_out)
@@ -230,7 +230,7 @@ class OpenAIService(Endpoints):
         count("usd", by_tokens / 1e6)
 
 
-def _read(text: str, question: Question, key: Secret | None, count: Count) -> dict[str, Any]:
+def _read(text: str, question: Question, key: Secret | None, count: Count) -> dict[str, object]:
     """Return an answer as its form reads it; what was read round is counted."""
     if key is not None:
         text = key.hidden_in(text, is_answer=True)
@@ -244,7 +244,7 @@ def _read(text: str, question: Question, key: Secret | None, count: Count) -> di
     return answer
 
 
-def _system(question: Question) -> list[dict[str, Any]]:
+def _system(question: Question) -> list[dict[str, object]]:
     return [{"role": "system", "content": question.system}] if question.system else []
 
 

@@ -7,7 +7,6 @@ import asyncio
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image
 
@@ -51,7 +50,7 @@ class Probe:
     where: str
     """The endpoint's own."""
     endpoint: EndpointConfig
-    call: Mapping[str, Any]
+    call: Mapping[str, object]
     has_image: bool
 
     async def ask(self) -> Fault | None:
@@ -130,8 +129,8 @@ def _probes(where: str, judge: JudgeConfig, has_image: bool) -> Iterator[Probe]:
         yield Probe(where, place, endpoint, arguments_of(judge), has_image)
 
 
-def _content(has_image: bool) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = [{"type": "text", "text": "Answer with the one word: ready"}]
+def _content(has_image: bool) -> list[dict[str, object]]:
+    parts: list[dict[str, object]] = [{"type": "text", "text": "Answer with the one word: ready"}]
     if has_image:
         parts.insert(0, image_part(png_of(Image.new("RGB", (_SIDE, _SIDE), "white"))))
     return parts

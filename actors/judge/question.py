@@ -1,7 +1,7 @@
 """One question to a vision-language judge: text with images in, one answer of a stated form out."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from rollout.types import ImageRef
 
@@ -28,7 +28,7 @@ class Question:
 class Asker(Protocol):
     """Gets each distinct question answered once, no matter how often it is asked."""
 
-    async def ask(self, question: Question) -> dict[str, Any]:
+    async def ask(self, question: Question) -> dict[str, object]:
         """Return the answer as its form reads it, JSON-able. Raises `CallError` or `BudgetSpent`."""
         ...
 

@@ -122,6 +122,6 @@ def repeated(questions: Sequence[Question], repeats: int) -> list[Question]:
     return [replace(question, repeat=repeat) for repeat in range(repeats) for question in questions]
 
 
-def _side(semantics: dict[str, Any], quality: dict[str, Any], place: str) -> Scores:
+def _side(semantics: dict[str, object], quality: dict[str, object], place: str) -> Scores:
     asked = [{"scores": answer[place], "reasoning": answer["reasoning"]} for answer in (semantics, quality)]
     return combine(*asked)

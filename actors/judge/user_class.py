@@ -35,7 +35,7 @@ async def start_own_judge(config: JudgeConfig, context: RunContext, own: UserCla
     return OwnJudge(own.identity, context.root, owner, hasattr(own.make(), "compare"))
 
 
-async def _answer(judge: Any, store: Store, request: ScoreRequest | CompareRequest) -> Any:
+async def _answer(judge: Any, store: Store, request: ScoreRequest | CompareRequest) -> object:
     if isinstance(request, ScoreRequest):
         return asdict(check_scores(await call(judge.score, await read_look(store, request))))
     before, old, new = [await read_image(store, image) for image in (request.before, request.old, request.new)]

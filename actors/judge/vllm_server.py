@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from actors import REPOSITORY
 from actors.cpu_kernels import portable_kernels
@@ -37,7 +36,7 @@ def _command(module: str, model: str, config: ServerConfig, host: str, port: int
 
 def command_line(model: str, config: ServerConfig, *, host: str, port: int) -> list[str]:
     """Return the command line of vLLM's server; `config.args` are put over ours."""
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "model": model,
         "served_model_name": MODEL_NAME,
         "host": host,
@@ -58,7 +57,7 @@ def command_line(model: str, config: ServerConfig, *, host: str, port: int) -> l
     return flags({name.replace("-", "_"): value for name, value in (settings | config.args).items()})
 
 
-def flags(settings: Mapping[str, Any]) -> list[str]:
+def flags(settings: Mapping[str, object]) -> list[str]:
     """Return settings as a command line; null leaves one out.
 
     >>> flags({"max_model_len": 8, "enforce_eager": True, "log_requests": False, "seed": None, "x": {"image": 3}})

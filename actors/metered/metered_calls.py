@@ -24,7 +24,7 @@ class _Call:
     """One flight: a distinct request that waits for its answer."""
 
     key: str
-    payload: Any
+    payload: object
     usage: Counts = field(default_factory=lambda: defaultdict(float))
     endpoint: str = ""
     """Where its last request went, or the one that was answered."""
@@ -59,14 +59,14 @@ class MeteredCalls:
         self._usage = usage
         self._is_usable = is_usable
         self._hedge_after_s = hedge_after_s
-        self._flights: dict[str, tuple[_Call, asyncio.Task[Any]]] = {}
+        self._flights: dict[str, tuple[_Call, asyncio.Task[object]]] = {}
         self._is_closing = False
         self._num_paying = 0
         self._quiet = asyncio.Event()
         self._request_ended = asyncio.Event()
         self._since, self._busy_s = time.monotonic(), 0.0
 
-    async def get(self, request: Mapping[str, Any], payload: Any) -> Any:
+    async def get(self, request: Mapping[str, object], payload: object) -> Any:
         """Return the answer to `request`: from the cache, from an equal call in flight, or by paying for it.
 
         `request` names everything that the answer depends on; `payload` is sent to the service. Raises
@@ -116,7 +116,7 @@ class MeteredCalls:
         await self._settled()
         await self._usage.flush()
 
-    def _drop_waiter(self, call: _Call, task: asyncio.Task[Any], *, is_revoked: bool = False) -> None:
+    def _drop_waiter(self, call: _Call, task: asyncio.Task[object], *, is_revoked: bool = False) -> None:
         """Give up a call that has no request under way, or whose request can be cancelled."""
         if not (task.done() or (call.is_sent and not is_revoked) or call.is_answered):
             self._forget(call)
@@ -133,12 +133,12 @@ class MeteredCalls:
         if call.key in self._flights and self._flights[call.key][0] is call:
             del self._flights[call.key]
 
-    def _on_done(self, call: _Call, task: asyncio.Task[Any]) -> None:
+    def _on_done(self, call: _Call, task: asyncio.Task[object]) -> None:
         self._forget(call)
         if not task.cancelled():
             task.exception()  # marks it as retrieved: there may be no waiter left
 
-    async def _run(self, call: _Call, request: Mapping[str, Any]) -> Any:
+    async def _run(self, call: _Call, request: Mapping[str, object]) -> object:
         # The cache is read inside the flight: an equal call that ends meanwhile is either cached or shared.
         cached = await asyncio.to_thread(self._cached, call.key)
         if cached is not None:
@@ -170,7 +170,7 @@ class MeteredCalls:
         return cached if cached is not None and self._is_usable(cached["answer"]) else None
 
     @asynccontextmanager
-    async def _place(self, call: _Call) -> AsyncIterator[Any]:
+    async def _place(self, call: _Call) -> AsyncIterator[object]:
         """Hold a place of the service, once the budget has room beside what is under way. Raises `BudgetSpent`."""
         began = time.monotonic()
         while True:
@@ -199,7 +199,7 @@ class MeteredCalls:
             self._quiet.clear()
             await self._quiet.wait()
 
-    async def _attempt(self, call: _Call, place: Any, limit_s: float) -> Any:
+    async def _attempt(self, call: _Call, place: object, limit_s: float) -> object:
         """Return an answer. Raises `CallError`, which is not retryable if nobody waits any more."""
         self._mark_paying(call, True)
         call.is_sent = True  # until the answer is known: nothing may come between it and the disk
@@ -212,7 +212,7 @@ class MeteredCalls:
             self._forget(call)  # later requests get a new call
             raise CallError(replace(error.fault, is_retryable=False)) from error
 
-    async def _race(self, call: _Call, place: Any, limit_s: float) -> Any:
+    async def _race(self, call: _Call, place: object, limit_s: float) -> object:
         """Return the first answer to a request or to its hedges, sent when it is late. Raises `CallError`."""
         ends_at = time.monotonic() + limit_s
         first = self._send(call, place, ends_at)
@@ -239,7 +239,7 @@ class MeteredCalls:
                 request.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    def _hedge(self, call: _Call, place: Any, ends_at: float) -> asyncio.Task[Any] | None:
+    def _hedge(self, call: _Call, place: object, ends_at: float) -> asyncio.Task[object] | None:
         """Send one more request if there is room for it."""
         if not self._is_wanted(call) or self._usage.why_spent() is not None or not self._usage.has_room():
             return None
@@ -250,7 +250,7 @@ class MeteredCalls:
         request.add_done_callback(lambda _: self._service.release(spare))
         return request
 
-    def _send(self, call: _Call, place: Any, ends_at: float) -> asyncio.Task[Any]:
+    def _send(self, call: _Call, place: object, ends_at: float) -> asyncio.Task[object]:
         # Counted before it starts, so that a budget of calls is never exceeded.
         self._count(call, "attempts", 1)
         self._usage.num_open += 1
@@ -258,12 +258,12 @@ class MeteredCalls:
         request.add_done_callback(partial(self._on_request_done, call))
         return request
 
-    def _on_request_done(self, call: _Call, request: asyncio.Task[Any]) -> None:
+    def _on_request_done(self, call: _Call, request: asyncio.Task[object]) -> None:
         self._count(call, "cancelled", request.cancelled())
         self._usage.num_open -= 1
         self._request_ended.set()
 
-    async def _request(self, call: _Call, place: Any, limit_s: float) -> Any:
+    async def _request(self, call: _Call, place: object, limit_s: float) -> object:
         began = time.monotonic()
         try:
             async with asyncio.timeout(limit_s):
@@ -296,5 +296,5 @@ class MeteredCalls:
             self._quiet.set()
 
 
-def _answered(requests: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
+def _answered(requests: set[asyncio.Task[object]]) -> list[asyncio.Task[object]]:
     return [request for request in requests if request.done() and request.exception() is None]

@@ -19,11 +19,11 @@ class Service(Protocol):
     is_revocable: bool
     """A request without a waiter is cancelled even when it is under way: it costs nothing."""
 
-    async def acquire(self) -> Any:
+    async def acquire(self) -> object:
         """Return a place for one request, as soon as there is one; first come, first served."""
         ...
 
-    def try_acquire_other(self, first: Any) -> Any | None:
+    def try_acquire_other(self, first: Any) -> object | None:
         """Return a free place for a second request, elsewhere than `first` if possible; None: all are taken."""
         ...
 
@@ -31,7 +31,7 @@ class Service(Protocol):
         """Free a place."""
         ...
 
-    async def send(self, payload: Any, place: Any, count: Count) -> Any:
+    async def send(self, payload: Any, place: Any, count: Count) -> object:
         """Send one request and return its JSON-able answer; `count` its cost in any case. Raises `CallError`."""
         ...
 
@@ -68,7 +68,7 @@ class Pooled:
     def release(self, place: str) -> None:
         self._free.release()
 
-    async def send(self, payload: Any, place: str, count: Count) -> Any:
+    async def send(self, payload: object, place: str, count: Count) -> object:
         answer = await self._call(payload)
         for name in self._counted:
             count(name, answer.get(name, 0.0))

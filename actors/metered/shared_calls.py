@@ -44,7 +44,7 @@ class _SharedCallsActor:
     def __init__(self, make: Make):
         self._calls = make(True)
 
-    async def get(self, request: Mapping[str, Any], payload: Any) -> Any:
+    async def get(self, request: Mapping[str, object], payload: object) -> object:
         return await self._calls.get(request, payload)
 
     async def stats(self) -> dict[str, float]:
@@ -82,7 +82,7 @@ class SharedCalls:
         _running.append((node, actor))
         return cls(make, actor)
 
-    async def get(self, request: Mapping[str, Any], payload: Any) -> Any:
+    async def get(self, request: Mapping[str, object], payload: object) -> Any:
         """Return the answer to a request (`MeteredCalls.get`). Raises `CallError` and `BudgetSpent`.
 
         If the owner dies, Ray restarts it and it is asked again; earlier answers are in the cache.
@@ -105,7 +105,7 @@ class SharedCalls:
         counts: dict[str, float] = await self._retry_until_alive(lambda: ask(actor.stats))
         return counts
 
-    async def _retry_until_alive(self, asking: Callable[[], Awaitable[Any]]) -> Any:
+    async def _retry_until_alive(self, asking: Callable[[], Awaitable[object]]) -> Any:
         try:
             return await retry_until_alive(asking)
         except RayActorError as error:
@@ -116,5 +116,5 @@ class SharedCalls:
             self._local = self._make(False)
         return self._local
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_local": None}

@@ -1,9 +1,19 @@
-"""What a model must have for the settings of a policy, read from its folder before anything starts."""
+"""What a policy's loss and model must be for its settings, read before anything starts."""
 
 import json
 from pathlib import Path
 
-from actors.config import PolicyConfig
+from actors.config import UNFIT_LOSSES, LossConfig, PolicyConfig
+from actors.user_loss import load_user_loss
+from rollout.text.limits import is_own
+
+
+def check_loss(config: LossConfig) -> None:
+    """Raise ValueError for a policy loss that cannot be trained with."""
+    if is_own(config.policy_loss):
+        load_user_loss(config.policy_loss)
+    if why := UNFIT_LOSSES.get(config.policy_loss):
+        raise ValueError(f"algorithm.loss.policy_loss {config.policy_loss!r} cannot be used here: {why}")
 
 
 def check_policy(config: PolicyConfig, model: str) -> None:

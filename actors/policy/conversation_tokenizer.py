@@ -42,7 +42,7 @@ class ConversationTokenizer:
         start = len(text_ids[0])
         return SftExample(tuple(images), tokens[:start], tokens[start:], tuple(flags[start:]))
 
-    def _pieces(self, messages: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
+    def _pieces(self, messages: Sequence[dict[str, object]]) -> list[tuple[str, bool]]:
         """Return the conversation's text in pieces (prompt, answer, prompt, ...), each with whether it is a target."""
         pieces: list[tuple[str, bool]] = []
         said = ""

@@ -25,7 +25,7 @@ from actors.policy.groups import Group, micro_batches
 from actors.policy.response_logprobs import Targets
 from actors.policy.shared_prefix import NAME, Layout, shared_prefix_attention
 
-Inputs = dict[str, Any]
+Inputs = dict[str, object]
 """Arguments of a model, or of what reads its output."""
 
 
@@ -85,7 +85,7 @@ class PolicyEngine(FSDPEngineWithLMHead):
         torch.distributed.all_reduce(num_tokens, group=self.get_data_parallel_group())
         tu.assign_non_tensor(data, batch_num_tokens=num_tokens.item(), dp_size=self.get_data_parallel_size())
         chosen, padding = self._micro_batches(data), len(data) - 1
-        outputs: list[dict[str, Any]] = []
+        outputs: list[dict[str, object]] = []
         for number, rows in enumerate(chosen):
             is_last = number == len(chosen) - 1
             synchronised = nullcontext() if forward_only else self._gradient_sync_context(is_last_micro_batch=is_last)

@@ -10,11 +10,12 @@ import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import Self, TypeAlias
 
 import numpy as np
 import ray
 import torch
+from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cpu_kernels import portable_kernels
@@ -27,7 +28,7 @@ Images = tuple[ImageRef | None, ...]
 ImageTensors = dict[str, torch.Tensor]
 """`pixel_values` (patches, features) and `image_grid_thw` (images, 3); empty without images."""
 
-Reference = Any
+Reference: TypeAlias = ray.ObjectRef
 """What `ImageWorker.make` returns, in Ray's object store."""
 
 _MOST_KEPT = 256
@@ -71,7 +72,7 @@ class ImageWorker:
 class ImagePreparer:
     """The driver's side: who makes what, and where it is. Thread-safe."""
 
-    def __init__(self, workers: Sequence[Any]):
+    def __init__(self, workers: Sequence[ActorHandle]):
         self._workers = workers
         self._turns = itertools.cycle(workers)
         self._lock = threading.Lock()

@@ -153,7 +153,7 @@ class Policy:
         """Describe the tensors of the model before training (`WeightSource.base_tensors`); none without LoRA."""
         return (await self._call("base_tensors", order))[0] if self._setup.config.lora.rank else {}
 
-    async def push_weights(self, receivers: Sequence[Any], order: Order) -> Manifest:
+    async def push_weights(self, receivers: Sequence[object], order: Order) -> Manifest:
         """Send what is ordered to sampler actors and return what was sent."""
         manifest: Manifest = (await self._call("push_weights", list(receivers), order))[0]
         return manifest
@@ -252,10 +252,10 @@ class Policy:
         for placement in self._group.resource_pool.pgs or []:
             ray.util.remove_placement_group(placement)
 
-    async def _call(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+    async def _call(self, method: str, *args: object, **kwargs: object) -> list[Any]:
         """Run a method on all ranks, in a thread, and return their answers by rank."""
 
-        def run() -> list[Any]:
+        def run() -> list[object]:
             with self._lock, telling_lost_rank(method):
                 return list(getattr(self._group, method)(*args, **kwargs))
 

@@ -21,7 +21,7 @@ def sleep(worker: Any, level: int = 1) -> None:
         give_back(runner.get_model().parameters())
 
 
-def wake_up(worker: Any, tags: list[str] | None = None) -> None:
+def wake_up(worker: object, tags: list[str] | None = None) -> None:
     """Nothing has to be done: memory comes back as it is written to."""
 
 

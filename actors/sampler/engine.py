@@ -182,7 +182,7 @@ class Engine:
             raise SamplerError("vLLM did not reset its prefix cache")
         engine.reset_encoder_cache()
 
-    async def _on_workers(self, method: str, *arguments: Any) -> list[Any]:
+    async def _on_workers(self, method: str, *arguments: object) -> list[Any]:
         """Call a method of `WeightWorker` in each worker, between two steps."""
         return await self._on_engine(lambda engine: list(engine.collective_rpc(method, args=arguments)))
 

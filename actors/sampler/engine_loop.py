@@ -48,7 +48,7 @@ class EngineLoop:
         self.ready: Future[Renderer] = Future()
         self.error: BaseException | None = None
         self._build = build
-        self._commands: queue.SimpleQueue[tuple[Callable[[SteppedEngine], Any], Future[Any]]] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[tuple[Callable[[SteppedEngine], object], Future[Any]]] = queue.SimpleQueue()
         self._waiting: dict[str, _Waiting] = {}
         self._num_ended = 0
         """Tokens of requests that ended."""

@@ -69,7 +69,7 @@ class Samplers:
         waits for them. `devices` are a policy's, to take turns with; else engines are spread over the nodes.
         """
         actor = ray.remote(engine_class)
-        options: dict[str, Any] = {
+        options: dict[str, object] = {
             "num_cpus": 1,
             "num_gpus": config.gpus_per_sampler if devices is None else devices.gpus_each,
             "max_concurrency": _MAX_CONCURRENCY,
@@ -140,7 +140,7 @@ class Samplers:
                 )
             await asyncio.sleep(1.0)
 
-    async def each(self, method: str, *args: Any) -> list[Any]:
+    async def each(self, method: str, *args: object) -> list[object]:
         """Call a method of all engines at once and return the answers in the engines' order."""
         return list(await asyncio.gather(*[getattr(engine, method).remote(*args) for engine in self.engines]))
 
@@ -186,7 +186,7 @@ class Samplers:
         in_turn = sorted(usable, key=lambda index: (key + index) % len(self.engines))
         return self._homes.choose(key, {index: self._load[index] for index in in_turn})
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return Samplers, (self.engines, self.config)
 
 

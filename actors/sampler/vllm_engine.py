@@ -1,7 +1,6 @@
 """vLLM's engine in this process, as a sampler sets it up. Imports vLLM: to be imported late."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from vllm import EngineArgs, RequestOutput
 from vllm import SamplingParams as VllmParams
@@ -27,7 +26,7 @@ class VllmEngine(LLMEngine):
     adapter: LoRARequest | None = None
     """Through which every request is answered."""
 
-    def add_request(self, request_id: str, prompt: Any, params: VllmParams, **settings: Any) -> str:
+    def add_request(self, request_id: str, prompt: object, params: VllmParams, **settings: object) -> str:
         """Queue a request."""
         name: str = super().add_request(request_id, prompt, params, lora_request=self.adapter, **settings)
         return name

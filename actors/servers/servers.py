@@ -49,7 +49,7 @@ class Server:
                 ray.get(self._actor.stop.remote(), timeout=_STOP_S)
             ray.kill(self._actor)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return Server, (None, self._actor)
 
 
@@ -106,7 +106,7 @@ class _ServerActor:
         self._server.stop()
 
 
-def _place(make: Callable[..., ChildServer], spec: ServerSpec) -> Any:
+def _place(make: Callable[..., ChildServer], spec: ServerSpec) -> object:
     if not ray.is_initialized():
         raise ValueError("Ray is not running: call ray.init() first, or set num_replicas=0 to do without it")
     has = ray.cluster_resources().get("GPU", 0.0)

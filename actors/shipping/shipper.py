@@ -22,7 +22,7 @@ from actors.store.append_log import log_paths, parse_line
 from actors.store.blobs import send, shipping_from, unsent
 from actors.store.bucket import Bucket, check_package
 from actors.store.ledger import CALLS
-from actors.store.place import folder_of, is_bucket
+from actors.store.place import folder_of
 from actors.store.store import call_name
 from rollout.roles import RunStopped
 
@@ -108,13 +108,10 @@ class Shipper:
 async def shipping(
     place: str, run_dir: Path | None, config: LedgerConfig, *, say: Say | None = None
 ) -> AsyncIterator[None]:
-    """Ship a job's ledger and answers while it runs, and all that is left at its end; nothing for a store in a folder.
+    """Ship a job's ledger and answers into a bucket while it runs, and all that is left at its end.
 
     The ledger's logs that are in the bucket alone are restored first. Raises `BucketLost` into what runs inside.
     """
-    if not is_bucket(place):
-        yield
-        return
     check_package(place)
     say = say or _say
     ledger, store = run_dir and run_dir / "ledger", folder_of(place)

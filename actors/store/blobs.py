@@ -9,6 +9,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -48,18 +49,18 @@ def open_blobs(place: Path | str) -> Blobs:
     """Return the files of a store in a folder or a bucket. Raises ValueError where a bucket's package is missing."""
     where = placed(place)
     if not is_bucket(where):
-        return FolderBlobs(where)
+        return FolderBlobs(where, Path(where))
     check_package(where)
     return BucketBlobs(where)
 
 
+@dataclass(eq=False)
 class FolderBlobs:
     """Files of a folder, which nodes may share or not."""
 
+    place: str
+    folder: Path
     is_everywhere = False
-
-    def __init__(self, place: str):
-        self.place, self.folder = place, Path(place)
 
     def create(self, name: str, data: bytes) -> None:
         path = self.folder / name
@@ -90,7 +91,7 @@ class BucketBlobs:
     def __init__(self, place: str):
         self.place, self.folder = place, folder_of(place)
         self._bucket = Bucket(place)
-        self._copies = FolderBlobs(str(self.folder))
+        self._copies = FolderBlobs(str(self.folder), self.folder)
 
     def create(self, name: str, data: bytes) -> None:
         if not self._copies.has(name):

@@ -75,7 +75,7 @@ def start_server(
     `keep` is the store's limit in GiB (0: none) and the time when the run began.
     """
     # Ray may repeat calls after a restart: they only read.
-    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 16}
+    options: dict[str, object] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 16}
     if node:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
     make = ray.remote(StoreServer).options(name=prefix_of(root) + name, namespace=NAMESPACE, **options)

@@ -1,12 +1,11 @@
 """ask: a model behind endpoints, or on the build's own GPUs; each question is paid for once."""
 
-from typing import Any
-
 from actors.judge.judge import kind_of
 from actors.judge.kinds.asked import AskedKind
 from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
 from actors.teacher.kind import TeacherKind
+from rollout.roles import Critic, Planner
 
 
 class AskedTeacherKind(TeacherKind):
@@ -24,7 +23,7 @@ class AskedTeacherKind(TeacherKind):
     def check(self, config: TeacherConfig, role: str) -> None:
         _model(config).check(config.ask, f"{role}.ask")
 
-    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
+    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Planner | Critic:
         from actors.store.store import Store
         from actors.teacher.teacher import AskedTeacher
 

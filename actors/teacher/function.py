@@ -9,6 +9,7 @@ from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
 from actors.teacher.kind import TeacherKind
 from rewards.import_path import FunctionError, anchored, identity_of, load_function
+from rollout.roles import Critic, Planner
 
 
 class FunctionKind(TeacherKind):
@@ -21,7 +22,7 @@ class FunctionKind(TeacherKind):
     def check(self, config: TeacherConfig, role: str) -> None:
         _load(config.fn)
 
-    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
+    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Planner | Critic:
         from actors.store.store import Store
         from actors.teacher.teacher import FunctionTeacher
 

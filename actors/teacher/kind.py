@@ -1,11 +1,11 @@
 """The interface of a kind of teacher."""
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
 from actors.teacher.registry import TeacherTraits, load_kind
+from rollout.roles import Critic, Planner
 
 
 class TeacherKind(TeacherTraits, ABC):
@@ -20,8 +20,8 @@ class TeacherKind(TeacherTraits, ABC):
         """Raise ValueError for what it lacks beyond `describe`. Starts nothing."""
 
     @abstractmethod
-    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
-        """Return a `rollout.roles.Planner` and `Critic`, or only that of `context.area` (an expert is a critic)."""
+    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Planner | Critic:
+        """Return both in one, or only that of `context.area` (an expert is a critic)."""
 
 
 def kind_of(config: TeacherConfig) -> TeacherKind:

@@ -1,12 +1,12 @@
 """model: a checkpoint of planner or critic on the build's own samplers: the one that is to learn, as it acts now."""
 
 from pathlib import Path
-from typing import Any
 
 from actors.model_digest import model_digest
 from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
 from actors.teacher.kind import TeacherKind
+from rollout.roles import Critic, Planner
 
 
 class ServedKind(TeacherKind):
@@ -24,7 +24,7 @@ class ServedKind(TeacherKind):
     def check(self, config: TeacherConfig, role: str) -> None:
         config.samplers.check_answers(config.max_tokens, f"{role}.max_tokens", f"{role}.samplers")
 
-    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
+    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Planner | Critic:
         from actors.sampler.sampler import Samplers
         from rollout.agents import ModelCritic, ModelPlanner
         from rollout.types import SamplingParams

@@ -17,7 +17,7 @@ from actors.teacher.kind import kind_of
 from actors.user_classes.classes import call
 from actors.user_classes.replica import read_image
 from actors.user_classes.roles import CritiqueQuestion, PlanQuestion
-from rollout.roles import TeacherError
+from rollout.roles import Critic, Planner, TeacherError
 from rollout.text.critique import NUM_IMAGES, format_critique, render_messages
 from rollout.text.messages import Message, as_texts
 from rollout.text.plan import Plan, format_plan, render_request
@@ -90,7 +90,7 @@ class OwnTeacher:
         """Only the user knows its cost."""
         return {}
 
-    async def _answer(self, method: Any, question: object, seed: int) -> ModelAnswer:
+    async def _answer(self, method: object, question: object, seed: int) -> ModelAnswer:
         try:
             return ModelAnswer(seed, _as_text(await call(method, question, seed)))
         except TeacherError:
@@ -99,7 +99,7 @@ class OwnTeacher:
             raise TeacherError(f"{type(error).__name__}: {error}") from error
 
 
-def _as_text(answer: Any) -> str:
+def _as_text(answer: object) -> str:
     if isinstance(answer, Plan):
         return format_plan(answer)
     if isinstance(answer, Critique):
@@ -150,7 +150,7 @@ class AskedTeacher:
 
 async def start_teacher(
     config: TeacherConfig, role: str, store_root: Path | str, ledger_folder: Path | str | None = None
-) -> Any:
+) -> Planner | Critic:
     """Start a teacher for a role (planner or critic), its name in metrics and ledger too. Raises ValueError."""
     check_teacher(config, role)
     context = RunContext(store_root, role, ledger_folder, area=role)

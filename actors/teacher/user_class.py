@@ -1,11 +1,10 @@
 """kind: my_module:MyTeacher, a user-defined class (`actors.user_classes.roles.UserTeacher`)."""
 
-from typing import Any
-
 from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
 from actors.teacher.kind import TeacherKind
 from actors.user_classes.classes import UserClass
+from rollout.roles import Critic, Planner
 
 _METHODS = {"planner": "plan", "critic": "criticise", "expert": "criticise"}
 
@@ -19,7 +18,7 @@ class OwnKind(TeacherKind):
     def check(self, config: TeacherConfig, role: str) -> None:
         _class(config, role).make()
 
-    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Any:
+    async def start(self, config: TeacherConfig, context: RunContext, template: str) -> Planner | Critic:
         from actors.store.store import Store
         from actors.teacher.teacher import OwnTeacher
 

@@ -19,12 +19,12 @@ class UserClass:
     """A class by its path, with its keyword arguments and the methods it must have. Picklable."""
 
     path: str
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     methods: tuple[str, ...]
     where: str
     """The recipe's key that names it."""
 
-    def make(self) -> Any:
+    def make(self) -> object:
         """Return a new object. Raises ValueError, in one line, if the class is not found or cannot be made."""
         try:
             made = self._found()(**self.options)
@@ -68,7 +68,7 @@ class UserClass:
         return ValueError(f"{self.where} is {self.path!r}: {' '.join(why.split())}")
 
 
-async def call(method: Any, *arguments: Any) -> Any:
+async def call(method: Any, *arguments: object) -> Any:
     """Call a user's method; one that is not async runs in a thread."""
     if inspect.iscoroutinefunction(method):
         return await method(*arguments)

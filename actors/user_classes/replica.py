@@ -15,7 +15,7 @@ from rollout.roles import Unsupported
 from rollout.text.strict_json import RubricError
 from rollout.types import ImageRef, ScoreRequest
 
-Answer = Callable[[Any, Store, Any], Awaitable[Any]]
+Answer = Callable[[object, Store, Any], Awaitable[object]]
 """`answer(object, store, request)`: the object's answer to a request, as JSON."""
 
 

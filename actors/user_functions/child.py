@@ -63,7 +63,7 @@ def main(handle: int, fn: str, timeout_s: float, parent: int, kind: str) -> None
         _answer_in_turn(channel, lambda evidence: checked(function(evidence), fn))
 
 
-def _answer_in_turn(channel: socket.socket, function: Callable[[Any], Any]) -> None:
+def _answer_in_turn(channel: socket.socket, function: Callable[[Any], object]) -> None:
     with channel.makefile("rb") as stream:
         while head := stream.read(LENGTH.size):
             number, evidence = pickle.loads(stream.read(*LENGTH.unpack(head)))

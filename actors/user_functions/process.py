@@ -106,13 +106,13 @@ class RewardProcess:
     def __init__(self, term: TermConfig, kind: str = REWARD):
         self.term, self.kind = term, kind
         self._starting: asyncio.Task[_Line] | None = None
-        self._exchanges: set[asyncio.Task[Any]] = set()
+        self._exchanges: set[asyncio.Task[object]] = set()
 
     async def start(self) -> RewardSignature:
         """Start the process unless it is running, and return its function's signature. Raises `RewardError`."""
         return (await self._line()).traits
 
-    async def __call__(self, evidence: Any) -> Any:
+    async def __call__(self, evidence: object) -> Any:
         """Return the function's result. Raises `RewardError`; cancelling it leaves the process as it is."""
         exchange = asyncio.create_task(self._exchange(evidence))
         self._exchanges.add(exchange)
@@ -124,7 +124,7 @@ class RewardProcess:
         if self._starting is not None and not _is_over(self._starting) and self._starting.done():
             self._starting.result().kill()
 
-    async def _exchange(self, evidence: Any) -> Any:
+    async def _exchange(self, evidence: object) -> object:
         while True:
             line = await self._line()
             try:
@@ -137,7 +137,7 @@ class RewardProcess:
             self._starting = asyncio.create_task(_connect(self.term, self.kind))
         return await asyncio.shield(self._starting)
 
-    def _done(self, exchange: asyncio.Task[Any]) -> None:
+    def _done(self, exchange: asyncio.Task[object]) -> None:
         self._exchanges.discard(exchange)
         if not exchange.cancelled():
             exchange.exception()  # marks it as retrieved: a cancelled caller does not
@@ -161,13 +161,13 @@ class _Line:
         self.traits = started.traits
         self.is_gone = False
         self._num_asked = 0
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._waiting: dict[int, asyncio.Future[dict[str, object]]] = {}
         # A sync function takes one call at a time, so that a call's time does not run while another is executed.
         self._turn = asyncio.Lock() if not started.traits.is_async else contextlib.nullcontext()
         self._patience_s = term.timeout_s + (_GRACE_S if started.traits.is_async else 0.0)
         self._listening = asyncio.create_task(self._listen(reader))
 
-    async def ask(self, evidence: Any) -> Any:
+    async def ask(self, evidence: object) -> object:
         async with self._turn:
             if self.is_gone:
                 raise _Gone

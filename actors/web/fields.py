@@ -3,11 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from actors.web.http_input import RequestRefused
 
-Schema = Mapping[str, Any]
+Schema = Mapping[str, object]
 _PICTURE = re.compile("image|mask|picture|photo|reference", re.IGNORECASE)
 
 

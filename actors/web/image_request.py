@@ -4,7 +4,6 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from actors.generator.image_sizes import Size
 from actors.generator.registry import GeneratorSpec
@@ -34,7 +33,7 @@ class ImageRequest:
     """Files as they were sent."""
     mask: bytes | None = None
     size: Size | None = None
-    options: tuple[tuple[str, Any], ...] = ()
+    options: tuple[tuple[str, object], ...] = ()
     ignored: tuple[str, ...] = ()
     """Fields that were sent but mean nothing here, or that this generator does not take from a request."""
     is_enhancing: bool = False

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import socket
 from urllib.parse import parse_qsl
 
 HOST = "127.0.0.1"
@@ -62,10 +63,10 @@ class LoopbackServer(ThreadingHTTPServer):
                 f"port {port} of {HOST} cannot be served: {told}; choose another, or 0 for a free one"
             ) from None
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: socket | tuple[bytes, socket], client_address: object) -> None:
         """Say nothing of a browser that has gone before it was answered, as when a page is loaded again."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]  # as socketserver calls it
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

@@ -66,9 +66,9 @@ class WeightReceivers(Protocol):
     config: SamplerConfig
 
     @property
-    def engines(self) -> Sequence[Any]: ...
+    def engines(self) -> Sequence[object]: ...
 
-    async def living(self) -> Mapping[int, Any]:
+    async def living(self) -> Mapping[int, object]:
         """Return the engines that are up, by their numbers, as soon as there is one.
 
         The others must not answer before they got weights. Raises `SamplerUnavailable`, `TimeoutError`.
@@ -81,10 +81,10 @@ class _Receivers:
     """The engines that a publish reaches."""
 
     config: SamplerConfig
-    engines: Mapping[int, Any]
+    engines: Mapping[int, object]
     """By their numbers among all."""
 
-    async def each(self, method: str, *arguments: Any) -> list[Any]:
+    async def each(self, method: str, *arguments: object) -> list[Any]:
         """Call a method of all engines at once and return the answers in the engines' order."""
         return list(await asyncio.gather(*[getattr(one, method).remote(*arguments) for one in self.engines.values()]))
 

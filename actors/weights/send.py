@@ -3,7 +3,6 @@
 import itertools
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
 
 import torch
 
@@ -43,7 +42,7 @@ class Sender:
         """Of the copies."""
         self._transfer = Transfer()
 
-    def send(self, weights: Weights, receivers: Sequence[Any] | None, order: Order) -> Manifest:
+    def send(self, weights: Weights, receivers: Sequence[object] | None, order: Order) -> Manifest:
         """Send weights to the sampler actors `receivers`; None: only iterate."""
         weights = iter(weights)
         try:
@@ -52,7 +51,7 @@ class Sender:
             for _ in weights:  # if this failed, the other ranks still gather with this one
                 pass
 
-    def _send(self, weights: Iterator[tuple[str, torch.Tensor]], receivers: Sequence[Any], order: Order) -> Manifest:
+    def _send(self, weights: Iterator[tuple[str, torch.Tensor]], receivers: Sequence[object], order: Order) -> Manifest:
         base = self._base_of(order)
         self._version = None  # until all of it has been sent
         dtype = getattr(torch, order.dtype)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 REASONS = {
     "no_plan": "the planner gave no plan that could be read",
@@ -38,7 +37,7 @@ class Source:
     seed: int
     models: Mapping[str, Mapping[str, str]]
     """Role -> what identifies it by content."""
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     """The recipe, without what depends on the machine."""
 
 

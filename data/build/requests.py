@@ -89,12 +89,12 @@ def read_requests(
         yield raw.number, request
 
 
-def has_images(record: dict[str, Any]) -> bool:
+def has_images(record: dict[str, object]) -> bool:
     """Return whether an unchecked request names images."""
     return bool(record.get(_names(record).images))
 
 
-def _names(record: dict[str, Any]) -> _Names:
+def _names(record: dict[str, object]) -> _Names:
     return _PUBLIC if "user_input" in record and "request" not in record else _OURS
 
 

@@ -56,7 +56,7 @@ class _Set:
     rules: SetConfig
     candidates: Callable[[Trajectory, int], Iterator[Candidate | str]]
     """(trajectory, request's number) -> candidates, and the names of the rules that the rest fail."""
-    record: Callable[[Trajectory, int, Keep], dict[str, Any]]
+    record: Callable[[Trajectory, int, Keep], dict[str, object]]
     found: list[Candidate] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     chosen: dict[str, list[Candidate]] = field(default_factory=dict)
@@ -176,14 +176,14 @@ def _sets(rules: Rules) -> list[_Set]:
             reason = why(trajectory, place, config, rules.is_success) if is_for else "other_set"
             yield reason or attempt_candidate(trajectory, place, number, rules.sides, rules.is_success)
 
-    def task(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, Any]:
+    def task(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, object]:
         is_success = rules.is_success(trajectory.attempts[item].judged)
         return records.rl_record(trajectory, item, keep, is_success=is_success)
 
     def plan(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, object]:
         return records.planner_record(trajectory, rules.planner_template, keep)
 
-    def example(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, Any]:
+    def example(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, object]:
         return records.critic_record(trajectory, item, rules.critic_template, keep)
 
     def sequence(trajectory: Trajectory, item: int, keep: Keep) -> dict[str, object]:

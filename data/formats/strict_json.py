@@ -1,6 +1,7 @@
 """Strict JSON of a record: UTF-8, no duplicate keys, and a countable error instead of any crash."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from data.errors import RecordError, shown
@@ -39,5 +40,5 @@ def too_long(num_bytes: int) -> RecordError:
 
 
 # The core of `JSONDecoder.decode` without its overhead: this runs once per record.
-_scan: Any = json.JSONDecoder(object_pairs_hook=unique_keys).scan_once  # type: ignore[attr-defined]  # it is undocumented
+_scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder(object_pairs_hook=unique_keys))["scan_once"]
 _SPACE = " \t\n\r"

@@ -167,7 +167,7 @@ def _check_entry(entry: object, inside: str) -> None:
         raise type_error(inside.removesuffix(": "), entry, "an object")
 
 
-def _text(record: dict[str, Any], name: str, inside: str) -> str:
+def _text(record: dict[str, object], name: str, inside: str) -> str:
     """Return a text that may stand in a prompt or an answer."""
     text: str = required(record, name, str, "str", inside=inside)
     try:

@@ -1,7 +1,5 @@
 """The plan of an `execution_record.json`: its planner's answer as it was repaired, read by the contract."""
 
-from typing import Any
-
 from data.errors import RecordError, type_error
 from data.records.rl import required
 from rollout.text.marks import IMAGE_MARK, TAGS, has_tag, special_tokens_in
@@ -12,7 +10,7 @@ _TEXTS = ("instruction", "prompt", "auxiliary_text")
 _KEYS = {"step_number", "step_name", *_TEXTS}
 
 
-def read_recorded_plan(context: dict[str, Any], mode: Mode) -> tuple[Plan, list[str]]:
+def read_recorded_plan(context: dict[str, object], mode: Mode) -> tuple[Plan, list[str]]:
     """Return the plan in a `global_context`, and the leniencies that it took. Raises `RecordError`."""
     thought = context.get("reasoning", "")
     if not isinstance(thought, str):
@@ -36,7 +34,7 @@ def read_recorded_plan(context: dict[str, Any], mode: Mode) -> tuple[Plan, list[
     return plan, leniencies
 
 
-def _step(entry: Any, place: int, leniencies: list[str]) -> Any:
+def _step(entry: object, place: int, leniencies: list[str]) -> object:
     """Return an entry with exactly the contract's keys, as far as it has them."""
     if not isinstance(entry, dict):
         return entry  # the contract's parser says what is wrong

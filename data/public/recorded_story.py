@@ -126,7 +126,7 @@ def critic_said(attempt: Attempt) -> Mapping[str, Any] | None:
     return {"success": critique.is_success, "refine_prompt": refined, "reasoning": critique.thought}
 
 
-def _imported(attempt: Attempt, keys: set[str]) -> dict[str, Any] | None:
+def _imported(attempt: Attempt, keys: set[str]) -> dict[str, object] | None:
     """Return what an imported attempt's record held of these keys, word for word."""
     if not attempt.answers or not attempt.answers[-1].text.startswith("{"):
         return None

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from actors.store.store import Store
 from data.build.records import ImageFolder
@@ -37,8 +36,8 @@ def write_dataset(sequences: Iterable[Sequence], out: Path, store: Store) -> Non
             file.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
-def _groups(sequences: Iterable[Sequence], store: Store) -> Iterator[list[dict[str, Any]]]:
-    rows: list[dict[str, Any]] = []
+def _groups(sequences: Iterable[Sequence], store: Store) -> Iterator[list[dict[str, object]]]:
+    rows: list[dict[str, object]] = []
     num_bytes = 0
     for sequence in sequences:
         images = [{"bytes": store.png_bytes(ref), "path": f"{store.digest(ref)}.png"} for ref in sequence.images]

@@ -45,7 +45,7 @@ def bytes_in(image: object, field: str) -> bytes | None:
     return data
 
 
-def path_in(image: Any) -> Any:
+def path_in(image: Any) -> object:
     """Return the path of an image column's entry without bytes (None: no image); any other entry unchanged."""
     is_column = isinstance(image, dict) and "path" in image and image.keys() <= {"bytes", "path"}
     return image["path"] if is_column and image.get("bytes") is None else image
@@ -75,7 +75,7 @@ def kept_path(image: object, field: str) -> str | None:
     return str(path)
 
 
-def with_images(record: Any, change: Callable[[Any], object]) -> Any:
+def with_images(record: object, change: Callable[[object], object]) -> Any:
     """Return a record with `change` applied to each of its images."""
     if not isinstance(record, dict):
         return record

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from rollout.text.critique import CritiqueError, parse_critique
 from rollout.text.marks import without_tags
@@ -97,7 +97,7 @@ def prompt_used(asked: str) -> str:
     return rewritten.strip() or instruction.strip()
 
 
-def _loaded(text: str) -> tuple[str, dict[str, Any], str, list[str]] | None:
+def _loaded(text: str) -> tuple[str, dict[str, object], str, list[str]] | None:
     """Return what stands before, in and after an answer, and its deviations; None if it is no object at all."""
     leniencies = []
     if (tagged := _TAGGED.match(text)) is not None:
@@ -121,7 +121,7 @@ def _loaded(text: str) -> tuple[str, dict[str, Any], str, list[str]] | None:
     return begin, answer, end, leniencies
 
 
-def _thought(answer: dict[str, Any]) -> str:
+def _thought(answer: dict[str, object]) -> str:
     """Take the thought out of an answer without tags, which has it as one of its keys."""
     thought = answer.get("reasoning", "")
     if not isinstance(thought, str):
@@ -130,7 +130,7 @@ def _thought(answer: dict[str, Any]) -> str:
     return f"<think>{thought}</think>"
 
 
-def _literal(body: str) -> Any:
+def _literal(body: str) -> object:
     """Return the value of a Python literal that JSON can hold; None if it is not one."""
     try:
         tree = ast.parse(body.strip(), mode="eval")

@@ -54,7 +54,7 @@ def check_object(record: object) -> None:
         raise RecordError("version", f"field version is {shown(version)}; this reader knows version {VERSION}")
 
 
-def required(record: dict[str, Any], name: str, kind: type | UnionType, expected: str, *, inside: str = "") -> Any:
+def required(record: dict[str, object], name: str, kind: type | UnionType, expected: str, *, inside: str = "") -> Any:
     """Return a field that must be there and have the right type. Raises `RecordError`."""
     if name not in record:
         raise RecordError("missing", f"{inside}field {name} is missing")
@@ -64,7 +64,7 @@ def required(record: dict[str, Any], name: str, kind: type | UnionType, expected
     return value
 
 
-def text_of(record: dict[str, Any], name: str) -> str:
+def text_of(record: dict[str, object], name: str) -> str:
     """Return a text field without anything that `check_text` rejects."""
     text: str = required(record, name, str, "str")
     check_text(text, name)

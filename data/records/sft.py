@@ -98,7 +98,7 @@ def read_sft(record: Any, kind: Kind, places: ImageResolver, *, default_id: str)
     )
 
 
-def _messages(entries: list[Any]) -> tuple[Message, ...]:
+def _messages(entries: list[object]) -> tuple[Message, ...]:
     messages = []
     for place, entry in enumerate(entries):
         field = f"messages[{place}]"

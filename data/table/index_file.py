@@ -75,7 +75,7 @@ def _write(path: Path, stamp: dict[str, object], build: Build) -> Path:
     return path
 
 
-def _load(place: Path, dtype: np.dtype, stamp: dict[str, Any]) -> tuple[Rows, Notes] | None:
+def _load(place: Path, dtype: np.dtype, stamp: dict[str, object]) -> tuple[Rows, Notes] | None:
     try:
         with place.open("rb") as file:
             end = file.seek(-_TRAILER.size, os.SEEK_END)

@@ -6,7 +6,7 @@ Only records that the patterns leave unclear are parsed.
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +129,7 @@ class _Lines:
         return self._of_record(place, _label_of)
 
 
-def _label_of(record: dict[str, Any]) -> int:
+def _label_of(record: dict[str, object]) -> int:
     evaluation = required(record, "evaluation", dict, "an object")
     return int(required(evaluation, "success", bool, "bool", inside="evaluation: "))
 

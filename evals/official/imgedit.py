@@ -132,7 +132,7 @@ def _object(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _is_table(rows: Mapping[str, Any]) -> bool:
+def _is_table(rows: Mapping[str, object]) -> bool:
     return bool(rows) and all(isinstance(row, dict) and "edit_type" in row for row in rows.values())
 
 
@@ -140,7 +140,7 @@ def _asks(text: str) -> bool:
     return any(mark in text for mark in INSTRUCTION)
 
 
-def _item(key: str, row: Mapping[str, Any], data: Path, store: Store) -> Item:
+def _item(key: str, row: Mapping[str, object], data: Path, store: Store) -> Item:
     where = f"row {key}"
     file_name({"key": key}, "key", where)
     name, prompt, kind = (str(value_of(row, column, where)) for column in ("id", "prompt", "edit_type"))

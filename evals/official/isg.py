@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from actors.store.store import Store
 from evals.official.benchmark import (
@@ -188,7 +187,7 @@ def _item(row: Row, data: Path, store: Store) -> Item:
     return Item(name, category, without_image_marks("\n".join(texts)), shown, {"structure": structure, **kept})
 
 
-def _questions_in(found: Any) -> Iterator[Mapping[str, Any]]:
+def _questions_in(found: object) -> Iterator[Mapping[str, object]]:
     """Yield what holds a question, however deep it lies."""
     if isinstance(found, Mapping) and any(str(key).lower() == "question" for key in found):
         yield found
@@ -197,7 +196,7 @@ def _questions_in(found: Any) -> Iterator[Mapping[str, Any]]:
             yield from _questions_in(inner)
 
 
-def _asked(found: Mapping[str, Any]) -> dict[str, Any]:
+def _asked(found: Mapping[str, object]) -> dict[str, object]:
     """Return a question and the parts of the answer that it names, as `text-1` or `image-2`."""
     question = next(str(value) for key, value in found.items() if str(key).lower() == "question")
     others = json.dumps([value for key, value in found.items() if str(key).lower() != "question"])

@@ -146,7 +146,7 @@ def _item(row: Row, data: Path, store: Store) -> Item:
     return Item(name, group, without_image_marks("\n".join(texts)), shown, dict(row))
 
 
-def _list(found: Any) -> list[Mapping[str, Any]]:
+def _list(found: Any) -> list[Mapping[str, object]]:
     """Return entries, of which one may stand without its list."""
     return [found] if isinstance(found, Mapping) else list(found)
 

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from evals.official.benchmark import Unreadable
 
@@ -22,7 +21,7 @@ def without_thought(text: str) -> str:
     return _THOUGHT.sub("", text).strip()
 
 
-def json_object(text: str, key: str) -> dict[str, Any]:
+def json_object(text: str, key: str) -> dict[str, object]:
     r"""Return the object in an answer: a fenced one, a flat one that names `key`, or all from the first brace on.
 
     Raises `Unreadable`.

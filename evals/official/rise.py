@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from actors.store.store import Store
 from evals.official.benchmark import Benchmark, Figure, Form, Item, Judged, Output, Question, Reading, Unreadable
@@ -209,7 +208,7 @@ def _role(row: Row, category: str) -> str:
     return "reasoning_wo_ins" if is_marked(row.get("reasoning_wo_ins")) else "reasoning"
 
 
-def is_marked(cell: Any) -> bool:
+def is_marked(cell: object) -> bool:
     """Return whether a cell of the table is set: neither empty nor the NaN of a row that lacks it.
 
     >>> is_marked(True), is_marked("1"), is_marked(float("nan")), is_marked(None)

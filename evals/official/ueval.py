@@ -8,7 +8,6 @@ described in its README and not computed by the script; the leaderboard is the m
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from actors.store.store import Store
 from evals.official.benchmark import Benchmark, Figure, Form, Item, Judged, Output, Picture, Question, Reading
@@ -119,7 +118,7 @@ def _item(row: Row) -> Item:
     return Item(name, task, without_image_marks(prompt), row=rubrics)
 
 
-def _criterion(rubric: Any, where: str) -> str:
+def _criterion(rubric: object, where: str) -> str:
     """Return a rubric's text: rows have texts, older ones {criterion, tags, type}."""
     text = rubric.get("criterion", "") if isinstance(rubric, Mapping) else rubric
     if not isinstance(text, str):

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import actors  # noqa: F401  (first: makes torchvision importable with a CPU build of torch)
 
@@ -87,7 +86,7 @@ def balanced(attempts: Sequence[Attempt], rng: random.Random) -> list[Attempt]:
     return chosen
 
 
-def record_of(attempt: Attempt, folder: Path, rng: random.Random) -> dict[str, Any]:
+def record_of(attempt: Attempt, folder: Path, rng: random.Random) -> dict[str, object]:
     """Return an attempt as a record, its pictures written to `folder`; `rng` draws the words of the answer."""
     asked = as_texts(critic_messages(attempt.instruction, attempt.prompt))
     before = CANVAS if attempt.before is None else _save(attempt.before, folder)

@@ -7,7 +7,6 @@ in the ablation's.
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rl.ablation.config import SFT
 from rl.ablation.plan import AblationPlan, Kind
@@ -55,7 +54,7 @@ def claim(plan: AblationPlan) -> None:
     atomic_write(plan.folder / "ablation.json", json.dumps(_about(plan), indent=1))
 
 
-def _about(plan: AblationPlan) -> dict[str, Any]:
+def _about(plan: AblationPlan) -> dict[str, object]:
     return {
         "format": FORMAT,
         "tries": plan.recipe.tries,

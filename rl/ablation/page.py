@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
@@ -40,7 +39,7 @@ def write_results(plan: AblationPlan, table: Table, stopped: Stopped) -> Path:
     return path
 
 
-def _told(plan: AblationPlan, part: Part, stopped: Stopped) -> dict[str, Any]:
+def _told(plan: AblationPlan, part: Part, stopped: Stopped) -> dict[str, object]:
     report = Path("runs") / part.critic / "report.html"
     has_report = part.kind is Kind.TRAIN and (plan.folder / report).is_file()
     seconds = part.seconds

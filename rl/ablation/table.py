@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from evals.clusters import ByCluster, ByRun, Interval, crossed_difference, crossed_gain, crossed_share
 from evals.stories import ALONE, PLANNED
@@ -67,7 +66,7 @@ class Table:
     missing: Sequence[str]
     """Parts without which it is not whole."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return plain values, with the verdict of every difference."""
         gaps = {
             name: [asdict(gap) | {"verdict": gap.verdict} for gap in getattr(self, name)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from actors.image_limit import MODEL_PIXELS
 from rl.cli.arguments import Parser, add_command, add_group, add_resume, file_path
@@ -13,6 +13,13 @@ from rl.cli.data_exchange import add_exchange_commands
 from rl.cli.run_to_end import run_async
 from rl.preemption import EXIT_CODE
 from rollout.text.limits import Tilde
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from data.build.card import Card
+    from data.records.image_paths import ImageRules
+    from data.records.sft import Kind
 
 _FILES = "JSONL, JSON (also .gz) or Parquet; a folder of these or of Hugging Face `datasets`; a quoted pattern"
 
@@ -105,7 +112,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _rules(chosen: argparse.Namespace) -> Any:
+def _rules(chosen: argparse.Namespace) -> ImageRules:
     from data.records.image_paths import ImageRules, parse_prefixes
 
     if chosen.image_root is not None and not chosen.image_root.is_dir():
@@ -117,7 +124,7 @@ def _rules(chosen: argparse.Namespace) -> Any:
     )
 
 
-def _kind(chosen: argparse.Namespace) -> Any:
+def _kind(chosen: argparse.Namespace) -> Kind | None:
     from data.records.sft import Kind
 
     return None if chosen.kind == "auto" else Kind(chosen.kind)
@@ -194,7 +201,7 @@ def _build(chosen: argparse.Namespace) -> int:
     return _print_cards(cards, build.out, console)
 
 
-def _print_cards(cards: list[Any], out: Path, console: Any) -> int:
+def _print_cards(cards: list[Card], out: Path, console: Console) -> int:
     for name, count in cards[0].stages.items() if cards else ():
         console.print(f"{count:>9,} {name}")
     for card in cards:

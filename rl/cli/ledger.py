@@ -7,7 +7,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rl.cli.arguments import Parser, add_command, file_path
 
@@ -83,11 +83,11 @@ def _print_table(answer: Answer) -> None:
         console.print(f"{_MOST_SHOWN} of {len(answer.rows):,} rows; --json and --csv print all")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else _text(value, "-")
 
 
-def _text(value: Any, nothing: str) -> str:
+def _text(value: object, nothing: str) -> str:
     """Return a value as text, a nested one as JSON."""
     if value is None:
         return nothing

@@ -2,7 +2,6 @@
 
 from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any
 
 from actors.judge.config import JudgeConfig
 from actors.teacher.config import TeacherConfig
@@ -33,7 +32,7 @@ def asked_of(recipe: BuildRecipe) -> dict[str, JudgeConfig]:
     return {key: asked for key, asked in found.items() if asked is not None}
 
 
-def starting(recipe: BuildRecipe, job: Launch) -> dict[str, Coroutine[object, object, Any] | None]:
+def starting(recipe: BuildRecipe, job: Launch) -> dict[str, Coroutine[object, object, object] | None]:
     """Return each role's teacher, about to start; None for an expert that a recipe has not."""
     teachers = teachers_of(recipe)
     return {

@@ -91,7 +91,7 @@ def _groups(run_dir: Path, recipe: Recipe, phase: Phase | None) -> Iterator[Show
 
 
 def _data(groups: Sequence[Shown], thumbnails: Thumbnails) -> dict[str, Any]:
-    tasks: list[dict[str, Any]] = []
+    tasks: list[dict[str, object]] = []
     samples = []
     for group in groups:
         tasks.append(_task(group.rows[0], thumbnails))
@@ -101,7 +101,7 @@ def _data(groups: Sequence[Shown], thumbnails: Thumbnails) -> dict[str, Any]:
     return {"tasks": tasks, "samples": samples}
 
 
-def _task(row: LedgerRow, thumbnails: Thumbnails) -> dict[str, Any]:
+def _task(row: LedgerRow, thumbnails: Thumbnails) -> dict[str, object]:
     return {
         "id": row["task_id"],
         "instruction": row["instruction"],
@@ -113,7 +113,7 @@ def _task(row: LedgerRow, thumbnails: Thumbnails) -> dict[str, Any]:
     }
 
 
-def _sample(row: LedgerRow, thumbnails: Thumbnails) -> dict[str, Any]:
+def _sample(row: LedgerRow, thumbnails: Thumbnails) -> dict[str, object]:
     reward = row["reward"] or {"terms": None, "total": None}
     return {
         **{name: row.get(name) for name in _KEPT},
@@ -139,7 +139,7 @@ def _about(groups: Sequence[Shown], num_shown: int, num_samples: int, recipe: Re
     return f"{shown}. Reward: {terms}. Advantages are those of training steps."
 
 
-def _render(name: str, about: str, data: dict[str, Any]) -> str:
+def _render(name: str, about: str, data: dict[str, object]) -> str:
     folder = Path(__file__).parent
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True)
     script = "\n".join((folder / name).read_text(encoding="utf-8") for name in ("elements.js", "page.js"))
@@ -148,7 +148,7 @@ def _render(name: str, about: str, data: dict[str, Any]) -> str:
     )
 
 
-def as_script_data(data: Any) -> str:
+def as_script_data(data: object) -> str:
     """Return JSON that is safe inside a <script> element, whatever its strings hold: ASCII, without < > &.
 
     >>> as_script_data({"response": "</script>"})
@@ -158,7 +158,7 @@ def as_script_data(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     """Return the value with None for NaN and infinity, which JSON in a browser lacks."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

@@ -7,7 +7,7 @@ the weights may change meanwhile, and the row says which versions answered.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from rl.official.judging import Jury
 from rl.official.outputs import OutputLog, Telling, make_outputs
 from rl.official.prepare import spread
 from rl.recipe.benchmark_config import BenchmarkConfig
+from rl.tracking.rl_log import Log
 from rollout.agents import FunctionPlanner, ModelCritic
 from rollout.roles import Sampler
 from rollout.single_step import SingleStep
@@ -43,10 +44,8 @@ class Part:
     prompts: Mapping[str, str]
 
 
-def prepare_part(config: BenchmarkConfig, store: Store) -> Part | None:
-    """Read what is run beside training; None: nothing is. Raises ValueError."""
-    if not config.name:
-        return None
+def prepare_part(config: BenchmarkConfig, store: Store) -> Part:
+    """Read what is run beside training. Raises ValueError."""
     benchmark = load_benchmark(config.name)
     if benchmark.form is Form.STORY:
         raise ValueError(f"benchmark.name is {config.name}, which asks for stories; RL has no planner to plan them")
@@ -80,13 +79,12 @@ class SideBenchmark:
         folder: Path,
         *,
         store: Store,
-        log: Callable[[Mapping[str, float], int], Awaitable[None]],
-        warn: Callable[[str], None],
+        log: Log,
         answers: AnswerReader = CONTRACT,
     ):
         self._answers = answers
         self._part, self._journey, self._asker, self._folder = part, journey, asker, folder
-        self._store, self._log, self._warn = store, log, warn
+        self._store, self._log = store, log
         self._running: asyncio.Task[None] | None = None
 
     def begin(self, step: int) -> None:
@@ -94,7 +92,7 @@ class SideBenchmark:
         if step % self._part.config.every:
             return
         if self._running is not None and not self._running.done():
-            self._warn(f"the benchmark of step {step} is left out: that of an earlier step is still under way")
+            self._log.warn(f"the benchmark of step {step} is left out: that of an earlier step is still under way")
             return
         self._running = asyncio.create_task(self._run(step), name=f"benchmark of step {step}")
 
@@ -111,9 +109,9 @@ class SideBenchmark:
         try:
             values = await self.figures(step)
         except Exception as error:
-            self._warn(f"the benchmark of step {step} has no figures: {describe(error)}")
+            self._log.warn(f"the benchmark of step {step} has no figures: {describe(error)}")
             return
-        await self._log(values, step)
+        await self._log.beside(values, step)
 
     async def figures(self, step: int) -> dict[str, float]:
         """Return the metrics of the critic as it is now. Raises `BudgetSpent`, `RunStopped`."""

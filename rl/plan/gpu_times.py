@@ -70,7 +70,7 @@ def _found(said: Json) -> Iterator[tuple[str, dict[str, Any]]]:
     if speed := _best(ways, "row_tokens_per_second"):
         yield "policy", {"row_tokens_per_s": speed, "row_critic": str(said.get("critic", ""))}
     if (speed := _best(ways, "tokens_per_second")) is not None:
-        changes: dict[str, Any] = {"sampled_tokens_per_s": speed, "sampled_critic": str(said.get("critic", ""))}
+        changes: dict[str, object] = {"sampled_tokens_per_s": speed, "sampled_critic": str(said.get("critic", ""))}
         yield "samplers", changes | {"sampled_groups": int(said.get("groups", 16))}
     if (speed := _best(ways, "images_per_second", first="eager")) is not None:
         scale = float(said.get("side", 1024)) ** 2 / _PIXELS

@@ -18,7 +18,7 @@ from actors.judge.config import JudgeConfig
 from actors.judge.registry import traits_of
 from actors.metered.config import EndpointConfig
 from actors.metered.keys import read_key
-from actors.policy.check import check_policy
+from actors.policy.check import check_loss, check_policy
 from actors.resources import check_room
 from rewards.import_path import FunctionError, identity_of
 from rl.plan.devices import Devices
@@ -52,7 +52,7 @@ def check_recipe(recipe: Recipe) -> None:
     """Raise ValueError for what is wrong with a recipe, as far as that shows without data, keys, models and GPUs."""
     if not recipe.ray_address:
         check_room(roles_of(recipe), cpus=recipe.num_cpus, gpus=inf, where="this machine", cpus_key="num_cpus")
-    recipe.algorithm.loss.check_usable()
+    check_loss(recipe.algorithm.loss)
     read_prompt(recipe.rollout.prompt, "rollout.prompt", FIELDS, NUM_IMAGES)
     check_policy(recipe.policy, model_path(recipe.policy.model, "policy.model"))
     generator = resolve_generator(placed_generator(recipe.generator))

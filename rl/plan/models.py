@@ -43,12 +43,12 @@ class ModelSize:
     @property
     def text(self) -> Mapping[str, Any]:
         """The settings of the text layers."""
-        text: Mapping[str, Any] = self.config.get("text_config") or self.config
+        text: Mapping[str, object] = self.config.get("text_config") or self.config
         return text
 
     @property
     def vision(self) -> Mapping[str, Any]:
-        vision: Mapping[str, Any] = self.config["vision_config"]
+        vision: Mapping[str, object] = self.config["vision_config"]
         return vision
 
     @property
@@ -163,9 +163,9 @@ def _shapes(file: Path) -> Iterator[tuple[int, ...]]:
             yield tuple(entry["shape"])
 
 
-def _read_json(file: Path) -> Mapping[str, Any]:
+def _read_json(file: Path) -> Mapping[str, object]:
     try:
-        config: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        config: Mapping[str, object] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is no JSON ({error}); get the model anew") from None
     return config

@@ -5,6 +5,7 @@ not fit is refused in one line: the file, the key, what was given and what would
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass
 from functools import cache
 from typing import Any, get_args, get_origin
@@ -55,7 +56,7 @@ class Fitting:
                 raise ValueError(f"{self.where}: unknown key {path}: {path[: -len(name) - 1]} has no keys of its own")
         return hint
 
-    def parse(self, text: str, key: str) -> Any:
+    def parse(self, text: str, key: str) -> object:
         """Return the value of an override, `key=text`, by the type of its key."""
         hint = self.hint_at(key)
         kind, _, is_optional = parts_of(hint)
@@ -95,7 +96,7 @@ class Fitting:
             raise ValueError(f"{self._named(key)} is {shown(value)}; expected {_wanted(kind, is_optional)}")
         return self._at_home(fitted, hint, key) if isinstance(fitted, str) else fitted
 
-    def _mapping(self, said: dict[str, Any], hint_of: Any, key: str) -> dict[str, Any]:
+    def _mapping(self, said: dict[str, object], hint_of: Callable[[str, str], object], key: str) -> dict[str, object]:
         fitted = {}
         for name, value in said.items():
             path = f"{key}.{name}".lstrip(".")
@@ -168,7 +169,7 @@ class Fitting:
         return f"{self.where}: {key or 'the recipe'}"
 
 
-def _kind(hint: Any) -> Any:
+def _kind(hint: object) -> Any:
     kind, rules, _ = parts_of(hint)
     likes = [rule.kind for rule in rules if isinstance(rule, Like)]
     return likes[0] if likes else kind
@@ -207,7 +208,7 @@ def _wanted(kind: Any, is_optional: bool) -> str:
     return f"{words}, or null" if is_optional else words
 
 
-def _word(hint: Any) -> str:
+def _word(hint: object) -> str:
     return {str: "name", int: "1", float: "0.9"}.get(_kind(hint), "{...}")
 
 

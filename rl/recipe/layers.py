@@ -162,7 +162,7 @@ def _of_sets(layers: list[Layer]) -> Tree:
     return said
 
 
-def _leaves(tree: Tree, key: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Tree, key: str = "") -> Iterator[tuple[str, object]]:
     """Yield dotted keys with their values as they are written."""
     for name, value in tree.items():
         path = f"{key}.{name}".lstrip(".")
@@ -219,7 +219,7 @@ def _as_recipe(said: Tree, file: Path) -> Tree:
     return {**parts, "reward": {"terms": said["terms"]}} if "terms" in said else parts
 
 
-def _anchor(content: dict[str, Any], folder: Path) -> None:
+def _anchor(content: dict[str, object], folder: Path) -> None:
     """Make the files of functions and classes absolute, so that they are found wherever the run goes on."""
     terms, evidence = at(content, "reward.terms"), content.get("evidence")
     of_evidence = evidence.values() if isinstance(evidence, dict) else []
@@ -237,7 +237,7 @@ def _anchor_own(tree: Any, folder: Path) -> None:
             _anchor_own(value, folder)
 
 
-def anchored_own(value: Any, folder: Path) -> Any:
+def anchored_own(value: object, folder: Path) -> object:
     """Return the path of something of the user's own, or a list of such, with files in full."""
     if isinstance(value, list):
         return [anchored_own(item, folder) for item in value]

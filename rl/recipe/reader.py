@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
@@ -68,14 +68,14 @@ def _remember_set(kind: type[R], layers: list[Layer], whole: DictConfig) -> None
 
 def texts_of(kind: type, overrides: Sequence[str]) -> set[str]:
     """Return the texts that overrides say, with those of the reward sets that they name and with files in full."""
-    said: list[Any] = []
+    said: list[object] = []
     for override in (_override(kind, text) for text in overrides):
         chosen = with_set([], override.reward_set, _COMMAND_LINE, Path.cwd()) if override.reward_set else []
         said += [override.value, *(layer.content for layer in chosen)]
     return set(_texts(said))
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _texts(item)
@@ -98,7 +98,7 @@ class _Override:
     """One argument of the command line: a key and its value, or a key to drop."""
 
     key: str
-    value: Any = None
+    value: object = None
     dropped: tuple[str, ...] = ()
     reward_set: str = ""
 
@@ -182,11 +182,11 @@ def _schema(kind: type[object], content: dict[str, object]) -> DictConfig:
     return schema
 
 
-def _merged(kind: type, tree: dict[str, Any]) -> object:
+def _merged(kind: type, tree: dict[str, object]) -> object:
     return OmegaConf.unsafe_merge(_schema(kind, tree), _beyond(tree, _defaults(kind)))  # both are ours: no copies
 
 
-def _beyond(tree: dict[str, Any], defaults: Any) -> dict[str, Any]:
+def _beyond(tree: dict[str, object], defaults: object) -> dict[str, object]:
     """Return what a tree says beyond the defaults: to merge takes long, and a resolved recipe is mostly defaults.
 
     >>> _beyond({"a": 1, "b": {"c": 2, "d": True}, "e": {}}, {"a": 1, "b": {"c": 2, "d": 1}, "e": None})
@@ -202,7 +202,7 @@ def _beyond(tree: dict[str, Any], defaults: Any) -> dict[str, Any]:
 
 
 @cache
-def _defaults(kind: type) -> Any:
+def _defaults(kind: type) -> object:
     return OmegaConf.to_container(_empty(kind))
 
 

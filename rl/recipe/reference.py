@@ -50,7 +50,7 @@ def keys_of(kind: type, path: str = "", seen: tuple[type, ...] = ()) -> Iterator
             yield from keys_of(inner, f"{key}{below}", (*seen, inner))
 
 
-def _inner(plain: Any, rules: tuple[Any, ...]) -> tuple[type | None, str]:
+def _inner(plain: Any, rules: tuple[object, ...]) -> tuple[type | None, str]:
     """Return the configuration that stands at a key, and what its own keys' path has in between."""
     if like := next((rule for rule in rules if isinstance(rule, Like)), None):
         return like.kind, ""
@@ -64,7 +64,7 @@ def _inner(plain: Any, rules: tuple[Any, ...]) -> tuple[type | None, str]:
     return inner, f"{below}{deeper}"
 
 
-def _words(plain: Any, rules: tuple[Any, ...], is_optional: bool, inner: type | None) -> str:
+def _words(plain: Any, rules: tuple[object, ...], is_optional: bool, inner: type | None) -> str:
     """Return what a value may be."""
     origin = get_origin(plain)
     if origin is list:
@@ -82,7 +82,7 @@ def _words(plain: Any, rules: tuple[Any, ...], is_optional: bool, inner: type | 
     return f"{said}, or null" if is_optional and plain is not Any else said
 
 
-def _range(rules: tuple[Any, ...]) -> str:
+def _range(rules: tuple[object, ...]) -> str:
     """Return the limits of a number.
 
     >>> _range((Ge(0), Lt(1))), _range((Gt(0),)), _range(())
@@ -91,18 +91,18 @@ def _range(rules: tuple[Any, ...]) -> str:
     said = {}
     for rule in rules:  # a later one is the stricter one
         match rule:
-            case Ge(ge=limit) if limit > -_ANY:  # type: ignore[operator]
+            case Ge(ge=int() | float() as limit) if limit > -_ANY:
                 said["low"] = f", {limit} or more"
             case Gt(gt=limit):
                 said["low"] = f", above {limit}"
-            case Le(le=limit) if limit < _ANY:  # type: ignore[operator]
+            case Le(le=int() | float() as limit) if limit < _ANY:
                 said["high"] = f", at most {limit}"
             case Lt(lt=limit):
                 said["high"] = f", below {limit}"
     return "".join(said[end] for end in ("low", "high") if end in said)
 
 
-def _default(one: Field[Any]) -> str:
+def _default(one: Field[object]) -> str:
     value = (
         one.default
         if one.default is not MISSING
@@ -131,7 +131,7 @@ def _texts(kind: type) -> dict[str, str]:
         tree = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
         assert isinstance(tree, ast.ClassDef)
         for before, after in zip(tree.body, tree.body[1:], strict=False):
-            is_field = isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name)
-            if is_field and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                texts[before.target.id] = str(after.value.value)  # type: ignore[attr-defined]
+            match before, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
+                    texts[name] = str(text)
     return texts

@@ -124,7 +124,7 @@ def value_told(tree: Any, key: str) -> str:
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
-def _other_models(old: Any, new: Any, key: str = "") -> Iterator[str]:
+def _other_models(old: object, new: object, key: str = "") -> Iterator[str]:
     """Yield the keys of endpoints that know the model by a name that none had: an endpoint may come, no other model."""
     if isinstance(old, dict) and isinstance(new, dict):
         if (old.get("endpoints") or new.get("endpoints")) and not _models(new) <= _models(old):
@@ -142,7 +142,7 @@ def _models(settings: dict[str, Any]) -> set[str]:
     return {endpoint.get("model") or own for endpoint in settings.get("endpoints") or ()} or {own}
 
 
-def differing_keys(one: Any, other: Any, key: str = "") -> Iterator[str]:
+def differing_keys(one: object, other: object, key: str = "") -> Iterator[str]:
     """Yield the dotted keys in which two trees differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         for name in one.keys() | other.keys():

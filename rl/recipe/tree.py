@@ -12,7 +12,7 @@ Tree = dict[str, Any]
 _NOTHING = object()
 
 
-def at(tree: Any, key: str) -> Any:
+def at(tree: object, key: str) -> Any:
     """Return what stands at a dotted key; None where there is nothing, the tree itself for an empty key.
 
     >>> at({"a": [{"b": 1}]}, "a.0.b"), at({"a": 1}, "a.b")
@@ -35,7 +35,7 @@ def merge(tree: Tree, content: Tree) -> None:
             tree[name] = copy.deepcopy(value)
 
 
-def put(tree: Tree, key: str, value: Any) -> None:
+def put(tree: Tree, key: str, value: object) -> None:
     """Set a dotted key, over what stands there; it may go into a list. Raises ValueError for an item that is not there.
 
     >>> tree = {"a": [{"b": 1}]}
@@ -74,7 +74,7 @@ def nothing_to_drop(tree: Tree, key: str) -> str:
     return f"there is no {key} to drop: no recipe below sets it{hint}"
 
 
-def _index(place: Any, name: str, path: Sequence[str]) -> Any:
+def _index(place: Any, name: str, path: Sequence[str]) -> object:
     if isinstance(place, dict):
         return name
     if not name.isdigit() or int(name) >= len(place):

@@ -30,12 +30,12 @@ class Delete(Enum):
 class _Loader(get_yaml_loader()):  # type: ignore[misc]  # made at run time
     """OmegaConf's reading of numbers, with the text of each kept; a key is text and stands once in its mapping."""
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
         value = super().construct_object(node, deep=deep)
         is_plain = isinstance(node, yaml.ScalarNode) and node.style is None
         return Plain(node.value, value) if is_plain and not isinstance(value, str | Delete | Plain) else value
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, object]:
         lines: dict[str, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -59,13 +59,13 @@ class _Dumper(get_omega_conf_dumper()):  # type: ignore[misc]  # made at run tim
 _Dumper.add_representer(tuple, _Dumper.represent_list)
 
 
-def write_yaml(content: dict[str, Any]) -> str:
+def write_yaml(content: dict[str, object]) -> str:
     """Return plain values as YAML, in their order."""
     text: str = yaml.dump(content, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
     return text
 
 
-def parse_yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> object:
     """Return what a YAML text says. Raises ValueError with the line and the column of what is wrong."""
     try:
         return yaml.load(text, Loader=_Loader)
@@ -80,7 +80,7 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ValueError(f"{where} is not YAML: it is nested too deeply") from None
 
 
-def read_yaml(path: Path, what: str) -> dict[str, Any]:
+def read_yaml(path: Path, what: str) -> dict[str, object]:
     """Return the mapping in a file. Raises ValueError that names it."""
     if path.is_dir():
         raise ValueError(f"{what} {path} is a folder; expected a YAML file")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
+from actors.policy.check import check_loss
 from actors.store.ledger import LedgerRow
 from actors.user_functions.runner import RewardRunner
 from rewards.signature import RewardSignature
@@ -72,7 +73,7 @@ async def rescore(run_dir: Path, overrides: Sequence[str] = (), *, trusts_code: 
         check_trusted(run_dir, code, overrides)
     check_estimator(other.algorithm.advantage)
     if not is_own(other.algorithm.loss.policy_loss):  # a loss of the user's own is not needed here, and not loaded
-        other.algorithm.loss.check_usable()
+        check_loss(other.algorithm.loss)
     result = Rescored(
         run_dir / "rescored" / f"{name_of(overrides)}.parquet",
         is_own=own.reward.terms == other.reward.terms,

@@ -97,7 +97,7 @@ def _evaluation(file: Path) -> Evaluation | None:
     return None
 
 
-def _differences(recipes: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+def _differences(recipes: Sequence[dict[str, object]]) -> dict[str, list[str]]:
     first, *others = recipes
     keys = {key for other in others for key in differing_keys(first, other)}
     told = {key: [value_told(recipe, key) for recipe in recipes] for key in sorted(keys)}

@@ -20,6 +20,7 @@ from rl.recipe.paths import resolve_path
 from rl.recipe.reader import to_yaml
 from rl.run_dir.resume import note_changes
 from rollout.text.limits import is_own
+from rollout.text.python_text import split_name
 
 NO_COMMIT = "not a git checkout"
 _PACKAGES = ("torch", "transformers", "verl", "ray", "diffusers", "wandb", "omegaconf", "vllm")
@@ -36,7 +37,8 @@ def sources_of(recipe: Recipe, judge: dict[str, str]) -> Sources:
     evidence: dict[str, str] = {}
     for name, config in recipe.evidence.items():
         evidence |= {f"{name}.{key}": what for key, what in describe_evidence(config).items()}
-    prompt = resolve_path(recipe.rollout.prompt).read_bytes()
+    file, _ = split_name(recipe.rollout.prompt)
+    prompt = resolve_path(file).read_bytes()
     sources = {
         "judge": judge,
         "rollout": {"prompt": f"{recipe.rollout.prompt}@{hashlib.sha256(prompt).hexdigest()[:16]}"},

@@ -94,7 +94,7 @@ class _Rows:
             tasks.setdefault(row["task_id"], []).append(row)
 
 
-def _steps(ends: Mapping[int, Mapping[str, Sequence[LedgerRow]]], store: Store) -> list[dict[str, Any]]:
+def _steps(ends: Mapping[int, Mapping[str, Sequence[LedgerRow]]], store: Store) -> list[dict[str, object]]:
     """Return a few groups of the first and the last step, each with its first answers."""
     return [
         {"step": step, "groups": [_group(rows, store) for _, rows in sorted(ends[step].items())]}
@@ -102,7 +102,7 @@ def _steps(ends: Mapping[int, Mapping[str, Sequence[LedgerRow]]], store: Store) 
     ]
 
 
-def _group(rows: Sequence[LedgerRow], store: Store) -> dict[str, Any]:
+def _group(rows: Sequence[LedgerRow], store: Store) -> dict[str, object]:
     first = rows[0]
     return {
         **{name: first[name] for name in ("instruction", "prompt", "baseline")},
@@ -124,7 +124,7 @@ def _picture(ref: str | None, store: Store) -> str | None:
         return None
 
 
-def _examples(by_key: Mapping[tuple[str, int], Mapping[str, LedgerRow]], store: Store) -> list[dict[str, Any]]:
+def _examples(by_key: Mapping[tuple[str, int], Mapping[str, LedgerRow]], store: Store) -> list[dict[str, object]]:
     """Return held-out tasks with the corrections of the critic before and after training, most changed first."""
     pairs = [pair for (_, index), pair in by_key.items() if index == 0 and len(pair) == 2]
     pairs.sort(key=lambda pair: pair["before"]["scores"]["semantics"] - pair["after"]["scores"]["semantics"])
@@ -135,14 +135,14 @@ def _examples(by_key: Mapping[tuple[str, int], Mapping[str, LedgerRow]], store: 
     return examples
 
 
-def _spread(pairs: Sequence[Any]) -> Sequence[Any]:
+def _spread(pairs: Sequence[object]) -> Sequence[Any]:
     """Choose from best to worst alike: a page of the best ones alone would flatter."""
     if len(pairs) <= _NUM_EXAMPLES:
         return pairs
     return [pairs[round(i * (len(pairs) - 1) / (_NUM_EXAMPLES - 1))] for i in range(_NUM_EXAMPLES)]
 
 
-def _example(first: LedgerRow, second: LedgerRow, store: Store) -> dict[str, Any]:
+def _example(first: LedgerRow, second: LedgerRow, store: Store) -> dict[str, object]:
     before, rejected = load_images(store, (first["before"], first["after"]))
     return {
         "instruction": first["instruction"],

@@ -102,7 +102,7 @@ def _table(name: str, run_dir: Path) -> pa.Table:
     return in_memory(pa.schema({"step": pa.int64(), "time": pa.float64(), **dict.fromkeys(names, pa.float64())}), rows)
 
 
-def _groups(ledger: Path) -> Iterator[dict[str, Any]]:
+def _groups(ledger: Path) -> Iterator[dict[str, object]]:
     for row in read_learned(ledger):
         for group in row["groups"]:
             yield group | {"step": row["step"], "version": row["version"], "begun_for": group["step"]}

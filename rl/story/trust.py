@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from rewards.import_path import is_ours
@@ -43,7 +42,7 @@ def code_in(recipe: StoryRecipe) -> Iterator[str]:
     yield from _code(asdict(recipe), "")
 
 
-def _code(tree: Any, key: str) -> Iterator[str]:
+def _code(tree: object, key: str) -> Iterator[str]:
     if isinstance(tree, dict):
         for name, value in tree.items():
             yield from _code(value, f"{key}.{name}".lstrip("."))
@@ -57,7 +56,7 @@ def _code(tree: Any, key: str) -> Iterator[str]:
         yield f"{key}={tree}"
 
 
-def _is_code(key: str, value: Any) -> bool:
+def _is_code(key: str, value: object) -> bool:
     name = key.rpartition(".")[2].replace("-", "_")
     if name in _FUNCTIONS:
         return not is_ours(str(value))

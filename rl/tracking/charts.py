@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from rl.tracking.course import Column, Course, families, thinned
 
@@ -52,7 +51,7 @@ CHARTS = (
 )
 
 
-def charts_of(course: Course) -> list[dict[str, Any]]:
+def charts_of(course: Course) -> list[dict[str, object]]:
     """Return the charts for which a run has values, as a page draws them."""
     known = _columns(course)
     drawn = []
@@ -66,7 +65,7 @@ def charts_of(course: Course) -> list[dict[str, Any]]:
     return drawn
 
 
-def family_of(course: Course, area: str) -> list[dict[str, Any]]:
+def family_of(course: Course, area: str) -> list[dict[str, object]]:
     """Return a chart for each metric of an area; none for an area that is not there."""
     names = families(course.columns).get(area, [])
     return [
@@ -86,5 +85,5 @@ def _columns(course: Course) -> dict[str, list[Column]]:
     return found
 
 
-def _line(name: str, columns: Sequence[Column]) -> dict[str, Any]:
+def _line(name: str, columns: Sequence[Column]) -> dict[str, object]:
     return {"name": name} | thinned(columns)

@@ -159,7 +159,7 @@ def thinned(pieces: Sequence[Column], most: int = POINTS) -> dict[str, Any]:
     size = max(1, -(-len(steps) // most))
     starts = range(0, len(steps), size)
     buckets = [values[start : start + size] for start in starts]
-    curve: dict[str, Any] = {
+    curve: dict[str, object] = {
         "steps": [steps[min(start + size, len(steps)) - 1] for start in starts],
         "values": [rounded(math.fsum(bucket) / len(bucket)) for bucket in buckets],
     }

@@ -24,14 +24,14 @@ def is_evaluated(run_dir: Path, step: int) -> bool:
     return any(row["step"] == step and "eval/reward" in row for row in read_metrics(run_dir))
 
 
-def append_metrics(run_dir: Path, row: Mapping[str, Any]) -> None:
+def append_metrics(run_dir: Path, row: Mapping[str, object]) -> None:
     """Add a row."""
     path = run_dir / METRICS
     with naming(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
-def drop_metrics_after(run_dir: Path, step: int) -> list[dict[str, Any]]:
+def drop_metrics_after(run_dir: Path, step: int) -> list[dict[str, object]]:
     """Drop what a resumed run will log again and return the rows that stay."""
     path = run_dir / METRICS
     if not path.exists():

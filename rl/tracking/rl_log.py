@@ -15,7 +15,7 @@ from rl.tracking.group_metrics import group_metrics
 from rl.tracking.pictures import strips
 from rl.tracking.service_metrics import idle_shares, throughput
 from rl.tracking.step_log import StepLog
-from rl.tracking.user_metrics import load_metrics, user_metrics
+from rl.tracking.user_metrics import load_metric, user_metrics
 from rollout.types import Batch, Group, Phase
 
 _NUM_PICTURES = 8
@@ -49,7 +49,7 @@ class Log(StepLog[Recipe]):
         self.metrics(await asyncio.to_thread(batch_metrics, groups, self._recipe))
         if self._recipe.answers == "public":
             self.metrics(await asyncio.to_thread(answer_metrics, groups))
-        own = load_metrics(self._recipe.tracking)
+        own = {path: load_metric(path) for path in self._recipe.tracking.metrics}
         found, wrong = await asyncio.to_thread(user_metrics, own, groups, self._row)
         self.metrics(found)
         for text in wrong:

@@ -169,7 +169,7 @@ class StepLog(ABC, Generic[R]):
                 self.collapse = self.collapse or alert.text
         self._row |= self._alerts.flags()
 
-    def _open(self) -> list[dict[str, Any]]:
+    def _open(self) -> list[dict[str, object]]:
         self._folder.mkdir(parents=True, exist_ok=True)
         # The time of a row is its file's: trackers have clocks of their own.
         kept = [
@@ -184,7 +184,7 @@ class StepLog(ABC, Generic[R]):
         for tracker in self._trackers:
             tracker.log(row, step)
 
-    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    async def _in_thread(self, function: Callable[..., object], *arguments: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
 

@@ -14,7 +14,7 @@ from rewards.compose import raised
 from rewards.import_path import FunctionError, name_of
 from rl.recipe.jobs import TrackingConfig, TrainingRecipe
 from rl.tracker_registry import load_tracker
-from rl.tracking.user_metrics import load_metrics
+from rl.tracking.user_metrics import load_metric
 from rollout.text.limits import is_own, nearest
 
 Row = Mapping[str, Any]
@@ -93,7 +93,8 @@ def check_trackers(config: TrackingConfig) -> None:
                 f"tracking.options has {name}, which is no class in tracking.backends{nearest(name, own)}; expected "
                 f"the name of one of your own{', ' + ' or '.join(own) if own else ''}"
             )
-    load_metrics(config)
+    for path in config.metrics:
+        load_metric(path)
 
 
 def _wanted(config: TrackingConfig) -> dict[str, Any]:

@@ -8,19 +8,22 @@ from typing import Any
 
 from rewards.compose import RewardError, checked, raised
 from rewards.import_path import FunctionError, load_function
-from rl.recipe.jobs import TrackingConfig
 from rollout.types import Group
 
 OwnMetric = Callable[[Sequence[Group]], Mapping[str, float]]
 
 
-def load_metrics(config: TrackingConfig) -> dict[str, OwnMetric]:
-    """Return the functions that a recipe names, by their paths. Raises ValueError for one that is not there."""
-    return {path: _loaded(path) for path in config.metrics}
+def load_metric(path: str) -> OwnMetric:
+    """Return the function that a recipe names. Raises ValueError where it is not there."""
+    try:
+        return load_function(path)
+    except Exception as error:
+        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
+        raise ValueError(f"tracking.metrics has {path}: {why}") from error
 
 
 def user_metrics(
-    functions: Mapping[str, OwnMetric], groups: Sequence[Group], taken: Mapping[str, Any]
+    functions: Mapping[str, OwnMetric], groups: Sequence[Group], taken: Mapping[str, object]
 ) -> tuple[dict[str, float], list[str]]:
     """Return what the functions say of a step, and a sentence about each that failed: it costs its metrics alone."""
     found: dict[str, float] = {}
@@ -45,17 +48,9 @@ def _called(function: OwnMetric, groups: Sequence[Group]) -> Any:
     return answer.items()
 
 
-def _key(key: Any, taken: Any) -> str:
+def _key(key: object, taken: Any) -> str:
     if not isinstance(key, str) or "/" not in key.strip("/"):
         raise ValueError(f"a metric is called {key!r}; expected a name like area/name")
     if key in taken:
         raise ValueError(f"a metric is called {key}, as another one is; give it an area of its own")
     return key
-
-
-def _loaded(path: str) -> OwnMetric:
-    try:
-        return load_function(path)
-    except Exception as error:
-        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
-        raise ValueError(f"tracking.metrics has {path}: {why}") from error

@@ -40,7 +40,7 @@ class Newest:
         paths = log_paths(self._folder, SAMPLES)
         return f"{len(paths)}.{sum(path.stat().st_size for path in paths)}"
 
-    def read(self, number: int = NUM_GROUPS) -> list[dict[str, Any]]:
+    def read(self, number: int = NUM_GROUPS) -> list[dict[str, object]]:
         """Return the newest groups as a page shows them, the newest first."""
         rows, is_whole = self._rows()
         groups: dict[Group, dict[int, LedgerRow]] = {}
@@ -66,7 +66,7 @@ class Newest:
                 break
         return [row for rows in reversed(ends) for row in rows], left >= 0
 
-    def _group(self, rows: list[LedgerRow]) -> dict[str, Any]:
+    def _group(self, rows: list[LedgerRow]) -> dict[str, object]:
         first = rows[0]
         return {
             "phase": first["phase"],
@@ -81,7 +81,7 @@ class Newest:
             "samples": [self._sample(row) for row in rows],
         }
 
-    def _sample(self, row: LedgerRow) -> dict[str, Any]:
+    def _sample(self, row: LedgerRow) -> dict[str, object]:
         reward = row["reward"] or {"terms": {}, "total": None}
         said = row.get("critique")
         return {
@@ -125,13 +125,13 @@ def _counts(row: LedgerRow, limit: float) -> bool:
     return bool(row["step"] < limit and not (limit < math.inf and row["phase"] == Phase.AFTER))
 
 
-def _scores(scores: Any) -> dict[str, Any] | None:
+def _scores(scores: Any) -> dict[str, object] | None:
     if not scores:
         return None
     return {**scores, "reason": _clipped(scores.get("reason"))}
 
 
-def _clipped(text: Any) -> str | None:
+def _clipped(text: object) -> str | None:
     """Return a text with an end that says so where it is too long for a page."""
     if text is None:
         return None

@@ -116,12 +116,12 @@ def _num_gpus(recipe: Path) -> float | None:
         return None
 
 
-def _json(value: Any) -> Reply:
+def _json(value: object) -> Reply:
     text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
     return Reply(text.encode(), "application/json")
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     """Return the value with None for NaN and infinity, which JSON in a browser lacks."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

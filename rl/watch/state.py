@@ -30,7 +30,7 @@ class About:
     store: Path | str | None
 
 
-def state_of(run_dir: Path, about: About, course: Course, *, is_partial: bool = False) -> dict[str, Any]:
+def state_of(run_dir: Path, about: About, course: Course, *, is_partial: bool = False) -> dict[str, object]:
     """Return a run's state for its page; sums over a course that `is_partial` are None."""
     life = _life(run_dir, about, course)
     return {
@@ -72,7 +72,7 @@ def _life(run_dir: Path, about: About, course: Course) -> dict[str, Any]:
     }
 
 
-def _cost(about: About, course: Course, *, is_alive: bool) -> dict[str, Any]:
+def _cost(about: About, course: Course, *, is_alive: bool) -> dict[str, object]:
     """Return hours, GPU hours and dollars so far, and what they come to at the end at the pace of the newest steps."""
     paid = counted_names(course.columns, "usd")
     done, seconds = course.num_steps, course.total("seconds/step")
@@ -102,7 +102,7 @@ def _last_evaluation(course: Course, paid: set[str]) -> float:
     return sum(column.values[0] for column in columns if column.values and column.steps[0] == 0)
 
 
-def _failures(course: Course) -> dict[str, Any]:
+def _failures(course: Course) -> dict[str, object]:
     """Return failed samples by stage, faults of services and answers that did not parse, in all and of late."""
     return {
         "samples": course.total("rollout/samples"),
@@ -126,7 +126,7 @@ def _counts(course: Course, start: str, inside: str = "") -> list[dict[str, Any]
     return sorted(rows, key=lambda row: (-row["total"], row["name"]))
 
 
-def _waits(course: Course) -> dict[str, Any]:
+def _waits(course: Course) -> dict[str, object]:
     """Return how the newest steps spent their time, who was idle meanwhile, and how long a sample's parts took."""
     step_s = course.recent("seconds/step", RECENT)
     if not step_s:
@@ -180,7 +180,7 @@ def _sentence(stages: Mapping[str, float], idle: Mapping[str, float], step_s: fl
     return f"{said}; of those that make them, {busiest} is busiest ({1 - others[busiest]:.0%} of its time)."
 
 
-def _evaluations(course: Course) -> dict[str, Any]:
+def _evaluations(course: Course) -> dict[str, object]:
     """Return the figures of the evaluations before and after training, and of the newest during it."""
     columns = {"before": "_before", "during": "", "after": "_after"}
     figures = {

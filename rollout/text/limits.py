@@ -243,7 +243,7 @@ def hints_of(kind: type) -> dict[str, object]:
 
 
 @cache
-def parts_of(hint: Any) -> tuple[Any, tuple[Any, ...], bool]:
+def parts_of(hint: Any) -> tuple[Any, tuple[object, ...], bool]:
     """Return a hint as a plain type, the rules beside it, and whether it may be None."""
     is_optional, rules = hint is Any, ()
     while True:

@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from rollout.text.marks import IMAGE_MARK, is_unicode, special_tokens_in
 from rollout.text.messages import Message, chat, message_parts
@@ -119,7 +118,7 @@ def parse_plan(text: str, mode: Mode | None = None) -> Plan:
     return plan_of(*read_answer(text, KEYS, PlanError, needs_thought=False), mode)
 
 
-def plan_of(thought: str, answer: dict[str, Any], mode: Mode | None = None) -> Plan:
+def plan_of(thought: str, answer: dict[str, object], mode: Mode | None = None) -> Plan:
     """Return the plan that an object with the keys of `KEYS` is, or raise `PlanError`."""
     _check_unicode(thought, "the thought")
     entries = answer["execution_plan"]

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from rollout.text import critique as critiques
 from rollout.text import plan as plans
@@ -100,7 +100,7 @@ def told(counts: Mapping[str, int]) -> str:
 
 def _read(
     text: str, error_type: type[AnswerError], *, needs_thought: bool
-) -> tuple[str, dict[str, Any], set[Leniency]]:
+) -> tuple[str, dict[str, object], set[Leniency]]:
     """Return the thought, the object and in what they differ from the contract, as far as their form goes."""
     thought, body, tail, used = _parts(text, error_type, needs_thought=needs_thought)
     body = body.strip(SPACE)
@@ -150,7 +150,7 @@ def _parts(text: str, error_type: type[AnswerError], *, needs_thought: bool) -> 
     return thought, body, tail, used
 
 
-def _only(keys: Collection[str], found: dict[str, Any], used: set[Leniency]) -> dict[str, Any]:
+def _only(keys: Collection[str], found: dict[str, object], used: set[Leniency]) -> dict[str, object]:
     """Return an object without the keys that nobody asked for."""
     if not found.keys() <= set(keys):
         used.add(Leniency.EXTRA_KEY)

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from rollout.text.marks import TAGS, has_tag, without_tags
 from rollout.text.strict_json import AnswerError, unique_keys
@@ -21,7 +20,7 @@ def format_answer(answer: Mapping[str, object], thought: str | None) -> str:
 
 def read_answer(
     text: str, keys: Collection[str], error_type: type[AnswerError], *, needs_thought: bool
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, dict[str, object]]:
     """Return the thought and the object with exactly these keys; raise `error_type` for anything else.
 
     Strict on purpose: a lenient parser would teach the policy that sloppy answers pay.
@@ -41,7 +40,7 @@ def read_answer(
     return (match[1] or "").strip(), checked_object(answer, keys, error_type)
 
 
-def checked_object(answer: object, keys: Collection[str], error_type: type[AnswerError]) -> dict[str, Any]:
+def checked_object(answer: object, keys: Collection[str], error_type: type[AnswerError]) -> dict[str, object]:
     """Return what was read, an object with exactly these keys; raise `error_type` for anything else."""
     if not isinstance(answer, dict):
         raise error_type("not_object", f"the answer is a {type(answer).__name__}, expected an object")

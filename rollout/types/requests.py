@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from rollout.text.messages import Message
 from rollout.types.sample import Failure, ImageRef, Response, Task
@@ -78,7 +77,7 @@ class EditRequest:
     """Where to paint (white) and what to leave (black), for a generator that inpaints."""
     size: tuple[int, int] | None = None
     """Width and height in pixels; None: as `image` is, or as the generator likes it."""
-    options: tuple[tuple[str, Any], ...] = ()
+    options: tuple[tuple[str, object], ...] = ()
     """Settings of this call over the recipe's: negative_prompt, guidance_scale, num_inference_steps."""
 
 

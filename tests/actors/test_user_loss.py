@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from actors.config import LossConfig
+from actors.policy.check import check_loss
 from tests.support.micro_batches import micro_batch, model_output
 
 LOSSES = """
@@ -137,7 +138,7 @@ def _vanilla(output, data):
 )
 def test_a_loss_that_cannot_be_called_is_refused_when_the_recipe_is_checked(name, said):
     with pytest.raises(ValueError, match=said):
-        LossConfig(policy_loss=f"losses_of_a_user:{name}").check_usable()
+        check_loss(LossConfig(policy_loss=f"losses_of_a_user:{name}"))
 
 
 @pytest.mark.parametrize(

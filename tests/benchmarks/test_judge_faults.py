@@ -1,10 +1,10 @@
-"""A judge that misbehaves ends no run and loses no sample; `benchmarks/judge_faults.py` shows it at full size."""
+"""A judge that misbehaves ends no run and loses no sample; `benchmarks.judge_faults` shows it at full size."""
 
 import asyncio
 
 import pytest
 
-from benchmarks.judge_faults import Load, judged, troubled
+from benchmarks.judge_faults.load import Load, judged, troubled
 from tests.support.misbehaving_judge import TROUBLES, MisbehavingJudge
 
 pytestmark = pytest.mark.slow  # a real HTTP server, and real waiting for it

@@ -39,7 +39,8 @@ class DiffusersKind(GeneratorKind):
         from actors.generator.acceleration import check_acceleration
         from actors.generator.pipeline_source import check_pipeline
 
-        check_acceleration(config)
+        if config.compile or config.attention_backend:
+            check_acceleration(config)
         if not self.has_code and not config.custom_pipeline:
             check_pipeline(config)
 

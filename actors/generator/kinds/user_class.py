@@ -57,7 +57,7 @@ async def _known_as(own: UserClass, spec: GeneratorSpec) -> tuple[str, Generator
     return own.identity, spec
 
 
-async def _answer(generator: Any, store: Store, request: EditRequest) -> dict[str, Any]:
+async def _answer(generator: Any, store: Store, request: EditRequest) -> dict[str, object]:
     from actors.store.untrusted_images import flatten
     from actors.user_classes.replica import read_image
 

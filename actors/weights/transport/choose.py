@@ -87,7 +87,7 @@ class Transfer:
         self,
         kind: str,
         order: Order,
-        receivers: Sequence[Any],
+        receivers: Sequence[object],
         workers: Sequence[WorkerState],
         device: torch.device,
         check: Callable[[], None],

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from actors.config import PolicyConfig
-from actors.policy.check import check_policy
+from actors.config import LossConfig, PolicyConfig
+from actors.policy.check import check_loss, check_policy
 
 
 @pytest.fixture
@@ -33,3 +33,9 @@ def test_a_model_that_is_on_a_hub_is_left_to_its_ranks(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json is no JSON"):
         check_policy(sharing(2), str(tmp_path))
+
+
+def test_a_loss_that_would_teach_wrongly_is_refused():
+    with pytest.raises(ValueError, match="'geo_mean' cannot be used here: it averages within a micro-batch"):
+        check_loss(LossConfig(policy_loss="geo_mean"))
+    check_loss(LossConfig())

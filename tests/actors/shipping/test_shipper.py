@@ -103,15 +103,6 @@ def test_a_job_ships_the_rest_at_its_end_even_if_it_fails(url, tmp_path):
     assert sum(in_bucket(url).values()) == 1
 
 
-def test_a_store_in_a_folder_ships_nothing(tmp_path):
-    async def job():
-        async with shipping(str(tmp_path / "store"), tmp_path / "run", NEVER):
-            pass
-
-    asyncio.run(job())
-    assert list(tmp_path.iterdir()) == []
-
-
 class Outage:
     """A bucket that takes nothing while it `is_down`."""
 

@@ -11,8 +11,10 @@ from actors.store.store import Store
 from rewards.compose import WeightedSum
 from rl.evaluation import Evaluator
 from rl.official.during import Part, SideBenchmark, prepare_part
+from rl.prepare import prepare
 from rl.recipe.benchmark_config import BenchmarkConfig
-from rl.recipe.config import EvaluationConfig
+from rl.recipe.config import REPO, EvaluationConfig
+from rl.recipe.reader import load_recipe
 from rl.side_evaluation import SideEvaluations
 from rl.stream import RolloutStream
 from rl.tracking.metrics_file import read_metrics
@@ -36,9 +38,7 @@ def part(tmp_path) -> Part:
     data, checkout = write_wise(tmp_path / "wise", rows, is_verified=True)
     config = BenchmarkConfig("wise_verified", str(data), str(checkout), every=2, limit=6, tries=2)
     config = replace(config, judge=replace(config.judge, model="parrot", api_key_env="PATH"))
-    found = prepare_part(config, Store(tmp_path / "store"))
-    assert found is not None
-    return found
+    return prepare_part(config, Store(tmp_path / "store"))
 
 
 class Patient(FakePolicy):
@@ -70,7 +70,7 @@ async def trained(tmp_path, part, asker, *, num_steps=5, capture=None, policy=No
     )
     drawing = replace(journey, generator=StorePainter(store))
     log = await Log.start(recipe, console=capture or Console(quiet=True))
-    beside = SideBenchmark(part, drawing, asker, tmp_path / "run/benchmark", store=store, log=log.beside, warn=log.warn)
+    beside = SideBenchmark(part, drawing, asker, tmp_path / "run/benchmark", store=store, log=log)
     evaluator = Evaluator(recipe.evaluation, [make_task(100)], journey.roll_out, {"semantic_gain": 0.5})
     stream = RolloutStream(recipe, [make_task(number) for number in range(12)], journey.roll_out)
     await policy.publish(sampler)
@@ -114,7 +114,8 @@ def test_a_spent_budget_ends_the_figures_and_not_the_training(tmp_path, part, ca
 
 
 def test_by_default_there_is_none(tmp_path):
-    assert prepare_part(BenchmarkConfig(), Store(tmp_path)) is None
+    places = [f"run_dir={tmp_path / 'run'}", f"store={tmp_path / 'store'}"]
+    assert prepare(load_recipe(REPO / "recipes" / "shapes_grpo.yaml", places)).benchmark is None
     assert list(make_recipe(tmp_path).roles) == ["policy", "samplers", "generator", "judge", "workers"]
 
 
@@ -163,9 +164,7 @@ def test_a_run_that_ends_by_an_error_does_not_wait(tmp_path, part):
         )
         log = await Log.start(recipe, console=Console(quiet=True))
         drawing = replace(journey, generator=StorePainter(store))
-        beside = SideBenchmark(
-            part, drawing, Forever(parrot), tmp_path / "b", store=store, log=log.beside, warn=log.warn
-        )
+        beside = SideBenchmark(part, drawing, Forever(parrot), tmp_path / "b", store=store, log=log)
         evaluator = Evaluator(recipe.evaluation, [make_task(100)], journey.roll_out, {"semantic_gain": 0.5})
         stream = RolloutStream(recipe, [make_task(number) for number in range(12)], journey.roll_out)
         await policy.publish(sampler)

@@ -1,14 +1,17 @@
 """What a run writes to be explained by, on machines that lack what a developer's has."""
 
+import hashlib
 import json
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from rl.recipe.paths import resolve_path
 from rl.recipe.reader import load_recipe
 from rl.run_dir import provenance
-from rl.run_dir.provenance import NO_COMMIT, write_provenance
+from rl.run_dir.provenance import NO_COMMIT, sources_of, write_provenance
+from tests.support.training import make_recipe
 
 
 def commit_of(tmp_path):
@@ -53,3 +56,14 @@ def test_a_package_that_is_installed_inside_a_checkout_has_not_its_commit(checko
     (checkout / "site-packages").mkdir()
     monkeypatch.setattr(provenance, "REPO", checkout / "site-packages")
     assert commit_of(tmp_path) == NO_COMMIT
+
+
+def test_a_prompt_is_named_with_the_digest_of_its_file(tmp_path):
+    text, code = tmp_path / "critic.txt", tmp_path / "theirs.py"
+    text.write_text("<image><image> {instruction}")
+    code.write_text("CRITIC = '<image><image> {instruction}'\n")
+    for prompt, file in ((str(text), text), (f"{code}:CRITIC", code)):
+        recipe = make_recipe(tmp_path)
+        recipe = replace(recipe, rollout=replace(recipe.rollout, prompt=prompt))
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        assert sources_of(recipe, {})["rollout"] == {"prompt": f"{prompt}@{digest}"}
