@@ -116,7 +116,11 @@ class Rank:
     def update(self, shares: list[Any], temperature: float) -> dict[str, float]:
         """Return how many response tokens it was given."""
         tokens = itertools.chain.from_iterable(share.rows for share in shares)
-        return {"policy/loss": 0.0, "policy/rank_tokens": float(sum(len(row.token_ids) for row in tokens))}
+        return {
+            "policy/loss": 0.0,
+            "policy/grad_norm": 0.0,
+            "policy/rank_tokens": float(sum(len(row.token_ids) for row in tokens)),
+        }
 
 
 class ImageMaker:
