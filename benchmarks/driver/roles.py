@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import time
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,3 +129,8 @@ class ImageMaker:
 
     def make(self, images: tuple[ImageRef | None, ...]) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(1 << 17, np.uint8), np.ones((len(images), 3), np.int64)
+
+    def make_all(self, prompts: Sequence[tuple[ImageRef | None, ...]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the same for each of some prompts."""
+        for images in prompts:
+            yield self.make(images)
