@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +70,7 @@ class TermConfig:
 
     @property
     def key(self) -> str:
-        return self.name or name_of(self.fn)
+        return sys.intern(self.name or name_of(self.fn))  # one object: each reward is kept, and sent, with its names
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rewards.compose import raised
 from rewards.import_path import FunctionError, load_function
 from rollout.text.limits import is_own
 from rollout.types import Group, Reward
-from rollout.types.arrays import TokenValues, as_token_values
+from rollout.types.arrays import TokenValues, as_token_values, repeated
 
 BY_TERM = "gdpo"
 """The estimator that compares each term of the reward by itself; all others see the total alone."""
@@ -72,7 +72,11 @@ def _compared(
     answer = function(**{name: value for name, value in offered.items() if name in wanted})
     values = _checked(answer, estimator, mask) if is_users else answer[0]
     array = as_token_values(np.ascontiguousarray(values.detach().numpy(), np.float32))
-    return [array[row, :length] for row, length in enumerate(lengths)]
+    is_one_value = ((array == array[:, :1]) | (mask.numpy() == 0)).all(axis=1)  # by outcome, as most estimators have it
+    return [
+        repeated(array[row, 0], length) if is_one_value[row] else array[row, :length]
+        for row, length in enumerate(lengths)
+    ]
 
 
 def _checked(answer: object, estimator: str, mask: torch.Tensor) -> torch.Tensor:

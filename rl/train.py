@@ -7,6 +7,7 @@ import asyncio
 
 from rl.batch import learnable, make_batch
 from rl.checkpoint import Checkpoints
+from rl.large_blocks import return_freed_blocks
 from rl.preemption import Preemptible
 from rl.recipe.config import Recipe
 from rl.side_evaluation import SideEvaluations
@@ -45,6 +46,7 @@ async def train(
                 del batch  # before the next step's groups come in
                 if recipe.evaluates_at(step):
                     await evaluations.begin(step)
+                await asyncio.to_thread(return_freed_blocks)
                 stream.advance(step)
             checkpoints.check()
             if recipe.saves_at(step) or log.collapse:

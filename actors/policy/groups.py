@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -41,12 +42,16 @@ def groups_of(rows: Sequence[TrainingRow | SftExample], indices: Sequence[int], 
     """Return the groups of some rows in the order of their first ones; where nothing is `shared`, groups of one."""
     found: dict[object, list[int]] = {}
     for index in indices:
-        row = rows[index]
-        found.setdefault((row.images, row.prompt_token_ids.tobytes()) if shared else index, []).append(index)
+        found.setdefault(_prompt_of(rows[index]) if shared else index, []).append(index)
     return [
         Group(tuple(group), len(rows[group[0]].prompt_token_ids), tuple(len(rows[one].token_ids) for one in group))
         for group in found.values()
     ]
+
+
+def _prompt_of(row: TrainingRow | SftExample) -> object:
+    """Return what rows of one prompt have in common: a digest, as the prompts themselves would be kept as keys."""
+    return row.images, hashlib.blake2b(row.prompt_token_ids.tobytes(), digest_size=16).digest()
 
 
 def deal_rows(

@@ -8,8 +8,7 @@ nothing there, because a worker or an object was lost, makes it itself.
 
 import itertools
 import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -34,6 +33,8 @@ Reference: TypeAlias = ray.ObjectRef
 _MOST_KEPT = 256
 """Prompts whose images are kept for an update: those of 1,048,576 pixels take 12.6 MB each in bfloat16."""
 _THREADS = 4
+_AT_ONCE = 8
+"""Prompts of one call, at most."""
 
 
 class Preprocessor:
@@ -68,6 +69,11 @@ class ImageWorker:
         # numpy has no bfloat16, and Ray shares nothing but numpy's arrays.
         return made["pixel_values"].contiguous().view(torch.uint8).numpy(), made["image_grid_thw"].numpy()
 
+    def make_all(self, prompts: Sequence[Images]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the same for each of some prompts; after one that cannot be made there are no others."""
+        for images in prompts:
+            yield self.make(images)
+
 
 class ImagePreparer:
     """The driver's side: who makes what, and where it is. Thread-safe."""
@@ -76,7 +82,8 @@ class ImagePreparer:
         self._workers = workers
         self._turns = itertools.cycle(workers)
         self._lock = threading.Lock()
-        self._made: OrderedDict[Images, Reference] = OrderedDict()
+        self._made: dict[Images, Reference] = {}
+        """In the order that they were begun."""
 
     @classmethod
     def start(cls, model: str, store_root: str, max_pixels: int, *, dtype: str, nodes: Iterable[str]) -> Self:
@@ -96,25 +103,42 @@ class ImagePreparer:
         return cls([actor.options(**options, scheduling_strategy=place).remote(*setup) for place in places])
 
     def prepare(self, images: Images) -> None:
-        """Begin to make the input of a prompt's images, unless it is kept."""
-        if images:
-            self._make(images)
+        """Begin to make the input of a prompt's images, unless it is kept, or as many are as may be."""
+        with self._lock:
+            if images and images not in self._made and len(self._made) < _MOST_KEPT:
+                self._made[images] = next(self._turns).make.remote(images)
 
     def take(self, prompts: Iterable[Images]) -> dict[Images, Reference]:
         """Return the references for a call of a rank, by images, and keep them no longer than the call does."""
-        taken = {images: self._make(images) for images in dict.fromkeys(prompts) if images}
+        wanted = [images for images in dict.fromkeys(prompts) if images]
         with self._lock:
-            for images in taken:
-                self._made.pop(images, None)
-        return taken
+            taken = {images: self._made[images] for images in wanted if images in self._made}
+            self._forget(taken)
+            missing = [images for images in wanted if images not in taken]
+            made = dict(zip(missing, self._make_all(missing), strict=True))
+        return {images: taken[images] if images in taken else made[images] for images in wanted}
 
-    def _make(self, images: Images) -> Reference:
-        with self._lock:
-            if (made := self._made.get(images)) is None:
-                made = self._made[images] = next(self._turns).make.remote(images)
-                if len(self._made) > _MOST_KEPT:
-                    self._made.popitem(last=False)
-            return made
+    def _forget(self, taken: Collection[Images]) -> None:
+        """Let go of what is taken and of what was begun before it, which was for an earlier call, or left out of this.
+
+        Where nothing that is taken was kept, that is all.
+        """
+        kept = list(self._made)
+        last = max((place for place, images in enumerate(kept) if images in taken), default=len(kept))
+        for images in kept[: last + 1]:
+            del self._made[images]
+
+    def _make_all(self, prompts: Sequence[Images]) -> list[Reference]:
+        """Begin to make many at once: each call takes 30 kB of the driver's memory until it is over."""
+        size = min(_AT_ONCE, -(-len(prompts) // (_THREADS * len(self._workers)))) if prompts else 1
+        made: list[Reference] = []
+        for start in range(0, len(prompts), size):
+            batch, worker = prompts[start : start + size], next(self._turns)
+            if len(batch) == 1:
+                made.append(worker.make.remote(batch[0]))
+            else:
+                made += worker.make_all.options(num_returns=len(batch)).remote(batch)
+        return made
 
     def shutdown(self) -> None:
         """End the workers."""

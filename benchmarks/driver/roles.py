@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import time
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,7 +117,11 @@ class Rank:
     def update(self, shares: list[Any], temperature: float) -> dict[str, float]:
         """Return how many response tokens it was given."""
         tokens = itertools.chain.from_iterable(share.rows for share in shares)
-        return {"policy/loss": 0.0, "policy/rank_tokens": float(sum(len(row.token_ids) for row in tokens))}
+        return {
+            "policy/loss": 0.0,
+            "policy/grad_norm": 0.0,
+            "policy/rank_tokens": float(sum(len(row.token_ids) for row in tokens)),
+        }
 
 
 class ImageMaker:
@@ -124,3 +129,8 @@ class ImageMaker:
 
     def make(self, images: tuple[ImageRef | None, ...]) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(1 << 17, np.uint8), np.ones((len(images), 3), np.int64)
+
+    def make_all(self, prompts: Sequence[tuple[ImageRef | None, ...]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the same for each of some prompts."""
+        for images in prompts:
+            yield self.make(images)

@@ -3,7 +3,8 @@
 As a tuple of Python numbers a response takes ten times the memory, and Ray spends a millisecond on sending it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ TokenValues = NDArray[np.float32]
 """One per token. The sampler's log-probabilities are float32 themselves, and the policy computes with no more."""
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
+_Made = TypeVar("_Made")
 
 
 def as_token_ids(values: Sequence[int] | TokenIds) -> TokenIds:
@@ -31,10 +33,22 @@ def as_token_values(values: Sequence[float] | TokenValues) -> TokenValues:
     return _frozen(values, np.float32)
 
 
+def repeated(value: float, length: int) -> TokenValues:
+    """Return a read-only array (length,) that holds one value, in the memory of one.
+
+    >>> repeated(0.5, 3).tolist()
+    [0.5, 0.5, 0.5]
+    """
+    return np.ndarray((length,), np.float32, np.float32(value).tobytes(), strides=(0,))
+
+
 class HasArrays:
     """A frozen dataclass with arrays among its fields: equal where all values are, and not hashable."""
 
     __slots__: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unpickled, (type(self), *(_sent(getattr(self, name)) for name in self.__slots__))
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -52,6 +66,32 @@ def _frozen(values: Sequence[float] | NDArray[Any], dtype: type[_Scalar]) -> NDA
     array = np.asarray(values, dtype).view()  # who made it may go on writing to it
     array.flags.writeable = False
     return array
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeated:
+    """How an array of one value is sent: numpy would write it out."""
+
+    value: float
+    length: int
+
+
+def _sent(value: object) -> object:
+    if isinstance(value, np.ndarray) and value.strides == (0,) and len(value):
+        return _Repeated(float(value[0]), len(value))
+    return value
+
+
+def _unpickled(kind: Callable[..., _Made], *values: object) -> _Made:
+    return kind(*map(_received, values))
+
+
+def _received(value: object) -> object:
+    if isinstance(value, _Repeated):
+        return repeated(value.value, value.length)
+    if isinstance(value, np.ndarray) and isinstance(value.base, np.ndarray) and value.base.shape == value.shape:
+        return value.base  # numpy unpickles a view of the array that was sent: two objects for each
+    return value
 
 
 def _is_equal(one: object, other: object) -> bool:

@@ -1,12 +1,19 @@
-"""The figures of `benchmarks/driver` are held to their bars."""
+"""The figures of `benchmarks/driver` are held to their bars, and its stand-ins answer as what they stand for."""
 
+import asyncio
 import json
 from dataclasses import replace
 
 import pytest
 
+from actors.config import LossConfig, PolicyConfig
+from actors.policy.image_tensors import ImagePreparer
+from actors.policy.policy import Policy
+from actors.policy.setup import PolicySetup
 from benchmarks.driver import __main__ as driver
 from benchmarks.driver.cost import Cost
+from benchmarks.driver.roles import Rank
+from rollout.types import Batch, TrainingRow
 
 SMALL = Cost(
     128,
@@ -34,3 +41,16 @@ def test_what_holds_ends_with_code_0(tmp_path, capsys):
 def test_a_missed_bar_ends_with_code_1(missed, capsys):
     assert driver.report([SMALL, replace(LARGE, **missed)], []) == 1
     assert "MISSED" in capsys.readouterr().out
+
+
+class RanksHere:
+    def update(self, *arguments):
+        return [Rank().update(*parts) for parts in zip(*arguments, strict=True)]
+
+
+def test_the_policy_goes_through_an_update_of_the_stand_ins():
+    setup = PolicySetup(PolicyConfig(model="none", num_ranks=2), LossConfig(), "store", 1)
+    policy = Policy(RanksHere(), ImagePreparer([]), setup, temperature=1.0)
+    row = TrainingRow((), (1,), (2, 3), (0.5, 0.5), (-0.1, -0.2))
+    metrics = asyncio.run(policy.update(Batch((row, row))))
+    assert (policy.version, metrics["policy/tokens"], metrics["policy/grad_norm"]) == (1, 4.0, 0.0)

@@ -113,6 +113,21 @@ def test_groups_do_not_mix():
     assert [value[0] for value in both] == pytest.approx([-0.7071, 0.7071] * 2, abs=1e-3)
 
 
+@pytest.mark.parametrize(("estimator", "is_one_value"), [("grpo", True), ("./by_token.py:by_token", False)])
+def test_an_advantage_that_is_the_same_for_all_tokens_takes_the_memory_of_one(
+    estimator, is_one_value, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "by_token.py").write_text(
+        "def by_token(token_level_rewards, response_mask):\n    return response_mask.cumsum(1)\n"
+    )
+    values = advantages([make_group(1, [0.0, 1.0], [3, 4])], estimator)
+    assert [len(value) for value in values] == [3, 4]
+    assert [value.strides == (0,) for value in values] == [is_one_value] * 2
+    if not is_one_value:
+        assert [value.tolist() for value in values] == [[1, 2, 3], [1, 2, 3, 4]]
+
+
 @pytest.mark.parametrize("estimator", sorted(_WITHIN_GROUPS))
 def test_groups_computed_in_parts_have_exactly_the_advantages_of_all_at_once(estimator, monkeypatch):
     dice = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rollout.types import Response, SftExample, TrainingRow
-from rollout.types.arrays import as_token_ids, as_token_values
+from rollout.types.arrays import as_token_ids, as_token_values, repeated
 
 RESPONSE = Response((1, 2), (3, 4, 5), "text", (-0.1, -0.2, -0.3), 0)
 ROW = TrainingRow(("image",), RESPONSE.prompt_token_ids, RESPONSE.token_ids, (1.0, 0.0, -1.0), RESPONSE.logprobs)
@@ -50,3 +50,29 @@ def test_equal_values_make_equal_objects(one):
     assert one != "another type"
     with pytest.raises(TypeError, match="unhashable"):
         hash(one)
+
+
+def test_what_was_sent_is_one_array_each_over_its_bytes():
+    """A driver keeps thousands of them: a view of an array would be two objects for each."""
+    got = pickle.loads(pickle.dumps(RESPONSE, protocol=5))
+    assert got == RESPONSE
+    assert not any(isinstance(array.base, np.ndarray) for array in (got.token_ids, got.logprobs))
+
+
+def test_responses_that_share_a_prompt_share_it_where_they_are_sent():
+    one, other = pickle.loads(pickle.dumps((RESPONSE, replace(RESPONSE, text="other")), protocol=5))
+    assert one.prompt_token_ids is other.prompt_token_ids
+
+
+def test_one_value_for_all_tokens_is_kept_and_sent_as_one():
+    values = repeated(0.1, 10_000)
+    assert values.dtype == np.float32
+    assert values.tolist() == [float(np.float32(0.1))] * 10_000
+    with pytest.raises(ValueError, match="read-only"):
+        values[0] = 1.0
+    row = TrainingRow((), (1,), range(10_000), values, RESPONSE.logprobs)
+    sent = pickle.dumps(row, protocol=5)
+    assert len(sent) < 41_000  # the token ids
+    got = pickle.loads(sent)
+    assert got == row
+    assert got.advantages.strides == (0,)
