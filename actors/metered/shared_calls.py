@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.calls import ask, retry_until_alive
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, Fault
+from actors.stacks import answer_with_stacks
 
 MAX_CALLERS = 4096
 """Requests that wait in an owner at a time; further ones wait in Ray."""
@@ -40,8 +41,14 @@ def shutdown(timeout_s: float = CLOSING_S) -> None:
         ray.wait(closing, num_returns=len(closing), timeout=timeout_s)
 
 
+def owners() -> dict[str, Any]:
+    """Return the owners that this process started, by names for messages."""
+    return {f"owner {number} of paid calls": actor for number, (_, actor) in enumerate(_running)}
+
+
 class _SharedCallsActor:
     def __init__(self, make: Make):
+        answer_with_stacks()
         self._calls = make(True)
 
     async def get(self, request: Mapping[str, Any], payload: Any) -> Any:
