@@ -15,12 +15,13 @@ from rollout.roles import RunStopped
 class Head:
     """A head that lives until it is told otherwise."""
 
-    def __init__(self):
+    def __init__(self, every_s=0.005):
+        self.every_s = every_s
         self.is_gone = threading.Event()
         self.part = Part("Ray's head (process 7)", "", died=lambda: "died" if self.is_gone.is_set() else "")
 
     def watch(self, parts, on_lost):
-        return HeadWatch(parts, on_lost, ask=lambda address: True, every_s=0.005)
+        return HeadWatch(parts, on_lost, ask=lambda address: True, every_s=self.every_s)
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +61,7 @@ def test_a_lost_head_ends_what_waits_for_it_by_a_line_and_the_stacks_are_kept(tm
 
 
 def test_an_error_that_comes_of_a_lost_head_is_told_as_its_loss():
-    head = Head()
-    head.watch = lambda parts, on_lost: HeadWatch(parts, on_lost, ask=lambda address: True, every_s=60.0)
+    head = Head(every_s=60.0)
 
     async def fail():
         head.is_gone.set()
