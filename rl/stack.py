@@ -15,6 +15,7 @@ from actors.generator.generator import Generator
 from actors.judge.judge import start_judge
 from actors.judge.question import Asker
 from actors.metered import shared_calls
+from actors.metered.silent_services import silence_told
 from actors.observer import start_observers
 from actors.rollout_worker import RolloutWorkers
 from actors.run_context import RunContext
@@ -96,7 +97,7 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
         ledger = start_ledger(ledger_folder, store=Store(job.store_root))
         workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
         stack = Stack(policy, samplers, journey, workers, ledger, benchmark_judge, has_counts_in_workers)
-        async with silent_actors_killed(stack.watched):
+        async with silent_actors_killed(stack.watched), silence_told(shared_calls.owners):
             yield stack
 
 

@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.calls import ask, retry_until_alive
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, Fault
+from actors.metered.silent_services import Silence
 from actors.stacks import answer_with_stacks
 
 MAX_CALLERS = 4096
@@ -50,9 +51,15 @@ class _SharedCallsActor:
     def __init__(self, make: Make):
         answer_with_stacks()
         self._calls = make(True)
+        self._silence = Silence()
 
     async def get(self, request: Mapping[str, Any], payload: Any) -> Any:
-        return await self._calls.get(request, payload)
+        with self._silence.asking():
+            return await self._calls.get(request, payload)
+
+    async def silence(self) -> str:
+        """Return a line if the service is silent; its name is what its counts begin with."""
+        return self._silence.told(next(iter(self._calls.stats())).rpartition("/")[0])
 
     async def stats(self) -> dict[str, float]:
         return self._calls.stats()
