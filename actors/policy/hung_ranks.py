@@ -81,11 +81,13 @@ class HungRanks:
         try:
             with telling_lost_rank(method):
                 yield
-        except RankLost as error:
+        except Exception as error:
             if hung:
                 await watch  # until the others are killed, too
                 raise hung[0] from error
-            raise RankLost(str(error), await asyncio.to_thread(self._report)) from error
+            if isinstance(error, RankLost):
+                raise RankLost(str(error), await asyncio.to_thread(self._report)) from error
+            raise
         finally:
             watch.cancel()
 

@@ -195,10 +195,11 @@ class Policy:
         return self._written(Path(folder), state)
 
     async def _written(self, folder: Path, state: Mapping[str, object]) -> None:
-        try:
-            await until_written(folder, [rank.ended_writing.remote for rank in self._group.workers])
-        except RayError as error:
-            raise CheckpointError(f"a rank of the policy was lost while it wrote: {one_line(error)}") from error
+        async with self._hung.ended_in("saving"):
+            try:
+                await until_written(folder, [rank.ended_writing.remote for rank in self._group.workers])
+            except RayError as error:
+                raise CheckpointError(f"a rank of the policy was lost while it wrote: {one_line(error)}") from error
         (folder / _STATE).write_text(json.dumps(state))
 
     async def load(self, folder: Path) -> None:
@@ -295,6 +296,5 @@ class Policy:
     def _check_length(self, rows: Sequence[TrainingRow | SftExample]) -> None:
         config = self._setup.config
         limit = config.max_tokens_per_micro_batch * config.sequence_parallel
-        longest = max(num_tokens(row) for row in rows)
-        if longest > limit:
+        if (longest := max(num_tokens(row) for row in rows)) > limit:
             raise ValueError(f"a row has {longest} tokens; raise policy.max_tokens_per_micro_batch from {limit}")
