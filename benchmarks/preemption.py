@@ -46,6 +46,9 @@ class Ended:
 class Started:
     """The command, under way."""
 
+    patience_s = PATIENCE_S
+    """How long a moment may take to come."""
+
     def __init__(self, folder: Path, overrides: Sequence[str] = OVERRIDES, environment: Mapping[str, str] = os.environ):
         self.run_dir, self._said = folder / "run", folder / "said"
         own = [f"run_dir={self.run_dir}", f"store={folder / 'store'}", "tracking.backends=[]"]
@@ -59,7 +62,7 @@ class Started:
 
     def wait_for(self, what: Callable[[], bool]) -> None:
         """Return once something is so. Raises RuntimeError if the process ends before, or it takes too long."""
-        give_up = time.monotonic() + PATIENCE_S
+        give_up = time.monotonic() + self.patience_s
         while not what():
             if self.process.poll() is not None or time.monotonic() > give_up:
                 self.process.kill()

@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.kills < 1:
         parser.error("--kills has to be 1 or more")
     injuries, began = list(EACH) if chosen.each else drawn(chosen.kills, chosen.seed), time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="rk-", dir="/tmp") as temporary:  # short: Ray's sockets are below it
+    with tempfile.TemporaryDirectory(prefix="rk", dir="/tmp") as temporary:  # short: Ray's sockets are below it
         folder = (chosen.out or Path(temporary, "runs")).resolve()
         runs = [
             hurt_run(folder / f"run-{first // PER_RUN}", injuries[first : first + PER_RUN], temporary)

@@ -63,19 +63,27 @@ KINDS = (
     (DRIVER, "starting"),
 )
 """Kills over the cells that only the real stack has: vLLM, verl and diffusers are in them."""
+_ROLLOUTS = "waiting_for_rollouts"
 EACH = (
-    *(Injury("engine", how, "waiting_for_rollouts") for how in ("SIGKILL", "SIGSTOP")),
-    *(Injury("generator", how, "waiting_for_rollouts") for how in ("SIGKILL", "SIGSTOP")),
-    *(Injury("judge", how, "waiting_for_rollouts") for how in ("SIGKILL", "SIGSTOP")),
-    *(Injury("worker", how, "waiting_for_rollouts") for how in ("SIGKILL", "SIGSTOP")),
-    *(Injury("ledger writer", how, "waiting_for_rollouts") for how in ("SIGKILL", "SIGSTOP")),
-    *(Injury("owner of paid calls", how, "waiting_for_rollouts") for how in ("SIGKILL", "SIGSTOP")),
-    *(Injury("rank", how, "update") for how in ("SIGKILL", "SIGSTOP")),
-    *(Injury("Ray's head", how, "update") for how in ("SIGKILL", "SIGSTOP")),
-    *(Injury("raylet", how, "update") for how in ("SIGKILL", "SIGSTOP")),
+    *(
+        Injury(who, "SIGSTOP", _ROLLOUTS)
+        for who in ("worker", "ledger writer", "owner of paid calls", "generator", "judge")
+    ),
+    Injury("rank", "SIGSTOP", "update"),
+    *(
+        Injury(who, "SIGKILL", _ROLLOUTS)
+        for who in ("worker", "ledger writer", "owner of paid calls", "generator", "judge")
+    ),
+    Injury("Ray's head", "SIGKILL", "update"),
+    Injury("engine", "SIGSTOP", _ROLLOUTS),
+    Injury("Ray's head", "SIGSTOP", "update"),
+    Injury("raylet", "SIGKILL", "update"),
+    Injury("rank", "SIGKILL", "update"),
+    Injury("engine", "SIGKILL", _ROLLOUTS),
+    Injury("raylet", "SIGSTOP", "update"),
     Injury(DRIVER, "SIGKILL", "update"),
 )
-"""Each death and each hang, once."""
+"""Each death and each hang, once; first those that one life may survive."""
 
 
 def drawn(num_kills: int, seed: int) -> list[Injury]:

@@ -70,6 +70,8 @@ class Hurt:
 class Life(Started):
     """The command, under way."""
 
+    patience_s = 1800.0
+
     def reach(self, moment: str, at: float = 0.5) -> None:
         """Return in a moment, when the share `at` of it is over."""
         if moment != "starting":
