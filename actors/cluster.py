@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,10 @@ from ray.job_config import JobConfig
 
 from actors import REPOSITORY, ending, pool
 from actors.helper_ports import given_ports
+from actors.loss_ending import ended_by_loss
+from actors.lost import ComponentLost
 from actors.metered import shared_calls
+from actors.ray_parts import patient_with_head, ray_parts
 from actors.servers import servers
 from rollout.roles import BudgetSpent, RunStopped
 
@@ -54,11 +57,13 @@ def check_cluster(address: str) -> None:
 
 
 @asynccontextmanager
-async def ray_cluster(address: str, num_cpus: int, *, logs: Path | None = None) -> AsyncIterator[None]:
+async def ray_cluster(
+    address: str, num_cpus: int, *, logs: Path | None = None, saved: Callable[[], str] = str
+) -> AsyncIterator[None]:
     """Connect to `address`, or start Ray with `num_cpus` logical CPUs if it is empty; shut down on exit.
 
-    If an error ends the work, the logs of a Ray started here are copied to the folder `logs`. Raises `RayNotUp`, and
-    ValueError if Ray could start but none of its workers could.
+    If an error ends the work, the logs of a Ray started here are copied to the folder `logs`; `saved` ends the line of
+    a loss. Raises `RayNotUp`, `RayLost`, and ValueError if Ray could start but none of its workers could.
     """
     if not address:
         _check_bash()
@@ -72,9 +77,10 @@ async def ray_cluster(address: str, num_cpus: int, *, logs: Path | None = None) 
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(REPOSITORY), os.getcwd(), *_inherited_paths()]))
     try:
         await asyncio.to_thread(_start, address, num_cpus, folder)
-        yield
+        async with ended_by_loss(ray_parts(is_own=not address), logs=logs, saved=saved):
+            yield
     except Exception as error:
-        is_in_order = isinstance(error, RunStopped | BudgetSpent) and not isinstance(error, StartFailed)
+        is_in_order = isinstance(error, RunStopped | BudgetSpent) and not isinstance(error, StartFailed | ComponentLost)
         if folder and logs and not is_in_order:
             await asyncio.to_thread(_keep_logs, Path(folder), logs)
         raise
@@ -122,6 +128,7 @@ def _start(address: str, num_cpus: int, folder: str | None) -> None:
     try:
         if folder is None:
             environment = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
+            patient_with_head()
             ray.init(address=address, runtime_env=environment, **settings)
             return
         # Ray asks every client for this token, which keeps out clients from other machines.

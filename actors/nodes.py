@@ -30,7 +30,7 @@ def ask_nodes(question: Callable[..., Answer], *arguments: object) -> Mapping[st
 
     The function is found by its import path: a node that does not have our code says so.
     """
-    asked = {name: _on(node, question).remote(*arguments) for name, node in _nodes().items()}
+    asked = {name: on_node(node, question).remote(*arguments) for name, node in _nodes().items()}
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=_TIMEOUT_S)
     return {name: _said(reference) for name, reference in asked.items()}
 
@@ -45,7 +45,7 @@ def seconds_per_gib(rounds: int = 3) -> Mapping[str, float]:
     for _ in range(rounds):
         sent = ray.put(np.random.default_rng(0).integers(0, 256, _SENT_BYTES, dtype=np.uint8))
         for name, node in others.items():  # one after another: they would share this node's network
-            said = _said(_on(node, _seconds_to_fetch).remote([sent]), _TIMEOUT_S)
+            said = _said(on_node(node, _seconds_to_fetch).remote([sent]), _TIMEOUT_S)
             if said.answer is not None:
                 best[name] = min(best.get(name, said.answer), said.answer)
     return {name: seconds * 2**30 / _SENT_BYTES for name, seconds in best.items()}
@@ -63,7 +63,8 @@ def _address(node: Mapping[str, object]) -> str:
     return f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
 
 
-def _on(node: str, function: Callable[..., Answer]) -> ray.remote_function.RemoteFunction:
+def on_node(node: str, function: Callable[..., Answer]) -> ray.remote_function.RemoteFunction:
+    """Return a function of a module as one that runs on a node, by its id, and takes none of its logical CPUs."""
     where = NodeAffinitySchedulingStrategy(node, soft=False)
     return ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=where)
 

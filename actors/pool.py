@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 
 from actors.cpu_kernels import portable_kernels
 from actors.metered.retry import CallError, Fault
+from actors.stacks import answer_with_stacks
 
 LOOPBACK = "127.0.0.1"
 UPSCALE_S, DOWNSCALE_S = 10.0, 300.0
@@ -21,6 +22,8 @@ UPSCALE_S, DOWNSCALE_S = 10.0, 300.0
 
 _starting = threading.Lock()
 _deployed: set[str] = set()
+HEALTH_S = 7.0
+"""How long a replica's loop may leave a health check open; Serve replaces one that did so three times in a row."""
 # A log line for each request costs time and disk, and adds nothing to the counts we keep.
 _QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
@@ -165,7 +168,7 @@ async def deploy(
         max_ongoing_requests=max_ongoing,
         ray_actor_options=actor_options,
         health_check_period_s=2.0,
-        health_check_timeout_s=60.0,
+        health_check_timeout_s=HEALTH_S,
         graceful_shutdown_timeout_s=2.0,
         max_constructor_retry_count=2,
         logging_config=_QUIET,
@@ -203,6 +206,7 @@ class Replica:
     """What Serve runs: the object made by `make`, with its health check."""
 
     def __init__(self, make: Callable[[], Any]):
+        answer_with_stacks()
         _listen_where_ray_does()
         self._inner = make()
 

@@ -13,6 +13,7 @@ from ray.exceptions import ObjectLostError, RayActorError
 
 from actors.calls import ask
 from actors.config import RolloutWorkersConfig
+from actors.stacks import answer_with_stacks
 from actors.store.ledger import Ledger
 from rollout.roles import GroupRollout
 from rollout.single_step import failed_group
@@ -26,6 +27,7 @@ _RETRY_S = 1.0
 
 class _Worker:
     def __init__(self, rollout: GroupRollout, ledger: Ledger | None):
+        answer_with_stacks()
         self._rollout = rollout
         self._ledger = ledger
 
@@ -121,6 +123,10 @@ class RolloutWorkers:
             if isinstance(answer, dict):
                 total.update(answer)
         return {**total, **self.own_stats()}
+
+    def actors(self) -> dict[str, Any]:
+        """Return the workers of this moment, by names for messages."""
+        return {f"rollout worker {number}": slot.actor for number, slot in enumerate(self._slots)}
 
     def own_stats(self) -> dict[str, float]:
         """Return only `rollout_workers/...`, without asking a worker."""

@@ -8,6 +8,7 @@ last the run has to end by itself with each step learned once. About ten minutes
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -45,12 +46,15 @@ class Ended:
 class Started:
     """The command, under way."""
 
-    def __init__(self, folder: Path):
+    patience_s = PATIENCE_S
+    """How long a moment may take to come."""
+
+    def __init__(self, folder: Path, overrides: Sequence[str] = OVERRIDES, environment: Mapping[str, str] = os.environ):
         self.run_dir, self._said = folder / "run", folder / "said"
         own = [f"run_dir={self.run_dir}", f"store={folder / 'store'}", "tracking.backends=[]"]
-        command = [sys.executable, "-m", "rl.cli", "train", RECIPE, "--resume", "auto", *own, *OVERRIDES]
+        command = [sys.executable, "-m", "rl.cli", "train", RECIPE, "--resume", "auto", *own, *overrides]
         with self._said.open("wb") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=out)
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
 
     @property
     def said(self) -> str:
@@ -58,7 +62,7 @@ class Started:
 
     def wait_for(self, what: Callable[[], bool]) -> None:
         """Return once something is so. Raises RuntimeError if the process ends before, or it takes too long."""
-        give_up = time.monotonic() + PATIENCE_S
+        give_up = time.monotonic() + self.patience_s
         while not what():
             if self.process.poll() is not None or time.monotonic() > give_up:
                 self.process.kill()
@@ -68,8 +72,8 @@ class Started:
     def rows(self) -> list[dict[str, Any]]:
         return [row for row in read_metrics(self.run_dir) if "seconds/step" in row]
 
-    def reach(self, moment: str) -> None:
-        """Return in the middle of a moment."""
+    def reach(self, moment: str, at: float = 0.5) -> None:
+        """Return in a moment, when the share `at` of it is over."""
         if moment == "starting":
             self.wait_for(lambda: "starting the actors" in self.said)
             time.sleep(3.0)
@@ -80,18 +84,18 @@ class Started:
             begun = len(self.rows())
             self.wait_for(lambda: len(self.rows()) >= begun + 2)
             row = self.rows()[-1]
-            time.sleep(max(0.0, row["time"] + middle_of(moment, row) - time.time()))
+            time.sleep(max(0.0, row["time"] + time_in(moment, row, at) - time.time()))
 
 
-def middle_of(part: str, row: Mapping[str, float]) -> float:
-    """Return when the middle of a part comes, in seconds after a step has ended, if the next one is like it.
+def time_in(part: str, row: Mapping[str, float], at: float = 0.5) -> float:
+    """Return when the share `at` of a part is over, in seconds after a step has ended, if the next one is like it.
 
-    >>> middle_of("update", {"seconds/waiting_for_rollouts": 4.0, "seconds/update": 2.0, "seconds/saving": 1.0})
+    >>> time_in("update", {"seconds/waiting_for_rollouts": 4.0, "seconds/update": 2.0, "seconds/saving": 1.0})
     6.0
     """
     order = ("saving", "waiting_for_rollouts", "update", "publish")  # a step is saved after its row is written
     before = sum(row.get(f"seconds/{name}", 0.0) for name in order[: order.index(part)])
-    return before + row.get(f"seconds/{part}", 0.0) / 2
+    return before + at * row.get(f"seconds/{part}", 0.0)
 
 
 def preempt(folder: Path, moment: str) -> Ended:

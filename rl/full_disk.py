@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from rl.run_dir.resume import last_step
+from rl.run_dir.resume import saved_in
 from rollout.roles import RunStopped
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -34,9 +34,7 @@ def _told(error: OSError, run_dir: Path) -> str:
     path = Path(error.filename or run_dir)
     there = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
     room = shutil.disk_usage(there).free / 2**20
-    step = last_step(run_dir)
     return (
-        f"{path} cannot be written: {error.strerror} ({room:,.0f} MiB are free there); "
-        f"{f'step {step} is saved' if step else 'no step is saved yet'}: once there is room, the same command and "
-        "--resume go on"
+        f"{path} cannot be written: {error.strerror} ({room:,.0f} MiB are free there); {saved_in(run_dir)}: once there "
+        "is room, the same command and --resume go on"
     )

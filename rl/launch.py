@@ -2,22 +2,26 @@
 
 import asyncio
 import re
+import sys
 import time
 import traceback
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from actors.cluster import StartFailed, check_cluster, cluster_room, ray_cluster, without_ray
+from actors.ray_parts import detection
 from actors.resources import Role, check_room, needs_ray, num_gpus_here
 from actors.shipping.shipper import shipping
 from actors.store.bucket import check_bucket
 from actors.store.place import folder_of, is_bucket, placed
 from actors.store.server import managed_store
-from rl.recipe.jobs import JobRecipe
+from rl.recipe.jobs import JobRecipe, TrainingRecipe
+from rl.run_dir.resume import saved_in
 from rollout.concurrency import all_settled
 from rollout.roles import BudgetSpent, RunStopped
 from rollout.text.seeds import seed_of
@@ -87,9 +91,11 @@ async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncI
     async with AsyncExitStack() as opened:
         if has_bucket:  # around all that writes rows: they are shipped to the last one
             await opened.enter_async_context(shipping(store_root, folder, recipe.ledger))
-        cluster = ray_cluster(recipe.ray_address, recipe.num_cpus, logs=logs) if has_ray else without_ray()
+        saved = partial(_saved, recipe)
+        cluster = ray_cluster(recipe.ray_address, recipe.num_cpus, logs=logs, saved=saved) if has_ray else without_ray()
         await opened.enter_async_context(cluster)
         if recipe.ray_address:
+            print(f"interleave: {detection(recipe.ray_address)}", file=sys.stderr)
             check_room(roles, **cluster_room(), colocated=colocated)
         await opened.enter_async_context(
             managed_store(
@@ -102,6 +108,13 @@ async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncI
         # By its folder where there is one: a job that was killed finds the pools that it left, and replaces them.
         run_id = f"{seed_of(folder.resolve()):08x}" if folder else uuid.uuid4().hex[:8]
         yield Launch(store_root, folder and folder / "ledger", run_id, logs)
+
+
+def _saved(recipe: JobRecipe) -> str:
+    """Return the end of the line for a job that lost a part of it: what is saved, and how to go on."""
+    if not isinstance(recipe, TrainingRecipe):
+        return ""
+    return f"; {saved_in(recipe.folder)}: the same command and --resume go on"
 
 
 def check_launch(recipe: JobRecipe, more: Mapping[str, Role] | None = None) -> None:

@@ -7,20 +7,23 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actors.adapters import with_room
 from actors.config import EvidenceConfig, JudgeConfig
 from actors.generator.generator import Generator
 from actors.judge.judge import start_judge
 from actors.judge.question import Asker
+from actors.metered import shared_calls
+from actors.metered.silent_services import silence_told
 from actors.observer import start_observers
 from actors.rollout_worker import RolloutWorkers
 from actors.run_context import RunContext
 from actors.sampler.sampler import Samplers
 from actors.shared_devices import Devices, reserve_devices
+from actors.silent_actors import silent_actors_killed
 from actors.store.ledger import Ledger
-from actors.store.ledger_writer import start_ledger
+from actors.store.ledger_writer import RemoteAppender, start_ledger
 from actors.store.store import Store
 from rl.launch import Launch, launch
 from rl.official.during import Part
@@ -47,6 +50,12 @@ class Stack:
     """Where a public benchmark is run beside training."""
     has_counts_in_workers: bool = False
     """A service is made in each worker (num_replicas: 0), and counted there."""
+
+    def watched(self) -> dict[str, Any]:
+        """Return the actors that are killed where they no longer answer: others do their work, or Ray restarts them."""
+        appender = self.ledger.appender
+        writer = {"the ledger's writer": appender.actor} if isinstance(appender, RemoteAppender) else {}
+        return self.samplers.actors() | self.workers.actors() | shared_calls.owners() | writer
 
     async def stats(self) -> dict[str, float]:
         """Return what the services have counted since the start, keyed `service/name`."""
@@ -88,7 +97,9 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
             policy.take_turns_with(samplers)
         ledger = start_ledger(ledger_folder, store=Store(job.store_root))
         workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
-        yield Stack(policy, samplers, journey, workers, ledger, benchmark_judge, has_counts_in_workers)
+        stack = Stack(policy, samplers, journey, workers, ledger, benchmark_judge, has_counts_in_workers)
+        async with silent_actors_killed(stack.watched), silence_told(shared_calls.owners):
+            yield stack
 
 
 async def _start_policy(

@@ -17,6 +17,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.calls import ask, retry_until_alive
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, Fault
+from actors.metered.silent_services import Silence
+from actors.stacks import answer_with_stacks
 
 MAX_CALLERS = 4096
 """Requests that wait in an owner at a time; further ones wait in Ray."""
@@ -40,12 +42,24 @@ def shutdown(timeout_s: float = CLOSING_S) -> None:
         ray.wait(closing, num_returns=len(closing), timeout=timeout_s)
 
 
+def owners() -> dict[str, Any]:
+    """Return the owners that this process started, by names for messages."""
+    return {f"owner {number} of paid calls": actor for number, (_, actor) in enumerate(_running)}
+
+
 class _SharedCallsActor:
     def __init__(self, make: Make):
+        answer_with_stacks()
         self._calls = make(True)
+        self._silence = Silence()
 
     async def get(self, request: Mapping[str, object], payload: object) -> object:
-        return await self._calls.get(request, payload)
+        with self._silence.asking():
+            return await self._calls.get(request, payload)
+
+    async def silence(self) -> str:
+        """Return a line if the service is silent; its name is what its counts begin with."""
+        return self._silence.told(next(iter(self._calls.stats())).rpartition("/")[0])
 
     async def stats(self) -> dict[str, float]:
         return self._calls.stats()

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 
 from ray.exceptions import RayActorError, RayTaskError
 
-from rollout.roles import RunStopped
+from actors.lost import ComponentLost
 
 
-class RankLost(RunStopped):
-    """A rank of the policy died; what was learned since the last checkpoint is lost with it."""
+class RankLost(ComponentLost):
+    """A rank of the policy died or hung; what was learned since the last checkpoint is lost with it."""
 
 
 @contextmanager
@@ -21,7 +21,4 @@ def telling_lost_rank(method: str) -> Iterator[None]:
         if isinstance(error, RayTaskError):  # a living rank tells of somebody else: a sampler that weights went to
             raise
         why = " ".join(str(error).split())[-300:]
-        raise RankLost(
-            f"a rank of the policy died in {method}: {why}; the same command and --resume go on from the "
-            "newest checkpoint"
-        ) from error
+        raise RankLost(f"a rank of the policy died in {method}: {why}") from error

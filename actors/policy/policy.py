@@ -23,8 +23,8 @@ from actors.image_limit import MODEL_PIXELS
 from actors.policy.checkpoint_ending import one_line, until_written
 from actors.policy.export import check_room
 from actors.policy.groups import deal_to_ranks, in_order, pick
+from actors.policy.hung_ranks import HungRanks
 from actors.policy.image_tensors import ImagePreparer, Images
-from actors.policy.lost_rank import telling_lost_rank
 from actors.policy.not_finite import culprit
 from actors.policy.ranks import start_ranks
 from actors.policy.rows import Share, num_tokens
@@ -48,6 +48,7 @@ class Policy:
 
     def __init__(self, group: RayWorkerGroup, images: ImagePreparer, setup: PolicySetup, temperature: float):
         self._group = group
+        self._hung = HungRanks(group.workers)
         self._images = images
         self._setup = setup
         self._temperature = temperature
@@ -93,9 +94,8 @@ class Policy:
         """
         if not batch.rows:
             raise ValueError("an update needs at least one row")
-        num_ranks = self._setup.config.num_ranks
         work = await asyncio.to_thread(self._work, batch.rows)
-        metrics: dict[str, float] = (await self._call("update", work, [batch.temperature] * num_ranks))[0]
+        metrics: dict[str, float] = (await self._call("update", work, [batch.temperature] * len(work)))[0]
         self.version += 1
         metrics["policy/tokens"] = float(batch.num_tokens)
         if not math.isfinite(metrics["policy/grad_norm"]):  # verl did not learn from it
@@ -105,8 +105,7 @@ class Policy:
 
     async def _gradient_norm(self, rows: Sequence[TrainingRow], temperature: float) -> float:
         [shares] = self._shares(rows, deal_to_ranks(self._setup.config, rows))
-        norm: float = (await self._call("gradient_norm", shares, [temperature] * len(shares)))[0]
-        return norm
+        return float((await self._call("gradient_norm", shares, [temperature] * len(shares)))[0])
 
     async def fit(self, examples: Sequence[SftExample]) -> dict[str, float]:
         """Do one optimizer step of SFT: the loss is the mean over the target tokens of all examples."""
@@ -196,10 +195,11 @@ class Policy:
         return self._written(Path(folder), state)
 
     async def _written(self, folder: Path, state: Mapping[str, object]) -> None:
-        try:
-            await until_written(folder, [rank.ended_writing.remote for rank in self._group.workers])
-        except RayError as error:
-            raise CheckpointError(f"a rank of the policy was lost while it wrote: {one_line(error)}") from error
+        async with self._hung.ended_in("saving"):
+            try:
+                await until_written(folder, [rank.ended_writing.remote for rank in self._group.workers])
+            except RayError as error:
+                raise CheckpointError(f"a rank of the policy was lost while it wrote: {one_line(error)}") from error
         (folder / _STATE).write_text(json.dumps(state))
 
     async def load(self, folder: Path) -> None:
@@ -256,10 +256,11 @@ class Policy:
         """Run a method on all ranks, in a thread, and return their answers by rank."""
 
         def run() -> list[object]:
-            with self._lock, telling_lost_rank(method):
+            with self._lock:
                 return list(getattr(self._group, method)(*args, **kwargs))
 
-        return await asyncio.to_thread(run)
+        async with self._hung.ended_in(method):
+            return await asyncio.to_thread(run)
 
     def _work(self, rows: Sequence[TrainingRow]) -> list[list[Share[TrainingRow]]]:
         """Return each rank's shares of an update's mini-batches."""
@@ -295,6 +296,5 @@ class Policy:
     def _check_length(self, rows: Sequence[TrainingRow | SftExample]) -> None:
         config = self._setup.config
         limit = config.max_tokens_per_micro_batch * config.sequence_parallel
-        longest = max(num_tokens(row) for row in rows)
-        if longest > limit:
+        if (longest := max(num_tokens(row) for row in rows)) > limit:
             raise ValueError(f"a row has {longest} tokens; raise policy.max_tokens_per_micro_batch from {limit}")

@@ -33,6 +33,7 @@ from actors.policy.update_metrics import StepMetric, over_ranks, over_steps
 from actors.policy.verl_config import engine_config, training_config
 from actors.policy.verl_loss import PolicyLoss, sft_loss
 from actors.policy.weight_sharing import WeightSharing
+from actors.stacks import answer_with_stacks
 from actors.store.store import Store
 from rollout.types import SftExample, TrainingRow
 
@@ -41,6 +42,7 @@ class PolicyWorker(CheckpointStaging, WeightSharing, TrainingWorker):
     """A rank. Methods registered for all ranks are collectives: the driver calls them on every rank at once."""
 
     def __init__(self, setup: PolicySetup):
+        answer_with_stacks()
         verl_cpu.install()
         from actors.policy.engine import register_engine  # verl's engines look for their device when they are imported
 

@@ -19,6 +19,7 @@ from actors.image_limit import limit_pixels
 from actors.sampler.engine_loop import EngineLoop
 from actors.sampler.rendering import Rendering
 from actors.sampler.stepped_engine import Generation, SteppedEngine
+from actors.stacks import answer_with_stacks
 from actors.store.store import Store, load_images
 from actors.weights.blocks import TransferError
 from actors.weights.transport.object_store import RelayedEnd
@@ -44,6 +45,7 @@ class Engine:
     def __init__(self, config: SamplerConfig, model: str, store_root: str, max_pixels: int, is_published: bool = True):
         from transformers import AutoConfig, AutoProcessor
 
+        answer_with_stacks()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Ray uses a deprecated function inside
             is_restarted = ray.get_runtime_context().was_current_actor_reconstructed

@@ -140,6 +140,10 @@ class Samplers:
                 )
             await asyncio.sleep(1.0)
 
+    def actors(self) -> dict[str, Any]:
+        """Return the engines, by names for messages."""
+        return {f"sampler {number}": engine for number, engine in enumerate(self.engines)}
+
     async def each(self, method: str, *args: object) -> list[object]:
         """Call a method of all engines at once and return the answers in the engines' order."""
         return list(await asyncio.gather(*[getattr(engine, method).remote(*args) for engine in self.engines]))

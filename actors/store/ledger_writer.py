@@ -10,6 +10,7 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.calls import PATIENCE_S, ask, retry_until_alive
+from actors.stacks import answer_with_stacks
 from actors.store.append_log import AppendLog, GroupCommit
 from actors.store.ledger import SAMPLES, Ledger, LedgerRow, next_attempt
 from actors.store.store import Store
@@ -21,6 +22,7 @@ class LedgerWriter:
     """Appends to its own log; a restarted writer opens the next one."""
 
     def __init__(self, folder: str, kind: str):
+        answer_with_stacks()
         self._commits = GroupCommit(AppendLog(Path(folder), kind))
 
     async def append(self, rows: Sequence[LedgerRow]) -> None:

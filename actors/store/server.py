@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.stacks import answer_with_stacks
 from actors.store.eviction import StoreKeeper
 from actors.store.peers import NAMESPACE, prefix_of
 from actors.store.store import Store
@@ -19,6 +20,7 @@ class StoreServer:
     """Serves the images of one node's store, and keeps that store within its limit."""
 
     def __init__(self, root: str, limit_gib: float, run_start: float):
+        answer_with_stacks()
         self._store = Store(root)
         self._keeper = StoreKeeper(self._store.root, limit_gib, run_start)
         self._keeper.start()

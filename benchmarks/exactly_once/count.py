@@ -21,7 +21,7 @@ from rl.tracking.metrics_file import read_metrics
 
 _LEARNED = ("reward/", "critique/", "policy/", "batch/", "eval/", "staleness/")
 """Metrics of what was learned, which depend on neither time nor on what was cached."""
-_Where = tuple[Hashable, ...]
+Where = tuple[Hashable, ...]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Counted:
         """Return all that has to be 0, by its name."""
         return {name: value for name, value in asdict(self).items() if name in BREACHES}
 
-    def _compare(self, what: str, found: Counter[_Where], alone: Counter[_Where]) -> int:
+    def _compare(self, what: str, found: Counter[Where], alone: Counter[Where]) -> int:
         """Return how many are there too often; count those that are missing."""
         doubled, missing = found - alone, alone - found
         for name, some in (("doubled", doubled), ("missing", missing)):
@@ -84,13 +84,13 @@ def count(folder: Path, alone: Path, kills: Sequence[Kill], notes: Path) -> Coun
     _count_calls(counted, folder, kills, notes.read_text().split())
     run, reference = folder / "run", alone / "run"
     rows, expected = read_metrics(run), read_metrics(reference)
-    counted.doubled_metrics = counted._compare("metrics", _kinds(rows), _kinds(expected))
+    counted.doubled_metrics = counted._compare("metrics", kinds_of(rows), kinds_of(expected))
     counted.difference = _difference(rows, expected)
-    counted.doubled_ledger = counted._compare("ledger", _samples(run), _samples(reference))
-    counted.doubled_ledger += counted._compare("table", _table(run), _table(reference))
-    counted.doubled_ledger += counted._compare("steps", _steps(run), _steps(reference))
-    counted.doubled_tracker = counted._compare("chart", _kinds(charted(run)), _kinds(charted(reference)))
-    counted.doubled_tracker += counted._compare("TensorBoard", _events(run), _events(reference))
+    counted.doubled_ledger = counted._compare("ledger", samples_in(run), samples_in(reference))
+    counted.doubled_ledger += counted._compare("table", table_in(run), table_in(reference))
+    counted.doubled_ledger += counted._compare("steps", steps_in(run), steps_in(reference))
+    counted.doubled_tracker = counted._compare("chart", kinds_of(charted(run)), kinds_of(charted(reference)))
+    counted.doubled_tracker += counted._compare("TensorBoard", events_in(run), events_in(reference))
     return counted
 
 
@@ -137,7 +137,7 @@ def _count_calls(counted: Counted, folder: Path, kills: Sequence[Kill], noted: S
     counted.wrong += [f"billed {billed[stem]} times, made {made[keys[stem]]} times" for stem in unbilled[:3]]
 
 
-def _kinds(rows: Iterable[Mapping[str, Any]]) -> Counter[_Where]:
+def kinds_of(rows: Iterable[Mapping[str, Any]]) -> Counter[Where]:
     """Count the rows of metrics by step and by what they tell of."""
     tells = {
         "before": "eval/reward_before",
@@ -148,21 +148,24 @@ def _kinds(rows: Iterable[Mapping[str, Any]]) -> Counter[_Where]:
     return Counter((row["step"], next((kind for kind, key in tells.items() if key in row), "other")) for row in rows)
 
 
-def _samples(run: Path) -> Counter[_Where]:
+def samples_in(run: Path) -> Counter[Where]:
+    """Count the samples in a run's ledger by phase, step, task and index."""
     return Counter((row["phase"], row["step"], row["task_id"], row["index"]) for row in read_ledger(run / "ledger"))
 
 
-def _table(run: Path) -> Counter[_Where]:
+def table_in(run: Path) -> Counter[Where]:
+    """Count the samples in the ledger's table as `samples_in` does."""
     columns = ("phase", "step", "task_id", "index")
     table = pq.read_table(run / "ledger/samples.parquet", columns=list(columns), use_threads=False)
     return Counter(zip(*(table[name].to_pylist() for name in columns), strict=True))
 
 
-def _steps(run: Path) -> Counter[_Where]:
+def steps_in(run: Path) -> Counter[Where]:
+    """Count what each step learned from, by step and task."""
     return Counter((row["step"], group["task_id"]) for row in read_learned(run / "ledger") for group in row["groups"])
 
 
-def _events(run: Path) -> Counter[_Where]:
+def events_in(run: Path) -> Counter[Where]:
     """Count what TensorBoard shows of learning, by name and step; the others depend on what was cached and when."""
     shown = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
     shown.Reload()

@@ -70,6 +70,11 @@ class Node:
             )
         self._known: set[psutil.Process] = set()
 
+    @property
+    def pid(self) -> int:
+        """The process that started all others here."""
+        return self._process.pid
+
     def wait(self) -> None:
         """Return once the node is up. Raises RuntimeError."""
         give_up = time.monotonic() + _START_S
@@ -80,12 +85,12 @@ class Node:
 
     def kill(self) -> None:
         """Kill everything here with SIGKILL, at once: what a machine takes along when it is lost."""
-        for process in sorted(self._processes(), key=lambda process: process.pid):  # the raylet before its workers
+        for process in sorted(self.processes(), key=lambda process: process.pid):  # the raylet before its workers
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
 
-    def _processes(self) -> set[psutil.Process]:
+    def processes(self) -> set[psutil.Process]:
         """Return all processes that this one started here and that live, the orphaned ones, too."""
         with contextlib.suppress(psutil.NoSuchProcess):
             root = psutil.Process(self._process.pid)

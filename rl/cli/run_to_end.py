@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from actors import ending
+from actors.lost import ComponentLost
 from rl import preemption
 from rollout.roles import RunStopped
 
@@ -65,7 +66,7 @@ def run_async(work: Coroutine[object, object, Outcome], terminated: int = TERMIN
     runner = asyncio.Runner()
     try:
         return runner.run(interruptible())
-    except preemption.Preempted:
+    except (preemption.Preempted, ComponentLost):  # they have a line of their own
         raise
     except BaseException as error:
         if ending.is_begun():  # whatever it is: it came of being interrupted

@@ -93,6 +93,12 @@ def last_step(run_dir: Path) -> int:
     return int(latest.read_text().strip().removeprefix("step_")) if latest.is_file() else 0
 
 
+def saved_in(run_dir: Path) -> str:
+    """Return in words which step can be gone on from."""
+    step = last_step(run_dir)
+    return f"step {step} is saved" if step else "no step is saved yet"
+
+
 def is_finished(recipe: TrainingRecipe) -> bool:
     """Whether a run's last step, export and report are there."""
     run_dir = Path(recipe.run_dir)

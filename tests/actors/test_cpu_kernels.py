@@ -27,13 +27,19 @@ def rounding():
     round_square_roots.cache_clear()
 
 
+def environment_of_replica(num_gpus):
+    runtime_env = replica_options(1, num_gpus, 1)["runtime_env"]
+    assert isinstance(runtime_env, dict)
+    return runtime_env["env_vars"]
+
+
 def test_actors_on_cpus_are_told():
-    assert replica_options(1, 0, 1)["runtime_env"]["env_vars"].items() >= VARIABLES.items()
+    assert environment_of_replica(0).items() >= VARIABLES.items()
     assert environment_of(SamplerConfig(gpus_per_sampler=0)).items() >= VARIABLES.items()
 
 
 def test_actors_on_gpus_are_left_alone():
-    assert not VARIABLES.keys() & replica_options(1, 1, 1)["runtime_env"]["env_vars"].keys()
+    assert not VARIABLES.keys() & environment_of_replica(1).keys()
     assert not VARIABLES.keys() & environment_of(SamplerConfig(gpus_per_sampler=1)).keys()
 
 

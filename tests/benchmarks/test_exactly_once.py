@@ -100,9 +100,9 @@ def test_a_task_that_is_lost_and_one_that_is_learned_from_twice_are_found(tmp_pa
 def test_rows_that_are_there_twice_or_not_at_all_are_found():
     counted = Counted()
     once, twice = [{"step": 1, "reward/mean": 0.1}], [{"step": 1, "reward/mean": 0.1}] * 2
-    assert counted._compare("metrics", count._kinds(twice), count._kinds(once)) == 1
+    assert counted._compare("metrics", count.kinds_of(twice), count.kinds_of(once)) == 1
     assert counted.missing == 0
-    assert counted._compare("metrics", count._kinds(once), count._kinds(twice)) == 0
+    assert counted._compare("metrics", count.kinds_of(once), count.kinds_of(twice)) == 0
     assert counted.missing == 1
 
 

@@ -7,7 +7,7 @@ from actors.policy.lost_rank import RankLost, telling_lost_rank
 
 
 def test_a_dead_rank_is_one_line():
-    told = r"^a rank of the policy died in update: .*; .*--resume go on"
+    told = r"^a rank of the policy died in update: .*The actor died unexpectedly$"
     with pytest.raises(RankLost, match=told) as caught, telling_lost_rank("update"):
         raise RayActorError(error_msg="The actor died\nunexpectedly")
     assert "\n" not in str(caught.value)

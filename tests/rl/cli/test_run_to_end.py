@@ -71,6 +71,40 @@ def test_an_interrupted_command_ends_in_time_with_one_line_and_leaves_nothing(tm
         time.sleep(0.05)
 
 
+LOST = """
+import asyncio, sys, time
+from actors.head_watch import Part
+from actors.loss_ending import ended_by_loss
+from rl.cli import ledger, main as cli
+from rl.cli.run_to_end import run_async
+
+async def work(how):
+    head = Part("Ray's head", "127.0.0.1:1", died=lambda: "was killed by SIGKILL")
+    async with ended_by_loss([head], logs=None, saved=lambda: "; step 7 is saved"):
+        try:
+            await asyncio.to_thread(time.sleep, 60)  # as a call to an actor that nobody can reach any more
+        finally:
+            if how == "stuck":
+                await asyncio.to_thread(time.sleep, 60)
+
+ledger._ledger = lambda chosen: run_async(work(str(chosen.run)))
+sys.exit(cli.main(["ledger", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("how", ["clean", "stuck"])
+def test_a_command_that_lost_ray_ends_in_time_by_its_line_whatever_its_threads_wait_for(how):
+    done = subprocess.run(
+        [sys.executable, "-c", LOST, how],
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    told = "interleave: the run stopped: Ray's head was killed by SIGKILL; step 7 is saved\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
 TRAINING = """
 import asyncio, sys
 from rl.cli import ledger, main as cli

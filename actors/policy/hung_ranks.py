@@ -1,0 +1,176 @@
+"""Ranks that hang: a stopped process, or all of them waiting for each other. Nobody else would notice.
+
+A rank answers one call after another, so it cannot be asked while it computes. What is looked at is its process:
+whether it runs, how much CPU time it takes, and where its stack is. A rank that computes without an end passes for one
+that works.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors import stacks
+from actors.nodes import on_node
+from actors.policy.lost_rank import RankLost, telling_lost_rank
+
+EVERY_S = 3.0
+STOPPED_S = 9.0
+"""How long a rank may be stopped: a debugger, or a machine that is put aside for a moment."""
+IDLE_S = 18.0
+"""How long all ranks may wait in a collective without any of them computing."""
+_IDLE_SHARE = 0.05
+"""Of one core: what Ray's threads take of a process that waits."""
+
+
+@dataclass(frozen=True)
+class RankProcess:
+    """Where a rank runs."""
+
+    rank: int
+    node: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class RankSeen:
+    """What a rank does."""
+
+    is_stopped: bool
+    cpu_s: float
+    stacks: str
+    """'' where it does not tell."""
+    report: str
+
+
+Look = Callable[[Sequence[RankProcess], bool], Mapping[int, RankSeen]]
+"""Looks at ranks, with their stacks if asked for; returns what is seen, by rank. It blocks."""
+
+
+class HungRanks:
+    """Looks at the ranks of a policy while they are in a call of all of them."""
+
+    def __init__(
+        self,
+        workers: Sequence[Any],
+        *,
+        find: Callable[[Sequence[Any]], Sequence[RankProcess]] | None = None,
+        look: Look | None = None,
+        kill: Callable[[RankProcess], None] | None = None,
+    ):
+        self._workers, self._ranks = workers, tuple[RankProcess, ...]()
+        self._find, self._look, self._kill = find or processes_of, look or look_at_ranks, kill or kill_rank
+
+    @asynccontextmanager
+    async def ended_in(self, method: str) -> AsyncIterator[None]:
+        """Kill all ranks if they hang during what runs inside; raise `RankLost` that says which, where and why.
+
+        A rank that died by itself is told with the stacks of those that wait for it, too.
+        """
+        self._ranks = self._ranks or tuple(await asyncio.to_thread(self._find, self._workers))
+        hung: list[RankLost] = []
+        watch = asyncio.create_task(self._watch(method, hung))
+        try:
+            with telling_lost_rank(method):
+                yield
+        except Exception as error:
+            if hung:
+                await watch  # until the others are killed, too
+                raise hung[0] from error
+            if isinstance(error, RankLost):
+                raise RankLost(str(error), await asyncio.to_thread(self._report)) from error
+            raise
+        finally:
+            watch.cancel()
+
+    async def _watch(self, method: str, hung: list[RankLost]) -> None:
+        """Return once the ranks hang: why is in `hung`, and all of them are killed, so that the call of them ends."""
+        stopped_s, idle_s, last = 0.0, 0.0, None
+        at = time.monotonic()
+        while True:
+            await asyncio.sleep(EVERY_S)
+            seen = await asyncio.to_thread(self._look, self._ranks, idle_s > 0)
+            passed, at = time.monotonic() - at, time.monotonic()
+            stopped_s = stopped_s + passed if any(one.is_stopped for one in seen.values()) else 0.0
+            idle_s = idle_s + passed if last is not None and _none_computes(last, seen, passed) else 0.0
+            last = seen
+            if stopped_s > STOPPED_S:
+                why = _who_is_stopped(seen, stopped_s)
+            elif idle_s > IDLE_S and all(stacks.is_in_collective(one.stacks) for one in seen.values()):
+                why = f"all wait for each other, and none has computed for {idle_s:.0f} s: {_where(seen)}"
+            else:
+                continue
+            report = await asyncio.to_thread(self._report)
+            hung.append(RankLost(f"the policy hangs in {method}: {why}; its ranks were killed", report))
+            for rank in self._ranks:
+                await asyncio.to_thread(self._kill, rank)
+            return
+
+    def _report(self) -> str:
+        seen = self._look(self._ranks, True)
+        return "\n".join(f"rank {rank} of the policy: {one.report}" for rank, one in sorted(seen.items()))
+
+
+def _none_computes(last: Mapping[int, RankSeen], seen: Mapping[int, RankSeen], passed_s: float) -> bool:
+    return all(one.cpu_s - last[rank].cpu_s < _IDLE_SHARE * passed_s for rank, one in seen.items() if rank in last)
+
+
+def _who_is_stopped(seen: Mapping[int, RankSeen], stopped_s: float) -> str:
+    stopped = ", ".join(str(rank) for rank, one in sorted(seen.items()) if one.is_stopped)
+    told = f"rank {stopped} has been stopped (SIGSTOP) for {stopped_s:.0f} s"
+    waiting = {rank: one for rank, one in seen.items() if not one.is_stopped}
+    return f"{told}, and the others wait: {_where(waiting)}" if waiting else told
+
+
+def _where(seen: Mapping[int, RankSeen]) -> str:
+    return ", ".join(f"rank {rank} in {stacks.waits_in(one.stacks) or '?'}" for rank, one in sorted(seen.items()))
+
+
+def processes_of(workers: Sequence[Any]) -> list[RankProcess]:
+    """Return where the ranks of a policy run, asking each; they have to be up."""
+    asked = [worker.__ray_call__.remote(_here) for worker in workers]
+    return [RankProcess(rank, node, pid) for rank, (node, pid) in enumerate(ray.get(asked))]
+
+
+def _here(rank: object) -> tuple[str, int]:
+    return ray.get_runtime_context().get_node_id(), os.getpid()
+
+
+def look_at_ranks(ranks: Sequence[RankProcess], with_stacks: bool) -> dict[int, RankSeen]:
+    """Look at ranks, each on its node; one whose node does not answer is left out."""
+    here = ray.get_runtime_context().get_node_id()
+    asked = {
+        rank.rank: on_node(rank.node, look_at_process).remote(rank.pid, with_stacks)
+        for rank in ranks
+        if rank.node != here
+    }
+    seen = {rank.rank: look_at_process(rank.pid, with_stacks) for rank in ranks if rank.node == here}
+    for number, answer in asked.items():
+        with suppress(RayError):
+            seen[number] = ray.get(answer, timeout=EVERY_S * 3)
+    return seen
+
+
+def look_at_process(pid: int, with_stacks: bool) -> RankSeen:
+    """Look at a process of this machine."""
+    seen = stacks.look_at(pid)
+    told = stacks.stacks_of(pid) if with_stacks else ""
+    report = f"on {socket.gethostname()}, {seen}  {stacks.waits_in(told)}\n{told}" if with_stacks else ""
+    return RankSeen(seen.is_stopped, seen.cpu_s, told, report)
+
+
+def kill_rank(rank: RankProcess) -> None:
+    """Kill a rank: one that is stopped would not hear Ray's own request to end."""
+    with suppress(ProcessLookupError, RayError):
+        if rank.node == ray.get_runtime_context().get_node_id():
+            os.kill(rank.pid, signal.SIGKILL)
+        else:
+            ray.get(on_node(rank.node, os.kill).remote(rank.pid, signal.SIGKILL), timeout=EVERY_S * 3)

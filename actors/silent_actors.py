@@ -1,0 +1,102 @@
+"""Actors that live and do not answer: they are killed, so that whoever waits for them goes on as after a death."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors.nodes import on_node
+
+Place = tuple[str, int]
+"""The node and the process of an actor."""
+
+
+def ask_place(actor: Any) -> Awaitable[Place]:
+    """Ask an actor where it is."""
+    place: Awaitable[Place] = actor.__ray_call__.remote(_here)
+    return place
+
+
+def _here(actor: object) -> Place:
+    return ray.get_runtime_context().get_node_id(), os.getpid()
+
+
+def kill_process(place: Place) -> None:
+    """Kill a process on its node: one that is stopped would not hear Ray's own request to end."""
+    node, pid = place
+    with suppress(ProcessLookupError, RayError):
+        if node == ray.get_runtime_context().get_node_id():
+            os.kill(pid, signal.SIGKILL)
+        else:
+            ray.get(on_node(node, os.kill).remote(pid, signal.SIGKILL), timeout=10.0)
+
+
+def _say(line: str) -> None:
+    print(f"interleave: {line}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How actors are asked, and what is done with one that is silent."""
+
+    silent_s: float = 18.0
+    """How long an asynchronous actor that was up may leave a question open: its loop does nothing else that long."""
+    every_s: float = 3.0
+    ask: Callable[[Any], Awaitable[Place]] = ask_place
+    """Raises RayError while the actor is dead or being started."""
+    kill: Callable[[Place], None] = kill_process
+    tell: Callable[[str], None] = _say
+    """Is given a line for each kill."""
+
+
+@asynccontextmanager
+async def silent_actors_killed(actors: Callable[[], Mapping[str, Any]], rules: Rules = Rules()) -> AsyncIterator[None]:
+    """Ask actors, by name, again and again whether they answer, and kill one that no longer does.
+
+    Ray starts it again where it may be restarted, and calls under way fail as with any dead actor. One that is being
+    started is left alone, however long that takes.
+    """
+    watches: dict[str, tuple[Any, asyncio.Task[None]]] = {}
+
+    async def keep_watching() -> None:
+        while True:
+            for name, actor in actors().items():
+                known, watch = watches.get(name, (None, None))
+                if known is not actor:
+                    if watch is not None:
+                        watch.cancel()
+                    watches[name] = actor, asyncio.create_task(_watch(name, actor, rules))
+            await asyncio.sleep(rules.every_s)
+
+    keeping = asyncio.create_task(keep_watching())
+    try:
+        yield
+    finally:
+        for task in (keeping, *(watch for _, watch in watches.values())):
+            task.cancel()
+
+
+async def _watch(name: str, actor: Any, rules: Rules) -> None:
+    place: Place | None = None
+    while True:
+        try:
+            async with asyncio.timeout(rules.silent_s if place else None):
+                place = await rules.ask(actor)
+        except RayError:
+            place = None
+        except TimeoutError:
+            assert place is not None
+            rules.tell(
+                f"{name} (process {place[1]}) has not answered for {rules.silent_s:.0f} s: it is killed, and what it "
+                "did is done again"
+            )
+            await asyncio.to_thread(rules.kill, place)
+            place = None
+        await asyncio.sleep(rules.every_s)

@@ -1,0 +1,137 @@
+"""Kill the real stack: `python -m benchmarks.real_kills [--kills 24] [--each] [--out FOLDER]`.
+
+The shapes world is trained for real, with vLLM, verl and diffusers, by the one command that would be started again and
+again (`--resume auto`). By a list that the seed draws SIGKILL goes to the sampler's engine, a rank of the policy, a
+replica of the generator, and to the driver while it publishes, saves, updates, or vLLM starts. Each time the run has to
+go on by itself, or to end within 30 s by a line. In the end each sample has to be there once, each step learned once,
+and no answer paid for again that was on disk.
+
+`--each` hurts every kind of process once in each way instead, SIGSTOP among them. Prints a table of who, how soon, by
+which line, and what was kept. A second start goes on with the same --out.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from benchmarks.real_kills.cluster_head import HEAD_OF_CLUSTER, hurt_head
+from benchmarks.real_kills.injuries import EACH, Injury, drawn
+from benchmarks.real_kills.life import Hurt, Life, overrides
+from benchmarks.real_kills.verdict import count_breaches
+
+PER_RUN = 6
+"""Injuries of one run: then it comes to its end, and another one begins."""
+STEPS_EACH = 6
+"""Of a run, for each of its injuries."""
+
+
+def hurt_run(folder: Path, injuries: Sequence[Injury], temporary: str) -> tuple[list[Hurt], dict[str, int]]:
+    """Hurt one run in all these ways and let it end; what is done already is read from the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    num_steps, notes = STEPS_EACH * len(injuries) + 2, folder / "injuries.json"
+    done = _load(notes)
+    life: Life | None = None
+    start = partial(Life, folder, overrides(num_steps), os.environ | {"TMPDIR": temporary})
+    for injury in injuries[len(done) :]:
+        if injury.is_of_cluster:
+            hurt = hurt_head(folder, overrides(num_steps), temporary)
+        else:
+            if life is None or injury.moment == "starting":
+                _end(life)
+                life = start()
+            try:
+                hurt = life.hurt(injury)
+            except BaseException:
+                _end(life)
+                raise
+            life = None if life.process.poll() is not None else life
+        done.append(hurt)
+        _save(notes, done)
+        _show(hurt)
+    breaches = folder / "breaches.json"
+    if not breaches.exists():
+        code = (life or start()).process.wait()
+        counted = count_breaches(folder, num_steps, [one.committed for one in done]) if code == 0 else {}
+        breaches.write_text(json.dumps({"exit code at its end": code} | counted))
+    counted = json.loads(breaches.read_text())
+    print("  ".join(f"{name} {number}" for name, number in counted.items()), flush=True)
+    return done, counted
+
+
+def _end(life: Life | None) -> None:
+    """End a life that still goes on."""
+    if life is not None and life.process.poll() is None:
+        life.process.terminate()
+        life.process.wait()
+
+
+def _load(notes: Path) -> list[Hurt]:
+    saved = json.loads(notes.read_text()) if notes.exists() else []
+    return [Hurt(**one | {"injury": Injury(**one["injury"])}) for one in saved]
+
+
+def _save(notes: Path, done: Sequence[Hurt]) -> None:
+    notes.with_suffix(".new").write_text(json.dumps([asdict(one) for one in done], indent=1))
+    notes.with_suffix(".new").replace(notes)
+
+
+def _show(one: Hurt) -> None:
+    print(
+        f"{one.injury!s:50} {one.outcome:7} {one.seconds:5.1f} s  step {one.step} kept {one.kept}  "
+        f"left {one.num_left}  {'ok' if one.is_good else 'MISSED'}  {one.line}",
+        flush=True,
+    )
+
+
+def table(done: Sequence[Hurt]) -> str:
+    """Return a table in Markdown."""
+    rows = [
+        f"| {one.injury} | {one.outcome} | {one.seconds:.1f} | {one.line.removeprefix('interleave: ') or '-'} | "
+        f"{one.kept} of {one.step} |"
+        for one in done
+    ]
+    head = ["| who, how, when | | seconds | line | step kept |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.real_kills",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--kills", type=int, default=24, help="in all; default: 24")
+    parser.add_argument("--each", action="store_true", help="each death and hang once instead")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="folder to go on with; default: a temporary one")
+    chosen = parser.parse_args(arguments)
+    if chosen.kills < 1:
+        parser.error("--kills has to be 1 or more")
+    injuries, began = list(EACH) if chosen.each else drawn(chosen.kills, chosen.seed), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="rk", dir="/tmp") as temporary:  # short: Ray's sockets are below it
+        folder = (chosen.out or Path(temporary, "runs")).resolve()
+        runs = [
+            hurt_run(folder / f"run-{first // PER_RUN}", injuries[first : first + PER_RUN], temporary)
+            for first in range(0, len(injuries), PER_RUN)
+        ]
+        if chosen.each:
+            runs.append(hurt_run(folder / "cluster", [HEAD_OF_CLUSTER], temporary))
+    done = [one for hurt, _ in runs for one in hurt]
+    missed = [one for one in done if not one.is_good]
+    breaches = sum(number for _, counted in runs for number in counted.values())
+    print(table(done))
+    print(
+        f"{len(done)} in {(time.monotonic() - began) / 60:.0f} minutes: {len(missed)} bars missed, {breaches} breaches"
+    )
+    return 1 if missed or breaches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""One life of a run: started by its command, hurt, and watched until it has ended or goes on."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from actors.metered.usage_ledger import ANSWER
+from actors.ray_parts import SAID_WITHIN_S, head_seconds
+from actors.store.append_log import read_log
+from actors.store.ledger import CALLS
+from benchmarks.preemption import Started
+from benchmarks.real_kills.injuries import DRIVER, TITLES, Injury, below, find
+from rl.run_dir.resume import last_step
+
+GROUPS, N = 4, 4
+ENDS_S, GOES_ON_S, GONE_S = 30.0, 120.0, 30.0
+"""Bars: to the line, to a step of a mended run that began after, and until nothing is left of a run that ended."""
+_START_S = 20.0
+"""How long after its process is there an engine is still starting."""
+
+
+def overrides(num_steps: int) -> tuple[str, ...]:
+    """Return what makes the demo's recipe small; no group is refilled, so that what each step learns from is known."""
+    return (
+        *(f"num_steps={num_steps}", "save_every=1", f"rollout.groups_per_step={GROUPS}", f"rollout.n={N}"),
+        *(
+            "rollout.max_refills=0",
+            "samplers.kv_cache_gib=0.25",
+            "judge.num_replicas=1",
+            "tracking.backends=[tensorboard]",
+        ),
+        *("evaluation.num_tasks=4", "evaluation.num_seeds=1", "evaluation.every=0"),
+    )
+
+
+@dataclass
+class Hurt:
+    """What came of an injury."""
+
+    injury: Injury
+    outcome: str
+    """`ended`, `mended`, or what is wrong."""
+    seconds: float
+    """To the end of the process, or of the step that goes on."""
+    line: str
+    """What the run said."""
+    code: int | None
+    step: int
+    """The last one that was learned before."""
+    kept: int
+    """The last one that can be gone on from, after it."""
+    num_left: int
+    """Processes that were still there some time after the end."""
+    committed: dict[str, int]
+    """Rows in the bill of each answer that was in the store, after it."""
+
+    @property
+    def is_good(self) -> bool:
+        ends_s = head_seconds() + SAID_WITHIN_S if self.injury.is_of_cluster else ENDS_S
+        most = ends_s if self.outcome == "ended" else GOES_ON_S
+        has_line = bool(self.line) or self.injury.who == DRIVER or self.outcome == "mended"
+        return self.outcome in ("ended", "mended") and self.seconds <= most and not self.num_left and has_line
+
+
+class Life(Started):
+    """The command, under way."""
+
+    patience_s = 1800.0
+
+    def reach(self, moment: str, at: float = 0.5) -> None:
+        """Return in a moment, when the share `at` of it is over."""
+        if moment != "starting":
+            return super().reach(moment, at)
+        self.wait_for(lambda: "starting the actors" in self.said)
+        find(self.process.pid, TITLES["engine"])
+        time.sleep(at * _START_S)
+
+    def hurt(self, injury: Injury, victim: Callable[[], int] | None = None) -> Hurt:
+        """Hurt a process, by default one of its own, when the moment comes, and see what becomes of the run."""
+        self.reach(injury.moment, injury.at)
+        processes = [*below(self.process.pid)]
+        step, num_rows, num_said = last_step(self.run_dir), len(self.rows()), len(self.said)
+        injury.hurt(victim() if victim else injury.victim(self.process.pid))
+        began = time.monotonic()
+        is_over = self._until_over(began, num_rows)
+        seconds = time.monotonic() - began
+        outcome = "ended" if self.process.poll() is not None else "mended" if is_over else "hangs"
+        if outcome != "mended":
+            self.process.kill()
+            self.process.wait()
+        said = [line for line in self.said[num_said:].splitlines() if line.startswith("interleave: ")]
+        num_left = _left(processes) if outcome != "mended" else 0
+        return Hurt(
+            *(injury, outcome, round(seconds, 1), said[-1] if said else "", self.process.poll(), step),
+            *(last_step(self.run_dir), num_left, committed(self.run_dir, self.run_dir.parent / "store")),
+        )
+
+    def _until_over(self, began: float, num_rows: int) -> bool:
+        """Return once the process has ended, or a step has that began after the injury; False: neither comes."""
+        while time.monotonic() < began + GOES_ON_S + ENDS_S:
+            if self.process.poll() is not None:
+                return True
+            if len(self.rows()) >= num_rows + 2:
+                return True
+            time.sleep(0.05)
+        return False
+
+
+def committed(run_dir: Path, store: Path) -> dict[str, int]:
+    """Return how often each answer that is in the store stands in the bill: its row is written before it."""
+    stored = [path.stem for path in sorted(store.glob("calls/*/*.json"))]
+    rows = Counter(row["key"] for row in read_log(run_dir / "ledger", CALLS) if row["outcome"] == ANSWER)
+    return {key: rows[key] for key in stored}
+
+
+def _left(processes: Sequence[psutil.Process]) -> int:
+    """Return how many processes of a run are left some time after its end, and kill them."""
+    _, left = psutil.wait_procs(list(processes), timeout=GONE_S)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    return len(left)
