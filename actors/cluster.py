@@ -19,10 +19,10 @@ from ray.job_config import JobConfig
 
 from actors import REPOSITORY, ending, pool
 from actors.helper_ports import given_ports
-from actors.loss_ending import ended_by_loss
-from actors.lost import ComponentLost
+from actors.losses.loss_ending import ended_by_loss
+from actors.losses.lost import ComponentLost
+from actors.losses.ray_parts import patient_with_head, ray_parts
 from actors.metered import shared_calls
-from actors.ray_parts import patient_with_head, ray_parts
 from actors.servers import servers
 from rollout.roles import BudgetSpent, RunStopped
 

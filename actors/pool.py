@@ -13,8 +13,8 @@ import ray
 from ray.exceptions import RayError
 
 from actors.cpu_kernels import portable_kernels
+from actors.losses.stacks import answer_with_stacks
 from actors.metered.retry import CallError, Fault
-from actors.stacks import answer_with_stacks
 
 LOOPBACK = "127.0.0.1"
 UPSCALE_S, DOWNSCALE_S = 10.0, 300.0

@@ -13,7 +13,7 @@ from ray.exceptions import ObjectLostError, RayActorError
 
 from actors.calls import ask
 from actors.config import RolloutWorkersConfig
-from actors.stacks import answer_with_stacks
+from actors.losses.stacks import answer_with_stacks
 from actors.store.ledger import Ledger
 from rollout.roles import GroupRollout
 from rollout.single_step import failed_group

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rewards.compose import raised
-from rewards.import_path import FunctionError, load_function
+from rewards.functions.import_path import FunctionError, load_function
 
 OFFERED = (
     *("old_log_prob", "log_prob", "advantages", "response_mask"),

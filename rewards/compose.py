@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from annotated_types import Gt, Le
 
-from rewards.import_path import FunctionError, is_builtin, load_function, name_of
+from rewards.functions.import_path import FunctionError, is_builtin, load_function, name_of
 from rollout.types import Evidence, Reward
 
 _RESERVED = ("mean", "std", "group", "group_std", "total", "advantage")

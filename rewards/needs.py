@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from rewards.import_path import FunctionError
+from rewards.functions.import_path import FunctionError
 
 Function = TypeVar("Function", bound=Callable[..., object])
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from rewards.compose import raised
-from rewards.import_path import FunctionError, load_function
+from rewards.functions.import_path import FunctionError, load_function
 from rollout.text.limits import is_own
 from rollout.types import Group, Reward
 from rollout.types.arrays import TokenValues, as_token_values, repeated

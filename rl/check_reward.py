@@ -19,9 +19,9 @@ from actors.observer import check_evidence
 from actors.user_functions.process import RewardProcess
 from actors.user_functions.runner import RewardRunner
 from rewards.compose import RewardError, TermConfig, WeightedSum, import_function
-from rewards.import_path import FunctionError
-from rewards.sample_cases import LACKING, Case, PartialEvidence, sample_cases
-from rewards.signature import RewardSignature, signature_of
+from rewards.functions.import_path import FunctionError
+from rewards.functions.sample_cases import LACKING, Case, PartialEvidence, sample_cases
+from rewards.functions.signature import RewardSignature, signature_of
 from rl.recipe.config import Recipe
 from rollout.concurrency import all_of
 from rollout.text.limits import nearest

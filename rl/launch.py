@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.cluster import StartFailed, check_cluster, cluster_room, ray_cluster, without_ray
-from actors.ray_parts import detection
+from actors.losses.ray_parts import detection
 from actors.resources import Role, check_room, needs_ray, num_gpus_here
 from actors.shipping.shipper import shipping
 from actors.store.bucket import check_bucket

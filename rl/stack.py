@@ -14,6 +14,7 @@ from actors.config import EvidenceConfig, JudgeConfig
 from actors.generator.generator import Generator
 from actors.judge.judge import start_judge
 from actors.judge.question import Asker
+from actors.losses.silent_actors import silent_actors_killed
 from actors.metered import shared_calls
 from actors.metered.silent_services import silence_told
 from actors.observer import start_observers
@@ -21,7 +22,6 @@ from actors.rollout_worker import RolloutWorkers
 from actors.run_context import RunContext
 from actors.sampler.sampler import Samplers
 from actors.shared_devices import Devices, reserve_devices
-from actors.silent_actors import silent_actors_killed
 from actors.store.ledger import Ledger
 from actors.store.ledger_writer import RemoteAppender, start_ledger
 from actors.store.store import Store

@@ -1,6 +1,6 @@
 """The trackers that a recipe can name: each a line here and a file with its class, imported when asked for."""
 
-from rewards.import_path import load_object
+from rewards.functions.import_path import load_object
 
 BACKENDS = {
     "wandb": "rl.tracking.wandb_tracker:Wandb",

@@ -4,7 +4,7 @@ from actors.evidence.config import EvidenceConfig
 from actors.evidence.kind import EvidenceKind
 from actors.run_context import RunContext
 from rewards.compose import RewardError
-from rewards.import_path import identity_of
+from rewards.functions.import_path import identity_of
 from rollout.roles import EvidenceProvider
 
 

@@ -19,8 +19,8 @@ from actors.store.store import Store
 from actors.user_functions.child import LOOK
 from actors.user_functions.process import START_TIMEOUT_S, RewardProcess, start
 from rewards.compose import RewardError, TermConfig, raised
-from rewards.evidence_loader import as_json, is_builtin_evidence_function, load_evidence_function
-from rewards.import_path import FunctionError, identity_of
+from rewards.functions.evidence_loader import as_json, is_builtin_evidence_function, load_evidence_function
+from rewards.functions.import_path import FunctionError, identity_of
 from rollout.roles import JudgeError
 from rollout.types import ScoreRequest
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rewards.import_path import load_object
+from rewards.functions.import_path import load_object
 
 KINDS = {
     "function": "actors.evidence.function:KIND",

@@ -9,7 +9,7 @@ from actors.evidence.config import EvidenceConfig
 from actors.evidence.kind import EvidenceKind
 from actors.run_context import RunContext
 from actors.user_classes.classes import UserClass, call
-from rewards.evidence_loader import as_json
+from rewards.functions.evidence_loader import as_json
 from rollout.roles import EvidenceProvider
 from rollout.types import ScoreRequest
 

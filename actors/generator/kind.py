@@ -13,7 +13,7 @@ from actors.generator.config import DEFAULT_BATCH_SIZE, GeneratorConfig
 from actors.generator.registry import KINDS, OWN_KIND, REGISTRY, GeneratorSpec
 from actors.model_digest import model_digest
 from actors.run_context import RunContext
-from rewards.import_path import load_object
+from rewards.functions.import_path import load_object
 from rollout.roles import Unsupported
 from rollout.types import EditRequest
 

@@ -9,9 +9,9 @@ from actors.judge.config import JudgeConfig
 from actors.judge.prompt_file import Prompt, read_prompt
 from actors.judge.question import Asker, Question
 from actors.judge.rubric import ask_all, repeated
-from rewards.aggregate import over_repeats
-from rewards.checklist import failed_questions, render_checklist, render_questions, share_of_yes
-from rewards.rubric import combine, describe_images
+from rewards.judging.aggregate import over_repeats
+from rewards.judging.checklist import failed_questions, render_checklist, render_questions, share_of_yes
+from rewards.judging.rubric import combine, describe_images
 from rollout.concurrency import all_settled
 from rollout.types import CompareRequest, ScoreRequest, Scores
 

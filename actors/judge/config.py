@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 
 from actors.judge.registry import KINDS, traits_of
 from actors.metered.config import EndpointConfig
-from rewards.aggregate import COMBINATIONS
+from rewards.judging.aggregate import COMBINATIONS
 from rollout.text.limits import (
     Cpus,
     Gpus,

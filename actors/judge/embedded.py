@@ -18,8 +18,8 @@ from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.run_context import RunContext
 from actors.store.store import Store
-from rewards.import_path import anchored, identity_of, load_function
-from rewards.rubric import RubricError, check_scores
+from rewards.functions.import_path import anchored, identity_of, load_function
+from rewards.judging.rubric import RubricError, check_scores
 from rollout.concurrency import all_settled
 from rollout.roles import JudgeError
 from rollout.types import CompareRequest, ImageRef, ScoreRequest, Scores

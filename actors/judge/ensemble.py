@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from rewards.aggregate import over_members
+from rewards.judging.aggregate import over_members
 from rollout.roles import BudgetSpent, Judge, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
 
@@ -23,7 +23,7 @@ class EnsembleJudge:
     members: Mapping[str, Judge]
     """By the names that stand in a score's reason."""
     combine: str
-    """mean, median or min (`rewards.aggregate.COMBINATIONS`)."""
+    """mean, median or min (`rewards.judging.aggregate.COMBINATIONS`)."""
     area: str = "judge"
     """First part of the metrics' names; a member's begin with `area/name`."""
 

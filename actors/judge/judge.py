@@ -10,7 +10,7 @@ from actors.judge.config import JudgeConfig
 from actors.judge.registry import KINDS, OWN_KIND, JudgeTraits
 from actors.metered.config import EndpointConfig
 from actors.run_context import RunContext
-from rewards.import_path import load_object
+from rewards.functions.import_path import load_object
 from rollout.roles import Judge
 from rollout.single_step import Baseline
 

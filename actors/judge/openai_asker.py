@@ -28,7 +28,7 @@ from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.store.image_files import image_part
 from actors.store.place import placed
 from actors.store.store import Store
-from rewards.rubric import FORMS
+from rewards.judging.rubric import FORMS
 from rollout.text.marks import IMAGE_MARK
 from rollout.text.messages import message_parts
 from rollout.text.unwrap import unwrapped

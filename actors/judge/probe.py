@@ -21,7 +21,7 @@ from actors.metered.environment import without_login
 from actors.metered.http_faults import fault_at
 from actors.metered.retry import Fault
 from actors.store.image_files import image_part, png_of
-from rewards.rubric import RubricError
+from rewards.judging.rubric import RubricError
 
 TIMEOUT_S, SILENCE_S = 10.0, 8.0
 """For all endpoints together, which are asked at once; and for a connection, or an answer on it."""

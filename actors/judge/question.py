@@ -16,7 +16,7 @@ class Question:
     text: str
     images: tuple[ImageRef, ...]
     form: str = "rubric"
-    """How the answer is read: a name in `rewards.rubric.FORMS`, or `TEXT`."""
+    """How the answer is read: a name in `rewards.judging.rubric.FORMS`, or `TEXT`."""
     size: int = 2
     """How many values the answer has to hold."""
     repeat: int = 0

@@ -5,7 +5,7 @@
 
 from typing import ClassVar
 
-from rewards.import_path import load_object
+from rewards.functions.import_path import load_object
 
 KINDS = {
     "embedded": "actors.judge.kinds.embedded:KIND",

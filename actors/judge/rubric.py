@@ -12,8 +12,8 @@ from actors.judge.config import JudgeConfig
 from actors.judge.prompt_file import Prompt, read_prompt
 from actors.judge.question import Asker, Question
 from actors.metered.retry import CallError
-from rewards.aggregate import over_repeats
-from rewards.rubric import combine, render_semantics
+from rewards.judging.aggregate import over_repeats
+from rewards.judging.rubric import combine, render_semantics
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
 

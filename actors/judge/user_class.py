@@ -11,7 +11,7 @@ from actors.store.store import Store
 from actors.user_classes.classes import UserClass, call
 from actors.user_classes.replica import UserReplica, read_image, read_look
 from actors.user_classes.roles import TwoLooks
-from rewards.rubric import check_scores
+from rewards.judging.rubric import check_scores
 from rollout.types import CompareRequest, ScoreRequest, Scores
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from actors.metered.retry import CallError, Fault
-from rewards.rubric import RubricError
+from rewards.judging.rubric import RubricError
 
 _TOKENS_IN, _TOKENS_OUT = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 _MAX_TOKENS = 10**12

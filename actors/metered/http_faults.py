@@ -10,7 +10,7 @@ from actors.metered.endpoints import Endpoint
 from actors.metered.environment import proxy_for
 from actors.metered.keys import Secret
 from actors.metered.retry import CallError, Fault
-from rewards.rubric import RubricError
+from rewards.judging.rubric import RubricError
 
 RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
 KIND_BY_STATUS = {

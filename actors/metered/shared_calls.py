@@ -15,10 +15,10 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.calls import ask, retry_until_alive
+from actors.losses.stacks import answer_with_stacks
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, Fault
 from actors.metered.silent_services import Silence
-from actors.stacks import answer_with_stacks
 
 MAX_CALLERS = 4096
 """Requests that wait in an owner at a time; further ones wait in Ray."""

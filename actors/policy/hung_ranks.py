@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from actors import stacks
+from actors.losses import stacks
 from actors.nodes import on_node
 from actors.policy.lost_rank import RankLost, telling_lost_rank
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from ray.exceptions import RayActorError, RayTaskError
 
-from actors.lost import ComponentLost
+from actors.losses.lost import ComponentLost
 
 
 class RankLost(ComponentLost):

@@ -33,7 +33,7 @@ from actors.shared_devices import Devices
 from actors.store.place import placed
 from actors.weights.publish import WeightReceivers, publish
 from actors.weights.wire import BaseTensor, Manifest, Order, Shapes
-from rewards.import_path import anchored
+from rewards.functions.import_path import anchored
 from rollout.roles import CheckpointError, Sampler
 from rollout.types import Batch, SftExample, TrainingRow
 

@@ -19,6 +19,7 @@ from verl.workers.utils.padding import response_from_nested
 
 from actors.banned_tokens import banned_tokens
 from actors.image_limit import limit_pixels
+from actors.losses.stacks import answer_with_stacks
 from actors.policy import lora, verl_cpu
 from actors.policy.banned_token_mask import BannedTokenMask
 from actors.policy.checkpoint_reading import tensors_alone
@@ -33,7 +34,6 @@ from actors.policy.update_metrics import StepMetric, over_ranks, over_steps
 from actors.policy.verl_config import engine_config, training_config
 from actors.policy.verl_loss import PolicyLoss, sft_loss
 from actors.policy.weight_sharing import WeightSharing
-from actors.stacks import answer_with_stacks
 from actors.store.store import Store
 from rollout.types import SftExample, TrainingRow
 

@@ -16,10 +16,10 @@ from PIL import Image
 from actors.banned_tokens import BANNED_LOGIT, banned_tokens
 from actors.config import SamplerConfig
 from actors.image_limit import limit_pixels
+from actors.losses.stacks import answer_with_stacks
 from actors.sampler.engine_loop import EngineLoop
 from actors.sampler.rendering import Rendering
 from actors.sampler.stepped_engine import Generation, SteppedEngine
-from actors.stacks import answer_with_stacks
 from actors.store.store import Store, load_images
 from actors.weights.blocks import TransferError
 from actors.weights.transport.object_store import RelayedEnd

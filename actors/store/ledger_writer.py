@@ -10,7 +10,7 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.calls import PATIENCE_S, ask, retry_until_alive
-from actors.stacks import answer_with_stacks
+from actors.losses.stacks import answer_with_stacks
 from actors.store.append_log import AppendLog, GroupCommit
 from actors.store.ledger import SAMPLES, Ledger, LedgerRow, next_attempt
 from actors.store.store import Store

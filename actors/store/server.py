@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.stacks import answer_with_stacks
+from actors.losses.stacks import answer_with_stacks
 from actors.store.eviction import StoreKeeper
 from actors.store.peers import NAMESPACE, prefix_of
 from actors.store.store import Store

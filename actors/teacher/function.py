@@ -8,7 +8,7 @@ from typing import Any
 from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
 from actors.teacher.kind import TeacherKind
-from rewards.import_path import FunctionError, anchored, identity_of, load_function
+from rewards.functions.import_path import FunctionError, anchored, identity_of, load_function
 from rollout.roles import Critic, Planner
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rewards.compose import raised
-from rewards.import_path import FunctionError, anchored, identity_of, load_object, name_of
+from rewards.functions.import_path import FunctionError, anchored, identity_of, load_object, name_of
 
 
 @dataclass(frozen=True)

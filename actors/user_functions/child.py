@@ -20,13 +20,13 @@ from collections.abc import Callable
 from typing import Any
 
 from rewards.compose import RewardError, RewardFunction, checked, import_function, raised
-from rewards.evidence_loader import as_json, load_evidence_function
-from rewards.import_path import FunctionError, load_module
-from rewards.signature import reward_names, signature_of
+from rewards.functions.evidence_loader import as_json, load_evidence_function
+from rewards.functions.import_path import FunctionError, load_module
+from rewards.functions.signature import reward_names, signature_of
 
 LENGTH = struct.Struct(">I")
 REWARD, LOOK = "reward", "look"
-"""Kinds of functions: evidence -> number, or images and text -> evidence (`rewards.evidence_loader`)."""
+"""Kinds of functions: evidence -> number, or images and text -> evidence (`rewards.functions.evidence_loader`)."""
 EVERY = ".*"
 """After a module's or file's name: all of its rewards."""
 

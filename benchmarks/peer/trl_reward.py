@@ -17,7 +17,7 @@ from actors.store.store import Store
 from actors.user_classes.roles import Edit, Look
 from benchmarks.peer.standins import StandInGenerator, StandInJudge
 from rewards.compose import WeightedSum
-from rewards.import_path import load_function
+from rewards.functions.import_path import load_function
 from rl.recipe.config import Recipe
 from rl.recipe.paths import placed_generator
 from rollout.single_step import Regenerate

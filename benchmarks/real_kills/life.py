@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from actors.losses.ray_parts import SAID_WITHIN_S, head_seconds
 from actors.metered.usage_ledger import ANSWER
-from actors.ray_parts import SAID_WITHIN_S, head_seconds
 from actors.store.append_log import read_log
 from actors.store.ledger import CALLS
 from benchmarks.preemption import Started

@@ -5,7 +5,7 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from rewards.import_path import OWN_PACKAGES
+from rewards.functions.import_path import OWN_PACKAGES
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _OURS = "interleave-thinker"

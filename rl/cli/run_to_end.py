@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from actors import ending
-from actors.lost import ComponentLost
+from actors.losses.lost import ComponentLost
 from rl import preemption
 from rollout.roles import RunStopped
 

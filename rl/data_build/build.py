@@ -27,7 +27,7 @@ from data.public.import_records import IMPORTED
 from data.records.image_paths import ImageRules, parse_prefixes
 from data.records.on_bad import BadRecords, OnBad
 from data.split import SIDES
-from rewards.import_path import FunctionError, anchored, load_function
+from rewards.functions.import_path import FunctionError, anchored, load_function
 from rl.data_build.config import BuildRecipe, is_resumable_change
 from rl.data_build.judge_imported import judge_imported
 from rl.data_build.teachers import ROLES, asked_of, check_teachers, starting

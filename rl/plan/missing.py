@@ -20,7 +20,7 @@ from actors.metered.config import EndpointConfig
 from actors.metered.keys import read_key
 from actors.policy.check import check_loss, check_policy
 from actors.resources import check_room
-from rewards.import_path import FunctionError, identity_of
+from rewards.functions.import_path import FunctionError, identity_of
 from rl.plan.devices import Devices
 from rl.plan.judges import judges_asked
 from rl.plan.models import local_folder

@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rewards.import_path import anchored
+from rewards.functions.import_path import anchored
 from rl.recipe.coerce import Fitting
 from rl.recipe.config import REPO, Recipe
 from rl.recipe.paths import resolve_path

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from rewards.compose import TermConfig
-from rewards.sample_cases import Case, sample_cases
-from rewards.signature import RewardSignature
+from rewards.functions.sample_cases import Case, sample_cases
+from rewards.functions.signature import RewardSignature
 from rl.reward_trial.trial import Trial, TrialVerdict, functions_of, ledger_cases, try_reward
 
 _NUM_SHOWN = 24

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from actors.generator.kind import kind_of
 from actors.observer import describe_evidence
-from rewards.import_path import identity_of
+from rewards.functions.import_path import identity_of
 from rl import __version__
 from rl.atomic_write import atomic_write
 from rl.recipe.config import REPO, Recipe

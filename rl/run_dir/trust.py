@@ -6,7 +6,7 @@ What an override names is its user's, and not asked about.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rewards.import_path import is_ours, name_of
+from rewards.functions.import_path import is_ours, name_of
 from rl.recipe.config import Recipe
 from rl.recipe.reader import texts_of
 from rollout.text.limits import is_own

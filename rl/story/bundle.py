@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rewards.import_path import is_ours
+from rewards.functions.import_path import is_ours
 from rl.recipe.paths import model_path, placed_generator, read_prompt
 from rl.recipe.reader import to_yaml
 from rl.story.bundle_copy import copy_model

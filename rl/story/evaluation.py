@@ -16,7 +16,7 @@ from evals.clusters import Interval, difference, share
 from evals.oracle import PERFECT_CRITIC, PERFECT_VERDICT, PerfectVerdict, Rephrase, Rephraser
 from evals.stories import PLANNED, Arm, Bar, EvalStory, StoryEval
 from evals.verdicts import verdicts_of
-from rewards.import_path import FunctionError, load_function
+from rewards.functions.import_path import FunctionError, load_function
 from rl.atomic_write import atomic_write
 from rl.story.config import OracleConfig, StoryRecipe
 from rl.story.eval_tables import Comparisons, Sheet, for_terminal, sheets_of

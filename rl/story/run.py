@@ -25,7 +25,7 @@ from actors.sampler.sampler import Samplers
 from actors.sampler.token_texts import token_texts
 from actors.store.store import Store
 from actors.storyteller import Storyteller
-from rewards.import_path import FunctionError, load_function
+from rewards.functions.import_path import FunctionError, load_function
 from rl.launch import check_launch, launch
 from rl.recipe.paths import model_path, placed_generator, read_prompt
 from rl.story.config import PlannerConfig, StoryRecipe

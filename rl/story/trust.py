@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rewards.import_path import is_ours
+from rewards.functions.import_path import is_ours
 from rl.recipe.layers import recipe_path
 from rl.story.config import BUNDLE_RECIPE, StoryRecipe, load_story_recipe
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 from PIL import Image
 
 from rewards.compose import raised
-from rewards.import_path import FunctionError, name_of
+from rewards.functions.import_path import FunctionError, name_of
 from rl.recipe.jobs import TrackingConfig, TrainingRecipe
 from rl.tracker_registry import load_tracker
 from rl.tracking.user_metrics import load_metric

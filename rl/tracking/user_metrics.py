@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rewards.compose import RewardError, checked, raised
-from rewards.import_path import FunctionError, load_function
+from rewards.functions.import_path import FunctionError, load_function
 from rollout.types import Group
 
 OwnMetric = Callable[[Sequence[Group]], Mapping[str, float]]

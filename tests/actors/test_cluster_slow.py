@@ -49,7 +49,15 @@ def test_a_ray_of_our_own_is_private_and_ours_come_first(tmp_path, monkeypatch):
     def imported() -> tuple[str, str]:
         import importlib
 
-        for name in ("rewards.import_path", "rollout.types", "data.errors", "actors.pool", "recipes", "evals", "rl"):
+        for name in (
+            "rewards.functions.import_path",
+            "rollout.types",
+            "data.errors",
+            "actors.pool",
+            "recipes",
+            "evals",
+            "rl",
+        ):
             importlib.import_module(name)
         return importlib.import_module("my_words").WORD, importlib.import_module("rewards").__file__ or ""
 

@@ -8,7 +8,7 @@ import pytest
 
 from actors.config import EvidenceConfig, JudgeConfig
 from rewards.compose import RewardError, TermConfig
-from rewards.sample_cases import LACKING, PartialEvidence
+from rewards.functions.sample_cases import LACKING, PartialEvidence
 from rl.check_reward import try_reward
 from rollout.types import Scores, Task
 

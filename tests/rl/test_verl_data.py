@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 from pyarrow import parquet
 
-from rewards.import_path import load_object
+from rewards.functions.import_path import load_object
 from rl.cli.main import main
 from rl.recipe.reader import load_recipe
 from rl.services import tasks_of

@@ -3,7 +3,7 @@
 from actors.judge.config import JudgeConfig
 from actors.judge.judge import JudgeKind
 from actors.run_context import RunContext
-from rewards.import_path import FunctionError, identity_of, load_function
+from rewards.functions.import_path import FunctionError, identity_of, load_function
 from rollout.roles import Judge
 
 

@@ -14,7 +14,7 @@ from actors.judge.question import TEXT, Question
 from actors.metered.answers import Usage, text_of, usage_of
 from actors.metered.retry import CallError
 from actors.store.store import Store
-from rewards.rubric import RubricError
+from rewards.judging.rubric import RubricError
 from tests.support.scripted_endpoint import GOOD, ScriptedEndpoint, completion
 
 pytestmark = pytest.mark.usefixtures("quick_retries")

@@ -8,7 +8,7 @@ import pytest
 
 from actors.user_functions.process import start
 from rewards.compose import TermConfig
-from rewards.import_path import OWN_PACKAGES, FunctionError, load_function
+from rewards.functions.import_path import OWN_PACKAGES, FunctionError, load_function
 from rl.cli import package_clash
 from rl.cli.package_clash import clash_of, put_first
 from rl.recipe.config import REPO
@@ -26,9 +26,9 @@ def folder(tmp_path, monkeypatch):
 
 def test_ours_win_and_theirs_are_found_behind_them(folder):
     code = (
-        "import sys; from rl.cli.package_clash import put_first; put_first(); import rewards.import_path, "
+        "import sys; from rl.cli.package_clash import put_first; put_first(); import rewards.functions.import_path, "
         "rollout.types, data.errors, evals, recipes, actors.config, my_words; "
-        "print(my_words.mine(0), rewards.import_path.__file__)"
+        "print(my_words.mine(0), rewards.functions.import_path.__file__)"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],

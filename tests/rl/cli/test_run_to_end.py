@@ -73,8 +73,8 @@ def test_an_interrupted_command_ends_in_time_with_one_line_and_leaves_nothing(tm
 
 LOST = """
 import asyncio, sys, time
-from actors.head_watch import Part
-from actors.loss_ending import ended_by_loss
+from actors.losses.head_watch import Part
+from actors.losses.loss_ending import ended_by_loss
 from rl.cli import ledger, main as cli
 from rl.cli.run_to_end import run_async
 

@@ -8,7 +8,7 @@ import pytest
 
 from actors.store.ledger import Ledger
 from rewards.compose import RewardError, TermConfig
-from rewards.sample_cases import best_to_worst, sample_cases
+from rewards.functions.sample_cases import best_to_worst, sample_cases
 from rl.cli.main import main
 from rl.reward_trial.trial import OWN_TERMS, functions_of, ledger_cases, try_reward
 from rollout.text.critique import CritiqueError, parse_critique

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.rubric import FORMS, RubricError
+from rewards.judging.rubric import FORMS, RubricError
 from rollout.text.unwrap import unwrapped
 
 ANSWER = {"reasoning": "it is red", "score": [7, 8.5]}

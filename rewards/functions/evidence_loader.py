@@ -4,7 +4,7 @@ import inspect
 import json
 from collections.abc import Callable
 
-from rewards.import_path import FunctionError, load_function
+from rewards.functions.import_path import FunctionError, load_function
 
 EvidenceFn = Callable[..., object]
 """Must return equal answers for equal arguments."""

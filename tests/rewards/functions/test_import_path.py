@@ -2,7 +2,7 @@
 
 import pytest
 
-from rewards.import_path import FunctionError, identity_of
+from rewards.functions.import_path import FunctionError, identity_of
 
 
 def test_an_identity_is_that_of_the_file_and_the_file_is_not_run(tmp_path):

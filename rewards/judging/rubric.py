@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rewards.checklist import parse_checklist, parse_questions
+from rewards.judging.checklist import parse_checklist, parse_questions
 from rollout.text.prompt_file import check_template, fill
 from rollout.text.strict_json import MAX_SCORE, MIN_SCORE, RubricError, check_list, check_score, check_text, read_object
 from rollout.types import Scores

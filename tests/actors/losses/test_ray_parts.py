@@ -2,7 +2,7 @@
 
 import os
 
-from actors.ray_parts import detection, head_seconds, patient_with_head
+from actors.losses.ray_parts import detection, head_seconds, patient_with_head
 
 
 def test_rays_own_times_are_said_and_those_of_the_environment_come_first(monkeypatch):

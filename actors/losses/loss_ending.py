@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from actors import ending, stacks
+from actors import ending
 from actors.ending_child import descendants_of
-from actors.head_watch import HeadWatch, Part
-from actors.lost import ComponentLost
+from actors.losses import stacks
+from actors.losses.head_watch import HeadWatch, Part
+from actors.losses.lost import ComponentLost
 
 STACKS = "who_waits.txt"
 CODE = 1

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
-from actors.head_watch import HeadWatch, Part, answers
+from actors.losses.head_watch import HeadWatch, Part, answers
 
 
 def test_any_answer_of_a_server_is_a_sign_of_life_and_silence_is_none():

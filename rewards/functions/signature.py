@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
-from rewards.import_path import FunctionError
+from rewards.functions.import_path import FunctionError
 from rewards.needs import needs_of
 
 _NO_NUMBERS = ("bool", "str", "bytes", "dict", "list", "tuple", "None", "NoneType", "Reward", "Scores", "Evidence")

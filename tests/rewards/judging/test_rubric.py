@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rewards.checklist import render_checklist
-from rewards.rubric import FORMS, RubricError, check_scores, combine, parse_scores, render_semantics
+from rewards.judging.checklist import render_checklist
+from rewards.judging.rubric import FORMS, RubricError, check_scores, combine, parse_scores, render_semantics
 from rollout.text.prompt_file import fill
 from rollout.types import Scores
 

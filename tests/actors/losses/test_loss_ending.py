@@ -6,9 +6,9 @@ import threading
 import pytest
 
 from actors import ending
-from actors.head_watch import HeadWatch, Part
-from actors.loss_ending import STACKS, RayLost, ended_by_loss
-from actors.lost import ComponentLost
+from actors.losses.head_watch import HeadWatch, Part
+from actors.losses.loss_ending import STACKS, RayLost, ended_by_loss
+from actors.losses.lost import ComponentLost
 from rollout.roles import RunStopped
 
 

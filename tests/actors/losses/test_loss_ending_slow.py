@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from actors.loss_ending import STACKS
+from actors.losses.loss_ending import STACKS
 from rl.recipe.config import REPO
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ import sys, time
 from pathlib import Path
 import ray
 from actors.cluster import ray_cluster
-from actors.stacks import answer_with_stacks
+from actors.losses.stacks import answer_with_stacks
 from rl.cli import ledger, main as cli
 from rl.cli.run_to_end import run_async
 

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 
-from actors.stacks import is_in_collective, look_at, own_report, report, stacks_of, waits_in
+from actors.losses.stacks import is_in_collective, look_at, own_report, report, stacks_of, waits_in
 
 WAITING = """
 import time
-from actors.stacks import answer_with_stacks
+from actors.losses.stacks import answer_with_stacks
 {first}
 def wait_for_the_others():
     print("here", flush=True)

@@ -5,9 +5,9 @@ from collections.abc import Awaitable
 
 import pytest
 
-from rewards.import_path import FunctionError, anchored
+from rewards.functions.import_path import FunctionError, anchored
+from rewards.functions.signature import RewardSignature, reward_names, signature_of
 from rewards.needs import needs
-from rewards.signature import RewardSignature, reward_names, signature_of
 from rollout.types import Evidence
 
 

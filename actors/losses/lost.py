@@ -9,4 +9,4 @@ class ComponentLost(RunStopped):
     def __init__(self, told: str, stacks: str = ""):
         super().__init__(told)
         self.stacks = stacks
-        """Who waits for whom (`actors.stacks.report`); empty where nobody could be asked."""
+        """Who waits for whom (`actors.losses.stacks.report`); empty where nobody could be asked."""

@@ -8,7 +8,7 @@ from functools import partial
 from ray._private import worker
 from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
 
-from actors.head_watch import OWN_PATIENCE_S, Part
+from actors.losses.head_watch import OWN_PATIENCE_S, Part
 
 _HEAD = "RAY_gcs_rpc_server_reconnect_timeout_s"
 _HEAD_S = 60.0

@@ -4,7 +4,7 @@ import asyncio
 
 from ray.exceptions import RayActorError
 
-from actors.silent_actors import Rules, silent_actors_killed
+from actors.losses.silent_actors import Rules, silent_actors_killed
 
 
 class Actor:
