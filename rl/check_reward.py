@@ -21,7 +21,7 @@ from actors.user_functions.runner import RewardRunner
 from rewards.compose import RewardError, TermConfig, WeightedSum, import_function
 from rewards.functions.import_path import FunctionError
 from rewards.functions.sample_cases import LACKING, Case, PartialEvidence, sample_cases
-from rewards.functions.signature import RewardSignature, signature_of
+from rewards.signature import RewardSignature, signature_of
 from rl.recipe.config import Recipe
 from rollout.concurrency import all_of
 from rollout.text.limits import nearest

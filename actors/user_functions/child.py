@@ -22,7 +22,7 @@ from typing import Any
 from rewards.compose import RewardError, RewardFunction, checked, import_function, raised
 from rewards.functions.evidence_loader import as_json, load_evidence_function
 from rewards.functions.import_path import FunctionError, load_module
-from rewards.functions.signature import reward_names, signature_of
+from rewards.signature import reward_names, signature_of
 
 LENGTH = struct.Struct(">I")
 REWARD, LOOK = "reward", "look"

@@ -16,7 +16,7 @@ from typing import Any
 
 from actors.user_functions.child import EVERY, LENGTH, REWARD, late
 from rewards.compose import RewardError, TermConfig
-from rewards.functions.signature import RewardSignature
+from rewards.signature import RewardSignature
 
 START_TIMEOUT_S = 120.0
 """Limit for importing the function's module, which may load a model."""

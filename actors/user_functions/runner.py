@@ -8,7 +8,7 @@ from functools import cached_property
 from actors.user_functions.process import RewardProcess, start
 from rewards.compose import RewardError, TermConfig, WeightedSum, check_term_names, import_function, weighted_total
 from rewards.functions.import_path import FunctionError
-from rewards.functions.signature import RewardSignature, signature_of
+from rewards.signature import RewardSignature, signature_of
 from rollout.concurrency import all_of
 from rollout.types import Evidence, Reward
 

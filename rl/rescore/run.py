@@ -17,7 +17,7 @@ from pathlib import Path
 from actors.policy.check import check_loss
 from actors.store.ledger import LedgerRow
 from actors.user_functions.runner import RewardRunner
-from rewards.functions.signature import RewardSignature
+from rewards.signature import RewardSignature
 from rl.advantages import check_estimator
 from rl.recipe.config import AlgorithmConfig, Recipe
 from rl.recipe.reader import differences

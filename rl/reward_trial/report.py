@@ -12,7 +12,7 @@ from rich.table import Table
 
 from rewards.compose import TermConfig
 from rewards.functions.sample_cases import Case, sample_cases
-from rewards.functions.signature import RewardSignature
+from rewards.signature import RewardSignature
 from rl.reward_trial.trial import Trial, TrialVerdict, functions_of, ledger_cases, try_reward
 
 _NUM_SHOWN = 24

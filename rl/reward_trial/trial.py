@@ -11,7 +11,7 @@ import numpy as np
 from actors.user_functions.process import RewardProcess, reward_names_in
 from rewards.compose import RewardError, TermConfig, WeightedSum
 from rewards.functions.sample_cases import Case, best_to_worst
-from rewards.functions.signature import RewardSignature
+from rewards.signature import RewardSignature
 from rollout.types import Stage
 
 OWN_TERMS = WeightedSum(

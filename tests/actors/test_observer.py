@@ -8,7 +8,7 @@ from PIL import Image
 from actors.config import EvidenceConfig, JudgeConfig
 from actors.observer import check_evidence, start_observers
 from actors.store.store import Store
-from rewards.functions.signature import RewardSignature
+from rewards.signature import RewardSignature
 from rl.check_reward import idle_evidence, needed_evidence
 from rl.recipe.config import REPO
 from rl.recipe.reader import load_recipe

@@ -6,8 +6,8 @@ from collections.abc import Awaitable
 import pytest
 
 from rewards.functions.import_path import FunctionError, anchored
-from rewards.functions.signature import RewardSignature, reward_names, signature_of
 from rewards.needs import needs
+from rewards.signature import RewardSignature, reward_names, signature_of
 from rollout.types import Evidence
 
 
