@@ -37,7 +37,7 @@ def test_ours_win_and_theirs_are_found_behind_them(folder):
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["2.0", str(REPO / "rewards" / "import_path.py")]
+    assert done.stdout.split() == ["2.0", str(REPO / "rewards" / "functions" / "import_path.py")]
 
 
 def test_the_order_is_ours_then_the_working_folder_then_the_rest(folder, monkeypatch):
