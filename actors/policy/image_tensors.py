@@ -31,7 +31,7 @@ Reference: TypeAlias = ray.ObjectRef
 """What `ImageWorker.make` returns, in Ray's object store."""
 
 _MOST_KEPT = 256
-"""Prompts whose images are kept for an update: those of 1,048,576 pixels take 12.6 MB each in bfloat16."""
+"""Prompts whose images are begun ahead of an update: those of 1,048,576 pixels take 12.6 MB each in bfloat16."""
 _THREADS = 4
 _AT_ONCE = 8
 """Prompts of one call, at most."""

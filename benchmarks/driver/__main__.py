@@ -87,6 +87,7 @@ def _table(title: str, costs: Sequence[tuple[int, Cost]]) -> Table:
     for name in (
         "driver ms",
         "of it loop ms",
+        "of it looking ms",
         "driver kB",
         "store kB",
         "workers ms",
@@ -95,7 +96,7 @@ def _table(title: str, costs: Sequence[tuple[int, Cost]]) -> Table:
     ):
         table.add_column(name, justify="right")
     for number, cost in costs:
-        figures = (cost.driver_ms, cost.loop_ms, cost.driver_kb, cost.store_kb, cost.workers_ms)
+        figures = (cost.driver_ms, cost.loop_ms, cost.looking_ms, cost.driver_kb, cost.store_kb, cost.workers_ms)
         rates = (cost.samples_per_s, 1e3 / cost.driver_ms)
         table.add_row(f"{number:,}", *(f"{value:.2f}" for value in figures), *(f"{rate:,.0f}" for rate in rates))
     return table

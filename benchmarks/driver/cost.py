@@ -26,6 +26,8 @@ class Cost:
     """CPU time of all threads of the driver's process."""
     loop_ms: float
     """Of it, what the driver's event loop computed."""
+    looking_ms: float
+    """Of it, what the measurement's own thread computed, which looks at the memory."""
     driver_kb: float
     """Growth of the driver's own memory to its peak."""
     store_kb: float

@@ -149,6 +149,7 @@ class _Driven:
             samples=case.samples,
             generators=case.generators,
             driver_ms=driver_s / num * 1e3,
+            looking_ms=memory.looking_s / num * 1e3,
             loop_ms=sum(row["driver/loop_cpu_seconds"] for row in rows) / num * 1e3,
             driver_kb=memory.growth(own_kb) / case.samples,
             store_kb=memory.growth(store_kb) / case.samples,
@@ -204,6 +205,8 @@ class _Memory:
     before: dict[Callable[[], float], float]
     peaks: dict[Callable[[], float], float]
     is_over: threading.Event
+    looking_s: float = 0.0
+    """CPU time of looking."""
 
     @classmethod
     def watch(cls) -> "_Memory":
@@ -219,3 +222,4 @@ class _Memory:
         while not self.is_over.wait(_LOOK_S):
             for figure, peak in self.peaks.items():
                 self.peaks[figure] = max(peak, figure())
+            self.looking_s = time.thread_time()

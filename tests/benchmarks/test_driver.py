@@ -20,6 +20,7 @@ SMALL = Cost(
     16,
     driver_ms=0.5,
     loop_ms=0.2,
+    looking_ms=0.1,
     driver_kb=50.0,
     store_kb=6.0,
     workers_ms=2.0,

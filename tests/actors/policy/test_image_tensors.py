@@ -1,6 +1,12 @@
+"""Who makes the images of an update, how many at once, and what is kept of them."""
+
+import asyncio
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+
+from tests.support.source_tree import REPO
 
 PAIR, OTHER = ("sha256:a", "sha256:b"), (None, "sha256:c")
 
@@ -91,3 +97,29 @@ def test_an_update_of_what_nobody_has_begun_makes_room_for_all(preparer_of):
     preparer.take([PAIR])
     preparer.prepare(OTHER)
     assert worker.asked[-2:] == [PAIR, OTHER]
+
+
+@pytest.mark.slow
+def test_each_of_several_made_in_one_call_is_its_own_and_those_before_a_bad_one_are_there(preparer_of, monkeypatch):
+    """Slow: starts Ray."""
+    monkeypatch.setenv("PYTHONPATH", str(REPO))
+    import ray
+
+    from actors.cluster import ray_cluster
+    from actors.policy.image_tensors import ImageWorker, read
+
+    class Maker(ImageWorker):
+        def __init__(self):
+            pass
+
+        def make(self, images):
+            return np.full((1, 2), int(images[0]), np.uint8), np.ones((1, 3), np.int64)
+
+    async def scenario():
+        async with ray_cluster("", 2):
+            actor = ray.remote(Maker).options(num_cpus=0, max_concurrency=4).remote()
+            prompts = [(str(number),) for number in [*range(38), "no number", 39]]
+            made = [read(reference, "uint8") for reference in preparer_of([actor]).take(prompts).values()]
+            return [found and int(found["pixel_values"][0, 0]) for found in made]
+
+    assert asyncio.run(scenario()) == [*range(38), None, None]
