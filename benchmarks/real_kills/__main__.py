@@ -85,7 +85,7 @@ def _save(notes: Path, done: Sequence[Hurt]) -> None:
 def _show(one: Hurt) -> None:
     print(
         f"{one.injury!s:50} {one.outcome:7} {one.seconds:5.1f} s  step {one.step} kept {one.kept}  "
-        f"left {one.num_left}  {'ok' if one.is_good else 'MISSED'}  {one.line}",
+        f"left {one.left or 0}  {'ok' if one.is_good else 'MISSED'}  {one.line}",
         flush=True,
     )
 

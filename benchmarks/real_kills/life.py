@@ -54,8 +54,8 @@ class Hurt:
     """The last one that was learned before."""
     kept: int
     """The last one that can be gone on from, after it."""
-    num_left: int
-    """Processes that were still there some time after the end."""
+    left: list[str]
+    """Processes that were still there some time after the end, by their titles."""
     committed: dict[str, int]
     """Rows in the bill of each answer that was in the store, after it."""
 
@@ -64,7 +64,7 @@ class Hurt:
         ends_s = head_seconds() + SAID_WITHIN_S if self.injury.is_of_cluster else ENDS_S
         most = ends_s if self.outcome == "ended" else GOES_ON_S
         has_line = bool(self.line) or self.injury.who == DRIVER or self.outcome == "mended"
-        return self.outcome in ("ended", "mended") and self.seconds <= most and not self.num_left and has_line
+        return self.outcome in ("ended", "mended") and self.seconds <= most and not self.left and has_line
 
 
 class Life(Started):
@@ -94,10 +94,10 @@ class Life(Started):
             self.process.kill()
             self.process.wait()
         said = [line for line in self.said[num_said:].splitlines() if line.startswith("interleave: ")]
-        num_left = _left(processes) if outcome != "mended" else 0
+        left = _left(processes) if outcome != "mended" else []
         return Hurt(
             *(injury, outcome, round(seconds, 1), said[-1] if said else "", self.process.poll(), step),
-            *(last_step(self.run_dir), num_left, committed(self.run_dir, self.run_dir.parent / "store")),
+            *(last_step(self.run_dir), left, committed(self.run_dir, self.run_dir.parent / "store")),
         )
 
     def _until_over(self, began: float, num_rows: int) -> bool:
@@ -118,10 +118,11 @@ def committed(run_dir: Path, store: Path) -> dict[str, int]:
     return {key: rows[key] for key in stored}
 
 
-def _left(processes: Sequence[psutil.Process]) -> int:
-    """Return how many processes of a run are left some time after its end, and kill them."""
-    _, left = psutil.wait_procs(list(processes), timeout=GONE_S)
-    for process in left:
+def _left(processes: Sequence[psutil.Process]) -> list[str]:
+    """Return which processes of a run are left some time after its end, and kill them."""
+    titles = []
+    for process in psutil.wait_procs(list(processes), timeout=GONE_S)[1]:
         with suppress(psutil.NoSuchProcess):
+            titles.append(" ".join(process.cmdline())[-100:])
             process.kill()
-    return len(left)
+    return titles
