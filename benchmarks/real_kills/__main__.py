@@ -94,10 +94,10 @@ def table(done: Sequence[Hurt]) -> str:
     """Return a table in Markdown."""
     rows = [
         f"| {one.injury} | {one.outcome} | {one.seconds:.1f} | {one.line.removeprefix('interleave: ') or '-'} | "
-        f"{one.kept} of {one.step} |"
+        f"{one.step}, {one.kept} |"
         for one in done
     ]
-    head = ["| who, how, when | | seconds | line | step kept |", "|---|---|---|---|---|"]
+    head = ["| who, how, when | | seconds | line | saved before, after |", "|---|---|---|---|---|"]
     return "\n".join([*head, *rows])
 
 

@@ -51,7 +51,7 @@ class Hurt:
     """What the run said."""
     code: int | None
     step: int
-    """The last one that was learned before."""
+    """The last one that was saved before."""
     kept: int
     """The last one that can be gone on from, after it."""
     left: list[str]
@@ -86,11 +86,13 @@ class Life(Started):
         processes = [*below(self.process.pid)]
         step, num_rows, num_said = last_step(self.run_dir), len(self.rows()), len(self.said)
         injury.hurt(victim() if victim else injury.victim(self.process.pid))
-        began = time.monotonic()
-        is_over = self._until_over(began, num_rows)
+        began, began_at = time.monotonic(), time.time()
+        is_over = self._until_over(began + (ENDS_S if injury.how == "SIGSTOP" else 0.0), num_rows)
         seconds = time.monotonic() - began
         outcome = "ended" if self.process.poll() is not None else "mended" if is_over else "hangs"
-        if outcome != "mended":
+        if outcome == "mended":
+            seconds = self.rows()[num_rows + 1]["time"] - began_at
+        else:
             self.process.kill()
             self.process.wait()
         said = [line for line in self.said[num_said:].splitlines() if line.startswith("interleave: ")]
@@ -100,12 +102,15 @@ class Life(Started):
             *(last_step(self.run_dir), left, committed(self.run_dir, self.run_dir.parent / "store")),
         )
 
-    def _until_over(self, began: float, num_rows: int) -> bool:
-        """Return once the process has ended, or a step has that began after the injury; False: neither comes."""
-        while time.monotonic() < began + GOES_ON_S + ENDS_S:
+    def _until_over(self, earliest: float, num_rows: int) -> bool:
+        """Return once the process has ended, or a step has that began after the injury; False: neither comes.
+
+        A step counts no earlier than a time: some go on for a while with what hangs.
+        """
+        while time.monotonic() < earliest + GOES_ON_S:
             if self.process.poll() is not None:
                 return True
-            if len(self.rows()) >= num_rows + 2:
+            if len(self.rows()) >= num_rows + 2 and time.monotonic() > earliest:
                 return True
             time.sleep(0.05)
         return False
@@ -123,6 +128,6 @@ def _left(processes: Sequence[psutil.Process]) -> list[str]:
     titles = []
     for process in psutil.wait_procs(list(processes), timeout=GONE_S)[1]:
         with suppress(psutil.NoSuchProcess):
-            titles.append(" ".join(process.cmdline())[-100:])
+            titles.append(f"{' '.join(' '.join(process.cmdline()).split())[:100]} ({process.status()})")
             process.kill()
     return titles
