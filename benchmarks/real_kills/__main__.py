@@ -85,7 +85,7 @@ def _save(notes: Path, done: Sequence[Hurt]) -> None:
 def _show(one: Hurt) -> None:
     print(
         f"{one.injury!s:50} {one.outcome:7} {one.seconds:5.1f} s  step {one.step} kept {one.kept}  "
-        f"left {one.num_left}  {'ok' if one.is_good else 'MISSED'}  {one.line}",
+        f"left {one.left or 0}  {'ok' if one.is_good else 'MISSED'}  {one.line}",
         flush=True,
     )
 
@@ -94,10 +94,10 @@ def table(done: Sequence[Hurt]) -> str:
     """Return a table in Markdown."""
     rows = [
         f"| {one.injury} | {one.outcome} | {one.seconds:.1f} | {one.line.removeprefix('interleave: ') or '-'} | "
-        f"{one.kept} of {one.step} |"
+        f"{one.step}, {one.kept} |"
         for one in done
     ]
-    head = ["| who, how, when | | seconds | line | step kept |", "|---|---|---|---|---|"]
+    head = ["| who, how, when | | seconds | line | saved before, after |", "|---|---|---|---|---|"]
     return "\n".join([*head, *rows])
 
 

@@ -23,7 +23,7 @@ TITLES = {
     "raylet": "raylet",
 }
 """How the command line of each begins; of Ray's own processes, the name of the program."""
-_FIND_S = 30.0
+_FIND_S = 600.0
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,11 @@ class Hurt:
     """What the run said."""
     code: int | None
     step: int
-    """The last one that was learned before."""
+    """The last one that was saved before."""
     kept: int
     """The last one that can be gone on from, after it."""
-    num_left: int
-    """Processes that were still there some time after the end."""
+    left: list[str]
+    """Processes that were still there some time after the end, by their titles."""
     committed: dict[str, int]
     """Rows in the bill of each answer that was in the store, after it."""
 
@@ -64,7 +64,7 @@ class Hurt:
         ends_s = head_seconds() + SAID_WITHIN_S if self.injury.is_of_cluster else ENDS_S
         most = ends_s if self.outcome == "ended" else GOES_ON_S
         has_line = bool(self.line) or self.injury.who == DRIVER or self.outcome == "mended"
-        return self.outcome in ("ended", "mended") and self.seconds <= most and not self.num_left and has_line
+        return self.outcome in ("ended", "mended") and self.seconds <= most and not self.left and has_line
 
 
 class Life(Started):
@@ -86,26 +86,31 @@ class Life(Started):
         processes = [*below(self.process.pid)]
         step, num_rows, num_said = last_step(self.run_dir), len(self.rows()), len(self.said)
         injury.hurt(victim() if victim else injury.victim(self.process.pid))
-        began = time.monotonic()
-        is_over = self._until_over(began, num_rows)
+        began, began_at = time.monotonic(), time.time()
+        is_over = self._until_over(began + (ENDS_S if injury.how == "SIGSTOP" else 0.0), num_rows)
         seconds = time.monotonic() - began
         outcome = "ended" if self.process.poll() is not None else "mended" if is_over else "hangs"
-        if outcome != "mended":
+        if outcome == "mended":
+            seconds = self.rows()[num_rows + 1]["time"] - began_at
+        else:
             self.process.kill()
             self.process.wait()
         said = [line for line in self.said[num_said:].splitlines() if line.startswith("interleave: ")]
-        num_left = _left(processes) if outcome != "mended" else 0
+        left = _left(processes) if outcome != "mended" else []
         return Hurt(
             *(injury, outcome, round(seconds, 1), said[-1] if said else "", self.process.poll(), step),
-            *(last_step(self.run_dir), num_left, committed(self.run_dir, self.run_dir.parent / "store")),
+            *(last_step(self.run_dir), left, committed(self.run_dir, self.run_dir.parent / "store")),
         )
 
-    def _until_over(self, began: float, num_rows: int) -> bool:
-        """Return once the process has ended, or a step has that began after the injury; False: neither comes."""
-        while time.monotonic() < began + GOES_ON_S + ENDS_S:
+    def _until_over(self, earliest: float, num_rows: int) -> bool:
+        """Return once the process has ended, or a step has that began after the injury; False: neither comes.
+
+        A step counts no earlier than a time: some go on for a while with what hangs.
+        """
+        while time.monotonic() < earliest + GOES_ON_S:
             if self.process.poll() is not None:
                 return True
-            if len(self.rows()) >= num_rows + 2:
+            if len(self.rows()) >= num_rows + 2 and time.monotonic() > earliest:
                 return True
             time.sleep(0.05)
         return False
@@ -118,10 +123,11 @@ def committed(run_dir: Path, store: Path) -> dict[str, int]:
     return {key: rows[key] for key in stored}
 
 
-def _left(processes: Sequence[psutil.Process]) -> int:
-    """Return how many processes of a run are left some time after its end, and kill them."""
-    _, left = psutil.wait_procs(list(processes), timeout=GONE_S)
-    for process in left:
+def _left(processes: Sequence[psutil.Process]) -> list[str]:
+    """Return which processes of a run are left some time after its end, and kill them."""
+    titles = []
+    for process in psutil.wait_procs(list(processes), timeout=GONE_S)[1]:
         with suppress(psutil.NoSuchProcess):
+            titles.append(f"{' '.join(' '.join(process.cmdline()).split())[:100]} ({process.status()})")
             process.kill()
-    return len(left)
+    return titles

@@ -50,7 +50,7 @@ def test_a_process_is_found_by_its_title_below_the_driver_alone():
             subprocess.run(["kill", "-9", str(pid), str(driver.pid)], check=False)
 
 
-HURT = Hurt(Injury("rank", "SIGSTOP", "update"), "ended", 12.0, "interleave: rank 1", 1, 7, 6, 0, {})
+HURT = Hurt(Injury("rank", "SIGSTOP", "update"), "ended", 12.0, "interleave: rank 1", 1, 7, 6, [], {})
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ HURT = Hurt(Injury("rank", "SIGSTOP", "update"), "ended", 12.0, "interleave: ran
         ({"seconds": 31.0}, False),
         ({"line": ""}, False),
         ({"outcome": "hangs"}, False),
-        ({"num_left": 1}, False),
+        ({"left": ["ray::Engine"]}, False),
         ({"line": "", "outcome": "mended"}, True),
         ({"line": "", "injury": Injury(DRIVER, "SIGKILL", "update")}, True),
     ],
@@ -70,7 +70,7 @@ def test_what_ends_late_or_without_a_line_or_leaves_something_is_missed(changed,
 
 
 def test_the_table_says_who_how_soon_by_which_line_and_what_was_kept():
-    assert table([HURT]).splitlines()[-1] == "| rank stopped during update | ended | 12.0 | rank 1 | 6 of 7 |"
+    assert table([HURT]).splitlines()[-1] == "| rank stopped during update | ended | 12.0 | rank 1 | 7, 6 |"
 
 
 def test_a_moment_is_aimed_at_by_the_times_of_the_step_before():
