@@ -161,8 +161,8 @@ def test_a_step_is_accepted_by_the_probability_of_its_tokens():
     pieces = [before, mark, after]
     critic = ModelCritic(Unsure(), CRITIC_PROMPT, SamplingParams(), split=lambda ids: [pieces[one] for one in ids])
 
-    def told(threshold: float, **settings: str) -> Attempt:
-        asked = replace(critic, **settings)
+    def told(threshold: float, sure_by: str = "verdict") -> Attempt:
+        asked = replace(critic, sure_by=sure_by)
         runner = StepRunner(FakeGenerator(), asked, rule=VerdictRule(threshold=threshold))
         return asyncio.run(runner.carry_out(Attempt(1, 1, "a box", "a box", 1), [1]))
 
