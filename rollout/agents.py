@@ -10,7 +10,7 @@ from rollout.text.critique import render_messages
 from rollout.text.limits import NonNegativeInt, PositiveInt, check_fields
 from rollout.text.plan import Plan, format_plan, render_request
 from rollout.text.readers import Reading
-from rollout.text.success_probability import success_probability
+from rollout.text.success_probability import SureBy, success_probability
 from rollout.types import CriticInput, ModelAnswer, Request, SampleRequest, SamplingParams
 from rollout.types.arrays import TokenIds
 
@@ -53,13 +53,14 @@ class _Model:
     params: SamplingParams
     split: Callable[[TokenIds], Sequence[str]] | None = None
     """Gives the text of each token, where the probability of a verdict is looked for."""
+    sure_by: str = SureBy.VERDICT
 
     async def _ask(self, request: SampleRequest) -> ModelAnswer:
         response = await self.sampler.sample(request)
         answer = ModelAnswer(request.seed, response.text, is_truncated=response.is_truncated)
         if self.split is None:
             return answer
-        probability = success_probability(self.split(response.token_ids), response.logprobs.tolist())
+        probability = success_probability(self.split(response.token_ids), response.logprobs.tolist(), self.sure_by)
         return replace(answer, success_probability=probability)
 
 

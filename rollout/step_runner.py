@@ -105,8 +105,13 @@ class StepRunner:
             if self.critic is not None:
                 with timer.at(Stage.CRITIQUE):
                     ask = partial(self.critic.criticise, attempt)
-                    critique, answers = await ask_for_verdict(
+                    verdict = await ask_for_verdict(
                         ask, lambda text: self.read(text, attempt.prompt), critique_seeds, timer, self.rule
                     )
-                    attempt = replace(attempt, critique=critique, answers=answers)
+                    attempt = replace(
+                        attempt,
+                        critique=verdict.critique,
+                        answers=verdict.answers,
+                        success_probability=verdict.success_probability,
+                    )
         return replace(attempt, failure=timer.failure, seconds=timer.seconds)

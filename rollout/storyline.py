@@ -47,7 +47,10 @@ class Storyline:
     critic: Critic | None = None
     """None: each step's first image is taken as it is."""
     judge: Judge | None = None
-    """Chooses the best of the tries where none was accepted; None: the last one, made by the latest prompt."""
+    """Chooses the best of the tries where none was accepted; None: the critic does, or it is the last one."""
+    is_surest_shown: bool = False
+    """Where no try was accepted and no judge chooses, show the one of whose success the critic was surest, in place of
+    the last one, made by the latest prompt."""
     tries: int = DEFAULT_TRIES
     num_plans: int = NUM_ATTEMPTS
     """How often the planner is asked before the request is given up."""
@@ -144,6 +147,8 @@ class Storyline:
                 (attempt for attempt in step.tries if attempt.image is not None),
                 key=lambda attempt: (-1.0 if attempt.scores is None else attempt.scores.mean, attempt.number),
             )
+        elif self.is_surest_shown:
+            last = max(made, key=lambda attempt: (attempt.success_probability, attempt.number))
         return replace(step, status=StepStatus.BEST_OF_TRIES, chosen=last.number)
 
     async def _scored(self, attempt: Attempt) -> Attempt:

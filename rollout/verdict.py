@@ -33,6 +33,18 @@ ONE_ANSWER = VerdictRule()
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the votes on an image come to."""
+
+    critique: Critique | None
+    """None: no vote could be read."""
+    answers: tuple[ModelAnswer, ...]
+    """Every one, the unreadable ones too."""
+    success_probability: float
+    """The mean over the votes; 0 where it was not looked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Vote:
     """An answer that could be read."""
 
@@ -47,10 +59,10 @@ async def ask_for_verdict(
     seeds: Iterable[int],
     timer: StageTimer,
     rule: VerdictRule,
-) -> tuple[Critique | None, tuple[ModelAnswer, ...]]:
-    """Return the critique that votes come to, and every answer. None: no vote could be read (`timer.failure`)."""
+) -> Verdict:
+    """Return what the votes on an image come to. Where none could be read, `timer.failure` says why."""
     votes, answers = await ask_for_votes(ask, read, seeds, timer, rule.votes)
-    return agreed(votes, rule), answers
+    return Verdict(agreed(votes, rule), answers, probability_of(votes, rule.votes))
 
 
 async def ask_for_votes(

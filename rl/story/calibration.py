@@ -51,7 +51,7 @@ async def run_calibration(
     console.print(_advice(found, most))
     data = {
         "schema": SCHEMA,
-        "critic": {name: getattr(recipe.critic, name) for name in ("model", "temperature", "votes")},
+        "critic": {name: getattr(recipe.critic, name) for name in ("model", "temperature", "votes", "sure_by")},
         "most": most,
         "calibrated": found and found.threshold,
         "rules": [asdict(rule) for rule in rules],

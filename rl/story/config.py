@@ -27,6 +27,7 @@ from rollout.text.limits import (
     one_of,
 )
 from rollout.text.readers import READERS
+from rollout.text.success_probability import SureBy
 
 BUNDLED = "bundle:"
 """Begins a path of a bundle's recipe that lies in the bundle's own folder."""
@@ -83,7 +84,10 @@ class CriticConfig:
     """Answers about each image; more than half of them have to accept it."""
     threshold: Share = 0.0
     """Least probability of success, averaged over the votes, from which an image is accepted; 0: the majority decides.
-    That of an answer is its verdict's first token's, as it was drawn (`rollout.verdict`)."""
+    That of an answer is of its tokens as they were drawn, which `sure_by` says (`rollout.verdict`)."""
+    sure_by: Annotated[str, one_of(*SureBy)] = SureBy.VERDICT
+    """verdict: the verdict's first token, given the thought; answer: all up to it, the thought's doubts too
+    (`rollout.text.success_probability.SureBy`)."""
     samplers: SamplerConfig = field(default_factory=SamplerConfig)
 
     def __post_init__(self) -> None:
@@ -117,8 +121,9 @@ class StoryRecipe(JobRecipe):
     """Most tries of a step."""
     num_references: NonNegativeInt = 0
     """Earlier images shown to the generator beside the one to edit, for generators that take several."""
-    best_of: Annotated[str, one_of("last", "judge")] = "last"
-    """What a step shows when no try is accepted: last (made by the latest prompt), or judge: the best-scored one."""
+    best_of: Annotated[str, one_of("last", "critic", "judge")] = "last"
+    """What a step shows when no try is accepted: last (made by the latest prompt), critic: the one of whose success it
+    was surest, or judge: the best-scored one."""
     max_pixels: PositiveInt = MODEL_PIXELS
     """Pixels of the largest image that planner and critic are shown; larger ones are scaled down."""
     planner: PlannerConfig = field(default_factory=PlannerConfig)

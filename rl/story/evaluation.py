@@ -79,7 +79,7 @@ async def tell_arms(
         "recipe": recipe.name,
         "planner": recipe.planner.fn if recipe.planner.kind == "function" else recipe.planner.model,
         "critics": dict(critics),
-        "critic": {name: getattr(recipe.critic, name) for name in ("temperature", "votes", "threshold")},
+        "critic": {name: getattr(recipe.critic, name) for name in ("temperature", "votes", "threshold", "sure_by")},
         "bar": asdict(bar),
         "num_stories": len(stories),
         "seconds": round(time.monotonic() - start, 1),

@@ -133,6 +133,7 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
             generator=pool,
             critic=made[0] if made else None,
             judge=judge if recipe.best_of == "judge" else None,
+            is_surest_shown=recipe.best_of == "critic",
             tries=recipe.tries,
             num_plans=recipe.planner.num_attempts,
             num_critiques=recipe.critic.num_attempts,
@@ -194,5 +195,7 @@ async def _start_sampler(recipe: StoryRecipe, config: SamplerConfig, model: str,
 
 def _critic(plan: PreparedStory, sampler: Sampler, model: str) -> ModelCritic:
     config = plan.recipe.critic
-    split = token_texts(model_path(model, "critic.model")) if config.threshold else None
-    return ModelCritic(sampler, plan.critic, SamplingParams(config.temperature, config.max_tokens), split)
+    is_asked_how_sure = config.threshold or plan.recipe.best_of == "critic"
+    split = token_texts(model_path(model, "critic.model")) if is_asked_how_sure else None
+    params = SamplingParams(config.temperature, config.max_tokens)
+    return ModelCritic(sampler, plan.critic, params, split, config.sure_by)

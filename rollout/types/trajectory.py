@@ -83,6 +83,8 @@ class Attempt:
     answers: tuple[ModelAnswer, ...] = ()
     """Every answer of the critic, the unreadable ones too."""
     critique: Critique | None = None
+    success_probability: float = 0.0
+    """How sure the critic is that the image is right (`rollout.verdict`); 0 where that was not looked for."""
     correction: Critique | None = None
     """What an expert would have said of it, where one was asked."""
     failure: Failure | None = None

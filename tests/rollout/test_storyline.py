@@ -14,7 +14,7 @@ from rollout.story_json import SCHEMA, story_as_json
 from rollout.storyline import Storyline
 from rollout.text.plan import Mode, Plan, PlanStep, format_plan
 from rollout.text.readers import READERS
-from rollout.types import Critique, Failure, Request, SamplingParams, Scores, Stage
+from rollout.types import Critique, Failure, ModelAnswer, Request, SamplingParams, Scores, Stage
 from tests.support.fakes import FakeGenerator, FakeJudge
 from tests.support.storytelling import CAT, CRITIC_PROMPT, WORDS, Script, Stumbling, accept, reject, storyline
 
@@ -96,6 +96,21 @@ def test_a_judge_chooses_between_tries_that_were_not_accepted(prompts, chosen):
     assert [attempt.scores is None for attempt in first.tries] == [
         attempt.prompt == "unreadable" for attempt in first.tries
     ]
+
+
+@pytest.mark.parametrize(("how_sure", "chosen"), [((0.1, 0.3, 0.2), 2), ((0.3, 0.1, 0.3), 3), ((0.0, 0.0, 0.0), 3)])
+def test_the_critic_may_choose_the_try_of_which_it_was_surest(how_sure, chosen):
+    sure = iter(how_sure * 2)
+
+    class Unsure:
+        async def criticise(self, shown, seed, repeat=0):
+            return ModelAnswer(seed, reject("again"), success_probability=next(sure))
+
+    line = replace(storyline(tries=3), critic=Unsure())
+    assert tell(line).steps[0].chosen == 3
+    sure = iter(how_sure * 2)
+    first = tell(replace(line, is_surest_shown=True)).steps[0]
+    assert (first.status, first.chosen) == (StepStatus.BEST_OF_TRIES, chosen)
 
 
 def test_the_judge_is_not_asked_where_the_critic_accepts():

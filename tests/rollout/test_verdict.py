@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -42,9 +43,9 @@ def read(text: str) -> Reading[Critique]:
 
 def verdict(jury: Jury, rule: VerdictRule, seeds=(1,)):
     timer = StageTimer()
-    critique, answers = asyncio.run(ask_for_verdict(jury, read, seeds, timer, rule))
-    assert len(answers) == len(jury.seeds)
-    return critique, timer.failure
+    got = asyncio.run(ask_for_verdict(jury, read, seeds, timer, rule))
+    assert len(got.answers) == len(jury.seeds)
+    return got.critique, timer.failure
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,20 @@ def test_the_verdicts_first_token_says_how_sure_an_answer_is(critique, expected)
     assert success_probability(pieces, logprobs) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("critique", "expected"), [(YES, (1 + 0.125) / 2), (NO, (1 - 0.125) / 2)])
+def test_by_the_whole_answer_the_doubts_of_its_thought_count_and_those_of_its_prompt_do_not(critique, expected):
+    pieces = pieces_of(format_critique(replace(critique, thought="it is a box")))
+    verdict = format_critique(replace(critique, thought="it is a box")).index(
+        "true" if critique.is_success else "false"
+    )
+    doubts = {1: 0.5, verdict // 3: 0.25, len(pieces) - 1: 0.01}
+    logprobs = [math.log(doubts.get(number, 1.0)) for number in range(len(pieces))]
+    assert success_probability(pieces, logprobs, "answer") == pytest.approx(expected)
+    assert success_probability(pieces, [0.0] * len(pieces), "answer") == float(critique.is_success)
+    endless = success_probability(pieces, [-100.0] * len(pieces), "answer")
+    assert endless == pytest.approx(0.5), "what is left open is for either verdict alike"
+
+
 @pytest.mark.parametrize("text", ["", "what?", '"previous_step_success": true<answer>no</answer>'])
 def test_an_answer_without_a_verdict_has_no_probability(text):
     assert success_probability(pieces_of(text), [0.0] * len(pieces_of(text))) is None
@@ -146,11 +161,13 @@ def test_a_step_is_accepted_by_the_probability_of_its_tokens():
     pieces = [before, mark, after]
     critic = ModelCritic(Unsure(), CRITIC_PROMPT, SamplingParams(), split=lambda ids: [pieces[one] for one in ids])
 
-    def told(threshold: float) -> Attempt:
-        runner = StepRunner(FakeGenerator(), critic, rule=VerdictRule(threshold=threshold))
+    def told(threshold: float, sure_by: str = "verdict") -> Attempt:
+        asked = replace(critic, sure_by=sure_by)
+        runner = StepRunner(FakeGenerator(), asked, rule=VerdictRule(threshold=threshold))
         return asyncio.run(runner.carry_out(Attempt(1, 1, "a box", "a box", 1), [1]))
 
     assert told(0.5).is_accepted
     refused = told(0.7)
     assert not refused.is_accepted
-    assert refused.answers[0].success_probability == pytest.approx(0.6)
+    assert refused.answers[0].success_probability == refused.success_probability == pytest.approx(0.6)
+    assert told(0.75, sure_by="answer").success_probability == pytest.approx((1 + 0.6) / 2)

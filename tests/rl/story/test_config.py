@@ -40,7 +40,7 @@ def test_our_recipes_load_and_are_checked(name, tmp_path):
         ("trise=3", r"unknown key trise; did you mean tries\?"),
         ("tries=0", "tries is 0; expected a whole number, 1 or more"),
         ("num_references=-1", "num_references is -1; expected a whole number, 0 or more"),
-        ("best_of=first", "best_of is 'first'; expected last or judge"),
+        ("best_of=first", "best_of is 'first'; expected one of last, critic, judge"),
         ("planner.kind=human", "planner.kind is 'human'; expected model or function"),
         ("planner.temperature=-1", "planner.temperature is -1.0; expected a temperature from 0 to 100"),
         ("planner.fn=''", "set planner.fn"),
@@ -48,6 +48,7 @@ def test_our_recipes_load_and_are_checked(name, tmp_path):
         ("critic.num_attempts=0", "critic.num_attempts is 0; expected a whole number, 1 or more"),
         ("critic.votes=0", "critic.votes is 0; expected a whole number, 1 or more"),
         ("critic.threshold=1.5", "critic.threshold is 1.5; expected a share from 0 to 1"),
+        ("critic.sure_by=thought", "critic.sure_by is 'thought'; expected verdict or answer"),
         ("critic.modle=a", r"unknown key critic.modle; did you mean model\?"),
     ],
 )

@@ -117,6 +117,15 @@ def test_a_judge_is_started_where_it_chooses(started):
     assert ("judge", "recipes.shapes.judge.score") in started
 
 
+def test_a_critic_chooses_by_the_probability_of_its_verdicts(started):
+    line = storyline_of("best_of=critic", "critic.sure_by=answer")
+    assert (line.is_surest_shown, line.judge) == (True, None)
+    assert line.critic.split is not None
+    assert line.critic.sure_by == "answer"
+    line = storyline_of("best_of=last", "critic.threshold=0")
+    assert (line.is_surest_shown, line.critic.split) == (False, None)
+
+
 def test_an_evaluation_has_further_critics_and_a_judge_that_chooses_nothing(started):
     async def opened():
         recipe = load_story_recipe(SHAPES, ["critic.model=owner/sft"])
