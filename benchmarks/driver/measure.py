@@ -3,11 +3,10 @@
 import asyncio
 import ctypes
 import gc
-import re
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -43,6 +42,8 @@ GROUPS_PER_GENERATOR = 2
 """Groups in flight for each generator: some ten of their responses are tried out, enough for it to be busy."""
 EDIT_S = 0.005
 _LOOK_S = 0.01
+OWN, STORE = "RssAnon", "RssShmem"
+"""What the kernel calls this process's own memory, and what it shares with others: Ray's object store."""
 TERMS = [
     TermConfig("rewards.format.is_parsed", 0.5, "format"),
     TermConfig("rewards.accuracy.is_right", 0.1, "accuracy"),
@@ -151,8 +152,8 @@ class _Driven:
             driver_ms=driver_s / num * 1e3,
             looking_ms=memory.looking_s / num * 1e3,
             loop_ms=sum(row["driver/loop_cpu_seconds"] for row in rows) / num * 1e3,
-            driver_kb=memory.growth(own_kb) / case.samples,
-            store_kb=memory.growth(store_kb) / case.samples,
+            driver_kb=memory.growth(OWN) / case.samples,
+            store_kb=memory.growth(STORE) / case.samples,
             workers_ms=(await self._workers_s() - workers_s) / num * 1e3,
             samples_per_s=num / seconds,
             longest_callback_ms=max(row["driver/max_callback_ms"] for row in rows),
@@ -182,44 +183,33 @@ def _hand_back() -> None:
     ctypes.CDLL(None).malloc_trim(0)
 
 
-def own_kb() -> float:
-    """Return the resident memory that is this process's alone, in kB of 1,000 bytes."""
-    return _resident("RssAnon")
-
-
-def store_kb() -> float:
-    """Return the resident memory that is shared with other processes: of Ray's object store."""
-    return _resident("RssShmem")
-
-
-def _resident(name: str) -> float:
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1.024
+def _resident() -> dict[str, float]:
+    """Return the resident memory by what it is, in kB of 1,000 bytes."""
+    status = Path("/proc/self/status").read_text()
+    return {name: int(status.partition(f"{name}:")[2].split(maxsplit=1)[0]) * 1.024 for name in (OWN, STORE)}
 
 
 @dataclass
 class _Memory:
     """Peaks of figures of memory, looked at in a thread: the kernel keeps only that of their sum."""
 
-    before: dict[Callable[[], float], float]
-    peaks: dict[Callable[[], float], float]
+    before: dict[str, float]
+    peaks: dict[str, float]
     is_over: threading.Event
     looking_s: float = 0.0
     """CPU time of looking."""
 
     @classmethod
     def watch(cls) -> "_Memory":
-        found = {figure: figure() for figure in (own_kb, store_kb)}
+        found = _resident()
         memory = cls(found, dict(found), threading.Event())
         threading.Thread(target=memory._look, daemon=True).start()
         return memory
 
-    def growth(self, figure: Callable[[], float]) -> float:
-        return self.peaks[figure] - self.before[figure]
+    def growth(self, name: str) -> float:
+        return self.peaks[name] - self.before[name]
 
     def _look(self) -> None:
         while not self.is_over.wait(_LOOK_S):
-            for figure, peak in self.peaks.items():
-                self.peaks[figure] = max(peak, figure())
+            self.peaks = {name: max(self.peaks[name], kb) for name, kb in _resident().items()}
             self.looking_s = time.thread_time()
