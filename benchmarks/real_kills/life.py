@@ -18,8 +18,9 @@ from benchmarks.real_kills.injuries import DRIVER, TITLES, Injury, below, find
 from rl.run_dir.resume import last_step
 
 GROUPS, N = 4, 4
-ENDS_S, GOES_ON_S, GONE_S = 30.0, 120.0, 30.0
-"""Bars: to the line, to a step of a mended run that began after, and until nothing is left of a run that ended."""
+ENDS_S, GOES_ON_S, GONE_S = 30.0, 180.0, 120.0
+"""Bars: to the line, to a step of a mended run that began after, and until nothing is left of a run that ended: agents
+of a Ray whose driver was killed wait a minute for its head."""
 _START_S = 20.0
 """How long after its process is there an engine is still starting."""
 
