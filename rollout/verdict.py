@@ -4,7 +4,7 @@
     threshold   the probability of success, averaged over the votes, has to reach it
 
 The probability is given what an answer says before its verdict: one that has made up its mind in its thought is sure,
-so several votes say more than one.
+so several votes say more than one, or the doubts of the thought count, too (`rollout.text.success_probability`).
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
