@@ -85,7 +85,7 @@ class CriticConfig:
     threshold: Share = 0.0
     """Least probability of success, averaged over the votes, from which an image is accepted; 0: the majority decides.
     That of an answer is of its tokens as they were drawn, which `sure_by` says (`rollout.verdict`)."""
-    sure_by: Annotated[str, one_of(*SureBy)] = SureBy.VERDICT
+    sure_by: Annotated[str, one_of(*SureBy)] = SureBy.VERDICT.value
     """verdict: the verdict's first token, given the thought; answer: all up to it, the thought's doubts too
     (`rollout.text.success_probability.SureBy`)."""
     samplers: SamplerConfig = field(default_factory=SamplerConfig)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from actors.config import LossConfig, PolicyConfig
+from actors.policy import hung_ranks
 from actors.policy.image_tensors import ImagePreparer
 from actors.policy.policy import Policy
 from actors.policy.setup import PolicySetup
@@ -51,7 +52,8 @@ class RanksHere:
         return [Rank().update(*parts) for parts in zip(*arguments, strict=True)]
 
 
-def test_the_policy_goes_through_an_update_of_the_stand_ins():
+def test_the_policy_goes_through_an_update_of_the_stand_ins(monkeypatch):
+    monkeypatch.setattr(hung_ranks, "processes_of", lambda workers: [])
     setup = PolicySetup(PolicyConfig(model="none", num_ranks=2), LossConfig(), "store", 1)
     policy = Policy(RanksHere(), ImagePreparer([]), setup, temperature=1.0)
     row = TrainingRow((), (1,), (2, 3), (0.5, 0.5), (-0.1, -0.2))

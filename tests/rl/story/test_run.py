@@ -51,6 +51,7 @@ def started(monkeypatch):
 
     monkeypatch.setattr(telling, "Generator", Recorded)
     monkeypatch.setattr(Samplers, "start", sampler)
+    monkeypatch.setattr(telling, "token_texts", lambda model: ("texts of", model))
     monkeypatch.setattr(telling, "start_judge", judge)
     monkeypatch.setattr(launching, "ray_cluster", nothing)
     monkeypatch.setattr(launching, "managed_store", nothing)
