@@ -24,6 +24,11 @@ def portable_kernels() -> dict[str, str]:
     return {} if any(name in os.environ for name in VARIABLES) else dict(VARIABLES)
 
 
+def asked_of_cpus() -> dict[str, str]:
+    """Return the variables that actors on CPUs go by, whoever set them."""
+    return portable_kernels() or {name: os.environ[name] for name in VARIABLES if name in os.environ}
+
+
 def are_portable() -> bool:
     """Whether the environment of this process asks for the same kernels everywhere."""
     return all(os.environ.get(name) == value for name, value in VARIABLES.items())

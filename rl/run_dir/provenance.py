@@ -9,6 +9,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from actors.cpu_kernels import asked_of_cpus
 from actors.generator.kind import kind_of
 from actors.observer import describe_evidence
 from rewards.functions.import_path import identity_of
@@ -63,6 +64,7 @@ def write_provenance(recipe: RunRecipe, more: Mapping[str, object] | None = None
     run_dir.mkdir(parents=True, exist_ok=True)
     versions: dict[str, object] = {package: _version(package) for package in _PACKAGES}
     versions |= {"interleave-thinker": __version__, "python": platform.python_version(), "commit": _commit()}
+    versions["cpu_kernels"] = asked_of_cpus()
     versions |= {**(more or {}), "changed": note_changes(recipe, more)}
     if not recipe.is_reproducible:
         versions["is_reproducible"] = False

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from actors.config import SamplerConfig
-from actors.cpu_kernels import VARIABLES, are_portable, portable_kernels, round_square_roots, vllm_platform
+from actors.cpu_kernels import (
+    VARIABLES,
+    are_portable,
+    asked_of_cpus,
+    portable_kernels,
+    round_square_roots,
+    vllm_platform,
+)
 from actors.pool import replica_options
 from actors.sampler.sampler import environment_of
 from rl.recipe.config import REPO
@@ -47,6 +54,7 @@ def test_actors_on_gpus_are_left_alone():
 def test_whoever_sets_one_of_them_chooses_all(monkeypatch, name):
     monkeypatch.setenv(name, "AUTO")
     assert portable_kernels() == {}
+    assert asked_of_cpus() == {name: "AUTO"}
     assert not are_portable()
 
 
