@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 from actors.losses.stacks import is_in_collective, look_at, own_report, report, stacks_of, waits_in
 
@@ -21,6 +22,13 @@ wait_for_the_others()
 """
 
 
+def until(holds: Callable[[], bool]):
+    give_up = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
 @contextlib.contextmanager
 def waiting(first: str = "answer_with_stacks()"):
     command = [sys.executable, "-c", WAITING.format(first=first)]
@@ -28,6 +36,7 @@ def waiting(first: str = "answer_with_stacks()"):
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "here\n"
+            until(lambda: look_at(process.pid).state == "S")  # on a busy machine it may wait for a core
             yield process.pid
         finally:
             process.kill()
@@ -43,10 +52,7 @@ def test_a_process_that_waits_says_where_and_a_stopped_one_is_told_as_such():
         assert told[0].startswith(f"process {pid}  sleeping")
         assert "wait_for_the_others" in told[0]
         os.kill(pid, signal.SIGSTOP)
-        give_up = time.monotonic() + 30
-        while not look_at(pid).is_stopped and time.monotonic() < give_up:
-            time.sleep(0.01)
-        assert look_at(pid).is_stopped
+        until(lambda: look_at(pid).is_stopped)
         assert stacks_of(pid) == ""
     assert (look_at(pid).state, stacks_of(pid), report([pid])) == ("Z", "", f"process {pid}  dead  0.0 s of CPU time")
 
@@ -54,9 +60,6 @@ def test_a_process_that_waits_says_where_and_a_stopped_one_is_told_as_such():
 def test_a_process_that_does_not_know_the_signal_is_left_alone():
     with waiting("") as pid:
         assert stacks_of(pid) == ""
-        give_up = time.monotonic() + 30
-        while look_at(pid).state != "S" and time.monotonic() < give_up:  # on a busy machine it may wait for a core
-            time.sleep(0.01)
         assert look_at(pid).state == "S"
 
 

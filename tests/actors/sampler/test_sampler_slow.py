@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import ray
 from PIL import Image
 
 from actors.sampler.sampler import Samplers
@@ -45,6 +46,18 @@ def bench(engines: Engines) -> Bench:
     [samplers, _] = engines.fresh
     engines.runner.run(samplers.each("step_slowly", 0.0))  # as fast as it can, whatever other tests have asked for
     return Bench(samplers, [engines.store.put_image(picture) for picture in pictures], engines.runner)
+
+
+def test_the_engine_computes_with_the_same_kernels_on_every_processor(bench: Bench):
+    """Slow: it needs vLLM, which asks our plug-in for its platform."""
+    engine = bench.samplers.engines[0]
+    assert ray.get(engine.__ray_call__.remote(platform_here)) == "PortableCpu"
+
+
+def platform_here(engine: object) -> str:
+    from vllm.platforms import current_platform
+
+    return type(current_platform).__name__
 
 
 def test_processed_images_survive_a_publish_and_nothing_else_does(bench: Bench):
