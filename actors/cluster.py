@@ -12,13 +12,13 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import ray
 from ray._private import auto_init_hook, node, services
 from ray.job_config import JobConfig
 
 from actors import REPOSITORY, ending, pool
 from actors.helper_ports import given_ports
+from actors.losses.head_watch import greeting_of, speaks_grpc
 from actors.losses.loss_ending import ended_by_loss
 from actors.losses.lost import ComponentLost
 from actors.losses.ray_parts import patient_with_head, ray_parts
@@ -219,8 +219,8 @@ def _check_address(address: str) -> None:
     if not host or not port.isdigit():
         raise ValueError(f"ray_address is {address!r}; {hint}")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S):
-            grpc.channel_ready_future(grpc.insecure_channel(found)).result(_CONNECT_S)
-    except (OSError, grpc.FutureTimeoutError) as error:
-        reason = getattr(error, "strerror", None) or "no server there speaks Ray's protocol"
-        raise ValueError(f"ray_address is {address}: {reason}; {hint}") from None
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except OSError as error:
+        raise ValueError(f"ray_address is {address}: {error.strerror or error}; {hint}") from None
+    if not speaks_grpc(greeting_of(found, _CONNECT_S)) and os.environ.get("RAY_USE_TLS") != "1":
+        raise ValueError(f"ray_address is {address}: no server there speaks Ray's protocol; {hint}")

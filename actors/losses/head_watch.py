@@ -1,8 +1,9 @@
-"""Whether Ray itself lives: its head and the raylet of this node, by the health check that its nodes are asked, too.
+"""Whether Ray itself lives: its head and the raylet of this node, by the greeting that every gRPC server gives.
 
 Ray's own libraries take a minute to miss a head, and end the process then without a line.
 """
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,13 +11,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import grpc
-
 OWN_PATIENCE_S = 15.0
 """How long a Ray on this machine may be silent."""
 _EVERY_S = 1.0
 _ASK_S = 4.0
-_SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How a client of HTTP/2 begins, with settings that say nothing (RFC 9113, 3.4): the server's own come back at once."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,33 @@ class Part:
     """Says how it ended; '' while it runs, and where that cannot be known."""
 
 
-def answers(address: str, timeout_s: float = _ASK_S) -> bool:
-    """Return whether a gRPC server is alive: whatever it says to a health check, even that it knows none."""
-    with grpc.insecure_channel(address) as channel:
-        try:
-            channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=timeout_s)
-        except grpc.RpcError as error:
-            return error.code() not in _SILENT
-    return True
+def greeting_of(address: str, timeout_s: float = _ASK_S) -> bytes:
+    """Return how a server at host:port answers the beginning of HTTP/2; b"" if it says nothing, or nobody is there.
+
+    Of a process that is stopped the kernel takes connections, no more. Not by gRPC's own client: a process that forks
+    while it is in a call, as Ray does to start others, may hang.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout_s) as connection:
+            connection.sendall(_PREFACE)
+            return connection.recv(9)
+    except OSError:
+        return b""
+
+
+def answers(address: str) -> bool:
+    """Return whether a server is alive: whatever it says, even that it wants TLS."""
+    return bool(greeting_of(address))
+
+
+def speaks_grpc(greeting: bytes) -> bool:
+    """Return whether a greeting is HTTP/2's: a frame of settings.
+
+    >>> speaks_grpc(bytes([0, 0, 18, 4, 0, 0, 0, 0, 0])), speaks_grpc(b"HTTP/1.1 ")
+    (True, False)
+    """
+    return greeting[3:4] == b"\x04"
 
 
 class HeadWatch:

@@ -6,18 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
-from actors.losses.head_watch import HeadWatch, Part, answers
+from actors.losses.head_watch import HeadWatch, Part, answers, greeting_of, speaks_grpc
 
 
 def test_any_answer_of_a_server_is_a_sign_of_life_and_silence_is_none():
     server = grpc.server(ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    assert answers(f"127.0.0.1:{port}", 30.0), "it knows no health check, and says so"
+    assert answers(f"127.0.0.1:{port}")
+    assert speaks_grpc(greeting_of(f"127.0.0.1:{port}"))
     server.stop(None).wait()
-    assert not answers(f"127.0.0.1:{port}", 1.0)
+    assert not answers(f"127.0.0.1:{port}")
     with socket.create_server(("127.0.0.1", 0)) as stopped:  # as a stopped process has it: the kernel takes connections
-        assert not answers(f"127.0.0.1:{stopped.getsockname()[1]}", 0.2)
+        assert greeting_of(f"127.0.0.1:{stopped.getsockname()[1]}", 0.2) == b""
 
 
 def lost_by(parts, ask):
