@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from actors.evidence.config import EvidenceConfig
 from actors.evidence.kind import EvidenceKind
 from actors.judge.config import JudgeConfig
-from actors.judge.judge import check_judge, kind_of
+from actors.judge.judge import check_judge, check_judge_settings, kind_of
 from actors.run_context import RunContext
 from rollout.roles import Judge
 from rollout.types import ScoreRequest, Scores
@@ -34,6 +34,9 @@ class JudgeEvidence(EvidenceKind):
             check_judge(_judge(config))
         except ValueError as error:
             raise ValueError(f"evidence.{name}: {error}") from error
+
+    def check_settings(self, name: str, config: EvidenceConfig) -> None:
+        check_judge_settings(_judge(config), f"evidence.{name}.judge")
 
     def describe(self, config: EvidenceConfig) -> dict[str, str]:
         return kind_of(_judge(config)).describe(_judge(config))
