@@ -5,14 +5,21 @@ from collections.abc import Callable
 from typing import Any
 
 from rewards.compose import RewardError, import_function
+from rl.recipe.config import ADVANTAGES, UNFIT_ADVANTAGES
 from rollout.text.limits import is_own
 
 OFFERED = ("token_level_rewards", "response_mask", "index", "norm_adv_by_std_in_grpo")
 """What an estimator of verl may ask us for, by its names."""
 
 
-def check_own_estimator(estimator: str) -> None:
-    """Raise ValueError for a function of the user's own that is not there or asks for more than we have."""
+def check_estimator_name(estimator: str) -> None:
+    """Raise ValueError for what asks for more than we have, and a function of the user's own that is not there.
+
+    `rl.advantages.check_estimator` says the same of what verl has registered.
+    """
+    if estimator in UNFIT_ADVANTAGES:
+        fit = ", ".join(name for name in ADVANTAGES if name not in UNFIT_ADVANTAGES)
+        raise ValueError(f"algorithm.advantage {estimator!r} asks for more than we have; expected one of {fit}")
     if is_own(estimator):
         check_parameters(estimator, own_estimator(estimator))
 

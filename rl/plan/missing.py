@@ -21,13 +21,13 @@ from actors.judge.judge import check_baseline, check_judge_settings
 from actors.judge.registry import traits_of
 from actors.metered.config import EndpointConfig
 from actors.metered.keys import read_key
-from actors.observer import check_evidence_settings
+from actors.observer import check_evidence_settings, describe_evidence
 from actors.policy.check import check_loss, check_policy
 from actors.resources import check_room
 from actors.user_functions.runner import RewardRunner
 from data.errors import RecordError
 from rl.check_reward import needed_evidence
-from rl.estimator_check import check_own_estimator
+from rl.estimator_check import check_estimator_name
 from rl.plan.devices import Devices
 from rl.plan.judges import judges_asked
 from rl.plan.models import local_folder
@@ -62,7 +62,7 @@ def check_recipe(recipe: Recipe) -> None:
     """Raise ValueError for what is wrong with a recipe, as far as that shows without data, keys, models and GPUs."""
     if not recipe.ray_address:
         check_room(roles_of(recipe), cpus=recipe.num_cpus, gpus=inf, where="this machine", cpus_key="num_cpus")
-    check_own_estimator(recipe.algorithm.advantage)
+    check_estimator_name(recipe.algorithm.advantage)
     check_loss(recipe.algorithm.loss)
     template = read_prompt(recipe.rollout.prompt, "rollout.prompt", FIELDS, NUM_IMAGES)
     check_policy(recipe.policy, model_path(recipe.policy.model, "policy.model"))
@@ -75,7 +75,10 @@ def check_recipe(recipe: Recipe) -> None:
         generator_kind(generator).check(generator)
     check_baseline(Baseline(recipe.rollout.baseline), recipe.judge)
     check_judge_settings(recipe.judge)
-    needed_evidence(recipe, RewardRunner(recipe.reward.terms).check(), check_evidence_settings)
+    needed = needed_evidence(recipe, RewardRunner(recipe.reward.terms).check(), check_evidence_settings)
+    for name, config in recipe.evidence.items():
+        if name not in needed and config.judge is None:  # it is written into the run's folder all the same
+            describe_evidence(config)
 
 
 def not_tried(recipe: Recipe) -> str:

@@ -148,7 +148,7 @@ RED = "reward=[{fn: ./my.py:needs_red, weight: 1}]"
         ([RED], "needs the evidence 'red', which the recipe does not gather"),
         ([RED, "evidence.red.fn=./my.py:nope"], r"evidence.red.fn \S*my.py:nope: .* has no nope, only"),
         ([RED, "evidence.red.kind=./my.py:NoScore"], "evidence.red.kind is .*: it has no method observe"),
-        ([RED, "evidence.red.judge={kind: openai}"], "evidence.red.judge.model is not set"),
+        ([RED, "evidence.red.judge={kind: openai}"], "evidence.red: judge.model is not set"),
         (["judge.scorer=./my.py:nope"], "judge.scorer is './my.py:nope': .* has no nope, only"),
         (["judge.scorer=", "judge.kind=./my.py:NoScore"], "judge.kind is .*: it has no method score"),
         (["judge.scorer=", "judge.kind=./my.py:plain"], "plain is a function, expected a class"),
@@ -161,6 +161,12 @@ RED = "reward=[{fn: ./my.py:needs_red, weight: 1}]"
         ),
         (["algorithm.advantage=./my.py:nope"], "algorithm.advantage is .*: .* has no nope, only"),
         (["algorithm.advantage=./my.py:estimator"], "algorithm.advantage .* needs groups, which we do not have"),
+        (
+            ["algorithm.advantage=gae"],
+            "algorithm.advantage 'gae' asks for more than we have; expected one of grpo",
+        ),
+        ([RED, "evidence.red.judge={scorer: ./my.py:nope}"], "evidence.red: judge.scorer is .* has no nope, only"),
+        (["evidence.idle.kind=./nofile.py:It"], "evidence.kind is './nofile.py:It': there is no file"),
         (["rollout.baseline=side_by_side"], "this judge .* looks at one image at a time"),
     ],
 )
