@@ -47,8 +47,8 @@ def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None,
     it) < `reward=...` of the command line < its other overrides. `without` names top-level keys to pass over.
     Raises ValueError that says which key is wrong, what was given and what would be right.
     """
+    layers = layers_of(Path(path), kind, without)  # first: a recipe of another kind has other keys to override, too
     given = [_override(kind, text) for text in overrides or []]
-    layers = layers_of(Path(path), kind, without)
     for override in given:
         if override.reward_set:
             layers = with_set(layers, override.reward_set, _COMMAND_LINE, Path.cwd())

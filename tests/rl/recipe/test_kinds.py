@@ -20,7 +20,7 @@ from rl.recipe.sft_config import SftRecipe
     ],
 )
 def test_a_recipe_of_another_kind_names_its_command(recipe, said, capsys):
-    assert main(["train", recipe]) == 2
+    assert main(["train", recipe, "no_key=1"]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert f"{recipe}.yaml: unknown key " in line
     assert said in line
