@@ -28,6 +28,11 @@ def check_evidence(name: str, config: EvidenceConfig) -> None:
     kind_of(config).check(name, config)
 
 
+def check_evidence_settings(name: str, config: EvidenceConfig) -> None:
+    """Raise ValueError for what `check_evidence` refuses, as far as that shows without keys and models: for a plan."""
+    kind_of(config).check_settings(name, config)
+
+
 def describe_evidence(config: EvidenceConfig) -> dict[str, str]:
     """Return what a piece of evidence depends on, by content. Raises ValueError if a file is missing."""
     return kind_of(config).describe(config)

@@ -2,13 +2,12 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
-from rewards.compose import raised
-from rewards.functions.import_path import FunctionError, load_function
+from rewards.functions.import_path import load_function
+from rl.estimator_check import OFFERED, check_parameters, own_estimator
 from rollout.text.limits import is_own
 from rollout.types import Group, Reward
 from rollout.types.arrays import TokenValues, as_token_values, repeated
@@ -19,8 +18,6 @@ _WITHIN_GROUPS = {"grpo", "rloo"}
 """Estimators that look at one group at a time: of many samples a part is computed after the other."""
 _GROUPS_AT_ONCE = 64
 """Whole matrices, a row a sample and a column a token, would take more memory than the answers themselves."""
-_OFFERED = ("token_level_rewards", "response_mask", "index", "norm_adv_by_std_in_grpo")
-"""What an estimator of verl may ask us for, by its names."""
 _UNFIT_ESTIMATORS = {
     "reinforce_plus_plus": "it asks for a discount in verl's own configuration; reinforce_plus_plus_baseline does not",
     "grpo_passk": "it asks for verl's own configuration",
@@ -62,7 +59,7 @@ def _compared(
     rewards[torch.arange(len(samples)), ends] = torch.tensor([reward.total for reward in given], dtype=torch.float32)
     mask = (torch.arange(max(lengths)) <= ends[:, None]).float()
     index = np.array([index for index, _ in samples])
-    offered = dict(zip(_OFFERED, (rewards, mask, index, normalise_by_std), strict=True))
+    offered = dict(zip(OFFERED, (rewards, mask, index, normalise_by_std), strict=True))
     if estimator == BY_TERM:
         assert weights is not None
         offered |= _by_term(given, index, mask, weights)
@@ -111,14 +108,6 @@ def _by_term(
     }
 
 
-def _own_estimator(path: str) -> Any:
-    try:
-        return load_function(path)
-    except Exception as error:
-        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
-        raise ValueError(f"algorithm.advantage is {path!r}: {why}") from error
-
-
 def check_estimator(estimator: str) -> None:
     """Raise ValueError for an estimator that verl does not know or that needs more than we have."""
     from verl.trainer.ppo import core_algos
@@ -126,12 +115,6 @@ def check_estimator(estimator: str) -> None:
     known = core_algos.ADV_ESTIMATOR_REGISTRY
     if estimator not in known and not is_own(estimator):
         raise ValueError(f"algorithm.advantage is {estimator!r}; verl knows {', '.join(sorted(known))}")
-    function = _own_estimator(estimator) if is_own(estimator) else known[estimator]
-    parameters = inspect.signature(function).parameters.values()
-    missing = [
-        p.name for p in parameters if p.name not in _OFFERED and p.default is p.empty and p.kind != p.VAR_KEYWORD
-    ]
-    if missing:
-        raise ValueError(f"algorithm.advantage {estimator!r} needs {', '.join(missing)}, which we do not have")
+    check_parameters(estimator, own_estimator(estimator) if is_own(estimator) else known[estimator])
     if why := _UNFIT_ESTIMATORS.get(estimator):
         raise ValueError(f"algorithm.advantage {estimator!r} cannot be used here: {why}")

@@ -48,7 +48,11 @@ def check_reward(recipe: Recipe, reward: RewardRunner, tasks: Sequence[Task]) ->
     return asyncio.run(try_reward(reward.terms, partial(needed_evidence, recipe), tasks))
 
 
-def needed_evidence(recipe: Recipe, traits: Mapping[str, RewardSignature]) -> dict[str, EvidenceConfig]:
+def needed_evidence(
+    recipe: Recipe,
+    traits: Mapping[str, RewardSignature],
+    check: Callable[[str, EvidenceConfig], None] = check_evidence,
+) -> dict[str, EvidenceConfig]:
     """Return what has to be gathered, checked. Raises ValueError for a need that the recipe does not meet.
 
     `traits` are those of the reward's functions, by the terms' names.
@@ -63,7 +67,7 @@ def needed_evidence(recipe: Recipe, traits: Mapping[str, RewardSignature]) -> di
                 )
             needed[name] = recipe.evidence[name]
     for name, config in needed.items():
-        check_evidence(name, config)
+        check(name, config)
     return needed
 
 

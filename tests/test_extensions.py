@@ -239,7 +239,7 @@ def function(groups):
     [
         (
             lambda: check_judge(JudgeConfig(kind="nowhere:It")),
-            "judge.kind is 'nowhere:It': nowhere has no file",
+            "judge.kind is 'nowhere:It': there is no module nowhere; modules are imported from",
         ),
         (lambda: check_judge(JudgeConfig(kind="wrong:It")), r"judge.kind is 'wrong:It': .*wrong\S* has no It, only"),
         (lambda: check_judge(JudgeConfig(kind="wrong:NoMethod")), "it has no method score; expected score"),

@@ -12,7 +12,7 @@ class FunctionEvidence(EvidenceKind):
     """A function (`fn`): a built-in one runs in threads, a user-defined one in its own process."""
 
     def check(self, name: str, config: EvidenceConfig) -> None:
-        from actors.evidence.look import check_function
+        from actors.user_functions.looks import check_function
 
         try:
             check_function(config.fn)

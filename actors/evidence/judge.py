@@ -1,11 +1,13 @@
 """judge: {...}: a second judge, whose scores are the evidence."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from actors.evidence.config import EvidenceConfig
 from actors.evidence.kind import EvidenceKind
 from actors.judge.config import JudgeConfig
-from actors.judge.judge import check_judge, kind_of
+from actors.judge.judge import check_judge, check_judge_settings, kind_of
 from actors.run_context import RunContext
 from rollout.roles import Judge
 from rollout.types import ScoreRequest, Scores
@@ -30,10 +32,12 @@ class JudgeEvidence(EvidenceKind):
     """A whole judge (`judge`)."""
 
     def check(self, name: str, config: EvidenceConfig) -> None:
-        try:
+        with _of_evidence(name):
             check_judge(_judge(config))
-        except ValueError as error:
-            raise ValueError(f"evidence.{name}: {error}") from error
+
+    def check_settings(self, name: str, config: EvidenceConfig) -> None:
+        with _of_evidence(name):
+            check_judge_settings(_judge(config))
 
     def describe(self, config: EvidenceConfig) -> dict[str, str]:
         return kind_of(_judge(config)).describe(_judge(config))
@@ -44,6 +48,15 @@ class JudgeEvidence(EvidenceKind):
 
     def num_gpus(self, config: EvidenceConfig) -> float:
         return kind_of(_judge(config)).num_gpus(_judge(config))
+
+
+@contextmanager
+def _of_evidence(name: str) -> Iterator[None]:
+    """Say of a judge's errors whose evidence it is."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"evidence.{name}: {error}") from error
 
 
 def _judge(config: EvidenceConfig) -> JudgeConfig:

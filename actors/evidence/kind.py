@@ -15,6 +15,10 @@ class EvidenceKind(ABC):
     def check(self, name: str, config: EvidenceConfig) -> None:
         """Raise ValueError for what is missing. Starts nothing."""
 
+    def check_settings(self, name: str, config: EvidenceConfig) -> None:
+        """Raise ValueError for what `check` refuses, as far as that shows without keys and models."""
+        self.check(name, config)
+
     @abstractmethod
     def describe(self, config: EvidenceConfig) -> dict[str, str]:
         """Return what it depends on, by content. Raises ValueError for what is missing."""

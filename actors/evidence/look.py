@@ -17,10 +17,10 @@ from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.run_context import RunContext
 from actors.store.store import Store
 from actors.user_functions.child import LOOK
-from actors.user_functions.process import START_TIMEOUT_S, RewardProcess, start
+from actors.user_functions.looks import check_function
+from actors.user_functions.process import START_TIMEOUT_S, RewardProcess
 from rewards.compose import RewardError, TermConfig, raised
 from rewards.functions.evidence_loader import as_json, is_builtin_evidence_function, load_evidence_function
-from rewards.functions.import_path import FunctionError, identity_of
 from rollout.roles import JudgeError
 from rollout.types import ScoreRequest
 
@@ -116,12 +116,3 @@ class EvidenceReplica:
     def _seen(self, request: ScoreRequest) -> tuple[Image.Image | None, Image.Image, str]:
         before = None if request.before is None else self._store.get_image(request.before)
         return before, self._store.get_image(request.after), request.instruction
-
-
-def check_function(fn: str) -> str:
-    """Return the function with a digest of its source; import a user-defined one elsewhere. Raises `RewardError`."""
-    try:
-        load_evidence_function(fn) if is_builtin_evidence_function(fn) else start(TermConfig(fn), LOOK).close()
-        return identity_of(fn)
-    except FunctionError as error:
-        raise RewardError("import", fn, str(error)) from error

@@ -119,15 +119,21 @@ def check_generator(config: GeneratorConfig, befores: Iterable[str | None] = ())
 
     `befores` are before-images of edits that it will be asked for (None: text-to-image).
     """
-    kind, spec, resolved = kind_of(config), spec_of(config), resolve(config)
-    if spec is not None:
-        try:
-            for before in befores:
-                spec.check(EditRequest(before, "", 0))
-        except Unsupported as error:
-            raise ValueError(f"generator: {error}") from None
-    kind.check(resolved)
+    resolved = resolve(config)
+    check_befores(config, befores)
+    kind_of(config).check(resolved)
     return resolved
+
+
+def check_befores(config: GeneratorConfig, befores: Iterable[str | None]) -> None:
+    """Raise ValueError for before-images that a generator cannot edit (None: text-to-image)."""
+    if (spec := spec_of(config)) is None:
+        return
+    try:
+        for before in befores:
+            spec.check(EditRequest(before, "", 0))
+    except Unsupported as error:
+        raise ValueError(f"generator: {error}") from None
 
 
 def check_request(spec: GeneratorSpec, config: GeneratorConfig, request: EditRequest) -> None:

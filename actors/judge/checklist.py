@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from actors.judge.config import JudgeConfig
-from actors.judge.prompt_file import Prompt, read_prompt
+from actors.judge.prompts import ChecklistPrompts
 from actors.judge.question import Asker, Question
 from actors.judge.rubric import ask_all, repeated
 from rewards.judging.aggregate import over_repeats
@@ -14,24 +13,6 @@ from rewards.judging.checklist import failed_questions, render_checklist, render
 from rewards.judging.rubric import combine, describe_images
 from rollout.concurrency import all_settled
 from rollout.types import CompareRequest, ScoreRequest, Scores
-
-
-@dataclass(frozen=True, slots=True)
-class ChecklistPrompts:
-    """Texts that ask for the questions, for their answers, and the quality rubric."""
-
-    questions: Prompt
-    answers: Prompt
-    quality: Prompt
-
-    @classmethod
-    def read(cls, config: JudgeConfig) -> ChecklistPrompts:
-        """Read a judge's prompt files. Raises ValueError with what is wrong in which."""
-        return cls(
-            questions=read_prompt(config.questions_prompt, fields=("instruction", "count")),
-            answers=read_prompt(config.answers_prompt, fields=("images", "instruction", "questions")),
-            quality=read_prompt(config.quality_rubric, num_images=1),
-        )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,11 @@ class JudgeKind(JudgeTraits, ABC):
     def check(self, config: JudgeConfig, where: str) -> None:
         """Raise ValueError for what it lacks beyond `describe`: a model, a key. Starts nothing."""
 
+    def check_settings(self, config: JudgeConfig, where: str) -> None:
+        """Raise ValueError for what `describe` and `check` refuse, as far as that shows without keys and models."""
+        self.describe(config)
+        self.check(config, where)
+
     def sees_both(self, config: JudgeConfig) -> bool:
         """Return whether it sees two attempts side by side; other judges compare them in two separate calls."""
         return False
@@ -78,6 +83,13 @@ def check_judge(config: JudgeConfig, where: str = "judge") -> dict[str, str]:
     for number, member in enumerate(config.member_configs):
         check_judge(member, f"{where}.members.{number}")
     return described
+
+
+def check_judge_settings(config: JudgeConfig, where: str = "judge") -> None:
+    """Raise ValueError for what `check_judge` refuses, as far as that shows without keys and models: for a plan."""
+    kind_of(config).check_settings(config, where)
+    for number, member in enumerate(config.member_configs):
+        check_judge_settings(member, f"{where}.members.{number}")
 
 
 def check_baseline(baseline: Baseline, config: JudgeConfig) -> None:

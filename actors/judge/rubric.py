@@ -8,35 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.judge.config import JudgeConfig
-from actors.judge.prompt_file import Prompt, read_prompt
+from actors.judge.prompts import RubricPrompts
 from actors.judge.question import Asker, Question
 from actors.metered.retry import CallError
 from rewards.judging.aggregate import over_repeats
 from rewards.judging.rubric import combine, render_semantics
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
-
-
-@dataclass(frozen=True, slots=True)
-class RubricPrompts:
-    """The four texts of the rubric: one image or two side by side, semantics or quality."""
-
-    semantics: Prompt
-    quality: Prompt
-    semantics_pair: Prompt
-    quality_pair: Prompt
-
-    @classmethod
-    def read(cls, config: JudgeConfig) -> RubricPrompts:
-        """Read a judge's prompt files. Raises ValueError with what is wrong in which."""
-        fields = ("images", "instruction")
-        return cls(
-            semantics=read_prompt(config.semantics_rubric, fields=fields),
-            quality=read_prompt(config.quality_rubric, num_images=1),
-            semantics_pair=read_prompt(config.semantics_pair_rubric, fields=fields),
-            quality_pair=read_prompt(config.quality_pair_rubric, num_images=2),
-        )
 
 
 @dataclass(frozen=True)

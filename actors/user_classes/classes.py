@@ -46,7 +46,7 @@ class UserClass:
         try:
             found = identity_of(self.path)
         except FunctionError as error:
-            raise self._wrong(str(error).removeprefix(f"{self.path}: ")) from error
+            raise self._wrong(str(error)) from error
         return f"{found} {json.dumps(self.options, sort_keys=True)}" if self.options else found
 
     def anchored(self) -> UserClass:

@@ -13,8 +13,9 @@ import ray
 from actors.calls import ask
 from actors.judge.config import JudgeConfig
 from actors.judge.openai_asker import OpenAIAsker
+from actors.judge.prompts import RubricPrompts
 from actors.judge.question import Question
-from actors.judge.rubric import RubricJudge, RubricPrompts
+from actors.judge.rubric import RubricJudge
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import RetryPolicy
 from actors.metered.service import Pooled

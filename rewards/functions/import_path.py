@@ -81,9 +81,9 @@ def identity_of(path: str) -> str:
     The digest leaves out what the file imports: after a change there, start with a new store. Raises `FunctionError`.
     """
     module = _module_part(path)
-    file = Path(module).expanduser() if module.endswith(".py") else _source(module)
+    file = Path(module).expanduser().resolve() if module.endswith(".py") else _source(module)
     if not file.is_file():
-        raise FunctionError(f"{path}: {module} has no file")
+        raise FunctionError(f"there is no file {file}" if module.endswith(".py") else f"{module} has no file")
     return f"{path}@{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
 
 
@@ -135,12 +135,14 @@ def _clash(path: str) -> str:
 
 
 def _source(module: str) -> Path:
-    """Return the file of a module; a path that does not exist if it has none."""
+    """Return the file of a module; a path that does not exist if it has none. Raises `FunctionError`."""
     try:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:
         spec = None
-    return Path((spec and spec.origin) or f"{module}.py")
+    if spec is None:
+        raise FunctionError(f"there is no module {module}; modules are imported from {Path.cwd()}{_clash(module)}")
+    return Path(spec.origin or f"{module}.py")
 
 
 def module_label(module: ModuleType) -> str:

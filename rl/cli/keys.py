@@ -7,24 +7,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rl.cli.arguments import Parser, add_command
+from rl.recipe.kinds import RECIPE_KINDS
 
 if TYPE_CHECKING:
     from rl.recipe.reference import Key
-
-_RECIPES = {
-    "rl": ("rl.recipe.config", "Recipe", "interleave train"),
-    "sft": ("rl.recipe.sft_config", "SftRecipe", "interleave sft"),
-    "story": ("rl.story.config", "StoryRecipe", "interleave generate, serve and eval stories"),
-    "data": ("rl.data_build.config", "BuildRecipe", "interleave data build"),
-}
-"""Kinds of recipes: module and class, and the commands that take them."""
 
 
 def add_keys_command(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the command to the command line's parser; what it needs is imported when it runs."""
     keys = add_command(commands, "keys", _keys, "say what a recipe may set: each key, what it may be, and its default")
     keys.add_argument("words", nargs="*", help="parts of keys, like rollout, policy.lr or budget; none: all keys")
-    keys.add_argument("--of", choices=list(_RECIPES), default="rl", help="kind of recipe; default: rl")
+    keys.add_argument("--of", choices=list(RECIPE_KINDS), default="rl", help="kind of recipe; default: rl")
     keys.add_argument("--markdown", action="store_true", help="all keys of all kinds, as docs/keys.md has them")
 
 
@@ -55,10 +48,10 @@ def markdown() -> Iterator[str]:
     yield "without a default has to be set, or may be left out. `<name>` stands for a name of yours, `<number>` for a"
     yield "place in a list."
     told: set[Key] = set()
-    for kind, (_, _, commands) in _RECIPES.items():
+    for kind, recipes in RECIPE_KINDS.items():
         keys = _of(kind)
         new = [key for key in keys if key not in told]
-        yield from ("", f"## {kind}", "", f"Recipes of `{commands}`.")
+        yield from ("", f"## {kind}", "", f"Recipes of `{recipes.commands}`.")
         if same := sorted({key.path.split(".")[0] for key in keys if key in told} - {key.path for key in new}):
             yield from ("", f"As above: {', '.join(f'`{name}`' for name in same)}, but for what is said here.")
         yield from ("", "| key | default | what it may be | |", "|---|---|---|---|")
@@ -69,12 +62,9 @@ def markdown() -> Iterator[str]:
 
 
 def _of(kind: str) -> list[Key]:
-    import importlib
-
     from rl.recipe.reference import keys_of
 
-    module, name, _ = _RECIPES[kind]
-    return list(keys_of(getattr(importlib.import_module(module), name)))
+    return list(keys_of(RECIPE_KINDS[kind].load()))
 
 
 def _cell(text: str) -> str:

@@ -144,7 +144,9 @@ def _parser() -> Parser:
     add_trust_code(serve)
     rewards = add_group(commands, "reward", "rewards of your own")
     trial = add_command(rewards, "test", _reward_test, "try rewards on gold and broken samples, or on a run's ledger")
-    trial.add_argument("target", help="FILE.py, FILE.py:function, module or module.function; all rewards of a file")
+    trial.add_argument(
+        "target", help="FILE.py, FILE.py:function, module, module.function or module:function; all rewards of a file"
+    )
     trial.add_argument("--ledger", type=file_path, metavar="RUN", help="the folder of a run whose samples to use")
     trial.add_argument("--limit", type=whole_number, default=500, help="most samples of a ledger; default: 500")
     trial.add_argument("--timeout", type=positive_number, default=10.0, help="seconds a call may take; default: 10")

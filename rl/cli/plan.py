@@ -66,11 +66,15 @@ def _show(
     from rich.console import Console
 
     from rl.atomic_write import atomic_write
+    from rl.plan.missing import not_tried
     from rl.plan.plan import make_plan
     from rl.plan.report import as_json, print_plan
 
     plan = make_plan(recipe, devices, times)
-    print_plan(plan, Console(highlight=False, soft_wrap=True))
+    console = Console(highlight=False, soft_wrap=True)
+    print_plan(plan, console, "interleave plan RECIPE" if must_start else "")
+    if must_start:
+        console.print(not_tried(recipe))
     if file is not None:
         atomic_write(file, json.dumps(as_json(plan), indent=1))
     is_lacking = must_start and any(one.is_needed for one in plan.missing)

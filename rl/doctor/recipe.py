@@ -12,7 +12,7 @@ from actors.store.place import is_bucket
 from rl.doctor.finding import Finding
 from rl.plan.devices import Devices, devices_here
 from rl.plan.judges import judges_asked
-from rl.plan.missing import check_recipe, missing
+from rl.plan.missing import check_recipe, missing, not_tried
 from rl.plan.placement import roles_of
 from rl.recipe.config import Recipe
 
@@ -36,7 +36,7 @@ def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
         mend = _MENDS.get(one.key.partition(".")[0], _OTHERWISE) if one.is_needed else ""
         yield Finding(one.key, one.text, mend)
     if not lacking:
-        yield Finding("recipe", f"{recipe.name}: data, keys and models are here")
+        yield Finding("recipe", f"{recipe.name}: data, keys and models are here; {not_tried(recipe)}")
 
 
 def _room(recipe: Recipe, devices: Devices) -> Finding:

@@ -1,10 +1,12 @@
 """What a run would lack on this machine: data, keys, models, packages. Nothing is downloaded, asked or run.
 
-What is wrong with a recipe is raised, in the words of `train`; what is merely not there (yet) is listed.
+What is wrong with a recipe is raised, in the words of `train`, by the checks that `train` makes; what is merely not
+there (yet) is listed. The user's own modules are imported, nothing heavy of ours.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,26 +14,34 @@ from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 
+from actors.generator.kind import check_befores
 from actors.generator.kind import kind_of as generator_kind
 from actors.generator.kind import resolve as resolve_generator
-from actors.judge.config import JudgeConfig
+from actors.judge.judge import check_baseline, check_judge_settings
 from actors.judge.registry import traits_of
 from actors.metered.config import EndpointConfig
 from actors.metered.keys import read_key
+from actors.observer import check_evidence_settings, describe_evidence
 from actors.policy.check import check_loss, check_policy
 from actors.resources import check_room
-from rewards.functions.import_path import FunctionError, identity_of
+from actors.user_functions.runner import RewardRunner
+from data.errors import RecordError
+from rl.check_reward import needed_evidence
+from rl.estimator_check import check_estimator_name
 from rl.plan.devices import Devices
 from rl.plan.judges import judges_asked
 from rl.plan.models import local_folder
 from rl.plan.placement import roles_of
 from rl.recipe.config import Recipe
 from rl.recipe.paths import model_path, placed_generator, read_prompt, resolve_data
-from rollout.text.critique import FIELDS, NUM_IMAGES
-from rollout.text.limits import is_own
+from rl.recipe.tasks import first_tasks
+from rollout.single_step import Baseline
+from rollout.text.critique import FIELDS, NUM_IMAGES, render_messages
+from rollout.types import Task
 
-_PROMPTS = ("semantics_rubric", "quality_rubric")
-_CHECKLIST = ("questions_prompt", "answers_prompt")
+_DATA = ("train", "heldout")
+NUM_READ = 500
+"""First records of each file that are read, as many as take no second."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +62,35 @@ def check_recipe(recipe: Recipe) -> None:
     """Raise ValueError for what is wrong with a recipe, as far as that shows without data, keys, models and GPUs."""
     if not recipe.ray_address:
         check_room(roles_of(recipe), cpus=recipe.num_cpus, gpus=inf, where="this machine", cpus_key="num_cpus")
+    check_estimator_name(recipe.algorithm.advantage)
     check_loss(recipe.algorithm.loss)
-    read_prompt(recipe.rollout.prompt, "rollout.prompt", FIELDS, NUM_IMAGES)
+    template = read_prompt(recipe.rollout.prompt, "rollout.prompt", FIELDS, NUM_IMAGES)
     check_policy(recipe.policy, model_path(recipe.policy.model, "policy.model"))
+    training, heldout = (_first_tasks(recipe, key) for key in _DATA)
+    for task in training[:1]:
+        render_messages(template, task)
     generator = resolve_generator(placed_generator(recipe.generator))
+    check_befores(recipe.generator, {task.before and "an image" for task in training + heldout})
     if not generator_kind(generator).has_prices:  # those want a key: see below
         generator_kind(generator).check(generator)
-    for where, judge in judges_asked(recipe):
-        _check_judge(where, judge)
-    for term in recipe.reward.terms:
-        try:
-            identity_of(term.fn)
-        except FunctionError as error:
-            raise ValueError(f"reward term {term.fn}: {error}") from None
+    check_baseline(Baseline(recipe.rollout.baseline), recipe.judge)
+    check_judge_settings(recipe.judge)
+    needed = needed_evidence(recipe, RewardRunner(recipe.reward.terms).check(), check_evidence_settings)
+    for name, config in recipe.evidence.items():
+        if name not in needed and config.judge is None:  # it is written into the run's folder all the same
+            describe_evidence(config)
+
+
+def not_tried(recipe: Recipe) -> str:
+    """Return what `train` tries at its start and neither `check_recipe` nor `missing` does, in one line."""
+    left = [f"records after the first {NUM_READ} and what is in their images (interleave data check)"]
+    if recipe.reward.probe:
+        left.insert(0, "rewards on samples (interleave reward test)")
+    if any(traits_of(judge.kind).has_prices for _, judge in judges_asked(recipe)):
+        left.append("whether endpoints answer (interleave doctor --ask)")
+    if recipe.benchmark.name:
+        left.append("what benchmark names")
+    return f"not tried: {', '.join(left)}"
 
 
 def missing(recipe: Recipe, devices: Devices) -> list[Missing]:
@@ -73,10 +99,30 @@ def missing(recipe: Recipe, devices: Devices) -> list[Missing]:
 
 
 def _data(recipe: Recipe) -> Iterator[Missing]:
-    for key in ("train", "heldout"):
+    for key in _DATA:
         said = getattr(recipe.data, key)
-        if not resolve_data(said).exists() and not list(Path().glob(said) if not said.startswith("/") else ()):
+        if not _is_here(file := resolve_data(said)):
             yield Missing(f"data.{key}", f"{said} is not there")
+            continue
+        try:
+            first_tasks(recipe.data, file, NUM_READ)
+        except RecordError as error:
+            yield Missing(f"data.{key}", str(error))
+
+
+def _is_here(file: Path) -> bool:
+    return file.exists() or bool(glob.glob(str(file)))
+
+
+def _first_tasks(recipe: Recipe, key: str) -> list[Task]:
+    """Return the first tasks of a file; none where it, or an image, is not here. Raises `RecordError` for a bad one."""
+    file = resolve_data(getattr(recipe.data, key))
+    try:
+        return first_tasks(recipe.data, file, NUM_READ) if _is_here(file) else []
+    except RecordError as error:
+        if error.kind != "image_missing":
+            raise
+        return []
 
 
 def _keys(recipe: Recipe) -> Iterator[Missing]:
@@ -124,17 +170,3 @@ def _packages(recipe: Recipe, devices: Devices) -> Iterator[Missing]:
         needed = not policy.shared_prefix
         how = "policy.shared_prefix=false needs it" if needed else "torch's own kernels take its place"
         yield Missing("policy.attn_implementation", f"flash-attn is not installed{where}: {how}", needed)
-
-
-def _check_judge(where: str, judge: JudgeConfig) -> None:
-    if traits_of(judge.kind).is_asked:
-        if not judge.model:
-            raise ValueError(f"{where}.model is not set; give the model's name")
-        for name in _CHECKLIST if judge.rubric == "checklist" else _PROMPTS:
-            read_prompt(getattr(judge, name), f"{where}.{name}")
-    elif judge.kind == "embedded" or is_own(judge.kind):
-        key, path = ("scorer", judge.scorer) if judge.kind == "embedded" else ("kind", judge.kind)
-        try:
-            identity_of(path)
-        except FunctionError as error:
-            raise ValueError(f"{where}.{key} is {path!r}: {error}") from None

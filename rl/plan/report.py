@@ -26,8 +26,8 @@ _WORK_OF_STAGE = {
 _AHEAD = "max_staleness=1 algorithm.loss.rollout_correction=token"
 
 
-def print_plan(plan: Plan, console: Console) -> None:
-    """Print all that is known, what is missing last."""
+def print_plan(plan: Plan, console: Console, command: str = "") -> None:
+    """Print all that is known, what is missing last; `command` is one with options to advise, if this one has none."""
     console.print(f"[bold]{escape(plan.recipe.name)}[/] on {plan.devices}")
     console.print(_placement_table(plan))
     for lack in plan.placement.lacks:
@@ -38,7 +38,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         console.print(f"[yellow]size not known[/]  {escape(name)}: no config.json here, and not in the kept table")
     console.print(_calls_table(plan))
     console.print(_priced(plan))
-    _print_times(plan, console)
+    _print_times(plan, console, command)
     for one in plan.missing:
         kind = "[red]missing[/]" if one.is_needed else "[yellow]not here[/]"
         console.print(f"{kind}  {escape(str(one))}")
@@ -115,11 +115,13 @@ def _priced(plan: Plan) -> str:
     return f"{tasks}; {plan.workload.edited_share:.0%} of the responses are tried out{priced}"
 
 
-def _print_times(plan: Plan, console: Console) -> None:
+def _print_times(plan: Plan, console: Console, command: str) -> None:
     if plan.stages is None or plan.prediction is None:
         is_known = plan.sizes.policy is not None
-        why = "neither card nor run tells them; give --gpus 8 --gpu H100, or --times RUN"
-        console.print(f"no times: {why if is_known else 'the size of policy.model is not known; give --times RUN'}")
+        words = ["give", command] if command else ["give"]
+        words.append("--gpus 8 --gpu H100, or --times RUN" if is_known else "--times RUN")
+        why = "neither card nor run tells them" if is_known else "the size of policy.model is not known"
+        console.print(f"no times: {why}; {' '.join(words)}")
         return
     table = _table("times, seconds", "stage", "of.", "mean", "busy", "by.")
     for stage, (name, work) in _WORK_OF_STAGE.items():

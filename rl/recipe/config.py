@@ -42,10 +42,13 @@ from rollout.text.limits import (
 from rollout.text.readers import READERS
 
 REPO = Path(__file__).resolve().parent.parent.parent
+UNFIT_ADVANTAGES = (
+    *("gae", "remax", "reinforce_plus_plus", "grpo_passk", "optimal_token_baseline", "tir_optimal_token_baseline"),
+)
+"""Those of verl's that ask for more than we have; `rl.advantages.check_estimator` says what."""
 ADVANTAGES = (
     *("grpo", "gdpo", "rloo", "opo", "gpg", "reinforce_plus_plus_baseline", "grpo_vectorized", "rloo_vectorized"),
-    # `rl.advantages.check_estimator` says what these lack
-    *("gae", "remax", "reinforce_plus_plus", "grpo_passk", "optimal_token_baseline", "tir_optimal_token_baseline"),
+    *UNFIT_ADVANTAGES,
 )
 """verl's registered estimators."""
 _Prefix = Annotated[

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from rewards.functions.import_path import anchored
 from rl.recipe.coerce import Fitting
 from rl.recipe.config import REPO, Recipe
+from rl.recipe.kinds import check_kind
 from rl.recipe.paths import resolve_path
 from rl.recipe.tree import Tree, at, drop, merge, nothing_to_drop, put
 from rl.recipe.yaml import Plain, read_yaml
@@ -58,7 +59,10 @@ def layers_of(path: Path, kind: type | None = None, without: Collection[str] = (
     `without` names top-level keys to pass over.
     """
     layers: list[Layer] = []
-    for file, said in _chain(recipe_path(path), _RECIPES, "recipe"):
+    chain = list(_chain(recipe_path(path), _RECIPES, "recipe"))
+    if kind is not None:
+        check_kind(kind, [key for _, said in chain for key in said if key not in without], str(chain[-1][0]))
+    for file, said in chain:
         kept = {key: value for key, value in said.items() if key not in without}
         layers = with_content(layers, kept, Fitting(kind, str(file)), file.parent)
     return layers
@@ -124,6 +128,16 @@ def replaced_by_set(layers: list[Layer], recipe: DictConfig, defaults: DictConfi
             is_tree = OmegaConf.is_config(without)
             replaced[key] = OmegaConf.to_container(without, resolve=True) if is_tree else without
     return replaced
+
+
+def set_that_said(layers: Sequence[Layer], message: str) -> str:
+    """Return which reward set says a `key=value` that a message names, as the end of it; empty where none does."""
+    for layer in layers:
+        for key, value in _leaves(layer.content) if layer.is_set else ():
+            if f"{key}={value}" in message:
+                file = Path(layer.where)
+                return f"; reward={file.stem if file.parent == _SETS else file} sets {key}"
+    return ""
 
 
 def _without_set(layer: Layer) -> Layer:

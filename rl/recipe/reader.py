@@ -16,7 +16,17 @@ from actors.config import EvidenceConfig, JudgeConfig
 from rl.recipe.coerce import Fitting
 from rl.recipe.config import Recipe
 from rl.recipe.jobs import JobRecipe
-from rl.recipe.layers import OWN_KEYS, Layer, anchored_own, layers_of, merged, replaced_by_set, with_content, with_set
+from rl.recipe.layers import (
+    OWN_KEYS,
+    Layer,
+    anchored_own,
+    layers_of,
+    merged,
+    replaced_by_set,
+    set_that_said,
+    with_content,
+    with_set,
+)
 from rl.recipe.tree import at, drop, nothing_to_drop, put
 from rl.recipe.yaml import parse_yaml, write_yaml
 from rollout.text.limits import check_value, shown
@@ -37,15 +47,15 @@ def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None,
     it) < `reward=...` of the command line < its other overrides. `without` names top-level keys to pass over.
     Raises ValueError that says which key is wrong, what was given and what would be right.
     """
+    layers = layers_of(Path(path), kind, without)  # first: a recipe of another kind has other keys to override, too
     given = [_override(kind, text) for text in overrides or []]
-    layers = layers_of(Path(path), kind, without)
     for override in given:
         if override.reward_set:
             layers = with_set(layers, override.reward_set, _COMMAND_LINE, Path.cwd())
     tree = merged(layers, is_strict=True)
     for override in given:
         override.apply(tree, kind)
-    with _explained(str(path), tree):
+    with _explained(str(path), tree, layers):
         whole = _merged(kind, tree)
         assert isinstance(whole, DictConfig)
         _remember_set(kind, layers, whole)
@@ -142,8 +152,11 @@ def _override(kind: type, text: str) -> _Override:
 
 
 @contextmanager
-def _explained(where: str, tree: dict[str, object]) -> Iterator[None]:
-    """Turn OmegaConf's errors into one line that names the key, what was given and what is wrong with it."""
+def _explained(where: str, tree: dict[str, object], layers: Sequence[Layer]) -> Iterator[None]:
+    """Turn OmegaConf's errors into one line that names the key, what was given and what is wrong with it.
+
+    To an error of ours it adds which reward set says what is wrong: the user may have named nothing else.
+    """
     try:
         yield
     except MissingMandatoryValue as error:
@@ -158,6 +171,10 @@ def _explained(where: str, tree: dict[str, object]) -> Iterator[None]:
                 f"{where}: {key or 'a reference'} is {shown(given)}, which cannot be read: {reason}"
             ) from None
         raise ValueError(f"{where}: {key} is {shown(given)}; {str(error).splitlines()[0]}") from None
+    except ValueError as error:
+        if not (by := set_that_said(layers, str(error))):
+            raise
+        raise ValueError(f"{error}{by}") from None
 
 
 def _check_resolved(value: object, key: str = "") -> None:

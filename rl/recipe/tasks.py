@@ -1,6 +1,7 @@
 """A recipe's records: read at once where they are few, one by one where they are many."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -28,6 +29,11 @@ def count_tasks(settings: DataConfig, file: Path) -> tuple[int, int]:
     """Return how many tasks a file has and how many of them are failed ones, without reading more than their labels."""
     tasks = open_tasks(file, _image_rules(settings), on_bad=OnBad(settings.on_bad))
     return len(tasks), len(tasks) - int(tasks.labels.sum())
+
+
+def first_tasks(settings: DataConfig, file: Path, number: int) -> list[Task]:
+    """Return at most the first `number` tasks of a file, checked as `read_tasks` does it. Raises `RecordError`."""
+    return list(islice(open_tasks(file, _image_rules(settings), on_bad=OnBad(settings.on_bad)), number))
 
 
 def read_sft_records(settings: SftDataConfig, *files: Path) -> list[Sequence[SftRecord]]:

@@ -135,11 +135,11 @@ class Trial:
 
 
 def functions_of(target: str) -> list[str]:
-    """Return the functions that `FILE[:function]` or an import path names; all rewards of a file or module.
+    """Return the functions that `FILE[:function]` or an import path names, as in a recipe; all of a file or module.
 
     Raises ValueError when there are none.
     """
-    if ".py:" in target:
+    if ":" in target:
         return [target]
     try:
         names = reward_names_in(target)

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from rewards.compose import TermConfig
 from rl.advantages import _WITHIN_GROUPS, advantages, check_estimator
 from rl.batch import NotFinite, batch_metrics, learnable, make_batch
-from rl.recipe.config import AlgorithmConfig, Recipe, RewardConfig, RolloutConfig
+from rl.estimator_check import check_estimator_name
+from rl.recipe.config import ADVANTAGES, UNFIT_ADVANTAGES, AlgorithmConfig, Recipe, RewardConfig, RolloutConfig
 from rollout.types import Group, Response, Reward
 from tests.support.groups import make_group
 
@@ -142,6 +144,13 @@ def test_failed_samples_are_in_neither_baseline_nor_batch():
     group = make_group(1, [0.0, None, 1.0, None])
     batch = make_batch([group], make_recipe())
     assert [row.advantages[0] for row in batch.rows] == pytest.approx([-0.7071, 0.7071], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ADVANTAGES)
+def test_which_estimators_are_unfit_is_known_without_verl(name):
+    for check in (check_estimator, check_estimator_name):
+        with pytest.raises(ValueError, match=name) if name in UNFIT_ADVANTAGES else nullcontext():
+            check(name)
 
 
 def test_other_estimators_of_verl_by_name():

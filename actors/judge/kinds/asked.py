@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actors.judge.config import JudgeConfig
 from actors.judge.judge import JudgeKind
+from actors.judge.prompts import ChecklistPrompts, prompts_of
 from actors.run_context import RunContext
 from rollout.roles import Judge
 
@@ -30,9 +31,14 @@ class AskedKind(JudgeKind):
         """Start the owner of the calls, and servers of the run's own where the kind has any."""
 
     def describe(self, config: JudgeConfig) -> dict[str, str]:
-        prompts = _prompts(config)
+        prompts = prompts_of(config)
         labels = {field.name: getattr(prompts, field.name).label for field in fields(prompts)}
         return {"model": self.model_label(config)} | labels
+
+    def check_settings(self, config: JudgeConfig, where: str) -> None:
+        if not config.model:
+            raise ValueError(f"{where}.model is not set; give the model's name")
+        prompts_of(config)
 
     async def start(self, config: JudgeConfig, context: RunContext) -> Judge:
         from actors.judge.checklist import ChecklistJudge
@@ -40,17 +46,13 @@ class AskedKind(JudgeKind):
         from actors.judge.rubric import RubricJudge
 
         asker, servers = await self.start_asker(config, context)
-        judge: Judge = RubricJudge(asker, _prompts(config), config.repeats)
-        if config.rubric == "checklist":
-            judge = ChecklistJudge(asker, _prompts(config), config.max_questions, config.repeats)
+        prompts = prompts_of(config)
+        judge: Judge
+        if isinstance(prompts, ChecklistPrompts):
+            judge = ChecklistJudge(asker, prompts, config.max_questions, config.repeats)
+        else:
+            judge = RubricJudge(asker, prompts, config.repeats)
         return LocalJudge(judge, servers) if servers else judge
 
     def sees_both(self, config: JudgeConfig) -> bool:
         return config.rubric == "scores"
-
-
-def _prompts(config: JudgeConfig) -> Any:
-    from actors.judge.checklist import ChecklistPrompts
-    from actors.judge.rubric import RubricPrompts
-
-    return ChecklistPrompts.read(config) if config.rubric == "checklist" else RubricPrompts.read(config)

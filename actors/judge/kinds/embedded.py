@@ -3,7 +3,8 @@
 from actors.judge.config import JudgeConfig
 from actors.judge.judge import JudgeKind
 from actors.run_context import RunContext
-from rewards.functions.import_path import FunctionError, identity_of, load_function
+from rewards.compose import RewardError, import_function
+from rewards.functions.import_path import identity_of
 from rollout.roles import Judge
 
 
@@ -12,9 +13,9 @@ class EmbeddedKind(JudgeKind):
 
     def describe(self, config: JudgeConfig) -> dict[str, str]:
         try:
-            load_function(config.scorer)
-        except (FunctionError, ImportError) as error:
-            raise ValueError(f"judge.scorer is {config.scorer!r}: {error}") from error
+            import_function(config.scorer)
+        except RewardError as error:
+            raise ValueError(f"judge.scorer is {config.scorer!r}: {error.detail}") from error
         return {"scorer": identity_of(config.scorer)}
 
     async def start(self, config: JudgeConfig, context: RunContext) -> Judge:

@@ -19,6 +19,9 @@ class EnsembleKind(JudgeKind):
             for key, what in kind_of(member).describe(member).items()
         }
 
+    def check_settings(self, config: JudgeConfig, where: str) -> None:
+        """Nothing is its own: the members are checked by themselves."""
+
     async def start(self, config: JudgeConfig, context: RunContext) -> Judge:
         from actors.judge.ensemble import EnsembleJudge
 

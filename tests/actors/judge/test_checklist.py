@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from actors.config import JudgeConfig
-from actors.judge.checklist import ChecklistJudge, ChecklistPrompts
+from actors.judge.checklist import ChecklistJudge
+from actors.judge.prompts import ChecklistPrompts
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
 from tests.support.fake_asker import ByImage, FakeAsker, broke, failing, is_about_quality

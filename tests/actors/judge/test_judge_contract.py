@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 from actors.config import JudgeConfig
-from actors.judge.checklist import ChecklistJudge, ChecklistPrompts
+from actors.judge.checklist import ChecklistJudge
 from actors.judge.ensemble import EnsembleJudge
 from actors.judge.judge import start_judge
 from actors.judge.local_vlm import LocalJudge
-from actors.judge.rubric import RubricJudge, RubricPrompts
+from actors.judge.prompts import ChecklistPrompts, RubricPrompts
+from actors.judge.rubric import RubricJudge
 from actors.servers.servers import Server
 from actors.store.store import Store
 from rollout.types import CompareRequest, ScoreRequest

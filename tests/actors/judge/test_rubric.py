@@ -9,7 +9,8 @@ import pytest
 from actors.config import JudgeConfig
 from actors.judge.judge import start_judge
 from actors.judge.prompt_file import Prompt
-from actors.judge.rubric import RubricJudge, RubricPrompts, is_swapped
+from actors.judge.prompts import RubricPrompts
+from actors.judge.rubric import RubricJudge, is_swapped
 from rollout.roles import BudgetSpent, JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
 from tests.support.fake_asker import ByImage, FakeAsker, broke, failing, is_about_quality

@@ -24,3 +24,17 @@ def test_an_import_path_has_the_identity_of_its_file():
 def test_what_has_no_file_has_no_identity(path):
     with pytest.raises(FunctionError):
         identity_of(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("./no_such_file.py:score", "there is no file {}/no_such_file.py"),
+        ("my_juge:MyJudge", "there is no module my_juge; modules are imported from {}"),
+    ],
+)
+def test_what_is_not_there_is_said_once(path, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FunctionError) as error:
+        identity_of(path)
+    assert str(error.value) == said.format(tmp_path)

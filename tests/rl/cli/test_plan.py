@@ -1,6 +1,7 @@
 """The command `interleave plan`, and `train --dry-run`."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,33 @@ CRITIC, SHAPES = str(REPO / "recipes" / "critic_grpo.yaml"), str(REPO / "recipes
 
 SPLIT = ["max_staleness=0", "policy.num_ranks=4", "samplers.num_samplers=2", "generator.num_replicas=2"]
 """Whatever the recipe's own is."""
+
+HERE = {"PYTHONPATH": str(REPO)}
+
+OWN = """
+from rewards.needs import needs
+
+
+@needs("red")
+def needs_red(evidence):
+    return float(evidence.extra["red"])
+
+
+def look(before, after, instruction):
+    return 1.0
+
+
+class Judge:
+    def __init__(self, size):
+        self.size = size
+
+    def score(self, look):
+        raise NotImplementedError
+
+
+def estimator(token_level_rewards, response_mask, index):
+    return token_level_rewards
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +142,9 @@ def test_there_is_no_plan_for_no_gpus(capsys):
 def test_a_dry_run_starts_nothing_and_says_whether_it_could(capsys, tmp_path):
     folder = tmp_path / "run"
     assert main(["train", SHAPES, "--dry-run", f"run_dir={folder}"]) == 0
-    assert "s a step" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "s a step" in said
+    assert said.splitlines()[-1].startswith("not tried: rewards on samples (interleave reward test), ")
     assert not folder.exists()
     folder.mkdir()
     (folder / "metrics.jsonl").write_text("")
@@ -124,3 +154,31 @@ def test_a_dry_run_starts_nothing_and_says_whether_it_could(capsys, tmp_path):
     missing = ["policy.gpus_per_rank=0", "data.train=no_such.jsonl", f"run_dir={folder}"]
     assert main(["train", SHAPES, "--dry-run", *missing]) == 2
     assert "missing  data.train: no_such.jsonl is not there" in capsys.readouterr().out
+
+
+def test_a_dry_run_advises_the_command_that_has_the_option(capsys, tmp_path):
+    assert main(["train", CRITIC, "--dry-run", f"run_dir={tmp_path}/run"]) == 2
+    assert "give interleave plan RECIPE --gpus 8 --gpu H100, or --times RUN" in capsys.readouterr().out
+    assert main(["plan", CRITIC]) == 2
+    assert "tells them; give --gpus 8 --gpu H100, or --times RUN" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["plan"], ["train", "--dry-run"]])
+def test_a_reward_that_is_not_there_ends_it_in_one_line(command, capsys, tmp_path):
+    wrong = ["reward=[{fn: rewards.stepwise.semantc_gain, weight: 1}]", f"run_dir={tmp_path}/run"]
+    assert main([command[0], SHAPES, *command[1:], *wrong]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "reward term rewards.stepwise.semantc_gain" in line
+
+
+def test_what_the_user_wrote_is_imported_and_nothing_heavy(tmp_path):
+    (tmp_path / "my.py").write_text(OWN)
+    code = (
+        "import sys; from rl.cli.main import main; code = main(sys.argv[1:]); "
+        "print(code, sorted({'torch', 'ray', 'vllm', 'transformers', 'diffusers', 'verl'} & sys.modules.keys()))"
+    )
+    own = ["reward=[{fn: ./my.py:needs_red, weight: 1}]", "evidence.red.fn=./my.py:look", "judge.scorer="]
+    own += ["judge.kind=./my.py:Judge", "algorithm.advantage=./my.py:estimator", "judge.options.size=2"]
+    command = [sys.executable, "-c", code, "plan", SHAPES, *own]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | HERE, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr

@@ -10,6 +10,7 @@ from actors.metered.retry import Fault
 from rl.cli.main import main
 from rl.plan.devices import Devices
 from rl.recipe.config import REPO
+from tests.support.record_files import rl_record, write_lines
 
 CRITIC, SHAPES = str(REPO / "recipes" / "critic_grpo.yaml"), str(REPO / "recipes" / "shapes_grpo.yaml")
 
@@ -37,7 +38,16 @@ def test_a_machine_alone(capsys):
 def test_a_recipe_that_can_start(capsys):
     code, said = lines(capsys, SHAPES)
     assert code == 0, said
-    assert "shapes_grpo: data, keys and models are here" in said[-2]
+    assert "shapes_grpo: data, keys and models are here; not tried: rewards on samples" in said[-2]
+
+
+def test_an_image_that_is_not_here_is_to_be_mended(capsys, tmp_path):
+    data = write_lines(tmp_path / "bad.jsonl", [rl_record(is_success=True), rl_record(1, edited_image_path="gone.png")])
+    code, said = lines(capsys, SHAPES, f"data.train={data}")
+    assert code == 1
+    assert not any("data, keys and models are here" in line for line in said)
+    [wrong] = [line for line in said if line.startswith("FAIL")]
+    assert f"there is no image at {tmp_path}/gone.png -> " in wrong
 
 
 def test_what_a_recipe_lacks_is_told_with_what_to_do(capsys):

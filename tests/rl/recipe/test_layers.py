@@ -186,3 +186,13 @@ def test_our_recipes_go_by_name_from_any_folder_behind_what_is_there(folder, mon
     (folder / "recipes").mkdir()
     write(folder, "recipes/shapes_grpo.yaml", "name: mine\n")
     assert load_recipe("recipes/shapes_grpo.yaml").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "end"),
+    [(["reward=checklist"], "; reward=checklist sets judge.rubric"), (["judge.rubric=checklist"], "each time")],
+)
+def test_a_set_that_does_not_suit_the_recipe_is_named(overrides, end):
+    with pytest.raises(ValueError, match=r"judge.rubric=checklist and .*") as error:
+        load_recipe("shapes_grpo", overrides)
+    assert str(error.value).endswith(end)

@@ -49,3 +49,12 @@ def test_wrong_settings_say_what_would_be_right():
         DataConfig(on_bad="drop")
     with pytest.raises(ValueError, match="expected old=new"):
         DataConfig(prefixes=["/a"])
+
+
+def test_no_more_than_the_first_tasks_are_read(tmp_path):
+    path = write_lines(
+        tmp_path / "tasks.jsonl", [rl_record(1), rl_record(2), rl_record(3, edited_image_path="gone.png")]
+    )
+    assert [task.id for task in rl_records.first_tasks(DataConfig(), path, 2)] == ["tasks-1", "tasks-2"]
+    with pytest.raises(ValueError, match=r"tasks.jsonl:3: field edited_image_path: there is no image"):
+        rl_records.first_tasks(DataConfig(), path, 3)

@@ -101,6 +101,7 @@ def test_all_rewards_of_a_file_or_module_are_found_unless_one_is_named(mine):
     assert functions_of(f"{mine}:helper") == [f"{mine}:helper"]
     assert functions_of("rewards.accuracy") == ["rewards.accuracy.is_right", "rewards.accuracy.disagreement"]
     assert functions_of("rewards.accuracy.is_right") == ["rewards.accuracy.is_right"]
+    assert functions_of("rewards.accuracy:is_right") == ["rewards.accuracy:is_right"]
 
 
 def test_a_good_reward_is_measured(mine):
