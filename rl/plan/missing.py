@@ -76,7 +76,7 @@ def _data(recipe: Recipe) -> Iterator[Missing]:
     for key in ("train", "heldout"):
         said = getattr(recipe.data, key)
         if not resolve_data(said).exists() and not list(Path().glob(said) if not said.startswith("/") else ()):
-            yield Missing(f"data.{key}", f"{said} is not there")
+            yield Missing(f"data.{key}", f"{said} is not there: looked for {Path(said).expanduser().absolute()}")
 
 
 def _keys(recipe: Recipe) -> Iterator[Missing]:
