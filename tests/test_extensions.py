@@ -278,7 +278,10 @@ def function(groups):
         (lambda: JudgeConfig(kind="opnai"), "judge.kind is 'opnai'; expected one of embedded.*did you mean openai"),
         (lambda: JudgeConfig(kind="wrong:Picky", repeats=2), "judge.repeats are for judges that are asked"),
         (lambda: TrackingConfig(metrics=["no path"]), "tracking.metrics.0 is 'no path'; expected the path of"),
-        (lambda: GeneratorConfig(name="flux2-klein", kind="chat"), 'leave one of them out .generator.name: "" takes away'),
+        (
+            lambda: GeneratorConfig(name="flux2-klein", kind="chat"),
+            'leave one of them out .generator.name: "" takes away',
+        ),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line_before_anything_starts(tmp_path, monkeypatch, check, said):
