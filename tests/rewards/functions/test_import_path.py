@@ -2,7 +2,7 @@
 
 import pytest
 
-from rewards.functions.import_path import FunctionError, identity_of
+from rewards.functions.import_path import FunctionError, identity_of, load_function
 
 
 def test_an_identity_is_that_of_the_file_and_the_file_is_not_run(tmp_path):
@@ -24,3 +24,15 @@ def test_an_import_path_has_the_identity_of_its_file():
 def test_what_has_no_file_has_no_identity(path):
     with pytest.raises(FunctionError):
         identity_of(path)
+
+
+def test_what_a_file_imports_is_no_candidate_for_a_name_that_it_lacks(tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from rewards.needs import needs\nfrom rollout.types import Evidence, Scores\n\n\n"
+        "@needs('it')\ndef beauty(evidence):\n    return 1.0\n\n\ndef brevity(evidence):\n    return 1.0\n"
+    )
+    with pytest.raises(FunctionError, match=r"mine\.py has no brevty; did you mean brevity\?$"):
+        load_function(f"{mine}:brevty")
+    with pytest.raises(FunctionError, match=r"mine\.py has no evidence, only beauty, brevity$"):
+        load_function(f"{mine}:evidence")
