@@ -179,8 +179,8 @@ def _chain(path: Path, ours: Path, what: str, heirs: tuple[Path, ...] = ()) -> I
         by = f" ({heirs[-1]} extends it)" if heirs else ""
         close = get_close_matches(path.stem, [file.stem for file in ours.glob("*.yaml")], n=1, cutoff=0.8)
         # Sets of ours go by name alone.
-        named = [one if ours == _SETS else f"{ours.name}/{one}.yaml" for one in close]
-        hint = f"; did you mean {named[0]}?" if named else ""
+        meant = [one if ours == _SETS else f"{ours.name}/{one}.yaml" for one in close]
+        hint = f"; did you mean {meant[0]}?" if meant else ""
         raise ValueError(f"{what} {path} does not exist; the built-in ones are in {ours}{by}{hint}")
     if path.resolve() in [heir.resolve() for heir in heirs]:
         chain = " -> ".join(file.name for file in (*heirs, path))
