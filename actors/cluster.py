@@ -12,13 +12,13 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import ray
 from ray._private import auto_init_hook, node, services
 from ray.job_config import JobConfig
 
 from actors import REPOSITORY, ending, pool
 from actors.helper_ports import given_ports
-from actors.losses.head_watch import greeting_of, speaks_grpc
 from actors.losses.loss_ending import ended_by_loss
 from actors.losses.lost import ComponentLost
 from actors.losses.ray_parts import patient_with_head, ray_parts
@@ -33,6 +33,10 @@ _MAX_SOCKET_PATH = 107
 _SOCKETS = f"/{_PREFIX}12345678/{_INNER}/session_2026-11-28_10-23-49_233488_4194304/sockets/plasma_store"
 """The longest path that Ray appends to the folder for temporary files."""
 _CONNECT_S = 5.0
+_IDENTITY = "/ray.rpc.NodeInfoGcsService/GetClusterId"
+"""What every client of a Ray head asks first; its request is an empty message (gcs_service.proto)."""
+_OF_RAY = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.DEADLINE_EXCEEDED)
+"""Errors of a head: it wants a token, or is busy."""
 
 
 class StartFailed(RunStopped):
@@ -219,8 +223,19 @@ def _check_address(address: str) -> None:
     if not host or not port.isdigit():
         raise ValueError(f"ray_address is {address!r}; {hint}")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
-    except OSError as error:
-        raise ValueError(f"ray_address is {address}: {error.strerror or error}; {hint}") from None
-    if not speaks_grpc(greeting_of(found, _CONNECT_S)) and os.environ.get("RAY_USE_TLS") != "1":
-        raise ValueError(f"ray_address is {address}: no server there speaks Ray's protocol; {hint}")
+        with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S):
+            _ask_head(found)
+    except (OSError, grpc.FutureTimeoutError, grpc.RpcError) as error:
+        reason = getattr(error, "strerror", None) or "no server there speaks Ray's protocol"
+        raise ValueError(f"ray_address is {address}: {reason}; {hint}") from None
+
+
+def _ask_head(address: str) -> None:
+    """Raise `grpc.FutureTimeoutError` or `grpc.RpcError` unless a Ray head is there: others may speak gRPC, too."""
+    with grpc.insecure_channel(address) as channel:
+        grpc.channel_ready_future(channel).result(_CONNECT_S)
+        try:
+            channel.unary_unary(_IDENTITY)(b"", timeout=_CONNECT_S)
+        except grpc.RpcError as error:
+            if error.code() not in _OF_RAY:
+                raise

@@ -10,6 +10,9 @@ import time
 import pytest
 import yaml
 
+from rl.plan.devices import simulated
+from rl.plan.plan import make_plan
+from rl.plan.splits import split_of
 from rl.recipe.reader import load_recipe
 from tests.support.source_tree import PACKAGES, REPO
 
@@ -50,6 +53,24 @@ def test_the_rayjobs_entrypoint_is_a_command_of_ours():
     program, command, recipe, *rest = shlex.split(spec["entrypoint"])
     assert (program, command, rest[-2:]) == ("interleave", "train", ["--resume", "auto"])
     assert load_recipe(recipe, rest[:-2]).ray_address == "auto"
+
+
+def test_what_the_guide_runs_on_two_nodes_leaves_no_gpu_unused():
+    """Page, script and job say the plan's best split for the nodes that they take."""
+    spec = yaml.safe_load((FOLDER / "rayjob.yaml").read_text())["spec"]
+    recipe, *rest = shlex.split(spec["entrypoint"])[2:]
+    cluster = spec["rayClusterSpec"]
+    num_nodes = 1 + sum(group["replicas"] for group in cluster["workerGroupSpecs"])
+    [gpus] = {int(pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]) for pod in pods(cluster)}
+    plan = make_plan(load_recipe(recipe, rest[:-2]), simulated(num_nodes, gpus, "H100"))
+    assert plan.best is not None
+    split = plan.best[0]
+    assert (split, plan.unused_gpus) == (split_of(plan.recipe), 0)
+    script, page = (FOLDER / "slurm.sh").read_text(), (REPO / "docs" / "clusters.md").read_text()
+    assert f"#SBATCH --nodes={num_nodes}\n" in script
+    assert f"#SBATCH --gpus-per-node={gpus}\n" in script
+    assert str(split) in script
+    assert page.count(str(split)) == len(re.findall(r"num_ranks=", page)) == 3
 
 
 @pytest.mark.parametrize("of", ["runtime_env.yaml", "rayjob.yaml"])

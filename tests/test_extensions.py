@@ -278,7 +278,10 @@ def function(groups):
         (lambda: JudgeConfig(kind="opnai"), "judge.kind is 'opnai'; expected one of embedded.*did you mean openai"),
         (lambda: JudgeConfig(kind="wrong:Picky", repeats=2), "judge.repeats are for judges that are asked"),
         (lambda: TrackingConfig(metrics=["no path"]), "tracking.metrics.0 is 'no path'; expected the path of"),
-        (lambda: GeneratorConfig(name="flux2-klein", kind="chat"), "is of kind diffusers: leave one of them out"),
+        (
+            lambda: GeneratorConfig(name="flux2-klein", kind="chat"),
+            'leave one of them out .generator.name: "" takes away',
+        ),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line_before_anything_starts(tmp_path, monkeypatch, check, said):
@@ -304,6 +307,19 @@ def test_files_of_the_users_own_lie_beside_the_recipe(guide, tmp_path, monkeypat
     named = load_recipe(inside / "mine.yaml", ["judge.kind=./my_judge.py:MyJudge", "judge.options.strictness=3"])
     assert (named.judge.kind, named.judge.options) == (f"{inside}/my_judge.py:MyJudge", {"strictness": 3})
     check_judge(named.judge)
+
+
+@pytest.mark.parametrize("parent", ["critic_grpo.yaml", "shapes_grpo.yaml"])
+def test_the_guides_blocks_go_into_a_recipe_that_extends_one_of_ours(guide, tmp_path, parent):
+    own, _ = guide
+    said = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    blocks = {key: said[key] for key in said if key not in yaml.safe_load(RUN)}
+    (tmp_path / "heir.yaml").write_text(yaml.safe_dump({"extends": parent, **blocks}))
+    recipe = load_recipe(tmp_path / "heir.yaml")
+    check_generator(recipe.generator, [None, "an image"])
+    check_judge(recipe.judge)
+    assert (recipe.generator.name, recipe.generator.kind) == ("", "my_generator:MyGenerator")
+    assert (recipe.reward, recipe.evidence) == (own.reward, own.evidence)
 
 
 OURS = {

@@ -134,7 +134,7 @@ class GeneratorConfig:
         if spec and self.kind and self.kind != spec.kind:
             raise ValueError(
                 f"generator.kind is {self.kind!r}, but generator.name {self.name!r} is of kind {spec.kind}: leave "
-                "one of them out"
+                'one of them out (generator.name: "" takes away the name that the recipe you extend gives)'
             )
         if self.batch_invariant and self.max_batch_size > 1:
             raise ValueError(

@@ -25,7 +25,7 @@ def check_pipeline(config: GeneratorConfig) -> None:
         raise ValueError(f"generator.pipeline is {config.pipeline}: {error}") from None
     for given in config.call if takes else ():
         if given not in takes:
-            known = f"{', '.join(takes)}, not {given}{nearest(given, takes, cutoff=0.6)}"
+            known = f"{', '.join(takes)}, not {given}{nearest(given, takes)}"
             raise ValueError(f"generator.call.{given}: {config.pipeline} takes {known}")
 
 

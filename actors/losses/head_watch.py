@@ -52,15 +52,6 @@ def answers(address: str) -> bool:
     return bool(greeting_of(address))
 
 
-def speaks_grpc(greeting: bytes) -> bool:
-    """Return whether a greeting is HTTP/2's: a frame of settings.
-
-    >>> speaks_grpc(bytes([0, 0, 18, 4, 0, 0, 0, 0, 0])), speaks_grpc(b"HTTP/1.1 ")
-    (True, False)
-    """
-    return greeting[3:4] == b"\x04"
-
-
 class HeadWatch:
     """Asks again and again, in a thread, until a part is lost: then says so, once."""
 

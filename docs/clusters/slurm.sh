@@ -1,6 +1,8 @@
 #!/bin/bash
 # One run on several nodes of Slurm, requeued until it is done:
 #   VENV=/shared/venv sbatch slurm.sh RECIPE RUN_DIR [key=value ...]
+# For critic_grpo on two nodes of 8 H100, as `interleave plan` says:
+#   policy.num_ranks=4 samplers.num_samplers=4 generator.num_replicas=8
 # VENV and RUN_DIR are at the same paths on all nodes. ../clusters.md says what else has to be.
 #SBATCH --job-name=interleave
 #SBATCH --nodes=2

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rollout.text.limits import nearest
+
 _FILE_MARK = ".py:"
 _OWN_PACKAGE = "rewards."
 OWN_PACKAGES = ("rl", "rollout", "rewards", "actors", "recipes", "data", "evals", "benchmarks", "tests")
@@ -71,7 +73,7 @@ def load_object(path: str) -> object:
     """Return whatever is at an import path or in a file (`load_function`)."""
     module, name = load_module(_module_part(path)), name_of(path)
     if (found := getattr(module, name, None)) is None:
-        raise FunctionError(f"{module_label(module)} has no {name}, only {_public(module)}{_clash(path)}")
+        raise FunctionError(f"{module_label(module)} has no {name}{_instead(name, module)}{_clash(path)}")
     return found
 
 
@@ -163,5 +165,11 @@ def _separator(path: str) -> str:
     return ":" if ":" in path else "."
 
 
-def _public(module: ModuleType) -> list[str]:
-    return sorted(name for name, value in vars(module).items() if callable(value) and not name.startswith("_"))
+def _instead(name: str, module: ModuleType) -> str:
+    """Return the name that may have been meant, else all that a module itself defines and does not import."""
+    own = sorted(
+        one
+        for one, value in vars(module).items()
+        if callable(value) and not one.startswith("_") and getattr(value, "__module__", "") == module.__name__
+    )
+    return nearest(name, own) or (f", only {', '.join(own)}" if own else "")

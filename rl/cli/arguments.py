@@ -22,14 +22,14 @@ class Parser(argparse.ArgumentParser):
 
     def refuse(self, unknown: list[str]) -> NoReturn:
         """Leave for arguments that the command does not know."""
-        hint = nearest(unknown[0].partition("=")[0], self._option_string_actions, cutoff=0.6)
+        hint = nearest(unknown[0].partition("=")[0], self._option_string_actions)
         self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
             known = list(action.choices)
             commands = f"the commands are {', '.join(known)}"
-            self.error(f"unknown command {value!r}{nearest(str(value), known, cutoff=0.5)}; {commands}")
+            self.error(f"unknown command {value!r}{nearest(str(value), known)}; {commands}")
         super()._check_value(action, value)
 
 

@@ -4,12 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from actors.cluster import check_cluster, ray_cluster
+from actors.cluster import RayNotUp, check_cluster, ray_cluster
 from rl.doctor.cluster import look_at_nodes
 from rl.doctor.finding import Finding
 from rl.doctor.machine import look_at_machine
 from rl.doctor.recipe import ask_endpoints, look_at_recipe
 from rl.recipe.config import Recipe
+
+_JOINING = (
+    "see that a Ray of the locked version is there, and put its RAY_AUTH_TOKEN, with RAY_AUTH_MODE=token, into the "
+    "environment"
+)
 
 
 async def examine(recipe: Recipe | None, *, asks: bool = False) -> AsyncIterator[Finding]:
@@ -34,14 +39,18 @@ async def examine(recipe: Recipe | None, *, asks: bool = False) -> AsyncIterator
         for found in await ask_endpoints(recipe):
             yield found
     if address and ray_found.is_good:
-        async with ray_cluster(address, recipe.num_cpus):
-            for found in await asyncio.to_thread(lambda: list(look_at_nodes(folder))):
-                yield found
+        try:
+            async with ray_cluster(address, recipe.num_cpus):
+                for found in await asyncio.to_thread(lambda: list(look_at_nodes(folder))):
+                    yield found
+        except RayNotUp as error:
+            yield Finding("Ray", str(error), _JOINING)
 
 
 def _ray(address: str) -> Finding:
     try:
         check_cluster(address)
     except ValueError as error:
-        return Finding("Ray", str(error), "see the line")
+        text, _, mend = str(error).partition("; ")
+        return Finding("Ray", text, mend or "see the line")
     return Finding("Ray", f"answers at {address}" if address else "nothing keeps it from starting here")

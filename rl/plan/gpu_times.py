@@ -18,6 +18,7 @@ from rl.plan.stage_times import Spread, Work
 from rl.plan.stages import Stages
 from rl.plan.workload import Workload
 from rl.recipe.config import Recipe
+from rollout.text.limits import is_own
 
 _GROUP, _PROMPT, _RESPONSE, _PIXELS = 8, 2120, 400, 1024 * 1024
 """Rows of a group, tokens and pixels that benchmarks.gpu measures with, unless its file says otherwise."""
@@ -105,7 +106,10 @@ class GpuTimes:
         if found.sampled_tokens_per_s and recipe.samplers.gpus_per_sampler:
             spread = base.spreads[Work.SAMPLE]
             spreads[Work.SAMPLE] = Spread.of_mean(spread.mean * self._slower_sampling(recipe), spread.sigma)
-        if found.images_per_s and recipe.generator.gpus_of_each:
+        files, is_users = dict(found.files), is_own(recipe.generator.kind)
+        if is_users:  # a pipeline was measured
+            files.pop("generator", None)
+        if found.images_per_s and recipe.generator.gpus_of_each and not is_users:
             measured_on = found.card_of_stage("generator", self.defaults.card)
             faster = self.defaults.card.tflops / measured_on.tflops if self.defaults.card and measured_on else 1.0
             spreads[Work.GENERATE] = Spread(work.image_pixels / _PIXELS / found.images_per_s / faster)
@@ -113,7 +117,7 @@ class GpuTimes:
             size = 4 if recipe.samplers.dtype == "float32" else 2
             sent = published_values(recipe, self.defaults.model)
             spreads[Work.PUBLISH] = Spread(sent * size / 1e9 * found.publish_s_per_gb)
-        sources |= found.files
+        sources |= files
         return replace(base, spreads=spreads, sources=sources)
 
     def _slower_update(self, recipe: Recipe, work: Workload) -> float:

@@ -102,7 +102,7 @@ def _data(recipe: Recipe) -> Iterator[Missing]:
     for key in _DATA:
         said = getattr(recipe.data, key)
         if not _is_here(file := resolve_data(said)):
-            yield Missing(f"data.{key}", f"{said} is not there")
+            yield Missing(f"data.{key}", f"{said} is not there: looked for {Path(said).expanduser().absolute()}")
             continue
         try:
             first_tasks(recipe.data, file, NUM_READ)

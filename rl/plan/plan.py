@@ -76,6 +76,11 @@ class Plan:
         return self.num_tasks / self.recipe.rollout.groups_per_step if self.num_tasks else None
 
     @property
+    def unused_gpus(self) -> int:
+        """GPUs that no role has any part of."""
+        return self.devices.num_gpus - len({(one.node, gpu) for one in self.placement.placed for gpu in one.gpus})
+
+    @property
     def fits(self) -> bool:
         """Whether the devices are enough for the recipe as it is, as far as memory can be estimated."""
         return not self.placement.lacks and all(role.fits for role in self.memory)

@@ -32,6 +32,8 @@ def print_plan(plan: Plan, console: Console, command: str = "") -> None:
     console.print(_placement_table(plan))
     for lack in plan.placement.lacks:
         console.print(f"[red]too few GPUs[/]  {escape(str(lack))}")
+    if said := _unused(plan):
+        console.print(f"[yellow]unused[/]  {escape(said)}")
     if plan.memory:
         console.print(_memory_table(plan))
     for name in plan.sizes.unknown:
@@ -65,6 +67,22 @@ def _spots(one: Placed, num_nodes: int) -> str:
         return "CPU"
     node = f"node {one.node}, " if num_nodes > 1 else ""
     return f"{node}GPU {', '.join(str(gpu) for gpu in dict.fromkeys(one.gpus))}"
+
+
+def _unused(plan: Plan) -> str:
+    """Return how many GPUs are left over, with the overrides of the split that is best; empty where a recipe takes all.
+
+    Empty, too, for a recipe that runs on CPUs, and where there are too few for a role.
+    """
+    if not plan.placement.num_gpus or plan.placement.lacks or not plan.unused_gpus:
+        return ""
+    said = f"{plan.unused_gpus} of {plan.devices.num_gpus} GPUs"
+    if plan.best is None:
+        return said
+    split = plan.best[0]
+    return f"{said}; " + (
+        "no other split is faster" if split == split_of(plan.recipe) else f"the best split is {split}"
+    )
 
 
 def _memory_table(plan: Plan) -> Table:
@@ -177,6 +195,7 @@ def as_json(plan: Plan) -> dict[str, object]:
         "devices": devices,
         "fits": plan.fits,
         "placement": [asdict(one) for one in plan.placement.placed],
+        "unused_gpus": plan.unused_gpus,
         "lacks": [str(lack) for lack in plan.placement.lacks],
         "memory": [{**asdict(role), "num_bytes": role.num_bytes, "fits": role.fits} for role in plan.memory],
         "models": {

@@ -139,7 +139,7 @@ class Fitting:
         everywhere = _keys(self.kind)
         if exact := [key for key in everywhere if key.rpartition(".")[2] == name]:
             return f"; did you mean {min(exact, key=lambda key: key.count('.'))}?"
-        if beside := nearest(name, siblings, cutoff=0.6):
+        if beside := nearest(name, siblings):
             return beside
         last_names = {key.rpartition(".")[2]: key for key in reversed(everywhere)}
         elsewhere = nearest(name, last_names, cutoff=0.7)

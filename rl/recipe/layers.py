@@ -10,6 +10,7 @@ all that it had set. A run's resolved recipe remembers what that was (`RewardCon
 import copy
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -190,8 +191,10 @@ def _chain(path: Path, ours: Path, what: str, heirs: tuple[Path, ...] = ()) -> I
     """Yield a file after the files that it extends, each with what it says."""
     if not path.exists():
         by = f" ({heirs[-1]} extends it)" if heirs else ""
-        known = [f"{ours.name}/{file.name}" for file in ours.glob("*.yaml")]
-        hint = nearest(f"{ours.name}/{path.name}", known, cutoff=0.8)
+        close = get_close_matches(path.stem, [file.stem for file in ours.glob("*.yaml")], n=1, cutoff=0.8)
+        # Sets of ours go by name alone.
+        meant = [one if ours == _SETS else f"{ours.name}/{one}.yaml" for one in close]
+        hint = f"; did you mean {meant[0]}?" if meant else ""
         raise ValueError(f"{what} {path} does not exist; the built-in ones are in {ours}{by}{hint}")
     if path.resolve() in [heir.resolve() for heir in heirs]:
         chain = " -> ".join(file.name for file in (*heirs, path))

@@ -280,7 +280,7 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
-def nearest(name: str, known: Iterable[str], cutoff: float = 0.4) -> str:
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return a hint at the known name that is most like this one, if one is.
 
     >>> nearest("weigth", ["fn", "weight"]), nearest("x", ["fn"])

@@ -4,8 +4,11 @@ import asyncio
 import http.server
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
+import grpc
 import pytest
 import ray
 
@@ -48,6 +51,27 @@ def test_another_service_at_the_address_is_told_from_ray(monkeypatch):
     with pytest.raises(ValueError, match="no server there speaks Ray's protocol"):
         check_cluster(f"127.0.0.1:{server.server_port}")
     server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "is_ray"), [("UNIMPLEMENTED", False), ("UNKNOWN", False), ("UNAUTHENTICATED", True)]
+)
+def test_another_service_that_speaks_grpc_is_told_from_a_head_that_wants_a_token(status, is_ray):
+    def answer(request, context):
+        context.abort(grpc.StatusCode[status], "")
+
+    handler = grpc.method_handlers_generic_handler(
+        "ray.rpc.NodeInfoGcsService", {"GetClusterId": grpc.unary_unary_rpc_method_handler(answer)}
+    )
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers([handler])
+    port = server.add_insecure_port("0.0.0.0:0")
+    server.start()
+    try:
+        with nullcontext() if is_ray else pytest.raises(ValueError, match="no server there speaks Ray's protocol"):
+            check_cluster(f"127.0.0.1:{port}")
+    finally:
+        server.stop(None).wait()
 
 
 def test_a_ray_that_does_not_start_is_one_line_and_nothing_is_left(tmp_path, monkeypatch):

@@ -207,7 +207,8 @@ def test_numbers_of_any_kind_become_floats(value):
     [
         ("nowhere", "expected an import path"),
         ("rewards.nowhere.f", r"cannot import rewards\.nowhere"),
-        ("rewards.format.parsed", "has no parsed, only"),
+        ("rewards.format.parsed", r"has no parsed; did you mean is_parsed\?"),
+        ("rewards.format.length", r"has no length, only ([a-z_]+, )*is_parsed"),
         ("rewards.format.__doc__", "__doc__ is a str, expected a function"),
         ("./nowhere.py:f", r"there is no file .*nowhere\.py"),
     ],

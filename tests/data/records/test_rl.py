@@ -1,11 +1,15 @@
 """RL records: what loads, and where an error is."""
 
 import json
+import re
 
 import pytest
+import yaml
 
 from data.errors import RecordError, shown
+from data.split import SplitRules, split
 from data.table.record_table import open_tasks
+from rl.recipe.config import REPO
 from tests.support.record_files import rl_record, write_lines
 
 GOOD = rl_record()
@@ -31,6 +35,26 @@ def test_what_may_be_left_out(write):
     (task, numbered, versioned) = open_tasks(write(bare, {**bare, "id": 7}, {**GOOD, "version": 1, "more": [1]}))
     assert (task.prompt, task.before) == ("", None)
     assert (numbered.id, versioned.id) == ("7", "tasks-3")
+
+
+def test_the_guides_example_is_a_record_and_its_recipe_names_what_a_split_writes(tmp_path):
+    text = (REPO / "docs" / "records.md").read_text(encoding="utf-8")
+    [example] = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+    others = [{**example, "origin_prompt": f"add box {number}"} for number in range(20)]
+    file = write_lines(tmp_path / "critic_rl.jsonl", [example, *others])
+    for name in ("table.png", "table_box.png"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    task = next(iter(open_tasks(file)))
+    assert (task.before, task.after) == tuple(
+        str(tmp_path / example[f"{kind}_image_path"]) for kind in ("origin", "edited")
+    )
+    assert (task.prompt, task.is_success, task.scores.quality) == (example["rewritten_prompt"], False, 8.5)
+    [said] = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert yaml.safe_load(said)["data"] == {
+        side: path.name for side, path in split(file, SplitRules(0.5)).paths.items()
+    }
 
 
 @pytest.mark.parametrize(

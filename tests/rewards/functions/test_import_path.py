@@ -1,8 +1,13 @@
 """Functions by name, and what they are by content."""
 
-import pytest
+import re
 
-from rewards.functions.import_path import FunctionError, identity_of
+import pytest
+from PIL import Image
+
+from rewards.functions.import_path import FunctionError, identity_of, load_function
+from rl.recipe.config import REPO
+from rl.recipe.reader import load_recipe
 
 
 def test_an_identity_is_that_of_the_file_and_the_file_is_not_run(tmp_path):
@@ -38,3 +43,31 @@ def test_what_is_not_there_is_said_once(path, said, tmp_path, monkeypatch):
     with pytest.raises(FunctionError) as error:
         identity_of(path)
     assert str(error.value) == said.format(tmp_path)
+
+
+def test_what_a_file_imports_is_no_candidate_for_a_name_that_it_lacks(tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from rewards.needs import needs\nfrom rollout.types import Evidence, Scores\n\n\n"
+        "@needs('it')\ndef beauty(evidence):\n    return 1.0\n\n\ndef brevity(evidence):\n    return 1.0\n"
+    )
+    with pytest.raises(FunctionError, match=r"mine\.py has no brevty; did you mean brevity\?$"):
+        load_function(f"{mine}:brevty")
+    with pytest.raises(FunctionError, match=r"mine\.py has no evidence, only beauty, brevity$"):
+        load_function(f"{mine}:evidence")
+
+
+def test_the_guides_files_are_the_recipe_that_it_shows(tmp_path):
+    text = (REPO / "docs" / "rewards.md").read_text(encoding="utf-8")
+    for kind, block in re.findall(r"^```(python|yaml)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        name = block.partition("\n")[0].removeprefix("# ") if kind == "python" else "mine.yaml"
+        (tmp_path / name).write_text(block)
+    recipe = load_recipe(tmp_path / "mine.yaml")
+    assert [load_function(term.fn).__name__ for term in recipe.reward.terms] == [
+        "is_parsed",
+        "semantic_gain",
+        "brevity",
+        "beauty",
+    ]
+    aesthetic = load_function(recipe.evidence["aesthetic"].fn)
+    assert [aesthetic(None, Image.new("RGB", (8, 8), colour), "") for colour in ("red", "grey")] == [1.0, 0.0]

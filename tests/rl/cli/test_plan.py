@@ -103,11 +103,25 @@ def test_cards_that_cannot_hold_the_model_are_as_few(capsys):
     assert "too large" in capsys.readouterr().out
 
 
+def test_gpus_that_a_recipe_leaves_unused_are_told_with_the_overrides_that_use_them(capsys, tmp_path):
+    own = ["policy.num_ranks=3", "samplers.num_samplers=1", "generator.num_replicas=4"]
+    two, file = ["--nodes", "2", "--gpus", "8", "--gpu", "H100"], tmp_path / "plan.json"
+    assert main(["plan", CRITIC, *two, "--json", str(file), *own]) == 0
+    text, plan = capsys.readouterr().out, json.loads(file.read_text())
+    best = plan["splits"]["best"]["overrides"]
+    assert plan["unused_gpus"] == 8
+    assert f"unused  8 of 16 GPUs; the best split is {best}" in " ".join(text.split("\n"))
+    assert main(["plan", CRITIC, *two, "--json", str(file), *best.split()]) == 0
+    assert "unused" not in capsys.readouterr().out
+    assert json.loads(file.read_text())["unused_gpus"] == 0
+
+
 def test_the_demo_runs_on_this_machine(capsys):
     assert main(["plan", SHAPES]) == 0
     text = capsys.readouterr().out
     assert "1,024 records, an epoch is 43 steps" in text
     assert "missing" not in text
+    assert "unused" not in text
 
 
 def test_a_recipe_is_wrong_in_the_words_of_train(capsys):

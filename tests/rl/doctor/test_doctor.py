@@ -1,9 +1,11 @@
 """The command: what it looks at, in which order, and how it ends."""
 
+import os
 import sys
 
 import pytest
 
+from actors.cluster import check_cluster
 from actors.judge.probe import Probe
 from actors.metered.config import EndpointConfig
 from actors.metered.retry import Fault
@@ -63,6 +65,29 @@ def test_a_recipe_that_is_wrong_is_one_line(capsys):
     code, said = lines(capsys, SHAPES, "rollout.prompt=nowhere.txt")
     assert code == 1
     assert any("nowhere.txt" in line and line.startswith("FAIL") for line in said)
+
+
+def test_a_cluster_that_cannot_be_joined_is_one_line(capsys, monkeypatch):
+    def refused(*arguments, **settings):
+        raise ConnectionError("Failed to connect\nto Ray cluster")
+
+    monkeypatch.setattr("ray.init", refused)
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    code, said = lines(capsys, SHAPES, "ray_address=10.0.0.1:6379")
+    [wrong] = [line for line in said if line.startswith("FAIL")]
+    assert code == 1
+    assert (
+        "cannot join Ray at ray_address=10.0.0.1:6379: ConnectionError: Failed to connect to Ray cluster -> " in wrong
+    )
+    assert "RAY_AUTH_TOKEN" in wrong
+    assert said[-1] == "1 to mend"
+
+
+def test_an_address_that_is_wrong_is_told_with_what_to_do(capsys, monkeypatch):
+    monkeypatch.setattr("rl.doctor.doctor.check_cluster", check_cluster)
+    _, said = lines(capsys, SHAPES, "ray_address=127.0.0.1:1")
+    [wrong] = [line for line in said if line.startswith("FAIL")]
+    assert "ray_address is 127.0.0.1:1: Connection refused -> give a Ray head's host:port" in wrong
 
 
 @pytest.mark.parametrize("fault", [None, Fault("unauthorized", "401")])

@@ -74,6 +74,16 @@ def test_everything_on_cpus_shares_its_cores():
     assert times.stages(critic()).core_seconds == 0
 
 
+def test_a_generator_of_the_users_own_is_waited_for_and_said_to_be_unknown():
+    recipe = load_recipe(REPO / "recipes" / "shapes_grpo.yaml", ["generator.name=", "generator.kind=my_module:Mine"])
+    model = model_size(recipe.policy.model)
+    assert model is not None
+    stages = DefaultTimes(model, None, None, workload_of(recipe, model)).stages(recipe)
+    assert (stages.spreads[Work.GENERATE].mean, stages.sources["generator"]) == (20.0, "not known: as an API's")
+    assert stages.sources["policy"] == "documented defaults"
+    assert 0 < stages.core_seconds < 100, "that of 115 images alone would be 2,300"
+
+
 def test_a_workload_is_what_the_recipe_says():
     recipe = critic("rollout.success_share=0.25")
     step = workload_of(recipe, MODEL, failed_share=0.9)

@@ -79,6 +79,12 @@ def test_sources_name_the_files(figures, tmp_path):
     assert sources["judge"] == "documented defaults"
 
 
+def test_a_pipelines_figures_say_nothing_of_a_class_of_the_users_own(figures):
+    own = load_recipe(REPO / "recipes" / "critic_grpo.yaml", ["generator.name=", "generator.kind=my_module:Mine"])
+    stages = GpuTimes(DEFAULTS, figures).stages(own)
+    assert (stages.spreads[Work.GENERATE].mean, stages.sources["generator"]) == (20.0, "not known: as an API's")
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"shared": {"skipped": "no time left"}}'])
 def test_a_file_without_figures_is_said(tmp_path, text):
     (tmp_path / "gpu.json").write_text(text)

@@ -40,6 +40,13 @@ def test_what_is_missing_is_named_and_what_stops_a_run_is_told_apart():
     assert "black-forest-labs/FLUX.2-klein-9B" in str(listed["generator.model"])
 
 
+def test_data_that_are_missing_are_named_by_where_they_were_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(found("data.train=mine.jsonl")["data.train"]).endswith(f"not there: looked for {tmp_path}/mine.jsonl")
+    (tmp_path / "mine.jsonl").touch()
+    assert "data.train" not in found("data.train=mine.jsonl")
+
+
 def test_a_key_that_is_set_is_not_missing_and_never_shown(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     assert "judge.api_key_env" not in found()

@@ -157,6 +157,8 @@ def test_what_is_wrong_with_a_set_is_said_with_its_file(folder, text, message):
     [
         ("reward=realeased", r"reward set 'realeased' is unknown; known are .*; did you mean released\?"),
         ("reward=./nowhere.yaml", r"reward set nowhere\.yaml does not exist"),
+        ("reward=./papre.yaml", r"reward set papre\.yaml does not exist; .* are in \S*; did you mean paper\?$"),
+        ("reward=./nope.yaml", r"reward set nope\.yaml does not exist; the built-in ones are in \S*$"),
         ("algorithm.overlong=cut", "algorithm.overlong is 'cut'; expected keep or mask"),
         ("rollout.baseline=jugde", "expected one of record, judge, side_by_side"),
     ],

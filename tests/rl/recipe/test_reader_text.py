@@ -272,6 +272,7 @@ def test_a_resume_is_refused_with_old_and_new_values(tmp_path):
     ("arguments", "message"),
     [
         (["trian"], "interleave: unknown command 'trian'; did you mean train?; the commands are train, plan, doctor, "),
+        (["frobnicate"], "interleave: unknown command 'frobnicate'; the commands are train, plan, doctor, "),
         (["data", "chekc"], "interleave: unknown command 'chekc'; did you mean check?; the commands are check, show"),
         (["data"], "interleave: the following arguments are required: command; see interleave data --help"),
         (["train"], "interleave: the following arguments are required: recipe; see interleave train --help"),
