@@ -44,7 +44,7 @@ def test_data_that_are_missing_are_named_by_where_they_were_looked_for(tmp_path,
     monkeypatch.chdir(tmp_path)
     assert str(found("data.train=mine.jsonl")["data.train"]).endswith(f"not there: looked for {tmp_path}/mine.jsonl")
     (tmp_path / "mine.jsonl").touch()
-    assert "data.train" not in found("data.train=mine.jsonl")
+    assert str(found("data.train=mine.jsonl")["data.train"]).endswith("mine.jsonl holds no record")
 
 
 def test_a_key_that_is_set_is_not_missing_and_never_shown(monkeypatch):
@@ -159,7 +159,7 @@ RED = "reward=[{fn: ./my.py:needs_red, weight: 1}]"
         (["judge.scorer=./my.py:nope"], "judge.scorer is './my.py:nope': .* has no nope, only"),
         (["judge.scorer=", "judge.kind=./my.py:NoScore"], "judge.kind is .*: it has no method score"),
         (["judge.scorer=", "judge.kind=./my.py:plain"], "plain is a function, expected a class"),
-        (["judge.scorer=", "judge.kind=./my.py:Judg"], "has no Judg, only"),
+        (["judge.scorer=", "judge.kind=./my.py:Judg"], r"has no Judg; did you mean Judge\?"),
         (["judge.scorer=", "judge.kind=./my.py:Judge", "judge.options.sise=3"], "unexpected keyword argument 'sise'"),
         (["judge.scorer=", "judge.kind=./my.py:Judge", "judge.options.size=10"], "raised RuntimeError: too large"),
         (
