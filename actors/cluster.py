@@ -35,8 +35,6 @@ _SOCKETS = f"/{_PREFIX}12345678/{_INNER}/session_2026-11-28_10-23-49_233488_4194
 _CONNECT_S = 5.0
 _IDENTITY = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 """What every client of a Ray head asks first; its request is an empty message (gcs_service.proto)."""
-_OF_RAY = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.DEADLINE_EXCEEDED)
-"""Errors of a head: it wants a token, or is busy."""
 
 
 class StartFailed(RunStopped):
@@ -231,11 +229,42 @@ def _check_address(address: str) -> None:
 
 
 def _ask_head(address: str) -> None:
-    """Raise `grpc.FutureTimeoutError` or `grpc.RpcError` unless a Ray head is there: others may speak gRPC, too."""
+    """Raise `grpc.FutureTimeoutError` or `grpc.RpcError` unless a Ray head is there: others may speak gRPC, too.
+
+    Raises ValueError where it refuses the token of this environment: Ray itself would try for 20 s, a line for each.
+    """
     with grpc.insecure_channel(address) as channel:
         grpc.channel_ready_future(channel).result(_CONNECT_S)
+        ask = channel.unary_unary(_IDENTITY)
         try:
-            channel.unary_unary(_IDENTITY)(b"", timeout=_CONNECT_S)
+            ask(b"", timeout=_CONNECT_S)
         except grpc.RpcError as error:
-            if error.code() not in _OF_RAY:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:  # a busy head
+                return
+            if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
                 raise
+            token = _token()
+            if not token or not _is_taken(ask, token):
+                raise ValueError(
+                    f"cannot join Ray at ray_address={address}: it refuses "
+                    f"{'the token of this environment' if token else 'whoever has no token'}; put the cluster's "
+                    "RAY_AUTH_TOKEN, with RAY_AUTH_MODE=token, into the environment"
+                ) from None
+
+
+def _is_taken(ask: Callable[..., object], token: str) -> bool:
+    try:
+        ask(b"", timeout=_CONNECT_S, metadata=[("authorization", f"Bearer {token}")])
+    except grpc.RpcError as error:
+        return bool(error.code() is not grpc.StatusCode.UNAUTHENTICATED)
+    return True
+
+
+def _token() -> str:
+    """Return the token that Ray's own clients would send from here; empty: none (ray/_private/authentication)."""
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return ""
+    if token := os.environ.get("RAY_AUTH_TOKEN"):
+        return token
+    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""

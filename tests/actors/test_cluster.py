@@ -5,7 +5,7 @@ import http.server
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -53,25 +53,54 @@ def test_another_service_at_the_address_is_told_from_ray(monkeypatch):
     server.shutdown()
 
 
-@pytest.mark.parametrize(
-    ("status", "is_ray"), [("UNIMPLEMENTED", False), ("UNKNOWN", False), ("UNAUTHENTICATED", True)]
-)
-def test_another_service_that_speaks_grpc_is_told_from_a_head_that_wants_a_token(status, is_ray):
-    def answer(request, context):
-        context.abort(grpc.StatusCode[status], "")
-
-    handler = grpc.method_handlers_generic_handler(
-        "ray.rpc.NodeInfoGcsService", {"GetClusterId": grpc.unary_unary_rpc_method_handler(answer)}
-    )
+@contextmanager
+def head(answer):
+    """Serve what clients of a Ray head ask first; yields the address."""
+    handler = grpc.unary_unary_rpc_method_handler(answer)
+    services = grpc.method_handlers_generic_handler("ray.rpc.NodeInfoGcsService", {"GetClusterId": handler})
     server = grpc.server(ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers([handler])
+    server.add_generic_rpc_handlers([services])
     port = server.add_insecure_port("0.0.0.0:0")
     server.start()
     try:
-        with nullcontext() if is_ray else pytest.raises(ValueError, match="no server there speaks Ray's protocol"):
-            check_cluster(f"127.0.0.1:{port}")
+        yield f"127.0.0.1:{port}"
     finally:
         server.stop(None).wait()
+
+
+@pytest.mark.parametrize("status", ["UNIMPLEMENTED", "UNKNOWN"])
+def test_another_service_that_speaks_grpc_is_told_from_ray(status):
+    with (
+        head(lambda request, context: context.abort(grpc.StatusCode[status], "")) as address,
+        pytest.raises(ValueError, match="no server there speaks Ray's protocol"),
+    ):
+        check_cluster(address)
+
+
+def test_a_token_that_a_head_refuses_is_told_before_ray_tries(tmp_path, monkeypatch):
+    def answer(request, context):
+        if ("authorization", "Bearer right") not in context.invocation_metadata():
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "")
+        return b""
+
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    with head(answer) as address:
+        with pytest.raises(
+            ValueError, match=r"^cannot join Ray at ray_address=\S+ it refuses whoever has no token; put"
+        ):
+            check_cluster(address)
+        (tmp_path / "token").write_text("right\n")
+        check_cluster(address)
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong")
+        with pytest.raises(ValueError, match="refuses the token of this environment; put the cluster's RAY_AUTH_TOKEN"):
+            check_cluster(address)
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "right")
+        check_cluster(address)
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+        with pytest.raises(ValueError, match="whoever has no token"):
+            check_cluster(address)
 
 
 def test_a_ray_that_does_not_start_is_one_line_and_nothing_is_left(tmp_path, monkeypatch):
