@@ -1,7 +1,10 @@
 """The nodes of a cluster, each asked by itself. Ray has to be up."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -82,3 +85,12 @@ def _seconds_to_fetch(sent: Sequence[ray.ObjectRef]) -> float:
     began = time.monotonic()
     ray.get(sent[0])
     return time.monotonic() - began
+
+
+def kill_process(node: str, pid: int) -> None:
+    """Kill a process on its node, if it is there: one that is stopped would not hear Ray's own request to end."""
+    with suppress(ProcessLookupError, RayError):
+        if node == ray.get_runtime_context().get_node_id():
+            os.kill(pid, signal.SIGKILL)
+        else:
+            ray.get(on_node(node, os.kill).remote(pid, signal.SIGKILL), timeout=10.0)

@@ -2,17 +2,16 @@
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from actors.nodes import on_node
+from actors.nodes import kill_process
 
 Place = tuple[str, int]
 """The node and the process of an actor."""
@@ -28,14 +27,9 @@ def _here(actor: object) -> Place:
     return ray.get_runtime_context().get_node_id(), os.getpid()
 
 
-def kill_process(place: Place) -> None:
-    """Kill a process on its node: one that is stopped would not hear Ray's own request to end."""
-    node, pid = place
-    with suppress(ProcessLookupError, RayError):
-        if node == ray.get_runtime_context().get_node_id():
-            os.kill(pid, signal.SIGKILL)
-        else:
-            ray.get(on_node(node, os.kill).remote(pid, signal.SIGKILL), timeout=10.0)
+def kill_at(place: Place) -> None:
+    """Kill the process of an actor."""
+    kill_process(*place)
 
 
 def _say(line: str) -> None:
@@ -51,7 +45,7 @@ class Rules:
     every_s: float = 3.0
     ask: Callable[[Any], Awaitable[Place]] = ask_place
     """Raises RayError while the actor is dead or being started."""
-    kill: Callable[[Place], None] = kill_process
+    kill: Callable[[Place], None] = kill_at
     tell: Callable[[str], None] = _say
     """Is given a line for each kill."""
 

@@ -7,7 +7,6 @@ that works.
 
 import asyncio
 import os
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.losses import stacks
-from actors.nodes import on_node
+from actors.nodes import kill_process, on_node
 from actors.policy.lost_rank import RankLost, telling_lost_rank
 
 EVERY_S = 3.0
@@ -168,9 +167,5 @@ def look_at_process(pid: int, with_stacks: bool) -> RankSeen:
 
 
 def kill_rank(rank: RankProcess) -> None:
-    """Kill a rank: one that is stopped would not hear Ray's own request to end."""
-    with suppress(ProcessLookupError, RayError):
-        if rank.node == ray.get_runtime_context().get_node_id():
-            os.kill(rank.pid, signal.SIGKILL)
-        else:
-            ray.get(on_node(rank.node, os.kill).remote(rank.pid, signal.SIGKILL), timeout=EVERY_S * 3)
+    """Kill a rank on its node."""
+    kill_process(rank.node, rank.pid)
