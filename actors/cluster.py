@@ -4,11 +4,14 @@ import asyncio
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +82,7 @@ async def ray_cluster(
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(REPOSITORY), os.getcwd(), *_inherited_paths()]))
     try:
         await asyncio.to_thread(_start, address, num_cpus, folder)
+        _take_back_sigterm()
         async with ended_by_loss(ray_parts(is_own=not address), logs=logs, saved=saved):
             yield
     except Exception as error:
@@ -151,10 +155,21 @@ def _start(address: str, num_cpus: int, folder: str | None) -> None:
         raise RayNotUp(told) from error
 
 
+def _take_back_sigterm() -> None:
+    """Put the handler back that Ray has put its own in front of, which prints a stack of C++."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
 @contextmanager
 def _here_alone(folder: str) -> Iterator[None]:
-    """Have a Ray started in this context listen on 127.0.0.1, and keep its processes' files inside the folder."""
-    resolve, temporary = services.resolve_ip_for_localhost, os.environ.get("TMPDIR")
+    """Have a Ray started in this context listen on 127.0.0.1, and keep its processes' files inside the folder.
+
+    Its processes are a group of their own: a signal to this one's, as `timeout` and shells send it, is for this one.
+    """
+    resolve, start, temporary = services.resolve_ip_for_localhost, services.ConsolePopen, os.environ.get("TMPDIR")
+    services.ConsolePopen = partial(start, process_group=0)
     # Ray would replace the loopback address by one that other machines can reach.
     services.resolve_ip_for_localhost = lambda host: host
     wait_for_port = node.wait_for_persisted_port
@@ -174,7 +189,8 @@ def _here_alone(folder: str) -> Iterator[None]:
     try:
         yield
     finally:
-        services.resolve_ip_for_localhost, node.wait_for_persisted_port = resolve, wait_for_port
+        services.resolve_ip_for_localhost, services.ConsolePopen = resolve, start
+        node.wait_for_persisted_port = wait_for_port
         del os.environ["TMPDIR"]
         if temporary is not None:
             os.environ["TMPDIR"] = temporary

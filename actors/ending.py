@@ -17,6 +17,8 @@ folders: set[str] = set()
 """Temporary folders that are removed with the process."""
 last_words = "interleave: interrupted"
 """Printed if the process has to be ended by force."""
+code_of_loss = 1
+"""What the process ends with if it loses its Ray; another one if the signal that ended Ray told it to save and go."""
 _code: int | None = None
 _told_reader, _told_writer = os.pipe()
 

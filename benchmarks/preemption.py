@@ -1,9 +1,10 @@
-"""SIGTERM at six moments of one run: `python -m benchmarks.preemption [--folder FOLDER] [--out FILE]`.
+"""SIGTERM at six moments of one run: `python -m benchmarks.preemption [--group] [--out FILE]`.
 
 The shapes world is trained for a few steps by the one command that a scheduler would start again and again, with
 `--resume auto`, and is sent SIGTERM while it starts, evaluates, rolls out, updates, publishes and saves: moments within
 a step are aimed at by the times of the steps before. Each time the process has to end with code 75 within 20 s, and at
-last the run has to end by itself with each step learned once. About ten minutes on two cores.
+last the run has to end by itself with each step learned once. `--group` sends it to the process group.
+About ten minutes on two cores.
 """
 
 import argparse
@@ -49,12 +50,21 @@ class Started:
     patience_s = PATIENCE_S
     """How long a moment may take to come."""
 
-    def __init__(self, folder: Path, overrides: Sequence[str] = OVERRIDES, environment: Mapping[str, str] = os.environ):
+    def __init__(
+        self,
+        folder: Path,
+        overrides: Sequence[str] = OVERRIDES,
+        environment: Mapping[str, str] = os.environ,
+        *,
+        is_group: bool = False,
+    ):
         self.run_dir, self._said = folder / "run", folder / "said"
         own = [f"run_dir={self.run_dir}", f"store={folder / 'store'}", "tracking.backends=[]"]
         command = [sys.executable, "-m", "rl.cli", "train", RECIPE, "--resume", "auto", *own, *overrides]
         with self._said.open("wb") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+            self.process = subprocess.Popen(
+                command, stdout=out, stderr=out, env=environment, process_group=0 if is_group else None
+            )
 
     @property
     def said(self) -> str:
@@ -98,12 +108,12 @@ def time_in(part: str, row: Mapping[str, float], at: float = 0.5) -> float:
     return before + at * row.get(f"seconds/{part}", 0.0)
 
 
-def preempt(folder: Path, moment: str) -> Ended:
-    started = Started(folder)
+def preempt(folder: Path, moment: str, is_group: bool) -> Ended:
+    started = Started(folder, is_group=is_group)
     try:
         started.reach(moment)
         began = time.monotonic()
-        started.process.send_signal(signal.SIGTERM)
+        (os.killpg if is_group else os.kill)(started.process.pid, signal.SIGTERM)
         code = started.process.wait(PATIENCE_S)
     finally:
         started.process.kill()
@@ -121,6 +131,7 @@ def finish(folder: Path) -> tuple[int, dict[int, int]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.preemption", description=__doc__)
     parser.add_argument("--folder", type=Path, help="where the run is kept; default: a temporary folder")
+    parser.add_argument("--group", action="store_true", help="send it to all of the process group, as `timeout` does")
     parser.add_argument("--out", type=Path, help="JSON of all figures")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="preemption-") as temporary:
@@ -128,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         ended = []
         for moment in MOMENTS:
-            ended.append(preempt(folder, moment))
+            ended.append(preempt(folder, moment, chosen.group))
             one = ended[-1]
             print(
                 f"{one.moment:22} {one.seconds:5.1f} s  code {one.code}  step {one.saved_step}  {one.said}", flush=True

@@ -27,6 +27,14 @@ class Preempted(Exception):
         """The last one that was taken since the start; 0: none was."""
 
 
+class LostWhilePreempted(Preempted):
+    """Whoever asked the process to end took away what it runs on, too: what is saved is what was saved before."""
+
+    def __init__(self, loss: Exception):
+        Exception.__init__(self, f"preempted; at the same time {loss}")
+        self.step = 0
+
+
 class Preemptible(Generic[Step]):
     """Yields the steps of a stream until the process is asked to end; then raises `Preempted`."""
 

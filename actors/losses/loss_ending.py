@@ -14,8 +14,6 @@ from actors.losses.head_watch import HeadWatch, Part
 from actors.losses.lost import ComponentLost
 
 STACKS = "who_waits.txt"
-CODE = 1
-"""Of a process that Ray was lost for: it cannot be stopped in good order any more."""
 
 
 class RayLost(ComponentLost):
@@ -34,8 +32,8 @@ async def ended_by_loss(
     """End what runs inside as soon as one of Ray's `parts` is lost. Raises `RayLost`.
 
     Stacks of who waits for whom are written into the folder `logs`, and `saved` ends the line, of any `ComponentLost`.
-    Whatever error comes of a loss of Ray's, that loss is what is raised. From then on the process has seconds to end:
-    calls to a Ray without a head never return.
+    Whatever error comes of a loss of Ray's, that loss is what is raised. From then on the process has seconds to end,
+    with `ending.code_of_loss`: calls to a Ray without a head never return.
     """
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
@@ -49,7 +47,7 @@ async def ended_by_loss(
             told = RayLost(f"{why}{_written(logs, _all_stacks(loop))}{saved()}")
             lost.append(told)
         ending.last_words = f"interleave: the run stopped: {told}"
-        end(CODE)
+        end(ending.code_of_loss)
 
     def lose_from_afar(why: str) -> None:
         lose(why)

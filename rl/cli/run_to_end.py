@@ -49,7 +49,7 @@ def run_async(work: Coroutine[object, object, Outcome], terminated: int = TERMIN
         def interrupt(number: int, frame: object) -> None:
             nonlocal is_saving
             if number == signal.SIGTERM and not is_saving and preemption.ask():
-                is_saving = True
+                is_saving, ending.code_of_loss = True, terminated
                 return
             code = INTERRUPTED if number == signal.SIGINT else terminated
             ending.begin(code)
@@ -66,7 +66,11 @@ def run_async(work: Coroutine[object, object, Outcome], terminated: int = TERMIN
     runner = asyncio.Runner()
     try:
         return runner.run(interruptible())
-    except (preemption.Preempted, ComponentLost):  # they have a line of their own
+    except ComponentLost as loss:
+        if is_saving:  # whoever told this process to go may have told Ray's processes, too
+            raise preemption.LostWhilePreempted(loss) from loss
+        raise
+    except preemption.Preempted:
         raise
     except BaseException as error:
         if ending.is_begun():  # whatever it is: it came of being interrupted

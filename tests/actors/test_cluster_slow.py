@@ -113,3 +113,28 @@ def refuses_a_stranger() -> None:
 
     assert told(os.environ["RAY_AUTH_TOKEN"]) == "1"
     assert told("") == told(64 * "f") == "UNAUTHENTICATED"
+
+
+TERMINATED = """
+import asyncio, os, signal
+import ray
+from actors.cluster import ray_cluster
+
+async def main():
+    told = []
+    signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+    async with ray_cluster("", 1):
+        os.killpg(0, signal.SIGTERM)
+        await asyncio.sleep(2.0)  # Ray's processes would have ended
+        print(await ray.remote(lambda: "alive").remote(), len(told))
+
+asyncio.run(main())
+"""
+
+
+def test_a_signal_to_the_group_of_the_process_is_for_the_process_alone():
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINATED], capture_output=True, text=True, timeout=120, start_new_session=True
+    )
+    assert done.stdout == "alive 1\n"
+    assert done.stderr == ""  # no stack of Ray's own handler

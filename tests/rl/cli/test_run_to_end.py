@@ -171,6 +171,62 @@ def test_a_terminated_training_ends_with_75(when, num_signals, says):
     assert process.returncode == 75
 
 
+LOST_AT_THE_SAME_TIME = """
+import asyncio, sys, time
+from actors.losses.head_watch import Part
+from actors.losses.loss_ending import ended_by_loss
+from rl.cli import ledger, main as cli
+from rl.cli.run_to_end import run_async
+from rl.preemption import EXIT_CODE, Preempted, Preemptible
+
+async def steps():
+    yield 1, None
+    print("ready", flush=True)
+    await asyncio.sleep(60)
+
+async def work(how):
+    asked = []
+    head = Part("Ray's head", "127.0.0.1:1", patience_s=60, died=lambda: "was killed by SIGTERM" if asked else "")
+    async with ended_by_loss([head], logs=None, saved=lambda: "; step 7 is saved"):
+        try:
+            async for _ in Preemptible(steps()):
+                pass
+        except Preempted:
+            asked.append(True)
+            try:
+                await asyncio.to_thread(time.sleep, 60)  # as a save by actors that are gone
+            finally:
+                if how == "stuck":
+                    await asyncio.to_thread(time.sleep, 60)
+
+ledger._ledger = lambda chosen: run_async(work(str(chosen.run)), terminated=EXIT_CODE)
+sys.exit(cli.main(["ledger", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("clean", "interleave: preempted; at the same time Ray's head was killed by SIGTERM; step 7 is saved"),
+        ("stuck", "interleave: the run stopped: Ray's head was killed by SIGTERM; step 7 is saved"),
+    ],
+)
+def test_a_terminated_training_ends_with_75_even_if_the_signal_ended_ray_too(how, says):
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOST_AT_THE_SAME_TIME, how],
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert told == says + "\n"
+    assert process.returncode == 75
+
+
 def test_another_terminated_command_ends_as_shells_have_it(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "clean"],
