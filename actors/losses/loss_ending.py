@@ -42,7 +42,7 @@ async def ended_by_loss(
 
     def lose(why: str) -> None:
         with saying:
-            if lost:
+            if lost or ending.is_begun():  # what ends anyway has a line of its own
                 return
             told = RayLost(f"{why}{_written(logs, _all_stacks(loop))}{saved()}")
             lost.append(told)

@@ -72,6 +72,18 @@ def test_an_error_that_comes_of_a_lost_head_is_told_as_its_loss():
     assert "rank of the policy" in str(error.__cause__)
 
 
+def test_what_ends_anyway_keeps_its_own_line(monkeypatch):
+    head = Head(every_s=60.0)
+
+    async def leave():
+        monkeypatch.setattr(ending, "is_begun", lambda: True)
+        head.is_gone.set()
+        raise RunStopped("preempted; step 7 is saved")
+
+    error, codes = run(head, leave)
+    assert (str(error), codes) == ("preempted; step 7 is saved", [])
+
+
 def test_another_loss_is_told_with_its_own_stacks_and_the_process_may_end_in_order(tmp_path):
     async def lose_a_rank():
         raise ComponentLost("rank 1 hangs", "rank 0 in all_reduce")
