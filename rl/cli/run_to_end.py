@@ -1,9 +1,10 @@
 """How a command's work ends that does not come to its end: by one line for its user, or by a traceback for us."""
 
 import asyncio
+import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -36,8 +37,8 @@ def run_async(work: Coroutine[object, object, Outcome], terminated: int = TERMIN
     """Run the work of a command; Ctrl-C cancels it, and from then on the process has seconds to end.
 
     So does SIGTERM, with the code `terminated`, unless a training loop runs: that saves first; a second one ends the
-    process at once. Raises KeyboardInterrupt when it was ended, `Preempted` when it was saved. Threads that still wait
-    for actors are left to `ending.leave`.
+    process at once. So does the end of the terminal (SIGHUP), unless `nohup` keeps it away. Raises KeyboardInterrupt
+    when it was ended, `Preempted` when it was saved. Threads that still wait for actors are left to `ending.leave`.
     """
 
     is_saving = False
@@ -48,12 +49,14 @@ def run_async(work: Coroutine[object, object, Outcome], terminated: int = TERMIN
 
         def interrupt(number: int, frame: object) -> None:
             nonlocal is_saving
-            if number == signal.SIGTERM and not is_saving and preemption.ask():
+            if number == signal.SIGHUP:
+                write_nowhere(terminals)
+            if number != signal.SIGINT and not is_saving and preemption.ask():
                 is_saving, ending.code_of_loss = True, terminated
                 return
             code = INTERRUPTED if number == signal.SIGINT else terminated
             ending.begin(code)
-            if number == signal.SIGTERM and is_saving:
+            if number != signal.SIGINT and is_saving:
                 ending.begin(code)  # at once
             loop.call_soon_threadsafe(task.cancel)
 
@@ -62,7 +65,10 @@ def run_async(work: Coroutine[object, object, Outcome], terminated: int = TERMIN
         return await work
 
     ending.watch()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    if before[signal.SIGHUP] == signal.SIG_IGN:
+        del before[signal.SIGHUP]
     runner = asyncio.Runner()
     try:
         return runner.run(interruptible())
@@ -81,6 +87,13 @@ def run_async(work: Coroutine[object, object, Outcome], terminated: int = TERMIN
             runner.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def write_nowhere(descriptors: Iterable[int]) -> None:
+    """Throw away what is written to a terminal that is gone, where each line would be an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
 
 
 def run_to_end(work: Coroutine[object, object, Outcome]) -> Outcome:

@@ -171,6 +171,39 @@ def test_a_terminated_training_ends_with_75(when, num_signals, says):
     assert process.returncode == 75
 
 
+def test_a_training_whose_terminal_is_closed_saves_and_ends_with_75(tmp_path):
+    terminal, side = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY)\n{TRAINING}", "training"],
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        start_new_session=True,
+    )
+    os.close(side)
+    with open(terminal, "rb", buffering=0) as screen:
+        assert screen.readline() == b"ready\r\n"
+    assert process.wait(30) == 75  # it says that it saves, which a closed terminal does not take
+
+
+def test_nohup_keeps_the_end_of_a_terminal_away():
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-c", TRAINING, "training"],
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.kill()
+    process.wait()
+
+
 LOST_AT_THE_SAME_TIME = """
 import asyncio, sys, time
 from actors.losses.head_watch import Part
