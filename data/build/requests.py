@@ -14,6 +14,7 @@ from data.formats.one_file import check_encoding
 from data.formats.raw import RawRecord, Records, name_of, place_in
 from data.formats.reader import open_records
 from data.formats.strict_json import MAX_RECORD
+from data.records.field_names import check_names
 from data.records.image_paths import ImageResolver, ImageRules
 from data.records.on_bad import BadRecords, good_records
 from data.records.rl import check_object, id_of, text_of
@@ -102,6 +103,7 @@ def _request(record: Any, places: ImageResolver, store: Store) -> Request:
     """Return the request that a record describes. Its default id is a digest of its content, wherever it is."""
     check_object(record)
     names = _names(record)
+    check_names(record, (names.text,), (names.images,))
     text = text_of(record, names.text).strip()
     if not text:
         raise RecordError("empty", f"field {names.text} is empty")

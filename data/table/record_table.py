@@ -34,6 +34,8 @@ from rollout.types import Task
 T = TypeVar("T", Task, SftRecord)
 
 _MOST_LISTED = 1000
+_CHECKS = 1
+"""One more with each check that is added: an index knows what was good by those of its time."""
 
 
 class RecordTable(Sequence[T], Generic[T]):
@@ -109,7 +111,7 @@ def _open(path: Path, kind: Kind, rules: ImageRules, on_bad: OnBad) -> RecordTab
     if on_bad is OnBad.RAISE and isinstance(lines, JsonLines):
         rows, notes = open_index(lines.path, ROW, partial(_scan, lines, kind), key=kind)
     else:
-        key = json.dumps([kind, on_bad, str(rules), str(records.folder.resolve())])
+        key = json.dumps([kind, on_bad, str(rules), str(records.folder.resolve()), _CHECKS])
         rows, notes = open_index(lines.path, ROW, partial(_read_all, lines, parse, on_bad), key=key)
     left_out = notes.get("left_out", "")
     if not len(rows):
