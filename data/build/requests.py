@@ -14,6 +14,7 @@ from data.formats.one_file import check_encoding
 from data.formats.raw import RawRecord, Records, name_of, place_in
 from data.formats.reader import open_records
 from data.formats.strict_json import MAX_RECORD
+from data.records.beside_file import resolver_of
 from data.records.field_names import check_names
 from data.records.image_paths import ImageResolver, ImageRules
 from data.records.on_bad import BadRecords, good_records
@@ -75,11 +76,11 @@ def read_requests(
     records: Records, store: Store, bad: BadRecords, rules: ImageRules | None = None
 ) -> Iterator[tuple[int, Request]]:
     """Yield (number, request), with the images in the store; bad and duplicate requests go to `bad`."""
-    places = ImageResolver(records.folder, rules)
+    places_of = resolver_of(records, ImageResolver(records.folder, rules))
     seen: set[int] = set()
 
     def read(raw: RawRecord) -> Request:
-        request = _request(raw.value, places, store)
+        request = _request(raw.value, places_of(raw.number), store)
         digest = digest_of(request.id)
         if digest in seen:
             raise RecordError("duplicate", f"request {request.id!r} appears again")
