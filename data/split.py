@@ -5,11 +5,13 @@ import os
 import re
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from data.errors import RecordError, shown
 from data.formats.reader import beside, open_records
 from data.prompts import prompt_digest, prompt_in
+from data.records.beside_file import folder_of
 from data.records.image_bytes import bytes_in, keep_image, with_images
 from data.records.on_bad import BadRecords
 from data.table.digest_log import digest_of
@@ -65,7 +67,7 @@ def split(path: Path, rules: SplitRules, *, out: Path | None = None, bad: BadRec
     for taken in paths.values():
         if taken.exists():
             raise ValueError(f"{taken} exists; name another folder with --out, or remove it")
-    moved = _Moved(records.folder, out)
+    moved, old = cache(lambda folder: _Moved(folder, out)), folder_of(records)
     num_records = dict.fromkeys(SIDES, 0)
     with tempfile.TemporaryDirectory(dir=out, prefix=".split-") as folder:
         files = {side: (Path(folder) / side).open("w", encoding="utf-8") for side in SIDES}
@@ -75,7 +77,7 @@ def split(path: Path, rules: SplitRules, *, out: Path | None = None, bad: BadRec
                     if raw.error is not None:
                         raise raw.error
                     side = side_of(prompt_by(raw.value, rules), rules)
-                    line = _line_of(moved(raw.value))
+                    line = _line_of(moved(old(raw.number))(raw.value))
                 except RecordError as error:
                     bad.add(error if error.where else error.at(records.where(raw.number)))
                     continue

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import sys
 import time
 import traceback
 import uuid
@@ -15,6 +14,7 @@ from typing import Any
 
 from actors.cluster import StartFailed, check_cluster, cluster_room, ray_cluster, without_ray
 from actors.losses.ray_parts import detection
+from actors.notice import notify
 from actors.resources import Role, check_room, needs_ray, num_gpus_here
 from actors.shipping.shipper import shipping
 from actors.store.bucket import check_bucket
@@ -95,7 +95,7 @@ async def launch(recipe: JobRecipe, *, run_start: float | None = None) -> AsyncI
         cluster = ray_cluster(recipe.ray_address, recipe.num_cpus, logs=logs, saved=saved) if has_ray else without_ray()
         await opened.enter_async_context(cluster)
         if recipe.ray_address:
-            print(f"interleave: {detection(recipe.ray_address)}", file=sys.stderr)
+            notify(detection(recipe.ray_address))
             check_room(roles, **cluster_room(), colocated=colocated)
         await opened.enter_async_context(
             managed_store(

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from tests.support.source_tree import REPO
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
 os.environ["WANDB_MODE"] = "offline"  # whoever has a key does not want our tests in their project
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# A process sends the token of its first Ray to every later one, which refuses another, or none: all have the same.
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 # Each HTTP client reads the certificates that it trusts, for 20 ms; a folder's are not read before they are needed.
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = str(REPO / "tests")

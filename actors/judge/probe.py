@@ -4,7 +4,6 @@ The question is asked beside the run: it is on no bill, counts against no budget
 """
 
 import asyncio
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from actors.metered.endpoints import Endpoint
 from actors.metered.environment import without_login
 from actors.metered.http_faults import fault_at
 from actors.metered.retry import Fault
+from actors.notice import notify
 from actors.store.image_files import image_part, png_of
 from rewards.judging.rubric import RubricError
 
@@ -110,7 +110,7 @@ async def probe_judges(judges: Mapping[str, JudgeConfig], *, without_images: Col
     wrong = []
     for probe, fault in await ask_judges(judges, without_images=without_images):
         if fault is not None and fault.kind in _PASSING:
-            print(f"interleave: {probe.sentence(fault)}; starting all the same", file=sys.stderr)
+            notify(f"{probe.sentence(fault)}; starting all the same")
         elif fault is not None:
             wrong.append((probe, probe.sentence(fault)))
     if wrong:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.nodes import kill_process
+from actors.notice import notify
 
 Place = tuple[str, int]
 """The node and the process of an actor."""
@@ -32,10 +32,6 @@ def kill_at(place: Place) -> None:
     kill_process(*place)
 
 
-def _say(line: str) -> None:
-    print(f"interleave: {line}", file=sys.stderr, flush=True)
-
-
 @dataclass(frozen=True)
 class Rules:
     """How actors are asked, and what is done with one that is silent."""
@@ -46,7 +42,7 @@ class Rules:
     ask: Callable[[Any], Awaitable[Place]] = ask_place
     """Raises RayError while the actor is dead or being started."""
     kill: Callable[[Place], None] = kill_at
-    tell: Callable[[str], None] = _say
+    tell: Callable[[str], None] = notify
     """Is given a line for each kill."""
 
 

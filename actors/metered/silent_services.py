@@ -1,13 +1,14 @@
 """A line when a service that is asked says nothing: its calls are retried and given up one by one, but later."""
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from ray.exceptions import RayError
+
+from actors.notice import notify
 
 SILENT_S = 25.0
 """How long a service may say nothing, unless it has been slow before and did answer."""
@@ -61,7 +62,7 @@ async def silence_told(
                 with suppress(RayError):
                     line = await owner.silence.remote()
                 if line and name not in silent:
-                    (tell or _say)(line)
+                    (tell or notify)(line)
                 (silent.add if line else silent.discard)(name)
 
     watching = asyncio.create_task(watch())
@@ -69,7 +70,3 @@ async def silence_told(
         yield
     finally:
         watching.cancel()
-
-
-def _say(line: str) -> None:
-    print(f"interleave: {line}", file=sys.stderr, flush=True)

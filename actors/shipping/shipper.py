@@ -7,7 +7,6 @@ is in the bucket before its answer. While the bucket takes nothing the job goes 
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from actors.metered.retry import CallError, RetryPolicy, retry
 from actors.metered.usage_ledger import ANSWER
+from actors.notice import notify
 from actors.shipping.config import LedgerConfig
 from actors.shipping.segments import Shipped, cut, ledger_prefix, restore, ship, shipped
 from actors.store.append_log import log_paths, parse_line
@@ -113,7 +113,7 @@ async def shipping(
     The ledger's logs that are in the bucket alone are restored first. Raises `BucketLost` into what runs inside.
     """
     check_package(place)
-    say = say or _say
+    say = say or notify
     ledger, store = run_dir and run_dir / "ledger", folder_of(place)
     prefix = ledger_prefix(run_dir) if run_dir else ""
     shipper = Shipper(Bucket(place, is_quick=True), prefix, ledger, store, config)
@@ -183,7 +183,3 @@ def _answered(lines: bytes) -> set[str]:
     """Return the keys of the calls that lines of a bill say are answered."""
     rows: Iterable[object] = map(parse_line, lines.splitlines(keepends=True))
     return {row["key"] for row in rows if isinstance(row, dict) and row["outcome"] == ANSWER}
-
-
-def _say(text: str) -> None:
-    print(f"interleave: {text}", file=sys.stderr, flush=True)

@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import socket
 from urllib.parse import parse_qsl
 
+from actors.notice import notify
+
 HOST = "127.0.0.1"
 _NAMES = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?")
 """Hosts that a browser on this machine, or at the other end of a tunnel, may ask for: a stranger's name that resolves
@@ -95,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             reply = self.server.answer(path, dict(parse_qsl(query))) if slash else None
         except Exception as error:  # what a run left in its folder may be anything
-            print(f"interleave: {path} was not answered: {type(error).__name__}: {error}", file=sys.stderr)
+            notify(f"{path} was not answered: {type(error).__name__}: {error}")
             return Reply(b"this could not be read; the command's terminal says why\n", status=500)
         return reply or Reply(b"there is no such page\n", status=404)
 

@@ -23,7 +23,7 @@ import io
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -132,22 +132,21 @@ def _begins(frame: FrameType) -> bool:
 
 
 class _Actor:
-    """What a door leads to: answers whatever it is asked; the first group ends the walk."""
+    """What a door leads to: answers whatever it is asked, at once where its `kind` does; the first group ends it."""
 
-    def __init__(self, walk: Walk):
-        self._walk = walk
+    def __init__(self, walk: Walk, kind: type | None = None):
+        self._walk, self._kind = walk, kind
 
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[dict[str, float]]]:
+    def __getattr__(self, name: str) -> Callable[..., object]:
         if name.startswith("__"):
             raise AttributeError(name)
 
         async def answer(*arguments: Any, **options: Any) -> dict[str, float]:
             return {}
 
-        return answer
-
-    def own_stats(self) -> dict[str, float]:
-        return {}
+        real = getattr(self._kind, name, None)
+        is_plain = inspect.isfunction(real) and not inspect.iscoroutinefunction(real)
+        return (lambda *arguments, **options: {}) if is_plain else answer
 
     def begin(self, step: int) -> None:
         """A ledger's."""
@@ -192,16 +191,16 @@ def _fake(door: str, walk: Walk, stack: contextlib.ExitStack) -> None:
         real = getattr(owner, name)
     except AttributeError:
         raise RuntimeError(f"there is no {door}: name in DOORS of {__file__} what starts it now") from None
-    code = inspect.unwrap(real).__code__
+    code, kind = inspect.unwrap(real).__code__, owner if classes else None
 
     async def start(*arguments: Any, **options: Any) -> _Actor:
-        return _Actor(walk)
+        return _Actor(walk, kind)
 
     def fake(*arguments: Any, **options: Any) -> Any:
         walk.enter(code)
         if inspect.isasyncgenfunction(inspect.unwrap(real)):
             return _nothing()
-        return start() if inspect.iscoroutinefunction(real) else _Actor(walk)
+        return start() if inspect.iscoroutinefunction(real) else _Actor(walk, kind)
 
     for holder in [owner] if classes else list(sys.modules.values()):
         if vars(holder).get(name) is real or classes:

@@ -14,6 +14,8 @@ from data.formats.one_file import check_encoding
 from data.formats.raw import RawRecord, Records, name_of, place_in
 from data.formats.reader import open_records
 from data.formats.strict_json import MAX_RECORD
+from data.records.beside_file import resolver_of
+from data.records.field_names import check_names
 from data.records.image_paths import ImageResolver, ImageRules
 from data.records.on_bad import BadRecords, good_records
 from data.records.rl import check_object, id_of, text_of
@@ -74,11 +76,11 @@ def read_requests(
     records: Records, store: Store, bad: BadRecords, rules: ImageRules | None = None
 ) -> Iterator[tuple[int, Request]]:
     """Yield (number, request), with the images in the store; bad and duplicate requests go to `bad`."""
-    places = ImageResolver(records.folder, rules)
+    places_of = resolver_of(records, ImageResolver(records.folder, rules))
     seen: set[int] = set()
 
     def read(raw: RawRecord) -> Request:
-        request = _request(raw.value, places, store)
+        request = _request(raw.value, places_of(raw.number), store)
         digest = digest_of(request.id)
         if digest in seen:
             raise RecordError("duplicate", f"request {request.id!r} appears again")
@@ -102,6 +104,7 @@ def _request(record: Any, places: ImageResolver, store: Store) -> Request:
     """Return the request that a record describes. Its default id is a digest of its content, wherever it is."""
     check_object(record)
     names = _names(record)
+    check_names(record, (names.text,), (names.images,))
     text = text_of(record, names.text).strip()
     if not text:
         raise RecordError("empty", f"field {names.text} is empty")

@@ -174,7 +174,7 @@ class _Reading:
         self._records = records
         self._limit = rules.limit or None
         self.places = ImageResolver(records.folder, rules.images, keeps_bytes=rules.deep is not None)
-        self._parse = parser(kind, records.name, self.places)
+        self._parse = parser(kind, records, self.places)
         self.bad = BadRecords(OnBad.SKIP)
         self.statistics = RlStatistics() if kind is Kind.RL else SftStatistics()
         self.copies, self.prompts, self.ids = (DigestLog(folder / name) for name in ("copies", "prompts", "ids"))

@@ -87,7 +87,7 @@ def write_page(
     chosen, num_records = sample_records(records, limit, seed)
     if not num_records:
         raise no_record(path)
-    parse = parser(kind, records.name, ImageResolver(records.folder, rules))
+    parse = parser(kind, records, ImageResolver(records.folder, rules))
     cards = [_card(raw, parse, records) for raw in chosen]
     about = f"{len(cards):,} of {num_records:,} {kind} records"
     if len(cards) < num_records:

@@ -29,7 +29,7 @@ class Records(Protocol):
     """How far the last iteration got, out of `size`."""
     size: int
     folder: Path
-    """What relative image paths are relative to."""
+    """What relative image paths are relative to; of files in several folders, what these have in common."""
     name: str
     """Used in default ids and in the names of derived files."""
     unit: str

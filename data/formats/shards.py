@@ -35,7 +35,9 @@ class Shards:
     def __init__(self, path: Path, files: Sequence[Path]):
         self.path = path
         self.files = tuple(files)
-        self.folder = Path(os.path.commonpath([file.absolute().parent for file in files]))
+        self.folders = tuple(file.absolute().parent for file in files)
+        """Of each file its own."""
+        self.folder = Path(os.path.commonpath(self.folders))
         self.name = name_of(path)
         self.position = 0
         self.last = 0
@@ -45,8 +47,15 @@ class Shards:
 
     def where(self, number: int) -> str:
         """Return a record's location in its own file, which must have been reached."""
-        part = self.parts[max(0, bisect_right(self.parts, number - 1, key=lambda part: part.start) - 1)]
+        part = self.parts[self._part(number)]
         return place_in(Path(part.file), part.unit, number - part.start)
+
+    def folder_of(self, number: int) -> Path:
+        """Return the folder of a record's own file, which must have been reached."""
+        return self.folders[self._part(number)]
+
+    def _part(self, number: int) -> int:
+        return max(0, bisect_right(self.parts, number - 1, key=lambda part: part.start) - 1)
 
     def __iter__(self) -> Iterator[RawRecord]:
         before = 0

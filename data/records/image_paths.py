@@ -6,7 +6,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from actors.store.packed_images import find_packed
@@ -63,10 +64,20 @@ class ImageResolver:
         self._fence = os.path.join(os.path.realpath(rules.root), "") if rules.root else ""
         self._prefixes = [(old.rstrip("/"), new) for old, new in rules.prefixes]
         self._white_canvas = rules.white_canvas
-        self._folders: dict[str, _Folder] = {}
-        self._num_names = 0
-        self.num_canvases = 0
+        self._is_fixed = rules.folder is not None or rules.root is not None
+        self._known = _Known()
+
+    @property
+    def num_canvases(self) -> int:
         """How many paths meant the white canvas."""
+        return self._known.num_canvases
+
+    def beside(self, file_folder: Path) -> ImageResolver:
+        """Return what finds the images of another file by the same rules; both share what they know of folders."""
+        other = copy(self)
+        if not self._is_fixed:
+            other._base = os.path.abspath(file_folder)
+        return other
 
     def find(self, value: object, field: str) -> str | None:
         """Return an image's absolute path; None for the white canvas. Raises `RecordError`, which names the field."""
@@ -76,7 +87,7 @@ class ImageResolver:
         if not isinstance(value, str):
             raise type_error(field, value, "a path")
         if self._white_canvas and (value == self._white_canvas or value.endswith(f"/{self._white_canvas}")):
-            self.num_canvases += 1
+            self._known.num_canvases += 1
             return None
         for old, new in self._prefixes:
             if value == old or value.startswith(f"{old}/"):
@@ -105,7 +116,7 @@ class ImageResolver:
         return keep_image(data, images_folder())
 
     def _look(self, path: str, name: str, field: str) -> str:
-        folder = self._folders.get(path)
+        folder = self._known.folders.get(path)
         if folder is None:
             folder = self._enter(path)
         is_listed = folder.names is not None and name in folder.names
@@ -131,9 +142,9 @@ class ImageResolver:
         return ("", "") if packed is None else (path, os.path.realpath(packed.archive))
 
     def _enter(self, path: str) -> _Folder:
-        if len(self._folders) >= _MOST_FOLDERS:
-            self._forget()
-        folder = self._folders[path] = _Folder(os.path.realpath(path))
+        if len(self._known.folders) >= _MOST_FOLDERS:
+            self._known.forget()
+        folder = self._known.folders[path] = _Folder(os.path.realpath(path))
         return folder
 
     def _ask(self, folder: _Folder, name: str) -> str:
@@ -163,14 +174,24 @@ class ImageResolver:
                         return
         except OSError:
             return
-        if self._num_names + len(names) > _MOST_NAMES:
-            self._forget()
+        if self._known.num_names + len(names) > _MOST_NAMES:
+            self._known.forget()
         folder.names = names
-        self._num_names += len(names)
+        self._known.num_names += len(names)
 
-    def _forget(self) -> None:
-        self._folders.clear()
-        self._num_names = 0
+
+@dataclass(slots=True)
+class _Known:
+    """What has been found out."""
+
+    folders: dict[str, _Folder] = field(default_factory=dict)
+    num_names: int = 0
+    """Of files, listed in all folders."""
+    num_canvases: int = 0
+
+    def forget(self) -> None:
+        self.folders.clear()
+        self.num_names = 0
 
 
 class _Folder:

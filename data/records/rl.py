@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any
 
 from data.errors import RecordError, shown, type_error
+from data.records.field_names import check_names
 from data.records.image_bytes import path_in
 from data.records.image_paths import ImageResolver
 from rollout.text.marks import special_tokens_in
@@ -18,11 +19,14 @@ from rollout.types import Scores, Task
 VERSION = 1
 """Version of all record schemas; a record without `version` has this one."""
 MAX_SCORE = 10
+_NEEDED = ("origin_prompt", "edited_image_path", "evaluation")
+_OPTIONAL = ("rewritten_prompt", "origin_image_path")
 
 
 def read_task(record: Any, places: ImageResolver, *, default_id: str) -> Task:
     """Return the task that a record describes. Raises `RecordError`, without a location."""
     check_object(record)
+    check_names(record, _NEEDED, _OPTIONAL)
     evaluation = required(record, "evaluation", dict, "an object")
     instruction = text_of(record, "origin_prompt")
     if not instruction.strip():

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from data.errors import RecordError, shown, type_error
+from data.records.field_names import check_names
 from data.records.image_bytes import path_in
 from data.records.image_paths import ImageResolver
 from data.records.public_answers import Read, read_critique, read_plan
@@ -20,6 +21,7 @@ from rollout.text.marks import IMAGE_MARK
 from rollout.text.plan import Mode, Plan, PlanError
 from rollout.types import Critique
 
+_NEEDED, _OPTIONAL = ("messages",), ("images", "source_prompt")
 _MAX_SIDE = 16_384
 """Pixels of the longest side of a declared canvas."""
 
@@ -75,6 +77,7 @@ class SftRecord:
 def read_sft(record: Any, kind: Kind, places: ImageResolver, *, default_id: str) -> SftRecord:
     """Return the checked SFT record. Raises `RecordError`, without a location."""
     check_object(record)
+    check_names(record, _NEEDED, _OPTIONAL)
     messages = _messages(required(record, "messages", list, "a list"))
     entries = record.get("images")
     if entries is None:

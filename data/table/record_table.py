@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from data.errors import RecordError
 from data.formats.json_array import JsonArray
 from data.formats.json_lines import JsonLines
-from data.formats.raw import RawRecord
+from data.formats.raw import RawRecord, Records
 from data.formats.reader import open_records
 from data.formats.strict_json import decode
+from data.records.beside_file import resolver_of
 from data.records.image_paths import ImageResolver, ImageRules
 from data.records.on_bad import BadRecords, OnBad, good_records
 from data.records.rl import read_task
@@ -34,6 +35,8 @@ from rollout.types import Task
 T = TypeVar("T", Task, SftRecord)
 
 _MOST_LISTED = 1000
+_CHECKS = 1
+"""One more with each check that is added: an index knows what was good by those of its time."""
 
 
 class RecordTable(Sequence[T], Generic[T]):
@@ -95,21 +98,22 @@ def open_sft(
     return _open(path, kind, rules or ImageRules(), on_bad)
 
 
-def parser(kind: Kind, name: str, places: ImageResolver) -> Callable[[RawRecord], Any]:
+def parser(kind: Kind, records: Records, places: ImageResolver) -> Callable[[RawRecord], Any]:
     """Return the parser for a kind of record; the default id is the file's name and the record's number."""
+    name, places_of = records.name, resolver_of(records, places)
     if kind is Kind.RL:
-        return lambda raw: read_task(raw.value, places, default_id=f"{name}-{raw.number}")
-    return lambda raw: read_sft(raw.value, kind, places, default_id=f"{name}-{raw.number}")
+        return lambda raw: read_task(raw.value, places_of(raw.number), default_id=f"{name}-{raw.number}")
+    return lambda raw: read_sft(raw.value, kind, places_of(raw.number), default_id=f"{name}-{raw.number}")
 
 
 def _open(path: Path, kind: Kind, rules: ImageRules, on_bad: OnBad) -> RecordTable[Any]:
     records = open_records(path)
-    parse = parser(kind, records.name, ImageResolver(records.folder, rules))
+    parse = parser(kind, records, ImageResolver(records.folder, rules))
     lines = as_lines(records)
     if on_bad is OnBad.RAISE and isinstance(lines, JsonLines):
         rows, notes = open_index(lines.path, ROW, partial(_scan, lines, kind), key=kind)
     else:
-        key = json.dumps([kind, on_bad, str(rules), str(records.folder.resolve())])
+        key = json.dumps([kind, on_bad, str(rules), str(records.folder.resolve()), _CHECKS])
         rows, notes = open_index(lines.path, ROW, partial(_read_all, lines, parse, on_bad), key=key)
     left_out = notes.get("left_out", "")
     if not len(rows):

@@ -30,7 +30,7 @@ from rl.cli.keys import add_keys_command
 from rl.cli.ledger import add_ledger_commands, with_ledger_sql
 from rl.cli.licences import add_licences_command
 from rl.cli.package_clash import clash_of, put_first
-from rl.cli.plan import add_plan_command, dry_run
+from rl.cli.plan import add_plan_command, add_resolved, dry_run, print_resolved
 from rl.cli.run_folder import folder_of
 from rl.cli.run_to_end import INTERRUPTED, leaving_when_terminated, run_async, run_to_end
 from rl.cli.shapes import add_shapes_commands
@@ -116,6 +116,7 @@ def _parser() -> Parser:
     train.add_argument(
         "--dry-run", action="store_true", help="print the plan for this machine and what is missing; start nothing"
     )
+    add_resolved(train, "with --dry-run: print the recipe instead, as the run would write it into its folder")
     add_plan_command(commands)
     add_doctor_command(commands)
     add_keys_command(commands)
@@ -187,6 +188,10 @@ def _train(chosen: argparse.Namespace) -> int:
 
     recipe = load_recipe(chosen.recipe, chosen.overrides)
     check_trackers(recipe.tracking)
+    if chosen.resolved:
+        if not chosen.dry_run:
+            raise ValueError("--resolved prints and starts nothing: say it with --dry-run")
+        return print_resolved(recipe)
     if chosen.dry_run:
         return dry_run(recipe, chosen.resume, chosen.accept_changed)
     from rl.prepare import prepare  # late, both: they import torch and Ray, and a wrong recipe should fail at once

@@ -10,7 +10,10 @@ from pathlib import Path
 from rl.cli.arguments import Parser, add_command, file_path, positive_whole_number
 from rl.plan.devices import Devices, devices_here, simulated
 from rl.recipe.config import Recipe
-from rl.recipe.reader import load_recipe
+from rl.recipe.jobs import JobRecipe
+from rl.recipe.kinds import kind_of
+from rl.recipe.layers import layers_of
+from rl.recipe.reader import load_as, load_recipe, to_yaml
 
 
 def add_plan_command(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -33,9 +36,20 @@ def add_plan_command(commands: argparse._SubParsersAction[Parser]) -> None:
         help="an earlier run's folder, or a JSON file of benchmarks.gpu, to take times from; more than once",
     )
     plan.add_argument("--json", type=file_path, metavar="FILE", help="write the plan to a file, too")
+    add_resolved(
+        plan, "print the recipe instead, of any kind, as a run writes it: with what it extends and all overrides"
+    )
+
+
+def add_resolved(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the option that prints a recipe as it was read."""
+    parser.add_argument("--resolved", action="store_true", help=text)
 
 
 def _plan(chosen: argparse.Namespace) -> int:
+    if chosen.resolved:
+        keys = {key for layer in layers_of(chosen.recipe) for key in layer.content}
+        return print_resolved(load_as(kind_of(keys), chosen.recipe, chosen.overrides))
     recipe = load_recipe(chosen.recipe, chosen.overrides)
     if chosen.gpus or chosen.nodes or chosen.gpu:
         devices = simulated(chosen.nodes or 1, chosen.gpus or 8, chosen.gpu or "H100")
@@ -46,6 +60,12 @@ def _plan(chosen: argparse.Namespace) -> int:
     else:
         devices = devices_here()
     return _show(recipe, devices, chosen.times, chosen.json)
+
+
+def print_resolved(recipe: JobRecipe) -> int:
+    """Print a recipe with all that it comes to, as YAML that may be read as a recipe again."""
+    print(to_yaml(recipe), end="")
+    return 0
 
 
 def dry_run(recipe: Recipe, resume: bool | str, accepted: Collection[str]) -> int:

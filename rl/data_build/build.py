@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from actors.generator.generator import Generator
 from actors.generator.kind import check_generator, kind_of
 from actors.judge.judge import check_judge, start_judge
 from actors.judge.probe import probe_judges
+from actors.notice import notify
 from actors.store.store import Store
 from actors.teacher.teacher import read_template
 from data.build.candidates import SideOfStep, Sides
@@ -144,10 +144,9 @@ async def collect_all(
     recipe, records = build.recipe, build.records
     done, lost = await asyncio.to_thread(log.done, build.store)
     if lost:
-        text = (
+        notify(
             f"{len(lost):,} requests are carried out again: some of their images are no longer in {build.store.place}"
         )
-        print(f"interleave: {text}", file=sys.stderr)
     numbers: dict[int, int] = {}
     stream = _requests(build, bad)
     reading = asyncio.Lock()

@@ -35,6 +35,12 @@ RECIPE_KINDS = {
 _ABLATION = RecipeKind("rl.ablation.config", "AblationRecipe", "ablations", "interleave ablate")
 
 
+def kind_of(keys: Collection[str]) -> type:
+    """Return the first kind of recipe that has all of these top-level keys; that of RL where none has."""
+    kinds = [kind.load() for kind in RECIPE_KINDS.values()]
+    return next((kind for kind in kinds if hints_of(kind).keys() >= set(keys)), kinds[0])
+
+
 def check_kind(kind: type, keys: Collection[str], where: str) -> None:
     """Raise ValueError for a file whose top-level keys are not of this kind of recipe, and all of them of another."""
     unknown = [key for key in keys if key not in hints_of(kind)]

@@ -8,6 +8,7 @@ all that it had set. A run's resolved recipe remembers what that was (`RewardCon
 """
 
 import copy
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -29,6 +30,9 @@ _RECIPES = REPO / "recipes"
 _SETS = _RECIPES / "reward"
 _SECTIONS = ("algorithm", "rollout", "judge", "evidence")
 """What a reward set may hold beside its terms."""
+COMMAND_LINE = "command line"
+"""Who sets what is overridden."""
+_KEY = re.compile(r"[a-z_]\w*(?:\.[\w-]+)*")
 OWN_KEYS = frozenset({"kind", "policy_loss", "advantage", "backends", "metrics"})
 """Keys whose values may be paths of something of the user's own."""
 
@@ -131,13 +135,28 @@ def replaced_by_set(layers: list[Layer], recipe: DictConfig, defaults: DictConfi
     return replaced
 
 
-def set_that_said(layers: Sequence[Layer], message: str) -> str:
-    """Return which reward set says a `key=value` that a message names, as the end of it; empty where none does."""
+def who_says(layers: Sequence[Layer], message: str) -> str:
+    """Return who sets the first key that a message begins with, or names with its section; empty where nobody does."""
+    first, *others = _KEY.findall(message) or [""]
+    for key in (first, *(other for other in others if "." in other)):
+        for layer in reversed(layers):
+            if at(layer.content, key) is not None:
+                return layer.where
+    return ""
+
+
+def other_that_says(layers: Sequence[Layer], message: str, who: str) -> str:
+    """Return which reward set, or the command line, says a `key=value` that a message names, as the end of it.
+
+    Empty where none does, and for the command line where it is `who` the message begins with.
+    """
     for layer in layers:
-        for key, value in _leaves(layer.content) if layer.is_set else ():
+        is_other_line = layer.where == COMMAND_LINE != who
+        for key, value in _leaves(layer.content) if layer.is_set or is_other_line else ():
             if f"{key}={value}" in message:
                 file = Path(layer.where)
-                return f"; reward={file.stem if file.parent == _SETS else file} sets {key}"
+                said = "the command line" if is_other_line else f"reward={file.stem if file.parent == _SETS else file}"
+                return f"; {said} sets {key}"
     return ""
 
 

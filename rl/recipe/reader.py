@@ -17,13 +17,15 @@ from rl.recipe.coerce import Fitting
 from rl.recipe.config import Recipe
 from rl.recipe.jobs import JobRecipe
 from rl.recipe.layers import (
+    COMMAND_LINE,
     OWN_KEYS,
     Layer,
     anchored_own,
     layers_of,
     merged,
+    other_that_says,
     replaced_by_set,
-    set_that_said,
+    who_says,
     with_content,
     with_set,
 )
@@ -31,7 +33,6 @@ from rl.recipe.tree import at, drop, nothing_to_drop, put
 from rl.recipe.yaml import parse_yaml, write_yaml
 from rollout.text.limits import check_value, shown
 
-_COMMAND_LINE = "command line"
 R = TypeVar("R")
 
 
@@ -51,11 +52,11 @@ def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None,
     given = [_override(kind, text) for text in overrides or []]
     for override in given:
         if override.reward_set:
-            layers = with_set(layers, override.reward_set, _COMMAND_LINE, Path.cwd())
+            layers = with_set(layers, override.reward_set, COMMAND_LINE, Path.cwd())
     tree = merged(layers, is_strict=True)
     for override in given:
         override.apply(tree, kind)
-    with _explained(str(path), tree, layers):
+    with _explained(str(path), tree, [*layers, *(override.as_layer() for override in given)]):
         whole = _merged(kind, tree)
         assert isinstance(whole, DictConfig)
         _remember_set(kind, layers, whole)
@@ -80,7 +81,7 @@ def texts_of(kind: type, overrides: Sequence[str]) -> set[str]:
     """Return the texts that overrides say, with those of the reward sets that they name and with files in full."""
     said: list[object] = []
     for override in (_override(kind, text) for text in overrides):
-        chosen = with_set([], override.reward_set, _COMMAND_LINE, Path.cwd()) if override.reward_set else []
+        chosen = with_set([], override.reward_set, COMMAND_LINE, Path.cwd()) if override.reward_set else []
         said += [override.value, *(layer.content for layer in chosen)]
     return set(_texts(said))
 
@@ -116,7 +117,7 @@ class _Override:
         """Change a recipe's tree. Raises ValueError for what is not there."""
         for key in self.dropped:
             if not drop(tree, key):
-                raise ValueError(f"{_COMMAND_LINE}: {nothing_to_drop(tree, key)}")
+                raise ValueError(f"{COMMAND_LINE}: {nothing_to_drop(tree, key)}")
         if self.reward_set or self.dropped == (self.key,):
             return
         in_list = re.match(r"(.+?)\.\d+(?:\.|$)", self.key)
@@ -125,12 +126,19 @@ class _Override:
         try:
             put(tree, self.key, self.value)
         except ValueError as error:
-            raise ValueError(f"{_COMMAND_LINE}: {error}") from None
+            raise ValueError(f"{COMMAND_LINE}: {error}") from None
+
+    def as_layer(self) -> Layer:
+        """Return what is said as a layer, which lies on top of a recipe's."""
+        content: dict[str, object] = {}
+        if self.value is not None:
+            put(content, self.key, self.value)
+        return Layer(COMMAND_LINE, content)
 
 
 def _override(kind: type, text: str) -> _Override:
     """Read `key=value` or `~key`. Raises ValueError."""
-    fit = Fitting(kind, _COMMAND_LINE)
+    fit = Fitting(kind, COMMAND_LINE)
     key, is_pair, value = text.partition("=")
     key = re.sub(r"\[(\w+)\]", r".\1", key)
     if text.startswith("~") and not is_pair:
@@ -141,9 +149,9 @@ def _override(kind: type, text: str) -> _Override:
     if key == "reward" and kind is Recipe:
         if not value.startswith(("[", "{")):
             if not (name := value.strip("'\" ")):
-                raise ValueError(f"{_COMMAND_LINE}: reward is empty; expected a set like released, or a list of terms")
+                raise ValueError(f"{COMMAND_LINE}: reward is empty; expected a set like released, or a list of terms")
             return _Override(key, reward_set=name)
-        (layer,) = with_content([], {key: parse_yaml(value, f"{_COMMAND_LINE}: reward")}, fit, Path.cwd())
+        (layer,) = with_content([], {key: parse_yaml(value, f"{COMMAND_LINE}: reward")}, fit, Path.cwd())
         return _Override(key, layer.content[key], tuple(fit.dropped))
     said = fit.parse(value, key)
     if key.rpartition(".")[2] in {"fn", *OWN_KEYS}:
@@ -153,9 +161,9 @@ def _override(kind: type, text: str) -> _Override:
 
 @contextmanager
 def _explained(where: str, tree: dict[str, object], layers: Sequence[Layer]) -> Iterator[None]:
-    """Turn OmegaConf's errors into one line that names the key, what was given and what is wrong with it.
+    """Turn errors into one line: who says so, the key, what was given and what is wrong with it.
 
-    To an error of ours it adds which reward set says what is wrong: the user may have named nothing else.
+    To an error of ours it adds which reward set or override sets what does not fit: it may be all that the user named.
     """
     try:
         yield
@@ -163,7 +171,7 @@ def _explained(where: str, tree: dict[str, object], layers: Sequence[Layer]) -> 
         raise ValueError(f"{where}: {error.full_key} is not set") from None
     except (OmegaConfBaseException, TypeError, RecursionError) as error:
         key = getattr(error, "full_key", None) or ""
-        given = at(tree, key)
+        given, where = at(tree, key), who_says(layers, key) or where
         if isinstance(error, InterpolationResolutionError | RecursionError) or "${" in str(given):
             reason = str(error).splitlines()[0].rpartition(": ")[2].removeprefix("Interpolation ").strip()
             reason = "it refers to itself" if isinstance(error, RecursionError) else reason
@@ -172,9 +180,8 @@ def _explained(where: str, tree: dict[str, object], layers: Sequence[Layer]) -> 
             ) from None
         raise ValueError(f"{where}: {key} is {shown(given)}; {str(error).splitlines()[0]}") from None
     except ValueError as error:
-        if not (by := set_that_said(layers, str(error))):
-            raise
-        raise ValueError(f"{error}{by}") from None
+        said, who = str(error), who_says(layers, str(error)) or where
+        raise ValueError(f"{who}: {said}{other_that_says(layers, said, who)}") from None
 
 
 def _check_resolved(value: object, key: str = "") -> None:

@@ -16,7 +16,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -25,6 +24,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+
+from actors.notice import notify
 
 LOCK = ".lock"
 TAKEN_OVER = f"{LOCK}-*"
@@ -154,7 +155,7 @@ def _is_alive(folder: Path, held: Path, holder: Holder, mine: Path) -> bool | No
         # Two times of the file system's own clock: those of machines need not agree.
         left_s = _SILENT_S - (mine.stat().st_mtime_ns - last) / 1e9
         if left_s > 0:
-            print(f"interleave: {folder} is held by {holder}; watching for {left_s:.0f} s", file=sys.stderr)
+            notify(f"{folder} is held by {holder}; watching for {left_s:.0f} s")
         end = time.monotonic() + left_s
         while time.monotonic() < end:
             time.sleep(min(1.0, _BEAT_S))
@@ -221,7 +222,7 @@ class _Heart(threading.Thread):
                 os.utime(self._file)
             except FileNotFoundError:
                 if not self._ended.is_set():
-                    print(f"interleave: the lock {self._file.parent} was taken or removed; ending", file=sys.stderr)
+                    notify(f"the lock {self._file.parent} was taken or removed; ending")
                     os.kill(os.getpid(), signal.SIGINT)
                 return
             except OSError:  # the file system is away: it may come back

@@ -6,12 +6,12 @@ prompts and models are now. Afterwards a change has to be put back, or accepted 
 
 import json
 import os
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.notice import notify
 from actors.store.ledger import holds_samples
 from rl.recipe.jobs import RunRecipe, TrainingRecipe
 from rl.recipe.reader import load_as
@@ -184,7 +184,7 @@ def _begin_again(run_dir: Path, changed: Sequence[Changed]) -> None:
     measured = run_dir / "evaluation_before.json"
     if changed and measured.exists():
         told = ", ".join(one.told for one in changed)
-        print(f"interleave: {run_dir} has learned nothing yet and begins again with another {told}", file=sys.stderr)
+        notify(f"{run_dir} has learned nothing yet and begins again with another {told}")
         drop_metrics_after(run_dir, -1)
         measured.unlink()
 

@@ -126,6 +126,31 @@ def test_a_ray_that_does_not_start_is_one_line_and_nothing_is_left(tmp_path, mon
     assert list(Path(tmp_path).iterdir()) == []
 
 
+def test_a_ray_of_our_own_has_a_token_that_nobody_knows_or_that_of_the_environment(monkeypatch):
+    seen = []
+
+    def started(**settings):
+        seen.append(os.environ.get("RAY_AUTH_TOKEN", ""))
+        raise OSError("enough")
+
+    async def start():
+        async with ray_cluster("", 2):
+            pass
+
+    monkeypatch.setattr(ray, "init", started)
+    monkeypatch.setenv("PYTHONPATH", os.environ["PYTHONPATH"])
+    for token in (None, None, "given"):
+        monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+        if token:
+            monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+        with pytest.raises(RayNotUp, match="enough"):
+            asyncio.run(start())
+    first, second, given = seen
+    assert len(first) == len(second) == 64
+    assert first != second
+    assert given == "given"
+
+
 def test_a_call_that_comes_after_the_end_fails_instead_of_starting_another_ray(monkeypatch):
     monkeypatch.setattr(cluster, "_start", lambda *_: None)
     monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray was started"))

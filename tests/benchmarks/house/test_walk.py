@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import sys
 
@@ -71,6 +72,18 @@ async def wait():
 
 async def start():
     raise AssertionError("it is expensive")
+
+
+class Cooks:
+    @classmethod
+    async def start(cls):
+        raise AssertionError("they are expensive")
+
+    def names(self):
+        return {"Anna": 1}
+
+    async def hours(self):
+        return {"Anna": 8}
 """,
     "cellar.py": """
 from smallhouse import kitchen
@@ -153,15 +166,29 @@ def test_a_door_is_entered_and_not_gone_through(house):
         asyncio.run(kitchen.start())
 
 
+def test_behind_a_door_only_what_really_is_one_is_a_coroutine(house, recwarn):
+    from smallhouse.kitchen import Cooks
+
+    _, walk = house
+    with contextlib.ExitStack() as stack:
+        _fake("smallhouse.kitchen:Cooks.start", walk, stack)
+        cooks = asyncio.run(Cooks.start())
+        assert cooks.names() | asyncio.run(cooks.hours()) == {}
+        del cooks
+    assert not [str(warning.message) for warning in recwarn if "never awaited" in str(warning.message)]
+
+
 def test_a_door_that_was_renamed_is_an_error(house):
     with pytest.raises(RuntimeError, match=r"there is no smallhouse\.kitchen:begin: name in DOORS"):
         _fake("smallhouse.kitchen:begin", house[1], contextlib.ExitStack())
 
 
 @pytest.mark.slow
-def test_the_real_command_gets_to_its_first_rollout():
+def test_the_real_command_gets_to_its_first_rollout(recwarn):
     """Slow: imports torch, Ray and verl."""
     walk = module.walk_to_first_rollout()
+    gc.collect()
+    assert not [str(warning.message) for warning in recwarn if "never awaited" in str(warning.message)]
     assert "actors/policy/policy.py" in walk.files
     assert "actors/rollout_worker.py" in walk.files
     assert "rl/recipe/layers.py" not in walk.files, "the recipe has been read"

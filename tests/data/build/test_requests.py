@@ -24,6 +24,15 @@ def test_a_request_without_an_image(no_image, tmp_path):
     assert not has_images({"user_input": "a"} | no_image)
 
 
+@pytest.mark.parametrize(
+    "record", [{"request": "a", "image": ["x.png"]}, {"user_input": "a", "user_input_images": "x.png"}]
+)
+def test_an_image_under_almost_the_right_name_is_not_lost(record, tmp_path):
+    with pytest.raises(RecordError, match=r"prompt40k.jsonl:1: field 'u?.*images?' is unknown; did you mean "):
+        read(tmp_path, [record])
+    assert len(read(tmp_path, [{"id": 1, "request": "a", "category": "art", "images_license": "CC0"}])[0]) == 1
+
+
 @pytest.mark.parametrize("given", ["/theirs/x.png", ["/theirs/x.png"]])
 def test_a_request_with_an_image_by_a_path_of_another_machine(given, tmp_path):
     record = {"id": "a", "user_input": "What comes next?", "user_input_image": given}

@@ -164,7 +164,7 @@ def test_a_damaged_file_of_records_is_refused_with_its_place(kind, make, share, 
         bad = BadRecords(OnBad.RAISE)
         try:
             records = open_records(file)
-            parse = parser(kind, records.name, ImageResolver(tmp_path, RULES))
+            parse = parser(kind, records, ImageResolver(tmp_path, RULES))
             num_read += len(list(good_records(records, parse, bad)))
         except RecordError as error:
             refused.append(error)

@@ -114,5 +114,5 @@ def test_what_is_kept_of_folders_is_bounded(root, monkeypatch):
     for _ in range(_LOOKS_BEFORE_LISTING + 2):
         for number in range(1, 8):
             assert found(places, f"f{number}/0.png") == str(root / f"f{number}/0.png")
-            assert len(places._folders) <= 3
-            assert sum(len(folder.names or ()) for folder in places._folders.values()) <= 5
+            assert len(places._known.folders) <= 3
+            assert sum(len(folder.names or ()) for folder in places._known.folders.values()) <= 5

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from data.errors import RecordError, shown
+from data.records.on_bad import OnBad
 from data.split import SplitRules, split
 from data.table.record_table import open_tasks
 from rl.recipe.config import REPO
@@ -72,6 +73,7 @@ def test_the_guides_example_is_a_record_and_its_recipe_names_what_a_split_writes
         ({**GOOD, "id": True}, "field id is a bool, expected str or int"),
         ({**GOOD, "id": ""}, "field id is empty"),
         ({key: GOOD[key] for key in GOOD if key != "evaluation"}, "field evaluation is missing"),
+        ({key: GOOD[key] for key in GOOD if key != "origin_prompt"} | {"orign_prompt": ""}, r"mean origin_prompt\?$"),
         ({**GOOD, "edited_image_path": "none.png"}, "field edited_image_path: there is no image at"),
         ({**GOOD, "edited_image_path": "."}, "field edited_image_path: there is no image at"),
         ({**GOOD, "origin_image_path": 5}, "field origin_image_path is a int, expected a path"),
@@ -92,6 +94,44 @@ def test_a_broken_record_is_located(write, record, message):
     with pytest.raises(RecordError, match=message) as caught:
         list(open_tasks(path))
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("rewriten_prompt", "rewritten_prompt"),
+        ("original_image_path", "origin_image_path"),
+        ("origin_image", "origin_image_path"),
+        ("Rewritten_Prompt", "rewritten_prompt"),
+    ],
+)
+def test_a_field_with_almost_the_name_of_one_that_is_not_there_is_a_slip(write, slip, meant):
+    bare = {name: GOOD[name] for name in GOOD if name != meant}
+    with pytest.raises(RecordError, match=rf"tasks.jsonl:2: field '{slip}' is unknown; did you mean {meant}\?"):
+        list(open_tasks(write(GOOD, {**bare, slip: "x.png"})))
+    bad = open_tasks(write(GOOD, {**bare, slip: "x.png"}), on_bad=OnBad.SKIP)
+    assert len(bad) == 1
+    assert "1 unknown_field" in bad.left_out
+    # What is as the message advises, says nothing, or stands beside the field itself, is none.
+    assert (
+        len(list(open_tasks(write({**bare, slip: "x.png", meant: None}, {**bare, slip: None}, {**GOOD, slip: 1})))) == 3
+    )
+
+
+def test_fields_of_other_names_are_passed_over(write):
+    bare = {name: GOOD[name] for name in ("origin_prompt", "edited_image_path", "evaluation")}
+    names = (
+        "catgory",
+        "prompt",
+        "edit_prompt",
+        "negative_prompt",
+        "refined_prompt",
+        "input_image_path",
+        "idx",
+        "x" * 999,
+    )
+    others = dict.fromkeys((*names, "mask_image_path", "conversion", "score", "image"), "some")
+    assert list(open_tasks(write(bare))) == list(open_tasks(write(bare | others)))
 
 
 def test_an_id_twice_is_refused(write):

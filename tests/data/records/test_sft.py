@@ -45,6 +45,18 @@ def test_a_plan_is_read_as_what_was_asked(places):
     assert [message.role for message in record.messages] == ["system", "user", "assistant"]
 
 
+def test_a_slip_in_an_optional_fields_name_is_told(places):
+    with pytest.raises(RecordError, match=r"field 'source_promt' is unknown; did you mean source_prompt\?"):
+        planner(planner_record(1, source_promt="a day"), places)
+    text_only = {name: value for name, value in planner_record(1).items() if name != "images"}
+    with pytest.raises(
+        RecordError, match=r"field 'image' is unknown; did you mean images\? \(if not, say images: null"
+    ):
+        planner({**text_only, "image": "x.png"}, places)
+    foreign = {"source": "web", "system": "", "tools": "[]", "videos": [], "image": "x.png", "images": None}
+    assert planner(text_only | foreign, places) == planner(text_only, places)
+
+
 def test_a_canvas_may_be_declared_or_be_a_path_that_the_rules_name(places):
     images = [{"canvas": "white"}, "/theirs/white.png"]
     assert critic(critic_record(images=images), places).images == (Canvas(), Canvas())

@@ -7,10 +7,12 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from rl.cli.main import main
 from rl.plan.devices import Devices
 from rl.recipe.config import REPO
+from rl.recipe.reader import load_recipe, to_yaml
 
 CRITIC, SHAPES = str(REPO / "recipes" / "critic_grpo.yaml"), str(REPO / "recipes" / "shapes_grpo.yaml")
 
@@ -52,19 +54,49 @@ def no_gpu_and_nothing_downloaded(tmp_path, monkeypatch):
     monkeypatch.setattr("rl.cli.plan.devices_here", lambda: Devices(1, 0, None, 2))
 
 
-def test_a_plan_takes_seconds_and_imports_nothing_heavy():
+@pytest.mark.parametrize("options", [["--gpus", "8", "--gpu", "H100"], ["--resolved"]])
+def test_a_plan_takes_seconds_and_imports_nothing_heavy(options):
     """Bar: five seconds; measured in CPU time, as other work on the machine is no fault of the plan."""
     code = (
         "import sys, time; from rl.cli.main import main; code = main(sys.argv[1:]); "
         "print(code, sorted({'torch', 'ray', 'vllm', 'transformers', 'diffusers', 'verl'} & sys.modules.keys()), "
         "time.process_time())"
     )
-    command = [sys.executable, "-c", code, "plan", CRITIC, "--gpus", "8", "--gpu", "H100", *SPLIT]
+    command = [sys.executable, "-c", code, "plan", CRITIC, *options, *SPLIT]
     began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPO, check=True)
     code, _, rest = done.stdout.splitlines()[-1].partition(" ")
     assert (code, rest[:2]) == ("0", "[]")
     assert float(rest[3:]) < 5, f"{time.monotonic() - began:.1f} s of wall time"
+
+
+@pytest.mark.parametrize("command", [["plan"], ["train", "--dry-run"]])
+def test_the_resolved_recipe_is_what_a_run_writes_and_may_be_read_again(command, capsys, tmp_path):
+    said = ["--resolved", "rollout.n=6", "reward=dr_grpo", "evaluation.seed=${seed}", "seed=7"]
+    assert main([command[0], CRITIC, *command[1:], *said]) == 0
+    printed = capsys.readouterr().out
+    assert printed == to_yaml(load_recipe(CRITIC, said[1:]))
+    resolved = yaml.safe_load(printed)
+    assert (resolved["rollout"]["n"], resolved["evaluation"]["seed"]) == (6, 7)
+    assert not resolved["algorithm"]["normalise_by_std"]
+    (tmp_path / "resolved.yaml").write_text(printed)
+    assert load_recipe(tmp_path / "resolved.yaml") == load_recipe(CRITIC, said[1:])
+
+
+@pytest.mark.parametrize("recipe", ["critic_sft", "story", "build_data"])
+def test_recipes_of_every_kind_are_resolved(recipe, capsys, tmp_path):
+    assert main(["plan", str(REPO / "recipes" / f"{recipe}.yaml"), "--resolved", "name=other"]) == 0
+    printed = capsys.readouterr().out
+    assert "name: other" in printed.splitlines()
+    (tmp_path / "resolved.yaml").write_text(printed)
+    assert main(["plan", str(tmp_path / "resolved.yaml"), "--resolved"]) == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_train_does_not_take_resolved_for_a_start(capsys, tmp_path):
+    assert main(["train", SHAPES, "--resolved", f"run_dir={tmp_path}/run"]) == 2
+    assert "say it with --dry-run" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_with_simulated_devices_there_is_a_whole_plan(capsys, tmp_path):

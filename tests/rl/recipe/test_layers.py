@@ -198,3 +198,31 @@ def test_a_set_that_does_not_suit_the_recipe_is_named(overrides, end):
     with pytest.raises(ValueError, match=r"judge.rubric=checklist and .*") as error:
         load_recipe("shapes_grpo", overrides)
     assert str(error.value).endswith(end)
+
+
+def test_a_value_out_of_range_is_told_with_who_says_it(folder):
+    write(folder, "base.yaml", "name: base\n")
+    (folder / "low.yaml").write_text("extends: base.yaml\nrollout: {n: 1}\n")
+    (folder / "mine.yaml").write_text("extends: low.yaml\nname: mine\nevaluation: {seed: '${nothing}'}\n")
+    (folder / "high.yaml").write_text("extends: base.yaml\nmax_staleness: -1\nrollout: {max_tokens: 64}\n")
+
+    def said(file, *overrides):
+        with pytest.raises(ValueError, match=": ") as error:
+            load_recipe(folder / file, list(overrides))
+        return str(error.value)
+
+    assert said("low.yaml").startswith(f"{folder}/low.yaml: rollout.n is 1; ")
+    assert said("mine.yaml", "evaluation.seed=1").startswith(f"{folder}/low.yaml: rollout.n is 1; ")
+    assert said("low.yaml", "rollout.n=0").startswith("command line: rollout.n is 0; ")
+    assert said("low.yaml", "rollout={n: 0}").startswith("command line: rollout.n is 0; ")
+    assert said("low.yaml", "rollout.n=2", "reward.terms.0.weight=inf").startswith(
+        "command line: reward.terms.0.weight is"
+    )
+    assert said("high.yaml").startswith(f"{folder}/high.yaml: max_staleness is -1; ")
+    assert said("mine.yaml", "rollout.n=2").startswith(f"{folder}/mine.yaml: evaluation.seed is '${{nothing}}', ")
+    assert said("base.yaml", "~reward").startswith(f"{folder}/base.yaml: the recipe has no reward")
+    narrow = said("high.yaml", "max_staleness=0", "samplers.max_model_len=32")
+    assert narrow.startswith(
+        f"{folder}/high.yaml: rollout.max_tokens is 64; expected less than samplers.max_model_len=32"
+    )
+    assert narrow.endswith("; the command line sets samplers.max_model_len")
