@@ -1,4 +1,4 @@
-"""Kill the real stack: `python -m benchmarks.real_kills [--kills 24] [--each] [--out FOLDER]`.
+"""Kill the real stack: `python -m benchmarks.real_kills [--kills 24] [--each] [--only TEXT ...] [--out FOLDER]`.
 
 The shapes world is trained for real, with vLLM, verl and diffusers, by the one command that would be started again and
 again (`--resume auto`). By a list that the seed draws SIGKILL goes to the sampler's engine, a rank of the policy, a
@@ -6,13 +6,15 @@ replica of the generator, and to the driver while it publishes, saves, updates, 
 go on by itself, or to end within 30 s by a line. In the end each sample has to be there once, each step learned once,
 and no answer paid for again that was on disk.
 
-`--each` hurts every kind of process once in each way instead, SIGSTOP among them. Prints a table of who, how soon, by
-which line, and what was kept. A second start goes on with the same --out.
+`--each` hurts every kind of process once in each way instead, SIGSTOP among them; `--only raylet "rank killed"` only
+those whose words contain one of these. Prints a table of who, how soon, by which line, and what was kept. A second
+start goes on with the same --out, and SIGTERM ends what is under way.
 """
 
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -32,34 +34,50 @@ STEPS_EACH = 6
 """Of a run, for each of its injuries."""
 
 
+def planned(kills: Sequence[Injury], only: Sequence[str], *, each: bool) -> dict[str, list[Injury]]:
+    """Return which injuries befall which run, by its name.
+
+    They are these kills, or each kind once; only those whose words contain a text of `only`.
+    """
+    chosen = [injury for injury in (EACH if each else kills) if any(text in str(injury) for text in only)]
+    runs = {f"run-{at // PER_RUN}": chosen[at : at + PER_RUN] for at in range(0, len(chosen), PER_RUN)}
+    return runs | (
+        {"cluster": [HEAD_OF_CLUSTER]} if each and any(text in str(HEAD_OF_CLUSTER) for text in only) else {}
+    )
+
+
 def hurt_run(folder: Path, injuries: Sequence[Injury], temporary: str) -> tuple[list[Hurt], dict[str, int]]:
     """Hurt one run in all these ways and let it end; what is done already is read from the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     num_steps, notes = STEPS_EACH * len(injuries) + 2, folder / "injuries.json"
     done = _load(notes)
+    if [one.injury for one in done] != list(injuries[: len(done)]):
+        raise ValueError(
+            f"{notes} is of other injuries: give its own --kills, --each, --only and --seed, or another --out"
+        )
     life: Life | None = None
     start = partial(Life, folder, overrides(num_steps), os.environ | {"TMPDIR": temporary})
-    for injury in injuries[len(done) :]:
-        if injury.is_of_cluster:
-            hurt = hurt_head(folder, overrides(num_steps), temporary)
-        else:
-            if life is None or injury.moment == "starting":
-                _end(life)
-                life = start()
-            try:
-                hurt = life.hurt(injury)
-            except BaseException:
-                _end(life)
-                raise
-            life = None if life.process.poll() is not None else life
-        done.append(hurt)
-        _save(notes, done)
-        _show(hurt)
     breaches = folder / "breaches.json"
-    if not breaches.exists():
-        code = (life or start()).process.wait()
-        counted = count_breaches(folder, num_steps, [one.committed for one in done]) if code == 0 else {}
-        breaches.write_text(json.dumps({"exit code at its end": code} | counted))
+    try:
+        for injury in injuries[len(done) :]:
+            if injury.is_of_cluster:
+                hurt = hurt_head(folder, overrides(num_steps), temporary)
+            else:
+                if life is None or injury.moment == "starting":
+                    _end(life)
+                    life = start()
+                hurt = life.hurt(injury)
+                life = None if life.process.poll() is not None else life
+            done.append(hurt)
+            _save(notes, done)
+            _show(hurt)
+        if not breaches.exists():
+            life = life or start()
+            code = life.process.wait()
+            counted = count_breaches(folder, num_steps, [one.committed for one in done]) if code == 0 else {}
+            breaches.write_text(json.dumps({"exit code at its end": code} | counted))
+    finally:
+        _end(life)
     counted = json.loads(breaches.read_text())
     print("  ".join(f"{name} {number}" for name, number in counted.items()), flush=True)
     return done, counted
@@ -109,20 +127,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=24, help="in all; default: 24")
     parser.add_argument("--each", action="store_true", help="each death and hang once instead")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="TEXT", help="of these, those whose words contain it: 'rank killed'"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder to go on with; default: a temporary one")
     chosen = parser.parse_args(arguments)
     if chosen.kills < 1:
         parser.error("--kills has to be 1 or more")
-    injuries, began = list(EACH) if chosen.each else drawn(chosen.kills, chosen.seed), time.monotonic()
+    runs_of = planned(drawn(chosen.kills, chosen.seed), chosen.only, each=chosen.each)
+    if not runs_of:
+        parser.error(f"no injury is called {' or '.join(chosen.only)}: they are called like '{EACH[0]}'")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rk", dir="/tmp") as temporary:  # short: Ray's sockets are below it
         folder = (chosen.out or Path(temporary, "runs")).resolve()
-        runs = [
-            hurt_run(folder / f"run-{first // PER_RUN}", injuries[first : first + PER_RUN], temporary)
-            for first in range(0, len(injuries), PER_RUN)
-        ]
-        if chosen.each:
-            runs.append(hurt_run(folder / "cluster", [HEAD_OF_CLUSTER], temporary))
+        runs = [hurt_run(folder / name, injuries, temporary) for name, injuries in runs_of.items()]
     done = [one for hurt, _ in runs for one in hurt]
     missed = [one for one in done if not one.is_good]
     breaches = sum(number for _, counted in runs for number in counted.values())

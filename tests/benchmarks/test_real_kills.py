@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -13,7 +13,8 @@ from actors.store.append_log import AppendLog
 from actors.store.ledger import CALLS
 from benchmarks.preemption import time_in
 from benchmarks.real_kills import verdict
-from benchmarks.real_kills.__main__ import table
+from benchmarks.real_kills.__main__ import hurt_run, main, planned, table
+from benchmarks.real_kills.cluster_head import HEAD_OF_CLUSTER
 from benchmarks.real_kills.injuries import DRIVER, EACH, KINDS, TITLES, Injury, drawn, find
 from benchmarks.real_kills.life import GROUPS, Hurt, N, committed
 
@@ -30,6 +31,27 @@ def test_each_kind_of_process_is_killed_and_stopped_once():
     hurt = Counter((injury.who, injury.how) for injury in EACH)
     assert set(hurt) == {(who, how) for who in TITLES for how in ("SIGKILL", "SIGSTOP")} | {(DRIVER, "SIGKILL")}
     assert set(hurt.values()) == {1}
+
+
+def test_only_some_are_hurt_where_that_is_asked_for(capsys):
+    assert {run: len(chosen) for run, chosen in planned(drawn(24, 0), [""], each=False).items()} == {
+        f"run-{number}": 6 for number in range(4)
+    }
+    chosen = planned([], ["raylet"], each=True)
+    assert {run: [(one.who, one.how) for one in several] for run, several in chosen.items()} == {
+        "run-0": [("raylet", "SIGKILL"), ("raylet", "SIGSTOP")]
+    }
+    assert planned([], ["head of a cluster", "nobody"], each=True) == {"cluster": [HEAD_OF_CLUSTER]}
+    assert [one for several in planned([], [""], each=True).values() for one in several] == [*EACH, HEAD_OF_CLUSTER]
+    with pytest.raises(SystemExit):
+        main(["--each", "--only", "raylets"])
+    assert "no injury is called raylets: they are called like 'worker stopped during" in capsys.readouterr().err
+
+
+def test_a_folder_of_other_injuries_is_not_gone_on_with(tmp_path):
+    (tmp_path / "injuries.json").write_text(json.dumps([asdict(HURT)]))
+    with pytest.raises(ValueError, match="is of other injuries"):
+        hurt_run(tmp_path, [replace(HURT.injury, how="SIGKILL")], "")
 
 
 def test_a_process_is_found_by_its_title_below_the_driver_alone():
