@@ -23,7 +23,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from benchmarks.real_kills.cluster_head import HEAD_OF_CLUSTER, hurt_head
+from benchmarks.real_kills.cluster_head import HEADS_OF_CLUSTERS, hurt_head
 from benchmarks.real_kills.injuries import EACH, Injury, drawn
 from benchmarks.real_kills.life import Hurt, Life, overrides
 from benchmarks.real_kills.verdict import count_breaches
@@ -39,11 +39,14 @@ def planned(kills: Sequence[Injury], only: Sequence[str], *, each: bool) -> dict
 
     They are these kills, or each kind once; only those whose words contain a text of `only`.
     """
-    chosen = [injury for injury in (EACH if each else kills) if any(text in str(injury) for text in only)]
+
+    def among(injuries: Sequence[Injury]) -> list[Injury]:
+        return [injury for injury in injuries if any(text in str(injury) for text in only)]
+
+    chosen = among(EACH if each else kills)
     runs = {f"run-{at // PER_RUN}": chosen[at : at + PER_RUN] for at in range(0, len(chosen), PER_RUN)}
-    return runs | (
-        {"cluster": [HEAD_OF_CLUSTER]} if each and any(text in str(HEAD_OF_CLUSTER) for text in only) else {}
-    )
+    heads = among(HEADS_OF_CLUSTERS) if each else []
+    return runs | ({"cluster": heads} if heads else {})
 
 
 def hurt_run(folder: Path, injuries: Sequence[Injury], temporary: str) -> tuple[list[Hurt], dict[str, int]]:
@@ -61,10 +64,11 @@ def hurt_run(folder: Path, injuries: Sequence[Injury], temporary: str) -> tuple[
     try:
         for injury in injuries[len(done) :]:
             if injury.is_of_cluster:
-                hurt = hurt_head(folder, overrides(num_steps), temporary)
+                hurt = hurt_head(injury, folder, overrides(num_steps), temporary)
             else:
                 if life is None or injury.moment == "starting":
-                    _end(life)
+                    if life:
+                        life.end()
                     life = start()
                 hurt = life.hurt(injury)
                 life = None if life.process.poll() is not None else life
@@ -77,17 +81,11 @@ def hurt_run(folder: Path, injuries: Sequence[Injury], temporary: str) -> tuple[
             counted = count_breaches(folder, num_steps, [one.committed for one in done]) if code == 0 else {}
             breaches.write_text(json.dumps({"exit code at its end": code} | counted))
     finally:
-        _end(life)
+        if life:
+            life.end()
     counted = json.loads(breaches.read_text())
     print("  ".join(f"{name} {number}" for name, number in counted.items()), flush=True)
     return done, counted
-
-
-def _end(life: Life | None) -> None:
-    """End a life that still goes on."""
-    if life is not None and life.process.poll() is None:
-        life.process.terminate()
-        life.process.wait()
 
 
 def _load(notes: Path) -> list[Hurt]:

@@ -14,7 +14,7 @@ from actors.store.ledger import CALLS
 from benchmarks.preemption import time_in
 from benchmarks.real_kills import verdict
 from benchmarks.real_kills.__main__ import hurt_run, main, planned, table
-from benchmarks.real_kills.cluster_head import HEAD_OF_CLUSTER
+from benchmarks.real_kills.cluster_head import HEADS_OF_CLUSTERS
 from benchmarks.real_kills.injuries import DRIVER, EACH, KINDS, TITLES, Injury, drawn, find
 from benchmarks.real_kills.life import GROUPS, Hurt, N, committed
 
@@ -41,8 +41,8 @@ def test_only_some_are_hurt_where_that_is_asked_for(capsys):
     assert {run: [(one.who, one.how) for one in several] for run, several in chosen.items()} == {
         "run-0": [("raylet", "SIGKILL"), ("raylet", "SIGSTOP")]
     }
-    assert planned([], ["head of a cluster", "nobody"], each=True) == {"cluster": [HEAD_OF_CLUSTER]}
-    assert [one for several in planned([], [""], each=True).values() for one in several] == [*EACH, HEAD_OF_CLUSTER]
+    assert planned([], ["head of a cluster", "nobody"], each=True) == {"cluster": [*HEADS_OF_CLUSTERS]}
+    assert [one for several in planned([], [""], each=True).values() for one in several] == [*EACH, *HEADS_OF_CLUSTERS]
     with pytest.raises(SystemExit):
         main(["--each", "--only", "raylets"])
     assert "no injury is called raylets: they are called like 'worker stopped during" in capsys.readouterr().err
@@ -84,6 +84,8 @@ HURT = Hurt(Injury("rank", "SIGSTOP", "update"), "ended", 12.0, "interleave: ran
         ({"outcome": "hangs"}, False),
         ({"left": ["ray::Engine"]}, False),
         ({"line": "", "outcome": "mended"}, True),
+        ({"seconds": 69.0, "injury": HEADS_OF_CLUSTERS[1]}, True),
+        ({"seconds": 71.0, "injury": HEADS_OF_CLUSTERS[1]}, False),
         ({"line": "", "injury": Injury(DRIVER, "SIGKILL", "update")}, True),
     ],
 )
