@@ -13,7 +13,7 @@ from actors.store.append_log import AppendLog
 from actors.store.ledger import CALLS
 from benchmarks.preemption import time_in
 from benchmarks.real_kills import verdict
-from benchmarks.real_kills.__main__ import hurt_run, main, planned, table
+from benchmarks.real_kills.__main__ import hurt_run, main, planned, steps_for, table
 from benchmarks.real_kills.cluster_head import HEADS_OF_CLUSTERS
 from benchmarks.real_kills.injuries import DRIVER, EACH, KINDS, TITLES, Injury, drawn, find
 from benchmarks.real_kills.life import GROUPS, Hurt, N, committed
@@ -46,6 +46,11 @@ def test_only_some_are_hurt_where_that_is_asked_for(capsys):
     with pytest.raises(SystemExit):
         main(["--each", "--only", "raylets"])
     assert "no injury is called raylets: they are called like 'worker stopped during" in capsys.readouterr().err
+
+
+def test_a_run_beside_a_head_that_hangs_is_not_through_before_it_is_missed():
+    assert steps_for(drawn(6, 0)) == 38
+    assert steps_for(HEADS_OF_CLUSTERS) == 48
 
 
 def test_a_folder_of_other_injuries_is_not_gone_on_with(tmp_path):
