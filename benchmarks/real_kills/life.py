@@ -114,14 +114,16 @@ class Life(Started):
             self.process.wait()
 
     def _until_over(self, earliest: float, num_rows: int) -> bool:
-        """Return once the process has ended, or a step has that began after the injury; False: neither comes.
+        """Return once the process has ended, or a step is saved that began after the injury; False: neither comes.
 
-        A step counts no earlier than a time: some go on for a while with what hangs.
+        A step counts no earlier than a time: some go on for a while with what hangs. One that is not saved may end the
+        run.
         """
         while time.monotonic() < earliest + GOES_ON_S:
             if self.process.poll() is not None:
                 return True
-            if len(self.rows()) >= num_rows + 2 and time.monotonic() > earliest:
+            later = [row["step"] for row in self.rows()[num_rows + 1 :]]
+            if later and last_step(self.run_dir) >= later[0] and time.monotonic() > earliest:
                 return True
             time.sleep(0.05)
         return False

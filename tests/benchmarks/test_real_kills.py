@@ -136,6 +136,7 @@ def _counted(monkeypatch):
         "events_in": Counter({("policy/loss", 1): 1}),
     }.items():
         monkeypatch.setattr(verdict, name, lambda *_, counted=counted: Counter(counted))
+    monkeypatch.setattr(verdict, "read_ledger", lambda folder: [{"phase": "train", "failure": None}])
     monkeypatch.setattr(verdict, "read_metrics", lambda run: 2 * [{"seconds/step": 1.0, "policy/loss": 0.0}])
 
 
@@ -180,10 +181,13 @@ def test_what_is_missing_or_there_twice_is_a_breach(tmp_path, monkeypatch):
     lost, *_, twice = samples
     monkeypatch.setattr(verdict, "samples_in", lambda run: samples - Counter([lost]) + Counter([twice]))
     monkeypatch.setattr(verdict, "kinds_of", lambda rows: Counter({(1, "step"): 2}))
+    failed = [{"phase": phase, "failure": {"stage": "sample"}} for phase in ("train", "before")]
+    monkeypatch.setattr(verdict, "read_ledger", lambda folder: failed)
     found = verdict.count_breaches(tmp_path, 2, [])
     assert {name: number for name, number in found.items() if number} == {
         "steps lost": 1,
         "samples lost": 1,
+        "samples failed": 1,
         "doubled in metrics": 1,
         "doubled in the ledger": 1,
         "doubled in its table": 1,
