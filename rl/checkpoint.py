@@ -8,8 +8,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -17,6 +17,7 @@ from typing import Protocol, Self
 from rich.markup import escape
 
 from actors import ending
+from actors.losses.lost import ComponentLost
 from actors.policy.checkpoint_ending import one_line
 from rl import kept_checkpoints
 from rl.atomic_write import atomic_write
@@ -117,29 +118,23 @@ class _Save:
 
     async def stage(self, policy: Policy) -> Awaitable[None]:
         """Return what ends when the policy is written."""
-        try:
+        async with self._dropped_on_error():
             await asyncio.to_thread(_clear_unfinished, self._temporary.parent)
             await asyncio.to_thread(self._temporary.mkdir, parents=True)
             written = await policy.begin_save(self._temporary / "policy")
-        except Exception as error:
-            raise await self._failure(error) from error
         self.staged = time.time()
         return written
 
     async def write(self, written: Awaitable[None]) -> None:
         """Wait until everything is in the temporary folder."""
-        try:
+        async with self._dropped_on_error():
             await written
             await asyncio.to_thread(self._write_state)
-        except Exception as error:
-            raise await self._failure(error) from error
 
     async def commit(self) -> None:
         """Give the folder its name, and let `latest` name it."""
-        try:
+        async with self._dropped_on_error():
             await asyncio.to_thread(self._commit)
-        except Exception as error:
-            raise await self._failure(error) from error
 
     def _commit(self) -> None:
         _clear(self._final)
@@ -160,12 +155,20 @@ class _Save:
         state = {"step": self._step, "began": self.began, "staged": self.staged, "written": time.time()}
         (self._temporary / "state.json").write_text(json.dumps(state))
 
-    async def _failure(self, error: Exception) -> CheckpointError:
-        await self.drop()
-        return CheckpointError(
-            f"the checkpoint of step {self._step} could not be written: {_told(error)}; once that is mended, the same "
-            "command and --resume go on from the newest whole one"
-        )
+    @asynccontextmanager
+    async def _dropped_on_error(self) -> AsyncIterator[None]:
+        """Raise `CheckpointError` for what goes wrong inside; a part that is lost has a line of its own."""
+        try:
+            yield
+        except ComponentLost:
+            await self.drop()
+            raise
+        except Exception as error:
+            await self.drop()
+            raise CheckpointError(
+                f"the checkpoint of step {self._step} could not be written: {_told(error)}; once that is mended, the "
+                "same command and --resume go on from the newest whole one"
+            ) from error
 
 
 def folder_of(recipe: TrainingRecipe) -> Path:

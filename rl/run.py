@@ -23,6 +23,7 @@ from rl.full_disk import telling_when_full
 from rl.kept_checkpoints import best_checkpoint
 from rl.kept_groups import KeptGroups
 from rl.large_blocks import return_large_blocks
+from rl.lost_weights import LostWeights
 from rl.official.during import SideBenchmark
 from rl.preemption import Preempted
 from rl.prepare import PreparedRun
@@ -105,6 +106,7 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
         recipe.evaluation, plan.heldout, actors.workers.roll_out, weights, recipe.rollout.max_failure_share
     )
     stream = make_stream(plan, actors, log, done)
+    lost = LostWeights(actors.policy, actors.samplers, log.say)
     saved = Path(recipe.run_dir) / "evaluation_before.json"
     num_tasks = min(recipe.evaluation.num_tasks or len(plan.heldout), len(plan.heldout))
     if saved.exists():
@@ -113,7 +115,7 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
         if recipe.answers == "public":
             await check_strict_answers(recipe, plan.training, actors.journey.draw, log.say)
         log.say(f"evaluating {num_tasks} held-out tasks before training ...")
-        before = await evaluator(recipe.evaluation.num_tasks, Phase.BEFORE)
+        before = await lost.mended_during(evaluator(recipe.evaluation.num_tasks, Phase.BEFORE))
         await log.evaluation(before, Phase.BEFORE, step=0)
         before = replace(before, groups=())  # they are in the ledger; what lives long, the garbage collector walks
     evaluations = SideEvaluations(evaluator, actors.journey.draw, log, side_benchmark(plan, actors, log))
@@ -128,7 +130,7 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
         await checkpoint.save_and_leave(recipe, actors.policy, error)
         raise
     log.say(f"evaluating {num_tasks} held-out tasks after training ...")
-    after = await evaluator(recipe.evaluation.num_tasks, Phase.AFTER, recipe.num_steps)
+    after = await lost.mended_during(evaluator(recipe.evaluation.num_tasks, Phase.AFTER, recipe.num_steps))
     await log.evaluation(after, Phase.AFTER, step=recipe.num_steps)
     return await asyncio.to_thread(compare, before, after)
 

@@ -8,6 +8,7 @@ import asyncio
 from rl.batch import learnable, make_batch
 from rl.checkpoint import Checkpoints
 from rl.large_blocks import return_freed_blocks
+from rl.lost_weights import LostWeights
 from rl.preemption import Preemptible
 from rl.recipe.config import Recipe
 from rl.side_evaluation import SideEvaluations
@@ -26,8 +27,9 @@ async def train(
     log: Log,
 ) -> None:
     """Teach the critic by GRPO: roll out groups, compare within each group, update, publish."""
+    lost = LostWeights(policy, samplers, log.warn)
     async with Checkpoints(recipe, policy, log) as checkpoints, stream, evaluations:
-        async for step, groups in Preemptible(stream):  # sampled at most max_staleness updates ago
+        async for step, groups in Preemptible(lost.mended_in(stream)):  # sampled at most max_staleness updates ago
             async with log.step(step):
                 await log.groups(groups, policy.version, stream.metrics)
                 check_failures(groups, recipe.rollout.max_failure_share, f"step {step}")
@@ -40,7 +42,7 @@ async def train(
                         log.update(await policy.update(batch), batch)
                         stream.learned = step
                     with log.timed("evaluation"):
-                        await evaluations.drawn()  # by the weights that they began with
+                        await lost.mended_during(evaluations.drawn())  # by the weights that they began with
                     with log.timed("publish"):
                         log.metrics(await policy.publish(samplers))
                 del batch  # before the next step's groups come in

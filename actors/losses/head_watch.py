@@ -6,7 +6,7 @@ Ray's own libraries take a minute to miss a head, and end the process then witho
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -84,12 +84,21 @@ class HeadWatch:
         return ""
 
     def _watch(self) -> None:
-        heard = dict.fromkeys(range(len(self._parts)), time.monotonic())
+        heard = dict.fromkeys(self._parts, time.monotonic())
         while not self._is_over.wait(self._every_s):
-            for number, part in enumerate(self._parts):
+            began = time.monotonic()
+            for part in self._parts:
                 if why := part.died():
                     return self._on_lost(f"{part.who} {why}")
                 if self._ask(part.address):
-                    heard[number] = time.monotonic()
-                elif (silent_s := time.monotonic() - heard[number]) > part.patience_s and not self._is_over.is_set():
-                    return self._on_lost(f"{part.who} has not answered for {silent_s:.0f} s")
+                    heard[part] = time.monotonic()
+            silent_s = {part: time.monotonic() - at for part, at in heard.items() if at < began}
+            if any(so_long > part.patience_s for part, so_long in silent_s.items()) and not self._is_over.is_set():
+                return self._on_lost(_told(silent_s))
+
+
+def _told(silent_s: Mapping[Part, float]) -> str:
+    """Return who is silent, longest first: a head takes the raylet of its node along, which is missed sooner."""
+    first, *others = sorted(silent_s, key=lambda part: -silent_s[part])
+    also = "".join(f", nor {part.who} for {silent_s[part]:.0f} s" for part in others)
+    return f"{first.who} has not answered for {silent_s[first]:.0f} s{also}"

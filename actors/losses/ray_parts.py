@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from functools import partial
+from functools import cache, partial
 
 from ray._private import worker
 from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
@@ -24,8 +24,9 @@ SAID_WITHIN_S = 10.0
 """How long after Ray's own time a run has ended."""
 
 
+@cache
 def head_seconds() -> float:
-    """Return for how long Ray waits for a head that does not answer."""
+    """Return for how long Ray waits for a head that does not answer; what `patient_with_head` adds is left out."""
     return float(os.environ.get(_HEAD, _HEAD_S))
 
 

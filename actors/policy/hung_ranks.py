@@ -19,7 +19,7 @@ from ray.exceptions import RayError
 
 from actors.losses import stacks
 from actors.nodes import kill_process, on_node
-from actors.policy.lost_rank import RankLost, telling_lost_rank
+from actors.policy.lost_rank import A_RANK, RankLost, telling_lost_rank
 
 EVERY_S = 3.0
 STOPPED_S = 9.0
@@ -48,6 +48,7 @@ class RankSeen:
     stacks: str
     """'' where it does not tell."""
     report: str
+    is_gone: bool = False
 
 
 Look = Callable[[Sequence[RankProcess], bool], Mapping[int, RankSeen]]
@@ -85,7 +86,9 @@ class HungRanks:
                 await watch  # until the others are killed, too
                 raise hung[0] from error
             if isinstance(error, RankLost):
-                raise RankLost(str(error), await asyncio.to_thread(self._report)) from error
+                seen = await asyncio.to_thread(self._look, self._ranks, True)
+                told = str(error).replace(A_RANK, _who_is_gone(self._ranks, seen) or A_RANK, 1)
+                raise RankLost(told, _report(seen)) from error
             raise
         finally:
             watch.cancel()
@@ -107,15 +110,21 @@ class HungRanks:
                 why = f"all wait for each other, and none has computed for {idle_s:.0f} s: {_where(seen)}"
             else:
                 continue
-            report = await asyncio.to_thread(self._report)
+            report = _report(await asyncio.to_thread(self._look, self._ranks, True))
             hung.append(RankLost(f"the policy hangs in {method}: {why}; its ranks were killed", report))
             for rank in self._ranks:
                 await asyncio.to_thread(self._kill, rank)
             return
 
-    def _report(self) -> str:
-        seen = self._look(self._ranks, True)
-        return "\n".join(f"rank {rank} of the policy: {one.report}" for rank, one in sorted(seen.items()))
+
+def _report(seen: Mapping[int, RankSeen]) -> str:
+    return "\n".join(f"rank {rank} of the policy: {one.report}" for rank, one in sorted(seen.items()))
+
+
+def _who_is_gone(ranks: Sequence[RankProcess], seen: Mapping[int, RankSeen]) -> str:
+    """Return which ranks are gone, those of a node that does not answer among them; '' if all are there."""
+    gone = [rank for rank in ranks if rank.rank not in seen or seen[rank.rank].is_gone]
+    return ", ".join(f"rank {rank.rank} of the policy (process {rank.pid})" for rank in gone)
 
 
 def _none_computes(last: Mapping[int, RankSeen], seen: Mapping[int, RankSeen], passed_s: float) -> bool:
@@ -163,7 +172,7 @@ def look_at_process(pid: int, with_stacks: bool) -> RankSeen:
     seen = stacks.look_at(pid)
     told = stacks.stacks_of(pid) if with_stacks else ""
     report = f"on {socket.gethostname()}, {seen}  {stacks.waits_in(told)}\n{told}" if with_stacks else ""
-    return RankSeen(seen.is_stopped, seen.cpu_s, told, report)
+    return RankSeen(seen.is_stopped, seen.cpu_s, told, report, is_gone=seen.state == "Z")
 
 
 def kill_rank(rank: RankProcess) -> None:

@@ -76,6 +76,11 @@ class Engine:
             raise SamplerUnavailable(f"the vLLM engine died: {type(error).__name__}: {error}")
         return self._loop.ready.done()
 
+    async def has_weights(self) -> bool:
+        """Return whether it answers requests without another publish. Raises `SamplerUnavailable` if it died."""
+        await self.is_up()
+        return not self._refusal
+
     async def sample(self, request: SampleRequest) -> Response:
         """Return the response as soon as it is finished. Raises `SamplerError`. Cancelling it aborts the request."""
         if self._refusal:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, RayActorError, RayError, RayTaskError
 
 from actors.calls import ask
 from actors.config import SamplerConfig
@@ -26,7 +26,7 @@ from rollout.types import Response, SampleRequest
 
 _MAX_CONCURRENCY = 4096
 _MAX_RESTARTS = 4
-_AVOID_S = 10.0
+_AVOID_S, _AGAIN_S = 10.0, 1.0
 _READY_S = 600.0
 _SILENT_S = 120.0
 """How long an engine may leave it open whether it is up: Ray takes up to a minute to find that a node is gone."""
@@ -41,8 +41,20 @@ class Standing(StrEnum):
     DEAD = "dead"
 
 
+class _NoneAnswers(Exception):
+    """Why none of the engines answers, by their numbers."""
+
+    def __init__(self, errors: Mapping[int, Exception]):
+        causes = "; ".join(f"sampler {index}: {error}" for index, error in errors.items())
+        super().__init__(f"no sampler can answer; {causes}")
+        self.are_dead = all(isinstance(error, ActorDiedError) for error in errors.values())
+
+
 class Samplers:
     """Satisfies `rollout.roles.Sampler`. Picklable: each copy routes by its own requests in flight."""
+
+    patience_s = _READY_S
+    """How long a request waits for an engine that can answer."""
 
     def __init__(self, engines: Sequence[Any], config: SamplerConfig):
         self.engines = tuple(engines)
@@ -86,12 +98,24 @@ class Samplers:
     async def sample(self, request: SampleRequest) -> Response:
         """Return the response as soon as it is finished.
 
-        A request whose engine died is sent to another one. Raises `SamplerError` if the request is at fault,
-        `SamplerUnavailable` if no engine can answer. Cancelling it aborts the request in its engine.
+        A request whose engine died is sent to another one; where none can answer, it waits until one is back and has
+        weights. Raises `SamplerError` if the request is at fault, `SamplerUnavailable` if all engines are dead, or none
+        could answer for too long. Cancelling it aborts the request in its engine.
         """
+        give_up = time.monotonic() + self.patience_s
+        while True:
+            try:
+                return await self._sample(request)
+            except _NoneAnswers as error:
+                if error.are_dead or time.monotonic() > give_up:
+                    raise SamplerUnavailable(str(error)) from error
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _sample(self, request: SampleRequest) -> Response:
+        """Ask one engine after the other."""
         key = zlib.crc32(repr((request.images, request.messages)).encode())
         untried = set(range(len(self.engines)))
-        causes = []
+        errors: dict[int, Exception] = {}
         while untried:
             index = self._route(key, untried)
             untried.remove(index)
@@ -100,8 +124,12 @@ class Samplers:
             except (RayActorError, ObjectLostError, SamplerUnavailable) as error:
                 self._avoid_until[index] = time.monotonic() + _AVOID_S
                 self._homes.forget(key)
-                causes.append(f"sampler {index}: {error}")
-        raise SamplerUnavailable("no sampler can answer; " + "; ".join(causes))
+                errors[index] = error
+        raise _NoneAnswers(errors)
+
+    async def lack_weights(self) -> bool:
+        """Return whether no engine can answer before it gets weights."""
+        return not any(await asyncio.gather(*map(_has_weights, self.engines)))
 
     async def ready(self, timeout_s: float = _READY_S) -> None:
         """Return once all engines are up, even restarted ones. Raises `SamplerUnavailable`, `TimeoutError`."""
@@ -196,6 +224,13 @@ class Samplers:
 
 async def _ready(engine: Any) -> None:
     await engine.ready.remote()
+
+
+async def _has_weights(engine: Any) -> bool:
+    try:
+        return bool(await engine.has_weights.remote())
+    except RayError:
+        return False
 
 
 async def _standing(engine: Any) -> Standing:

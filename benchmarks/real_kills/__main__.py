@@ -1,4 +1,4 @@
-"""Kill the real stack: `python -m benchmarks.real_kills [--kills 24] [--each] [--out FOLDER]`.
+"""Kill the real stack: `python -m benchmarks.real_kills [--kills 24] [--each] [--only TEXT ...] [--out FOLDER]`.
 
 The shapes world is trained for real, with vLLM, verl and diffusers, by the one command that would be started again and
 again (`--resume auto`). By a list that the seed draws SIGKILL goes to the sampler's engine, a rank of the policy, a
@@ -6,13 +6,15 @@ replica of the generator, and to the driver while it publishes, saves, updates, 
 go on by itself, or to end within 30 s by a line. In the end each sample has to be there once, each step learned once,
 and no answer paid for again that was on disk.
 
-`--each` hurts every kind of process once in each way instead, SIGSTOP among them. Prints a table of who, how soon, by
-which line, and what was kept. A second start goes on with the same --out.
+`--each` hurts every kind of process once in each way instead, SIGSTOP among them; `--only raylet "rank killed"` only
+those whose words contain one of these. Prints a table of who, how soon, by which line, and what was kept. A second
+start goes on with the same --out, and SIGTERM ends what is under way.
 """
 
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -21,55 +23,75 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from benchmarks.real_kills.cluster_head import HEAD_OF_CLUSTER, hurt_head
+from benchmarks.real_kills.cluster_head import HEADS_OF_CLUSTERS, hurt_head
 from benchmarks.real_kills.injuries import EACH, Injury, drawn
 from benchmarks.real_kills.life import Hurt, Life, overrides
 from benchmarks.real_kills.verdict import count_breaches
 
 PER_RUN = 6
 """Injuries of one run: then it comes to its end, and another one begins."""
-STEPS_EACH = 6
-"""Of a run, for each of its injuries."""
+STEPS_EACH, STEPS_WITHOUT_HEAD = 6, 40
+"""Of a run, for each of its injuries: it trains on beside a head that hangs, and must not end before that is missed."""
+
+
+def planned(kills: Sequence[Injury], only: Sequence[str], *, each: bool) -> dict[str, list[Injury]]:
+    """Return which injuries befall which run, by its name.
+
+    They are these kills, or each kind once; only those whose words contain a text of `only`.
+    """
+
+    def among(injuries: Sequence[Injury]) -> list[Injury]:
+        return [injury for injury in injuries if any(text in str(injury) for text in only)]
+
+    chosen = among(EACH if each else kills)
+    runs = {f"run-{at // PER_RUN}": chosen[at : at + PER_RUN] for at in range(0, len(chosen), PER_RUN)}
+    heads = among(HEADS_OF_CLUSTERS) if each else []
+    return runs | ({"cluster": heads} if heads else {})
+
+
+def steps_for(injuries: Sequence[Injury]) -> int:
+    """Return how many steps a run has that is hurt in these ways."""
+    hangs = sum(injury.is_of_cluster and injury.how == "SIGSTOP" for injury in injuries)
+    return STEPS_EACH * (len(injuries) - hangs) + STEPS_WITHOUT_HEAD * hangs + 2
 
 
 def hurt_run(folder: Path, injuries: Sequence[Injury], temporary: str) -> tuple[list[Hurt], dict[str, int]]:
     """Hurt one run in all these ways and let it end; what is done already is read from the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    num_steps, notes = STEPS_EACH * len(injuries) + 2, folder / "injuries.json"
+    num_steps, notes = steps_for(injuries), folder / "injuries.json"
     done = _load(notes)
+    if [one.injury for one in done] != list(injuries[: len(done)]):
+        raise ValueError(
+            f"{notes} is of other injuries: give its own --kills, --each, --only and --seed, or another --out"
+        )
     life: Life | None = None
     start = partial(Life, folder, overrides(num_steps), os.environ | {"TMPDIR": temporary})
-    for injury in injuries[len(done) :]:
-        if injury.is_of_cluster:
-            hurt = hurt_head(folder, overrides(num_steps), temporary)
-        else:
-            if life is None or injury.moment == "starting":
-                _end(life)
-                life = start()
-            try:
-                hurt = life.hurt(injury)
-            except BaseException:
-                _end(life)
-                raise
-            life = None if life.process.poll() is not None else life
-        done.append(hurt)
-        _save(notes, done)
-        _show(hurt)
     breaches = folder / "breaches.json"
-    if not breaches.exists():
-        code = (life or start()).process.wait()
-        counted = count_breaches(folder, num_steps, [one.committed for one in done]) if code == 0 else {}
-        breaches.write_text(json.dumps({"exit code at its end": code} | counted))
+    try:
+        for injury in injuries[len(done) :]:
+            if injury.is_of_cluster:
+                hurt = hurt_head(injury, folder, overrides(num_steps), temporary)
+            else:
+                if life is None or injury.moment == "starting":
+                    if life:
+                        life.end()
+                    life = start()
+                hurt = life.hurt(injury)
+                life = None if life.process.poll() is not None else life
+            done.append(hurt)
+            _save(notes, done)
+            _show(hurt)
+        if not breaches.exists():
+            life = life or start()
+            code = life.process.wait()
+            counted = count_breaches(folder, num_steps, [one.committed for one in done]) if code == 0 else {}
+            breaches.write_text(json.dumps({"exit code at its end": code} | counted))
+    finally:
+        if life:
+            life.end()
     counted = json.loads(breaches.read_text())
     print("  ".join(f"{name} {number}" for name, number in counted.items()), flush=True)
     return done, counted
-
-
-def _end(life: Life | None) -> None:
-    """End a life that still goes on."""
-    if life is not None and life.process.poll() is None:
-        life.process.terminate()
-        life.process.wait()
 
 
 def _load(notes: Path) -> list[Hurt]:
@@ -109,20 +131,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=24, help="in all; default: 24")
     parser.add_argument("--each", action="store_true", help="each death and hang once instead")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="TEXT", help="of these, those whose words contain it: 'rank killed'"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder to go on with; default: a temporary one")
     chosen = parser.parse_args(arguments)
     if chosen.kills < 1:
         parser.error("--kills has to be 1 or more")
-    injuries, began = list(EACH) if chosen.each else drawn(chosen.kills, chosen.seed), time.monotonic()
+    runs_of = planned(drawn(chosen.kills, chosen.seed), chosen.only, each=chosen.each)
+    if not runs_of:
+        parser.error(f"no injury is called {' or '.join(chosen.only)}: they are called like '{EACH[0]}'")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rk", dir="/tmp") as temporary:  # short: Ray's sockets are below it
         folder = (chosen.out or Path(temporary, "runs")).resolve()
-        runs = [
-            hurt_run(folder / f"run-{first // PER_RUN}", injuries[first : first + PER_RUN], temporary)
-            for first in range(0, len(injuries), PER_RUN)
-        ]
-        if chosen.each:
-            runs.append(hurt_run(folder / "cluster", [HEAD_OF_CLUSTER], temporary))
+        runs = [hurt_run(folder / name, injuries, temporary) for name, injuries in runs_of.items()]
     done = [one for hurt, _ in runs for one in hurt]
     missed = [one for one in done if not one.is_good]
     breaches = sum(number for _, counted in runs for number in counted.values())

@@ -1,5 +1,10 @@
-"""The head of a cluster that a run has joined is killed: it ends by its own line, before Ray's libraries end it."""
+"""The head of a cluster that a run has joined is hurt: it ends by its own line, before Ray's libraries end it.
 
+One that is killed takes its raylet along, which `ray start --block` ends; one that is stopped leaves it, as a head on
+another machine does.
+"""
+
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,15 +12,17 @@ from benchmarks.node_loss.nodes import HEAD, Cluster, Node
 from benchmarks.real_kills.injuries import TITLES, Injury, find
 from benchmarks.real_kills.life import Hurt, Life
 
-HEAD_OF_CLUSTER = Injury("Ray's head", "SIGKILL", "update", is_of_cluster=True)
+HEADS_OF_CLUSTERS = tuple(Injury("Ray's head", how, "update", is_of_cluster=True) for how in ("SIGKILL", "SIGSTOP"))
 NUM_CPUS = 8
 
 
-def hurt_head(folder: Path, overrides: Sequence[str], temporary: str) -> Hurt:
-    """Train on a cluster of one node, kill its gcs_server during an update, and see what becomes of the run."""
+def hurt_head(injury: Injury, folder: Path, overrides: Sequence[str], temporary: str) -> Hurt:
+    """Train on a cluster of one node, hurt its gcs_server, and see what becomes of the run."""
     cluster = Cluster.make(Path(temporary) / "ray")
-    cluster.folder.mkdir(exist_ok=True)
+    shutil.rmtree(cluster.folder, ignore_errors=True)
+    cluster.folder.mkdir()
     head = Node(cluster, HEAD, NUM_CPUS, is_head=True)
+    life: Life | None = None
     try:
         head.wait()
         life = Life(folder, [*overrides, f"ray_address={cluster.gcs}"], cluster.environment)
@@ -24,6 +31,8 @@ def hurt_head(folder: Path, overrides: Sequence[str], temporary: str) -> Hurt:
             head.processes()  # they are ended with it, although they outlive who started them
             return find(head.pid, TITLES["Ray's head"])
 
-        return life.hurt(HEAD_OF_CLUSTER, victim)
+        return life.hurt(injury, victim)
     finally:
+        if life:
+            life.end()
         head.kill()

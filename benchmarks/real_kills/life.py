@@ -39,6 +39,11 @@ def overrides(num_steps: int) -> tuple[str, ...]:
     )
 
 
+def ends_within(injury: Injury) -> float:
+    """Return the bar of an end, in seconds: for a cluster's head Ray's own time to miss it comes first."""
+    return head_seconds() + SAID_WITHIN_S if injury.is_of_cluster else ENDS_S
+
+
 @dataclass
 class Hurt:
     """What came of an injury."""
@@ -62,8 +67,7 @@ class Hurt:
 
     @property
     def is_good(self) -> bool:
-        ends_s = head_seconds() + SAID_WITHIN_S if self.injury.is_of_cluster else ENDS_S
-        most = ends_s if self.outcome == "ended" else GOES_ON_S
+        most = ends_within(self.injury) if self.outcome == "ended" else GOES_ON_S
         has_line = bool(self.line) or self.injury.who == DRIVER or self.outcome == "mended"
         return self.outcome in ("ended", "mended") and self.seconds <= most and not self.left and has_line
 
@@ -88,7 +92,7 @@ class Life(Started):
         step, num_rows, num_said = last_step(self.run_dir), len(self.rows()), len(self.said)
         injury.hurt(victim() if victim else injury.victim(self.process.pid))
         began, began_at = time.monotonic(), time.time()
-        is_over = self._until_over(began + (ENDS_S if injury.how == "SIGSTOP" else 0.0), num_rows)
+        is_over = self._until_over(began + (ends_within(injury) if injury.how == "SIGSTOP" else 0.0), num_rows)
         seconds = time.monotonic() - began
         outcome = "ended" if self.process.poll() is not None else "mended" if is_over else "hangs"
         if outcome == "mended":
@@ -103,15 +107,23 @@ class Life(Started):
             *(last_step(self.run_dir), left, committed(self.run_dir, self.run_dir.parent / "store")),
         )
 
-    def _until_over(self, earliest: float, num_rows: int) -> bool:
-        """Return once the process has ended, or a step has that began after the injury; False: neither comes.
+    def end(self) -> None:
+        """End it, if it still goes on."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait()
 
-        A step counts no earlier than a time: some go on for a while with what hangs.
+    def _until_over(self, earliest: float, num_rows: int) -> bool:
+        """Return once the process has ended, or a step is saved that began after the injury; False: neither comes.
+
+        A step counts no earlier than a time: some go on for a while with what hangs. One that is not saved may end the
+        run.
         """
         while time.monotonic() < earliest + GOES_ON_S:
             if self.process.poll() is not None:
                 return True
-            if len(self.rows()) >= num_rows + 2 and time.monotonic() > earliest:
+            later = [row["step"] for row in self.rows()[num_rows + 1 :]]
+            if later and last_step(self.run_dir) >= later[0] and time.monotonic() > earliest:
                 return True
             time.sleep(0.05)
         return False

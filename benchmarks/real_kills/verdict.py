@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from actors.store.ledger import read_ledger
 from benchmarks.exactly_once.count import events_in, kinds_of, samples_in, steps_in, table_in
 from benchmarks.real_kills.life import GROUPS, N, committed
 from rl.run_dir.resume import last_step
@@ -29,6 +30,9 @@ def count_breaches(folder: Path, num_steps: int, kills: Sequence[Mapping[str, in
         "steps lost": sum(metrics[step, "step"] == 0 for step in steps) + (last_step(run) != num_steps),
         "samples lost": sum(GROUPS * N - Counter(key[1] for key in samples)[step] for step in steps),
         "groups lost": sum(GROUPS - per_step[step] for step in steps),
+        "samples failed": sum(
+            row["phase"] == Phase.TRAIN and row["failure"] is not None for row in read_ledger(run / "ledger")
+        ),
         "trained twice": _updates_too_many(run, num_steps),
         "doubled in metrics": _doubled(metrics),
         "doubled in the ledger": _doubled(samples) + _doubled(learned),

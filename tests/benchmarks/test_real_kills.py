@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -13,7 +13,8 @@ from actors.store.append_log import AppendLog
 from actors.store.ledger import CALLS
 from benchmarks.preemption import time_in
 from benchmarks.real_kills import verdict
-from benchmarks.real_kills.__main__ import table
+from benchmarks.real_kills.__main__ import hurt_run, main, planned, steps_for, table
+from benchmarks.real_kills.cluster_head import HEADS_OF_CLUSTERS
 from benchmarks.real_kills.injuries import DRIVER, EACH, KINDS, TITLES, Injury, drawn, find
 from benchmarks.real_kills.life import GROUPS, Hurt, N, committed
 
@@ -30,6 +31,32 @@ def test_each_kind_of_process_is_killed_and_stopped_once():
     hurt = Counter((injury.who, injury.how) for injury in EACH)
     assert set(hurt) == {(who, how) for who in TITLES for how in ("SIGKILL", "SIGSTOP")} | {(DRIVER, "SIGKILL")}
     assert set(hurt.values()) == {1}
+
+
+def test_only_some_are_hurt_where_that_is_asked_for(capsys):
+    assert {run: len(chosen) for run, chosen in planned(drawn(24, 0), [""], each=False).items()} == {
+        f"run-{number}": 6 for number in range(4)
+    }
+    chosen = planned([], ["raylet"], each=True)
+    assert {run: [(one.who, one.how) for one in several] for run, several in chosen.items()} == {
+        "run-0": [("raylet", "SIGKILL"), ("raylet", "SIGSTOP")]
+    }
+    assert planned([], ["head of a cluster", "nobody"], each=True) == {"cluster": [*HEADS_OF_CLUSTERS]}
+    assert [one for several in planned([], [""], each=True).values() for one in several] == [*EACH, *HEADS_OF_CLUSTERS]
+    with pytest.raises(SystemExit):
+        main(["--each", "--only", "raylets"])
+    assert "no injury is called raylets: they are called like 'worker stopped during" in capsys.readouterr().err
+
+
+def test_a_run_beside_a_head_that_hangs_is_not_through_before_it_is_missed():
+    assert steps_for(drawn(6, 0)) == 38
+    assert steps_for(HEADS_OF_CLUSTERS) == 48
+
+
+def test_a_folder_of_other_injuries_is_not_gone_on_with(tmp_path):
+    (tmp_path / "injuries.json").write_text(json.dumps([asdict(HURT)]))
+    with pytest.raises(ValueError, match="is of other injuries"):
+        hurt_run(tmp_path, [replace(HURT.injury, how="SIGKILL")], "")
 
 
 def test_a_process_is_found_by_its_title_below_the_driver_alone():
@@ -62,6 +89,8 @@ HURT = Hurt(Injury("rank", "SIGSTOP", "update"), "ended", 12.0, "interleave: ran
         ({"outcome": "hangs"}, False),
         ({"left": ["ray::Engine"]}, False),
         ({"line": "", "outcome": "mended"}, True),
+        ({"seconds": 69.0, "injury": HEADS_OF_CLUSTERS[1]}, True),
+        ({"seconds": 71.0, "injury": HEADS_OF_CLUSTERS[1]}, False),
         ({"line": "", "injury": Injury(DRIVER, "SIGKILL", "update")}, True),
     ],
 )
@@ -107,6 +136,7 @@ def _counted(monkeypatch):
         "events_in": Counter({("policy/loss", 1): 1}),
     }.items():
         monkeypatch.setattr(verdict, name, lambda *_, counted=counted: Counter(counted))
+    monkeypatch.setattr(verdict, "read_ledger", lambda folder: [{"phase": "train", "failure": None}])
     monkeypatch.setattr(verdict, "read_metrics", lambda run: 2 * [{"seconds/step": 1.0, "policy/loss": 0.0}])
 
 
@@ -151,10 +181,13 @@ def test_what_is_missing_or_there_twice_is_a_breach(tmp_path, monkeypatch):
     lost, *_, twice = samples
     monkeypatch.setattr(verdict, "samples_in", lambda run: samples - Counter([lost]) + Counter([twice]))
     monkeypatch.setattr(verdict, "kinds_of", lambda rows: Counter({(1, "step"): 2}))
+    failed = [{"phase": phase, "failure": {"stage": "sample"}} for phase in ("train", "before")]
+    monkeypatch.setattr(verdict, "read_ledger", lambda folder: failed)
     found = verdict.count_breaches(tmp_path, 2, [])
     assert {name: number for name, number in found.items() if number} == {
         "steps lost": 1,
         "samples lost": 1,
+        "samples failed": 1,
         "doubled in metrics": 1,
         "doubled in the ledger": 1,
         "doubled in its table": 1,

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from actors.policy.lost_rank import RankLost
 from rl import checkpoint
 from rl.checkpoint import Checkpoints
 from rl.recipe.alerts import AlertConfig, Limit
@@ -147,6 +148,28 @@ def test_a_policy_that_cannot_be_staged_is_told_alike(tmp_path):
 
     with pytest.raises(CheckpointError, match="checkpoint of step 2 could not be written: MemoryError: cannot stage"):
         asyncio.run(begun(tmp_path, Unstaged()).begin(2))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("where", ["begin_save", "_write"])
+def test_a_rank_that_is_lost_meanwhile_has_its_own_line(tmp_path, where):
+    lost = RankLost("rank 1 of the policy died in saving", "who waits for whom")
+
+    class Losing(FakePolicy):
+        pass
+
+    async def lose(self, *_):
+        raise lost
+
+    setattr(Losing, where, lose)
+
+    async def save():
+        async with begun(tmp_path, Losing()) as checkpoints:
+            await checkpoints.begin(2)
+
+    with pytest.raises(RankLost) as caught:
+        asyncio.run(save())
+    assert caught.value is lost
     assert names(tmp_path) == []
 
 

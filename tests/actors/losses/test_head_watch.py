@@ -1,5 +1,6 @@
 """Whether Ray lives: any answer is one, and silence is a loss once it has lasted."""
 
+import re
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +54,17 @@ def test_one_that_is_silent_is_lost_after_its_patience_and_one_that_answers_agai
     assert told[0].startswith("the head has not answered for ")
     assert asked["head"] > 3
     assert watch.lost_now() == "the head does not answer"
+
+
+def test_all_that_are_silent_are_told_of_who_was_so_first_before_who_is_missed_first():
+    asked = []
+
+    def ask(address):
+        asked.append(address)
+        return address == "raylet" and asked.count("raylet") < 20
+
+    told, _ = lost_by([Part("the raylet", "raylet", 0.1), Part("the head", "head", 30.0)], ask)
+    assert re.fullmatch(r"the head has not answered for \d s, nor the raylet for \d s", told[0])
 
 
 def test_nothing_is_lost_once_the_work_is_over():

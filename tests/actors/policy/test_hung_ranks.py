@@ -2,12 +2,14 @@
 
 import asyncio
 import itertools
+import subprocess
+from dataclasses import replace
 
 import pytest
 from ray.exceptions import RayActorError
 
 from actors.policy import hung_ranks
-from actors.policy.hung_ranks import HungRanks, RankProcess, RankSeen
+from actors.policy.hung_ranks import HungRanks, RankProcess, RankSeen, look_at_process
 from actors.policy.lost_rank import RankLost
 
 COLLECTIVE = 'Thread 1 (most recent call first):\n  File "/torch/distributed/c10d.py", line 7 in all_reduce\n'
@@ -90,10 +92,26 @@ def test_ranks_that_work_are_left_alone(look):
     assert ranks.killed == []
 
 
-def test_a_rank_that_died_by_itself_is_told_with_the_stacks_of_those_that_wait_for_it():
-    ranks = Ranks(lambda rank, number: seen(cpu_s=float(number)))
+@pytest.mark.parametrize(
+    ("gone", "who"),
+    [
+        ([], "a rank of the policy"),
+        ([1], r"rank 1 of the policy \(process 71\)"),
+        ([0, 1], r"rank 0 of the policy \(process 70\), rank 1 of the policy \(process 71\)"),
+    ],
+)
+def test_a_rank_that_died_by_itself_is_named_with_the_stacks_of_those_that_wait_for_it(gone, who):
+    ranks = Ranks(lambda rank, number: replace(seen(cpu_s=float(number)), is_gone=rank in gone))
     ranks.ended.set()
-    with pytest.raises(RankLost, match=r"^a rank of the policy died in update: The actor died$") as caught:
+    with pytest.raises(RankLost, match=rf"^{who} died in update: The actor died$") as caught:
         asyncio.run(ranks.update())
     assert caught.value.stacks.splitlines()[0].startswith("rank 0 of the policy: as it is")
     assert ranks.killed == []
+
+
+def test_a_process_that_is_gone_is_seen_as_gone():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert not look_at_process(process.pid, False).is_gone
+        process.kill()
+        process.wait()
+    assert look_at_process(process.pid, False).is_gone

@@ -13,6 +13,30 @@ def test_a_dead_rank_is_one_line():
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("detail", "why"),
+    [
+        (
+            "Worker unexpectedly exits with a connection error code 2. End of file.",
+            "its process crashed, or was killed from outside",
+        ),
+        (
+            "Task was killed due to the node running low on memory.",
+            "Task was killed due to the node running low on memory.",
+        ),
+    ],
+)
+def test_what_ray_knows_is_told_and_not_what_it_guesses(detail, why):
+    error = RayActorError(
+        error_msg="The actor died unexpectedly before finishing this task.\n\tclass_name: PolicyWorker\n\tpid: 7\nThe "
+        "actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: "
+        f"{detail} Some common causes include: (1) the process was killed by the OOM killer due to high memory, ..."
+    )
+    with pytest.raises(RankLost) as caught, telling_lost_rank("update"):
+        raise error
+    assert str(caught.value) == f"a rank of the policy died in update: {why}"
+
+
 def test_a_sampler_that_a_living_rank_has_lost_is_no_lost_rank():
     lost = RayTaskError("push_weights", "traceback", RayActorError()).as_instanceof_cause()
     assert isinstance(lost, RayActorError)

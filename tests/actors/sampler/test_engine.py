@@ -77,6 +77,17 @@ def test_a_restarted_sampler_of_a_run_waits_for_the_next_publish(actor):
         sample(actor(is_published=True))
 
 
+def test_a_restarted_sampler_of_a_run_has_weights_once_they_are_published(actor):
+    async def publish(sampler):
+        assert not await sampler.has_weights()
+        await sampler.begin_publish({})
+        await sampler.finish_publish(Manifest(version=1))
+        assert await sampler.has_weights()
+
+    asyncio.run(publish(actor(is_published=True, inner=SleepyEngine())))
+    assert asyncio.run(actor(is_published=False).has_weights())
+
+
 def test_a_restarted_sampler_goes_on_where_nobody_publishes(actor):
     assert sample(actor(is_published=False)).token_ids.tolist() == [1, 2]
 
@@ -127,7 +138,8 @@ def test_nobody_waits_for_an_engine_that_loads(actor, monkeypatch):
     asyncio.run(scenario())
 
 
-def test_an_engine_that_died_says_so_and_is_restarted(actor, monkeypatch):
+@pytest.mark.parametrize("question", ["is_up", "has_weights"])
+def test_an_engine_that_died_says_so_and_is_restarted(actor, monkeypatch, question):
     exits = []
     monkeypatch.setattr(engine, "_EXIT_S", 0.0)
     monkeypatch.setattr("os._exit", exits.append)
@@ -140,7 +152,7 @@ def test_an_engine_that_died_says_so_and_is_restarted(actor, monkeypatch):
         with pytest.raises(SamplerUnavailable):
             await sampler.ready()
         with pytest.raises(SamplerUnavailable, match="the vLLM engine died: MemoryError: no room for the cache"):
-            await sampler.is_up()
+            await getattr(sampler, question)()
         await asyncio.sleep(0.01)
 
     asyncio.run(scenario())

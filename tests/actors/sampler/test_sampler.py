@@ -61,10 +61,63 @@ def test_a_dead_engines_request_goes_to_another_and_it_is_avoided_for_a_while(lo
     assert samplers.asked == ["engine 1"] * 6
 
 
+RESTARTING = ActorUnavailableError("IOError: The actor is restarting.", None)
+UNREACHABLE = ActorUnavailableError("RpcError: RPC error: Socket closed rpc_code: 14.", None)
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+    sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: sleep(min(seconds, 0.001) if seconds < 60 else seconds))
+
+
 def test_no_engine_left():
-    samplers = CountingSamplers(2, dict.fromkeys(["engine 0", "engine 1"], SamplerUnavailable("waits")))
-    with pytest.raises(SamplerUnavailable, match="sampler 0: waits"):
+    samplers = CountingSamplers(2, {"engine 0": SamplerUnavailable("waits"), "engine 1": ActorDiedError()})
+    samplers.patience_s = 0.0
+    with pytest.raises(SamplerUnavailable, match=r"no sampler can answer; .*sampler 0: waits"):
         ask(samplers, ["a"])
+
+
+def test_engines_that_are_dead_for_good_are_not_waited_for():
+    samplers = CountingSamplers(2, dict.fromkeys(["engine 0", "engine 1"], ActorDiedError()))
+    with pytest.raises(SamplerUnavailable, match="The actor died unexpectedly"):
+        ask(samplers, ["a"])
+    assert len(samplers.asked) == 2
+
+
+@pytest.mark.parametrize("loss", [UNREACHABLE, RESTARTING, SamplerUnavailable("waits for the next publish")])
+def test_where_none_can_answer_a_request_waits_until_one_can(loss, no_waiting):
+    class Back(CountingSamplers):
+        async def _ask(self, index, request):
+            if len(self.asked) == 7:
+                self.failures.clear()
+            return await super()._ask(index, request)
+
+    samplers = Back(2, dict.fromkeys(["engine 0", "engine 1"], loss))
+    assert ask(samplers, ["a"])[0] in ("engine 0", "engine 1")
+    assert len(samplers.asked) == 8
+
+
+def test_weights_are_lacking_where_no_engine_that_lives_has_any():
+    class Having:
+        """What `engine.has_weights` of an actor handle looks like."""
+
+        def __init__(self, answer):
+            self.has_weights, self.answer = self, answer
+
+        async def remote(self):
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return self.answer
+
+    def lacking(*answers):
+        samplers = CountingSamplers(len(answers))
+        samplers.engines = tuple(map(Having, answers))
+        return asyncio.run(samplers.lack_weights())
+
+    died = RayTaskError("has_weights", "", SamplerUnavailable("the vLLM engine died"))
+    assert lacking(False, RESTARTING, ActorDiedError(), died)
+    assert not lacking(False, RESTARTING, True)
 
 
 def test_a_bad_request_is_not_tried_again():
@@ -124,16 +177,6 @@ def living(*standings, **options) -> set[int]:
     samplers = CountingSamplers(len(standings))
     samplers.engines = standings
     return set(asyncio.run(samplers.living(**options)))
-
-
-RESTARTING = ActorUnavailableError("IOError: The actor is restarting.", None)
-UNREACHABLE = ActorUnavailableError("RpcError: RPC error: Socket closed rpc_code: 14.", None)
-
-
-@pytest.fixture
-def no_waiting(monkeypatch):
-    sleep = asyncio.sleep
-    monkeypatch.setattr(asyncio, "sleep", lambda seconds: sleep(min(seconds, 0.001) if seconds < 60 else seconds))
 
 
 def test_nobody_waits_for_engines_that_are_gone_while_others_live():
