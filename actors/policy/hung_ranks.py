@@ -96,14 +96,16 @@ class HungRanks:
 
     async def _watch(self, method: str, hung: list[RankLost]) -> None:
         """Return once the ranks hang: why is in `hung`, and all of them are killed, so that the call of them ends."""
-        stopped_s, idle_s, last = 0.0, 0.0, dict[int, RankSeen]()
+        idle_s, last, stopped_at = 0.0, dict[int, RankSeen](), None
         at = time.monotonic()
         while True:
             await asyncio.sleep(EVERY_S)
             is_suspect = idle_s > 0
             seen = await asyncio.to_thread(self._look, self._ranks, is_suspect)
             passed, at = time.monotonic() - at, time.monotonic()
-            stopped_s = stopped_s + passed if any(one.is_stopped for one in seen.values()) else 0.0
+            # From the first look that shows it: what was before that is not known, however long ago the last look was.
+            stopped_at = (stopped_at or at) if any(one.is_stopped for one in seen.values()) else None
+            stopped_s = at - stopped_at if stopped_at else 0.0
             are_idle = last and _none_computes(last, seen, passed) and (not is_suspect or _all_wait(last, seen))
             idle_s, last = idle_s + passed if are_idle else 0.0, dict(seen)
             if stopped_s > STOPPED_S:
