@@ -13,6 +13,7 @@ from rl.cli.main import main
 from rl.plan.devices import Devices
 from rl.recipe.config import REPO
 from rl.recipe.reader import load_recipe, to_yaml
+from tests.support.record_files import rl_record, write_lines
 
 CRITIC, SHAPES = str(REPO / "recipes" / "critic_grpo.yaml"), str(REPO / "recipes" / "shapes_grpo.yaml")
 
@@ -200,6 +201,30 @@ def test_a_dry_run_starts_nothing_and_says_whether_it_could(capsys, tmp_path):
     missing = ["policy.gpus_per_rank=0", "data.train=no_such.jsonl", f"run_dir={folder}"]
     assert main(["train", SHAPES, "--dry-run", *missing]) == 2
     assert "missing  data.train: no_such.jsonl is not there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "said"),
+    [
+        ([True, True, False], ["rollout.groups_per_step=3"], "1 failed record, but each step needs 2 (rollout."),
+        ([True, False, False], ["rollout.groups_per_step=4"], "1 successful record, but each step needs 2 (rollout."),
+        (
+            [True, False],
+            ["rollout.groups_per_step=3", "rollout.success_share=null"],
+            "2 records, but each step needs 3 ",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [["plan"], ["train", "--dry-run"], ["train"]])
+def test_too_few_records_end_it_in_one_line_before_anything_starts(command, labels, settings, said, capsys, tmp_path):
+    records = [rl_record(number, is_success=label) for number, label in enumerate(labels)]
+    data, run = write_lines(tmp_path / "few.jsonl", records), tmp_path / "run"
+    wrong = [f"data.train={data}", f"run_dir={run}", *settings]
+    assert main([command[0], SHAPES, *command[1:], *wrong]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"interleave: data.train={data}: {said}")
+    assert line.endswith("lower groups_per_step or bring more records")
+    assert not (run / "recipe.yaml").exists()
 
 
 def test_a_dry_run_advises_the_command_that_has_the_option(capsys, tmp_path):
