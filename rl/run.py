@@ -24,6 +24,7 @@ from rl.kept_checkpoints import best_checkpoint
 from rl.kept_groups import KeptGroups
 from rl.large_blocks import return_large_blocks
 from rl.lost_weights import LostWeights
+from rl.notices import notices
 from rl.official.during import SideBenchmark
 from rl.preemption import Preempted
 from rl.prepare import PreparedRun
@@ -66,6 +67,8 @@ async def run(plan: PreparedRun, *, console: Console | None = None, start: Start
     )
     if plan.idle_evidence:
         console.print(f"[yellow]{plan.idle_evidence}[/]")
+    for notice in notices(recipe, len(plan.heldout)):
+        console.print(f"[yellow]{escape(notice)}[/]")
     async with start(plan) as actors, watch_loop() as watch, telling_when_full(run_dir):
         console.print(f"actors are up after {time.monotonic() - began:.0f} s")
         await actors.policy.check_folder(run_dir)

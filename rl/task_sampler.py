@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rl.recipe.config import RolloutConfig
+from rollout.text.counted import counted
 from rollout.text.seeds import seed_of
 from rollout.types import Task
 
@@ -121,7 +122,7 @@ def too_few(num_tasks: int, num_failed: int, settings: RolloutConfig) -> str:
         if number < needed:
             keys = f"rollout.groups_per_step={settings.groups_per_step}{share}"
             return (
-                f"{number} {label}record{'' if number == 1 else 's'}, but each step needs {needed} ({keys}): "
+                f"{counted(number, f'{label}record')}, but each step needs {needed} ({keys}): "
                 "lower groups_per_step or bring more records"
             )
     return ""

@@ -110,7 +110,9 @@ def _without_missing_images() -> Iterator[None]:
 
 def not_tried(recipe: Recipe) -> str:
     """Return what `train` tries at its start and neither `check_recipe` nor `missing` does, in one line."""
-    left = [f"records after the first {NUM_READ} and what is in their images (interleave data check)"]
+    left = [
+        f"records after the first {NUM_READ} (interleave data check), what is in images (interleave data check --deep)"
+    ]
     if recipe.reward.probe:
         left.insert(0, "rewards on samples (interleave reward test)")
     if any(traits_of(judge.kind).has_prices for _, judge in judges_asked(recipe)):

@@ -60,6 +60,8 @@ class Plan:
     workload: Workload
     num_tasks: int | None
     """Training records; None: they are not here."""
+    num_heldout: int | None
+    """Held-out records."""
     calls: tuple[Calls, ...]
     stages: Stages | None
     """None: nothing tells them, as the card or the model is not known."""
@@ -122,6 +124,7 @@ def make_plan(recipe: Recipe, devices: Devices, times: Sequence[Path] = ()) -> P
         tuple(memory_of(recipe)),
         work,
         counted[0] if counted else None,
+        heldout[0] if heldout else None,
         tuple(calls_of(recipe, work, heldout[0] if heldout else 0)),
         stages,
         predict(rules_of(recipe), stages, cores, takes_turns=recipe.is_colocated) if stages else None,

@@ -253,3 +253,14 @@ def test_what_the_user_wrote_is_imported_and_nothing_heavy(tmp_path):
     command = [sys.executable, "-c", code, "plan", SHAPES, *own]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | HERE, check=True)
     assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+
+
+def test_one_of_a_thing_is_not_several(capsys, tmp_path):
+    records = [rl_record(number, is_success=number == 0) for number in range(2)]
+    data = write_lines(tmp_path / "two.jsonl", records)
+    settings = ["rollout.groups_per_step=2", "rollout.success_share=0.5", "num_steps=1"]
+    main(["plan", SHAPES, f"data.train={data}", f"data.heldout={data}", "evaluation.num_tasks=3", *settings])
+    said = capsys.readouterr().out
+    assert "2 records, an epoch is 1 step; " in said
+    assert " for 1 step without evaluations; " in said
+    assert "notice  data.heldout has 2 records: evaluation.num_tasks=3 takes no more than there are" in said
