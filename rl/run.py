@@ -31,6 +31,7 @@ from rl.prepare import PreparedRun
 from rl.recipe.config import Recipe
 from rl.run_dir.provenance import write_provenance
 from rl.run_dir.report import table_rows, write_report
+from rl.run_dir.resume import going_on
 from rl.side_evaluation import SideEvaluations
 from rl.stack import Stack, start_stack
 from rl.stream import RollOut, RolloutsFailed, RolloutStream
@@ -73,6 +74,8 @@ async def run(plan: PreparedRun, *, console: Console | None = None, start: Start
         console.print(f"actors are up after {time.monotonic() - began:.0f} s")
         await actors.policy.check_folder(run_dir)
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
+        if plan.is_resumed:
+            console.print(going_on(done, recipe.num_steps))
         await asyncio.to_thread(actors.ledger.begin, done + 1)
         learned = LearnedLog(actors.ledger.folder, actors.ledger.attempt)
         log = await Log.start(
