@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from actors.user_functions.runner import RewardRunner
 from rl import checkpoint
 from rl import run as run_module
+from rl.prepare import PreparedRun
 from rl.run_dir.resume import going_on
 from rl.tracking.metrics_file import append_metrics, drop_metrics_after, read_metrics
 from rl.tracking.rl_log import Log
@@ -76,26 +78,19 @@ def test_a_resumed_run_says_from_where_it_goes_on(tmp_path, is_resumed, said):
     class Begun(Exception):
         """As far as this test goes."""
 
+    class Watched(FakePolicy):
+        async def check_folder(self, folder):
+            return None
+
     def begin(step):
         raise Begun
 
-    async def check_folder(folder):
-        return None
-
     @asynccontextmanager
     async def start(plan):
-        policy = FakePolicy()
-        policy.check_folder = check_folder
-        yield SimpleNamespace(policy=policy, ledger=SimpleNamespace(begin=begin))
+        yield SimpleNamespace(policy=Watched(), ledger=SimpleNamespace(begin=begin))
 
-    plan = SimpleNamespace(
-        recipe=replace(recipe, num_steps=5),
-        training=[],
-        heldout=[],
-        sources={},
-        idle_evidence="",
-        is_resumed=is_resumed,
-    )
+    longer, reward = replace(recipe, num_steps=5), RewardRunner(recipe.reward.terms)
+    plan = PreparedRun(longer, [], [], "", "", recipe.generator, reward, {}, "", {}, is_resumed)
     with pytest.raises(Begun):
         asyncio.run(run_module.run(plan, console=Console(file=out, soft_wrap=True), start=start))
     assert [line for line in out.getvalue().splitlines() if line.startswith("resumed")] == said
