@@ -28,6 +28,7 @@ from rl.notices import notices
 from rl.official.during import SideBenchmark
 from rl.preemption import Preempted
 from rl.prepare import PreparedRun
+from rl.progress import evaluate_aloud
 from rl.recipe.config import Recipe
 from rl.run_dir.provenance import write_provenance
 from rl.run_dir.report import table_rows, write_report
@@ -121,7 +122,7 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
         if recipe.answers == "public":
             await check_strict_answers(recipe, plan.training, actors.journey.draw, log.say)
         log.say(f"evaluating {num_tasks} held-out tasks before training ...")
-        before = await lost.mended_during(evaluator(recipe.evaluation.num_tasks, Phase.BEFORE))
+        before = await lost.mended_during(evaluate_aloud(evaluator, num_tasks, Phase.BEFORE, 0, log.say))
         await log.evaluation(before, Phase.BEFORE, step=0)
         before = replace(before, groups=())  # they are in the ledger; what lives long, the garbage collector walks
     evaluations = SideEvaluations(evaluator, actors.journey.draw, log, side_benchmark(plan, actors, log))
@@ -136,7 +137,7 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
         await checkpoint.save_and_leave(recipe, actors.policy, error)
         raise
     log.say(f"evaluating {num_tasks} held-out tasks after training ...")
-    after = await lost.mended_during(evaluator(recipe.evaluation.num_tasks, Phase.AFTER, recipe.num_steps))
+    after = await lost.mended_during(evaluate_aloud(evaluator, num_tasks, Phase.AFTER, recipe.num_steps, log.say))
     await log.evaluation(after, Phase.AFTER, step=recipe.num_steps)
     return await asyncio.to_thread(compare, before, after)
 

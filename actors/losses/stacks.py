@@ -23,7 +23,8 @@ _WAIT_S = 1.0
 """How long a process may take to write: one that is stopped never does."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<name>.+)$')
-_COLLECTIVE = "/torch/distributed/"
+_COLLECTIVE = re.compile(r"/torch/distributed/(?!tensor/)")
+"""In the path of a frame that waits for other ranks; what is below tensor/ computes how tensors are laid out."""
 _STATES = {"R": "running", "S": "sleeping", "D": "waiting for a disk", "T": "stopped", "t": "stopped", "Z": "dead"}
 
 
@@ -44,6 +45,8 @@ class Seen:
     """One letter of proc_pid_stat(5); Z: it is gone."""
     cpu_s: float
     """CPU time of all its threads since its start."""
+    queued_s: float
+    """How long its main thread, since its start, was ready to run and waited for a core: on a busy machine, long."""
 
     @property
     def is_stopped(self) -> bool:
@@ -61,8 +64,26 @@ def look_at(pid: int) -> Seen:
         cells = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
-        return Seen(pid, "", "Z", 0.0)
-    return Seen(pid, " ".join(title.split())[:120], cells[0], (int(cells[11]) + int(cells[12])) / _TICKS)
+        return Seen(pid, "", "Z", 0.0, 0.0)
+    cpu_s = (int(cells[11]) + int(cells[12])) / _TICKS
+    return Seen(pid, " ".join(title.split())[:120], cells[0], cpu_s, _queued_s(pid))
+
+
+def _queued_s(pid: int) -> float:
+    """Return 0 where the kernel does not count it (Documentation/scheduler/sched-stats)."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
+def busy_s(pid: int) -> float:
+    """Return for how long threads of a process have computed, or were ready to and waited for a core; 0: it is gone."""
+    found = 0.0
+    for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, IndexError):
+            found += sum(map(int, thread.read_text().split()[:2])) / 1e9
+    return found
 
 
 def stacks_of(pid: int, wait_s: float = _WAIT_S) -> str:
@@ -83,14 +104,14 @@ def waits_in(stacks: str) -> str:
     """
     innermost = [_FRAME.match(thread.partition("\n")[2].partition("\n")[0]) for thread in _threads(stacks)]
     found = [frame for frame in innermost if frame is not None]
-    chosen = next((frame for frame in found if _COLLECTIVE in frame["file"]), found[-1] if found else None)
+    chosen = next((frame for frame in found if _COLLECTIVE.search(frame["file"])), found[-1] if found else None)
     return f"{chosen['name']} ({Path(chosen['file']).name}:{chosen['line']})" if chosen else ""
 
 
-def is_in_collective(stacks: str) -> bool:
-    """Return whether a thread of a process waits inside torch.distributed."""
-    innermost = [thread.partition("\n")[2].partition("\n")[0] for thread in _threads(stacks)]
-    return any(_COLLECTIVE in frame for frame in innermost)
+def collective_of(stacks: str) -> str:
+    """Return the stack of the thread of a process that waits inside torch.distributed; '' if none does."""
+    innermost = {thread: thread.partition("\n")[2].partition("\n")[0] for thread in _threads(stacks)}
+    return next((thread for thread, frame in innermost.items() if _COLLECTIVE.search(frame)), "")
 
 
 def report(pids: Iterable[int]) -> str:

@@ -44,7 +44,8 @@ class RankSeen:
     """What a rank does."""
 
     is_stopped: bool
-    cpu_s: float
+    busy_s: float
+    """CPU time since its start, and for how long it wanted more of it: one that gets no core does not hang."""
     stacks: str
     """'' where it does not tell."""
     report: str
@@ -95,18 +96,21 @@ class HungRanks:
 
     async def _watch(self, method: str, hung: list[RankLost]) -> None:
         """Return once the ranks hang: why is in `hung`, and all of them are killed, so that the call of them ends."""
-        stopped_s, idle_s, last = 0.0, 0.0, None
+        idle_s, last, stopped_at = 0.0, dict[int, RankSeen](), None
         at = time.monotonic()
         while True:
             await asyncio.sleep(EVERY_S)
-            seen = await asyncio.to_thread(self._look, self._ranks, idle_s > 0)
+            is_suspect = idle_s > 0
+            seen = await asyncio.to_thread(self._look, self._ranks, is_suspect)
             passed, at = time.monotonic() - at, time.monotonic()
-            stopped_s = stopped_s + passed if any(one.is_stopped for one in seen.values()) else 0.0
-            idle_s = idle_s + passed if last is not None and _none_computes(last, seen, passed) else 0.0
-            last = seen
+            # From the first look that shows it: what was before that is not known, however long ago the last look was.
+            stopped_at = (stopped_at or at) if any(one.is_stopped for one in seen.values()) else None
+            stopped_s = at - stopped_at if stopped_at else 0.0
+            are_idle = last and _none_computes(last, seen, passed) and (not is_suspect or _all_wait(last, seen))
+            idle_s, last = idle_s + passed if are_idle else 0.0, dict(seen)
             if stopped_s > STOPPED_S:
                 why = _who_is_stopped(seen, stopped_s)
-            elif idle_s > IDLE_S and all(stacks.is_in_collective(one.stacks) for one in seen.values()):
+            elif idle_s > IDLE_S:
                 why = f"all wait for each other, and none has computed for {idle_s:.0f} s: {_where(seen)}"
             else:
                 continue
@@ -128,7 +132,14 @@ def _who_is_gone(ranks: Sequence[RankProcess], seen: Mapping[int, RankSeen]) -> 
 
 
 def _none_computes(last: Mapping[int, RankSeen], seen: Mapping[int, RankSeen], passed_s: float) -> bool:
-    return all(one.cpu_s - last[rank].cpu_s < _IDLE_SHARE * passed_s for rank, one in seen.items() if rank in last)
+    return all(one.busy_s - last[rank].busy_s < _IDLE_SHARE * passed_s for rank, one in seen.items() if rank in last)
+
+
+def _all_wait(last: Mapping[int, RankSeen], seen: Mapping[int, RankSeen]) -> bool:
+    """Return whether each rank is in a collective; in that of the last look, where stacks were asked for then."""
+    waits = {rank: stacks.collective_of(one.stacks) for rank, one in seen.items()}
+    before = {rank: stacks.collective_of(last[rank].stacks) for rank in seen if rank in last and last[rank].stacks}
+    return all(waits.values()) and all(waits[rank] == stack for rank, stack in before.items())
 
 
 def _who_is_stopped(seen: Mapping[int, RankSeen], stopped_s: float) -> str:
@@ -172,7 +183,7 @@ def look_at_process(pid: int, with_stacks: bool) -> RankSeen:
     seen = stacks.look_at(pid)
     told = stacks.stacks_of(pid) if with_stacks else ""
     report = f"on {socket.gethostname()}, {seen}  {stacks.waits_in(told)}\n{told}" if with_stacks else ""
-    return RankSeen(seen.is_stopped, seen.cpu_s, told, report, is_gone=seen.state == "Z")
+    return RankSeen(seen.is_stopped, seen.cpu_s + seen.queued_s, told, report, is_gone=seen.state == "Z")
 
 
 def kill_rank(rank: RankProcess) -> None:

@@ -27,6 +27,10 @@ from rollout.types import Response, SampleRequest
 _MAX_CONCURRENCY = 4096
 _MAX_RESTARTS = 4
 _AVOID_S, _AGAIN_S = 10.0, 1.0
+_MOST_DEATHS = 3
+"""After so many deaths of its engines a request is given up, as a group is that kills rollout workers."""
+_COMING = ("restarting", "waits for the next publish")
+"""What Ray, and an engine itself, say of one that is on its way back."""
 _READY_S = 600.0
 _SILENT_S = 120.0
 """How long an engine may leave it open whether it is up: Ray takes up to a minute to find that a node is gone."""
@@ -47,6 +51,8 @@ class _NoneAnswers(Exception):
     def __init__(self, errors: Mapping[int, Exception]):
         causes = "; ".join(f"sampler {index}: {error}" for index, error in errors.items())
         super().__init__(f"no sampler can answer; {causes}")
+        self.is_loss = any(all(words not in str(error) for words in _COMING) for error in errors.values())
+        """Whether an engine was lost under the request, or just before; otherwise none has taken it."""
         self.are_dead = all(isinstance(error, ActorDiedError) for error in errors.values())
 
 
@@ -99,15 +105,18 @@ class Samplers:
         """Return the response as soon as it is finished.
 
         A request whose engine died is sent to another one; where none can answer, it waits until one is back and has
-        weights. Raises `SamplerError` if the request is at fault, `SamplerUnavailable` if all engines are dead, or none
-        could answer for too long. Cancelling it aborts the request in its engine.
+        weights. Raises `SamplerError` if the request is at fault, `SamplerUnavailable` if all engines are dead, none
+        could answer for too long, or this request may be what they die of. Cancelling it aborts the request in its
+        engine.
         """
-        give_up = time.monotonic() + self.patience_s
+        give_up, deaths, was_lost = time.monotonic() + self.patience_s, 0, False
         while True:
             try:
                 return await self._sample(request)
             except _NoneAnswers as error:
-                if error.are_dead or time.monotonic() > give_up:
+                deaths += error.is_loss and not was_lost  # Ray may say it again until it starts the engine again
+                was_lost = error.is_loss
+                if error.are_dead or deaths == _MOST_DEATHS or time.monotonic() > give_up:
                     raise SamplerUnavailable(str(error)) from error
             await asyncio.sleep(_AGAIN_S)
 

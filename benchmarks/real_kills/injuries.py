@@ -64,6 +64,8 @@ KINDS = (
 )
 """Kills over the cells that only the real stack has: vLLM, verl and diffusers are in them."""
 _ROLLOUTS = "waiting_for_rollouts"
+_DRAWING = 0.1
+"""How much of the rollouts is over when answers are drawn: later images are made."""
 EACH = (
     *(
         Injury(who, "SIGSTOP", _ROLLOUTS)
@@ -75,11 +77,11 @@ EACH = (
         for who in ("worker", "ledger writer", "owner of paid calls", "generator", "judge")
     ),
     Injury("Ray's head", "SIGKILL", "update"),
-    Injury("engine", "SIGSTOP", _ROLLOUTS),
+    Injury("engine", "SIGSTOP", _ROLLOUTS, _DRAWING),
     Injury("Ray's head", "SIGSTOP", "update"),
     Injury("raylet", "SIGKILL", "update"),
     Injury("rank", "SIGKILL", "update"),
-    Injury("engine", "SIGKILL", _ROLLOUTS),
+    Injury("engine", "SIGKILL", _ROLLOUTS, _DRAWING),
     Injury("raylet", "SIGSTOP", "update"),
     Injury(DRIVER, "SIGKILL", "update"),
 )

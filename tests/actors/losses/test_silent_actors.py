@@ -1,6 +1,7 @@
 """An actor that was up and no longer answers is killed; one that is being started is waited for. Actors are fakes."""
 
 import asyncio
+import time
 
 from ray.exceptions import RayActorError
 
@@ -22,10 +23,17 @@ class Actor:
         return "here", self.pid
 
 
-def watched(actors, act, silent_s=0.05):
+def watched(actors, act, silent_s=0.05, busy=lambda place: 0.0):
     """Watch actors while something is done; return the processes that were killed and the lines."""
     killed, told = [], []
-    rules = Rules(silent_s, 0.005, lambda actor: actor.place(), lambda place: killed.append(place[1]), told.append)
+    rules = Rules(
+        silent_s,
+        0.005,
+        ask=lambda actor: actor.place(),
+        busy=busy,
+        kill=lambda place: killed.append(place[1]),
+        tell=told.append,
+    )
 
     async def main():
         async with silent_actors_killed(lambda: actors, rules):
@@ -55,6 +63,20 @@ def test_one_that_falls_silent_is_killed_once_and_told_and_the_others_are_left_a
     assert killed == [7]
     assert len(told) == 1
     assert told[0].startswith("sampler 0 (process 7) has not answered for 0 s: it is killed")
+
+
+def test_one_that_is_busy_is_given_more_time_but_not_for_ever():
+    computing, other = Actor(7), Actor(8)
+
+    async def act(killed):
+        await until(lambda: computing.num_asked > 1)
+        computing.state, begun = "silent", computing.num_asked
+        await until(lambda: killed)
+        assert computing.num_asked >= begun + 4
+        computing.state = "dead"
+
+    killed, _ = watched({"rollout worker 0": computing, "sampler 1": other}, act, busy=lambda place: time.monotonic())
+    assert killed == [7]
 
 
 def test_one_that_is_being_started_may_take_as_long_as_it_takes():

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from actors.losses.stacks import is_in_collective, look_at, own_report, report, stacks_of, waits_in
+from actors.losses.stacks import collective_of, look_at, own_report, report, stacks_of, waits_in
 
 WAITING = """
 import time
@@ -46,7 +46,7 @@ def test_a_process_that_waits_says_where_and_a_stopped_one_is_told_as_such():
     with waiting() as pid:
         stacks = stacks_of(pid, wait_s=30.0)
         assert waits_in(stacks).startswith("wait_for_the_others (<string>:")
-        assert not is_in_collective(stacks)
+        assert not collective_of(stacks)
         assert stacks_of(pid, wait_s=30.0) == stacks, "each answer by itself"
         told = report([pid]).splitlines()
         assert told[0].startswith(f"process {pid}  sleeping")
@@ -69,10 +69,10 @@ def test_who_waits_in_a_collective_is_seen_in_whichever_thread_that_is():
         'all_reduce\n  File "a.py", line 1 in step\n\nCurrent thread 0x2 (most recent call first):\n'
         '  File "/lib/torch/autograd/graph.py", line 8 in backward\n  File "b.py", line 2 in main\n'
     )
-    assert is_in_collective(stacks)
+    assert collective_of(stacks)
     assert waits_in(stacks) == "all_reduce (distributed_c10d.py:3000)"
     assert waits_in(stacks[stacks.index("Current") :]) == "backward (graph.py:8)"
-    assert not is_in_collective(stacks[stacks.index("Current") :])
+    assert not collective_of(stacks[stacks.index("Current") :])
 
 
 def test_tasks_of_a_loop_are_told_with_the_line_where_they_wait():

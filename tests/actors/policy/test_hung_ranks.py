@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from actors.policy.hung_ranks import HungRanks, RankProcess, RankSeen, look_at_p
 from actors.policy.lost_rank import RankLost
 
 COLLECTIVE = 'Thread 1 (most recent call first):\n  File "/torch/distributed/c10d.py", line 7 in all_reduce\n'
+LAYOUT = 'Thread 1 (most recent call first):\n  File "/torch/distributed/tensor/_op_schema.py", line 7 in to_meta\n'
 IMAGES = 'Thread 1 (most recent call first):\n  File "rows.py", line 7 in wait_for_images\n'
 
 
@@ -51,13 +54,13 @@ class Ranks:
             raise RayActorError(error_msg="The actor died")
 
 
-def seen(is_stopped=False, cpu_s=0.0, stacks=COLLECTIVE):
-    return RankSeen(is_stopped, cpu_s, stacks, f"as it is: {stacks}")
+def seen(is_stopped=False, busy_s=0.0, stacks=COLLECTIVE):
+    return RankSeen(is_stopped, busy_s, stacks, f"as it is: {stacks}")
 
 
 def test_a_stopped_rank_is_named_with_where_the_others_wait():
     ranks = Ranks(
-        lambda rank, number: seen(is_stopped=rank == 1, cpu_s=rank * number, stacks="" if rank else COLLECTIVE)
+        lambda rank, number: seen(is_stopped=rank == 1, busy_s=rank * number, stacks="" if rank else COLLECTIVE)
     )
     told = (
         r"^the policy hangs in update: rank 1 has been stopped \(SIGSTOP\) for \d+ s, and the others wait: rank 0 in "
@@ -79,11 +82,21 @@ def test_ranks_that_wait_for_each_other_are_named_with_where():
 @pytest.mark.parametrize(
     "look",
     [
-        lambda rank, number: seen(cpu_s=float(number) if rank else 0.0),
+        lambda rank, number: seen(busy_s=float(number) if rank else 0.0),
         lambda rank, number: seen(stacks=IMAGES if rank else COLLECTIVE),
-        lambda rank, number: seen(is_stopped=number % 4 == 0, cpu_s=float(number)),
+        lambda rank, number: seen(is_stopped=number % 4 == 0, busy_s=float(number)),
+        lambda rank, number: seen(stacks=COLLECTIVE.replace("7", str(number // 4)) if rank else COLLECTIVE),
+        lambda rank, number: seen(stacks=LAYOUT if rank else COLLECTIVE),
+        lambda rank, number: seen(stacks="" if rank and number % 5 == 0 else COLLECTIVE),
     ],
-    ids=["one computes", "one waits for images", "stopped for a moment, again and again"],
+    ids=[
+        "one computes",
+        "one waits for images",
+        "stopped for a moment, again and again",
+        "one goes from one collective to the next",
+        "one lays tensors out",
+        "one does not answer now and then",
+    ],
 )
 def test_ranks_that_work_are_left_alone(look):
     ranks = Ranks(look)
@@ -101,12 +114,21 @@ def test_ranks_that_work_are_left_alone(look):
     ],
 )
 def test_a_rank_that_died_by_itself_is_named_with_the_stacks_of_those_that_wait_for_it(gone, who):
-    ranks = Ranks(lambda rank, number: replace(seen(cpu_s=float(number)), is_gone=rank in gone))
+    ranks = Ranks(lambda rank, number: replace(seen(busy_s=float(number)), is_gone=rank in gone))
     ranks.ended.set()
     with pytest.raises(RankLost, match=rf"^{who} died in update: The actor died$") as caught:
         asyncio.run(ranks.update())
     assert caught.value.stacks.splitlines()[0].startswith("rank 0 of the policy: as it is")
     assert ranks.killed == []
+
+
+def test_a_process_that_gets_no_core_is_busy():
+    with subprocess.Popen(["nice", "-n", "19", sys.executable, "-c", "while True: pass"]) as process:
+        before, began = look_at_process(process.pid, False).busy_s, time.monotonic()
+        time.sleep(1.0)
+        busy_s, passed_s = look_at_process(process.pid, False).busy_s - before, time.monotonic() - began
+        process.kill()
+    assert busy_s > 0.8 * passed_s - 0.1, "whatever share of a core others leave it"
 
 
 def test_a_process_that_is_gone_is_seen_as_gone():

@@ -98,6 +98,22 @@ def test_where_none_can_answer_a_request_waits_until_one_can(loss, no_waiting):
     assert len(samplers.asked) == 8
 
 
+def test_a_request_that_kills_engines_again_and_again_is_given_up(no_waiting):
+    class Dying(CountingSamplers):
+        """One engine that dies of the request, and comes back."""
+
+        lives = iter([UNREACHABLE, UNREACHABLE, RESTARTING, SamplerUnavailable("it waits for the next publish")] * 9)
+
+        async def _ask(self, index, request):
+            self.failures["engine 0"] = next(self.lives)
+            return await super()._ask(index, request)
+
+    samplers = Dying(1)
+    with pytest.raises(SamplerUnavailable, match="Socket closed"):
+        ask(samplers, ["a"])
+    assert len(samplers.asked) == 2 * 4 + 1
+
+
 def test_weights_are_lacking_where_no_engine_that_lives_has_any():
     class Having:
         """What `engine.has_weights` of an actor handle looks like."""

@@ -33,8 +33,8 @@ def test_a_wrong_project_is_one_line_before_anything_starts(tmp_path, capsys):
     assert cli.main([*arguments, "tracking.project=team/proj"]) == 2
     told = capsys.readouterr().err
     assert told == (
-        "interleave: tracking.project is 'team/proj'; expected 1 to 128 characters and none of / \\ # ? % :; "
-        "a team or user is named by WANDB_ENTITY\n"
+        "interleave: command line: tracking.project is 'team/proj'; expected 1 to 128 characters and none of "
+        "/ \\ # ? % :; a team or user is named by WANDB_ENTITY\n"
     )
     assert not (tmp_path / "run").exists()
 
