@@ -89,9 +89,11 @@ def test_a_resumed_run_says_from_where_it_goes_on(tmp_path, is_resumed, said):
     async def start(plan):
         yield SimpleNamespace(policy=Watched(), ledger=SimpleNamespace(begin=begin))
 
-    longer, reward = replace(recipe, num_steps=5), RewardRunner(recipe.reward.terms)
+    asked = replace(recipe.evaluation, num_tasks=8)
+    longer, reward = replace(recipe, num_steps=5, evaluation=asked), RewardRunner(recipe.reward.terms)
     plan = PreparedRun(longer, [], [], "", "", recipe.generator, reward, {}, "", {}, is_resumed)
     with pytest.raises(Begun):
         asyncio.run(run_module.run(plan, console=Console(file=out, soft_wrap=True), start=start))
     assert [line for line in out.getvalue().splitlines() if line.startswith("resumed")] == said
+    assert "data.heldout has 0 records: evaluation.num_tasks=8" in out.getvalue(), "notices stand at a run's start"
     assert going_on(0, 5) == "resumed: no step is saved yet, so it begins at step 1"
