@@ -108,14 +108,14 @@ class HungRanks:
             stopped_s = at - stopped_at if stopped_at else 0.0
             are_idle = last and _none_computes(last, seen, passed) and (not is_suspect or _all_wait(last, seen))
             idle_s, last = idle_s + passed if are_idle else 0.0, dict(seen)
-            if stopped_s > STOPPED_S:
-                why = _who_is_stopped(seen, stopped_s)
-            elif idle_s > IDLE_S:
-                why = f"all wait for each other, and none has computed for {idle_s:.0f} s: {_where(seen)}"
-            else:
+            if stopped_s <= STOPPED_S and idle_s <= IDLE_S:
                 continue
-            report = _report(await asyncio.to_thread(self._look, self._ranks, True))
-            hung.append(RankLost(f"the policy hangs in {method}: {why}; its ranks were killed", report))
+            told = await asyncio.to_thread(self._look, self._ranks, True)
+            if stopped_s > STOPPED_S:
+                why = _who_is_stopped(seen, told, stopped_s)
+            else:
+                why = f"all wait for each other, and none has computed for {idle_s:.0f} s: {_where(told)}"
+            hung.append(RankLost(f"the policy hangs in {method}: {why}; its ranks were killed", _report(told)))
             for rank in self._ranks:
                 await asyncio.to_thread(self._kill, rank)
             return
@@ -142,11 +142,11 @@ def _all_wait(last: Mapping[int, RankSeen], seen: Mapping[int, RankSeen]) -> boo
     return all(waits.values()) and all(waits[rank] == stack for rank, stack in before.items())
 
 
-def _who_is_stopped(seen: Mapping[int, RankSeen], stopped_s: float) -> str:
-    stopped = ", ".join(str(rank) for rank, one in sorted(seen.items()) if one.is_stopped)
-    told = f"rank {stopped} has been stopped (SIGSTOP) for {stopped_s:.0f} s"
-    waiting = {rank: one for rank, one in seen.items() if not one.is_stopped}
-    return f"{told}, and the others wait: {_where(waiting)}" if waiting else told
+def _who_is_stopped(seen: Mapping[int, RankSeen], told: Mapping[int, RankSeen], stopped_s: float) -> str:
+    stopped = [rank for rank, one in sorted(seen.items()) if one.is_stopped]
+    who = f"rank {', '.join(map(str, stopped))} has been stopped (SIGSTOP) for {stopped_s:.0f} s"
+    waiting = {rank: one for rank, one in told.items() if rank not in stopped}
+    return f"{who}, and the others wait: {_where(waiting)}" if waiting else who
 
 
 def _where(seen: Mapping[int, RankSeen]) -> str:

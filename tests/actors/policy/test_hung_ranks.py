@@ -35,7 +35,8 @@ class Ranks:
 
     def look(self, ranks, with_stacks):
         number = next(self.number)
-        return {rank.rank: self.seen(rank.rank, number) for rank in ranks}
+        seen = {rank.rank: self.seen(rank.rank, number) for rank in ranks}
+        return seen if with_stacks else {rank: replace(one, stacks="") for rank, one in seen.items()}
 
     def kill(self, rank):
         self.killed.append(rank.pid)
