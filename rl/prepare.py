@@ -22,6 +22,7 @@ from rl.recipe.paths import model_path, placed_generator, read_prompt, resolve_d
 from rl.recipe.tasks import read_tasks
 from rl.run_dir.provenance import Sources, sources_of
 from rl.run_dir.resume import check_run_dir
+from rl.task_sampler import count_failed, too_few
 from rollout.single_step import Baseline
 from rollout.text.critique import FIELDS, NUM_IMAGES, render_messages
 from rollout.types import Task
@@ -67,6 +68,8 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     check_loss(recipe.algorithm.loss)
     check_policy(recipe.policy, model)
     training, heldout = read_tasks(recipe.data, *files)
+    if few := too_few(len(training), count_failed(training), recipe.rollout):
+        raise ValueError(f"data.train={recipe.data.train}: {few}")
     render_messages(template, training[0])
     some = chain(islice(training, NUM_CHECKED), islice(heldout, NUM_CHECKED))
     check_generator(generator, {task.before and "an image" for task in some})

@@ -24,6 +24,7 @@ from rl.kept_checkpoints import best_checkpoint
 from rl.kept_groups import KeptGroups
 from rl.large_blocks import return_large_blocks
 from rl.lost_weights import LostWeights
+from rl.notices import notices
 from rl.official.during import SideBenchmark
 from rl.preemption import Preempted
 from rl.prepare import PreparedRun
@@ -31,6 +32,7 @@ from rl.progress import evaluate_aloud
 from rl.recipe.config import Recipe
 from rl.run_dir.provenance import write_provenance
 from rl.run_dir.report import table_rows, write_report
+from rl.run_dir.resume import going_on
 from rl.side_evaluation import SideEvaluations
 from rl.stack import Stack, start_stack
 from rl.stream import RollOut, RolloutsFailed, RolloutStream
@@ -67,10 +69,14 @@ async def run(plan: PreparedRun, *, console: Console | None = None, start: Start
     )
     if plan.idle_evidence:
         console.print(f"[yellow]{plan.idle_evidence}[/]")
+    for notice in notices(recipe, len(plan.heldout)):
+        console.print(f"[yellow]{escape(notice)}[/]")
     async with start(plan) as actors, watch_loop() as watch, telling_when_full(run_dir):
         console.print(f"actors are up after {time.monotonic() - began:.0f} s")
         await actors.policy.check_folder(run_dir)
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
+        if plan.is_resumed:
+            console.print(going_on(done, recipe.num_steps))
         await asyncio.to_thread(actors.ledger.begin, done + 1)
         learned = LearnedLog(actors.ledger.folder, actors.ledger.attempt)
         log = await Log.start(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rl.recipe.config import RolloutConfig
+from rollout.text.counted import counted
 from rollout.text.seeds import seed_of
 from rollout.types import Task
 
@@ -77,18 +78,51 @@ def _strata(tasks: Sequence[Task], settings: RolloutConfig) -> list[Stratum]:
     """Return what a step draws from, and how many from each: all tasks, or those of either label."""
     if settings.success_share is None:
         shares = [Stratum("all", range(len(tasks)), settings.groups_per_step)]
+        num_failed = 0
     else:
-        labels = getattr(tasks, "labels", None)  # a table of records knows them without reading any
-        if labels is None:
-            labels = [task.is_success for task in tasks]
-        num_successes = round(settings.success_share * settings.groups_per_step)
-        wanted = {True: ("success", num_successes), False: ("failed", settings.groups_per_step - num_successes)}
         positions: dict[bool, list[int]] = {True: [], False: []}
-        for position, is_success in enumerate(labels):
+        for position, is_success in enumerate(_labels(tasks)):
             positions[bool(is_success)].append(position)
-        shares = [Stratum(name, positions[label], size, label) for label, (name, size) in wanted.items()]
-    for share in shares:
-        if len(share.positions) < share.size:
-            few = f"{len(share.positions)} training tasks ({share.name}) are too few"
-            raise ValueError(f"{few}: each step needs {share.size} of them")
+        wanted = _wanted(settings)
+        shares = [Stratum(name, positions[label], wanted[label], label) for label, name in _NAMES.items()]
+        num_failed = len(positions[False])
+    if few := too_few(len(tasks), num_failed, settings):
+        raise ValueError(f"data.train: {few}")
     return [share for share in shares if share.size > 0]
+
+
+_NAMES = {True: "success", False: "failed"}
+
+
+def _wanted(settings: RolloutConfig) -> dict[bool, int]:
+    """Return how many tasks of each label a step of stated shares draws."""
+    num_successes = round((settings.success_share or 0.0) * settings.groups_per_step)
+    return {True: num_successes, False: settings.groups_per_step - num_successes}
+
+
+def _labels(tasks: Sequence[Task]) -> Sequence[bool]:
+    labels: Sequence[bool] | None = getattr(tasks, "labels", None)  # a table of records knows them without reading any
+    return [task.is_success for task in tasks] if labels is None else labels
+
+
+def count_failed(tasks: Sequence[Task]) -> int:
+    """Return how many tasks are labelled failed; reads none of a table."""
+    return sum(not is_success for is_success in _labels(tasks))
+
+
+def too_few(num_tasks: int, num_failed: int, settings: RolloutConfig) -> str:
+    """Return what a set of training tasks lacks for a single step, and what to do about it; empty if nothing."""
+    if settings.success_share is None:
+        wanted, share = {"": (num_tasks, settings.groups_per_step)}, ""
+    else:
+        of = _wanted(settings)
+        wanted = {"successful ": (num_tasks - num_failed, of[True]), "failed ": (num_failed, of[False])}
+        share = f", success_share={settings.success_share}"
+    for label, (number, needed) in wanted.items():
+        if number < needed:
+            keys = f"rollout.groups_per_step={settings.groups_per_step}{share}"
+            return (
+                f"{counted(number, f'{label}record')}, but each step needs {needed} ({keys}): "
+                "lower groups_per_step or bring more records"
+            )
+    return ""

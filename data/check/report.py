@@ -11,6 +11,7 @@ from data.check.images import DeepSummary
 from data.check.statistics import Lengths, RlStatistics, SftStatistics
 from data.errors import shown
 from data.records.public_answers import LENIENCIES
+from rollout.text.counted import counted
 
 _ODDITIES = {
     "exif_rotated": "turned by EXIF (exif_rotated)",
@@ -30,8 +31,8 @@ def print_report(summary: Summary, console: Console) -> None:
     console.print(
         Text.assemble(
             (str(summary.path), "bold"),
-            f"  {summary.kind}: {summary.num_records:,} records, {max(num_good, 0):,} good, "
-            f"{summary.bad.num:,} problems ({summary.seconds:.1f} s, {rate:,.0f} records/s)",
+            f"  {summary.kind}: {counted(summary.num_records, 'record')}, {max(num_good, 0):,} good, "
+            f"{counted(summary.bad.num, 'problem')} ({summary.seconds:.1f} s, {rate:,.0f} records/s)",
         )
     )
     blocks: list[RenderableType] = []

@@ -35,22 +35,37 @@ def _compare(chosen: argparse.Namespace) -> int:
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print what each run came to, in which figures runs differ from the first, and what differs in their recipes."""
+    from rl.run_dir.compare import why_other_reward
     from rl.run_dir.report import table_rows
 
-    names = _names(comparison.runs)
+    names, first = _names(comparison.runs), comparison.runs[0]
     _table(console, "what each run came to", ["", *names], _course(comparison.runs))
     for name, run, changes in zip(names[1:], comparison.runs[1:], comparison.changes, strict=True):
         if isinstance(changes, str):
             console.print(f"{name}: {changes}", markup=False)
             continue
-        same = len({run.recipe.evaluation.num_seeds, comparison.runs[0].recipe.evaluation.num_seeds}) == 1
-        title = "held-out tasks after training, same seeds" + ("" if same else "; only the answers that both have")
-        _table(console, title, ["", names[0], name, "difference", "95 % interval"], table_rows(changes))
+        other_reward = why_other_reward(first, run)
+        rows = table_rows(changes, not_comparable={"reward"} if other_reward else ())
+        _table(console, _title(first, run), ["", names[0], name, "difference", "95 % interval"], rows)
+        if other_reward:
+            console.print(f"{names[0]} and {name} have {other_reward}", markup=False)
     rows = [[key, *values] for key, values in comparison.differences.items()]
     if rows:
         _table(console, "recipes differ in", ["", *names], rows)
     else:
         console.print("the recipes differ in nothing but names and folders")
+
+
+def _title(first: Ran, other: Ran) -> str:
+    """Return what a table of differences is about: which tasks, and which answers."""
+    title = "held-out tasks after training, same seeds"
+    if first.tasks != other.tasks:
+        common = len(first.tasks & other.tasks)
+        are = "task" if common == 1 else "tasks"
+        title += f"; {common} {are} in common of {len(first.tasks)} and {len(other.tasks)}"
+    if first.recipe.evaluation.num_seeds != other.recipe.evaluation.num_seeds:
+        title += "; only the answers that both have"
+    return title
 
 
 def _course(runs: Sequence[Ran]) -> list[list[str]]:

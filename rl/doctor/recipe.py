@@ -12,7 +12,7 @@ from actors.store.place import is_bucket
 from rl.doctor.finding import Finding
 from rl.plan.devices import Devices, devices_here
 from rl.plan.judges import judges_asked
-from rl.plan.missing import check_recipe, missing, not_tried
+from rl.plan.missing import check_recipe, count_records, missing, not_tried
 from rl.plan.placement import roles_of
 from rl.recipe.config import Recipe
 
@@ -26,6 +26,7 @@ def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
     No endpoint is asked, but a store in a bucket is tried: a small object is written, read and removed.
     """
     check_recipe(recipe)
+    count_records(recipe)
     devices = devices_here()
     if not recipe.ray_address:
         yield _room(recipe, devices)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import inf
@@ -34,7 +35,8 @@ from rl.plan.models import local_folder
 from rl.plan.placement import roles_of
 from rl.recipe.config import Recipe
 from rl.recipe.paths import model_path, placed_generator, read_prompt, resolve_data
-from rl.recipe.tasks import first_tasks
+from rl.recipe.tasks import count_tasks, first_tasks
+from rl.task_sampler import too_few
 from rollout.single_step import Baseline
 from rollout.text.critique import FIELDS, NUM_IMAGES, render_messages
 from rollout.types import Task
@@ -81,9 +83,36 @@ def check_recipe(recipe: Recipe) -> None:
             describe_evidence(config)
 
 
+def count_records(recipe: Recipe) -> dict[str, tuple[int, int]]:
+    """Return how many records each file that is here has, and how many failed ones, by the key of `data`.
+
+    Raises ValueError where those for training are too few for a step.
+    """
+    counted = {}
+    for key in _DATA:
+        if _is_here(file := resolve_data(getattr(recipe.data, key))):
+            with _without_missing_images():
+                counted[key] = count_tasks(recipe.data, file)
+    if "train" in counted and (few := too_few(*counted["train"], recipe.rollout)):
+        raise ValueError(f"data.train={recipe.data.train}: {few}")
+    return counted
+
+
+@contextmanager
+def _without_missing_images() -> Iterator[None]:
+    """An image that is not here is missing, not wrong."""
+    try:
+        yield
+    except RecordError as error:
+        if error.kind != "image_missing":
+            raise
+
+
 def not_tried(recipe: Recipe) -> str:
     """Return what `train` tries at its start and neither `check_recipe` nor `missing` does, in one line."""
-    left = [f"records after the first {NUM_READ} and what is in their images (interleave data check)"]
+    left = [
+        f"records after the first {NUM_READ} (interleave data check), what is in images (interleave data check --deep)"
+    ]
     if recipe.reward.probe:
         left.insert(0, "rewards on samples (interleave reward test)")
     if any(traits_of(judge.kind).has_prices for _, judge in judges_asked(recipe)):
@@ -117,12 +146,9 @@ def _is_here(file: Path) -> bool:
 def _first_tasks(recipe: Recipe, key: str) -> list[Task]:
     """Return the first tasks of a file; none where it, or an image, is not here. Raises `RecordError` for a bad one."""
     file = resolve_data(getattr(recipe.data, key))
-    try:
+    with _without_missing_images():
         return first_tasks(recipe.data, file, NUM_READ) if _is_here(file) else []
-    except RecordError as error:
-        if error.kind != "image_missing":
-            raise
-        return []
+    return []
 
 
 def _keys(recipe: Recipe) -> Iterator[Missing]:

@@ -15,7 +15,7 @@ from rl.plan.default_times import DefaultTimes
 from rl.plan.devices import Devices
 from rl.plan.gpu_times import GpuFigures, GpuTimes, read_gpu_figures
 from rl.plan.memory import RoleMemory, generator_memory, policy_memory, sampler_memory
-from rl.plan.missing import Missing, check_recipe, missing
+from rl.plan.missing import Missing, check_recipe, count_records, missing
 from rl.plan.models import ModelSize, PipelineSize, model_size, pipeline_size
 from rl.plan.placement import Placement, place, roles_of
 from rl.plan.rules import rules_of
@@ -25,8 +25,7 @@ from rl.plan.splits import Split, best_split
 from rl.plan.stages import Prediction, Stages, predict
 from rl.plan.workload import NUM_IMAGES, Workload, image_pixels_of, workload_of
 from rl.recipe.config import Recipe
-from rl.recipe.paths import model_path, placed_generator, resolve_data
-from rl.recipe.tasks import count_tasks
+from rl.recipe.paths import model_path, placed_generator
 
 
 class Times(Protocol):
@@ -61,6 +60,8 @@ class Plan:
     workload: Workload
     num_tasks: int | None
     """Training records; None: they are not here."""
+    num_heldout: int | None
+    """Held-out records."""
     calls: tuple[Calls, ...]
     stages: Stages | None
     """None: nothing tells them, as the card or the model is not known."""
@@ -98,7 +99,8 @@ def make_plan(recipe: Recipe, devices: Devices, times: Sequence[Path] = ()) -> P
     """
     check_recipe(recipe)
     sizes = sizes_of(recipe)
-    counted, heldout = _count(recipe, recipe.data.train), _count(recipe, recipe.data.heldout)
+    files = count_records(recipe)
+    counted, heldout = files.get("train"), files.get("heldout")
     failed_share = counted[1] / counted[0] if counted and counted[0] else None
     expected = workload_of(recipe, sizes.policy, failed_share)
     source = _source(recipe, devices, sizes, expected, times)
@@ -122,6 +124,7 @@ def make_plan(recipe: Recipe, devices: Devices, times: Sequence[Path] = ()) -> P
         tuple(memory_of(recipe)),
         work,
         counted[0] if counted else None,
+        heldout[0] if heldout else None,
         tuple(calls_of(recipe, work, heldout[0] if heldout else 0)),
         stages,
         predict(rules_of(recipe), stages, cores, takes_turns=recipe.is_colocated) if stages else None,
@@ -129,12 +132,6 @@ def make_plan(recipe: Recipe, devices: Devices, times: Sequence[Path] = ()) -> P
         ahead,
         tuple(missing(recipe, devices)),
     )
-
-
-def _count(recipe: Recipe, said: str) -> tuple[int, int] | None:
-    """Return how many tasks a file has, and how many failed ones; None where it is not here."""
-    file = resolve_data(said)
-    return count_tasks(recipe.data, file) if file.exists() else None
 
 
 def one_ahead(recipe: Recipe) -> Recipe:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rl.notices import notices
 from rl.plan.cards import GIB
 from rl.plan.cost import Calls
 from rl.plan.memory import RoleMemory
@@ -16,6 +17,7 @@ from rl.plan.placement import Placed
 from rl.plan.plan import Plan
 from rl.plan.splits import split_of
 from rl.plan.stage_times import Work
+from rollout.text.counted import counted
 
 _WORK_OF_STAGE = {
     "samplers": ("a response", Work.SAMPLE),
@@ -41,6 +43,8 @@ def print_plan(plan: Plan, console: Console, command: str = "") -> None:
     console.print(_calls_table(plan))
     console.print(_priced(plan))
     _print_times(plan, console, command)
+    for notice in notices(plan.recipe, plan.num_heldout):
+        console.print(f"[yellow]notice[/]  {escape(notice)}")
     for one in plan.missing:
         kind = "[red]missing[/]" if one.is_needed else "[yellow]not here[/]"
         console.print(f"{kind}  {escape(str(one))}")
@@ -125,9 +129,9 @@ def _budget(one: Calls, num_steps: int) -> str:
 
 
 def _priced(plan: Plan) -> str:
-    tasks = (
-        f"{plan.num_tasks:,} records, an epoch is {plan.epoch_steps:,.0f} steps" if plan.epoch_steps else "no records"
-    )
+    tasks = "no records"
+    if plan.num_tasks and plan.epoch_steps:
+        tasks = f"{counted(plan.num_tasks, 'record')}, an epoch is {counted(round(plan.epoch_steps), 'step')}"
     free = [one.service for one in plan.calls if not one.is_priced]
     priced = f"; no price in the recipe: {', '.join(free)}" if free else ""
     return f"{tasks}; {plan.workload.edited_share:.0%} of the responses are tried out{priced}"
@@ -155,11 +159,11 @@ def _print_times(plan: Plan, console: Console, command: str) -> None:
 
 def _conclusions(plan: Plan) -> Iterator[str]:
     assert plan.prediction is not None
-    step, steps = plan.prediction.step_s, plan.recipe.num_steps
+    step, num_steps = plan.prediction.step_s, plan.recipe.num_steps
     lacks = " if there were room for it" if not plan.fits else ""
     yield (
-        f"[bold]{step:.1f} s a step[/]{lacks}, {_hours(step * steps)} for {steps:,} steps without evaluations; "
-        f"busiest: {plan.prediction.bottleneck}"
+        f"[bold]{step:.1f} s a step[/]{lacks}, {_hours(step * num_steps)} for {counted(num_steps, 'step')} "
+        f"without evaluations; busiest: {plan.prediction.bottleneck}"
     )
     if plan.best is not None:
         split, found = plan.best
@@ -176,10 +180,10 @@ def _conclusions(plan: Plan) -> Iterator[str]:
 def _hours(seconds: float) -> str:
     """Return a time in words.
 
-    >>> _hours(90), _hours(7200)
-    ('2 minutes', '2.0 hours')
+    >>> _hours(30), _hours(90), _hours(7200)
+    ('1 minute', '2 minutes', '2.0 hours')
     """
-    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{max(1, round(seconds / 60))} minutes"
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else counted(max(1, round(seconds / 60)), "minute")
 
 
 def as_json(plan: Plan) -> dict[str, object]:

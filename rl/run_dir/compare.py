@@ -1,5 +1,6 @@
 """Runs side by side, from their folders alone: what differs in their recipes, and what each came to."""
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -27,6 +28,20 @@ class Ran:
     """Of its metrics.jsonl."""
     before: Evaluation | None
     after: Evaluation | None
+
+    code: Mapping[str, str]
+    """Term of its reward -> its function by content, of those that are not built in."""
+
+    @property
+    def reward(self) -> str:
+        """What an evaluation's reward is made of: the terms but the format, whose weights it is divided by."""
+        terms = [term for term in self.recipe.reward.terms if not term.is_format]
+        return " + ".join(f"{term.weight:g} {term.fn.removeprefix('rewards.')}" for term in terms) or "nothing"
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        """Those of the evaluation after training."""
+        return frozenset(row.task_id for row in self.after.rows) if self.after else frozenset()
 
     @property
     def num_steps(self) -> int:
@@ -87,7 +102,25 @@ def read_run(folder: Path) -> Ran:
     """Return a run, finished or not. Raises ValueError for a folder that is not a run's."""
     recipe = recipe_of(folder)
     before, after = (_evaluation(folder / f"evaluation_{phase}.json") for phase in ("before", "after"))
-    return Ran(folder, recipe, read_metrics(folder), before, after)
+    return Ran(folder, recipe, read_metrics(folder), before, after, _own_code(folder, recipe))
+
+
+def why_other_reward(first: Ran, other: Ran) -> str:
+    """Return why the rewards of two runs are not of one meaning, with both sets; empty where they are."""
+    if first.reward != other.reward:
+        return f"another reward: {first.reward} and {other.reward}"
+    if changed := sorted(key for key in first.code.keys() & other.code.keys() if first.code[key] != other.code[key]):
+        return f"another reward: the functions of {', '.join(changed)} are not the same"
+    return ""
+
+
+def _own_code(folder: Path, recipe: Recipe) -> dict[str, str]:
+    """Return the user's own reward functions by content, as the run's folder has them."""
+    own = {term.key for term in recipe.reward.terms if not term.is_builtin}
+    with suppress(OSError, ValueError, AttributeError):
+        noted = json.loads((folder / "versions.json").read_text(encoding="utf-8")).get("reward", {})
+        return {key: str(what) for key, what in noted.items() if key in own}
+    return {}
 
 
 def _evaluation(file: Path) -> Evaluation | None:

@@ -5,6 +5,8 @@ from html import escape
 from typing import Any
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 340.0, 150.0, 46.0, 8.0, 8.0, 20.0
+_A_CHARACTER = 7.0
+"""Most that a digit of a label is wide, in the fonts that pages use."""
 _DOTS_BELOW = 25
 """Points up to which each is marked: a curve of one has no line."""
 
@@ -17,18 +19,20 @@ def svg_of(chart: Mapping[str, Any]) -> str:
     high = max(max(line.get("high", line["values"])) for line in lines)
     if low == high:
         low, high = low - abs(low) / 10, high + (abs(high) / 10 or 1.0)
+    ends = [_short(value, chart["is_share"]) for value in (high, low)]
+    left = max(_LEFT, 8 + _A_CHARACTER * max(map(len, ends)))
 
     def place(step: float, value: float) -> str:
         across = (step - first) / (last - first) if last > first else 0.5
-        x = _LEFT + across * (_WIDTH - _LEFT - _RIGHT)
+        x = left + across * (_WIDTH - left - _RIGHT)
         return f"{x:.1f},{_TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM):.1f}"
 
     bottom = _HEIGHT - _BOTTOM
-    parts = [f'<path class="axis" d="M{_LEFT},{_TOP}H{_WIDTH - _RIGHT}M{_LEFT},{bottom}H{_WIDTH - _RIGHT}"/>']
+    parts = [f'<path class="axis" d="M{left},{_TOP}H{_WIDTH - _RIGHT}M{left},{bottom}H{_WIDTH - _RIGHT}"/>']
     for x, y, anchor, text in (
-        (_LEFT - 4, _TOP + 4, "end", _short(high, chart["is_share"])),
-        (_LEFT - 4, bottom, "end", _short(low, chart["is_share"])),
-        (_LEFT, _HEIGHT - 5, "start", f"{first}"),
+        (left - 4, _TOP + 4, "end", ends[0]),
+        (left - 4, bottom, "end", ends[1]),
+        (left, _HEIGHT - 5, "start", f"{first}"),
         (_WIDTH - _RIGHT, _HEIGHT - 5, "end", f"step {last}"),
     ):
         parts.append(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{text}</text>')

@@ -1,6 +1,6 @@
 """The run's page: the closing table, the curves, and rows to look at. One file, without network."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,18 @@ _SIDE = 256
 """Pixels of the longer side of their images."""
 
 
-def table_rows(changes: Mapping[str, Change]) -> list[list[str]]:
-    """Return the closing table: figure, before, after, change, 95 % interval, as text; empty without changes."""
+def table_rows(changes: Mapping[str, Change], not_comparable: Collection[str] = ()) -> list[list[str]]:
+    """Return the closing table: figure, before, after, change, 95 % interval, as text; empty without changes.
+
+    Figures of `not_comparable` mean something else before and after: they have neither change nor interval.
+    """
     rows = []
     for name, (title, form, scale) in NAMES.items() if changes else ():
         change = changes[name]
         before, after = form.format(change.before * scale), form.format(change.after * scale)
+        if name in not_comparable:
+            rows.append([title, before, after, "-", "-"])
+            continue
         signed = form.replace(":", ":+").replace("++", "+")
         difference, low, high = (signed.format(v * scale) for v in (change.difference, change.low, change.high))
         rows.append([title, before, after, difference, f"{low} to {high}"])

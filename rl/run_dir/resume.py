@@ -99,6 +99,13 @@ def saved_in(run_dir: Path) -> str:
     return f"step {step} is saved" if step else "no step is saved yet"
 
 
+def going_on(done: int, num_steps: int) -> str:
+    """Return the line of a resumed run: after which of its steps it goes on."""
+    if not done:
+        return "resumed: no step is saved yet, so it begins at step 1"
+    return f"resumed: goes on after step {done} of {num_steps}, the newest whole checkpoint"
+
+
 def is_finished(recipe: TrainingRecipe) -> bool:
     """Whether a run's last step, export and report are there."""
     run_dir = Path(recipe.run_dir)

@@ -33,7 +33,7 @@ from rl.recipe.paths import model_path, resolve_data
 from rl.recipe.sft_config import SftRecipe
 from rl.recipe.tasks import read_sft_records
 from rl.run_dir.provenance import write_provenance
-from rl.run_dir.resume import check_run_dir, last_step
+from rl.run_dir.resume import check_run_dir, going_on, last_step
 from rl.sft.best_checkpoint import BestCheckpoint
 from rl.sft.evaluation import SftEvaluator
 from rl.sft.examples import Conversation, ExampleStream, Order, UnusableRecord, conversation_of, example_of, usable
@@ -110,6 +110,8 @@ async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
         console.print(f"actors are up after {time.monotonic() - start:.0f} s")
         await actors.policy.check_folder(Path(recipe.run_dir))
         done = await checkpoint.resume(recipe, actors.policy) if plan.is_resumed else 0
+        if plan.is_resumed:
+            console.print(going_on(done, recipe.num_steps))
         best = BestCheckpoint(recipe, resumed_after=done)
         if best.is_due(done):
             await best.export(actors.policy)

@@ -1,7 +1,7 @@
 "use strict";
 // Curves as SVG. A chart is kept when its run goes on, with the reader's place in it: `update` draws into it again.
 
-const WIDTH = 340, HEIGHT = 150, LEFT = 44, RIGHT = 8, TOP = 8, BOTTOM = 20;
+const WIDTH = 340, HEIGHT = 150, RIGHT = 8, TOP = 8, BOTTOM = 20;
 
 function svg(tag, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -18,7 +18,7 @@ function told(value, isShare) {
   return Number(value.toPrecision(4)).toLocaleString("en", { maximumFractionDigits: 6 });
 }
 
-// A number beside an axis: there is room for six characters.
+// A number beside an axis, in few characters.
 function marked(value, isShare) {
   if (isShare) return `${Number((100 * value).toPrecision(3))} %`;
   const size = Math.abs(value);
@@ -48,12 +48,14 @@ class Chart {
     for (const value of values) { if (value < low) low = value; if (value > high) high = value; }
     if (low === high) { high += Math.abs(high) * 0.1 || 1; low -= Math.abs(low) * 0.1; }
     this.range = [low, high];
+    this.marks = this.range.map((value) => marked(value, chart.is_share));
+    this.left = Math.max(44, 8 + 7 * Math.max(...this.marks.map((mark) => mark.length))); // as wide as a digit is at most
     this.draw();
   }
 
   x(step) {
     const [first, last] = [this.steps[0], this.steps[this.steps.length - 1]];
-    return first === last ? (LEFT + WIDTH - RIGHT) / 2 : LEFT + ((step - first) / (last - first)) * (WIDTH - LEFT - RIGHT);
+    return first === last ? (this.left + WIDTH - RIGHT) / 2 : this.left + ((step - first) / (last - first)) * (WIDTH - this.left - RIGHT);
   }
 
   y(value) {
@@ -63,11 +65,12 @@ class Chart {
 
   draw() {
     const [low, high] = this.range;
-    const { lines, is_share } = this.chart;
+    const { left, marks } = this;
+    const { lines } = this.chart;
     const label = (x, y, anchor, text) => svg("text", { x, y, "text-anchor": anchor }, text);
-    const parts = [low, high].map((value) => svg("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: this.y(value), y2: this.y(value) }));
-    parts.push(label(LEFT - 4, this.y(high) + 4, "end", marked(high, is_share)), label(LEFT - 4, this.y(low), "end", marked(low, is_share)));
-    parts.push(label(LEFT, HEIGHT - 5, "start", String(this.steps[0])), label(WIDTH - RIGHT, HEIGHT - 5, "end", `step ${this.steps[this.steps.length - 1]}`));
+    const parts = [low, high].map((value) => svg("line", { class: "axis", x1: left, x2: WIDTH - RIGHT, y1: this.y(value), y2: this.y(value) }));
+    parts.push(label(left - 4, this.y(high) + 4, "end", marks[1]), label(left - 4, this.y(low), "end", marks[0]));
+    parts.push(label(left, HEIGHT - 5, "start", String(this.steps[0])), label(WIDTH - RIGHT, HEIGHT - 5, "end", `step ${this.steps[this.steps.length - 1]}`));
     lines.forEach((line, i) => {
       const at = (values) => line.steps.map((step, j) => `${this.x(step).toFixed(1)},${this.y(values[j]).toFixed(1)}`);
       if (line.low) parts.push(svg("polygon", { class: `between b${i}`, points: [...at(line.high), ...at(line.low).reverse()].join(" ") }));

@@ -44,7 +44,7 @@ function drawHead(state) {
   byId("how").className = `badge ${{ running: "good", finished: "good", preempted: "warn", interrupted: "warn" }[state.how] || (state.how === "ended" || state.how === "not begun" ? "" : "bad")}`;
   const { done, all } = state.steps;
   const left = state.cost && state.cost.seconds_left != null ? `, about ${lasting(state.cost.seconds_left)} left` : "";
-  byId("progress").textContent = `step ${done.toLocaleString("en")}${all ? ` of ${all.toLocaleString("en")}` : ""}${left}`;
+  byId("progress").textContent = `step ${done.toLocaleString("en")}${all ? ` of ${all.toLocaleString("en")}` : ""}${state.phase ? `, ${state.phase}` : left}`;
   byId("bar").hidden = !all;
   if (all) byId("bar").firstElementChild.style.width = `${Math.min(100, (100 * done) / all)}%`;
   const why = state.is_alive ? `held by ${state.why}` : state.why || "";
@@ -87,7 +87,7 @@ function drawFailures(failures) {
   const share = (count) => (failures.samples ? `${short((100 * count) / failures.samples, 2)} %` : "–");
   const counted = (caption, rows) => (rows.length ? table(caption, ["", "in all", "newest 20 steps", "of all samples"], rows.map((row) => [row.name, told(row.total), told(row.recent), share(row.total)])) : null);
   const tables = [counted("Samples that failed, by stage", failures.stages), counted("Faults of services, most of which were tried again", failures.faults), counted("Answers that do not parse, by what is wrong", failures.unparsable)];
-  put("failed", failures.stages.length ? null : make("p", "", `None of ${told(failures.samples)} samples failed.`), make("div", "tables", tables));
+  put("failed", failures.stages.length ? null : make("p", "", failures.samples ? `None of ${told(failures.samples)} samples failed.` : "No step has brought samples yet."), make("div", "tables", tables));
 }
 
 // ---- further metrics and groups ----------------------------------------------------------------------------------

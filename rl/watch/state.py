@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.store.ledger import holds_samples
 from rl.run_dir.ended import read_end
 from rl.run_dir.lock import holder_of
+from rl.run_dir.resume import saved_in
 from rl.tracking.counted import counted_names
 from rl.tracking.course import Course, rounded
 
@@ -38,6 +40,7 @@ def state_of(run_dir: Path, about: About, course: Course, *, is_partial: bool = 
         "folder": str(run_dir.resolve()),
         "now": round(time.time(), 3),
         **life,
+        "phase": _phase(run_dir, about, course) if life["is_alive"] else "",
         "steps": {"done": course.num_steps, "all": about.num_steps},
         "began": course.first_time or None,
         "last_row": course.last_time or None,
@@ -61,7 +64,8 @@ def _life(run_dir: Path, about: About, course: Course) -> dict[str, Any]:
         return {"is_alive": False, "how": "finished", "why": ""}
     if is_killed:
         logs = f"; logs of its processes are in {run_dir / 'failed_logs'}" if (run_dir / "failed_logs").is_dir() else ""
-        why = f"{held[0] if held else ''} is gone without a word: it was killed, or its machine went down{logs}"
+        gone = f"{held[0] if held else ''} is gone without a word: it was killed, or its machine went down"
+        why = f"{gone}; {saved_in(run_dir)}: the same command with --resume auto goes on{logs}"
         return {"is_alive": False, "how": "killed", "why": why}
     if not course.num_rows:
         return {"is_alive": False, "how": "not begun", "why": "no process is in the folder, and no step was done"}
@@ -70,6 +74,15 @@ def _life(run_dir: Path, about: About, course: Course) -> dict[str, Any]:
         "how": "ended",
         "why": "no process is in the folder, and nothing there says how it ended",
     }
+
+
+def _phase(run_dir: Path, about: About, course: Course) -> str:
+    """Return what a living run does outside its steps; empty where it is within them."""
+    if not course.num_rows:
+        return "evaluating before training" if holds_samples(run_dir / "ledger") else "starting the actors"
+    if not course.num_steps:
+        return "in its first step"
+    return "evaluating and exporting" if about.num_steps == course.num_steps else ""
 
 
 def _cost(about: About, course: Course, *, is_alive: bool) -> dict[str, object]:

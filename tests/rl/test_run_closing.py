@@ -1,13 +1,19 @@
 """What a run can do without does not cost it what it learned, and an export that failed can be made again."""
 
 import asyncio
+import io
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from actors.user_functions.runner import RewardRunner
 from rl import checkpoint
 from rl import run as run_module
+from rl.prepare import PreparedRun
+from rl.run_dir.resume import going_on
 from rl.tracking.metrics_file import append_metrics, drop_metrics_after, read_metrics
 from rl.tracking.rl_log import Log
 from rollout.roles import CheckpointError
@@ -56,3 +62,38 @@ def test_rows_have_a_time_and_older_files_are_read(tmp_path):
     assert "time" not in old
     assert 1.7e9 < new["time"] < 1e10
     assert drop_metrics_after(tmp_path, 1) == [old]
+
+
+@pytest.mark.parametrize(
+    ("is_resumed", "said"),
+    [
+        (True, ["resumed: goes on after step 2 of 5, the newest whole checkpoint"]),
+        (False, []),
+    ],
+)
+def test_a_resumed_run_says_from_where_it_goes_on(tmp_path, is_resumed, said):
+    recipe, out = make_recipe(tmp_path, num_steps=2), io.StringIO()
+    asyncio.run(train_on_fakes(recipe, FakePolicy()))
+
+    class Begun(Exception):
+        """As far as this test goes."""
+
+    class Watched(FakePolicy):
+        async def check_folder(self, folder):
+            return None
+
+    def begin(step):
+        raise Begun
+
+    @asynccontextmanager
+    async def start(plan):
+        yield SimpleNamespace(policy=Watched(), ledger=SimpleNamespace(begin=begin))
+
+    asked = replace(recipe.evaluation, num_tasks=8)
+    longer, reward = replace(recipe, num_steps=5, evaluation=asked), RewardRunner(recipe.reward.terms)
+    plan = PreparedRun(longer, [], [], "", "", recipe.generator, reward, {}, "", {}, is_resumed)
+    with pytest.raises(Begun):
+        asyncio.run(run_module.run(plan, console=Console(file=out, soft_wrap=True), start=start))
+    assert [line for line in out.getvalue().splitlines() if line.startswith("resumed")] == said
+    assert "data.heldout has 0 records: evaluation.num_tasks=8" in out.getvalue(), "notices stand at a run's start"
+    assert going_on(0, 5) == "resumed: no step is saved yet, so it begins at step 1"

@@ -42,10 +42,17 @@ def test_a_share_of_one_label_alone_is_allowed():
     assert not any(task.is_success for task in tasks)
 
 
-@pytest.mark.parametrize(("share", "label"), [(0.6, "success"), (0.0, "failed")])
-def test_too_few_tasks_of_a_label_are_said_before_anything_starts(share, label):
-    with pytest.raises(ValueError, match=rf"training tasks \({label}\) are too few"):
-        draw(many_tasks(2, 3), groups_per_step=5, success_share=share)
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.6, r"2 successful records, but each step needs 3 \(rollout.groups_per_step=5, success_share=0.6\)"),
+        (0.0, r"3 failed records, but each step needs 5 \("),
+        (None, r"5 records, but each step needs 6 \(rollout.groups_per_step=6\): lower groups_per_step or bring more"),
+    ],
+)
+def test_too_few_tasks_of_a_label_are_said_before_anything_starts(share, said):
+    with pytest.raises(ValueError, match=f"data.train: {said}"):
+        draw(many_tasks(2, 3), groups_per_step=6 if share is None else 5, success_share=share)
 
 
 class Table(list):

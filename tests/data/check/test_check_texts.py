@@ -209,6 +209,11 @@ def test_a_file_without_one_good_record_shows_its_problems(tmp_path, capsys, kin
     assert write_page(path).read_text().count('<div class="card">') == 3
 
 
+def test_one_record_with_one_problem_is_not_several(tmp_path):
+    text = report(check(write_lines(tmp_path / "a.jsonl", [BAD[Kind.RL]]), CheckRules()))
+    assert "1 record, 0 good, 1 problem (" in " ".join(text.split())
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
 @pytest.mark.parametrize("data", [b"", b"\n \n", b"[]", b'{"data": []}', b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("arguments", [["check"], ["check", "--kind=rl"], ["check", "--kind=critic_sft", "--deep"]])

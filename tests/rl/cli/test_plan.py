@@ -13,6 +13,7 @@ from rl.cli.main import main
 from rl.plan.devices import Devices
 from rl.recipe.config import REPO
 from rl.recipe.reader import load_recipe, to_yaml
+from tests.support.record_files import rl_record, write_lines
 
 CRITIC, SHAPES = str(REPO / "recipes" / "critic_grpo.yaml"), str(REPO / "recipes" / "shapes_grpo.yaml")
 
@@ -202,6 +203,30 @@ def test_a_dry_run_starts_nothing_and_says_whether_it_could(capsys, tmp_path):
     assert "missing  data.train: no_such.jsonl is not there" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("labels", "settings", "said"),
+    [
+        ([True, True, False], ["rollout.groups_per_step=3"], "1 failed record, but each step needs 2 (rollout."),
+        ([True, False, False], ["rollout.groups_per_step=4"], "1 successful record, but each step needs 2 (rollout."),
+        (
+            [True, False],
+            ["rollout.groups_per_step=3", "rollout.success_share=null"],
+            "2 records, but each step needs 3 ",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [["plan"], ["train", "--dry-run"], ["train"]])
+def test_too_few_records_end_it_in_one_line_before_anything_starts(command, labels, settings, said, capsys, tmp_path):
+    records = [rl_record(number, is_success=label) for number, label in enumerate(labels)]
+    data, run = write_lines(tmp_path / "few.jsonl", records), tmp_path / "run"
+    wrong = [f"data.train={data}", f"run_dir={run}", *settings]
+    assert main([command[0], SHAPES, *command[1:], *wrong]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"interleave: data.train={data}: {said}")
+    assert line.endswith("lower groups_per_step or bring more records")
+    assert not (run / "recipe.yaml").exists()
+
+
 def test_a_dry_run_advises_the_command_that_has_the_option(capsys, tmp_path):
     assert main(["train", CRITIC, "--dry-run", f"run_dir={tmp_path}/run"]) == 2
     assert "give interleave plan RECIPE --gpus 8 --gpu H100, or --times RUN" in capsys.readouterr().out
@@ -228,3 +253,14 @@ def test_what_the_user_wrote_is_imported_and_nothing_heavy(tmp_path):
     command = [sys.executable, "-c", code, "plan", SHAPES, *own]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | HERE, check=True)
     assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+
+
+def test_one_of_a_thing_is_not_several(capsys, tmp_path):
+    records = [rl_record(number, is_success=number == 0) for number in range(2)]
+    data = write_lines(tmp_path / "two.jsonl", records)
+    settings = ["rollout.groups_per_step=2", "rollout.success_share=0.5", "num_steps=1"]
+    main(["plan", SHAPES, f"data.train={data}", f"data.heldout={data}", "evaluation.num_tasks=3", *settings])
+    said = capsys.readouterr().out
+    assert "2 records, an epoch is 1 step; " in said
+    assert " for 1 step without evaluations; " in said
+    assert "notice  data.heldout has 2 records: evaluation.num_tasks=3 takes no more than there are" in said

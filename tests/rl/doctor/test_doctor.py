@@ -45,7 +45,7 @@ def test_a_recipe_that_can_start(capsys):
 
 def test_an_image_that_is_not_here_is_to_be_mended(capsys, tmp_path):
     data = write_lines(tmp_path / "bad.jsonl", [rl_record(is_success=True), rl_record(1, edited_image_path="gone.png")])
-    code, said = lines(capsys, SHAPES, f"data.train={data}")
+    code, said = lines(capsys, SHAPES, f"data.train={data}", "rollout.groups_per_step=2", "rollout.success_share=0.5")
     assert code == 1
     assert not any("data, keys and models are here" in line for line in said)
     [wrong] = [line for line in said if line.startswith("FAIL")]
@@ -59,6 +59,14 @@ def test_what_a_recipe_lacks_is_told_with_what_to_do(capsys):
     assert [line.split()[1] for line in wrong] == ["roles", "data.train", "data.heldout", "judge.api_key_env"]
     assert all(" -> " in line for line in wrong)
     assert said[-1] == "4 to mend"
+
+
+def test_too_few_records_are_one_line(capsys, tmp_path):
+    data = write_lines(tmp_path / "few.jsonl", [rl_record(number, is_success=number > 0) for number in range(3)])
+    code, said = lines(capsys, SHAPES, f"data.train={data}", "rollout.groups_per_step=3")
+    assert code == 1
+    [wrong] = [line for line in said if line.startswith("FAIL")]
+    assert f"data.train={data}: 1 failed record, but each step needs 2 (rollout.groups_per_step=3" in wrong
 
 
 def test_a_recipe_that_is_wrong_is_one_line(capsys):

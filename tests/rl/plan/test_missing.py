@@ -217,7 +217,8 @@ def test_an_image_that_is_not_here_is_missing_not_wrong(tmp_path):
 
 def test_what_is_not_tried_is_said():
     said = not_tried(critic())
-    assert said.startswith("not tried: rewards on samples (interleave reward test), records after the first 500")
+    assert said.startswith("not tried: rewards on samples (interleave reward test), records after the first 500 (")
+    assert "what is in images (interleave data check --deep)" in said
     assert "endpoints answer (interleave doctor --ask)" in said
     assert "reward test" not in not_tried(critic("reward.probe=false"))
     assert "endpoints" not in not_tried(load_recipe("shapes_grpo"))

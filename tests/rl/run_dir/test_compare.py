@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from rewards.compose import TermConfig
 from rl.cli.compare import print_comparison
 from rl.cli.main import main
 from rl.evaluation import Evaluation, EvaluationRow
-from rl.recipe.config import REPO
+from rl.recipe.config import REPO, RewardConfig
 from rl.recipe.reader import load_recipe, to_yaml
 from rl.run_dir.compare import compare_runs
 
@@ -99,6 +100,32 @@ def test_what_cannot_be_paired_is_told(tmp_path):
     others = make_run(tmp_path / "others")
     Evaluation((row(99, 0.5),), (), 0).save(others / "evaluation_after.json")
     assert "share no held-out task" in shown(one, others)
+
+
+def test_rewards_of_another_meaning_have_no_interval(tmp_path):
+    paper = load_recipe(REPO / "recipes" / "shapes_grpo.yaml", ["reward=paper"]).reward
+    one = make_run(tmp_path / "one", [0.2, 0.4, 0.6])
+    text = shown(one, make_run(tmp_path / "other", [0.3, 0.5, 0.6], reward=paper))
+    [reward] = [line for line in text.splitlines() if "reward without format" in line]
+    assert [cell.strip() for cell in reward.split("│")[2:-1]] == ["0.400", "0.467", "-", "-"]
+    said = "another reward: 0.1 accuracy.is_right + 0.3 stepwise.semantic_gain + 0.1 stepwise.quality_gain and 0.1 acc"
+    assert f"one and other have {said}uracy.disagreement + 0.4 stepwise.mean_gain" in text
+    assert " to " in next(line for line in text.splitlines() if "semantic gain" in line)
+
+
+def test_a_reward_whose_code_has_changed_has_no_interval(tmp_path):
+    own = RewardConfig([TermConfig("./mine.py:shade")])
+    runs = [make_run(tmp_path / name, [0.2, 0.4], reward=own) for name in ("one", "other")]
+    for number, run in enumerate(runs):
+        (run / "versions.json").write_text(json.dumps({"reward": {"shade": f"./mine.py:shade@{number}"}}))
+    assert "another reward: the functions of shade are not the same" in shown(*runs)
+    assert "another reward" not in shown(runs[0], runs[0])
+
+
+def test_tasks_in_common_are_counted(tmp_path):
+    many, few = make_run(tmp_path / "many", [0.1] * 16), make_run(tmp_path / "few", [0.2] * 8)
+    assert "; 8 tasks in common of 16 and 8" in shown(many, few)
+    assert "in common" not in shown(many, make_run(tmp_path / "again", [0.2] * 16))
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path):

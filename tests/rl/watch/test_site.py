@@ -96,6 +96,27 @@ def test_why_a_run_ended_is_told(run_dir):
     held.write_text(json.dumps(json.loads(held.read_text()) | {"started": "another"}))
     state = asked(site, "data")["state"]
     assert (state["is_alive"], state["how"]) == (False, "killed")
+    assert state["why"].endswith("; no step is saved yet: the same command with --resume auto goes on")
+    (run_dir / "checkpoints").mkdir()
+    (run_dir / "checkpoints" / "latest").write_text("step_2")
+    assert "; step 2 is saved: the same command" in asked(site, "data")["state"]["why"]
+
+
+def test_what_a_run_does_outside_its_steps_is_told(run_dir):
+    metrics, ledger = run_dir / "metrics.jsonl", run_dir / "ledger"
+    assert asked(Site(run_dir), "data")["state"]["phase"] == ""
+    metrics.unlink()
+    ledger.rename(run_dir / "kept")
+    with locked(run_dir):
+        assert asked(Site(run_dir), "data")["state"]["phase"] == "starting the actors"
+        (run_dir / "kept").rename(ledger)
+        assert asked(Site(run_dir), "data")["state"]["phase"] == "evaluating before training"
+        append_metrics(run_dir, {"step": 0, "eval/reward_before": 0.5})
+        assert asked(Site(run_dir), "data")["state"]["phase"] == "in its first step"
+        append_metrics(run_dir, {"step": 1, "reward/mean": 0.5, "seconds/step": 1.0})
+        assert asked(Site(run_dir), "data")["state"]["phase"] == ""
+        append_metrics(run_dir, {"step": 50, "reward/mean": 0.5, "seconds/step": 1.0})
+        assert asked(Site(run_dir), "data")["state"]["phase"] == "evaluating and exporting"
 
 
 def test_the_newest_groups_come_first_with_their_images(run_dir):
