@@ -2,8 +2,9 @@
 
 The shapes world's planner and critic are first taught to answer in Python literals. With `answers: public` they tell a
 story, which `contract` refuses. The critic's own answers to its training tasks then warm it up, by SFT, and RL goes on
-from there. Held-out tasks are asked about once each, as RL asks. What is done already is not repeated: a folder that is
-left is gone on with. About half an hour on two cores.
+from there. Held-out tasks are asked about once each, as RL asks; and greedily before and after the warm-up, where
+verdicts are compared: of an answer that is drawn, the verdict is drawn, too. What is done already is not repeated: a
+folder that is left is gone on with. About half an hour on two cores.
 """
 
 import argparse
@@ -27,9 +28,13 @@ from rollout.types import Critique
 
 RECIPE, STORY_RECIPE = "recipes/shapes_grpo.yaml", "recipes/shapes_planner_story.yaml"
 WEIGHTS = Path("recipes/shapes/weights")
+BASES = {"planner": WEIGHTS / "planner", "critic": WEIGHTS / "critic_dagger"}
+"""What is taught the other form. A critic that is sure of its verdicts, as one that somebody has trained is."""
 TAUGHT_STEPS = {"planner": 60, "critic": 80}
-WARM_UP_STEPS, RL_STEPS = 100, 30
+WARM_UP_STEPS, RL_STEPS = 200, 30
 BARS = {"story": 1.0, "strict before RL": 0.99, "strict after RL": 0.99, "verdicts kept": 0.95}
+GREEDY = "rollout.temperature=0.01"
+"""As good as that: RL asks at no temperature of 0, whose draws would have no probability."""
 _WARM_UP = (
     *("evaluation.every=0", "evaluation.num_answers=0", "evaluation.best=", "save_every=0"),
     *("policy.freeze_vision=true", "policy.lr=1e-3", "batch_size=32", "tracking.backends=[]"),
@@ -55,16 +60,14 @@ class Bench:
         if code != 0:
             raise RuntimeError(f"interleave {command[0]} ended with {code}: see {log}")
 
-    def answers(self, name: str, model: Path) -> float:
+    def answers(self, name: str, model: Path, *overrides: str) -> float:
         """Have a critic answer all tasks, into the folder `name`; return the strict share on held-out ones."""
         note = self.folder / f"{name}.json"
         if not note.exists():
             shutil.rmtree(self.folder / name, ignore_errors=True)
-            overrides = [f"policy.model={model}", f"store={self.store}"]
-            print(
-                f"interleave data rewrite {RECIPE} policy.model={model} --num 0 --out {self.folder / name}", flush=True
-            )
-            recipe = load_rewrite_recipe(Path(RECIPE), overrides)
+            chosen = [f"policy.model={model}", *overrides]
+            print(f"interleave data rewrite {RECIPE} {' '.join(chosen)} --num 0 --out {self.folder / name}", flush=True)
+            recipe = load_rewrite_recipe(Path(RECIPE), [*chosen, f"store={self.store}"])
             counts = asyncio.run(rewrite(recipe, self.folder / name, 0))
             note.write_text(json.dumps({side: [str(one), one.strict_share] for side, one in counts.items()}, indent=1))
         said, share = json.loads(note.read_text())["heldout"]
@@ -89,7 +92,7 @@ class Bench:
                 conversations = critic_conversations(self.folder / "own" / "train.jsonl", store)
             else:
                 conversations = planner_conversations(400)
-            teach(WEIGHTS / role, conversations, out, num_steps=TAUGHT_STEPS[role], store=store)
+            teach(BASES[role], conversations, out, num_steps=TAUGHT_STEPS[role], store=store)
         return taught
 
     def tell(self, taught: Mapping[str, Path]) -> bool:
@@ -111,10 +114,11 @@ class Bench:
 
 def measure(bench: Bench) -> dict[str, float]:
     """Go all the way and return the figures that have bars."""
-    bench.answers("own", WEIGHTS / "critic")
+    bench.answers("own", BASES["critic"])
     taught = bench.teach()
     is_told = bench.tell(taught)
     bench.answers("theirs", taught["critic"])
+    bench.answers("theirs_greedy", taught["critic"], GREEDY)
     data = [f"data.{side}={bench.folder}/theirs/{side}.jsonl" for side in ("train", "heldout")]
     run_dir = bench.folder / "warm_up"
     own = [
@@ -125,11 +129,12 @@ def measure(bench: Bench) -> dict[str, float]:
     ]
     bench.run("sft", "warm_up/best.json", "sft", "recipes/shapes_critic_sft.yaml", *own, *data, *_WARM_UP)
     before = bench.answers("warmed", run_dir / "export")
+    bench.answers("warmed_greedy", run_dir / "export", GREEDY)
     rl_dir = bench.folder / "rl"
     own = [f"policy.model={run_dir}/export", f"num_steps={RL_STEPS}", f"run_dir={rl_dir}", f"store={bench.store}"]
     bench.run("rl", "rl/report.html", "train", RECIPE, *own, *_RL)
     after = bench.answers("trained", rl_dir / "export")
-    theirs, ours = bench.verdicts("theirs"), bench.verdicts("warmed")
+    theirs, ours = bench.verdicts("theirs_greedy"), bench.verdicts("warmed_greedy")
     kept = sum(ours.get(task) == verdict for task, verdict in theirs.items()) / len(theirs)
     return {"story": float(is_told), "strict before RL": before, "strict after RL": after, "verdicts kept": kept}
 
