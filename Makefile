@@ -15,8 +15,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup install-cpu install-gpu demo learning test check docs format
 
+demo: RUN_DIR := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 demo: $(READY)            ## train the shapes critic by GRPO and show that it got better
-	$(BIN)/interleave train recipes/shapes_grpo.yaml run_dir=runs/demo-$$(date +%Y%m%d-%H%M%S)
+	@# make shows the command with its folder: what was interrupted goes on by that command and --resume
+	$(BIN)/interleave train recipes/shapes_grpo.yaml run_dir=$(RUN_DIR)
 
 learning: $(READY)        ## the demo with three seeds; fails unless all three hold
 	$(BIN)/interleave learning recipes/shapes_grpo.yaml --seeds 0,1,2

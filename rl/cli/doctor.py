@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rl.cli.arguments import Parser, add_command, file_path
 from rl.cli.run_to_end import run_async
+from rollout.text.counted import counted
 
 if TYPE_CHECKING:
     from rl.recipe.config import Recipe
@@ -47,5 +48,5 @@ async def _examine(recipe: Recipe | None, *, asks: bool) -> int:
         mark = "[green]  ok[/]" if found.is_good else "[red]FAIL[/]"
         mend = "" if found.is_good else f" -> {escape(found.mend)}"
         console.print(f"{mark}  {escape(found.what):<14}  {escape(found.text)}{mend}")
-    console.print(f"{num_wrong} to mend" if num_wrong else "nothing to mend")
+    console.print(counted(num_wrong, "problem") if num_wrong else "no problems")
     return 1 if num_wrong else 0

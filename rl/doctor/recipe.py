@@ -41,7 +41,7 @@ def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _room(recipe: Recipe, devices: Devices) -> Finding:
-    """See whether all roles find room on this machine."""
+    """See whether all roles fit on this machine."""
     cpus, gpus = recipe.num_cpus, devices.num_gpus
     try:
         check_room(
@@ -54,7 +54,7 @@ def _room(recipe: Recipe, devices: Devices) -> Finding:
         )
     except ValueError as error:
         return Finding("roles", str(error), "ask for less, or set ray_address to a cluster that has it")
-    return Finding("roles", "all find room on this machine")
+    return Finding("roles", "all fit on this machine")
 
 
 def _bucket(store: str) -> Finding:

@@ -130,7 +130,7 @@ class Trial:
         if all(by_parsed.values()) and max(by_parsed[False]) > min(by_parsed[True]):
             yield (
                 f"an answer that does not parse may earn {max(by_parsed[False]):g}, one that does "
-                f"{min(by_parsed[True]):g}: let no sloppy answer pay"
+                f"{min(by_parsed[True]):g}: an answer that cannot be parsed should never pay"
             )
 
 

@@ -64,7 +64,7 @@ def _life(run_dir: Path, about: About, course: Course) -> dict[str, Any]:
         return {"is_alive": False, "how": "finished", "why": ""}
     if is_killed:
         logs = f"; logs of its processes are in {run_dir / 'failed_logs'}" if (run_dir / "failed_logs").is_dir() else ""
-        gone = f"{held[0] if held else ''} is gone without a word: it was killed, or its machine went down"
+        gone = f"{held[0] if held else ''} ended without saying why: it was killed, or its machine went down"
         why = f"{gone}; {saved_in(run_dir)}: the same command with --resume auto goes on{logs}"
         return {"is_alive": False, "how": "killed", "why": why}
     if not course.num_rows:
@@ -190,7 +190,7 @@ def _sentence(stages: Mapping[str, float], idle: Mapping[str, float], step_s: fl
     if not others:
         return f"{said}."
     busiest = min(others, key=lambda part: others[part])
-    return f"{said}; of those that make them, {busiest} is busiest ({1 - others[busiest]:.0%} of its time)."
+    return f"{said}; the busiest of the other roles is {busiest} ({1 - others[busiest]:.0%} of its time)."
 
 
 def _evaluations(course: Course) -> dict[str, object]:

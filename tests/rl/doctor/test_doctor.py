@@ -34,7 +34,7 @@ def lines(capsys, *arguments: str) -> tuple[int, list[str]]:
 
 
 def test_a_machine_alone(capsys):
-    assert lines(capsys) == (0, ["  ok  Ray             nothing keeps it from starting here", "nothing to mend"])
+    assert lines(capsys) == (0, ["  ok  Ray             nothing keeps it from starting here", "no problems"])
 
 
 def test_a_recipe_that_can_start(capsys):
@@ -58,7 +58,7 @@ def test_what_a_recipe_lacks_is_told_with_what_to_do(capsys):
     assert code == 1
     assert [line.split()[1] for line in wrong] == ["roles", "data.train", "data.heldout", "judge.api_key_env"]
     assert all(" -> " in line for line in wrong)
-    assert said[-1] == "4 to mend"
+    assert said[-1] == "4 problems"
 
 
 def test_too_few_records_are_one_line(capsys, tmp_path):
@@ -88,7 +88,7 @@ def test_a_cluster_that_cannot_be_joined_is_one_line(capsys, monkeypatch):
         "cannot join Ray at ray_address=10.0.0.1:6379: ConnectionError: Failed to connect to Ray cluster -> " in wrong
     )
     assert "RAY_AUTH_TOKEN" in wrong
-    assert said[-1] == "1 to mend"
+    assert said[-1] == "1 problem"
 
 
 def test_an_address_that_is_wrong_is_told_with_what_to_do(capsys, monkeypatch):

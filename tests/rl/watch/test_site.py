@@ -66,7 +66,7 @@ def test_the_page_is_told_how_far_a_run_is_what_it_cost_and_who_waits(run_dir):
     assert state["failures"]["stages"] == [{"name": "judge", "total": 6.0, "recent": 6.0}]
     assert state["waits"]["stages"] == {"waiting for rollouts": 27.0, "update": 8.0, "other": 1.0}
     assert "waits for rollouts 75% of a step" in state["waits"]["sentence"]
-    assert "generator is busiest" in state["waits"]["sentence"]
+    assert "the busiest of the other roles is generator" in state["waits"]["sentence"]
     assert data["charts"][0]["title"] == "reward"
 
 
