@@ -171,10 +171,17 @@ def test_a_terminated_training_ends_with_75(when, num_signals, says):
     assert process.returncode == 75
 
 
-def test_a_training_whose_terminal_is_closed_saves_and_ends_with_75(tmp_path):
+ON_A_TERMINAL = """
+import fcntl, signal, termios
+fcntl.ioctl(0, termios.TIOCSCTTY)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started by
+"""
+
+
+def test_a_training_whose_terminal_is_closed_saves_and_ends_with_75():
     terminal, side = os.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY)\n{TRAINING}", "training"],
+        [sys.executable, "-c", ON_A_TERMINAL + TRAINING, "training"],
         env={**os.environ, "PYTHONPATH": str(REPO)},
         stdin=side,
         stdout=side,
