@@ -39,6 +39,7 @@ async def check_strict_answers(
         raise RunStopped(
             f"{counts.strict_share:.0%} of its answers keep the contract, expected at least {MIN_STRICT_SHARE:.0%} "
             f"({counts}); RL learns from these alone: teach it their form first, by SFT on its own answers: "
-            f"interleave data rewrite {recipe.run_dir}/recipe.yaml --out {recipe.run_dir}/warm_up"
+            f"interleave data rewrite {recipe.run_dir}/recipe.yaml rollout.temperature=0.01 "
+            f"--out {recipe.run_dir}/warm_up"
         )
     return counts

@@ -2,9 +2,9 @@
 
 The shapes world's planner and critic are first taught to answer in Python literals. With `answers: public` they tell a
 story, which `contract` refuses. The critic's own answers to its training tasks then warm it up, by SFT, and RL goes on
-from there. Held-out tasks are asked about once each, as RL asks; and greedily before and after the warm-up, where
-verdicts are compared: of an answer that is drawn, the verdict is drawn, too. What is done already is not repeated: a
-folder that is left is gone on with. About half an hour on two cores.
+from there. These answers are its best ones, not drawn: what is drawn teaches its slips, too. So are those to held-out
+tasks whose verdicts are compared, before and after; the strict share is that of answers that are drawn, as RL draws
+them. What is done already is not repeated: a folder that is left is gone on with. About half an hour on two cores.
 """
 
 import argparse
@@ -37,7 +37,7 @@ GREEDY = "rollout.temperature=0.01"
 """As good as that: RL asks at no temperature of 0, whose draws would have no probability."""
 _WARM_UP = (
     *("evaluation.every=0", "evaluation.num_answers=0", "evaluation.best=", "save_every=0"),
-    *("policy.freeze_vision=true", "policy.lr=1e-3", "batch_size=32", "tracking.backends=[]"),
+    *("policy.freeze_vision=true", "policy.lr=5e-4", "batch_size=32", "tracking.backends=[]"),
 )
 _RL = ("answers=public", "evaluation.every=0", "evaluation.num_tasks=8", "save_every=0", "tracking.backends=[]")
 
@@ -117,8 +117,7 @@ def measure(bench: Bench) -> dict[str, float]:
     bench.answers("own", BASES["critic"])
     taught = bench.teach()
     is_told = bench.tell(taught)
-    bench.answers("theirs", taught["critic"])
-    bench.answers("theirs_greedy", taught["critic"], GREEDY)
+    bench.answers("theirs", taught["critic"], GREEDY)
     data = [f"data.{side}={bench.folder}/theirs/{side}.jsonl" for side in ("train", "heldout")]
     run_dir = bench.folder / "warm_up"
     own = [
@@ -134,7 +133,7 @@ def measure(bench: Bench) -> dict[str, float]:
     own = [f"policy.model={run_dir}/export", f"num_steps={RL_STEPS}", f"run_dir={rl_dir}", f"store={bench.store}"]
     bench.run("rl", "rl/report.html", "train", RECIPE, *own, *_RL)
     after = bench.answers("trained", rl_dir / "export")
-    theirs, ours = bench.verdicts("theirs_greedy"), bench.verdicts("warmed_greedy")
+    theirs, ours = bench.verdicts("theirs"), bench.verdicts("warmed_greedy")
     kept = sum(ours.get(task) == verdict for task, verdict in theirs.items()) / len(theirs)
     return {"story": float(is_told), "strict before RL": before, "strict after RL": after, "verdicts kept": kept}
 

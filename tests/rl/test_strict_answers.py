@@ -58,7 +58,9 @@ def test_a_policy_that_hardly_keeps_it_ends_with_the_share_and_the_warm_up(tmp_p
         "0% of its answers keep the contract, expected at least 10% (64 answers: 0 in the contract's"
     )
     assert "that only answers=public reads (literal " in text
-    assert text.endswith(f"interleave data rewrite {tmp_path}/recipe.yaml --out {tmp_path}/warm_up")
+    assert text.endswith(
+        f"interleave data rewrite {tmp_path}/recipe.yaml rollout.temperature=0.01 --out {tmp_path}/warm_up"
+    )
     assert "\n" not in text
 
 
