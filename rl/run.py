@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +25,7 @@ from rl.kept_checkpoints import best_checkpoint
 from rl.kept_groups import KeptGroups
 from rl.large_blocks import return_large_blocks
 from rl.lost_weights import LostWeights
-from rl.notices import notices
+from rl.notices import notices, overlap
 from rl.official.during import SideBenchmark
 from rl.preemption import Preempted
 from rl.prepare import PreparedRun
@@ -69,7 +70,7 @@ async def run(plan: PreparedRun, *, console: Console | None = None, start: Start
     )
     if plan.idle_evidence:
         console.print(f"[yellow]{plan.idle_evidence}[/]")
-    for notice in notices(recipe, len(plan.heldout)):
+    for notice in chain(notices(recipe, len(plan.heldout)), overlap(plan.training, plan.heldout)):
         console.print(f"[yellow]{escape(notice)}[/]")
     async with start(plan) as actors, watch_loop() as watch, telling_when_full(run_dir):
         console.print(f"actors are up after {time.monotonic() - began:.0f} s")
