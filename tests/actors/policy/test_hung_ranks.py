@@ -129,7 +129,7 @@ def test_a_process_that_gets_no_core_is_busy():
         time.sleep(1.0)
         busy_s, passed_s = look_at_process(process.pid, False).busy_s - before, time.monotonic() - began
         process.kill()
-    assert busy_s > 0.8 * passed_s - 0.1, "whatever share of a core others leave it"
+    assert busy_s > 0.3 * passed_s, "whatever share of a core others leave it, and a quota of the container"
 
 
 def test_a_process_that_is_gone_is_seen_as_gone():
