@@ -1,32 +1,13 @@
-"""Lines while something takes long: whoever waits sees that it goes on, and how far it is."""
+"""Lines while an evaluation takes long: whoever waits sees that it goes on, and how far it is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 from rl.evaluation import Evaluation, Evaluator
 from rollout.types import Group, GroupRequest, Phase
 
 EVERY_S = 120.0
-
-
-@asynccontextmanager
-async def told_now_and_then(
-    tell: Callable[[str], None], how_far: Callable[[], str], every_s: float = EVERY_S
-) -> AsyncIterator[None]:
-    """Tell how far what runs inside is, again and again; nothing if it is over before."""
-
-    async def keep_telling() -> None:
-        while True:
-            await asyncio.sleep(every_s)
-            tell(how_far())
-
-    telling = asyncio.create_task(keep_telling())
-    try:
-        yield
-    finally:
-        telling.cancel()
 
 
 async def evaluate_aloud(
@@ -41,5 +22,13 @@ async def evaluate_aloud(
         num_done += 1
         return group
 
-    async with told_now_and_then(tell, lambda: f"  {num_done} of {num_tasks} tasks are evaluated", every_s):
+    async def keep_telling() -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            tell(f"  {num_done} of {num_tasks} tasks are evaluated")
+
+    telling = asyncio.create_task(keep_telling())
+    try:
         return await replace(evaluator, roll_out=roll_out)(num_tasks, phase, step)
+    finally:
+        telling.cancel()

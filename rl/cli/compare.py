@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rl.cli.arguments import Parser, add_command, file_path
+from rollout.text.counted import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,8 +62,7 @@ def _title(first: Ran, other: Ran) -> str:
     title = "held-out tasks after training, same seeds"
     if first.tasks != other.tasks:
         common = len(first.tasks & other.tasks)
-        are = "task" if common == 1 else "tasks"
-        title += f"; {common} {are} in common of {len(first.tasks)} and {len(other.tasks)}"
+        title += f"; {counted(common, 'task')} in common of {len(first.tasks)} and {len(other.tasks)}"
     if first.recipe.evaluation.num_seeds != other.recipe.evaluation.num_seeds:
         title += "; only the answers that both have"
     return title

@@ -51,12 +51,14 @@ def run_async(work: Coroutine[object, object, Outcome], terminated: int = TERMIN
             nonlocal is_saving
             if number == signal.SIGHUP:
                 write_nowhere(terminals)
+                if is_saving or ending.is_begun():  # the kernel and the shell both tell that a terminal is closed
+                    return
             if number != signal.SIGINT and not is_saving and preemption.ask():
                 is_saving, ending.code_of_loss = True, terminated
                 return
             code = INTERRUPTED if number == signal.SIGINT else terminated
             ending.begin(code)
-            if number != signal.SIGINT and is_saving:
+            if number == signal.SIGTERM and is_saving:
                 ending.begin(code)  # at once
             loop.call_soon_threadsafe(task.cancel)
 

@@ -105,6 +105,17 @@ def test_a_command_that_lost_ray_ends_in_time_by_its_line_whatever_its_threads_w
     assert (done.returncode, done.stderr) == (1, told)
 
 
+def started(program, how):
+    """Start a program whose two outputs are read."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program, how],
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 TRAINING = """
 import asyncio, sys
 from rl.cli import ledger, main as cli
@@ -153,14 +164,7 @@ sys.exit(cli.main(["train", "nothing.yaml"]))
     ],
 )
 def test_a_terminated_training_ends_with_75(when, num_signals, says):
-    process = subprocess.Popen(
-        [sys.executable, "-c", TRAINING, when],
-        env={**os.environ, "PYTHONPATH": str(REPO)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
+    process = started(TRAINING, when)
     assert process.stdout.readline() == "ready\n"
     for number in range(num_signals):
         if number:
@@ -171,17 +175,20 @@ def test_a_terminated_training_ends_with_75(when, num_signals, says):
     assert process.returncode == 75
 
 
-ON_A_TERMINAL = """
-import fcntl, signal, termios
-fcntl.ioctl(0, termios.TIOCSCTTY)
+HEARS_SIGHUP = """
+import signal
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started by
+"""
+ON_A_TERMINAL = """
+import fcntl, termios
+fcntl.ioctl(0, termios.TIOCSCTTY)
 """
 
 
 def test_a_training_whose_terminal_is_closed_saves_and_ends_with_75():
     terminal, side = os.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", ON_A_TERMINAL + TRAINING, "training"],
+        [sys.executable, "-c", ON_A_TERMINAL + HEARS_SIGHUP + TRAINING, "training"],
         env={**os.environ, "PYTHONPATH": str(REPO)},
         stdin=side,
         stdout=side,
@@ -192,6 +199,16 @@ def test_a_training_whose_terminal_is_closed_saves_and_ends_with_75():
     with open(terminal, "rb", buffering=0) as screen:
         assert screen.readline() == b"ready\r\n"
     assert process.wait(30) == 75  # it says that it saves, which a closed terminal does not take
+
+
+def test_a_closed_terminal_that_is_told_twice_is_saved_all_the_same():
+    process = started(HEARS_SIGHUP + TRAINING, "training")
+    for line in ("ready\n", "saving\n"):
+        assert process.stdout.readline() == line
+        process.send_signal(signal.SIGHUP)
+    _, told = process.communicate(timeout=30)
+    assert told == "interleave: preempted; step 1 is saved; go on with the same command and --resume\n"
+    assert process.returncode == 75
 
 
 def test_nohup_keeps_the_end_of_a_terminal_away():
@@ -252,14 +269,7 @@ sys.exit(cli.main(["ledger", sys.argv[1]]))
     ],
 )
 def test_a_terminated_training_ends_with_75_even_if_the_signal_ended_ray_too(how, says):
-    process = subprocess.Popen(
-        [sys.executable, "-c", LOST_AT_THE_SAME_TIME, how],
-        env={**os.environ, "PYTHONPATH": str(REPO)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
+    process = started(LOST_AT_THE_SAME_TIME, how)
     process.stdout.readline()
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
