@@ -20,13 +20,20 @@ def trl_python(folder: Path) -> Path:
     Raises `NotInstalled`.
     """
     python = folder / "bin" / "python"
-    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-    if not _has_trl(python):
+    is_there = _has_trl(python)
+    if not is_there:
         venv.create(folder, with_pip=False, clear=True)
-        # addsitedir reads the environment's own .pth files, too: among them what lets a CPU build of torch work.
-        (packages / "shared.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    _share_packages(folder)
+    if not is_there:
         _install(python)
     return python
+
+
+def _share_packages(folder: Path) -> None:
+    """Let the environment see the packages of this one; another checkout's may have made it, and be gone."""
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    # addsitedir reads the environment's own .pth files, too: among them what lets a CPU build of torch work.
+    (packages / "shared.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
 
 
 def _install(python: Path) -> None:

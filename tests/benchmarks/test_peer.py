@@ -169,6 +169,17 @@ def test_the_environment_shares_this_one_s_packages(monkeypatch, tmp_path):
     assert Path(sys.prefix).name in shared.read_text()
 
 
+def test_an_environment_of_a_checkout_that_is_gone_shares_this_one_s_packages(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "_install", lambda python: None)
+    python = environment.trl_python(tmp_path / "environment")
+    [shared] = (tmp_path / "environment").rglob("shared.pth")
+    expected = shared.read_text()
+    shared.write_text("import site; site.addsitedir('/gone/lib/site-packages')\n")
+    monkeypatch.setattr(environment, "_has_trl", lambda python: True)
+    assert environment.trl_python(tmp_path / "environment") == python
+    assert shared.read_text() == expected
+
+
 def _critique(*, is_success: bool) -> str:
     from rollout.text.critique import format_critique
     from rollout.types import Critique
