@@ -20,6 +20,7 @@ from actors.shipping.shipper import shipping
 from actors.store.bucket import check_bucket
 from actors.store.place import folder_of, is_bucket, placed
 from actors.store.server import managed_store
+from rl.progress import telling_every
 from rl.recipe.jobs import JobRecipe, TrainingRecipe
 from rl.run_dir.resume import saved_in
 from rollout.concurrency import all_settled
@@ -33,6 +34,8 @@ _KEYS = {
     "evidence": "the functions and judges of the section evidence",
 }
 """What to look at where a role did not start."""
+TOLD_EVERY_S = 30.0
+"""How often it is told who is still starting."""
 _ERROR_LINE = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit|Unsupported|Warning)\b(: .*|$)")
 
 
@@ -52,10 +55,27 @@ class Launch:
     async def start(self, **starting: Coroutine[object, object, object] | None) -> list[Any]:
         """Start all at once, each by its section of the recipe, and return them in their order; None stays None.
 
-        Settled: else the others would go on starting while Ray is shut down for the error of one. Raises
-        `StartFailed` with the cause in one line.
+        Settled: else the others would go on starting while Ray is shut down for the error of one. Who takes long is
+        told. Raises `StartFailed` with the cause in one line.
         """
-        return await all_settled(self._one(role, coming) for role, coming in starting.items())
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        settled_after: dict[str, float] = {}
+
+        async def one(role: str, coming: Coroutine[object, object, object] | None) -> object:
+            try:
+                return await self._one(role, coming)
+            finally:
+                if coming is not None:
+                    settled_after[role] = clock() - began
+
+        def how_far() -> str:
+            late = ", ".join(role for role, coming in starting.items() if coming and role not in settled_after)
+            up = ", ".join(f"{role} ({seconds:.0f} s)" for role, seconds in settled_after.items())
+            return f"after {clock() - began:.0f} s still starting: {late}" + (f"; up: {up}" if up else "")
+
+        async with telling_every(TOLD_EVERY_S, notify, how_far):
+            return await all_settled(one(role, coming) for role, coming in starting.items())
 
     async def _one(self, role: str, coming: Coroutine[object, object, object] | None) -> object:
         try:

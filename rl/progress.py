@@ -1,13 +1,30 @@
-"""Lines while an evaluation takes long: whoever waits sees that it goes on, and how far it is."""
+"""Lines while something takes long: whoever waits sees that it goes on, and how far it is."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from rl.evaluation import Evaluation, Evaluator
 from rollout.types import Group, GroupRequest, Phase
 
 EVERY_S = 120.0
+
+
+@asynccontextmanager
+async def telling_every(seconds: float, tell: Callable[[str], None], line: Callable[[], str]) -> AsyncIterator[None]:
+    """Tell again and again, as long as this is open, what `line` returns then."""
+
+    async def keep_telling() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            tell(line())
+
+    telling = asyncio.create_task(keep_telling())
+    try:
+        yield
+    finally:
+        telling.cancel()
 
 
 async def evaluate_aloud(
@@ -22,13 +39,5 @@ async def evaluate_aloud(
         num_done += 1
         return group
 
-    async def keep_telling() -> None:
-        while True:
-            await asyncio.sleep(every_s)
-            tell(f"  {num_done} of {num_tasks} tasks are evaluated")
-
-    telling = asyncio.create_task(keep_telling())
-    try:
+    async with telling_every(every_s, tell, lambda: f"  {num_done} of {num_tasks} tasks are evaluated"):
         return await replace(evaluator, roll_out=roll_out)(num_tasks, phase, step)
-    finally:
-        telling.cancel()

@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -35,6 +36,7 @@ def headroom(world_dir: Path = HERE, seed: int = 0, num_tasks: int = 0) -> dict[
     folder = world_dir / "tasks"
     records = [json.loads(line) for line in (folder / "heldout.jsonl").read_text(encoding="utf-8").splitlines()]
     records = records[: num_tasks or None]
+    _tell(f"{len(records)} held-out tasks: sampling {GROUP} answers to each ...")
     answers = sample_answers(world_dir / "weights/critic", records, folder, seed)
     critiques = [[_parse(answer) for answer in group] for group in answers]
     labels = [record["evaluation"]["success"] for record in records]
@@ -43,6 +45,7 @@ def headroom(world_dir: Path = HERE, seed: int = 0, num_tasks: int = 0) -> dict[
         "verdict accuracy, balanced": _balanced_accuracy(critiques, labels),
     }
     failed = [(record, group) for record, group, label in zip(records, critiques, labels, strict=True) if not label]
+    _tell(f"{len(failed)} of them failed: drawing each again by {GROUP + 3} prompts ...")
     tries = [try_phrasings(pipe, record, group, folder, seed) for record, group in failed]
     table |= {f"fixed by {name}": fmean(fixed[name] for fixed, _ in tries) for name in tries[0][0]}
     table["groups with reward variance"] = fmean(pstdev(s.semantics for s in scores) > 0 for _, scores in tries)
@@ -103,6 +106,11 @@ def _balanced_accuracy(critiques: list[list[Critique | None]], labels: list[bool
     for group, label in zip(critiques, labels, strict=True):
         hits[label] += [critique is not None and critique.is_success == label for critique in group]
     return fmean(fmean(shares) for shares in hits.values())
+
+
+def _tell(line: str) -> None:
+    """Print on stderr what is done now, which takes a minute: stdout is the table's."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _parse(answer: str) -> Critique | None:

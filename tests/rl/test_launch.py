@@ -20,6 +20,7 @@ from rl.recipe.jobs import JobRecipe, RunRecipe
 from rl.run_dir.provenance import write_provenance
 from rl.serve import ServeRecipe
 from rollout.roles import BudgetSpent
+from tests.support.virtual_clock import run_virtually
 
 
 def serve_recipe(tmp_path, **generator) -> ServeRecipe:
@@ -42,6 +43,15 @@ async def broken(error):
 
 def test_what_is_started_comes_in_its_order_and_nothing_stays_nothing(tmp_path):
     assert start(tmp_path, policy=up(1), samplers=None, judge=up(3)) == [1, None, 3]
+
+
+def test_who_takes_long_to_start_is_told(tmp_path, capsys):
+    job = Launch(str(tmp_path), None, "1", tmp_path / "logs")
+    run_virtually(job.start(policy=asyncio.sleep(70), judge=asyncio.sleep(10), generator=asyncio.sleep(40)))
+    assert capsys.readouterr().err.splitlines() == [
+        "interleave: after 30 s still starting: policy, generator; up: judge (10 s)",
+        "interleave: after 60 s still starting: policy; up: judge (10 s), generator (40 s)",
+    ]
 
 
 def test_a_role_that_fails_is_one_line_with_its_keys_and_a_file(tmp_path):
