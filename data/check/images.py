@@ -16,7 +16,7 @@ from actors.store.packed_images import open_image_file
 from actors.store.pixels import UnclearImage, as_seen, oddities
 from actors.store.store import FORMATS
 from data.check.image_log import ImageLog, NamedImage
-from data.check.near_duplicates import HashLog, difference_hash
+from data.check.near_duplicates import Look, LookLog, look_of
 from data.check.statistics import Lengths
 from data.errors import RecordError, shown
 from data.records.on_bad import BadRecords
@@ -51,11 +51,11 @@ class DeepSummary:
     oddities: Counter[str] = field(default_factory=Counter)
     """Images that viewers show differently from their raw values, by reason (`actors.store.pixels`)."""
     num_flat: int = 0
-    """Images of one colour, which are not compared."""
+    """Images of one brightness, which are not compared."""
     num_same: int = 0
-    """Images with the same hash as an earlier one."""
+    """Images with the hash and the colours of an earlier one."""
     num_alike: int = 0
-    """Pairs of hashes that differ by a few bits."""
+    """Pairs of like colours whose hashes differ by a few bits."""
     examples: list[tuple[NamedImage, NamedImage, int]] = field(default_factory=list)
     """Two images and the number of bits that differ."""
     tokens: dict[str, Lengths] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class InspectedImage(NamedTuple):
     """What was found in one image."""
 
     size: tuple[int, int] | None
-    hash: int | None
+    look: Look | None
     fault: RecordError | None
     oddities: Sequence[str] = ()
     """Why viewers show it differently from its raw values (`actors.store.pixels`)."""
@@ -81,7 +81,7 @@ def scan_images(
     """Decode each image once; count the broken ones in `bad`, by the first record that names them."""
     summary = DeepSummary()
     num_images, names = images.distinct()
-    hashes = HashLog(images.folder / "hashes")
+    looks = LookLog(images.folder / "looks")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image is rejected and counted
         for named, seen in _on_threads(names, max_pixels):
@@ -95,11 +95,11 @@ def scan_images(
             summary.oddities.update(seen.oddities)
             is_counted = seen.size in summary.sizes or len(summary.sizes) < _MOST_SIZES
             summary.sizes[seen.size if is_counted else (0, 0)] += 1
-            if seen.hash is None:
+            if seen.look is None:
                 summary.num_flat += 1
             else:
-                hashes.add(seen.hash, named.offset)
-    alike = hashes.alike()
+                looks.add(seen.look, named.offset)
+    alike = looks.alike()
     summary.num_same, summary.num_alike = alike.num_same, alike.num_pairs
     summary.examples = [(images.at(first), images.at(later), bits) for first, later, bits in alike.examples]
     progress("looking at images", 1.0, summary.num_images)
@@ -115,7 +115,7 @@ def inspect_image(path: str, max_pixels: int = MAX_PIXELS) -> InspectedImage:
                 return InspectedImage(None, None, _too_large(path, f"{width:,} x {height:,} pixels", max_pixels))
             image.load()
             seen = as_seen(image)
-            return InspectedImage(seen.size, difference_hash(seen), None, oddities(image))
+            return InspectedImage(seen.size, look_of(seen), None, oddities(image))
     except Image.DecompressionBombError:
         return InspectedImage(None, None, _too_large(path, "far more pixels", max_pixels))
     except UnclearImage as error:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from data.check.check import CheckRules, check
 from data.check.images import DeepRules, inspect_image
-from data.check.near_duplicates import MAX_DISTANCE, HashLog, difference_hash
+from data.check.near_duplicates import MAX_DISTANCE, Look, LookLog, look_of
 from tests.support.record_files import critic_record, report, rl_record, save_image, save_png_header, write_lines
 from tests.support.source_tree import REPO
 
@@ -119,9 +119,23 @@ def test_look_alikes_are_found(tmp_path):
 
 def test_a_hash_is_of_brightness_from_cell_to_cell():
     ramp = Image.fromarray(np.tile(np.arange(0, 252, 7, dtype=np.uint8), (36, 1)))
-    assert difference_hash(ramp) == 2**64 - 1
-    assert difference_hash(ramp.transpose(Image.Transpose.FLIP_LEFT_RIGHT)) == 0
-    assert difference_hash(Image.new("RGB", (5, 5), "red")) is None
+    assert look_of(ramp) == Look(2**64 - 1, (128,) * 8)
+    assert look_of(ramp.transpose(Image.Transpose.FLIP_LEFT_RIGHT)) == Look(0, (128,) * 8)
+    assert look_of(Image.new("RGB", (5, 5), "red")) is None
+
+
+def test_images_that_differ_in_colour_alone_are_no_look_alikes(tmp_path):
+    ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))
+    for name, channel in {"red.png": 0, "blue.png": 2, "red.jpg": 0, "again.png": 2}.items():
+        pixels = np.stack([ramp] * 3, axis=-1)
+        pixels[:, :, channel] //= 2
+        Image.fromarray(pixels).save(tmp_path / name)
+    names = ["red.png", "blue.png", "red.jpg", "again.png"]
+    path = write_lines(tmp_path / "a.jsonl", [rl_record(i, edited_image_path=name) for i, name in enumerate(names)])
+    deep = check(path, CheckRules(deep=DeepRules())).deep
+    found = {tuple(image.path.rpartition("/")[2] for image in pair) for *pair, _ in deep.examples}
+    assert found == {("red.png", "red.jpg"), ("blue.png", "again.png")}
+    assert deep.num_same + deep.num_alike == 2
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(0, 63), max_size=4)), max_size=30))
@@ -134,9 +148,9 @@ def test_pairs_are_those_of_comparing_all_with_all(tmp_path_factory, drawn):
         for bit in flips:
             value ^= 1 << bit
         hashes.append(value)
-    log = HashLog(tmp_path_factory.getbasetemp() / "hashes")
+    log = LookLog(tmp_path_factory.getbasetemp() / "looks")
     for offset, value in enumerate(hashes):
-        log.add(value, offset)
+        log.add(Look(value), offset)
     alike = log.alike(num_examples=10**6)
     distinct = list(dict.fromkeys(hashes))
     expected = {
@@ -151,10 +165,10 @@ def test_pairs_are_those_of_comparing_all_with_all(tmp_path_factory, drawn):
 
 
 def test_a_crowd_of_one_look_does_not_compare_all_with_all(tmp_path, monkeypatch):
-    log = HashLog(tmp_path / "hashes")
+    log = LookLog(tmp_path / "looks")
     for offset in range(3000):
-        log.add(5, offset)
-        log.add(0xABCD << 48 | offset * 0x9E3779B97F4A7C15 % 2**48, offset + 10_000)
+        log.add(Look(5), offset)
+        log.add(Look(0xABCD << 48 | offset * 0x9E3779B97F4A7C15 % 2**48), offset + 10_000)
     num_steps = 0
     count = np.bitwise_count
 
