@@ -26,7 +26,6 @@ from actors.policy.groups import deal_to_ranks, in_order, pick
 from actors.policy.hung_ranks import HungRanks
 from actors.policy.image_tensors import ImagePreparer, Images
 from actors.policy.not_finite import culprit
-from actors.policy.ranks import start_ranks
 from actors.policy.rows import Share, num_tokens
 from actors.policy.setup import PolicySetup
 from actors.shared_devices import Devices
@@ -73,6 +72,10 @@ class Policy:
         `total_steps` counts updates, for the learning-rate schedule; `temperature` is the default of `logprobs`;
         images are scaled down to `max_pixels`; `devices` are those that are reserved already.
         """
+        # Takes seconds, so only here; and not in a thread: others start beside it, and of two threads that import one
+        # package (fastapi, with its circles) at once, one may find a half of it.
+        from actors.policy.ranks import start_ranks
+
         root = placed(store_root)
         # Ranks do not share the driver's working folder.
         loss = replace(loss, policy_loss=anchored(loss.policy_loss, Path.cwd()))

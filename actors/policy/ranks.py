@@ -9,6 +9,7 @@ from verl.single_controller.ray.base import sort_placement_group_by_node_ip
 from actors.cpu_kernels import portable_kernels
 from actors.policy import verl_cpu
 from actors.policy.setup import PolicySetup
+from actors.policy.worker import PolicyWorker
 from actors.shared_devices import Devices, reserve
 
 _PORTS = (20_000, 32_000)
@@ -21,8 +22,6 @@ def start_ranks(setup: PolicySetup, devices: Devices | None = None) -> RayWorker
 
     `devices` is what is reserved for them; None: it is done here. Raises ValueError without room.
     """
-    from actors.policy.worker import PolicyWorker  # late: it takes seconds; most commands do not need it
-
     config = setup.config
     verl_cpu.install()
     devices = devices or reserve(config)
