@@ -34,7 +34,7 @@ _KEYS = {
     "evidence": "the functions and judges of the section evidence",
 }
 """What to look at where a role did not start."""
-TOLD_EVERY_S = 30.0
+TOLD_EVERY_S = 60.0
 """How often it is told who is still starting."""
 _ERROR_LINE = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit|Unsupported|Warning)\b(: .*|$)")
 

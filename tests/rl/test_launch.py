@@ -47,10 +47,10 @@ def test_what_is_started_comes_in_its_order_and_nothing_stays_nothing(tmp_path):
 
 def test_who_takes_long_to_start_is_told(tmp_path, capsys):
     job = Launch(str(tmp_path), None, "1", tmp_path / "logs")
-    run_virtually(job.start(policy=asyncio.sleep(70), judge=asyncio.sleep(10), generator=asyncio.sleep(40)))
+    run_virtually(job.start(policy=asyncio.sleep(130), judge=asyncio.sleep(10), generator=asyncio.sleep(90)))
     assert capsys.readouterr().err.splitlines() == [
-        "interleave: after 30 s still starting: policy, generator; up: judge (10 s)",
-        "interleave: after 60 s still starting: policy; up: judge (10 s), generator (40 s)",
+        "interleave: after 60 s still starting: policy, generator; up: judge (10 s)",
+        "interleave: after 120 s still starting: policy; up: judge (10 s), generator (90 s)",
     ]
 
 
