@@ -79,7 +79,9 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
             samplers=_start_samplers(plan, job, policy_is_up, shared=devices if is_colocated else None),
             generator=Generator.start(plan.generator, job.store_root, f"generator-{job.run_id}", job.ledger),
             judge=start_judge(recipe.judge, job.store_root, f"judge-{job.run_id}", job.ledger),
-            evidence=start_observers(plan.evidence, job.store_root, f"evidence-{job.run_id}", job.ledger),
+            evidence=start_observers(plan.evidence, job.store_root, f"evidence-{job.run_id}", job.ledger)
+            if plan.evidence
+            else None,
             benchmark=_start_benchmark_judge(plan.benchmark, job) if plan.benchmark else None,
         )
         journey = SingleStep(
@@ -91,7 +93,7 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
             params=SamplingParams(recipe.rollout.temperature, recipe.rollout.max_tokens),
             regenerate=Regenerate(recipe.rollout.regenerate),
             baseline=Baseline(recipe.rollout.baseline),
-            observers=observers,
+            observers=observers or {},
         )
         if is_colocated:
             policy.take_turns_with(samplers)

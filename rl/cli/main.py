@@ -89,15 +89,17 @@ def _main(arguments: list[str] | None) -> int:
         print(f"interleave: {clash}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"interleave: interrupted{go_on if _is_there(chosen) else ''}", file=sys.stderr)
+        print(f"interleave: interrupted{_what_is_left(chosen, go_on)}", file=sys.stderr)
         return ending.code() or INTERRUPTED
 
 
-def _is_there(chosen: argparse.Namespace) -> bool:
-    """Whether a run that was interrupted had been started."""
-    from rl.run_dir.resume import was_started
+def _what_is_left(chosen: argparse.Namespace, go_on: str) -> str:
+    """Return the end of an interrupted command's line: unlike SIGTERM, Ctrl-C saves no step that is not saved yet."""
+    from rl.run_dir.resume import saved_in, was_started
 
-    return was_started(chosen.run_dir) if hasattr(chosen, "run_dir") else True
+    if not hasattr(chosen, "run_dir"):
+        return go_on
+    return f"; {saved_in(chosen.run_dir)}{go_on}" if was_started(chosen.run_dir) else ""
 
 
 def _parser() -> Parser:

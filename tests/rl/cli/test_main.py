@@ -86,6 +86,23 @@ def test_whoever_interrupts_is_told_how_to_go_on_where_that_can_be(monkeypatch, 
     assert capsys.readouterr().err == "interleave: interrupted\n"
 
 
+def test_whoever_interrupts_is_told_which_step_is_saved(monkeypatch, tmp_path, capsys):
+    def interrupted(chosen):
+        chosen.run_dir = tmp_path
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_train", interrupted)
+    go_on = "; go on with the same command and --resume"
+    for saved in ("", "; no step is saved yet" + go_on, "; step 7 is saved" + go_on):
+        if "no step" in saved:
+            (tmp_path / "recipe.yaml").touch()
+        elif saved:
+            (tmp_path / "checkpoints").mkdir()
+            (tmp_path / "checkpoints" / "latest").write_text("step_7")
+        assert cli.main(["train", "recipe.yaml"]) == 130
+        assert capsys.readouterr().err == f"interleave: interrupted{saved}\n"
+
+
 def test_an_error_without_a_file_keeps_its_traceback(monkeypatch):
     def lost(chosen):
         raise ConnectionResetError(104, "the cluster is gone")

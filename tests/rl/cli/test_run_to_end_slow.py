@@ -58,7 +58,7 @@ def test_an_interrupted_training_leaves_no_process_and_no_folder(after, is_kille
         assert living(process.pid) == {}
         assert list(temporary.glob("interleave-ray-*")) == []
         told = said.read_text().splitlines()
-        assert told[-1] == "interleave: interrupted; go on with the same command and --resume"
+        assert told[-1] == "interleave: interrupted; no step is saved yet; go on with the same command and --resume"
         assert len(told) == 2
     finally:
         process.kill()
