@@ -14,10 +14,11 @@ _CONFIGS = ("config.json", "model_index.json")
 """What transformers and diffusers begin with."""
 
 
-def resolve_path(path: str) -> Path:
-    """Return a recipe's path: as given, from the working folder or from the checkout; hub ids stay as they are."""
+def resolve_path(path: str, folder: Path = Path()) -> Path:
+    """Return a recipe's path: as given, from `folder` (the working folder) or from the checkout; hub ids stay."""
     given = Path(path).expanduser()
-    return given if given.is_absolute() or given.exists() else REPO / given
+    found = folder / given
+    return found if given.is_absolute() or found.exists() else REPO / given
 
 
 def resolve_data(path: str) -> Path:
