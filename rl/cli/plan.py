@@ -74,7 +74,10 @@ def dry_run(recipe: Recipe, resume: bool | str, accepted: Collection[str]) -> in
     Raises ValueError for a folder that `train` would refuse. What its sources contain is not compared.
     """
     from rl.run_dir.resume import check_run_dir, is_resumed
+    from rl.run_dir.writable import check_store, check_writable
 
+    check_writable(Path(recipe.run_dir), "run_dir")
+    check_store(recipe.store)
     check_run_dir(recipe, is_resumed(resume, Path(recipe.run_dir)), accepted=accepted)
     return _show(recipe, devices_here(), (), None, must_start=True)
 
