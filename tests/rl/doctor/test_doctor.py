@@ -95,7 +95,9 @@ def test_an_address_that_is_wrong_is_told_with_what_to_do(capsys, monkeypatch):
     monkeypatch.setattr("rl.doctor.doctor.check_cluster", check_cluster)
     _, said = lines(capsys, SHAPES, "ray_address=127.0.0.1:1")
     [wrong] = [line for line in said if line.startswith("FAIL")]
-    assert "ray_address is 127.0.0.1:1: Connection refused -> give a Ray head's host:port" in wrong
+    assert (
+        "ray_address is 127.0.0.1:1: it cannot be reached (Connection refused) -> give a Ray head's host:port" in wrong
+    )
 
 
 @pytest.mark.parametrize("fault", [None, Fault("unauthorized", "401")])
