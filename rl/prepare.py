@@ -15,6 +15,7 @@ from actors.store.store import Store
 from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator
 from rl.check_reward import check_reward, idle_evidence
+from rl.disk_room import check_disk
 from rl.launch import check_launch
 from rl.official.during import Part, prepare_part
 from rl.recipe.config import Recipe
@@ -80,6 +81,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     idle = idle_evidence(recipe, evidence)
     sources = sources_of(recipe, judge)
     check_run_dir(recipe, is_resumed, sources, accepted)
+    check_disk(recipe)
     check_launch(recipe, {f"evidence.{name}": config for name, config in evidence.items()})
     benchmark = prepare_part(recipe.benchmark, Store(recipe.store)) if recipe.benchmark.name else None
     more = {"benchmark.judge": recipe.benchmark.judge} if benchmark else {}

@@ -25,6 +25,7 @@ from data.errors import RecordError
 from data.records.on_bad import BadRecords, OnBad
 from data.records.sft import SftRecord
 from rl import checkpoint
+from rl.disk_room import check_disk
 from rl.full_disk import telling_when_full
 from rl.kept_checkpoints import best_checkpoint
 from rl.launch import check_launch, launch
@@ -81,6 +82,7 @@ def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False, accepted: Collec
     num_steps = recipe.num_steps or ceil(recipe.num_epochs * len(training) / recipe.batch_size)
     recipe = replace(recipe, num_steps=num_steps)
     check_run_dir(recipe, is_resumed, accepted=accepted)
+    check_disk(recipe)
     if is_resumed:
         check_unfinished(recipe)
     check_launch(recipe)
