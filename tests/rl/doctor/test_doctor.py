@@ -43,6 +43,15 @@ def test_a_recipe_that_can_start(capsys):
     assert "shapes_grpo: data, keys and models are here; not tried: rewards on samples" in said[-2]
 
 
+def test_folders_that_cannot_be_written_to_are_told_with_what_to_do(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    code, said = lines(capsys, SHAPES, f"run_dir={tmp_path}/file/run", f"store={tmp_path}/file/store")
+    assert code == 1
+    wrong = [line for line in said if line.startswith("FAIL")]
+    assert [line.split()[1] for line in wrong] == ["run_dir", "store"]
+    assert all("Not a directory -> name a folder that can be made" in line for line in wrong)
+
+
 def test_an_image_that_is_not_here_is_to_be_mended(capsys, tmp_path):
     data = write_lines(tmp_path / "bad.jsonl", [rl_record(is_success=True), rl_record(1, edited_image_path="gone.png")])
     code, said = lines(capsys, SHAPES, f"data.train={data}", "rollout.groups_per_step=2", "rollout.success_share=0.5")
