@@ -236,12 +236,19 @@ def _check_address(address: str) -> None:
     host, _, port = found.rpartition(":")
     if not host or not port.isdigit():
         raise ValueError(f"ray_address is {address!r}; {hint}")
+    named = address if ":" in address else f"{address}, which is {found} here"
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S):
-            _ask_head(found)
+            pass
+    except OSError as error:
+        reason = error.strerror or f"no answer in {_CONNECT_S:.0f} s"
+        raise ValueError(f"ray_address is {named}: it cannot be reached ({reason}); {hint}") from None
+    try:
+        _ask_head(found)
     except (OSError, grpc.FutureTimeoutError, grpc.RpcError) as error:
-        reason = getattr(error, "strerror", None) or "no server there speaks Ray's protocol"
-        raise ValueError(f"ray_address is {address}: {reason}; {hint}") from None
+        # A proxy on the way takes connections to hosts that are not there.
+        unsure = "it cannot be reached, or " if isinstance(error, grpc.FutureTimeoutError) else ""
+        raise ValueError(f"ray_address is {named}: {unsure}no server there speaks Ray's protocol; {hint}") from None
 
 
 def _ask_head(address: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rl.run_dir.resume import saved_in
 from rollout.roles import RunStopped
+from rollout.text.sizes import size_told
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -33,8 +34,8 @@ async def telling_when_full(run_dir: Path) -> AsyncIterator[None]:
 def _told(error: OSError, run_dir: Path) -> str:
     path = Path(error.filename or run_dir)
     there = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
-    room = shutil.disk_usage(there).free / 2**20
+    room = size_told(shutil.disk_usage(there).free)
     return (
-        f"{path} cannot be written: {error.strerror} ({room:,.0f} MiB are free there); {saved_in(run_dir)}: once there "
+        f"{path} cannot be written: {error.strerror} ({room} are free there); {saved_in(run_dir)}: once there "
         "is room, the same command and --resume go on"
     )

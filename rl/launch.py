@@ -23,6 +23,7 @@ from actors.store.server import managed_store
 from rl.progress import telling_every
 from rl.recipe.jobs import JobRecipe, TrainingRecipe
 from rl.run_dir.resume import saved_in
+from rl.run_dir.writable import check_store
 from rollout.concurrency import all_settled
 from rollout.roles import BudgetSpent, RunStopped
 from rollout.text.seeds import seed_of
@@ -139,6 +140,7 @@ def _saved(recipe: JobRecipe) -> str:
 
 def check_launch(recipe: JobRecipe, more: Mapping[str, Role] | None = None) -> None:
     """Raise ValueError where a job's store or Ray cannot be used, or has not what the roles, and `more`, ask it for."""
+    check_store(recipe.store)
     if is_bucket(recipe.store):
         check_bucket(recipe.store)
     roles, colocated = {**recipe.roles, **(more or {})}, recipe.colocated

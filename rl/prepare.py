@@ -15,10 +15,11 @@ from actors.store.store import Store
 from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator
 from rl.check_reward import check_reward, idle_evidence
+from rl.disk_room import check_disk
 from rl.launch import check_launch
 from rl.official.during import Part, prepare_part
 from rl.recipe.config import Recipe
-from rl.recipe.paths import model_path, placed_generator, read_prompt, resolve_data
+from rl.recipe.paths import found_data, model_path, placed_generator, read_prompt
 from rl.recipe.tasks import read_tasks
 from rl.run_dir.provenance import Sources, sources_of
 from rl.run_dir.resume import check_run_dir
@@ -64,7 +65,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     template = read_prompt(recipe.rollout.prompt, "rollout.prompt", FIELDS, NUM_IMAGES)
     model = model_path(recipe.policy.model, "policy.model")
     generator = placed_generator(recipe.generator)
-    files = resolve_data(recipe.data.train), resolve_data(recipe.data.heldout)
+    files = found_data(recipe.data.train, "data.train"), found_data(recipe.data.heldout, "data.heldout")
     check_loss(recipe.algorithm.loss)
     check_policy(recipe.policy, model)
     training, heldout = read_tasks(recipe.data, *files)
@@ -80,6 +81,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     idle = idle_evidence(recipe, evidence)
     sources = sources_of(recipe, judge)
     check_run_dir(recipe, is_resumed, sources, accepted)
+    check_disk(recipe)
     check_launch(recipe, {f"evidence.{name}": config for name, config in evidence.items()})
     benchmark = prepare_part(recipe.benchmark, Store(recipe.store)) if recipe.benchmark.name else None
     more = {"benchmark.judge": recipe.benchmark.judge} if benchmark else {}

@@ -17,7 +17,7 @@ from actors.store.store import Store
 from actors.user_functions.runner import RewardRunner
 from rl.check_reward import check_reward
 from rl.recipe.config import Recipe
-from rl.recipe.paths import placed_generator, read_prompt, resolve_data
+from rl.recipe.paths import found_data, placed_generator, read_prompt
 from rl.recipe.tasks import read_tasks
 from rl.run_dir.provenance import Sources, sources_of, write_provenance
 from rl.run_dir.resume import check_changes, is_begun
@@ -43,7 +43,8 @@ class Services:
 def tasks_of(recipe: Recipe) -> dict[str, Sequence[Task]]:
     """Return a recipe's tasks by their split. Raises ValueError for a bad record."""
     data = recipe.data
-    return dict(zip(SPLITS, read_tasks(data, resolve_data(data.train), resolve_data(data.heldout)), strict=True))
+    files = found_data(data.train, "data.train"), found_data(data.heldout, "data.heldout")
+    return dict(zip(SPLITS, read_tasks(data, *files), strict=True))
 
 
 def explain_run(recipe: Recipe, sources: Sources) -> None:

@@ -21,7 +21,7 @@ from rl.atomic_write import atomic_write
 from rl.launch import check_launch, launch
 from rl.recipe.config import DataConfig, Recipe, RolloutConfig
 from rl.recipe.jobs import JobRecipe
-from rl.recipe.paths import model_path, read_prompt, resolve_data
+from rl.recipe.paths import found_data, model_path, read_prompt
 from rl.recipe.reader import load_as
 from rl.recipe.tasks import read_tasks
 from rollout.agents import critic_request
@@ -81,7 +81,8 @@ async def rewrite(recipe: RewriteRecipe, out: Path, num_tasks: int, *, num_answe
         raise ValueError(f"{taken} exists; name another folder with --out, or remove it")
     template = read_prompt(recipe.rollout.prompt, "rollout.prompt")
     model = model_path(recipe.policy.model, "policy.model")
-    tasks = read_tasks(recipe.data, resolve_data(recipe.data.train), resolve_data(recipe.data.heldout))
+    data = recipe.data
+    tasks = read_tasks(data, found_data(data.train, "data.train"), found_data(data.heldout, "data.heldout"))
     render_messages(template, tasks[0][0])
     check_launch(recipe)
     out.mkdir(parents=True, exist_ok=True)

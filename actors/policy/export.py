@@ -11,6 +11,7 @@ import torch
 
 from actors.config import PolicyConfig
 from rollout.roles import CheckpointError
+from rollout.text.sizes import size_told
 
 _GENERATION = "generation_config.json"
 
@@ -44,7 +45,7 @@ def check_room(folder: Path, needed: int) -> None:
     """Raise `CheckpointError` if fewer than the `needed` bytes are free where a folder is."""
     if (free := shutil.disk_usage(folder).free) < needed:
         raise CheckpointError(
-            f"{folder}: a checkpoint and an export take about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} are "
+            f"{folder}: a checkpoint and an export take about {size_told(needed)}, and {size_told(free)} are "
             "free; make room, or set run_dir to a larger disk"
         )
 

@@ -13,7 +13,8 @@ from rl.ablation.plan import AblationPlan, Kind
 from rl.atomic_write import atomic_write
 from rl.recipe.reader import load_recipe, to_yaml
 from rl.recipe.resumable import describe_changes, forbidden_changes, is_resumable_change
-from rl.run_dir.resume import has_learned
+from rl.recipe.same_place import is_same_place
+from rl.run_dir.resume import has_learned, working_folder
 from rl.story.config import load_story_recipe
 
 FORMAT = "interleave.ablation/1"
@@ -21,6 +22,9 @@ _OF_MACHINES = frozenset(
     {"num_cpus", "ray_address", "store", "store_is_shared", "store_limit_gib", "ledger", "service"}
 )
 """Sections of a recipe of stories by which no story becomes another one."""
+
+
+_PATHS = ("stories.file", "sft")
 
 
 def check_folder(plan: AblationPlan) -> None:
@@ -31,7 +35,11 @@ def check_folder(plan: AblationPlan) -> None:
             raise ValueError(f"{plan.folder} holds something that is no ablation; give a new folder (--out)")
         return
     was, now = json.loads(about.read_text(encoding="utf-8")), _about(plan)
-    changed = [f"{key} (was {_brief(was.get(key))}, now {_brief(now[key])})" for key in now if was.get(key) != now[key]]
+    changed = [
+        f"{key} (was {_brief(was.get(key))}, now {_brief(now[key])})"
+        for key in now
+        if was.get(key) != now[key] and not (key in _PATHS and is_same_place(was.get(key), now[key]))
+    ]
     saved = load_story_recipe(story)
     if keys := forbidden_changes(saved, plan.story, lambda key: key.split(".")[0] in _OF_MACHINES):
         changed.append(f"recipe of stories, {describe_changes(saved, plan.story, keys)}")
@@ -39,7 +47,7 @@ def check_folder(plan: AblationPlan) -> None:
         file = Path(training.run_dir) / "recipe.yaml"
         if file.exists() and (has_learned(file.parent) or plan.part(Kind.TRAIN, critic).is_done):
             began = load_recipe(file)
-            if keys := forbidden_changes(began, training, _may_change):
+            if keys := forbidden_changes(began, training, _may_change, working_folder(file.parent)):
                 changed.append(f"training of {critic}, {describe_changes(began, training, keys)}")
     if changed:
         raise ValueError(
@@ -71,7 +79,7 @@ def _may_change(key: str) -> bool:
     [True, False]
     """
     # The settings of --quick are fewer steps; a run that was resumed with more of them had another schedule.
-    return key != "num_steps" and (key == "run_dir" or is_resumable_change(key))
+    return key != "num_steps" and is_resumable_change(key)
 
 
 def _brief(value: object) -> str:

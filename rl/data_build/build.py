@@ -33,7 +33,7 @@ from rl.data_build.judge_imported import judge_imported
 from rl.data_build.teachers import ROLES, asked_of, check_teachers, starting
 from rl.launch import check_launch, launch
 from rl.recipe.jobs import JobRecipe
-from rl.recipe.paths import placed_generator, resolve_data, resolve_path
+from rl.recipe.paths import found_data, placed_generator, resolve_path
 from rl.recipe.resumable import ACCEPT
 from rl.run_dir.provenance import Sources, write_provenance
 from rl.run_dir.resume import check_changes
@@ -76,7 +76,7 @@ def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
     """
     teachers = check_teachers(recipe)
     check_launch(recipe)
-    records = open_requests(resolve_data(recipe.requests.file))
+    records = open_requests(found_data(recipe.requests.file, "requests.file"))
     if next(iter(records), None) is None:
         raise RecordError("file", f"requests.file is {recipe.requests.file}, which holds no request")
     sources = {
@@ -119,7 +119,7 @@ def make_sets_only(recipe: BuildRecipe) -> list[Card]:
     side = recipe.split.side
     build = Build(
         recipe,
-        open_requests(resolve_data(recipe.requests.file)),
+        open_requests(found_data(recipe.requests.file, "requests.file")),
         {role: known[role] for role in roles if role in known},
         _side_of_step(side, Store(recipe.store)) if side else None,
     )

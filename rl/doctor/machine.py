@@ -14,6 +14,7 @@ from rl.doctor.finding import Finding
 from rl.plan.devices import Devices, devices_here
 from rl.recipe.config import REPO
 from rl.tracking.wandb_settings import check_environment, wandb_mode
+from rollout.text.sizes import size_told
 
 _PACKAGE = "interleave-thinker"
 _PYTHON = (3, 11)
@@ -114,7 +115,7 @@ def _disk(folder: Path) -> Finding:
     mend = "" if free >= _LEAST_DISK else "make room, or set run_dir and store (TMPDIR for Ray's files) to another disk"
     if not os.access(folder, os.W_OK):
         mend = "it cannot be written: set run_dir and store to a folder that can"
-    return Finding("disk", f"{free / _GIB:.0f} GiB free at {folder}", mend)
+    return Finding("disk", f"{size_told(free)} free at {folder}", mend)
 
 
 def _shared_memory(folder: Path) -> Finding:
@@ -122,7 +123,7 @@ def _shared_memory(folder: Path) -> Finding:
         return Finding("shared memory", f"there is no {folder}", "mount it: Ray's processes hand objects over in it")
     size = shutil.disk_usage(folder).total
     mend = "" if size >= _LEAST_SHARED else "make it larger: docker run --shm-size=8g, or mount -o remount,size=8G"
-    return Finding("shared memory", f"{size / _GIB:.1f} GiB at {folder}", mend)
+    return Finding("shared memory", f"{size_told(size)} at {folder}", mend)
 
 
 def _open_files(most: int) -> Finding:

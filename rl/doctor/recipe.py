@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 from actors.judge.config import JudgeConfig
 from actors.resources import check_room
@@ -15,6 +17,7 @@ from rl.plan.judges import judges_asked
 from rl.plan.missing import check_recipe, count_records, missing, not_tried
 from rl.plan.placement import roles_of
 from rl.recipe.config import Recipe
+from rl.run_dir.writable import check_store, check_writable
 
 _MENDS = {"data": "put it there, or say where it is", "policy": "see docs/update.md"}
 _OTHERWISE = "give it"
@@ -32,6 +35,7 @@ def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
         yield _room(recipe, devices)
     if is_bucket(recipe.store):
         yield _bucket(recipe.store)
+    yield from _folders(recipe)
     lacking = missing(recipe, devices)
     for one in lacking:
         mend = _MENDS.get(one.key.partition(".")[0], _OTHERWISE) if one.is_needed else ""
@@ -55,6 +59,20 @@ def _room(recipe: Recipe, devices: Devices) -> Finding:
     except ValueError as error:
         return Finding("roles", str(error), "ask for less, or set ray_address to a cluster that has it")
     return Finding("roles", "all fit on this machine")
+
+
+def _folders(recipe: Recipe) -> Iterator[Finding]:
+    """Yield which of a run's folders could not be written into."""
+    checks = {
+        "run_dir": partial(check_writable, Path(recipe.run_dir), "run_dir"),
+        "store": partial(check_store, recipe.store),
+    }
+    for key, check in checks.items():
+        try:
+            check()
+        except ValueError as error:
+            text, _, mend = str(error).partition("; expected ")
+            yield Finding(key, text, f"name {mend}")
 
 
 def _bucket(store: str) -> Finding:

@@ -14,6 +14,7 @@ from actors.store.store import Store
 from evals.official.benchmark import Benchmark, Item
 from rl.official.config import OfficialRecipe, is_resumable_change
 from rl.run_dir.resume import check_changes
+from rl.run_dir.writable import check_store
 from rl.story.run import PreparedStory, prepare_story
 from rollout.roles import BudgetSpent
 
@@ -77,6 +78,7 @@ def prepare_official(
             f"scoring reads the judge's prompts from a checkout: git clone https://github.com/{owner} (as of {commit}) "
             "and give its folder as --prompts, or give --submit-only"
         )
+    check_store(recipe.store)  # the images of the benchmark go there
     every = benchmark.read(data, Store(recipe.store))
     if twice := len(every) - len({item.id for item in every}):
         raise ValueError(f"--data {data}: {twice} of {len(every)} items of {benchmark.title} have another one's id")

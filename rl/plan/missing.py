@@ -34,7 +34,7 @@ from rl.plan.judges import judges_asked
 from rl.plan.models import local_folder
 from rl.plan.placement import roles_of
 from rl.recipe.config import Recipe
-from rl.recipe.paths import model_path, placed_generator, read_prompt, resolve_data
+from rl.recipe.paths import model_path, placed_generator, places_of, read_prompt, resolve_data
 from rl.recipe.tasks import count_tasks, first_tasks
 from rl.task_sampler import too_few
 from rollout.single_step import Baseline
@@ -131,7 +131,7 @@ def _data(recipe: Recipe) -> Iterator[Missing]:
     for key in _DATA:
         said = getattr(recipe.data, key)
         if not _is_here(file := resolve_data(said)):
-            yield Missing(f"data.{key}", f"{said} is not there: looked for {Path(said).expanduser().absolute()}")
+            yield Missing(f"data.{key}", f"{said} is not there: looked for {places_of(said)}")
             continue
         try:
             first_tasks(recipe.data, file, NUM_READ)

@@ -12,12 +12,12 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from os.path import abspath
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rewards.functions.import_path import anchored
+from rl.recipe.anchors import anchor
 from rl.recipe.coerce import Fitting
 from rl.recipe.config import REPO, Recipe
 from rl.recipe.kinds import check_kind
@@ -33,8 +33,6 @@ _SECTIONS = ("algorithm", "rollout", "judge", "evidence")
 COMMAND_LINE = "command line"
 """Who sets what is overridden."""
 _KEY = re.compile(r"[a-z_]\w*(?:\.[\w-]+)*")
-OWN_KEYS = frozenset({"kind", "policy_loss", "advantage", "backends", "metrics"})
-"""Keys whose values may be paths of something of the user's own."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def with_content(layers: list[Layer], said: Tree, fit: Fitting, folder: Path) ->
     if name is not None:
         layers = with_set(layers, name, fit.where, folder)
         _check_agreement(content, _of_sets(layers), name, fit.where)
-    _anchor(content, folder)
+    anchor(content, folder)
     return [*layers, Layer(fit.where, content, dropped=fit.dropped)]
 
 
@@ -105,10 +103,11 @@ def merged(layers: Iterable[Layer], *, is_strict: bool = False) -> Tree:
 def with_set(layers: list[Layer], name: str, where: str, folder: Path) -> list[Layer]:
     """Put the reward set of this name, or in this file, on top; the set that was there goes."""
     chosen = [_without_set(layer) for layer in layers if not layer.is_set]
-    for file, said in _chain(_set_path(name, where, folder), _SETS, "reward set"):
+    path = _set_path(name, where, folder)
+    for file, said in _chain(path, _SETS, "reward set", said_as=name, folders=(folder, Path())):
         fit = Fitting(Recipe, str(file))
         content = fit(_as_recipe(said, file))
-        _anchor(content, file.parent)
+        anchor(content, file.parent)
         chosen.append(Layer(str(file), content, is_set=True, dropped=fit.dropped))
     if not any(at(layer.content, "reward.terms") for layer in chosen if layer.is_set):
         raise ValueError(f"reward set {name} has no terms; add `terms:`, a list of {{fn, weight}}")
@@ -206,15 +205,23 @@ def _leaves(tree: Tree, key: str = "") -> Iterator[tuple[str, object]]:
             yield path, value
 
 
-def _chain(path: Path, ours: Path, what: str, heirs: tuple[Path, ...] = ()) -> Iterable[tuple[Path, Tree]]:
-    """Yield a file after the files that it extends, each with what it says."""
+def _chain(
+    path: Path, ours: Path, what: str, heirs: tuple[Path, ...] = (), *, said_as: str = "", folders: Sequence[Path] = ()
+) -> Iterable[tuple[Path, Tree]]:
+    """Yield a file after the files that it extends, each with what it says.
+
+    A message has it `said_as` its user did, and the `folders` in which it was looked for.
+    """
     if not path.exists():
+        places = dict.fromkeys(abspath(folder / path) for folder in folders or [Path()])
+        looked = "" if path.is_absolute() and not folders else f" (looked for {' and '.join(places)})"
         by = f" ({heirs[-1]} extends it)" if heirs else ""
         close = get_close_matches(path.stem, [file.stem for file in ours.glob("*.yaml")], n=1, cutoff=0.8)
         # Sets of ours go by name alone.
         meant = [one if ours == _SETS else f"{ours.name}/{one}.yaml" for one in close]
         hint = f"; did you mean {meant[0]}?" if meant else ""
-        raise ValueError(f"{what} {path} does not exist; the built-in ones are in {ours}{by}{hint}")
+        named = said_as or path
+        raise ValueError(f"{what} {named} does not exist; the built-in ones are in {ours}{looked}{by}{hint}")
     if path.resolve() in [heir.resolve() for heir in heirs]:
         chain = " -> ".join(file.name for file in (*heirs, path))
         raise ValueError(f"{what} {path} extends itself: {chain}")
@@ -253,28 +260,3 @@ def _as_recipe(said: Tree, file: Path) -> Tree:
             raise ValueError(f"{file}: a reward set may hold {', '.join(allowed)}, not {key}{nearest(key, allowed)}")
     parts = {key: value for key, value in said.items() if key != "terms"}
     return {**parts, "reward": {"terms": said["terms"]}} if "terms" in said else parts
-
-
-def _anchor(content: dict[str, object], folder: Path) -> None:
-    """Make the files of functions and classes absolute, so that they are found wherever the run goes on."""
-    terms, evidence = at(content, "reward.terms"), content.get("evidence")
-    of_evidence = evidence.values() if isinstance(evidence, dict) else []
-    for item in [*(terms or []), *of_evidence, content.get("planner")]:
-        if isinstance(item, dict) and isinstance(item.get("fn"), str):
-            item["fn"] = anchored(item["fn"], folder)
-    _anchor_own(content, folder)
-
-
-def _anchor_own(tree: Any, folder: Path) -> None:
-    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
-        if key in OWN_KEYS:
-            tree[key] = anchored_own(value, folder)
-        elif isinstance(value, dict | list):
-            _anchor_own(value, folder)
-
-
-def anchored_own(value: object, folder: Path) -> object:
-    """Return the path of something of the user's own, or a list of such, with files in full."""
-    if isinstance(value, list):
-        return [anchored_own(item, folder) for item in value]
-    return anchored(value, folder) if isinstance(value, str) else value

@@ -14,16 +14,35 @@ _CONFIGS = ("config.json", "model_index.json")
 """What transformers and diffusers begin with."""
 
 
-def resolve_path(path: str) -> Path:
-    """Return a recipe's path: as given, from the working folder or from the checkout; hub ids stay as they are."""
-    given = Path(path).expanduser()
-    return given if given.is_absolute() or given.exists() else REPO / given
+def resolve_path(path: str, folder: Path = Path()) -> Path:
+    """Return a recipe's path: as given, from `folder` (the working folder), or from the checkout if only there."""
+    given, ours = folder / Path(path).expanduser(), REPO / Path(path).expanduser()
+    return ours if ours.exists() and not given.exists() else given
 
 
 def resolve_data(path: str) -> Path:
     """Return a recipe's path of records; a pattern like train-*.parquet is looked for where a path is."""
+    given, ours = Path(path).expanduser(), REPO / Path(path).expanduser()
+    return ours if _is_there(ours) and not _is_there(given) else given
+
+
+def found_data(path: str, key: str) -> Path:
+    """Return a recipe's path of records, which `key` names (`resolve_data`). Raises ValueError where nothing is."""
+    found = resolve_data(path)
+    if not _is_there(found):
+        raise ValueError(f"{key}: {path} does not exist; looked for {places_of(path)}")
+    return found
+
+
+def places_of(path: str) -> str:
+    """Return where a recipe's path is looked for, in words."""
     given = Path(path).expanduser()
-    return given if glob.has_magic(path) and glob.glob(str(given)) else resolve_path(path)
+    beside = " (and from the folder of the recipe that says so)" if path.startswith(("./", "../")) else ""
+    return " and ".join(dict.fromkeys([str(given.absolute()), str(REPO / given)])) + beside
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or (glob.has_magic(str(path)) and bool(glob.glob(str(path))))
 
 
 def read_prompt(path: str, key: str, fields: tuple[str, ...] = (), num_images: int = 0) -> str:
@@ -34,7 +53,7 @@ def read_prompt(path: str, key: str, fields: tuple[str, ...] = (), num_images: i
     try:
         file, name = split_name(path)
         if not (found := resolve_path(file)).is_file():
-            raise ValueError("there is no such file")
+            raise ValueError(f"there is no such file; looked for {places_of(file)}")
         text = read_prompt_text(found, name)
         if name and fields:
             check_template(text, fields, num_images=num_images, name="it")

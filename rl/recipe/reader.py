@@ -13,14 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from actors.config import EvidenceConfig, JudgeConfig
+from rl.recipe.anchors import OWN_KEYS, anchored_own
 from rl.recipe.coerce import Fitting
 from rl.recipe.config import Recipe
 from rl.recipe.jobs import JobRecipe
 from rl.recipe.layers import (
     COMMAND_LINE,
-    OWN_KEYS,
     Layer,
-    anchored_own,
     layers_of,
     merged,
     other_that_says,

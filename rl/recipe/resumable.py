@@ -6,9 +6,11 @@ But for `num_steps`: a run may be made longer, and a cosine schedule or a warm-u
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rl.recipe.jobs import JobRecipe
+from rl.recipe.same_place import is_path, is_same_place
 
 MAY_CHANGE = frozenset(
     {
@@ -17,6 +19,7 @@ MAY_CHANGE = frozenset(
         "keep_checkpoints",
         "keep_best",
         "num_cpus",
+        "run_dir",  # the folder that holds the record is the run's, wherever it was moved
         "answers",  # what is counted, never what is earned
         "ray_address",
         "workers",
@@ -70,6 +73,7 @@ SERVICE_MAY_CHANGE = frozenset(
 ACCEPT = ", with --accept-changed KEY where a function, a prompt or a model is another one then"
 """Ends the messages of what has to be mended before a job goes on."""
 _MODELS = ".endpoints.model"
+_ABSENT = object()
 _SERVICES = ("generator", "judge", "evidence")
 
 
@@ -90,12 +94,23 @@ def is_resumable_change(key: str) -> bool:
 
 
 def forbidden_changes(
-    saved: JobRecipe, recipe: JobRecipe, allows: Callable[[str], bool] = is_resumable_change
+    saved: JobRecipe,
+    recipe: JobRecipe,
+    allows: Callable[[str], bool] = is_resumable_change,
+    was_in: Path | None = None,
 ) -> list[str]:
-    """Return the keys, dotted, in which a recipe differs from the one that its job was started with."""
+    """Return the keys, dotted, in which a recipe differs from the one that its job was started with.
+
+    The job's relative paths were those of the folder `was_in`; None: of the working folder.
+    """
     old, new = asdict(saved), asdict(recipe)
     forbidden = {key for key in differing_keys(old, new) if not allows(key)}
-    return sorted(forbidden | set(_other_models(old, new)))
+    moved = {
+        key
+        for key in forbidden
+        if is_path(type(recipe), key) and is_same_place(_value_at(old, key), _value_at(new, key), was_in)
+    }
+    return sorted((forbidden - moved) | set(_other_models(old, new)))
 
 
 def describe_changes(saved: JobRecipe, recipe: JobRecipe, keys: Iterable[str]) -> str:
@@ -111,17 +126,25 @@ def value_told(tree: Any, key: str) -> str:
     ('2', 'null', 'not there')
     """
     judge, mark, _ = key.partition(_MODELS)
-    for name in (judge if mark else key).split("."):
+    value = _value_at(tree, judge if mark else key)
+    if value is _ABSENT:
+        return "not there"
+    if mark and isinstance(value, dict):
+        return " and ".join(sorted(_models(value)))
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def _value_at(tree: Any, key: str) -> object:
+    """Return the value at a dotted key; `_ABSENT` where there is none."""
+    for name in key.split("."):
         if isinstance(tree, dict) and name in tree:
             tree = tree[name]
         elif isinstance(tree, list) and name.isdigit() and int(name) < len(tree):
             tree = tree[int(name)]
         else:
-            return "not there"
-    if mark:
-        return " and ".join(sorted(_models(tree)))
-    text = json.dumps(tree, ensure_ascii=False, default=str)
-    return text if len(text) <= 100 else f"{text[:100]}..."
+            return _ABSENT
+    return tree
 
 
 def _other_models(old: object, new: object, key: str = "") -> Iterator[str]:

@@ -26,6 +26,7 @@ from datetime import datetime
 from pathlib import Path
 
 from actors.notice import notify
+from rl.run_dir.writable import check_writable
 
 LOCK = ".lock"
 TAKEN_OVER = f"{LOCK}-*"
@@ -59,6 +60,7 @@ def locked(folder: Path, elsewhere: str = "run_dir=...") -> Iterator[None]:
 
     Raises ValueError that names the process in it. `elsewhere` says how another folder is given.
     """
+    check_writable(folder, elsewhere.removesuffix("=..."))
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     owner = os.getpid()

@@ -65,6 +65,7 @@ def write_provenance(recipe: RunRecipe, more: Mapping[str, object] | None = None
     versions: dict[str, object] = {package: _version(package) for package in _PACKAGES}
     versions |= {"interleave-thinker": __version__, "python": platform.python_version(), "commit": _commit()}
     versions["cpu_kernels"] = asked_of_cpus()
+    versions["working_folder"] = str(Path.cwd())  # what the recipe's relative paths start from
     versions |= {**(more or {}), "changed": note_changes(recipe, more)}
     if not recipe.is_reproducible:
         versions["is_reproducible"] = False

@@ -16,6 +16,7 @@ from actors.store.ledger import holds_samples
 from rl.recipe.jobs import RunRecipe, TrainingRecipe
 from rl.recipe.reader import load_as
 from rl.recipe.resumable import describe_changes, forbidden_changes, is_resumable_change
+from rl.recipe.same_place import is_same_source
 from rl.run_dir.lock import TAKEN_OVER
 from rl.run_dir.shipped import check_none_shipped
 from rl.tracking.metrics_file import drop_metrics_after
@@ -154,14 +155,26 @@ def changes_since(
     """Yield what is another one than when the job was last started. Raises ValueError for a recipe that is torn."""
     run_dir = Path(recipe.run_dir)
     began = load_as(type(recipe), run_dir / "recipe.yaml")
-    forbidden = forbidden_changes(began, recipe, allows)
-    for key in forbidden_changes(began, recipe, lambda key: False):
+    saved, was_in = _explained(run_dir), working_folder(run_dir)
+    forbidden = forbidden_changes(began, recipe, allows, was_in)
+    for key in forbidden_changes(began, recipe, lambda key: False, was_in):
         yield Changed(key, describe_changes(began, recipe, [key]), key not in forbidden)
-    explained = run_dir / "versions.json"
-    if sources and explained.exists():
-        for key, told in _changes(json.loads(explained.read_text()), sources):
+    if sources:
+        for key, told in _changes(saved, sources, was_in):
             if key not in forbidden:  # what a recipe says otherwise has been told
                 yield Changed(key, told, is_harmless=False)
+
+
+def working_folder(run_dir: Path) -> Path | None:
+    """Return the folder in which a run was last started; None where it is not known."""
+    folder = _explained(run_dir).get("working_folder")
+    return Path(folder) if folder else None
+
+
+def _explained(run_dir: Path) -> dict[str, Any]:
+    file = run_dir / "versions.json"
+    saved: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return saved
 
 
 def note_changes(recipe: RunRecipe, sources: Mapping[str, object] | None) -> list[dict[str, object]]:
@@ -196,7 +209,7 @@ def _begin_again(run_dir: Path, changed: Sequence[Changed]) -> None:
         measured.unlink()
 
 
-def _changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _changes(saved: Mapping[str, Any], now: Mapping[str, Any], was_in: Path | None = None) -> Iterator[tuple[str, str]]:
     """Yield key and description of each thing that is another one now. A section that was not saved is not compared.
 
     >>> list(_changes({"judge": {"model": "a"}}, {"judge": {"model": "b"}, "reward": {}}))
@@ -205,6 +218,6 @@ def _changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple
     for section in saved.keys() & now.keys():
         old, new = saved[section], now[section]
         for name in sorted(old.keys() | new.keys()):
-            if old.get(name) != new.get(name):
+            if old.get(name) != new.get(name) and not is_same_source(old.get(name), new.get(name), was_in):
                 key = f"{section}.{name}"
                 yield key, f"{key} (was {old.get(name, 'not there')}, now {new.get(name, 'not there')})"

@@ -25,11 +25,12 @@ from data.errors import RecordError
 from data.records.on_bad import BadRecords, OnBad
 from data.records.sft import SftRecord
 from rl import checkpoint
+from rl.disk_room import check_disk
 from rl.full_disk import telling_when_full
 from rl.kept_checkpoints import best_checkpoint
 from rl.launch import check_launch, launch
 from rl.preemption import Preempted
-from rl.recipe.paths import model_path, resolve_data
+from rl.recipe.paths import found_data, model_path
 from rl.recipe.sft_config import SftRecipe
 from rl.recipe.tasks import read_sft_records
 from rl.run_dir.provenance import write_provenance
@@ -76,10 +77,12 @@ def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False, accepted: Collec
     """
     data = recipe.data
     check_policy(recipe.policy, model_path(recipe.policy.model, "policy.model"))
-    training, heldout = read_sft_records(data, resolve_data(data.train), resolve_data(data.heldout))
+    files = found_data(data.train, "data.train"), found_data(data.heldout, "data.heldout")
+    training, heldout = read_sft_records(data, *files)
     num_steps = recipe.num_steps or ceil(recipe.num_epochs * len(training) / recipe.batch_size)
     recipe = replace(recipe, num_steps=num_steps)
     check_run_dir(recipe, is_resumed, accepted=accepted)
+    check_disk(recipe)
     if is_resumed:
         check_unfinished(recipe)
     check_launch(recipe)

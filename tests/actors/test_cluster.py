@@ -31,7 +31,9 @@ def test_an_address_that_is_none_is_named(address):
 
 
 def test_an_address_where_nobody_answers_is_named():
-    with pytest.raises(ValueError, match=r"^ray_address is 127\.0\.0\.1:1: Connection refused; give"):
+    with pytest.raises(
+        ValueError, match=r"^ray_address is 127\.0\.0\.1:1: it cannot be reached \(Connection refused\); give"
+    ):
         check_cluster("127.0.0.1:1")
 
 
@@ -42,6 +44,23 @@ def test_auto_without_a_cluster_says_so(monkeypatch):
     monkeypatch.setattr("ray._private.services.canonicalize_bootstrap_address", nobody)
     with pytest.raises(ValueError, match=r"^ray_address is auto, but no Ray runs on this machine; give"):
         check_cluster("auto")
+
+
+def test_auto_that_finds_the_trace_of_a_ray_that_is_gone_names_its_address(monkeypatch):
+    monkeypatch.setattr("ray._private.services.canonicalize_bootstrap_address", lambda address: "127.0.0.1:1")
+    with pytest.raises(ValueError, match=r"^ray_address is auto, which is 127\.0\.0\.1:1 here: it cannot be reached"):
+        check_cluster("auto")
+
+
+def test_a_host_that_does_not_answer_cannot_be_reached(monkeypatch):
+    def silent(place, timeout):
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("socket.create_connection", silent)
+    with pytest.raises(
+        ValueError, match=r"^ray_address is 10\.9\.9\.9:6379: it cannot be reached \(no answer in 5 s\)"
+    ):
+        check_cluster("10.9.9.9:6379")
 
 
 def test_another_service_at_the_address_is_told_from_ray(monkeypatch):

@@ -25,7 +25,7 @@ def test_a_row_that_finds_no_room_ends_the_run_by_a_line_and_later_rows_are_whol
     async def write():
         await GroupCommit(log).append([{"n": 1}])
 
-    told = r"samples-000001-.*No space left.* MiB are free there\); step 7 is saved: .*resume"
+    told = r"samples-000001-.*No space left.* [MG]iB are free there\); step 7 is saved: .*resume"
     with open("/dev/full", "wb", buffering=0) as log._file, pytest.raises(DiskFull, match=told):
         asyncio.run(write_in_a_run(tmp_path, write))
     log.append([{"n": 2}])  # there is room again

@@ -54,7 +54,7 @@ def trained(tmp_path_factory):
         ("rollout.prompt=none.txt", "there is no such file"),
         ("policy.model=/none", "policy.model is /none"),
         ("algorithm.advantage=gropo", "algorithm.advantage is 'gropo'"),
-        ("data.train=none.jsonl", "none.jsonl does not exist"),
+        ("data.train=none.jsonl", "data.train: none.jsonl does not exist; looked for "),
         ("reward.terms.1.fn=rewards.none.f", "cannot import rewards.none"),
     ],
 )

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -201,6 +202,25 @@ def test_a_dry_run_starts_nothing_and_says_whether_it_could(capsys, tmp_path):
     missing = ["policy.gpus_per_rank=0", "data.train=no_such.jsonl", f"run_dir={folder}"]
     assert main(["train", SHAPES, "--dry-run", *missing]) == 2
     assert "missing  data.train: no_such.jsonl is not there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+@pytest.mark.parametrize("key", ["run_dir", "store"])
+def test_a_folder_that_cannot_be_written_to_ends_it_in_one_line(options, key, capsys, tmp_path):
+    (tmp_path / "file").touch()
+    places = {"run_dir": tmp_path / "run", "store": tmp_path / "store", key: tmp_path / "file/there"}
+    assert main(["train", SHAPES, *options, *(f"{name}={place}" for name, place in places.items())]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"interleave: {key} is {tmp_path}/file/there, which cannot be written to by user ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_that_the_disk_has_no_room_for_prints_its_plan_and_says_so(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("rl.disk_room.shutil.disk_usage", lambda folder: SimpleNamespace(free=2**20))
+    assert main(["train", SHAPES, "--dry-run", f"run_dir={tmp_path}/run"]) == 2
+    said = capsys.readouterr()
+    assert "s a step" in said.out
+    assert "MiB, and 1.0 MiB are free there; make room, or set run_dir to a larger disk" in said.err
 
 
 @pytest.mark.parametrize(

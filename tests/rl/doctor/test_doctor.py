@@ -43,6 +43,15 @@ def test_a_recipe_that_can_start(capsys):
     assert "shapes_grpo: data, keys and models are here; not tried: rewards on samples" in said[-2]
 
 
+def test_folders_that_cannot_be_written_to_are_told_with_what_to_do(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    code, said = lines(capsys, SHAPES, f"run_dir={tmp_path}/file/run", f"store={tmp_path}/file/store")
+    assert code == 1
+    wrong = [line for line in said if line.startswith("FAIL")]
+    assert [line.split()[1] for line in wrong] == ["run_dir", "store"]
+    assert all("Not a directory -> name a folder that can be made" in line for line in wrong)
+
+
 def test_an_image_that_is_not_here_is_to_be_mended(capsys, tmp_path):
     data = write_lines(tmp_path / "bad.jsonl", [rl_record(is_success=True), rl_record(1, edited_image_path="gone.png")])
     code, said = lines(capsys, SHAPES, f"data.train={data}", "rollout.groups_per_step=2", "rollout.success_share=0.5")
@@ -95,7 +104,9 @@ def test_an_address_that_is_wrong_is_told_with_what_to_do(capsys, monkeypatch):
     monkeypatch.setattr("rl.doctor.doctor.check_cluster", check_cluster)
     _, said = lines(capsys, SHAPES, "ray_address=127.0.0.1:1")
     [wrong] = [line for line in said if line.startswith("FAIL")]
-    assert "ray_address is 127.0.0.1:1: Connection refused -> give a Ray head's host:port" in wrong
+    assert (
+        "ray_address is 127.0.0.1:1: it cannot be reached (Connection refused) -> give a Ray head's host:port" in wrong
+    )
 
 
 @pytest.mark.parametrize("fault", [None, Fault("unauthorized", "401")])

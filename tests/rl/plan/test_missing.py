@@ -42,7 +42,8 @@ def test_what_is_missing_is_named_and_what_stops_a_run_is_told_apart():
 
 def test_data_that_are_missing_are_named_by_where_they_were_looked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(found("data.train=mine.jsonl")["data.train"]).endswith(f"not there: looked for {tmp_path}/mine.jsonl")
+    told = f"not there: looked for {tmp_path}/mine.jsonl and {REPO}/mine.jsonl"
+    assert str(found("data.train=mine.jsonl")["data.train"]).endswith(told)
     (tmp_path / "mine.jsonl").touch()
     assert str(found("data.train=mine.jsonl")["data.train"]).endswith("mine.jsonl holds no record")
 

@@ -156,9 +156,12 @@ def test_what_is_wrong_with_a_set_is_said_with_its_file(folder, text, message):
     ("override", "message"),
     [
         ("reward=realeased", r"reward set 'realeased' is unknown; known are .*; did you mean released\?"),
-        ("reward=./nowhere.yaml", r"reward set nowhere\.yaml does not exist"),
-        ("reward=./papre.yaml", r"reward set papre\.yaml does not exist; .* are in \S*; did you mean paper\?$"),
-        ("reward=./nope.yaml", r"reward set nope\.yaml does not exist; the built-in ones are in \S*$"),
+        ("reward=./nowhere.yaml", r"reward set \./nowhere\.yaml does not exist"),
+        ("reward=./papre.yaml", r"reward set \./papre\.yaml does not exist; .* are in \S* .*; did you mean paper\?$"),
+        (
+            "reward=./nope.yaml",
+            r"set \./nope\.yaml does not exist; the built-in ones are in \S* \(looked for /\S*/nope\.yaml\)$",
+        ),
         ("algorithm.overlong=cut", "algorithm.overlong is 'cut'; expected keep or mask"),
         ("rollout.baseline=jugde", "expected one of record, judge, side_by_side"),
     ],
@@ -226,3 +229,14 @@ def test_a_value_out_of_range_is_told_with_who_says_it(folder):
         f"{folder}/high.yaml: rollout.max_tokens is 64; expected less than samplers.max_model_len=32"
     )
     assert narrow.endswith("; the command line sets samplers.max_model_len")
+
+
+def test_a_set_that_a_recipe_names_is_looked_for_beside_it_and_here(folder, monkeypatch):
+    (folder / "beside").mkdir()
+    (folder / "beside/mine.yaml").write_text(f"extends: {FULL}\nreward: ./nope.yaml\n")
+    monkeypatch.chdir(folder)
+    where = f"{folder}/beside/nope.yaml and {folder}/nope.yaml"
+    with pytest.raises(ValueError, match=rf"set \./nope\.yaml does not exist; .* \(looked for {where}\)$"):
+        load_recipe("beside/mine.yaml")
+    with pytest.raises(ValueError, match=rf"recipe none\.yaml does not exist; .* \(looked for {folder}/none\.yaml\)$"):
+        load_recipe("none.yaml")

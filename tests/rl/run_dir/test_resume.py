@@ -151,3 +151,27 @@ def test_versions_name_this_package_and_vllm(tmp_path):
     versions = json.loads((tmp_path / "versions.json").read_text())
     assert versions["interleave-thinker"]
     assert versions["vllm"]
+
+
+def test_a_run_goes_on_from_another_working_folder_and_however_its_paths_are_written(tmp_path, monkeypatch):
+    (tmp_path / "at/first").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "at/first")
+    recipe = whole_recipe(Path("runs/one"), store="runs/store")
+    write_provenance(recipe, {"reward": {"gain": "./mine.py:gain@1"}})
+    learn_until(Path("runs/one"), 7)
+    spelled = replace(recipe, run_dir="runs/../runs/one", store="./runs/store/")
+    check_run_dir(spelled, True, {"reward": {"gain": "././mine.py:gain@1"}})
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "at/first/runs"
+    moved = replace(recipe, run_dir=str(runs / "one"), store=str(runs / "store"))
+    check_run_dir(moved, True, {"reward": {"gain": f"{tmp_path}/at/first/mine.py:gain@1"}})
+    with pytest.raises(ValueError, match=r'another store \(was "runs/store", now "runs/other"\); put it back'):
+        check_run_dir(replace(moved, store="runs/other"), True)
+
+
+def test_a_folder_that_was_moved_is_still_its_runs(tmp_path):
+    recipe = whole_recipe(tmp_path / "one")
+    write_provenance(recipe, SOURCES)
+    learn_until(tmp_path / "one", 7)
+    (tmp_path / "one").rename(tmp_path / "two")
+    check_run_dir(replace(recipe, run_dir=str(tmp_path / "two")), True, SOURCES)

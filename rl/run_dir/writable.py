@@ -1,0 +1,34 @@
+"""Whether a folder can be written into, tried before anything starts."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from actors.store.place import CACHE_VARIABLE, folder_of, is_bucket
+
+
+def check_store(place: str) -> None:
+    """Raise ValueError where a recipe's store cannot be written; of a bucket, where its copies cannot be kept."""
+    if is_bucket(place):
+        check_writable(folder_of(place), f"the folder for copies of store={place} ({CACHE_VARIABLE})")
+    else:
+        check_writable(Path(place), "store")
+
+
+def check_writable(folder: Path, key: str) -> None:
+    """Raise ValueError that names `key` where no file could be made in a folder, or the folder itself not be made.
+
+    Nothing stays: of a folder that is not there yet, the nearest one above it is tried. Asking for the mode would not
+    do: root may write anywhere, but not on a disk that is read-only.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".tried-", dir=there))
+    except OSError as error:
+        is_dangling = there.is_symlink() and not there.exists()
+        reason = "a link that leads nowhere" if is_dangling else os.strerror(error.errno or 0)
+        where = "" if there == folder else f" at {there}"
+        raise ValueError(
+            f"{key} is {folder}, which cannot be written to by user {os.getuid()}{where}: {reason}; expected a folder "
+            "that can be made and written to"
+        ) from None
