@@ -38,7 +38,7 @@ from rl.side_evaluation import SideEvaluations
 from rl.stack import Stack, start_stack
 from rl.stream import RollOut, RolloutsFailed, RolloutStream
 from rl.strict_answers import check_strict_answers
-from rl.tracking.loop_watch import watch_loop
+from rl.tracking.loop_watch import LONG_MS, watch_loop
 from rl.tracking.metrics_file import is_evaluated
 from rl.tracking.rl_log import Log
 from rl.train import train
@@ -103,7 +103,8 @@ async def run(plan: PreparedRun, *, console: Console | None = None, start: Start
     if best := best_checkpoint(recipe):
         console.print(f"best    {best}")
     console.print(f"export  {run_dir / 'export'}")
-    console.print(f"loop    {watch}")
+    if watch.max_ms >= LONG_MS:
+        console.print(f"loop    {watch}")
     return RunResult(run_dir, changes)
 
 
