@@ -43,6 +43,7 @@ from rl.tracking.metrics_file import is_evaluated
 from rl.tracking.rl_log import Log
 from rl.train import train
 from rollout.roles import BudgetSpent, CheckpointError, PublishError, RunStopped
+from rollout.text.counted import counted
 from rollout.text.readers import READERS
 from rollout.types import Group, GroupRequest, Phase
 
@@ -168,7 +169,7 @@ def make_stream(plan: PreparedRun, actors: Stack, log: Log, done: int) -> Rollou
         kept = KeptGroups(recipe, actors.ledger, plan.sources)
         make = kept.around(make)
         if number := kept.count():
-            tell(f"{number} complete groups that no checkpoint has learned from are used")
+            tell(f"using {counted(number, 'complete group')} that no checkpoint has learned from")
 
     async def roll_out(request: GroupRequest) -> Group:
         actors.policy.prepare((request.task.before, request.task.after))
