@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import reprlib
 
+from rollout.text.type_names import json_type
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
@@ -34,4 +36,4 @@ def shown(value: object) -> str:
 
 def type_error(field: str, value: object, expected: str) -> RecordError:
     """Return the error for a field of the wrong type."""
-    return RecordError("type", f"field {field} is a {type(value).__name__}, expected {expected}")
+    return RecordError("type", f"field {field} is {json_type(value)}, expected {expected}")

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from rollout.text.counted import counted
 from rollout.text.critique import CritiqueError
 from rollout.text.loose_json import Leniency
 from rollout.text.readers import READERS, told
@@ -46,7 +47,7 @@ class AnswerCounts:
         return reading.what
 
     def __str__(self) -> str:
-        parts = [f"{self.num:,} answers: {self.num_strict:,} in the contract's form"]
+        parts = [f"{counted(self.num, 'answer')}: {self.num_strict:,} in the contract's form"]
         if self.num_lenient:
             parts.append(f"{self.num_lenient:,} that only answers=public reads ({told(self.leniencies)})")
         if self.refused:

@@ -166,8 +166,8 @@ class _Save:
         except Exception as error:
             await self.drop()
             raise CheckpointError(
-                f"the checkpoint of step {self._step} could not be written: {_told(error)}; once that is mended, the "
-                "same command and --resume go on from the newest whole one"
+                f"the checkpoint of step {self._step} could not be written: {_told(error)}; fix it, then rerun "
+                "the same command with --resume: it goes on from the newest whole checkpoint"
             ) from error
 
 
@@ -218,8 +218,8 @@ async def export(recipe: TrainingRecipe, policy: Policy, step: int, folder: Path
     except Exception as error:
         await save_once(recipe, policy, step)
         raise CheckpointError(
-            f"the export to {folder} failed: {_told(error)}; the checkpoint of step {step} is whole: once that is "
-            "mended, the same command and --resume export it"
+            f"the export to {folder} failed: {_told(error)}; the checkpoint of step {step} is whole: fix "
+            "it, then rerun the same command with --resume to export it"
         ) from error
 
 

@@ -38,11 +38,12 @@ from rl.side_evaluation import SideEvaluations
 from rl.stack import Stack, start_stack
 from rl.stream import RollOut, RolloutsFailed, RolloutStream
 from rl.strict_answers import check_strict_answers
-from rl.tracking.loop_watch import watch_loop
+from rl.tracking.loop_watch import LONG_MS, watch_loop
 from rl.tracking.metrics_file import is_evaluated
 from rl.tracking.rl_log import Log
 from rl.train import train
 from rollout.roles import BudgetSpent, CheckpointError, PublishError, RunStopped
+from rollout.text.counted import counted
 from rollout.text.readers import READERS
 from rollout.types import Group, GroupRequest, Phase
 
@@ -103,7 +104,8 @@ async def run(plan: PreparedRun, *, console: Console | None = None, start: Start
     if best := best_checkpoint(recipe):
         console.print(f"best    {best}")
     console.print(f"export  {run_dir / 'export'}")
-    console.print(f"loop    {watch}")
+    if watch.max_ms >= LONG_MS:
+        console.print(f"loop    {watch}")
     return RunResult(run_dir, changes)
 
 
@@ -167,7 +169,7 @@ def make_stream(plan: PreparedRun, actors: Stack, log: Log, done: int) -> Rollou
         kept = KeptGroups(recipe, actors.ledger, plan.sources)
         make = kept.around(make)
         if number := kept.count():
-            tell(f"{number} complete groups that no checkpoint has learned from are used")
+            tell(f"using {counted(number, 'complete group')} that no checkpoint has learned from")
 
     async def roll_out(request: GroupRequest) -> Group:
         actors.policy.prepare((request.task.before, request.task.after))

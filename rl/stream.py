@@ -153,4 +153,4 @@ def why_void(groups: Sequence[Group], limit: float) -> str:
 def check_failures(groups: Sequence[Group], limit: float, where: str) -> None:
     """Raise `RolloutsFailed` with stage and example when more than `limit` of the samples failed."""
     if why := why_void(groups, limit):
-        raise RolloutsFailed(f"{where}: {why}; once that is mended, go on with the same command and --resume{ACCEPT}")
+        raise RolloutsFailed(f"{where}: {why}; fix it, then rerun the same command with --resume{ACCEPT}")

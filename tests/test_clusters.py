@@ -100,7 +100,7 @@ def test_a_dockerfile_builds_from_what_is_there_by_the_lock(device):
 FAKES = {
     "venv/bin/ray": '[ "$1" = health-check ] && exec test ! -e down || { echo "ray $*" >> told; exec sleep 60; }',
     "venv/bin/python": "cat > program.py",
-    "venv/bin/interleave": """[ "$1" = doctor ] && exit 1
+    "venv/bin/interleave": """[ "$1" = doctor ] && { [ ! -e ill ]; exit; }
 echo "interleave $*" >> told
 [ -e done ] && exit 0
 trap 'echo TERM >> told; exit 75' TERM
@@ -156,6 +156,20 @@ def test_the_slurm_script_ends_as_the_run_does(slurm, tmp_path):
     with slurm() as script:
         assert script.wait(30) == 0
     assert not any(line.startswith("scontrol") for line in told(tmp_path))
+
+
+@pytest.mark.parametrize(("ignore", "code"), [("", 2), ("0", 2), ("1", 0)])
+def test_the_slurm_script_stops_where_the_doctor_finds_something_unless_told(
+    slurm, tmp_path, monkeypatch, ignore, code
+):
+    (tmp_path / "ill").touch()
+    (tmp_path / "done").touch()
+    monkeypatch.setenv("IGNORE_DOCTOR", ignore)
+    with slurm() as script:
+        assert script.wait(30) == code
+    lines = told(tmp_path)
+    assert any(line.startswith("interleave train") for line in lines) is (code == 0)
+    assert not any(line.startswith("scontrol") for line in lines), "a job that cannot run is not queued again"
 
 
 def test_the_slurm_script_is_requeued_when_it_is_preempted_before_the_run_begins(slurm, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from actors.metered.retry import CallError, Fault
 from rewards.judging.rubric import RubricError
+from rollout.text.type_names import json_type
 
 _TOKENS_IN, _TOKENS_OUT = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 _MAX_TOKENS = 10**12
@@ -64,21 +65,21 @@ def text_of(completion: object) -> str:
     """
     choices = field_of(completion, "choices")
     if choices and not isinstance(choices, list):
-        _refuse(f"choices is a {type(choices).__name__}, expected a list")
+        _refuse(f"choices is {json_type(choices)}, expected a list")
     if not isinstance(choices, list) or not choices:
         said = field_of(completion, "error")
         what = f"an error instead of an answer: {str(said)[:300]}" if said else f"no completion: {_shown(completion)}"
         raise RubricError("unreadable", f"the endpoint sent {what}")
     choice = choices[0]
     if is_no_object(choice):
-        _refuse(f"choices[0] is a {type(choice).__name__}, expected an object with a message")
+        _refuse(f"choices[0] is {json_type(choice)}, expected an object with a message")
     message, finish = field_of(choice, "message"), str(field_of(choice, "finish_reason") or "").lower()
     if message is None and isinstance(field_of(choice, "text") or field_of(choice, "delta"), (str, Mapping)):
         _refuse("choices[0] has no message: this is no chat completion, but a completion or a piece of a stream")
     if message is None:
         raise RubricError("unreadable", f"choices[0].message is null in {_shown(completion)}")
     if is_no_object(message):
-        _refuse(f"choices[0].message is a {type(message).__name__}, expected an object with content")
+        _refuse(f"choices[0].message is {json_type(message)}, expected an object with content")
     if (refusal := field_of(message, "refusal")) or finish in _REFUSED:
         raise RubricError("refusal", str(refusal or "filtered")[:200])
     if finish in _TRUNCATED:
@@ -98,7 +99,7 @@ def _content_of(message: object) -> str:
         return ""
     if isinstance(content, list):
         return "".join(map(_text_of_part, content))
-    _refuse(f"message.content is a {type(content).__name__}, expected a text or a list of text parts")
+    _refuse(f"message.content is {json_type(content)}, expected a text or a list of text parts")
 
 
 def _text_of_part(part: object) -> str:

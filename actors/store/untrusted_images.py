@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from actors.store.image_structure import complaint_about
 from actors.store.pixels import over_white, upright
+from rollout.text.type_names import json_type
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 _DATA_URL = re.compile(r"data:(?:image/[\w.+-]{1,40})?(?:;[\w.=+%-]{1,60}){0,4};base64,", re.IGNORECASE)
@@ -41,7 +42,7 @@ def read_image(data: bytes, max_pixels: int) -> Image.Image:
 def decode_base64(text: object, what: str = "image") -> bytes:
     """Return the bytes of a base64 text or data URL. Raises `BadImage` for anything else, such as a path or URL."""
     if not isinstance(text, str):
-        raise BadImage(f"{what}: expected the image's bytes as base64 text, found a {type(text).__name__}")
+        raise BadImage(f"{what}: expected the image's bytes as base64 text, found {json_type(text)}")
     text = _DATA_URL.sub("", text, count=1) if _DATA_URL.match(text) else text
     try:
         return base64.b64decode(text.encode("ascii").translate(None, _BLANKS), validate=True)

@@ -18,6 +18,7 @@ from starlette.types import Message
 
 from actors.metered.connections import Secret
 from actors.web.config import ServiceConfig, is_loopback
+from rollout.text.type_names import json_type
 
 Handler = Callable[[Request], Awaitable[Response]]
 """Answers one route's requests."""
@@ -78,7 +79,7 @@ async def read_json(request: Request, config: ServiceConfig) -> dict[str, object
     except (ValueError, RecursionError):
         raise RequestRefused(400, "expected a JSON object, found something that is not JSON") from None
     if not isinstance(content, dict):
-        raise RequestRefused(400, f"expected a JSON object, found a {type(content).__name__}")
+        raise RequestRefused(400, f"expected a JSON object, found {json_type(content)}")
     return content
 
 

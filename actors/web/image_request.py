@@ -12,6 +12,7 @@ from actors.web.config import ServiceConfig
 from actors.web.fields import EDIT, OPENAI, unknown_names
 from actors.web.http_input import RequestRefused
 from rollout.text.marks import is_unicode, special_tokens_in
+from rollout.text.type_names import json_type
 
 OPTIONS = ("negative_prompt", "guidance_scale", "num_inference_steps")
 STEPS_OF_THE_PUBLIC_CLIENT = "num_inference_step"
@@ -122,7 +123,7 @@ def text_of(fields: Mapping[str, object], name: str, config: ServiceConfig) -> s
     if text is None:
         return ""
     if not isinstance(text, str):
-        raise RequestRefused(400, f"{name}: expected a text, found a {type(text).__name__}")
+        raise RequestRefused(400, f"{name}: expected a text, found {json_type(text)}")
     if len(text) > config.max_prompt_chars:
         raise RequestRefused(
             400, f"{name} has {len(text):,} characters, more than the {config.max_prompt_chars:,} allowed"

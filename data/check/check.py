@@ -146,7 +146,7 @@ def detect_kind(records: Records) -> Kind:
         if "origin_prompt" in value:
             return Kind.RL
         if reader := next((reader for name, reader in _READ_BY.items() if name in value), ""):
-            raise RecordError("file", f"{records.path} holds {reader}; it is no file of RL or SFT records")
+            raise RecordError("file", f"{records.path} holds {reader}; it is not a file of RL or SFT records")
         if isinstance(value.get("messages"), list) and value["messages"]:
             answer = str(value["messages"][-1])
             if "execution_plan" in answer:

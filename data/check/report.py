@@ -95,7 +95,7 @@ def _rl(statistics: RlStatistics) -> list[RenderableType]:
     total = max(sum(num.values()), 1)
     blocks.append(
         Text(
-            f"{statistics.prompts.num:,} records have a rewritten prompt; {statistics.num_from_nothing:,} "
+            f"{counted(statistics.prompts.num, 'record')} with a rewritten prompt; {statistics.num_from_nothing:,} "
             f"({100 * statistics.num_from_nothing / total:.1f} %) began with a white canvas"
         )
     )
@@ -132,21 +132,23 @@ def _repeats(summary: Summary) -> list[RenderableType]:
     num = prompts.num_distinct + prompts.num_later
     mean = num / max(prompts.num_distinct, 1)
     lines = [
-        f"{prompts.num_distinct:,} different source prompts, {mean:.1f} records each, at most {prompts.most:,}",
-        f"{copies.num_later:,} records have the same content as an earlier one"
+        f"{counted(prompts.num_distinct, 'different source prompt')}, {mean:.1f} records each, "
+        f"at most {prompts.most:,}",
+        f"{counted(copies.num_later, 'record')} with the same content as an earlier one"
         + "".join(f"\n  {later} as {first}" for first, later in summary.examples_of_copies),
     ]
     if summary.num_canvas_paths:
-        lines.append(f"{summary.num_canvas_paths:,} paths were read as the white canvas")
+        lines.append(f"{counted(summary.num_canvas_paths, 'path')} read as the white canvas")
     if summary.num_called_white:
         lines.append(
-            f"{summary.num_called_white:,} images are called white.png; if they mean no image: --white-canvas white.png"
+            f"{counted(summary.num_called_white, 'image')} called white.png; if that means no image: "
+            "--white-canvas white.png"
         )
     if summary.deep is None:
         lines.append("images were not opened: --deep decodes each")
     if (overlap := summary.overlap) is not None:
         lines.append(
-            f"{overlap.num_records:,} records have a prompt that is also in {overlap.other}"
+            f"{counted(overlap.num_records, 'record')} with a prompt that is also in {overlap.other}"
             + "".join(f"\n  {own} and {other}" for own, other in overlap.examples)
         )
     return [Text("\n".join(lines))]
@@ -161,8 +163,8 @@ def _deep(deep: DeepSummary) -> list[RenderableType]:
         names.append(("others", num_more))
     blocks: list[RenderableType] = [_histogram("sizes of images", names, f"{deep.num_images:,} different files")]
     lines = [
-        f"{deep.num_same:,} images look the same as an earlier one, {deep.num_alike:,} pairs look alike; "
-        f"{deep.num_flat:,} are of one colour"
+        f"{counted(deep.num_same, 'image')} with the same look as an earlier one, "
+        f"{counted(deep.num_alike, 'pair')} that look alike, {deep.num_flat:,} of one colour"
     ]
     lines += [
         f"  {shown(first.path)} and {shown(later.path)} ({bits} bits differ)" for first, later, bits in deep.examples

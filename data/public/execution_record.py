@@ -18,6 +18,7 @@ from data.public.recorded_plan import read_recorded_plan
 from data.records.image_paths import ImageResolver
 from data.records.rl import check_text, check_unicode, required
 from rollout.text.marks import IMAGE_MARK, TAGS, has_tag
+from rollout.text.type_names import json_type
 from rollout.types import Attempt, Critique, ModelAnswer, Plan, Request, Trajectory
 
 LENIENCIES = {
@@ -49,7 +50,7 @@ class Recorded:
 def read_execution_record(record: object, places: ImageResolver, *, name: str) -> Recorded:
     """Return what a record tells. `name` identifies the request. Raises `RecordError`, without the file."""
     if not isinstance(record, dict):
-        raise RecordError("not_object", f"expected an object, found a {type(record).__name__}")
+        raise RecordError("not_object", f"expected an object, found {json_type(record)}")
     check_text(name, "the folder's name")
     if _STORY.isdisjoint(record):
         return _answer_to_ueval(record, places, name)
@@ -90,7 +91,7 @@ class _Tries:
         """Read an entry of `steps`. It counts steps from 1, whatever their numbers in the plan are."""
         _check_entry(entry, inside)
         self._leniencies += ["unknown_key"] * len(entry.keys() - _TRY)
-        number = required(entry, "step", int, "int", inside=inside)
+        number = required(entry, "step", int, "a whole number", inside=inside)
         if isinstance(number, bool) or not 1 <= number <= len(self._plan.steps):
             raise RecordError("step", f"{inside}step is {number}, but the plan has {len(self._plan.steps)} steps")
         step = self._plan.steps[number - 1]
@@ -103,7 +104,7 @@ class _Tries:
             raise RecordError("prompt", f"{inside}prompt is {shown(prompt)}, the plan's is {shown(planned)}")
         is_again = last is not None and last.step == step.number
         told = (self._refined if is_again else "") or prompt
-        success = required(entry, "success", bool, "bool", inside=inside)
+        success = required(entry, "success", bool, "true or false", inside=inside)
         refined, thought = _text(entry, "refine_prompt", inside), _text(entry, "reasoning", inside)
         if has_tag(thought):
             raise RecordError("tags", f"{inside}reasoning holds one of {', '.join(TAGS)}")
@@ -169,7 +170,7 @@ def _check_entry(entry: object, inside: str) -> None:
 
 def _text(record: dict[str, object], name: str, inside: str) -> str:
     """Return a text that may stand in a prompt or an answer."""
-    text: str = required(record, name, str, "str", inside=inside)
+    text: str = required(record, name, str, "a string", inside=inside)
     try:
         check_text(text, name)
     except RecordError as error:

@@ -14,7 +14,7 @@ def read_recorded_plan(context: dict[str, object], mode: Mode) -> tuple[Plan, li
     """Return the plan in a `global_context`, and the leniencies that it took. Raises `RecordError`."""
     thought = context.get("reasoning", "")
     if not isinstance(thought, str):
-        raise type_error("global_context.reasoning", thought, "str")
+        raise type_error("global_context.reasoning", thought, "a string")
     if has_tag(thought):
         raise RecordError("tags", f"field global_context.reasoning holds one of {', '.join(TAGS)}")
     leniencies: list[str] = []

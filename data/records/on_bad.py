@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from data.errors import RecordError
 from data.formats.raw import RawRecord, Records
+from rollout.text.counted import counted
 
 _NUM_EXAMPLES = 3
 
@@ -48,7 +49,7 @@ class BadRecords:
             return "no bad records"
         kinds = self.counts.most_common()
         shares = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
-        return f"{self.num:,} bad records left out ({shares}), for example {self.examples[kinds[0][0]][0]}"
+        return f"{counted(self.num, 'bad record')} left out ({shares}), for example {self.examples[kinds[0][0]][0]}"
 
 
 def good_records(records: Records, parse: Callable[[RawRecord], T], bad: BadRecords) -> Iterator[tuple[RawRecord, T]]:

@@ -14,6 +14,7 @@ from data.records.field_names import check_names
 from data.records.image_bytes import path_in
 from data.records.image_paths import ImageResolver
 from rollout.text.marks import special_tokens_in
+from rollout.text.type_names import json_type
 from rollout.types import Scores, Task
 
 VERSION = 1
@@ -32,12 +33,12 @@ def read_task(record: Any, places: ImageResolver, *, default_id: str) -> Task:
     if not instruction.strip():
         raise RecordError("empty", "field origin_prompt is empty")
     before = path_in(record.get("origin_image_path"))
-    after = places.find(required(record, "edited_image_path", str | dict | bytes, "str"), "edited_image_path")
+    after = places.find(required(record, "edited_image_path", str | dict | bytes, "a path"), "edited_image_path")
     if after is None:
         raise RecordError("canvas", "field edited_image_path is the white canvas, expected the image that was made")
     is_success = evaluation.get("success")
     if not isinstance(is_success, bool):
-        required(evaluation, "success", bool, "bool", inside="evaluation: ")
+        required(evaluation, "success", bool, "true or false", inside="evaluation: ")
     return Task(
         id=id_of(record, default_id),
         instruction=instruction,
@@ -52,7 +53,7 @@ def read_task(record: Any, places: ImageResolver, *, default_id: str) -> Task:
 def check_object(record: object) -> None:
     """Raise `RecordError` unless a record is an object of a known version."""
     if not isinstance(record, dict):
-        raise RecordError("not_object", f"expected an object, found a {type(record).__name__}")
+        raise RecordError("not_object", f"expected an object, found {json_type(record)}")
     version = record.get("version")
     if version is not None and (version != VERSION or isinstance(version, bool)):
         raise RecordError("version", f"field version is {shown(version)}; this reader knows version {VERSION}")
@@ -70,7 +71,7 @@ def required(record: dict[str, object], name: str, kind: type | UnionType, expec
 
 def text_of(record: dict[str, object], name: str) -> str:
     """Return a text field without anything that `check_text` rejects."""
-    text: str = required(record, name, str, "str")
+    text: str = required(record, name, str, "a string")
     check_text(text, name)
     return text
 
@@ -101,7 +102,7 @@ def id_of(record: dict[str, object], default: str) -> str:
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise type_error("id", value, "str or int")
+        raise type_error("id", value, "a string or a whole number")
     if value == "":
         raise RecordError("empty", "field id is empty")
     check_unicode(str(value), "id")

@@ -107,8 +107,8 @@ def _messages(entries: list[object]) -> tuple[Message, ...]:
         field = f"messages[{place}]"
         if not isinstance(entry, dict):
             raise type_error(field, entry, "an object")
-        role = required(entry, "role", str, "str", inside=f"{field}: ")
-        content = required(entry, "content", str, "str", inside=f"{field}: ")
+        role = required(entry, "role", str, "a string", inside=f"{field}: ")
+        content = required(entry, "content", str, "a string", inside=f"{field}: ")
         check_text(content, f"{field}.content")
         messages.append(Message(role, content))
     turns = [message.role for message in messages]

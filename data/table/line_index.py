@@ -131,7 +131,7 @@ class _Lines:
 
 def _label_of(record: dict[str, object]) -> int:
     evaluation = required(record, "evaluation", dict, "an object")
-    return int(required(evaluation, "success", bool, "bool", inside="evaluation: "))
+    return int(required(evaluation, "success", bool, "true or false", inside="evaluation: "))
 
 
 def check_ids(records: JsonLines, ids: DigestLog) -> None:

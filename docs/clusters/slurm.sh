@@ -3,6 +3,8 @@
 #   VENV=/shared/venv sbatch slurm.sh RECIPE RUN_DIR [key=value ...]
 # For critic_grpo on two nodes of 8 H100, as `interleave plan` says:
 #   policy.num_ranks=4 samplers.num_samplers=4 generator.num_replicas=8
+# As in rayjob.yaml, data.train=, data.heldout= and store= name places that all nodes see, and HF_HOME and the judge's key
+# (OPENAI_API_KEY) are in the environment, which sbatch passes on. IGNORE_DOCTOR=1 trains even if `interleave doctor` fails.
 # VENV and RUN_DIR are at the same paths on all nodes. ../clusters.md says what else has to be.
 #SBATCH --job-name=interleave
 #SBATCH --nodes=2
@@ -51,7 +53,10 @@ while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[2]):
         sys.exit("not all nodes joined within 300 s")
     time.sleep(1)
 END
-"$bin/interleave" doctor "$recipe" ray_address="$address" run_dir="$run_dir" "$@" || echo "going on nevertheless"
+"$bin/interleave" doctor "$recipe" ray_address="$address" run_dir="$run_dir" "$@" || {
+    echo "the doctor found what would stop or harm the run; fix it, or set IGNORE_DOCTOR=1 to train nevertheless"
+    [[ ${IGNORE_DOCTOR:-} == 1 ]] || exit 2
+}
 
 "$bin/interleave" train "$recipe" ray_address="$address" run_dir="$run_dir" "$@" --resume auto &
 driver=$!

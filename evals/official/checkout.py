@@ -13,7 +13,7 @@ def text_file(checkout: Path, name: str) -> str:
     try:
         return read_text(checkout / name)
     except OSError:
-        raise ValueError(f"--prompts {checkout} has no {name}: it is no checkout of the benchmark") from None
+        raise ValueError(f"--prompts {checkout} has no {name}: it is not a checkout of the benchmark") from None
 
 
 def string_named(checkout: Path, name: str, variable: str) -> str:

@@ -16,6 +16,7 @@ from evals.official.hand_ins import write_image, write_json
 from evals.official.reading import json_object
 from evals.official.rows import Row, read_rows, value_of
 from rollout.text.marks import without_image_marks
+from rollout.text.type_names import json_type
 
 _SCRIPT = "ueval_eval.py"
 _PROMPTS = {
@@ -122,7 +123,7 @@ def _criterion(rubric: object, where: str) -> str:
     """Return a rubric's text: rows have texts, older ones {criterion, tags, type}."""
     text = rubric.get("criterion", "") if isinstance(rubric, Mapping) else rubric
     if not isinstance(text, str):
-        raise ValueError(f"{where}: a rubric is a {type(text).__name__}, expected a text or a criterion")
+        raise ValueError(f"{where}: a rubric is {json_type(text)}, expected a text or a criterion")
     return text
 
 

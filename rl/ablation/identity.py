@@ -51,7 +51,7 @@ def check_folder(plan: AblationPlan) -> None:
                 changed.append(f"training of {critic}, {describe_changes(began, training, keys)}")
     if changed:
         raise ValueError(
-            f"{plan.folder} belongs to an ablation with another {changed[0]}; put it back, or give another folder "
+            f"{plan.folder} belongs to an ablation with a different {changed[0]}; put it back, or give another folder "
             "(--out)"
         )
 

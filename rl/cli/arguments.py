@@ -62,7 +62,7 @@ def add_accept_changed(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY",
-        help="go on though this is another one than at the start, like judge.model; more than once; it is written down",
+        help="go on although this has changed since the start, like judge.model; may be repeated; it is written down",
     )
 
 

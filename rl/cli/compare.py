@@ -43,13 +43,13 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     _table(console, "what each run came to", ["", *names], _course(comparison.runs))
     for name, run, changes in zip(names[1:], comparison.runs[1:], comparison.changes, strict=True):
         if isinstance(changes, str):
-            console.print(f"{name}: {changes}", markup=False)
+            console.print(changes, markup=False)
             continue
         other_reward = why_other_reward(first, run)
         rows = table_rows(changes, not_comparable={"reward"} if other_reward else ())
         _table(console, _title(first, run), ["", names[0], name, "difference", "95 % interval"], rows)
         if other_reward:
-            console.print(f"{names[0]} and {name} have {other_reward}", markup=False)
+            console.print(f"{names[0]} and {name} have different rewards: {other_reward}", markup=False)
     rows = [[key, *values] for key, values in comparison.differences.items()]
     if rows:
         _table(console, "recipes differ in", ["", *names], rows)
@@ -74,8 +74,9 @@ def _course(runs: Sequence[Ran]) -> list[list[str]]:
     return [
         ["steps done", *(f"{run.num_steps} of {run.recipe.num_steps}" for run in runs)],
         ["hours of steps", *(f"{run.hours:.2f}" for run in runs)],
-        ["calls of services", *(f"{run.calls:,.0f}" for run in runs)],
-        ["paid, US dollars", *(f"{run.usd:.2f}" for run in runs)],
+        ["answers asked of services in steps", *(f"{run.calls:,.0f}" for run in runs)],
+        ["  of them cached or shared", *(f"{run.free_calls:,.0f}" for run in runs)],
+        ["paid in steps, US dollars", *(f"{run.usd:.2f}" for run in runs)],
         ["failed samples, %", *("-" if share is None else f"{100 * share:.1f}" for share in shares)],
     ]
 

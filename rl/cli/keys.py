@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rl.recipe.reference import Key
 
 
+_ONE = {"rl": "a GRPO recipe", "sft": "an SFT recipe", "story": "a story recipe", "data": "a data-build recipe"}
+"""One recipe of each kind, in words."""
+
+
 def add_keys_command(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the command to the command line's parser; what it needs is imported when it runs."""
     keys = add_command(commands, "keys", _keys, "say what a recipe may set: each key, what it may be, and its default")
@@ -32,7 +36,8 @@ def _keys(chosen: argparse.Namespace) -> int:
 
         known = {part for key in keys for part in key.path.split(".")}
         raise ValueError(
-            f"no key of {chosen.of} has {' and '.join(chosen.words)} in it{nearest(chosen.words[0], known)}"
+            f"no key of {_ONE[chosen.of]} contains {' and '.join(map(repr, chosen.words))}"
+            f"{nearest(chosen.words[0], known)}"
         )
     for key in found:
         default = f"  [{key.default}]" if key.default else ""

@@ -123,7 +123,12 @@ def _parser() -> Parser:
     add_doctor_command(commands)
     add_keys_command(commands)
     add_licences_command(commands)
-    sft = add_command(commands, "sft", _sft, "cold-start a critic or a planner on records, and export its best weights")
+    sft = add_command(
+        commands,
+        "sft",
+        _sft,
+        "fine-tune a critic or planner on records (SFT, before RL), and export the best",
+    )
     sft.add_argument("recipe", type=file_path, help="recipe YAML")
     sft.add_argument("overrides", nargs="*", default=[], help="key=value, like batch_size=32 policy.lr=1e-5")
     add_resume(sft, "go on from the run's newest checkpoint; --resume auto: or start, where there is nothing yet")
@@ -146,7 +151,12 @@ def _parser() -> Parser:
     )
     add_trust_code(serve)
     rewards = add_group(commands, "reward", "rewards of your own")
-    trial = add_command(rewards, "test", _reward_test, "try rewards on gold and broken samples, or on a run's ledger")
+    trial = add_command(
+        rewards,
+        "test",
+        _reward_test,
+        "run a reward on sample answers, good and broken, or on a run's ledger",
+    )
     trial.add_argument(
         "target", help="FILE.py, FILE.py:function, module, module.function or module:function; all rewards of a file"
     )

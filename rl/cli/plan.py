@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from rl.cli.arguments import Parser, add_command, file_path, positive_whole_number
+from rl.cli.arguments import Parser, add_command, file_path, positive_number, positive_whole_number
 from rl.plan.devices import Devices, devices_here, simulated
 from rl.recipe.config import Recipe
 from rl.recipe.jobs import JobRecipe
@@ -26,6 +26,13 @@ def add_plan_command(commands: argparse._SubParsersAction[Parser]) -> None:
     others = plan.add_argument_group("devices, in place of those of this machine")
     others.add_argument("--gpus", type=positive_whole_number, help="GPUs of a node, like 8")
     others.add_argument("--nodes", type=positive_whole_number, help="default: 1")
+    others.add_argument(
+        "--gpu-price",
+        type=positive_number,
+        default=0.0,
+        metavar="USD",
+        help="US dollars of a GPU hour, to add up what GPUs cost",
+    )
     others.add_argument("--gpu", help="kind of GPU: H100 (default), H200, A100, B200, L40S, RTX 4090, ...")
     plan.add_argument(
         "--times",
@@ -59,7 +66,7 @@ def _plan(chosen: argparse.Namespace) -> int:
         )
     else:
         devices = devices_here()
-    return _show(recipe, devices, chosen.times, chosen.json)
+    return _show(recipe, devices, chosen.times, chosen.json, chosen.gpu_price)
 
 
 def print_resolved(recipe: JobRecipe) -> int:
@@ -86,7 +93,13 @@ def dry_run(recipe: Recipe, resume: bool | str, accepted: Collection[str]) -> in
 
 
 def _show(
-    recipe: Recipe, devices: Devices, times: Sequence[Path], file: Path | None, *, must_start: bool = False
+    recipe: Recipe,
+    devices: Devices,
+    times: Sequence[Path],
+    file: Path | None,
+    gpu_usd: float = 0.0,
+    *,
+    must_start: bool = False,
 ) -> int:
     """Print a plan; return 2 where the devices are not enough or, if it `must_start`, something needed is missing."""
     from rich.console import Console
@@ -98,10 +111,10 @@ def _show(
 
     plan = make_plan(recipe, devices, times)
     console = Console(highlight=False, soft_wrap=True)
-    print_plan(plan, console, "interleave plan RECIPE" if must_start else "")
+    print_plan(plan, console, "interleave plan RECIPE" if must_start else "", gpu_usd)
     if must_start:
         console.print(not_tried(recipe))
     if file is not None:
-        atomic_write(file, json.dumps(as_json(plan), indent=1))
+        atomic_write(file, json.dumps(as_json(plan, gpu_usd), indent=1))
     is_lacking = must_start and any(one.is_needed for one in plan.missing)
     return 2 if is_lacking or not plan.has_room else 0

@@ -283,7 +283,7 @@ def _check_share(recent: deque[bool], trajectory: Trajectory, limit: float) -> N
     if failure is not None and has_failed and len(recent) == NUM_RECENT and sum(recent) > limit * NUM_RECENT:
         raise BuildStopped(
             f"calls failed for {sum(recent)} of the last {NUM_RECENT} requests, the last time at {failure.stage}: "
-            f"{failure.error}; finished work is kept; once this is fixed, the same command continues{ACCEPT}"
+            f"{failure.error}; finished work is kept; fix it, then rerun the same command{ACCEPT}"
         )
 
 

@@ -22,6 +22,7 @@ from rl.recipe.config import Recipe
 from rl.recipe.paths import resolve_path
 from rl.run_dir.read import advantages_of, groups_of, phase_of, recipe_of, steps_of
 from rl.run_dir.trust import check_trusted, code_of_advantages
+from rollout.text.counted import counted
 from rollout.types import Phase
 
 DEFAULT_LIMIT = 2000
@@ -132,7 +133,7 @@ def status_of(row: LedgerRow) -> str:
 
 
 def _about(groups: Sequence[Shown], num_shown: int, num_samples: int, recipe: Recipe) -> str:
-    shown = f"{num_shown:,} samples of {len(groups):,} groups"
+    shown = f"{counted(num_shown, 'sample')} of {counted(len(groups), 'group')}"
     if num_shown < num_samples:
         shown += f", the extremes and an even choice from all {num_samples:,} (--limit 0 shows every one)"
     terms = " + ".join(f"{term.weight:g} {term.key}" for term in recipe.reward.terms)

@@ -32,7 +32,7 @@ class Brake:
         if fault is not None and too_many:
             self.pull(
                 RunStopped(
-                    f"{self._num_failed} of {self._num_calls} {what} failed, the last one: {fault}; once this is "
-                    "mended, the same command goes on (--max-failures sets the share)"
+                    f"{self._num_failed} of {self._num_calls} {what} failed, the last one: {fault}; fix it, "
+                    "then rerun the same command to go on (--max-failures sets the share)"
                 )
             )

@@ -33,6 +33,8 @@ class Calls:
     usd_per_call: float
     is_priced: bool
     """Whether it costs anything, and the recipe says what."""
+    missing_price: str = ""
+    """The recipe's keys of its price, where it is paid for and the recipe names no price."""
     budget_calls: float = 0.0
     budget_usd: float = 0.0
 
@@ -63,18 +65,18 @@ def calls_of(recipe: Recipe, work: Workload, num_heldout: int = 0) -> list[Calls
         looks += work.groups * work.edited_share
         looks_of_run += recipe.num_steps * work.groups * work.edited_share + evaluated
     generator = resolve_generator(recipe.generator)
-    usd = generator.usd_per_image
-    has_prices = generator_kind(generator).has_prices
-    found = [_calls_of_generator(generator, tried, recipe.num_steps * tried + evaluated, usd, has_prices)]
+    found = [_calls_of_generator(generator, tried, recipe.num_steps * tried + evaluated)]
     for name, judge in judges_asked(recipe):
         number = judge.repeats * questions(judge)
+        is_paid, usd = traits_of(judge.kind).has_prices, judge_usd(judge)
         found.append(
             Calls(
                 name,
                 looks * number,
                 looks_of_run * number,
-                judge_usd(judge),
-                is_priced=traits_of(judge.kind).has_prices and judge_usd(judge) > 0,
+                usd,
+                is_priced=is_paid and usd > 0,
+                missing_price=_price_key(name, judge) if is_paid and not usd else "",
                 budget_calls=judge.budget_calls,
                 budget_usd=judge.budget_usd,
             )
@@ -108,15 +110,20 @@ def judge_usd(judge: JudgeConfig) -> float:
     ) / (1e6 * len(sellers))
 
 
-def _calls_of_generator(
-    generator: GeneratorConfig, per_step: float, per_run: float, usd: float, has_prices: bool
-) -> Calls:
+def _price_key(name: str, judge: JudgeConfig) -> str:
+    where = f"{name}.endpoints.0" if judge.endpoints else name
+    return f"{where}.usd_per_million_input_tokens and ..._output_tokens"
+
+
+def _calls_of_generator(generator: GeneratorConfig, per_step: float, per_run: float) -> Calls:
+    is_paid, usd = generator_kind(generator).has_prices, generator.usd_per_image
     return Calls(
         "generator",
         per_step,
         per_run,
         usd,
-        is_priced=has_prices and usd > 0,
+        is_priced=is_paid and usd > 0,
+        missing_price="generator.usd_per_image" if is_paid and not usd and not generator.server.command else "",
         budget_calls=generator.budget_calls,
         budget_usd=generator.budget_usd,
     )

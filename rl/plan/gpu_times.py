@@ -52,7 +52,7 @@ def read_gpu_figures(file: Path, known: GpuFigures | None = None) -> GpuFigures:
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"--times {file}: it is no JSON ({error})") from None
+        raise ValueError(f"--times {file}: it is not JSON ({error})") from None
     known = known or GpuFigures()
     for stage, changes in _found(said if isinstance(said, dict) else {}):
         known = replace(known, **changes, files={**known.files, stage: str(file)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 
 from rich.console import Console
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from rl.notices import notices
 from rl.plan.cards import GIB
+from rl.plan.conclusions import conclusions, gpu_hours
 from rl.plan.cost import Calls
 from rl.plan.memory import RoleMemory
 from rl.plan.placement import Placed
@@ -25,11 +25,13 @@ _WORK_OF_STAGE = {
     "judge": ("a call", Work.JUDGE),
     "policy": ("an update", Work.UPDATE),
 }
-_AHEAD = "max_staleness=1 algorithm.loss.rollout_correction=token"
 
 
-def print_plan(plan: Plan, console: Console, command: str = "") -> None:
-    """Print all that is known, what is missing last; `command` is one with options to advise, if this one has none."""
+def print_plan(plan: Plan, console: Console, command: str = "", gpu_usd: float = 0.0) -> None:
+    """Print all that is known, what is missing last.
+
+    `command` is one with options to advise, if this one has none; `gpu_usd` is the price of a GPU hour, 0: not known.
+    """
     console.print(f"[bold]{escape(plan.recipe.name)}[/] on {plan.devices}")
     console.print(_placement_table(plan))
     for lack in plan.placement.lacks:
@@ -41,8 +43,11 @@ def print_plan(plan: Plan, console: Console, command: str = "") -> None:
     for name in plan.sizes.unknown:
         console.print(f"[yellow]size not known[/]  {escape(name)}: no config.json here, and not in the kept table")
     console.print(_calls_table(plan))
-    console.print(_priced(plan))
-    _print_times(plan, console, command)
+    console.print(_tasks(plan))
+    for call in plan.calls:
+        if call.missing_price:
+            console.print(f"[yellow]no price[/]  {call.service}: set {call.missing_price} to know what its calls cost")
+    _print_times(plan, console, command, gpu_usd)
     for notice in notices(plan.recipe, plan.num_heldout):
         console.print(f"[yellow]notice[/]  {escape(notice)}")
     for one in plan.missing:
@@ -115,7 +120,7 @@ def _calls_table(plan: Plan) -> Table:
     )
     for one in plan.calls:
         epoch = f"{one.per_step * plan.epoch_steps:,.0f}" if plan.epoch_steps else "-"
-        dollars = f"{one.usd_per_run:,.2f}" if one.is_priced else "-"
+        dollars = f"{one.usd_per_run:,.2f}" if one.is_priced else "no price" if one.missing_price else "-"
         row = f"{one.per_step:,.0f}", epoch, f"{one.per_run:,.0f}", dollars, _budget(one, plan.recipe.num_steps)
         table.add_row(one.service, *row)
     return table
@@ -128,16 +133,14 @@ def _budget(one: Calls, num_steps: int) -> str:
     return f"{word} of {num_steps:,}" if word != "enough" else word
 
 
-def _priced(plan: Plan) -> str:
-    tasks = "no records"
+def _tasks(plan: Plan) -> str:
+    tasks = "no training records here, so no epoch"
     if plan.num_tasks and plan.epoch_steps:
         tasks = f"{counted(plan.num_tasks, 'record')}, an epoch is {counted(round(plan.epoch_steps), 'step')}"
-    free = [one.service for one in plan.calls if not one.is_priced]
-    priced = f"; no price in the recipe: {', '.join(free)}" if free else ""
-    return f"{tasks}; {plan.workload.edited_share:.0%} of the responses are tried out{priced}"
+    return f"{tasks}; {plan.workload.edited_share:.0%} of the responses are tried out"
 
 
-def _print_times(plan: Plan, console: Console, command: str) -> None:
+def _print_times(plan: Plan, console: Console, command: str, gpu_usd: float) -> None:
     if plan.stages is None or plan.prediction is None:
         is_known = plan.sizes.policy is not None
         words = ["give", command] if command else ["give"]
@@ -153,41 +156,13 @@ def _print_times(plan: Plan, console: Console, command: str) -> None:
     publish = plan.stages.spreads[Work.PUBLISH].mean
     table.add_row("", "a publish", f"{publish:.2f}", "", plan.stages.sources.get("publish", ""))
     console.print(table)
-    for line in _conclusions(plan):
+    for line in conclusions(plan, gpu_usd):
         console.print(line)
 
 
-def _conclusions(plan: Plan) -> Iterator[str]:
-    assert plan.prediction is not None
-    step, num_steps = plan.prediction.step_s, plan.recipe.num_steps
-    lacks = " if there were room for it" if not plan.fits else ""
-    yield (
-        f"[bold]{step:.1f} s a step[/]{lacks}, {_hours(step * num_steps)} for {counted(num_steps, 'step')} "
-        f"without evaluations; busiest: {plan.prediction.bottleneck}"
-    )
-    if plan.best is not None:
-        split, found = plan.best
-        is_own = split == split_of(plan.recipe)
-        words = "the recipe's own" if is_own else str(split)
-        yield f"best split       {found.step_s:6.1f} s  {words}"
-    elif plan.recipe.policy.gpus_per_rank and plan.devices.num_gpus:
-        yield "best split       none has room for all roles on these devices"
-    if plan.ahead is not None:
-        split, found = plan.ahead
-        yield f"one step ahead   {found.step_s:6.1f} s  {_AHEAD} {split}"
-
-
-def _hours(seconds: float) -> str:
-    """Return a time in words.
-
-    >>> _hours(30), _hours(90), _hours(7200)
-    ('1 minute', '2 minutes', '2.0 hours')
-    """
-    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else counted(max(1, round(seconds / 60)), "minute")
-
-
-def as_json(plan: Plan) -> dict[str, object]:
-    """Return the plan as plain values; bytes and seconds are not rounded."""
+def as_json(plan: Plan, gpu_usd: float = 0.0) -> dict[str, object]:
+    """Return the plan as plain values; bytes and seconds are not rounded. `gpu_usd` is the price of a GPU hour."""
+    run_hours = gpu_hours(plan, plan.recipe.num_steps)
     devices = asdict(plan.devices) | {"card": plan.devices.card and plan.devices.card.name}
     stages = plan.stages and {
         "seconds": {work.value: spread.mean for work, spread in plan.stages.spreads.items()},
@@ -215,6 +190,8 @@ def as_json(plan: Plan) -> dict[str, object]:
         "stages": stages,
         "prediction": plan.prediction and asdict(plan.prediction),
         "run_seconds": plan.prediction and plan.prediction.step_s * plan.recipe.num_steps,
+        "gpu_hours": {"step": gpu_hours(plan, 1), "epoch": gpu_hours(plan, plan.epoch_steps), "run": run_hours},
+        "gpu_usd_per_run": run_hours * gpu_usd if run_hours and gpu_usd else None,
         "splits": {name: found and {"overrides": str(found[0]), **asdict(found[1])} for name, found in splits.items()},
         "missing": [asdict(one) for one in plan.missing],
     }

@@ -123,7 +123,7 @@ def read_run_times(folder: Path, recipe: Recipe | None = None) -> RunTimes:
 def _recipe_of(folder: Path) -> Recipe:
     file = folder / "recipe.yaml"
     if not file.is_file():
-        raise ValueError(f"--times {folder}: it is no run's folder: it has no recipe.yaml")
+        raise ValueError(f"--times {folder}: it is not the folder of a run: it has no recipe.yaml")
     return load_recipe(file)
 
 
@@ -135,7 +135,7 @@ def _steps(folder: Path) -> list[Row]:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
     steps = [row for row in rows if "seconds/step" in row and "rollout/samples" in row]
     if not steps:
-        raise ValueError(f"--times {folder}: it has no step in its metrics.jsonl, so that it tells no times")
+        raise ValueError(f"--times {folder}: its metrics.jsonl has no step, so it gives no times")
     return steps
 
 

@@ -71,7 +71,7 @@ def model_path(name: str, key: str, *, is_plain: bool = True) -> str:
     if path.exists():
         if is_plain and not any((path / file).is_file() for file in _CONFIGS):
             raise ValueError(
-                f"{key} is {name}: it holds no {' or '.join(_CONFIGS)}, so it is no model in Hugging Face format"
+                f"{key} is {name}: it holds no {' or '.join(_CONFIGS)}, so it is not a model in Hugging Face format"
             )
         return str(path.resolve())
     if name.startswith(("/", ".", "~")) or name.count("/") > 1:

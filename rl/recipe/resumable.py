@@ -70,8 +70,8 @@ SERVICE_MAY_CHANGE = frozenset(
     }
 )
 """Keys of generator, judge (an ensemble's members too) and evidence: who is asked, how fast, and for how much."""
-ACCEPT = ", with --accept-changed KEY where a function, a prompt or a model is another one then"
-"""Ends the messages of what has to be mended before a job goes on."""
+ACCEPT = " (add --accept-changed KEY if you changed a function, prompt or model)"
+"""Ends the messages of what has to be fixed before a job goes on."""
 _MODELS = ".endpoints.model"
 _ABSENT = object()
 _SERVICES = ("generator", "judge", "evidence")

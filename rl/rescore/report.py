@@ -6,6 +6,7 @@ from rich.table import Table
 
 from rl.rescore.change import printable
 from rl.rescore.run import Rescored
+from rollout.text.counted import counted
 
 _NUM_ERRORS = 5
 
@@ -20,7 +21,7 @@ def print_report(result: Rescored, console: Console) -> None:
         console.print(_changes(result))
     num_failed = sum(samples.errors.values())
     if num_failed:
-        console.print(f"[yellow]{num_failed:,} samples fail under this reward[/]:")
+        console.print(f"[yellow]{counted(num_failed, 'sample')} would fail under this reward[/]:")
         for error, count in samples.errors.most_common(_NUM_ERRORS):
             console.print(f"  {count:,} x {escape(printable(error))}")
     if result.is_own:
@@ -35,7 +36,7 @@ def print_report(result: Rescored, console: Console) -> None:
 
 def _means(result: Rescored) -> Table:
     samples = result.samples
-    table = Table(title=f"{samples.num_samples:,} samples", title_justify="left")
+    table = Table(title=counted(samples.num_samples, "sample"), title_justify="left")
     for column in ("", "old mean", "new mean"):
         table.add_column(column, justify="right" if column else "left")
     names = dict.fromkeys((*samples.old_terms.names, *samples.new_terms.names))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rewards.compose import TermConfig
 from rl.evaluation import Change, Evaluation, compare
 from rl.recipe.config import Recipe
 from rl.recipe.resumable import differing_keys, value_told
@@ -36,7 +37,8 @@ class Ran:
     def reward(self) -> str:
         """What an evaluation's reward is made of: the terms but the format, whose weights it is divided by."""
         terms = [term for term in self.recipe.reward.terms if not term.is_format]
-        return " + ".join(f"{term.weight:g} {term.fn.removeprefix('rewards.')}" for term in terms) or "nothing"
+        signed = " ".join(f"{'-' if term.weight < 0 else '+'} {_term_told(term)}" for term in terms)
+        return signed.removeprefix("+ ") or "nothing"
 
     @property
     def tasks(self) -> frozenset[str]:
@@ -60,8 +62,13 @@ class Ran:
 
     @property
     def calls(self) -> float:
-        """Calls of judges, evidence and generators that were asked for, those answered from the cache among them."""
+        """Answers that steps asked of judges, evidence and generators, those that the store had among them."""
         return sum(self._sum(key) for key in self._keys("calls"))
+
+    @property
+    def free_calls(self) -> float:
+        """Those that the store had, or an equal call under way gave: nothing was sent for them."""
+        return sum(self._sum(key) for name in ("hits", "shared") for key in self._keys(name))
 
     @property
     def failure_share(self) -> float | None:
@@ -108,10 +115,14 @@ def read_run(folder: Path) -> Ran:
 def why_other_reward(first: Ran, other: Ran) -> str:
     """Return why the rewards of two runs are not of one meaning, with both sets; empty where they are."""
     if first.reward != other.reward:
-        return f"another reward: {first.reward} and {other.reward}"
+        return f"{first.reward} in the first, {other.reward} in the second"
     if changed := sorted(key for key in first.code.keys() & other.code.keys() if first.code[key] != other.code[key]):
-        return f"another reward: the functions of {', '.join(changed)} are not the same"
+        return f"the code of {', '.join(changed)} has changed"
     return ""
+
+
+def _term_told(term: TermConfig) -> str:
+    return f"{abs(term.weight):g} {term.fn.removeprefix('rewards.')}"
 
 
 def _own_code(folder: Path, recipe: Recipe) -> dict[str, str]:
@@ -140,12 +151,12 @@ def _differences(recipes: Sequence[dict[str, object]]) -> dict[str, list[str]]:
 def _against(first: Ran, other: Ran) -> dict[str, Change] | str:
     for run in (first, other):
         if run.after is None or not run.after.rows:
-            return f"{run.folder} has no evaluation after training"
+            return f"not compared: {run.folder} has no evaluation after training"
     if first.recipe.evaluation.seed != other.recipe.evaluation.seed:
-        return f"{other.folder} was evaluated with other seeds (evaluation.seed) than {first.folder}"
+        return f"not compared: {other.folder} was evaluated with other seeds (evaluation.seed) than {first.folder}"
     assert first.after is not None
     assert other.after is not None
     try:
         return compare(first.after, other.after)
     except ValueError:
-        return f"{other.folder} and {first.folder} share no held-out task"
+        return f"not compared: {other.folder} and {first.folder} share no held-out task"

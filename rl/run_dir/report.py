@@ -1,5 +1,6 @@
 """The run's page: the closing table, the curves, and rows to look at. One file, without network."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -40,14 +41,19 @@ def table_rows(changes: Mapping[str, Change], not_comparable: Collection[str] = 
     rows = []
     for name, (title, form, scale) in NAMES.items() if changes else ():
         change = changes[name]
-        before, after = form.format(change.before * scale), form.format(change.after * scale)
+        before, after = (_told(form, value * scale) for value in (change.before, change.after))
         if name in not_comparable:
             rows.append([title, before, after, "-", "-"])
             continue
         signed = form.replace(":", ":+").replace("++", "+")
-        difference, low, high = (signed.format(v * scale) for v in (change.difference, change.low, change.high))
-        rows.append([title, before, after, difference, f"{low} to {high}"])
+        difference, low, high = (_told(signed, v * scale) for v in (change.difference, change.low, change.high))
+        rows.append([title, before, after, difference, "-" if "-" in (low, high) else f"{low} to {high}"])
     return rows
+
+
+def _told(form: str, value: float) -> str:
+    """Return a figure as text; "-" where there is none, as no answer counted in it."""
+    return "-" if math.isnan(value) else form.format(value)
 
 
 def write_report(run_dir: Path, store: Store, changes: Mapping[str, Change], best: BestSaved | None = None) -> Path:

@@ -144,8 +144,8 @@ def check_changes(
     if refused:
         options = " ".join(f"--accept-changed {key}" for key in dict.fromkeys(one.key for one in refused))
         raise ValueError(
-            f"{run_dir} was started with another {', '.join(one.told for one in refused)}; put it back as it was, "
-            f"choose another run_dir, or, if what is there may stand beside what comes, add {options}"
+            f"{run_dir} was started with a different {', '.join(one.told for one in refused)}; put it back as it was, "
+            f"choose another run_dir, or, to mix old and new results, add {options}"
         )
 
 
@@ -204,7 +204,7 @@ def _begin_again(run_dir: Path, changed: Sequence[Changed]) -> None:
     measured = run_dir / "evaluation_before.json"
     if changed and measured.exists():
         told = ", ".join(one.told for one in changed)
-        notify(f"{run_dir} has learned nothing yet and begins again with another {told}")
+        notify(f"{run_dir} has learned nothing yet and begins again with a different {told}")
         drop_metrics_after(run_dir, -1)
         measured.unlink()
 

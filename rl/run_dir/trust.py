@@ -19,7 +19,7 @@ def check_trusted(run_dir: Path, code: Iterable[tuple[str, str]], overrides: Seq
     if brought:
         raise ValueError(
             f"{run_dir} is the folder of a run whose recipe names code that would run here: {', '.join(brought)}; "
-            "read that, then add --trust-code"
+            "read that code, then add --trust-code to run it"
         )
 
 

@@ -40,6 +40,7 @@ from rl.sft.evaluation import SftEvaluator
 from rl.sft.examples import Conversation, ExampleStream, Order, UnusableRecord, conversation_of, example_of, usable
 from rl.sft.log import SftLog
 from rl.sft.train import teach
+from rollout.text.counted import counted
 from rollout.types import SftExample
 
 if TYPE_CHECKING:
@@ -106,8 +107,8 @@ async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
     recipe, start = plan.recipe, time.monotonic()
     write_provenance(recipe)
     console.print(
-        f"[bold]{recipe.name}[/]  {len(plan.training):,} records, {len(plan.heldout):,} held out, "
-        f"{recipe.num_steps} steps of {recipe.batch_size}; starting the actors ..."
+        f"[bold]{recipe.name}[/]  {counted(len(plan.training), 'record')}, {len(plan.heldout):,} held out, "
+        f"{counted(recipe.num_steps, 'step')} of {recipe.batch_size}; starting the actors ..."
     )
     async with sft_stack(recipe) as actors, telling_when_full(Path(recipe.run_dir)):
         console.print(f"actors are up after {time.monotonic() - start:.0f} s")

@@ -15,6 +15,8 @@ from typing import Any
 
 LIMIT_S = 0.05
 """CPU time of one callback that is too long."""
+LONG_MS = 1000.0
+"""Of the longest callback of a run that its last lines name: rollouts and weights waited for it."""
 _NAMED_S = 0.005
 """Callbacks below this are not told apart: finding a name takes time, too."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any
 
 from actors.store.learned import LearnedLog
@@ -16,6 +17,7 @@ from rl.tracking.pictures import strips
 from rl.tracking.service_metrics import idle_shares, throughput
 from rl.tracking.step_log import StepLog
 from rl.tracking.user_metrics import load_metric, user_metrics
+from rollout.text.counted import counted
 from rollout.types import Batch, Group, Phase
 
 _NUM_PICTURES = 8
@@ -83,10 +85,10 @@ class Log(StepLog[Recipe]):
             # Last: a run that finds the file does not evaluate again.
             await self._in_thread(evaluation.save, self._folder / f"evaluation_{phase}.json")
             self._mark = time.monotonic()
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        shown = "  ".join(f"{name} {'-' if isnan(value) else f'{value:.3f}'}" for name, value in figures.items())
         lost = f", {evaluation.num_failed} lost" if evaluation.num_failed else ""
         name = f"{phase} step {step}" if phase is Phase.DURING else str(phase)
-        self._console.print(f"[bold]evaluation {name}[/] ({len(evaluation.rows)} answers{lost})  {shown}")
+        self._console.print(f"[bold]evaluation {name}[/] ({counted(len(evaluation.rows), 'answer')}{lost})  {shown}")
 
     async def beside(self, values: Mapping[str, float], step: int) -> None:
         """Log what was found beside training, in a row of its own."""

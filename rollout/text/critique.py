@@ -9,6 +9,7 @@ from rollout.text.messages import Message, chat, message_parts
 from rollout.text.prompt_file import split_system
 from rollout.text.strict_json import AnswerError
 from rollout.text.tagged_answer import format_answer, read_answer
+from rollout.text.type_names import json_type
 
 NUM_IMAGES = 2
 FIELDS = ("instruction", "prompt")
@@ -17,6 +18,7 @@ FIELDS = ("instruction", "prompt")
 _FIELD = re.compile(r"\{(instruction|prompt)\}")
 KEYS = {"previous_step_success": bool, "refine_prompt": str}
 """What an answer has to hold, and of which type."""
+_EXPECTED = {bool: "true or false", str: "a string"}
 ERROR_KINDS = (
     *("repeated_tags", "tags", "json", "not_object", "keys", "type", "empty_prompt", "unicode"),
     "special_token",
@@ -90,7 +92,7 @@ def critique_of(thought: str, answer: dict[str, Any]) -> Critique:
     """Return the critique that an object with the keys of `KEYS` is; raise `CritiqueError` where it is none."""
     for key, kind in KEYS.items():
         if not isinstance(answer[key], kind):
-            raise CritiqueError("type", f"{key} is a {type(answer[key]).__name__}, expected {kind.__name__}")
+            raise CritiqueError("type", f"{key} is {json_type(answer[key])}, expected {_EXPECTED[kind]}")
     if not answer["refine_prompt"].strip():
         raise CritiqueError("empty_prompt", "refine_prompt is empty")
     if not is_unicode(answer["refine_prompt"]) or not is_unicode(thought):

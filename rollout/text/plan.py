@@ -9,6 +9,7 @@ from rollout.text.messages import Message, chat, message_parts
 from rollout.text.prompt_file import split_system
 from rollout.text.strict_json import AnswerError
 from rollout.text.tagged_answer import format_answer, read_answer
+from rollout.text.type_names import json_type
 
 MAX_STEPS = 64
 """Most steps of a plan: each may cost several generations."""
@@ -123,7 +124,7 @@ def plan_of(thought: str, answer: dict[str, object], mode: Mode | None = None) -
     _check_unicode(thought, "the thought")
     entries = answer["execution_plan"]
     if not isinstance(entries, list):
-        raise PlanError("type", f"execution_plan is a {type(entries).__name__}, expected a list")
+        raise PlanError("type", f"execution_plan is {json_type(entries)}, expected a list")
     if not 1 <= len(entries) <= MAX_STEPS:
         raise PlanError("num_steps", f"{len(entries)} steps, expected 1 to {MAX_STEPS}")
     plan = Plan(tuple(_step(entry, place) for place, entry in enumerate(entries, 1)), thought)
@@ -134,12 +135,12 @@ def plan_of(thought: str, answer: dict[str, object], mode: Mode | None = None) -
 def _step(entry: object, place: int) -> PlanStep:
     """Read the entry at `place`, counted from 1."""
     if not isinstance(entry, dict):
-        raise PlanError("not_object", f"step {place} is a {type(entry).__name__}, expected an object")
+        raise PlanError("not_object", f"step {place} is {json_type(entry)}, expected an object")
     if set(entry) != STEP_KEYS:
         raise PlanError("keys", f"step {place}: found {sorted(entry)[:8]}, expected {sorted(STEP_KEYS)}")
     number = entry["step_number"]
     if not isinstance(number, int) or isinstance(number, bool):
-        raise PlanError("type", f"step {place}: step_number is a {type(number).__name__}, expected int")
+        raise PlanError("type", f"step {place}: step_number is {json_type(number)}, expected a whole number")
     name, instruction, prompt, auxiliary = (_text(entry, key, place) for key in _TEXTS)
     if name is None:
         raise PlanError("type", f"step {place}: step_name is null, expected str")
@@ -155,7 +156,7 @@ def _text(entry: dict[str, object], key: str, place: int) -> str | None:
     if text is None:
         return None
     if not isinstance(text, str):
-        raise PlanError("type", f"step {place}: {key} is a {type(text).__name__}, expected str or null")
+        raise PlanError("type", f"step {place}: {key} is {json_type(text)}, expected a string or null")
     if not text.strip():
         raise PlanError("empty_text", f"step {place}: {key} is empty; no text is null")
     if text.strip() == "None" and key in NULLABLE:

@@ -19,6 +19,7 @@ from rollout.text.marks import TAGS, has_tag
 from rollout.text.plan import Mode, Plan, PlanError, parse_plan, plan_of
 from rollout.text.strict_json import AnswerError, unique_keys
 from rollout.text.tagged_answer import checked_object
+from rollout.text.type_names import json_type
 
 T_co = TypeVar("T_co", covariant=True)
 _THINK, _END_OF_THINK, _ANSWER, _END_OF_ANSWER = TAGS
@@ -120,7 +121,7 @@ def _read(
     if tail:
         used.add(Leniency.TEXT_AFTER)
     if not isinstance(answer, dict):
-        raise error_type("not_object", f"the answer is a {type(answer).__name__}, expected an object")
+        raise error_type("not_object", f"the answer is {json_type(answer)}, expected an object")
     return thought, answer, used | slips
 
 

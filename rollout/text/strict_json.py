@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Collection
 
+from rollout.text.type_names import json_type
 from rollout.text.unwrap import unwrapped
 
 MIN_SCORE, MAX_SCORE = 0.0, 10.0
@@ -64,7 +65,7 @@ def check_list(value: object, name: str, fewest: int, most: int) -> list[object]
     """Return a list of `fewest` to `most` items; raise `RubricError` for all else."""
     if not isinstance(value, list) or not fewest <= len(value) <= most:
         wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-        found = f"{len(value)} of them" if isinstance(value, list) else f"a {type(value).__name__}"
+        found = f"{len(value)} of them" if isinstance(value, list) else json_type(value)
         raise RubricError("shape", f"{name}: expected a list of {wanted}, got {found}")
     return value
 
@@ -72,7 +73,7 @@ def check_list(value: object, name: str, fewest: int, most: int) -> list[object]
 def check_text(value: object, name: str) -> str:
     """Return a string that can be written anywhere: trimmed, without lone surrogates."""
     if not isinstance(value, str):
-        raise RubricError("shape", f"{name} is a {type(value).__name__}, expected a string")
+        raise RubricError("shape", f"{name} is {json_type(value)}, expected a string")
     return value.encode(errors="replace").decode().strip()
 
 
@@ -95,4 +96,4 @@ def excerpt(value: object) -> str:
     >>> excerpt("7"), excerpt(None), excerpt([[]])
     ("'7'", 'None', 'a list')
     """
-    return f"a {type(value).__name__}" if isinstance(value, (list, dict)) else repr(value)[:100]
+    return json_type(value) if isinstance(value, (list, dict)) else repr(value)[:100]

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from rollout.text.marks import TAGS, has_tag, without_tags
 from rollout.text.strict_json import AnswerError, unique_keys
+from rollout.text.type_names import json_type
 
 _ANSWER = re.compile(r"\A\s*(?:<think>(.*?)</think>\s*)?<answer>(.*?)</answer>\s*\Z", re.DOTALL)
 
@@ -43,7 +44,7 @@ def read_answer(
 def checked_object(answer: object, keys: Collection[str], error_type: type[AnswerError]) -> dict[str, object]:
     """Return what was read, an object with exactly these keys; raise `error_type` for anything else."""
     if not isinstance(answer, dict):
-        raise error_type("not_object", f"the answer is a {type(answer).__name__}, expected an object")
+        raise error_type("not_object", f"the answer is {json_type(answer)}, expected an object")
     if set(answer) != set(keys):
         raise error_type("keys", f"found {sorted(answer)[:5]}, expected {sorted(keys)}")
     return answer

@@ -41,7 +41,7 @@ def trained(tmp_path_factory):
         asyncio.run(run(prepare(load_recipe(recipe, [*overrides, "judge.budget_calls=25"])), console=console))
     assert "stopped before its last evaluation" in (folder / "run" / "report.html").read_text()
     assert not (folder / "run" / "export").exists()
-    with pytest.raises(ValueError, match=r"another rollout\.n \(was 4, now 8\); .* --accept-changed rollout\.n$"):
+    with pytest.raises(ValueError, match=r"a different rollout\.n \(was 4, now 8\); .* --accept-changed rollout\.n$"):
         prepare(load_recipe(recipe, [*overrides, "rollout.n=8"]), is_resumed=True)
     plan = prepare(load_recipe(recipe, [*overrides, "judge.budget_calls=1000"]), is_resumed=True)
     asyncio.run(run(plan, console=console))

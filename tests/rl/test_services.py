@@ -25,7 +25,7 @@ def test_a_folder_with_samples_goes_on_with_the_same_recipe_alone(tmp_path):
     asyncio.run(Ledger.open(tmp_path / "ledger").record(request, failed_group(request, "lost")))
     explain_run(recipe_in(tmp_path, "reward=paper"), sources)
     assert json.loads((tmp_path / "versions.json").read_text())["judge"] == {"scorer": "score@1"}
-    with pytest.raises(ValueError, match=r"was started with another reward"):
+    with pytest.raises(ValueError, match=r"was started with a different reward"):
         explain_run(recipe_in(tmp_path, "reward=released"), sources)
     with pytest.raises(ValueError, match=r"judge\.scorer \(was score@1, now score@2\)"):
         explain_run(recipe_in(tmp_path, "reward=paper"), {"judge": {"scorer": "score@2"}})

@@ -99,7 +99,7 @@ def test_a_success_without_a_prompt_is_read_with_the_records_own():
     text = '<think>x</think><answer>{"previous_step_success": true, "refine_prompt": ""}</answer>'
     counts = AnswerCounts()
     assert counts.read(text, make_task(1)).refine_prompt == "a red box"
-    assert str(counts) == ("1 answers: 0 in the contract's form, 1 that only answers=public reads (empty_prompt 1)")
+    assert str(counts) == ("1 answer: 0 in the contract's form, 1 that only answers=public reads (empty_prompt 1)")
 
 
 @pytest.mark.parametrize("answers", ["contract", "public"])

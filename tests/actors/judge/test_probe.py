@@ -67,7 +67,7 @@ def test_each_endpoint_is_asked_once_as_the_run_would_ask_it():
         (200, "<html>\n<b>Welcome</b></html>", "unreadable: .*Welcome.*check judge.base_url"),
         (200, {"choices": []}, "unreadable: "),
         (200, {"error": {"message": "no such model", "code": 404}}, "no such model"),
-        (200, completion({"a": 1}), "answer_shape: message.content is a dict"),
+        (200, completion({"a": 1}), "answer_shape: message.content is an object"),
     ],
 )
 def test_what_cannot_work_is_said_in_one_line(status, body, said):

@@ -52,18 +52,18 @@ def test_nothing_is_an_empty_text(content):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (message(content={"score": [7, 8]}), "message.content is a dict"),
-        (message(content=7), "message.content is a int"),
-        (message(content=True), "message.content is a bool"),
+        (message(content={"score": [7, 8]}), "message.content is an object"),
+        (message(content=7), "message.content is a number"),
+        (message(content=True), "message.content is a boolean"),
         (message(content=[{"type": "image_url", "image_url": {"url": "x"}}]), "part of type 'image_url'"),
         (message(content=[{"type": "text", "text": 7}]), "part of type 'text'"),
         (message(content=[7]), "part of type 'int'"),
         ({"choices": [{"text": JUDGED}]}, "no chat completion"),
         ({"choices": [{"delta": {"content": JUDGED}}]}, "no chat completion"),
-        ({"choices": [{"message": JUDGED}]}, "message is a str"),
-        ({"choices": {"0": {"message": {"content": JUDGED}}}}, "choices is a dict, expected a list"),
-        ({"choices": JUDGED}, "choices is a str, expected a list"),
-        ({"choices": [JUDGED]}, r"choices\[0\] is a str, expected an object"),
+        ({"choices": [{"message": JUDGED}]}, "message is a string"),
+        ({"choices": {"0": {"message": {"content": JUDGED}}}}, "choices is an object, expected a list"),
+        ({"choices": JUDGED}, "choices is a string, expected a list"),
+        ({"choices": [JUDGED]}, r"choices\[0\] is a string, expected an object"),
     ],
 )
 def test_another_shape_is_said_and_not_asked_for_again(answer, said):
@@ -160,7 +160,7 @@ def test_over_http_parts_are_joined_whatever_the_usage(tmp_path):
 
 def test_over_http_another_shape_is_paid_for_once(tmp_path):
     error, num_asked, stats = ask(tmp_path, lambda body: (200, completion({"score": [7, 8]})))
-    assert str(error).startswith("answer_shape: message.content is a dict, expected a text or a list of text parts")
+    assert str(error).startswith("answer_shape: message.content is an object, expected a text or a list of text parts")
     assert (num_asked, stats["judge/faults/answer_shape"]) == (1, 1)
 
 

@@ -123,7 +123,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], int, str]] = {
     "a path": ({"json": {**EDIT, "image": "/etc/passwd"}}, 400, "paths and URLs are not opened"),
     "a URL": ({"json": {**EDIT, "image": "http://169.254.169.254/latest"}}, 400, "paths and URLs are not opened"),
     "a file URL": ({"json": {**EDIT, "image": "file:///etc/passwd"}}, 400, "paths and URLs are not opened"),
-    "a number for an image": ({"json": {**EDIT, "image": 5}}, 400, "found a int"),
+    "a number for an image": ({"json": {**EDIT, "image": 5}}, 400, "found a number"),
     "an SVG": ({"json": {**EDIT, "image": b64(b"<svg xmlns='x'/>")}}, 400, "cannot be read as one"),
     "a megabyte of prompt": (
         {"json": {**EDIT, "prompt": "x" * 2**20}},

@@ -86,7 +86,7 @@ def test_a_story_that_fails_ends_with_its_status(tmp_path):
         ([], 400, "found a list"),
         ({}, 400, "prompt is missing or empty"),
         ({"prompt": " "}, 400, "prompt is missing or empty"),
-        ({"prompt": 3}, 400, "prompt: expected a text, found a int"),
+        ({"prompt": 3}, 400, "prompt: expected a text, found a number"),
         ('{"prompt": "\\ud800"}', 400, "prompt holds half a character"),
         ({"prompt": "a" * 2**20}, 400, "1,048,576 characters"),
         ({"prompt": "a", "model": "x"}, 400, "unknown fields"),

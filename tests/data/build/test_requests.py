@@ -62,7 +62,7 @@ def test_what_is_wrong_is_located_by_the_files_own_names(tmp_path):
     assert bad.counts == {"empty": 1, "type": 2, "image_missing": 1, "duplicate": 1}
     texts = [text for examples in bad.examples.values() for text in examples]
     assert any("prompt40k.jsonl:1: field user_input is empty" in text for text in texts)
-    assert any("prompt40k.jsonl:3: field user_input_image is a int" in text for text in texts)
+    assert any("prompt40k.jsonl:3: field user_input_image is a number" in text for text in texts)
     assert any("prompt40k.jsonl:4: field user_input_image[0]: there is no image at" in text for text in texts)
     with pytest.raises(RecordError, match="field request is missing"):
         read(tmp_path, [{"id": 1}])

@@ -91,7 +91,7 @@ def test_white_canvases_by_path_are_told(tmp_path):
     (tmp_path / "white.png").write_bytes((tmp_path / "x.png").read_bytes())
     summary = check(path, CheckRules(images=ImageRules(prefixes=(("/theirs", str(tmp_path)),))))
     assert summary.num_called_white == 3
-    assert "if they mean no image: --white-canvas white.png" in report(summary)
+    assert "if that means no image: --white-canvas white.png" in report(summary)
 
 
 def test_prompts_that_two_files_share_are_found(tmp_path):

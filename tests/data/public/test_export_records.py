@@ -228,7 +228,7 @@ def test_the_commands(capsys):
     assert main(["data", "import", "saved", "--out", "imported", "--on-bad", "skip"]) == 0
     told = capsys.readouterr().out
     assert "1 trajectories, 1 complete, 3 attempts" in told
-    assert "1 bad records left out (1 empty)" in told
+    assert "1 bad record left out (1 empty)" in told
     assert main(["data", "export", "imported", "--form", "easy", "--out", "easy"]) == 0
     assert "1 written as easy  easy" in capsys.readouterr().out
     recipe = str(REPO / "recipes/build_public.yaml")

@@ -65,7 +65,7 @@ def test_a_canvas_may_be_declared_or_be_a_path_that_the_rules_name(places):
 def test_images_as_hugging_face_datasets_hold_them(places, tmp_path):
     images = ["x.png", {"bytes": None, "path": "x.png"}]
     assert critic(critic_record(images=images), places).images == (str(tmp_path / "x.png"),) * 2
-    with pytest.raises(RecordError, match=r"field images\[1\]: field bytes is a str, expected bytes"):
+    with pytest.raises(RecordError, match=r"field images\[1\]: field bytes is a string, expected bytes"):
         critic(critic_record(images=["x.png", {"bytes": "x", "path": None}]), places)
 
 
@@ -110,11 +110,11 @@ ANSWER = critic_record()["messages"][-1]
 @pytest.mark.parametrize(
     ("changes", "kind", "message"),
     [
-        ({"messages": None}, "type", "field messages is a NoneType, expected a list"),
+        ({"messages": None}, "type", "field messages is null, expected a list"),
         ({"messages": []}, "roles", r"the roles are \[\]"),
-        ({"messages": ["hi"]}, "type", r"messages\[0\] is a str, expected an object"),
+        ({"messages": ["hi"]}, "type", r"messages\[0\] is a string, expected an object"),
         ({"messages": [USER, {"role": "assistant"}]}, "missing", r"messages\[1\]: field content is missing"),
-        ({"messages": [USER, {**ANSWER, "content": 3}]}, "type", r"messages\[1\]: field content is a int"),
+        ({"messages": [USER, {**ANSWER, "content": 3}]}, "type", r"messages\[1\]: field content is a number"),
         ({"messages": [{**USER, "content": "<image><image>\ud800"}, ANSWER]}, "unicode", r"messages\[0\].content"),
         ({"messages": [USER]}, "roles", "expected user and assistant in turns"),
         ({"messages": [ANSWER, USER]}, "roles", "the roles are"),
@@ -122,7 +122,7 @@ ANSWER = critic_record()["messages"][-1]
         ({"messages": [{**USER, "role": "human"}, ANSWER]}, "roles", "the roles are"),
         ({"messages": [{**USER, "content": "<image>"}, ANSWER]}, "marks", "1 <image> marks for 2 images"),
         ({"messages": [USER, {**ANSWER, "content": "<image>"}]}, "marks", "an assistant's message holds <image>"),
-        ({"images": "x.png"}, "type", "field images is a str, expected a list"),
+        ({"images": "x.png"}, "type", "field images is a string, expected a list"),
         ({"images": ["x.png"]}, "marks", "2 <image> marks for 1 images"),
         ({"images": ["x.png", "y.png"]}, "image_missing", r"field images\[1\]: there is no image at"),
         ({"images": ["x.png", {"canvas": "black"}]}, "canvas", r"images\[1\] is .*expected a path or"),

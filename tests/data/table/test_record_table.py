@@ -161,7 +161,7 @@ def test_a_bad_record_is_an_error_when_it_is_drawn(tmp_path):
     [
         ("{}", r"tasks.jsonl:2: field evaluation is missing"),
         ("not json", r"tasks.jsonl:2: not JSON"),
-        (rl_record(evaluation={"success": "true"}), r"tasks.jsonl:2: evaluation: field success is a str"),
+        (rl_record(evaluation={"success": "true"}), r"tasks.jsonl:2: evaluation: field success is a string"),
         (rl_record(evaluation=[]), r"tasks.jsonl:2: field evaluation is a list"),
         ({**rl_record(), "note": {"success": True, "id": 1}, "id": [1]}, r"tasks.jsonl:2: field id is a list"),
         ("x" * 500, r"tasks.jsonl:2: 500 bytes, expected at most"),
@@ -254,7 +254,7 @@ def test_rows_of_parquet_become_lines_once(tmp_path, cache, monkeypatch):
     rows = [*RECORDS, rl_record(20, evaluation={"success": None, "semantics": 1, "quality": 1})]
     path = write_lines(tmp_path / "tasks.jsonl", []).with_suffix(".parquet")
     pq.write_table(pa.Table.from_pylist(rows), path)
-    with pytest.raises(RecordError, match=r"tasks.parquet: row 21: evaluation: field success is a NoneType"):
+    with pytest.raises(RecordError, match=r"tasks.parquet: row 21: evaluation: field success is null"):
         open_tasks(path)
     tasks = open_tasks(path, on_bad=OnBad.SKIP)
     assert list(tasks) == plainly_read(write_lines(tmp_path / "tasks.jsonl", RECORDS))

@@ -42,7 +42,7 @@ def test_texts_of_a_function(checkout):
         (lambda folder: string_named(folder, "judge.py", "D"), "judge.py assigns no text to D"),
         (lambda folder: string_named(folder, "judge.py", "E"), "judge.py assigns no text to E"),
         (lambda folder: strings_in(folder, "judge.py", "tell"), "judge.py has no function tell with texts"),
-        (lambda folder: text_file(folder, "no.txt"), "has no no.txt: it is no checkout of the benchmark"),
+        (lambda folder: text_file(folder, "no.txt"), "has no no.txt: it is not a checkout of the benchmark"),
         (lambda folder: string_named(folder, "bad.py", "A"), "bad.py is no Python"),
     ],
 )

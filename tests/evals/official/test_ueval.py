@@ -143,7 +143,7 @@ def test_data_come_as_parquet_too(tmp_path):
     ("row", "told"),
     [
         ({"id": "1", "task": "art"}, "row 1 has no prompt; it has id, task"),
-        ({"id": "1", "task": "art", "prompt": "a", "text_rubrics": [7]}, "row 1: a rubric is a int"),
+        ({"id": "1", "task": "art", "prompt": "a", "text_rubrics": [7]}, "row 1: a rubric is a number"),
         ({"id": "../1", "task": "art", "prompt": "a"}, "row ../1: its id is a path"),
     ],
 )

@@ -24,10 +24,10 @@ def train(plan, critic):
     [
         (
             {"tries": [1, 5]},
-            r"another tries \(was \[1, 3\], now \[1, 5\]\); put it back, or give another folder \(--out\)",
+            r"a different tries \(was \[1, 3\], now \[1, 5\]\); put it back, or give another folder \(--out\)",
         ),
-        ({"stories": StoriesConfig(num=3)}, r"another stories.num \(was 2, now 3\)"),
-        ({"stories": StoriesConfig(num=2, semantics=8.0)}, r"another stories.semantics \(was 9.0, now 8.0\)"),
+        ({"stories": StoriesConfig(num=3)}, r"a different stories.num \(was 2, now 3\)"),
+        ({"stories": StoriesConfig(num=2, semantics=8.0)}, r"a different stories.semantics \(was 9.0, now 8.0\)"),
         ({"story_overrides": ["critic.temperature=1"]}, r"recipe of stories, critic.temperature \(was 0.0, now 1.0\)"),
         ({"overrides": ["reward=released"]}, r"training of full-seed0, reward.terms \("),
         ({"overrides": ["reward=paper", "num_steps=3"]}, r"training of full-seed0, num_steps \(was 50, now 3\)"),

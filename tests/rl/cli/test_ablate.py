@@ -119,7 +119,7 @@ def test_a_folder_of_another_ablation_is_refused(ablate, capsys):
     command, _ = ablate
     assert command() == 0
     assert command("stories.num=8") == 2
-    assert "belongs to an ablation with another stories.num (was 7, now 8); put it back" in capsys.readouterr().err
+    assert "belongs to an ablation with a different stories.num (was 7, now 8); put it back" in capsys.readouterr().err
 
 
 def test_what_is_wrong_is_told_in_one_line(ablate, capsys):

@@ -26,6 +26,14 @@ def test_each_kind_of_recipe_has_keys_of_its_own(capsys, kind, key):
     assert capsys.readouterr().out.startswith(key)
 
 
+@pytest.mark.parametrize(
+    ("kind", "recipe"), [("rl", "a GRPO"), ("sft", "an SFT"), ("story", "a story"), ("data", "a data-build")]
+)
+def test_a_word_that_no_key_has_is_told_with_the_kind_of_recipe(capsys, kind, recipe):
+    assert main(["keys", "zyx", "--of", kind]) == 2
+    assert capsys.readouterr().err == f"interleave: no key of {recipe} recipe contains 'zyx'\n"
+
+
 def test_an_unknown_key_is_one_line_with_the_nearest(capsys):
     assert main(["keys", "rolout"]) == 2
     assert "did you mean rollout?" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -118,6 +119,49 @@ def test_with_simulated_devices_there_is_a_whole_plan(capsys, tmp_path):
     overrides = plan["splits"]["best"]["overrides"].split()
     assert main(["plan", CRITIC, "--gpus", "8", "--json", str(again), *SPLIT, *overrides]) == 0
     assert json.loads(again.read_text())["prediction"]["step_s"] == pytest.approx(plan["splits"]["best"]["step_s"])
+
+
+def test_gpu_hours_count_every_gpu_of_every_node(capsys, tmp_path):
+    file = tmp_path / "plan.json"
+    command = ["plan", CRITIC, "--nodes", "2", "--gpus", "8", "--json", str(file)]
+    assert main(command) == 0
+    text, plan = capsys.readouterr().out, json.loads(file.read_text())
+    hours = plan["gpu_hours"]["run"]
+    assert hours == pytest.approx(16 * plan["run_seconds"] / 3600)
+    assert plan["gpu_hours"]["epoch"] is None, "no records are here"
+    assert f"GPU hours        {hours:,.1f} for the run on 16 GPUs; --gpu-price USD adds their cost" in text
+    assert "no price  judge: set judge.usd_per_million_input_tokens" in text
+    assert "no price  generator" not in text, "it is on GPUs of the run"
+    assert main([*command, "--gpu-price", "2.5"]) == 0
+    assert f"{hours:,.1f} (US $ {2.5 * hours:,.2f}) for the run on 16 GPUs\n" in capsys.readouterr().out
+    assert json.loads(file.read_text())["gpu_usd_per_run"] == pytest.approx(2.5 * hours)
+
+
+def test_gpu_hours_of_an_epoch_are_told_where_the_records_are(capsys, tmp_path):
+    data = write_lines(tmp_path / "data.jsonl", [rl_record(number, is_success=number % 2 == 0) for number in range(32)])
+    assert main(["plan", CRITIC, "--gpus", "8", f"data.train={data}", "num_steps=4"]) == 0
+    text = capsys.readouterr().out
+    assert "32 records, an epoch is 2 steps" in text
+    [line] = [line for line in text.splitlines() if line.startswith("GPU hours")]
+    assert " for the run on 8 GPUs, " in line
+    assert " for an epoch; " in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["judge.max_concurrency=8"], "judge (now 8)"),
+        (
+            ["generator.name=gpt-image", "generator.gpus_per_replica=0", "generator.max_concurrency=2"],
+            "generator (now 2)",
+        ),
+    ],
+)
+def test_a_service_that_the_run_waits_for_is_named_with_the_key_to_raise(settings, said, capsys):
+    assert main(["plan", CRITIC, "--gpus", "8", *settings]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "busiest: " in line]
+    stage, _, now = said.partition(" ")
+    assert re.search(rf"busiest: {stage} \(\d+%\): raise {stage}\.max_concurrency {re.escape(now)}$", line)
 
 
 def test_with_too_few_devices_each_role_says_what_it_lacks(capsys):

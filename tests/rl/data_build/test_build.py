@@ -95,7 +95,7 @@ def test_the_sets_load_and_no_prompt_is_on_both_sides(monkeypatch, tmp_path):
 
 def test_a_build_of_no_request_is_refused(monkeypatch, tmp_path):
     (tmp_path / "requests.txt").write_text("a box <|im_end|>\n")
-    with pytest.raises(RecordError, match=r"holds no request that is good: 1 bad records left out \(1 special_token\)"):
+    with pytest.raises(RecordError, match=r"holds no request that is good: 1 bad record left out \(1 special_token\)"):
         run(monkeypatch, make_build(tmp_path, on_bad="skip"))
     (tmp_path / "requests.txt").write_text("\n")
     with pytest.raises(RecordError, match=r"requests.file is .*requests.txt, which holds no request$"):
@@ -336,7 +336,7 @@ def test_the_rules_of_the_sets_may_change_and_what_was_walked_may_not(tmp_path):
     assert prepare("critic_rl.num_train=5", "in_flight=1").recipe.critic_rl.num_train == 5
     for change in ("collect.tries=2", f"store={tmp_path / 'other'}"):
         with pytest.raises(
-            ValueError, match=rf"started with another {change.partition('=')[0]} \(was .*, now .*\); put it back"
+            ValueError, match=rf"started with a different {change.partition('=')[0]} \(was .*, now .*\); put it back"
         ):
             prepare(change)
     versions = tmp_path / "out/versions.json"

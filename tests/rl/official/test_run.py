@@ -195,12 +195,12 @@ def test_two_agents_are_compared_by_item(run, tmp_path):
 def test_a_folder_goes_on_with_the_agent_that_it_began_with(run, tmp_path):
     asyncio.run(carry_out(run, ignore))
     again = replace(run.recipe, tries=4)
-    with pytest.raises(ValueError, match=r"was started with another tries .* choose another --out"):
+    with pytest.raises(ValueError, match=r"was started with a different tries .* choose another --out"):
         prepare_official(run.benchmark, again, tmp_path / "data", judge=run.judge, prompts=tmp_path / "checkout")
     prepare_official(run.benchmark, again, tmp_path / "data", judge=None, prompts=None, accepted=["tries"])
     file = tmp_path / "data/test-00000.jsonl"
     file.write_text(file.read_text().replace('Tell story 1"', 'Tell another"'))
-    with pytest.raises(ValueError, match=r"was started with another data\.items"):
+    with pytest.raises(ValueError, match=r"was started with a different data\.items"):
         prepared(tmp_path)
 
 

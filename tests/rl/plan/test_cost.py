@@ -35,6 +35,18 @@ def test_dollars_are_the_recipes_prices_times_tokens():
     assert calls(f"judge.endpoints=[{mine}, {other}]")["judge"].usd_per_call == pytest.approx(found.usd_per_call / 2)
 
 
+def test_only_what_is_paid_for_lacks_a_price():
+    found = calls()
+    assert found["generator"].missing_price == ""
+    assert found["judge"].missing_price == "judge.usd_per_million_input_tokens and ..._output_tokens"
+    assert calls("judge.usd_per_million_output_tokens=8")["judge"].missing_price == ""
+    assert calls("judge.endpoints=[{}]")["judge"].missing_price.startswith("judge.endpoints.0.usd_per_million_")
+    assert calls("judge.kind=vllm", "judge.api_key_env=OPENAI_API_KEY")["judge"].missing_price == ""
+    images = ["generator.name=gpt-image", "generator.gpus_per_replica=0"]
+    assert calls(*images)["generator"].missing_price == "generator.usd_per_image"
+    assert calls(*images, "generator.usd_per_image=0.04")["generator"].missing_price == ""
+
+
 def test_a_budget_lasts_for_so_many_steps():
     assert calls()["judge"].budget_steps is None
     assert calls("judge.budget_calls=1280")["judge"].budget_steps == 10

@@ -262,7 +262,7 @@ def test_a_resume_is_refused_with_old_and_new_values(tmp_path):
     (tmp_path / "run" / "recipe.yaml").write_text(to_yaml(recipe))
     learn_until(tmp_path / "run", 5)
     other = load_recipe(FULL, [f"run_dir={tmp_path}/run", "rollout.n=4", "judge.model=4_1", "judge.call={a: 1}"])
-    with pytest.raises(ValueError, match=r"another judge.call.a \(was not there, now 1\), judge.model \(was \"gpt"):
+    with pytest.raises(ValueError, match=r"a different judge.call.a \(was not there, now 1\), judge.model \(was \"gpt"):
         check_run_dir(other, True)
     with pytest.raises(ValueError, match=r"rollout.n \(was 8, now 4\)"):
         check_run_dir(other, True)

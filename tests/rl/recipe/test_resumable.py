@@ -106,12 +106,12 @@ def test_other_prompts_rubrics_and_rewards_are_named_on_resume_and_each_start_is
     for path, said in [(rubric, "judge.semantics"), (prompt, "rollout.prompt")]:
         kept = path.read_text()
         path.write_text(kept + "\nBe strict.")
-        with pytest.raises(ValueError, match=rf"another {said}\w* \(was .*, now .*\); put it back"):
+        with pytest.raises(ValueError, match=rf"a different {said}\w* \(was .*, now .*\); put it back"):
             check_run_dir(recipe, True, explained(recipe))
         path.write_text(kept)
     check_run_dir(recipe, True, explained(recipe))
     mine.write_text("def brief(evidence):\n    return 2.0\n")
-    with pytest.raises(ValueError, match=r"another reward.brief \(was .*, now .*--accept-changed reward.brief$"):
+    with pytest.raises(ValueError, match=r"a different reward.brief \(was .*, now .*--accept-changed reward.brief$"):
         check_run_dir(recipe, True, explained(recipe))
     check_run_dir(recipe, True, explained(recipe), ["reward.brief"])
     write_provenance(recipe, explained(recipe))

@@ -78,5 +78,5 @@ def test_a_run_is_resumed_by_its_own_recipe(tmp_path):
         check_run_dir(recipe, False)
     check_run_dir(load_as(SftRecipe, FULL, [run_dir, "num_steps=9"]), True)
     learn_until(tmp_path / "run", 5)
-    with pytest.raises(ValueError, match="was started with another batch_size"):
+    with pytest.raises(ValueError, match="was started with a different batch_size"):
         check_run_dir(load_as(SftRecipe, FULL, [run_dir, "batch_size=9"]), True)

@@ -23,7 +23,7 @@ def test_a_recipe_says_how_paths_are_read_and_what_a_bad_record_does(tmp_path, c
     )
     (tasks,) = rl_records.read_tasks(settings, path)
     assert [(task.id, task.before) for task in tasks] == [("tasks-1", None), ("tasks-2", None)]
-    assert "tasks.jsonl: 1 bad records left out (1 json)" in capsys.readouterr().err
+    assert "tasks.jsonl: 1 bad record left out (1 json)" in capsys.readouterr().err
 
 
 def test_a_large_file_is_read_as_it_is_drawn(tmp_path, monkeypatch):

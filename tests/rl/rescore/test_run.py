@@ -169,7 +169,7 @@ def test_a_term_that_raises_or_is_no_number_fails_its_samples_by_name(run, mine,
     by_reward = table[table.error.str.startswith("reward: ", na=False)]
     assert by_reward.error.str.contains("careless: raised AttributeError").any()
     assert by_reward.error.str.contains("undefined: returned nan").any()
-    assert f"{len(by_reward)} samples fail under this reward" in printed
+    assert f"{len(by_reward)} samples would fail under this reward" in printed
 
 
 def test_samples_that_failed_at_the_reward_get_another_chance(run):
@@ -256,7 +256,7 @@ def test_code_that_a_runs_recipe_names_is_told_and_not_run(run, theirs, capsys, 
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
         f"interleave: {run.folder} is the folder of a run whose recipe names code that would run here: "
-        f"{named.format(theirs=theirs)}; read that, then add --trust-code"
+        f"{named.format(theirs=theirs)}; read that code, then add --trust-code to run it"
     )
     assert not (theirs.parent / "ran").exists()
     assert not (run.folder / "rescored").exists()

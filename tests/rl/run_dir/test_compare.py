@@ -71,13 +71,15 @@ def test_course_and_cost_are_summed_over_steps(tmp_path):
             "judge_total/usd": 2.0 * step,
             "evidence/look/usd": 0.25,
             "generator/calls": 7.0,
+            "generator/hits": 2.0,
+            "generator/shared": 1.0,
             "samplers/calls": 99.0,
         }
         for step in (1, 2)
     ]
     one, other = make_run(tmp_path / "one", steps=steps), make_run(tmp_path / "other")
     ran, empty = compare_runs([one, other]).runs
-    assert (ran.num_steps, ran.hours, ran.usd, ran.calls) == (2, 1.0, 4.5, 14.0)
+    assert (ran.num_steps, ran.hours, ran.usd, ran.calls, ran.free_calls) == (2, 1.0, 4.5, 14.0, 6.0)
     assert ran.failure_share == pytest.approx(0.15)
     assert (empty.num_steps, empty.failure_share) == (0, None)
     assert "2 of 50" in shown(one, other)
@@ -93,7 +95,7 @@ def test_three_runs_are_held_against_the_first(tmp_path):
 
 def test_what_cannot_be_paired_is_told(tmp_path):
     one, unfinished = make_run(tmp_path / "one", [0.5]), make_run(tmp_path / "unfinished")
-    assert "no evaluation after training" in shown(one, unfinished)
+    assert f"\nnot compared: {unfinished} has no evaluation after training\n" in shown(one, unfinished)
     recipe = load_recipe(REPO / "recipes" / "shapes_grpo.yaml")
     reseeded = make_run(tmp_path / "reseeded", [0.5], evaluation=replace(recipe.evaluation, seed=5))
     assert "other seeds (evaluation.seed)" in shown(one, reseeded)
@@ -108,9 +110,16 @@ def test_rewards_of_another_meaning_have_no_interval(tmp_path):
     text = shown(one, make_run(tmp_path / "other", [0.3, 0.5, 0.6], reward=paper))
     [reward] = [line for line in text.splitlines() if "reward without format" in line]
     assert [cell.strip() for cell in reward.split("│")[2:-1]] == ["0.400", "0.467", "-", "-"]
-    said = "another reward: 0.1 accuracy.is_right + 0.3 stepwise.semantic_gain + 0.1 stepwise.quality_gain and 0.1 acc"
-    assert f"one and other have {said}uracy.disagreement + 0.4 stepwise.mean_gain" in text
+    said = "0.1 accuracy.is_right + 0.3 stepwise.semantic_gain + 0.1 stepwise.quality_gain in the first, "
+    said += "0.1 accuracy.disagreement + 0.4 stepwise.mean_gain in the second"
+    assert f"one and other have different rewards: {said}" in text
     assert " to " in next(line for line in text.splitlines() if "semantic gain" in line)
+
+
+def test_a_negative_weight_is_subtracted(tmp_path):
+    terms = [TermConfig("rewards.stepwise.mean_gain", 0.5), TermConfig("rewards.accuracy.disagreement", -0.2)]
+    [ran, _] = compare_runs([make_run(tmp_path / "one", reward=RewardConfig(terms)), make_run(tmp_path / "other")]).runs
+    assert ran.reward == "0.5 stepwise.mean_gain - 0.2 accuracy.disagreement"
 
 
 def test_a_reward_whose_code_has_changed_has_no_interval(tmp_path):
@@ -118,8 +127,8 @@ def test_a_reward_whose_code_has_changed_has_no_interval(tmp_path):
     runs = [make_run(tmp_path / name, [0.2, 0.4], reward=own) for name in ("one", "other")]
     for number, run in enumerate(runs):
         (run / "versions.json").write_text(json.dumps({"reward": {"shade": f"./mine.py:shade@{number}"}}))
-    assert "another reward: the functions of shade are not the same" in shown(*runs)
-    assert "another reward" not in shown(runs[0], runs[0])
+    assert "have different rewards: the code of shade has changed" in shown(*runs)
+    assert "different rewards" not in shown(runs[0], runs[0])
 
 
 def test_tasks_in_common_are_counted(tmp_path):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from dataclasses import replace
 
 from PIL import Image
@@ -10,9 +11,9 @@ from rich.console import Console
 from actors.store.ledger import Ledger
 from actors.store.store import Store
 from rewards.compose import WeightedSum
-from rl.evaluation import Evaluation, Evaluator, compare
+from rl.evaluation import Change, Evaluation, Evaluator, compare
 from rl.kept_checkpoints import BestSaved
-from rl.run_dir.report import write_report
+from rl.run_dir.report import NAMES, table_rows, write_report
 from rl.tracking.metrics_file import append_metrics, read_metrics
 from rl.tracking.rl_log import Log
 from rollout.single_step import SingleStep
@@ -96,3 +97,10 @@ def test_the_page_shows_answers_of_the_first_and_the_last_step_and_every_metric(
     assert "<b>policy" not in page
     assert "judge (0)" not in page
     assert "Content-Security-Policy" in page
+
+
+def test_a_figure_that_there_is_not_is_a_dash_in_the_table():
+    nothing, whole = Change(math.nan, math.nan, math.nan, math.nan), Change(0.5, 0.75, 0.125, 0.375)
+    rows = table_rows(dict.fromkeys(NAMES, whole) | {"semantic_gain": nothing})
+    assert rows[0][1:] == ["0.500", "0.750", "+0.250", "+0.125 to +0.375"]
+    assert rows[1][1:] == ["-"] * 4

@@ -88,7 +88,7 @@ def test_before_anything_was_learned_all_may_be_mended_and_is_measured_again(tmp
     assert not (tmp_path / "evaluation_before.json").exists()
     assert read_metrics(tmp_path) == []
     told = capsys.readouterr().err
-    assert 'begins again with another judge.model (was "judge-1", now "judge-2"), reward.gain (was gain@1' in told
+    assert 'begins again with a different judge.model (was "judge-1", now "judge-2"), reward.gain (was gain@1' in told
     assert told.count("\n") == 1
     noted = json.loads((tmp_path / "versions.json").read_text())["changed"]
     assert [(one["after"], one["key"]) for one in noted] == [("", "judge.model"), ("", "reward.gain")]
@@ -110,11 +110,11 @@ def test_a_key_that_recipe_and_sources_both_have_is_told_once(tmp_path):
     learn_until(tmp_path, 7)
     other = replace(recipe, judge=JudgeConfig(kind="openai", model="judge-2"))
     sources = {"judge": {"model": "judge-2"}}
-    with pytest.raises(ValueError, match=r'another judge.model \(was "judge-1", now "judge-2"\); put it back'):
+    with pytest.raises(ValueError, match=r'a different judge.model \(was "judge-1", now "judge-2"\); put it back'):
         check_run_dir(other, True, sources)
     write_provenance(other, sources)
     assert [one["key"] for one in json.loads((tmp_path / "versions.json").read_text())["changed"]] == ["judge.model"]
-    with pytest.raises(ValueError, match=r"another judge.model \(was judge-2, now judge-2@1\); put it back"):
+    with pytest.raises(ValueError, match=r"a different judge.model \(was judge-2, now judge-2@1\); put it back"):
         check_run_dir(other, True, {"judge": {"model": "judge-2@1"}})
 
 
@@ -125,9 +125,9 @@ def test_what_was_learned_from_is_changed_only_by_name(tmp_path):
     learn_until(tmp_path, 7)
     other = replace(recipe, rollout=RolloutConfig(groups_per_step=4, n=4))
     options = "--accept-changed rollout.n --accept-changed reward.gain"
-    with pytest.raises(ValueError, match=rf"another rollout\.n \(was 8, now 4\), reward\.gain .* add {options}$"):
+    with pytest.raises(ValueError, match=rf"a different rollout\.n \(was 8, now 4\), reward\.gain .* add {options}$"):
         check_run_dir(other, True, MENDED)
-    with pytest.raises(ValueError, match=r"another reward\.gain \(was"):
+    with pytest.raises(ValueError, match=r"a different reward\.gain \(was"):
         check_run_dir(other, True, MENDED, ["rollout", "reward.gai"])
     check_run_dir(other, True, MENDED, ["rollout.n", "reward"])
     write_provenance(other, MENDED)

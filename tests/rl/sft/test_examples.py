@@ -230,10 +230,10 @@ def test_a_held_out_record_whose_image_does_not_decode_is_not_measured(tmp_path,
 
     examples, questions = heldout(records, "skip")
     assert (len(examples), [question.id for question in questions]) == (1, ["sft-1"])
-    assert capsys.readouterr().err.startswith("held.jsonl: 1 bad records left out (1 image_broken), for example ")
+    assert capsys.readouterr().err.startswith("held.jsonl: 1 bad record left out (1 image_broken), for example ")
     with pytest.raises(RecordError, match=r"sft.jsonl:2: record sft-2: field images\[1\]: the image "):
         heldout(records, "raise")
-    with pytest.raises(RecordError, match=r"held.jsonl holds no record that can be measured: 1 bad records left out"):
+    with pytest.raises(RecordError, match=r"held.jsonl holds no record that can be measured: 1 bad record left out"):
         heldout([records[1]], "skip")
 
 

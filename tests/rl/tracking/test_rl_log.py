@@ -15,7 +15,7 @@ from rich.console import Console
 
 from actors.config import EvidenceConfig, JudgeConfig, ServerConfig
 from rl import checkpoint
-from rl.evaluation import Evaluation
+from rl.evaluation import Evaluation, EvaluationRow
 from rl.recipe.alerts import AlertConfig, Limit
 from rl.recipe.config import EvaluationConfig, Recipe, RewardConfig
 from rl.recipe.jobs import TrackingConfig
@@ -173,6 +173,23 @@ def test_a_callback_that_computes_is_said_with_its_name(tmp_path):
 
     assert "the loop was held up by a callback that computes: 6" in asyncio.run(follow())
     assert read_metrics(tmp_path)[0]["driver/max_callback_ms"] >= 60
+
+
+@pytest.mark.parametrize(("num_failed", "said"), [(1, "(1 answer, 1 lost)"), (0, "(1 answer)")])
+def test_a_figure_that_no_answer_counts_in_is_a_dash_in_the_line_alone(tmp_path, num_failed, said):
+    """Of one task that succeeded there is no semantic gain."""
+    row = EvaluationRow("one", 0, False, True, True, 0.5, math.nan, math.nan)
+    told = Console(record=True, file=io.StringIO(), width=200)
+
+    async def follow() -> None:
+        log = await Log.start(make_recipe(tmp_path), console=told)
+        await log.evaluation(Evaluation((row,), (), num_failed), Phase.BEFORE, step=0)
+        await log.close()
+
+    asyncio.run(follow())
+    line = told.export_text()
+    assert f"evaluation before {said}  reward 0.500  semantic_gain -  fixed -  verdict_accuracy 1.000" in line
+    assert math.isnan(Evaluation.load(tmp_path / "evaluation_before.json").figures()["semantic_gain"])
 
 
 class Recorder:
