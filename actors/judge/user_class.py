@@ -9,9 +9,10 @@ from actors.judge.embedded import EmbeddedJudge, start_calls
 from actors.run_context import RunContext
 from actors.store.store import Store
 from actors.user_classes.classes import UserClass, call
-from actors.user_classes.replica import UserReplica, read_image, read_look
+from actors.user_classes.replica import UserReplica, WrongAnswer, read_image, read_look
 from actors.user_classes.roles import TwoLooks
-from rewards.judging.rubric import check_scores
+from rewards.judging.rubric import RubricError, check_scores
+from rollout.text.strict_json import excerpt
 from rollout.types import CompareRequest, ScoreRequest, Scores
 
 
@@ -37,9 +38,18 @@ async def start_own_judge(config: JudgeConfig, context: RunContext, own: UserCla
 
 async def _answer(judge: Any, store: Store, request: ScoreRequest | CompareRequest) -> object:
     if isinstance(request, ScoreRequest):
-        return asdict(check_scores(await call(judge.score, await read_look(store, request))))
+        return _as_json(await call(judge.score, await read_look(store, request)), "score")
     before, old, new = [await read_image(store, image) for image in (request.before, request.old, request.new)]
     assert old is not None
     assert new is not None
     scores = await call(judge.compare, TwoLooks(before, old, new, request.instruction))
-    return [asdict(check_scores(one)) for one in scores]
+    if not isinstance(scores, tuple | list) or len(scores) != 2:
+        raise WrongAnswer(f"compare returned {excerpt(scores)}, expected two Scores: of old and of new")
+    return [_as_json(one, "compare") for one in scores]
+
+
+def _as_json(scores: object, method: str) -> dict[str, object]:
+    try:
+        return asdict(check_scores(scores, method))
+    except RubricError as error:
+        raise WrongAnswer(error.detail, error.kind) from None

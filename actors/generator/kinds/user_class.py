@@ -59,7 +59,7 @@ async def _known_as(own: UserClass, spec: GeneratorSpec) -> tuple[str, Generator
 
 async def _answer(generator: Any, store: Store, request: EditRequest) -> dict[str, object]:
     from actors.store.untrusted_images import flatten
-    from actors.user_classes.replica import read_image
+    from actors.user_classes.replica import WrongAnswer, read_image
 
     references = [image for image in (request.image, *request.references) if image is not None]
     images: list[Any] = [await read_image(store, image) for image in references]
@@ -68,14 +68,14 @@ async def _answer(generator: Any, store: Store, request: EditRequest) -> dict[st
     started = time.monotonic()
     made = await call(generator.edit, edit)
     if not isinstance(made, Image.Image):
-        raise TypeError(f"edit returned a {type(made).__name__}, expected a PIL image")
+        raise WrongAnswer(f"edit returned a {type(made).__name__}, expected a PIL image")
     took = {"queue_seconds": 0.0, "run_seconds": time.monotonic() - started, "batch_size": 1}
     return {"image": await asyncio.to_thread(lambda: store.put_image(flatten(made))), **took}
 
 
 def _class(config: GeneratorConfig) -> UserClass:
     assert config.kind is not None
-    return UserClass(config.kind, config.options, ("edit",), "generator.kind")
+    return UserClass(config.kind, config.options, {"edit": ("edit",)}, "generator.kind")
 
 
 KIND = OwnKind()

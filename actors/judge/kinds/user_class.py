@@ -39,7 +39,7 @@ class OwnKind(JudgeKind):
 
 
 def _class(config: JudgeConfig, where: str = "judge.kind") -> UserClass:
-    return UserClass(config.kind, config.options, ("score",), where)
+    return UserClass(config.kind, config.options, {"score": ("look",)}, where, may_have={"compare": ("looks",)})
 
 
 KIND = OwnKind()
