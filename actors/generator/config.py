@@ -126,6 +126,9 @@ class GeneratorConfig:
     budget_usd: NonNegativeFloat = 0.0
     """Endpoint: US dollars by the prices; calls in flight may end beyond it; 0: no limit."""
 
+    probe: bool = True
+    """A class of your own: ask it for one image, in a process of its own, before anything starts."""
+
     def __post_init__(self) -> None:
         check_fields(self, "generator")
         spec = REGISTRY.get(self.name)

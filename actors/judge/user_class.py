@@ -1,5 +1,6 @@
 """A judge that is a class of the user's own: its replicas are a scorer's, its answers are kept under its digest."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -32,8 +33,13 @@ class OwnJudge(EmbeddedJudge):
 
 async def start_own_judge(config: JudgeConfig, context: RunContext, own: UserClass) -> OwnJudge:
     """Deploy the pool of a class and return its judge."""
-    owner = await start_calls(config, context, partial(UserReplica, own, _answer, context.root))
+    owner = await start_calls(config, context, partial(replica_of(own), context.root))
     return OwnJudge(own.identity, context.root, owner, hasattr(own.make(), "compare"))
+
+
+def replica_of(own: UserClass) -> Callable[[str], UserReplica]:
+    """Return what makes a replica of a class, given a store's root."""
+    return partial(UserReplica, own, _answer)
 
 
 async def _answer(judge: Any, store: Store, request: ScoreRequest | CompareRequest) -> object:

@@ -33,7 +33,7 @@ EVERY = ".*"
 
 def main(handle: int, fn: str, timeout_s: float, parent: int, kind: str) -> None:
     """Import the function, describe it, and answer requests until the parent is gone."""
-    _die_with(parent)
+    die_with(parent)
     os.dup2(2, 1)  # the function's prints go to stderr
     channel = socket.socket(fileno=handle)
     try:
@@ -114,7 +114,7 @@ def _framed(answer: dict[str, object]) -> bytes:
     return LENGTH.pack(len(text)) + text
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel kill this process with its parent, however that ends and whatever runs here."""
     if sys.platform == "linux":
         import ctypes

@@ -41,7 +41,8 @@ from rollout.single_step import Baseline
 from rollout.text.critique import FIELDS, NUM_IMAGES, render_messages
 from rollout.types import Task
 
-_DATA = ("train", "heldout")
+DATA = ("train", "heldout")
+"""Keys of `data` that name files of tasks."""
 NUM_READ = 500
 """First records of each file that are read, as many as take no second."""
 
@@ -68,7 +69,7 @@ def check_recipe(recipe: Recipe) -> None:
     check_loss(recipe.algorithm.loss)
     template = read_prompt(recipe.rollout.prompt, "rollout.prompt", FIELDS, NUM_IMAGES)
     check_policy(recipe.policy, model_path(recipe.policy.model, "policy.model"))
-    training, heldout = (_first_tasks(recipe, key) for key in _DATA)
+    training, heldout = (first_tasks_here(recipe, key) for key in DATA)
     for task in training[:1]:
         render_messages(template, task)
     generator = resolve_generator(placed_generator(recipe.generator))
@@ -89,7 +90,7 @@ def count_records(recipe: Recipe) -> dict[str, tuple[int, int]]:
     Raises ValueError where those for training are too few for a step.
     """
     counted = {}
-    for key in _DATA:
+    for key in DATA:
         if _is_here(file := resolve_data(getattr(recipe.data, key))):
             with _without_missing_images():
                 counted[key] = count_tasks(recipe.data, file)
@@ -128,7 +129,7 @@ def missing(recipe: Recipe, devices: Devices) -> list[Missing]:
 
 
 def _data(recipe: Recipe) -> Iterator[Missing]:
-    for key in _DATA:
+    for key in DATA:
         said = getattr(recipe.data, key)
         if not _is_here(file := resolve_data(said)):
             yield Missing(f"data.{key}", f"{said} is not there: looked for {Path(said).expanduser().absolute()}")
@@ -143,7 +144,7 @@ def _is_here(file: Path) -> bool:
     return file.exists() or bool(glob.glob(str(file)))
 
 
-def _first_tasks(recipe: Recipe, key: str) -> list[Task]:
+def first_tasks_here(recipe: Recipe, key: str) -> list[Task]:
     """Return the first tasks of a file; none where it, or an image, is not here. Raises `RecordError` for a bad one."""
     file = resolve_data(getattr(recipe.data, key))
     with _without_missing_images():

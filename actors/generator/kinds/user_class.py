@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,12 +45,16 @@ class OwnKind(GeneratorKind):
     def describe(self, config: GeneratorConfig, model: str) -> dict[str, str]:
         return {"class": _class(config).identity}
 
-    async def start(self, config: GeneratorConfig, context: RunContext) -> Generator:
-        from actors.generator.generator import Generator
+    def replica_of(self, config: GeneratorConfig) -> Callable[[str], Any]:
         from actors.user_classes.replica import UserReplica
 
+        return partial(UserReplica, _class(config).anchored(), _answer)
+
+    async def start(self, config: GeneratorConfig, context: RunContext) -> Generator:
+        from actors.generator.generator import Generator
+
         own = _class(config).anchored()
-        make = partial(UserReplica, own, _answer, context.root)
+        make = partial(self.replica_of(config), context.root)
         return await Generator.of_pool(config, context, make, _known_as(own, self.spec(config)))
 
 

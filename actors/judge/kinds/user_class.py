@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from actors.judge.config import JudgeConfig
 from actors.judge.judge import JudgeKind
@@ -33,6 +34,14 @@ class OwnKind(JudgeKind):
 
     def sees_both(self, config: JudgeConfig) -> bool:
         return hasattr(_class(config).make(), "compare")
+
+    def code_of(self, config: JudgeConfig) -> tuple[str, str]:
+        return "kind", config.kind
+
+    def replica_of(self, config: JudgeConfig) -> Callable[[str], Any]:
+        from actors.judge.user_class import replica_of
+
+        return replica_of(_class(config).anchored())
 
     def num_gpus(self, config: JudgeConfig) -> float:
         return config.num_replicas * config.gpus_per_replica

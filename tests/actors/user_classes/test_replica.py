@@ -57,12 +57,12 @@ def ask(tmp_path):
             config = GeneratorConfig(kind=kind, num_replicas=0, options=options)
             await (await Generator.start(config, store.root)).edit(EditRequest(image, "a box", 1))
         elif what == "observe":
-            config = EvidenceConfig(kind=kind, num_replicas=0, options=options)
-            observers = await start_observers({"it": config}, store.root, "evidence", None)
+            evidence = {"it": EvidenceConfig(kind=kind, num_replicas=0, options=options)}
+            observers = await start_observers(evidence, store.root, "evidence", None)
             await observers["it"].observe(look)
         else:
-            config = TeacherConfig(kind=kind, prompt="recipes/shapes/planner_prompt.txt", options=options)
-            await (await start_teacher(config, "planner", store.root)).plan(Request("a box"), 1)
+            teacher = TeacherConfig(kind=kind, prompt="recipes/shapes/planner_prompt.txt", options=options)
+            await (await start_teacher(teacher, "planner", store.root)).plan(Request("a box"), 1)
 
     def said(what, answer):
         with pytest.raises(RuntimeError) as error:
