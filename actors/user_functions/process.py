@@ -77,12 +77,14 @@ def start(term: TermConfig, kind: str = REWARD) -> Started:
     return started
 
 
-def reward_names_in(module: str) -> list[str]:
-    """Return the names of a module's or file's rewards; imports it in another process. Raises `RewardError`."""
+def reward_names_in(module: str) -> tuple[list[str], dict[str, str]]:
+    """Return the names of a module's or file's rewards, and of other functions with why they are none.
+
+    Imports it in another process. Raises `RewardError`.
+    """
     started = start(TermConfig(module + EVERY))
     started.close()
-    names: list[str] = started.hello["names"]
-    return names
+    return started.hello["names"], started.hello["others"]
 
 
 def _hello(channel: socket.socket) -> dict[str, Any] | None:
