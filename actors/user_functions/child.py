@@ -3,8 +3,8 @@
     in    pickle of (id, evidence)
     out   json: first {"is_async", "needs"} or {"kind", "error"}, then {"id", "value"} or {"id", "kind", "error"}
 
-For a module instead of a function (`my_rewards.*`), the only answer is the names of its rewards and other functions. Each
-message is preceded by its length in 4 bytes. It imports nothing heavy, so that a killed child is
+For a module instead of a function (`my_rewards.*`), the only answer is the names of its rewards and of other functions.
+Each message is preceded by its length in 4 bytes. It imports nothing heavy, so that a killed child is
 replaced within half a second.
 """
 

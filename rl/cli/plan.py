@@ -99,7 +99,7 @@ def _show(
         tried = try_own(recipe, *(first_tasks_here(recipe, key) for key in DATA))
         if tried.tried:
             console.print(f"tried: {', '.join(tried.tried)}", markup=False)
-        console.print(", ".join([not_tried(recipe), *tried.left]), markup=False)
+        console.print(", ".join([not_tried(recipe, is_own_tried=True), *tried.left]), markup=False)
     if file is not None:
         atomic_write(file, json.dumps(as_json(plan), indent=1))
     is_lacking = must_start and any(one.is_needed for one in plan.missing)

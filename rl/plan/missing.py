@@ -18,7 +18,7 @@ from pathlib import Path
 from actors.generator.kind import check_befores
 from actors.generator.kind import kind_of as generator_kind
 from actors.generator.kind import resolve as resolve_generator
-from actors.judge.judge import check_baseline, check_judge_settings
+from actors.judge.judge import check_baseline, check_judge_settings, kind_of
 from actors.judge.registry import traits_of
 from actors.metered.config import EndpointConfig
 from actors.metered.keys import read_key
@@ -39,6 +39,7 @@ from rl.recipe.tasks import count_tasks, first_tasks
 from rl.task_sampler import too_few
 from rollout.single_step import Baseline
 from rollout.text.critique import FIELDS, NUM_IMAGES, render_messages
+from rollout.text.limits import is_own
 from rollout.types import Task
 
 DATA = ("train", "heldout")
@@ -109,8 +110,11 @@ def _without_missing_images() -> Iterator[None]:
             raise
 
 
-def not_tried(recipe: Recipe) -> str:
-    """Return what `train` tries at its start and neither `check_recipe` nor `missing` does, in one line."""
+def not_tried(recipe: Recipe, *, is_own_tried: bool = False) -> str:
+    """Return what `train` tries at its start and neither `check_recipe` nor `missing` does, in one line.
+
+    `is_own_tried`: a judge and a generator of the user's own were asked (`rl.try_own`), as a dry run does.
+    """
     left = [
         f"records after the first {NUM_READ} (interleave data check), what is in images (interleave data check --deep)"
     ]
@@ -118,6 +122,10 @@ def not_tried(recipe: Recipe) -> str:
         left.insert(0, "rewards on samples (interleave reward test)")
     if any(traits_of(judge.kind).has_prices for _, judge in judges_asked(recipe)):
         left.append("whether endpoints answer (interleave doctor --ask)")
+    if not is_own_tried and (
+        is_own(recipe.generator.kind) or any(kind_of(judge).code_of(judge) for _, judge in judges_asked(recipe))
+    ):
+        left.append("what code of your own, or a scorer, makes of the records (interleave train --dry-run)")
     if recipe.benchmark.name:
         left.append("what benchmark names")
     return f"not tried: {', '.join(left)}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from actors.judge.config import JudgeConfig
 from actors.judge.judge import JudgeKind
+from actors.judge.registry import ASKING
 from actors.run_context import RunContext
 from rewards.compose import RewardError, import_function
 from rewards.functions.import_path import anchored, identity_of
@@ -15,6 +16,8 @@ from rollout.roles import Judge
 
 class EmbeddedKind(JudgeKind):
     """`judge.scorer`: a function of the images and the instruction."""
+
+    unused = ASKING
 
     def describe(self, config: JudgeConfig) -> dict[str, str]:
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.judge.config import JudgeConfig
 from actors.judge.judge import JudgeKind
+from actors.judge.registry import ASKING
 from actors.run_context import RunContext
 from actors.user_classes.classes import UserClass
 from rollout.roles import Judge
@@ -19,6 +20,7 @@ class OwnKind(JudgeKind):
     """The class that `judge.kind` names, made with `judge.options`."""
 
     has_options = True
+    unused = ASKING | {"scorer"}
 
     def describe(self, config: JudgeConfig) -> dict[str, str]:
         return {"class": _class(config).identity}
