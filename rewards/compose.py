@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
+from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Gt, Le
@@ -24,6 +26,13 @@ _RESERVED = ("mean", "std", "group", "group_std", "total", "advantage")
 """Taken in `reward/...` and in the table of rescored samples; a term `group` would produce `group_std`."""
 
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+
+_ROOT = Path(__file__).resolve().parents[1]
+_MACHINERY = (
+    *(f"{_ROOT / package}{os.sep}" for package in ("actors", "data", "rl", "rollout", "rewards/functions")),
+    __file__,
+)
+"""Our code that calls the user's: a place in it tells a user nothing."""
 
 RewardFunction = Callable[[Evidence], Any]
 """Returns a float, or a coroutine of one if it is `async def`."""
@@ -142,12 +151,20 @@ def checked(value: object, fn: str) -> float:
 
 def raised(error: BaseException) -> str:
     """Return what a function raised, and where: the innermost frame in the user's code, not in a library."""
+    return f"raised {type(error).__name__}: {said(error)}"
+
+
+def said(error: BaseException) -> str:
+    """Return an error's text and where it was raised: the innermost frame in the user's code, else in a library.
+
+    One that no code of theirs raised (a call that does not fit, an answer of another type) has no place: ours is none.
+    """
     if isinstance(error, SyntaxError) and error.filename:
-        return f"raised {type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
+        return f"{error.msg} ({error.filename}:{error.lineno})"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_MACHINERY)]
     theirs = [frame for frame in frames if not frame.filename.startswith(("<", *_LIBRARIES))]
     place = next((f" ({frame.filename}:{frame.lineno})" for frame in reversed(theirs or frames)), "")
-    return f"raised {type(error).__name__}: {str(error)[:300]}{place}"
+    return f"{str(error)[:300]}{place}"
 
 
 def weighted_total(terms: Mapping[str, float], weights: Mapping[str, float]) -> float:

@@ -1,7 +1,7 @@
 """What a reward function's definition shows: sync or async, the evidence that it needs, whether it can be a reward."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -40,16 +40,25 @@ def signature_of(function: Callable[..., object]) -> RewardSignature:
 
 def reward_names(module: ModuleType) -> list[str]:
     """Return the names of a module's own public functions that look like rewards: evidence in, a number out."""
-    return [
-        name
-        for name, value in vars(module).items()
-        if inspect.isfunction(value)
-        and value.__module__ == module.__name__
-        and not name.startswith("_")
-        and _takes_evidence_alone(value)
-        and _asked(value) in ("", "Evidence")
-        and _returned(value) not in _NO_NUMBERS
-    ]
+    return [name for name, function in _public(module) if not _why_none(function)]
+
+
+def no_rewards(module: ModuleType) -> dict[str, str]:
+    """Return why a module's other public functions do not look like rewards, by their names."""
+    return {name: why for name, function in _public(module) if (why := _why_none(function))}
+
+
+def _public(module: ModuleType) -> Iterator[tuple[str, Callable[..., object]]]:
+    for name, value in vars(module).items():
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_"):
+            yield name, value
+
+
+def _why_none(function: Callable[..., object]) -> str:
+    if not _takes_evidence_alone(function) or _asked(function) not in ("", "Evidence"):
+        return f"it takes {inspect.signature(function)}, not the evidence alone"
+    returned = _returned(function)
+    return f"it is declared to return {returned}" if returned in _NO_NUMBERS else ""
 
 
 def _takes_evidence_alone(function: Callable[..., object]) -> bool:

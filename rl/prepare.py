@@ -24,6 +24,7 @@ from rl.recipe.tasks import read_tasks
 from rl.run_dir.provenance import Sources, sources_of
 from rl.run_dir.resume import check_run_dir
 from rl.task_sampler import count_failed, too_few
+from rl.try_own import try_own
 from rollout.single_step import Baseline
 from rollout.text.critique import FIELDS, NUM_IMAGES, render_messages
 from rollout.types import Task
@@ -83,6 +84,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     check_run_dir(recipe, is_resumed, sources, accepted)
     check_disk(recipe)
     check_launch(recipe, {f"evidence.{name}": config for name, config in evidence.items()})
+    try_own(recipe, training, heldout)
     benchmark = prepare_part(recipe.benchmark, Store(recipe.store)) if recipe.benchmark.name else None
     more = {"benchmark.judge": recipe.benchmark.judge} if benchmark else {}
     asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence) | more))

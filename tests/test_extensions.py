@@ -229,6 +229,28 @@ class Picky:
         pass
 
 
+class ThreeArguments:
+    def score(self, before, after, instruction):
+        pass
+
+    def edit(self):
+        pass
+
+    def observe(self, look, *, key):
+        pass
+
+    def criticise(self, question):
+        pass
+
+
+class OneLook:
+    def score(self, look):
+        pass
+
+    def compare(self, old, new):
+        pass
+
+
 def function(groups):
     return {}
 """
@@ -252,6 +274,32 @@ def function(groups):
         (
             lambda: check_judge(JudgeConfig(kind="ensemble", members=[{"kind": "wrong:NoMethod"}] * 2)),
             r"judge.members.0.kind is 'wrong:NoMethod': it has no method score",
+        ),
+        (
+            lambda: check_judge(JudgeConfig(kind="wrong:Picky", options={"sise": 1})),
+            r"Picky\(sise=1\) raised TypeError: .*'sise'; did you mean size\?",
+        ),
+        (
+            lambda: check_judge(JudgeConfig(kind="wrong:ThreeArguments")),
+            r"ThreeArguments.score takes \(before, after, instruction\); it is given \(look\)$",
+        ),
+        (
+            lambda: check_judge(JudgeConfig(kind="wrong:OneLook")),
+            r"OneLook.compare takes \(old, new\); it is given \(looks\)$",
+        ),
+        (
+            lambda: check_generator(GeneratorConfig(kind="wrong:ThreeArguments")),
+            r"generator.kind is .*: ThreeArguments.edit takes \(\); it is given \(edit\)$",
+        ),
+        (
+            lambda: check_evidence("it", EvidenceConfig(kind="wrong:ThreeArguments")),
+            r"ThreeArguments.observe takes \(look, \*, key\); it is given \(look\)$",
+        ),
+        (
+            lambda: check_teacher(
+                TeacherConfig(prompt="recipes/prompts/critic.txt", kind="wrong:ThreeArguments"), "critic"
+            ),
+            r"ThreeArguments.criticise takes \(question\); it is given \(question, seed\)$",
         ),
         (lambda: check_judge(JudgeConfig(kind="broken:It")), "its module raised RuntimeError: no GPU"),
         (lambda: check_generator(GeneratorConfig(kind="wrong:NoMethod")), "generator.kind is .* no method edit"),

@@ -19,7 +19,7 @@ from actors.store.store import Store
 from actors.user_functions.child import LOOK
 from actors.user_functions.looks import check_function
 from actors.user_functions.process import START_TIMEOUT_S, RewardProcess
-from rewards.compose import RewardError, TermConfig, raised
+from rewards.compose import RewardError, TermConfig, said
 from rewards.functions.evidence_loader import as_json, is_builtin_evidence_function, load_evidence_function
 from rollout.roles import JudgeError
 from rollout.types import ScoreRequest
@@ -108,7 +108,7 @@ class EvidenceReplica:
             return Fault(error.kind, error.detail, is_retryable=False)
         except Exception as error:
             # The function would fail again with the same arguments.
-            return Fault(type(error).__name__, raised(error), is_retryable=False)
+            return Fault(type(error).__name__, said(error), is_retryable=False)
 
     def check_health(self) -> None:
         """A function has nothing to lose."""

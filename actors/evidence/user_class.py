@@ -42,14 +42,18 @@ NUM_ATTEMPTS = 3
 
 
 async def _answer(observer: Any, store: Store, request: ScoreRequest) -> object:
-    from actors.user_classes.replica import read_look
+    from actors.user_classes.replica import WrongAnswer, read_look
 
-    return as_json(await call(observer.observe, await read_look(store, request)))
+    seen = await call(observer.observe, await read_look(store, request))
+    try:
+        return as_json(seen)
+    except (TypeError, ValueError) as error:
+        raise WrongAnswer(f"observe: {error}") from error
 
 
 def _class(config: EvidenceConfig, where: str = "evidence.kind") -> UserClass:
     assert config.kind is not None
-    return UserClass(config.kind, config.options, ("observe",), where)
+    return UserClass(config.kind, config.options, {"observe": ("look",)}, where)
 
 
 KIND = OwnEvidence()

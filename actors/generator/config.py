@@ -26,6 +26,22 @@ from rollout.text.limits import (
 
 DEFAULT_PIPELINE = "Flux2KleinPipeline"
 DEFAULT_BATCH_SIZE = 8
+UNUSED_BY_OWN = frozenset(
+    {
+        "pipeline",
+        "model",
+        "custom_pipeline",
+        "lora",
+        "lora_weights",
+        "dtype",
+        "max_batch_size",
+        "call",
+        "base_url",
+        "api_key_env",
+        "endpoints",
+    }
+)
+"""Keys that do nothing for a class of the user's own."""
 _Pixels = Annotated[int, Ge(0), Le(65536)]
 
 
@@ -125,6 +141,9 @@ class GeneratorConfig:
     """Endpoint: requests that the run may send; 0: no limit. Needs num_replicas above 0."""
     budget_usd: NonNegativeFloat = 0.0
     """Endpoint: US dollars by the prices; calls in flight may end beyond it; 0: no limit."""
+
+    probe: bool = True
+    """A class of your own: ask it for one image, in a process of its own, before anything starts."""
 
     def __post_init__(self) -> None:
         check_fields(self, "generator")

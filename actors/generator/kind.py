@@ -4,7 +4,7 @@ Nothing beside its own file asks which kind a generator has.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -59,6 +59,13 @@ class GeneratorKind(ABC):
 
     def check(self, config: GeneratorConfig) -> None:  # noqa: B027
         """Raise ValueError for what resolved settings lack here: a key, a class. Starts nothing."""
+
+    def replica_of(self, config: GeneratorConfig) -> Callable[[str], Any] | None:
+        """Return what makes a replica of the user's code, given a store's root: to be tried before a run starts.
+
+        None where there is no such code. Picklable.
+        """
+        return None
 
     def describe(self, config: GeneratorConfig, model: str) -> dict[str, str]:
         """Return what images of resolved settings depend on, by content; `model` is what the recipe calls it."""

@@ -132,8 +132,8 @@ class JudgeConfig:
     """Deadline of one call, its retries included; waiting for a free place does not count."""
     num_attempts: PositiveInt = 4
     probe: bool = True
-    """openai: ask each endpoint one question before anything starts, so that a wrong key, model or address is said in
-    seconds; it counts against no budget. An ensemble's: its members'."""
+    """Ask one question before anything starts: each endpoint, so that a wrong key, model or address is said in seconds
+    (it counts against no budget); a scorer or a class of your own about some records. An ensemble's: its members'."""
 
     def __post_init__(self) -> None:
         check_fields(self, "judge")

@@ -4,7 +4,9 @@ Nothing beside its own file asks which kind a judge has.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from actors.judge.config import JudgeConfig
 from actors.judge.registry import KINDS, OWN_KIND, JudgeTraits
@@ -41,6 +43,14 @@ class JudgeKind(JudgeTraits, ABC):
     def endpoints(self, config: JudgeConfig) -> list[EndpointConfig]:
         """Return the servers of others that answer its calls, to be tried before a run starts."""
         return []
+
+    def code_of(self, config: JudgeConfig) -> tuple[str, str] | None:
+        """Return the key that names code which judges, and what it names; None where a model does."""
+        return None
+
+    def replica_of(self, config: JudgeConfig) -> Callable[[str], Any]:
+        """Return what makes a replica of such code, to try it, given a store's root. Picklable."""
+        raise NotImplementedError(f"judge.kind={config.kind} has no code of its own")
 
     def num_gpus(self, config: JudgeConfig) -> float:
         """Return the GPUs that the run gives it."""

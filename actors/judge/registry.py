@@ -17,6 +17,26 @@ OWN_KIND = "actors.judge.kinds.user_class:KIND"
 """That of classes of the user's own."""
 
 
+PROMPTS = frozenset(
+    {
+        "semantics_rubric",
+        "quality_rubric",
+        "semantics_pair_rubric",
+        "quality_pair_rubric",
+        "questions_prompt",
+        "answers_prompt",
+    }
+)
+SERVICE = frozenset({"base_url", "api_key_env", "endpoints"})
+"""Keys that say where a model of others is asked."""
+ASKING = (
+    PROMPTS
+    | SERVICE
+    | {"model", "call", "server", "max_questions", "structured_output", "hedge_after_s", "max_reasoning_chars"}
+)
+"""Keys that do nothing where no model is asked."""
+
+
 class JudgeTraits:
     """What a judge's settings are checked by."""
 
@@ -28,6 +48,8 @@ class JudgeTraits:
     """It is made of other judges, `judge.members`."""
     has_options: ClassVar[bool] = False
     """It takes `judge.options`."""
+    unused: ClassVar[frozenset[str]] = frozenset()
+    """Keys of `judge` that do nothing for it."""
 
 
 def traits_of(kind: str) -> JudgeTraits:

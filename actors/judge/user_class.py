@@ -1,5 +1,6 @@
 """A judge that is a class of the user's own: its replicas are a scorer's, its answers are kept under its digest."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -9,9 +10,10 @@ from actors.judge.embedded import EmbeddedJudge, start_calls
 from actors.run_context import RunContext
 from actors.store.store import Store
 from actors.user_classes.classes import UserClass, call
-from actors.user_classes.replica import UserReplica, read_image, read_look
+from actors.user_classes.replica import UserReplica, WrongAnswer, read_image, read_look
 from actors.user_classes.roles import TwoLooks
-from rewards.judging.rubric import check_scores
+from rewards.judging.rubric import RubricError, check_scores
+from rollout.text.strict_json import excerpt
 from rollout.types import CompareRequest, ScoreRequest, Scores
 
 
@@ -31,15 +33,29 @@ class OwnJudge(EmbeddedJudge):
 
 async def start_own_judge(config: JudgeConfig, context: RunContext, own: UserClass) -> OwnJudge:
     """Deploy the pool of a class and return its judge."""
-    owner = await start_calls(config, context, partial(UserReplica, own, _answer, context.root))
+    owner = await start_calls(config, context, partial(replica_of(own), context.root))
     return OwnJudge(own.identity, context.root, owner, hasattr(own.make(), "compare"))
+
+
+def replica_of(own: UserClass) -> Callable[[str], UserReplica]:
+    """Return what makes a replica of a class, given a store's root."""
+    return partial(UserReplica, own, _answer)
 
 
 async def _answer(judge: Any, store: Store, request: ScoreRequest | CompareRequest) -> object:
     if isinstance(request, ScoreRequest):
-        return asdict(check_scores(await call(judge.score, await read_look(store, request))))
+        return _as_json(await call(judge.score, await read_look(store, request)), "score")
     before, old, new = [await read_image(store, image) for image in (request.before, request.old, request.new)]
     assert old is not None
     assert new is not None
     scores = await call(judge.compare, TwoLooks(before, old, new, request.instruction))
-    return [asdict(check_scores(one)) for one in scores]
+    if not isinstance(scores, tuple | list) or len(scores) != 2:
+        raise WrongAnswer(f"compare returned {excerpt(scores)}, expected two Scores: of old and of new")
+    return [_as_json(one, "compare") for one in scores]
+
+
+def _as_json(scores: object, method: str) -> dict[str, object]:
+    try:
+        return asdict(check_scores(scores, method))
+    except RubricError as error:
+        raise WrongAnswer(error.detail, error.kind) from None

@@ -17,6 +17,7 @@ from actors.teacher.kind import kind_of
 from actors.user_classes.classes import call
 from actors.user_classes.replica import read_image
 from actors.user_classes.roles import CritiqueQuestion, PlanQuestion
+from rewards.compose import said
 from rollout.roles import Critic, Planner, TeacherError
 from rollout.text.critique import NUM_IMAGES, format_critique, render_messages
 from rollout.text.messages import Message, as_texts
@@ -90,22 +91,23 @@ class OwnTeacher:
         """Only the user knows its cost."""
         return {}
 
-    async def _answer(self, method: object, question: object, seed: int) -> ModelAnswer:
+    async def _answer(self, method: Any, question: object, seed: int) -> ModelAnswer:
+        name = type(self.teacher).__name__
         try:
-            return ModelAnswer(seed, _as_text(await call(method, question, seed)))
+            return ModelAnswer(seed, _as_text(await call(method, question, seed), f"{name}.{method.__name__}"))
         except TeacherError:
             raise
         except Exception as error:
-            raise TeacherError(f"{type(error).__name__}: {error}") from error
+            raise TeacherError(f"{type(error).__name__}: {name}: {said(error)}") from error
 
 
-def _as_text(answer: object) -> str:
+def _as_text(answer: object, who: str = "a teacher's function") -> str:
     if isinstance(answer, Plan):
         return format_plan(answer)
     if isinstance(answer, Critique):
         return format_critique(answer)
     if not isinstance(answer, str):
-        raise TeacherError(f"a teacher's function returned a {type(answer).__name__}, expected a text")
+        raise TeacherError(f"{who} returned a {type(answer).__name__}, expected a text")
     return answer
 
 

@@ -6,7 +6,8 @@ from actors.teacher.kind import TeacherKind
 from actors.user_classes.classes import UserClass
 from rollout.roles import Critic, Planner
 
-_METHODS = {"planner": "plan", "critic": "criticise", "expert": "criticise"}
+_CRITICISE = {"criticise": ("question", "seed")}
+_METHODS = {"planner": {"plan": ("question", "seed")}, "critic": _CRITICISE, "expert": _CRITICISE}
 
 
 class OwnKind(TeacherKind):
@@ -30,7 +31,7 @@ class OwnKind(TeacherKind):
 
 def _class(config: TeacherConfig, role: str) -> UserClass:
     assert config.kind is not None
-    return UserClass(config.kind, config.options, (_METHODS[role],), f"{role}.kind")
+    return UserClass(config.kind, config.options, _METHODS[role], f"{role}.kind")
 
 
 KIND = OwnKind()

@@ -10,7 +10,7 @@ from actors.metered.retry import Fault
 from actors.store.store import Store
 from actors.user_classes.classes import UserClass
 from actors.user_classes.roles import Look
-from rewards.compose import raised
+from rewards.compose import said
 from rollout.roles import Unsupported
 from rollout.text.strict_json import RubricError
 from rollout.types import ImageRef, ScoreRequest
@@ -19,10 +19,19 @@ Answer = Callable[[object, Store, Any], Awaitable[object]]
 """`answer(object, store, request)`: the object's answer to a request, as JSON."""
 
 
+class WrongAnswer(Exception):
+    """A method of the object returned something else than it should: `edit returned a str, expected a PIL image`."""
+
+    def __init__(self, text: str, kind: str = "TypeError"):
+        super().__init__(text)
+        self.kind = kind
+
+
 class UserReplica:
     """Makes and loads the object; answers each request, or says why not."""
 
     def __init__(self, made_of: UserClass, answer: Answer, store_root: str):
+        self._name = made_of.name
         self._object = made_of.make()
         self._answer = answer
         self._store = Store(store_root)
@@ -38,11 +47,12 @@ class UserReplica:
         except Unsupported as error:
             return Fault("unsupported", str(error).removeprefix("unsupported: "), is_retryable=False)
         except RubricError as error:
-            return Fault(error.kind, error.detail, is_retryable=False)
+            return Fault(error.kind, f"{self._name}: {error.detail}", is_retryable=False)
+        except WrongAnswer as error:
+            return Fault(error.kind, f"{self._name}.{error}", is_retryable=False)
         except Exception as error:
-            return Fault(
-                type(error).__name__, raised(error), is_retryable=not isinstance(error, ValueError | TypeError)
-            )
+            may_pass = not isinstance(error, ValueError | TypeError)
+            return Fault(type(error).__name__, f"{self._name}: {said(error)}", is_retryable=may_pass)
 
     def check_health(self) -> None:
         """Only the user knows what can break in the object: its optional `check_health()` raises."""

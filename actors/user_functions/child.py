@@ -3,8 +3,8 @@
     in    pickle of (id, evidence)
     out   json: first {"is_async", "needs"} or {"kind", "error"}, then {"id", "value"} or {"id", "kind", "error"}
 
-For a module instead of a function (`my_rewards.*`), the only answer is the names of its rewards. Each message
-is preceded by its length in 4 bytes. It imports nothing heavy, so that a killed child is
+For a module instead of a function (`my_rewards.*`), the only answer is the names of its rewards and of other functions.
+Each message is preceded by its length in 4 bytes. It imports nothing heavy, so that a killed child is
 replaced within half a second.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 from rewards.compose import RewardError, RewardFunction, checked, import_function, raised
 from rewards.functions.evidence_loader import as_json, load_evidence_function
 from rewards.functions.import_path import FunctionError, load_module
-from rewards.signature import reward_names, signature_of
+from rewards.signature import no_rewards, reward_names, signature_of
 
 LENGTH = struct.Struct(">I")
 REWARD, LOOK = "reward", "look"
@@ -33,12 +33,13 @@ EVERY = ".*"
 
 def main(handle: int, fn: str, timeout_s: float, parent: int, kind: str) -> None:
     """Import the function, describe it, and answer requests until the parent is gone."""
-    _die_with(parent)
+    die_with(parent)
     os.dup2(2, 1)  # the function's prints go to stderr
     channel = socket.socket(fileno=handle)
     try:
         if fn.endswith(EVERY):
-            channel.sendall(_framed({"names": reward_names(load_module(fn.removesuffix(EVERY)))}))
+            module = load_module(fn.removesuffix(EVERY))
+            channel.sendall(_framed({"names": reward_names(module), "others": no_rewards(module)}))
             return
         if kind == LOOK:
             look = load_evidence_function(fn)
@@ -114,7 +115,7 @@ def _framed(answer: dict[str, object]) -> bytes:
     return LENGTH.pack(len(text)) + text
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel kill this process with its parent, however that ends and whatever runs here."""
     if sys.platform == "linux":
         import ctypes

@@ -58,8 +58,7 @@ def start(term: TermConfig, kind: str = REWARD) -> Started:
         process = subprocess.Popen(
             [*command, str(os.getpid()), kind],
             pass_fds=[theirs.fileno()],
-            # It finds the modules that this process finds, in the same order.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            env=child_environment(),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -70,7 +69,7 @@ def start(term: TermConfig, kind: str = REWARD) -> Started:
     if hello is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_S)
-        hello = {"kind": "import", "error": f"its process ended while importing it ({_cause(process.returncode)})"}
+        hello = {"kind": "import", "error": f"its process ended while importing it ({cause_of(process.returncode)})"}
     started = Started(process, ours, hello)
     if "error" in hello:
         started.close()
@@ -78,12 +77,14 @@ def start(term: TermConfig, kind: str = REWARD) -> Started:
     return started
 
 
-def reward_names_in(module: str) -> list[str]:
-    """Return the names of a module's or file's rewards; imports it in another process. Raises `RewardError`."""
+def reward_names_in(module: str) -> tuple[list[str], dict[str, str]]:
+    """Return the names of a module's or file's rewards, and of other functions with why they are none.
+
+    Imports it in another process. Raises `RewardError`.
+    """
     started = start(TermConfig(module + EVERY))
     started.close()
-    names: list[str] = started.hello["names"]
-    return names
+    return started.hello["names"], started.hello["others"]
 
 
 def _hello(channel: socket.socket) -> dict[str, Any] | None:
@@ -202,7 +203,7 @@ class _Line:
         except (asyncio.IncompleteReadError, ConnectionError):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 await asyncio.to_thread(self._started.process.wait, _GRACE_S)
-            cause = _cause(self._started.process.returncode)
+            cause = cause_of(self._started.process.returncode)
             self._end(RewardError("died", self._term.fn, f"its process died ({cause})"))
         finally:  # also when the loop is being shut down
             self._end(_Gone())
@@ -219,7 +220,13 @@ class _Line:
         self._waiting.clear()
 
 
-def _cause(code: int | None) -> str:
+def child_environment() -> dict[str, str]:
+    """Return the environment of a child that finds the modules that this process finds, in the same order."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+
+
+def cause_of(code: int | None) -> str:
+    """Return why a process ended, by its exit code."""
     if code is None:
         return "it closed its socket"
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -92,11 +92,17 @@ def combine(semantics: Mapping[str, Any], quality: Mapping[str, Any]) -> Scores:
     return Scores(min(semantics["scores"]), min(quality["scores"]), reason)
 
 
-def check_scores(scores: object) -> Scores:
-    """Return an embedded scorer's scores, checked and as plain floats. Raises `RubricError`."""
+def check_scores(scores: object, who: str = "a scorer") -> Scores:
+    """Return the scores that a function or method of the user's returned, checked and as plain floats.
+
+    Raises `RubricError` that begins with `who` it is.
+    """
     if not isinstance(scores, Scores):
-        raise RubricError("shape", f"a scorer returned a {type(scores).__name__}, expected Scores")
-    return Scores(check_score(scores.semantics), check_score(scores.quality), str(scores.reason))
+        raise RubricError("shape", f"{who} returned a {type(scores).__name__}, expected Scores")
+    try:
+        return Scores(check_score(scores.semantics), check_score(scores.quality), str(scores.reason))
+    except RubricError as error:
+        raise RubricError(error.kind, f"{who} returned {scores!r}: {error.detail}") from None
 
 
 def _check_scores(value: object, name: str, size: int) -> list[float]:

@@ -164,6 +164,7 @@ def _parser() -> Parser:
     trial.add_argument("--limit", type=whole_number, default=500, help="most samples of a ledger; default: 500")
     trial.add_argument("--timeout", type=positive_number, default=10.0, help="seconds a call may take; default: 10")
     trial.add_argument("--extra", default="", help="""JSON of gold samples' further evidence: '{"aesthetic": 0.7}'""")
+    trial.add_argument("--weight", type=float, default=1.0, help="the term's; negative for a penalty; default: 1")
     add_story_commands(commands)
     add_data_commands(commands)
     add_shapes_commands(commands)
@@ -294,7 +295,12 @@ def _reward_test(chosen: argparse.Namespace) -> int:
     from rl.reward_trial.report import try_rewards
 
     return try_rewards(
-        chosen.target, ledger=chosen.ledger, limit=chosen.limit, timeout_s=chosen.timeout, extra=chosen.extra
+        chosen.target,
+        ledger=chosen.ledger,
+        limit=chosen.limit,
+        timeout_s=chosen.timeout,
+        extra=chosen.extra,
+        weight=chosen.weight,
     )
 
 

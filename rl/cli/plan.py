@@ -105,7 +105,7 @@ def _show(
     from rich.console import Console
 
     from rl.atomic_write import atomic_write
-    from rl.plan.missing import not_tried
+    from rl.plan.missing import DATA, first_tasks_here, not_tried
     from rl.plan.plan import make_plan
     from rl.plan.report import as_json, print_plan
 
@@ -113,7 +113,12 @@ def _show(
     console = Console(highlight=False, soft_wrap=True)
     print_plan(plan, console, "interleave plan RECIPE" if must_start else "", gpu_usd)
     if must_start:
-        console.print(not_tried(recipe))
+        from rl.try_own import try_own
+
+        tried = try_own(recipe, *(first_tasks_here(recipe, key) for key in DATA))
+        if tried.tried:
+            console.print(f"tried: {', '.join(tried.tried)}", markup=False)
+        console.print(", ".join([not_tried(recipe, is_own_tried=True), *tried.left]), markup=False)
     if file is not None:
         atomic_write(file, json.dumps(as_json(plan, gpu_usd), indent=1))
     is_lacking = must_start and any(one.is_needed for one in plan.missing)

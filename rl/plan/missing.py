@@ -18,7 +18,7 @@ from pathlib import Path
 from actors.generator.kind import check_befores
 from actors.generator.kind import kind_of as generator_kind
 from actors.generator.kind import resolve as resolve_generator
-from actors.judge.judge import check_baseline, check_judge_settings
+from actors.judge.judge import check_baseline, check_judge_settings, kind_of
 from actors.judge.registry import traits_of
 from actors.metered.config import EndpointConfig
 from actors.metered.keys import read_key
@@ -39,9 +39,11 @@ from rl.recipe.tasks import count_tasks, first_tasks
 from rl.task_sampler import too_few
 from rollout.single_step import Baseline
 from rollout.text.critique import FIELDS, NUM_IMAGES, render_messages
+from rollout.text.limits import is_own
 from rollout.types import Task
 
-_DATA = ("train", "heldout")
+DATA = ("train", "heldout")
+"""Keys of `data` that name files of tasks."""
 NUM_READ = 500
 """First records of each file that are read, as many as take no second."""
 
@@ -68,7 +70,7 @@ def check_recipe(recipe: Recipe) -> None:
     check_loss(recipe.algorithm.loss)
     template = read_prompt(recipe.rollout.prompt, "rollout.prompt", FIELDS, NUM_IMAGES)
     check_policy(recipe.policy, model_path(recipe.policy.model, "policy.model"))
-    training, heldout = (_first_tasks(recipe, key) for key in _DATA)
+    training, heldout = (first_tasks_here(recipe, key) for key in DATA)
     for task in training[:1]:
         render_messages(template, task)
     generator = resolve_generator(placed_generator(recipe.generator))
@@ -89,7 +91,7 @@ def count_records(recipe: Recipe) -> dict[str, tuple[int, int]]:
     Raises ValueError where those for training are too few for a step.
     """
     counted = {}
-    for key in _DATA:
+    for key in DATA:
         if _is_here(file := resolve_data(getattr(recipe.data, key))):
             with _without_missing_images():
                 counted[key] = count_tasks(recipe.data, file)
@@ -108,8 +110,11 @@ def _without_missing_images() -> Iterator[None]:
             raise
 
 
-def not_tried(recipe: Recipe) -> str:
-    """Return what `train` tries at its start and neither `check_recipe` nor `missing` does, in one line."""
+def not_tried(recipe: Recipe, *, is_own_tried: bool = False) -> str:
+    """Return what `train` tries at its start and neither `check_recipe` nor `missing` does, in one line.
+
+    `is_own_tried`: a judge and a generator of the user's own were asked (`rl.try_own`), as a dry run does.
+    """
     left = [
         f"records after the first {NUM_READ} (interleave data check), what is in images (interleave data check --deep)"
     ]
@@ -117,6 +122,10 @@ def not_tried(recipe: Recipe) -> str:
         left.insert(0, "rewards on samples (interleave reward test)")
     if any(traits_of(judge.kind).has_prices for _, judge in judges_asked(recipe)):
         left.append("whether endpoints answer (interleave doctor --ask)")
+    if not is_own_tried and (
+        is_own(recipe.generator.kind) or any(kind_of(judge).code_of(judge) for _, judge in judges_asked(recipe))
+    ):
+        left.append("what code of your own, or a scorer, makes of the records (interleave train --dry-run)")
     if recipe.benchmark.name:
         left.append("what benchmark names")
     return f"not tried: {', '.join(left)}"
@@ -128,7 +137,7 @@ def missing(recipe: Recipe, devices: Devices) -> list[Missing]:
 
 
 def _data(recipe: Recipe) -> Iterator[Missing]:
-    for key in _DATA:
+    for key in DATA:
         said = getattr(recipe.data, key)
         if not _is_here(file := resolve_data(said)):
             yield Missing(f"data.{key}", f"{said} is not there: looked for {places_of(said)}")
@@ -143,7 +152,7 @@ def _is_here(file: Path) -> bool:
     return file.exists() or bool(glob.glob(str(file)))
 
 
-def _first_tasks(recipe: Recipe, key: str) -> list[Task]:
+def first_tasks_here(recipe: Recipe, key: str) -> list[Task]:
     """Return the first tasks of a file; none where it, or an image, is not here. Raises `RecordError` for a bad one."""
     file = resolve_data(getattr(recipe.data, key))
     with _without_missing_images():

@@ -29,6 +29,7 @@ from rl.recipe.layers import (
     with_set,
 )
 from rl.recipe.tree import at, drop, nothing_to_drop, put
+from rl.recipe.unused import check_used
 from rl.recipe.yaml import parse_yaml, write_yaml
 from rollout.text.limits import check_value, shown
 
@@ -55,7 +56,8 @@ def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None,
     tree = merged(layers, is_strict=True)
     for override in given:
         override.apply(tree, kind)
-    with _explained(str(path), tree, [*layers, *(override.as_layer() for override in given)]):
+    everything = [*layers, *(override.as_layer() for override in given)]
+    with _explained(str(path), tree, everything):
         whole = _merged(kind, tree)
         assert isinstance(whole, DictConfig)
         _remember_set(kind, layers, whole)
@@ -63,6 +65,7 @@ def load_as(kind: type[R], path: Path | str, overrides: list[str] | None = None,
         _check_resolved(resolved)
         check_value(resolved, kind, "")
         recipe = OmegaConf.to_object(whole)
+        check_used(recipe, everything)
     assert isinstance(recipe, kind)
     return recipe
 

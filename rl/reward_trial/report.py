@@ -21,7 +21,7 @@ _UNKNOWN = 0.5
 """What is put for evidence that a gold sample cannot have."""
 
 
-def try_rewards(target: str, *, ledger: Path | None, limit: int, timeout_s: float, extra: str) -> int:
+def try_rewards(target: str, *, ledger: Path | None, limit: int, timeout_s: float, extra: str, weight: float) -> int:
     """Try each of the target's functions and print what was found; return 1 when one is not fit to train with.
 
     Raises ValueError for a target, a ledger or an `extra` that is none.
@@ -36,13 +36,16 @@ def try_rewards(target: str, *, ledger: Path | None, limit: int, timeout_s: floa
         return sample_cases(dict.fromkeys(traits.needs, _UNKNOWN) | given)
 
     is_good = True
-    for fn in functions_of(target):
-        trial = asyncio.run(try_reward(TermConfig(fn, timeout_s=timeout_s), cases_for))
+    functions, others = functions_of(target)
+    for fn in functions:
+        trial = asyncio.run(try_reward(TermConfig(fn, weight, timeout_s=timeout_s), cases_for))
         print_trial(trial, console)
         is_good &= trial.is_good
         guessed = [] if ledger is not None else [name for name in trial.traits.needs if name not in given]
         if guessed:
             console.print(f"[yellow]{', '.join(guessed)} was taken to be {_UNKNOWN}; say with --extra what it is[/]\n")
+    for name, why in others.items():
+        console.print(f"{name}: skipped, {why}", markup=False)
     return 0 if is_good else 1
 
 
@@ -78,6 +81,7 @@ def print_trial(trial: Trial, console: Console) -> None:
     for warning in trial.warnings():
         console.print(f"[yellow]warning      {escape(warning)}[/]")
     why = ": no answer that does not parse got a number" if trial.is_lost_on_unparsable else ""
+    why = why if len(values) else ": no sample got a number"
     console.print(
         "[green]every answer that parses got a number[/]\n"
         if trial.is_good

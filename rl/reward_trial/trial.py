@@ -54,6 +54,8 @@ class Trial:
     """Samples on which a second call returned another number."""
     is_given_up: bool
     """It hung so often that it was not asked about the rest."""
+    weight: float = 1.0
+    """The term's in a recipe: negative for a penalty."""
 
     @property
     def values(self) -> np.ndarray:
@@ -113,7 +115,7 @@ class Trial:
                 "so a run cannot be repeated or rescored"
             )
         yield from self._warnings_about_unparsable()
-        order = list(self.order().values())
+        order = [value * self.weight for value in self.order().values()]
         if len(order) == len(best_to_worst()) and order != sorted(order, reverse=True):
             yield "a better image does not always earn more; fine for a reward that does not look at it"
 
@@ -126,34 +128,42 @@ class Trial:
         by_parsed: dict[bool, list[float]] = {True: [], False: []}
         for verdict in self.verdicts:
             if verdict.value is not None:
-                by_parsed[verdict.case.is_parsed].append(verdict.value)
-        if all(by_parsed.values()) and max(by_parsed[False]) > min(by_parsed[True]):
+                by_parsed[verdict.case.is_parsed].append(verdict.value * self.weight)
+        if not all(by_parsed.values()):
+            return
+        unparsable, parsed = max(by_parsed[False]), by_parsed[True]
+        if self.weight < 0 and unparsable > max(parsed):
+            yield f"an answer that does not parse loses {-unparsable:g}, one that does at least {-max(parsed):g}"
+        elif self.weight > 0 and unparsable > min(parsed):
             yield (
-                f"an answer that does not parse may earn {max(by_parsed[False]):g}, one that does "
-                f"{min(by_parsed[True]):g}: an answer that cannot be parsed should never pay"
+                f"an answer that does not parse may earn {unparsable:g}, one that does {min(parsed):g}: with a "
+                "positive weight an answer that cannot be parsed should never pay; for a penalty say --weight -0.1"
             )
 
 
-def functions_of(target: str) -> list[str]:
+def functions_of(target: str) -> tuple[list[str], dict[str, str]]:
     """Return the functions that `FILE[:function]` or an import path names, as in a recipe; all of a file or module.
+
+    With them, why other functions of a file or module are not taken for rewards, by their names.
 
     Raises ValueError when there are none.
     """
     if ":" in target:
-        return [target]
+        return [target], {}
     try:
-        names = reward_names_in(target)
+        names, skipped = reward_names_in(target)
     except RewardError as error:
         if target.endswith(".py") or "." not in target or "cannot import" not in error.detail:
             raise ValueError(f"{target}: {error.detail}") from None
-        return [target]  # no module: a function in one
+        return [target], {}  # no module: a function in one
     if not names:
         raise ValueError(
             f"{target} has no public function that looks like a reward: "
             "`def brevity(evidence: Evidence) -> float`; name one that is there as FILE:function"
+            + "".join(f"; {name}: {why}" for name, why in skipped.items())
         )
     mark = ":" if target.endswith(".py") else "."
-    return [f"{target}{mark}{name}" for name in names]
+    return [f"{target}{mark}{name}" for name in names], skipped
 
 
 async def try_reward(term: TermConfig, cases_for: Callable[[RewardSignature], Sequence[Case]]) -> Trial:
@@ -177,7 +187,7 @@ async def try_reward(term: TermConfig, cases_for: Callable[[RewardSignature], Se
     finally:
         process.close()
     num_unlike = sum(verdict.value != value for verdict, value in zip(repeated, again, strict=True))
-    return Trial(term.fn, traits, start_s, tuple(verdicts), num_unlike, is_given_up=len(verdicts) < len(cases))
+    return Trial(term.fn, traits, start_s, tuple(verdicts), num_unlike, len(verdicts) < len(cases), term.weight)
 
 
 def ledger_cases(run_dir: Path, limit: int) -> list[Case]:

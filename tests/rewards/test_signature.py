@@ -7,7 +7,7 @@ import pytest
 
 from rewards.functions.import_path import FunctionError, anchored
 from rewards.needs import needs
-from rewards.signature import RewardSignature, reward_names, signature_of
+from rewards.signature import RewardSignature, no_rewards, reward_names, signature_of
 from rollout.types import Evidence
 
 
@@ -92,6 +92,10 @@ def test_the_rewards_of_a_module_are_its_own_public_ones():
     vars(module).update({f.__name__: f for f in (plain, patient, looking, verdict, nothing_asked, needs)})
     vars(module).update(_hidden=plain, Evidence=Evidence, traits_of=signature_of)
     assert reward_names(module) == ["plain", "patient", "looking"]
+    assert no_rewards(module) == {
+        "verdict": "it is declared to return bool",
+        "nothing_asked": "it takes (), not the evidence alone",
+    }
 
 
 def test_a_file_is_anchored_where_it_lies(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,12 +45,16 @@ class OwnKind(GeneratorKind):
     def describe(self, config: GeneratorConfig, model: str) -> dict[str, str]:
         return {"class": _class(config).identity}
 
-    async def start(self, config: GeneratorConfig, context: RunContext) -> Generator:
-        from actors.generator.generator import Generator
+    def replica_of(self, config: GeneratorConfig) -> Callable[[str], Any]:
         from actors.user_classes.replica import UserReplica
 
+        return partial(UserReplica, _class(config).anchored(), _answer)
+
+    async def start(self, config: GeneratorConfig, context: RunContext) -> Generator:
+        from actors.generator.generator import Generator
+
         own = _class(config).anchored()
-        make = partial(UserReplica, own, _answer, context.root)
+        make = partial(self.replica_of(config), context.root)
         return await Generator.of_pool(config, context, make, _known_as(own, self.spec(config)))
 
 
@@ -59,7 +64,7 @@ async def _known_as(own: UserClass, spec: GeneratorSpec) -> tuple[str, Generator
 
 async def _answer(generator: Any, store: Store, request: EditRequest) -> dict[str, object]:
     from actors.store.untrusted_images import flatten
-    from actors.user_classes.replica import read_image
+    from actors.user_classes.replica import WrongAnswer, read_image
 
     references = [image for image in (request.image, *request.references) if image is not None]
     images: list[Any] = [await read_image(store, image) for image in references]
@@ -68,14 +73,14 @@ async def _answer(generator: Any, store: Store, request: EditRequest) -> dict[st
     started = time.monotonic()
     made = await call(generator.edit, edit)
     if not isinstance(made, Image.Image):
-        raise TypeError(f"edit returned a {type(made).__name__}, expected a PIL image")
+        raise WrongAnswer(f"edit returned a {type(made).__name__}, expected a PIL image")
     took = {"queue_seconds": 0.0, "run_seconds": time.monotonic() - started, "batch_size": 1}
     return {"image": await asyncio.to_thread(lambda: store.put_image(flatten(made))), **took}
 
 
 def _class(config: GeneratorConfig) -> UserClass:
     assert config.kind is not None
-    return UserClass(config.kind, config.options, ("edit",), "generator.kind")
+    return UserClass(config.kind, config.options, {"edit": ("edit",)}, "generator.kind")
 
 
 KIND = OwnKind()

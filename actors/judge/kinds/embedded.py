@@ -1,15 +1,23 @@
 """kind: embedded, a function in this process or in replicas."""
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 from actors.judge.config import JudgeConfig
 from actors.judge.judge import JudgeKind
+from actors.judge.registry import ASKING
 from actors.run_context import RunContext
 from rewards.compose import RewardError, import_function
-from rewards.functions.import_path import identity_of
+from rewards.functions.import_path import anchored, identity_of
 from rollout.roles import Judge
 
 
 class EmbeddedKind(JudgeKind):
     """`judge.scorer`: a function of the images and the instruction."""
+
+    unused = ASKING
 
     def describe(self, config: JudgeConfig) -> dict[str, str]:
         try:
@@ -22,6 +30,14 @@ class EmbeddedKind(JudgeKind):
         from actors.judge.embedded import start_embedded_judge
 
         return await start_embedded_judge(config, context)
+
+    def code_of(self, config: JudgeConfig) -> tuple[str, str]:
+        return "scorer", config.scorer
+
+    def replica_of(self, config: JudgeConfig) -> Callable[[str], Any]:
+        from actors.judge.embedded import EmbeddedReplica
+
+        return partial(EmbeddedReplica, anchored(config.scorer, Path.cwd()))
 
     def num_gpus(self, config: JudgeConfig) -> float:
         return config.num_replicas * config.gpus_per_replica

@@ -2,6 +2,7 @@
 
 from actors.judge.config import JudgeConfig, member_names
 from actors.judge.judge import JudgeKind, kind_of
+from actors.judge.registry import ASKING
 from actors.run_context import RunContext
 from rollout.concurrency import all_of
 from rollout.roles import Judge
@@ -11,6 +12,7 @@ class EnsembleKind(JudgeKind):
     """`judge.members`, combined by `judge.combine`."""
 
     has_members = True
+    unused = ASKING | {"scorer"}
 
     def describe(self, config: JudgeConfig) -> dict[str, str]:
         return {

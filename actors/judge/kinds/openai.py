@@ -18,6 +18,7 @@ class OpenAIKind(AskedKind):
     """`judge.model` at `judge.base_url`, or at `judge.endpoints`."""
 
     has_prices = True
+    unused = frozenset({"scorer", "server"})
 
     def model_label(self, config: JudgeConfig) -> str:
         return config.model

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from actors.judge.config import JudgeConfig
 from actors.judge.judge import JudgeKind
+from actors.judge.registry import ASKING
 from actors.run_context import RunContext
 from actors.user_classes.classes import UserClass
 from rollout.roles import Judge
@@ -18,6 +20,7 @@ class OwnKind(JudgeKind):
     """The class that `judge.kind` names, made with `judge.options`."""
 
     has_options = True
+    unused = ASKING | {"scorer"}
 
     def describe(self, config: JudgeConfig) -> dict[str, str]:
         return {"class": _class(config).identity}
@@ -34,12 +37,20 @@ class OwnKind(JudgeKind):
     def sees_both(self, config: JudgeConfig) -> bool:
         return hasattr(_class(config).make(), "compare")
 
+    def code_of(self, config: JudgeConfig) -> tuple[str, str]:
+        return "kind", config.kind
+
+    def replica_of(self, config: JudgeConfig) -> Callable[[str], Any]:
+        from actors.judge.user_class import replica_of
+
+        return replica_of(_class(config).anchored())
+
     def num_gpus(self, config: JudgeConfig) -> float:
         return config.num_replicas * config.gpus_per_replica
 
 
 def _class(config: JudgeConfig, where: str = "judge.kind") -> UserClass:
-    return UserClass(config.kind, config.options, ("score",), where)
+    return UserClass(config.kind, config.options, {"score": ("look",)}, where, may_have={"compare": ("looks",)})
 
 
 KIND = OwnKind()

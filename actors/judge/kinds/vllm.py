@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from actors.judge.config import JudgeConfig
 from actors.judge.kinds.asked import AskedKind
+from actors.judge.registry import SERVICE
 from actors.run_context import RunContext
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 class VllmKind(AskedKind):
     """`judge.model`, a folder or a hub id, on `judge.server`s."""
+
+    unused = SERVICE | {"scorer"}
 
     def model_label(self, config: JudgeConfig) -> str:
         from actors.judge.local_vlm import model_of

@@ -223,3 +223,7 @@ def test_what_is_not_tried_is_said():
     assert "endpoints answer (interleave doctor --ask)" in said
     assert "reward test" not in not_tried(critic("reward.probe=false"))
     assert "endpoints" not in not_tried(load_recipe("shapes_grpo"))
+    own = "code of your own, or a scorer"
+    assert own not in said
+    assert own in not_tried(load_recipe("shapes_grpo"))
+    assert own not in not_tried(load_recipe("shapes_grpo"), is_own_tried=True)

@@ -55,6 +55,14 @@ def reading(evidence: Evidence) -> float:
     return evidence.extra["ocr"] if evidence.extra else 0.0
 
 
+def nan(evidence: Evidence) -> float:
+    return float("nan")
+
+
+def length(evidence: Evidence) -> float:
+    return min(1.0, len(evidence.response.text) / 400)
+
+
 def helper(first, second): return 0.0
 """
 
@@ -96,12 +104,13 @@ def test_gold_samples_are_of_every_kind_and_told_apart_by_our_terms():
 
 
 def test_all_rewards_of_a_file_or_module_are_found_unless_one_is_named(mine):
-    names = ["gain", "careless", "blind", "lucky", "percent", "reading"]
-    assert functions_of(str(mine)) == [f"{mine}:{name}" for name in names]
-    assert functions_of(f"{mine}:helper") == [f"{mine}:helper"]
-    assert functions_of("rewards.accuracy") == ["rewards.accuracy.is_right", "rewards.accuracy.disagreement"]
-    assert functions_of("rewards.accuracy.is_right") == ["rewards.accuracy.is_right"]
-    assert functions_of("rewards.accuracy:is_right") == ["rewards.accuracy:is_right"]
+    names = ["gain", "careless", "blind", "lucky", "percent", "reading", "nan", "length"]
+    others = {"helper": "it takes (first, second), not the evidence alone"}
+    assert functions_of(str(mine)) == ([f"{mine}:{name}" for name in names], others)
+    assert functions_of(f"{mine}:helper") == ([f"{mine}:helper"], {})
+    assert functions_of("rewards.accuracy")[0] == ["rewards.accuracy.is_right", "rewards.accuracy.disagreement"]
+    assert functions_of("rewards.accuracy.is_right") == (["rewards.accuracy.is_right"], {})
+    assert functions_of("rewards.accuracy:is_right") == (["rewards.accuracy:is_right"], {})
 
 
 def test_a_good_reward_is_measured(mine):
@@ -150,6 +159,29 @@ def test_the_command_says_by_its_exit_code_whether_a_reward_may_be_used(mine, ca
     assert "not fit to train with: no answer that does not parse got a number" in capsys.readouterr().out
     assert main(["reward", "test", f"{mine}:nothing"]) == 2
     assert "has no nothing, only" in capsys.readouterr().err
+
+
+def test_a_penalty_is_one_by_its_weight(mine, capsys):
+    warning = "an answer that does not parse may earn 1, one that does"
+    assert main(["reward", "test", f"{mine}:length"]) == 0
+    said = capsys.readouterr().out
+    assert warning in said
+    assert "for a penalty say --weight" in said
+    assert main(["reward", "test", f"{mine}:length", "--weight", "-0.2"]) == 0
+    said = capsys.readouterr().out
+    assert warning not in said
+    assert "an answer that does not parse loses 0, one that does at least 0.0" in said, "the empty one"
+
+
+def test_where_no_sample_gets_a_number_it_is_said(mine, capsys):
+    assert main(["reward", "test", f"{mine}:nan"]) == 1
+    assert "not fit to train with: no sample got a number" in capsys.readouterr().out
+
+
+def test_functions_that_are_no_rewards_are_said(tmp_path, capsys):
+    (tmp_path / "two.py").write_text("def one(evidence): return 1.0\ndef two(evidence, k): return 1.0\n")
+    main(["reward", "test", f"{tmp_path}/two.py"])
+    assert "two: skipped, it takes (evidence, k), not the evidence alone" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
