@@ -52,7 +52,8 @@ def test_the_guides_example_is_a_record_and_its_recipe_names_what_a_split_writes
         str(tmp_path / example[f"{kind}_image_path"]) for kind in ("origin", "edited")
     )
     assert (task.prompt, task.is_success, task.scores.quality) == (example["rewritten_prompt"], False, 8.5)
-    [said] = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    said, own = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert yaml.safe_load(own)["data"] == yaml.safe_load(said)["data"], "the recipe for a laptop names the same files"
     assert yaml.safe_load(said)["data"] == {
         side: path.name for side, path in split(file, SplitRules(0.5)).paths.items()
     }

@@ -1,6 +1,7 @@
 """Functions by name, and what they are by content."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -59,6 +60,7 @@ def test_what_a_file_imports_is_no_candidate_for_a_name_that_it_lacks(tmp_path):
 
 def test_the_guides_files_are_the_recipe_that_it_shows(tmp_path):
     text = (REPO / "docs" / "rewards.md").read_text(encoding="utf-8")
+    text, _, penalty = text.partition("A penalty is")
     for kind, block in re.findall(r"^```(python|yaml)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         name = block.partition("\n")[0].removeprefix("# ") if kind == "python" else "mine.yaml"
         (tmp_path / name).write_text(block)
@@ -69,5 +71,10 @@ def test_the_guides_files_are_the_recipe_that_it_shows(tmp_path):
         "brevity",
         "beauty",
     ]
+    [block] = re.findall(r"^```python\n(.*?)^```", penalty, re.MULTILINE | re.DOTALL)
+    (tmp_path / "my_penalty.py").write_text(block)
+    length = load_function(f"{tmp_path / 'my_penalty.py'}:length")
+    answers = [SimpleNamespace(response=SimpleNamespace(token_ids=range(num))) for num in (40, 80, 500)]
+    assert [length(answer) for answer in answers] == [0, 0.5, 1]
     aesthetic = load_function(recipe.evidence["aesthetic"].fn)
     assert [aesthetic(None, Image.new("RGB", (8, 8), colour), "") for colour in ("red", "grey")] == [1.0, 0.0]

@@ -165,7 +165,7 @@ def test_a_run_goes_on_from_another_working_folder_and_however_its_paths_are_wri
     runs = tmp_path / "at/first/runs"
     moved = replace(recipe, run_dir=str(runs / "one"), store=str(runs / "store"))
     check_run_dir(moved, True, {"reward": {"gain": f"{tmp_path}/at/first/mine.py:gain@1"}})
-    with pytest.raises(ValueError, match=r'another store \(was "runs/store", now "runs/other"\); put it back'):
+    with pytest.raises(ValueError, match=r'a different store \(was "runs/store", now "runs/other"\); put it back'):
         check_run_dir(replace(moved, store="runs/other"), True)
 
 

@@ -193,7 +193,7 @@ class Unexported(FakePolicy):
 @pytest.mark.parametrize("save_every", [0, 4, 5])
 def test_an_export_that_fails_leaves_a_checkpoint_from_which_it_is_made(tmp_path, records, save_every):
     recipe = make_recipe(tmp_path, num_steps=8, save_every=save_every)
-    told = r"export failed: OSError: .*No space.*; the checkpoint of step 4 is whole: .* --resume export it"
+    told = r"export failed: OSError: .*No space.*; the checkpoint of step 4 is whole: .* --resume to export it"
     with pytest.raises(CheckpointError, match=told):
         asyncio.run(run(recipe, Unexported(), records))
     resumed = FakePolicy()
