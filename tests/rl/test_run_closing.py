@@ -49,9 +49,7 @@ def test_an_export_that_fails_says_how_to_do_it_again(tmp_path):
 
     recipe, policy = make_recipe(tmp_path, num_steps=2), Full()
     asyncio.run(train_on_fakes(recipe, policy))
-    with pytest.raises(
-        CheckpointError, match=r"export failed: OSError: .*; the checkpoint of step 2 is whole: fix it"
-    ):
+    with pytest.raises(CheckpointError, match=r"export failed: OSError: .*; the checkpoint of step 2 is whole: fix it"):
         asyncio.run(checkpoint.export(recipe, policy, 2, tmp_path / "export"))
     assert asyncio.run(checkpoint.resume(recipe, FakePolicy())) == 2
 
