@@ -24,8 +24,10 @@ os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 if "PYTEST_XDIST_WORKER" in os.environ:  # it shares the cores: threads that wait for each other would keep both busy
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A machine that has much else to do is no fault of an example's.
-settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A machine that has much else to do is no fault of an example's. Examples are the same in each run: nobody's change fails
+# for a text that it has nothing to do with. `pytest --hypothesis-profile exploring` looks for others.
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("exploring", settings.get_profile("ours"), derandomize=False)
 settings.load_profile("ours")
 
 # What is imported stays: a fifth of the time would go into looking through it for garbage, at the end above all.

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rollout.text.marks import special_tokens_in
 from rollout.text.plan import (
     ERROR_KINDS,
     MAX_STEPS,
@@ -42,7 +43,7 @@ def answer(*entries: object) -> str:
     return f"<answer>{json.dumps({'execution_plan': list(entries)})}</answer>"
 
 
-TEXTS = st.text(min_size=1).map(str.strip).filter(bool)
+TEXTS = st.text(min_size=1).map(str.strip).filter(lambda text: text and not special_tokens_in(text))
 
 
 @st.composite
