@@ -24,7 +24,7 @@ os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 if "PYTEST_XDIST_WORKER" in os.environ:  # it shares the cores: threads that wait for each other would keep both busy
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A machine that has much else to do is no fault of an example's. Examples are the same in each run: nobody's change fails
+# A busy machine is no fault of an example's. Examples are the same in each run, so that no change fails
 # for a text that it has nothing to do with. `pytest --hypothesis-profile exploring` looks for others.
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.register_profile("exploring", settings.get_profile("ours"), derandomize=False)
