@@ -1,7 +1,8 @@
 """A judge and a generator of the user's own, asked about records of the run before anything starts.
 
 Each is asked in a process of its own, which is killed if it takes too long (`actors.user_classes.trial`); a scorer that
-comes with this package is trusted and asked here. One that may need a GPU is not tried, and said so.
+comes with this package is trusted and asked here, about records that do not. One that may need a GPU is not tried, and
+that is said.
 """
 
 import tempfile
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from actors.config import JudgeConfig
 from actors.generator.kind import kind_of as generator_kind
@@ -19,7 +21,7 @@ from actors.user_classes.trial import TIMEOUT_S, Make, NotMadeError, Wrong, ask_
 from rewards.functions.import_path import is_ours, load_function, name_of
 from rewards.judging.rubric import check_scores
 from rl.plan.judges import judges_asked
-from rl.recipe.config import Recipe
+from rl.recipe.config import REPO, Recipe
 from rollout.text.strict_json import RubricError
 from rollout.types import EditRequest, ScoreRequest, Task
 
@@ -81,14 +83,17 @@ def try_own(recipe: Recipe, training: Sequence[Task], heldout: Sequence[Task]) -
 
 
 def _trials(recipe: Recipe, training: Sequence[Task], heldout: Sequence[Task]) -> Iterator[_Trial]:
-    some = [task for tasks in (training, heldout) for task in islice(tasks, NUM_RECORDS) if _has_images(task)]
+    first = [task for tasks in (training, heldout) for task in islice(tasks, NUM_RECORDS)]
     for where, judge in judges_asked(recipe):
         if judge.probe and (code := judge_kind(judge).code_of(judge)) is not None:
-            yield _of_judge(where, judge, *code, some)
+            key, path = code
+            if not (is_ours(path) and all(map(_is_ours, first))):  # they ship together
+                yield _of_judge(where, judge, key, path, [task for task in first if _has_images(task)])
     generator = recipe.generator
     if generator.probe and generator.kind and (make := generator_kind(generator).replica_of(generator)) is not None:
+        some = [task for task in first if _has_images(task)][:1]
         edit = partial(_edit, make)
-        yield _Trial("generator", "kind", generator.kind, some[:1], edit, generator.gpus_per_replica)
+        yield _Trial("generator", "kind", generator.kind, some, edit, generator.gpus_per_replica)
 
 
 def _edit(make: Make, tasks: Sequence[Task]) -> list[Wrong | None]:
@@ -132,6 +137,11 @@ def _why_unfit(trial: _Trial) -> str:
             why = fault.error if is_named else f"{fault.kind}: {fault.error}"
             return f"{trial.label}: asked about record {task.id}: {why}{trial.hint}"
     return ""
+
+
+def _is_ours(task: Task) -> bool:
+    """Return whether a record comes with this package."""
+    return Path(task.after).is_relative_to(REPO / "recipes")
 
 
 def _has_images(task: Task) -> bool:

@@ -72,13 +72,11 @@ class Policy:
         `total_steps` counts updates, for the learning-rate schedule; `temperature` is the default of `logprobs`;
         images are scaled down to `max_pixels`; `devices` are those that are reserved already.
         """
-        # Takes seconds, so only here; and not in a thread: others start beside it, and of two threads that import one
-        # package (fastapi, with its circles) at once, one may find a half of it.
+        # It takes seconds. Not in the thread: of two that import fastapi at once, one may find half of it.
         from actors.policy.ranks import start_ranks
 
         root = placed(store_root)
-        # Ranks do not share the driver's working folder.
-        loss = replace(loss, policy_loss=anchored(loss.policy_loss, Path.cwd()))
+        loss = replace(loss, policy_loss=anchored(loss.policy_loss, Path.cwd()))  # ranks run in another folder
         setup = PolicySetup(config, loss, root, total_steps, max_pixels)
         group = await asyncio.to_thread(start_ranks, setup, devices)
         nodes = await asyncio.to_thread(group.ray_node)
@@ -274,12 +272,11 @@ class Policy:
     def _shares(self, rows: Sequence[_Row], dealt: Sequence[Sequence[Sequence[int]]]) -> list[list[Share[_Row]]]:
         """Return what is sent to each rank for each mini-batch, with references of its images."""
         images = self._images.take(row.images for row in rows)
-        num_copies = self._setup.config.sequence_parallel
         return [
             [
                 Share(
                     tuple(pick(rows, share)),
-                    sum(map(len, mini_batch)) // num_copies,
+                    sum(map(len, mini_batch)) // self._setup.config.sequence_parallel,
                     {rows[index].images: images[rows[index].images] for index in share if rows[index].images},
                 )
                 for share in mini_batch

@@ -14,13 +14,10 @@ from rl.cli.ablate import add_ablate_command
 from rl.cli.arguments import (
     Parser,
     add_command,
-    add_group,
     add_resume,
     add_trust_code,
     file_path,
     numbers,
-    positive_number,
-    whole_number,
     with_auto_resume,
 )
 from rl.cli.compare import add_compare_command
@@ -31,6 +28,7 @@ from rl.cli.ledger import add_ledger_commands, with_ledger_sql
 from rl.cli.licences import add_licences_command
 from rl.cli.package_clash import clash_of, put_first
 from rl.cli.plan import add_plan_command, add_resolved, dry_run, print_resolved
+from rl.cli.reward import add_reward_commands
 from rl.cli.run_folder import folder_of
 from rl.cli.run_to_end import INTERRUPTED, leaving_when_terminated, run_async, run_to_end
 from rl.cli.shapes import add_shapes_commands
@@ -150,21 +148,7 @@ def _parser() -> Parser:
         "overrides", nargs="*", default=[], help="key=value, like service.port=8012 generator.num_replicas=4"
     )
     add_trust_code(serve)
-    rewards = add_group(commands, "reward", "rewards of your own")
-    trial = add_command(
-        rewards,
-        "test",
-        _reward_test,
-        "run a reward on sample answers, good and broken, or on a run's ledger",
-    )
-    trial.add_argument(
-        "target", help="FILE.py, FILE.py:function, module, module.function or module:function; all rewards of a file"
-    )
-    trial.add_argument("--ledger", type=file_path, metavar="RUN", help="the folder of a run whose samples to use")
-    trial.add_argument("--limit", type=whole_number, default=500, help="most samples of a ledger; default: 500")
-    trial.add_argument("--timeout", type=positive_number, default=10.0, help="seconds a call may take; default: 10")
-    trial.add_argument("--extra", default="", help="""JSON of gold samples' further evidence: '{"aesthetic": 0.7}'""")
-    trial.add_argument("--weight", type=float, default=1.0, help="the term's; negative for a penalty; default: 1")
+    add_reward_commands(commands)
     add_story_commands(commands)
     add_data_commands(commands)
     add_shapes_commands(commands)
@@ -289,19 +273,6 @@ def _serve(chosen: argparse.Namespace) -> int:
     recipe = load_served(chosen.recipe, chosen.overrides, trusts_code=chosen.trust_code)
     run_async(serve(recipe) if isinstance(recipe, ServeRecipe) else serve_stories(recipe))
     return 0
-
-
-def _reward_test(chosen: argparse.Namespace) -> int:
-    from rl.reward_trial.report import try_rewards
-
-    return try_rewards(
-        chosen.target,
-        ledger=chosen.ledger,
-        limit=chosen.limit,
-        timeout_s=chosen.timeout,
-        extra=chosen.extra,
-        weight=chosen.weight,
-    )
 
 
 if __name__ == "__main__":
