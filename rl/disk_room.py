@@ -37,12 +37,11 @@ def check_disk(recipe: TrainingRecipe) -> None:
 
 def bytes_saved(config: PolicyConfig, model: ModelSize) -> int:
     """Return what `actors.policy.export.bytes_saved` will: an export, float32 weights and Adam's two moments."""
-    num_base = model.num_parameters
+    num = model.num_parameters
     if config.lora.rank:
         num_trained = sum(one.num_parameters for one in adapters_of(config, model))
-        num = num_base + num_trained
+        num_exported, num_saved = num + num_trained, num_trained
     else:
-        num_trained = num_base - (model.parts[VISION] if config.freeze_vision else 0)
-        num = num_base
-    checkpoint = 4 * (num_trained if config.lora.rank else num) + 8 * num_trained
-    return num * _BYTES[config.dtype] + checkpoint
+        num_trained = num - (model.parts[VISION] if config.freeze_vision else 0)
+        num_exported = num_saved = num
+    return num_exported * _BYTES[config.dtype] + 4 * num_saved + 8 * num_trained

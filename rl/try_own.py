@@ -107,7 +107,9 @@ def _of_judge(where: str, judge: JudgeConfig, key: str, path: str, some: Sequenc
         if is_scorer and is_ours(path):
             return [_why_not_scored(path, task) for task in tasks]
         looks = [ScoreRequest(task.before, task.after, task.instruction) for task in tasks]
-        return ask_in_child(judge_kind(judge).replica_of(judge), looks, TIMEOUT_S)
+        make = judge_kind(judge).replica_of(judge)
+        assert make is not None, "it has code"
+        return ask_in_child(make, looks, TIMEOUT_S)
 
     tasks, hint = (some, _OWN_DATA) if is_scorer else (some[:1], "")
     return _Trial(where, key, path, tasks, ask, judge.gpus_per_replica, hint)

@@ -48,9 +48,9 @@ class JudgeKind(JudgeTraits, ABC):
         """Return the key that names code which judges, and what it names; None where a model does."""
         return None
 
-    def replica_of(self, config: JudgeConfig) -> Callable[[str], Any]:
-        """Return what makes a replica of such code, to try it, given a store's root. Picklable."""
-        raise NotImplementedError(f"judge.kind={config.kind} has no code of its own")
+    def replica_of(self, config: JudgeConfig) -> Callable[[str], Any] | None:
+        """Return what makes a replica of such code, to try it, given a store's root; None as above. Picklable."""
+        return None
 
     def num_gpus(self, config: JudgeConfig) -> float:
         """Return the GPUs that the run gives it."""
