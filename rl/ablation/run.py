@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterable
+from itertools import product
 
 from rich.console import Console
 from rich.markup import escape
 
+from actors.losses.lost import ComponentLost
 from rl.ablation.plan import AblationPlan, Kind, Part
 from rollout.roles import RunStopped
 
@@ -23,11 +25,15 @@ def run_parts(
     after_each: Callable[[Stopped], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> Stopped:
-    """Do the parts that are left; return why which trainings stopped: the others go on without them."""
+    """Do the parts that are left; return why which trainings stopped: the others go on without them.
+
+    A training that lost one of its processes goes on once more when all others are done.
+    """
     stopped: Stopped = {}
+    lost: set[str] = set()
     parts = plan.parts
-    for number, part in enumerate(parts, 1):
-        if part.is_done or part.critic in stopped:
+    for is_again, (number, part) in product((False, True), enumerate(parts, 1)):
+        if part.is_done or part.critic in stopped or (part.critic in lost and not is_again):
             continue
         told = time_left(parts)
         console.print(f"[bold]part {number} of {len(parts)}  {escape(str(part))}[/]  {told}")
@@ -35,8 +41,12 @@ def run_parts(
         try:
             is_whole = carry_out(part)
         except RunStopped as error:
-            stopped[part.critic] = str(error)
             console.print(f"[red]{escape(str(part))} stopped: {escape(str(error))}[/]")
+            if isinstance(error, ComponentLost) and not is_again:
+                console.print("[yellow]it goes on after the other parts[/]")
+                lost.add(part.critic)
+            else:
+                stopped[part.critic] = str(error)
             continue
         seconds = clock() - start
         part.finish(seconds if is_whole else None)

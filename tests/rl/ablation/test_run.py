@@ -3,6 +3,7 @@
 import pytest
 from rich.console import Console
 
+from actors.losses.lost import ComponentLost
 from rl.ablation.plan import Kind
 from rl.ablation.run import run_parts, time_left
 from rollout.roles import BudgetSpent, RunStopped
@@ -61,6 +62,28 @@ def test_a_training_that_stops_costs_the_others_nothing_and_is_tried_again(plan)
     work.ends.clear()
     assert work.run(plan) == {}
     assert work.done == ["train full-seed0", "stories full-seed0"]
+
+
+def test_a_training_that_lost_a_process_goes_on_once_after_the_others(plan):
+    work, console = Work(**{"train_full-seed0": ComponentLost("rank 1 died")}), Console(record=True, width=200)
+    assert work.run(plan, console) == {"full-seed0": "rank 1 died"}
+    assert work.done == [ALL[0], ALL[1], *ALL[3:], ALL[1]]
+    assert console.export_text().count("train full-seed0 stopped: rank 1 died") == 2
+    work.ends.clear()
+    assert work.run(plan) == {}
+    assert work.done == ALL[1:3]
+
+
+def test_what_goes_on_after_the_others_is_told_of_as_well(plan):
+    class Once(Work):
+        def __call__(self, part):
+            if self.done.count("train full-seed0"):
+                self.ends.clear()
+            return super().__call__(part)
+
+    work = Once(**{"train_full-seed0": ComponentLost("rank 1 died")})
+    assert work.run(plan) == {}
+    assert work.done == [ALL[0], ALL[1], *ALL[3:], *ALL[1:3]]
 
 
 def test_a_spent_budget_ends_all(plan):
