@@ -14,6 +14,7 @@ from ray.exceptions import ObjectLostError, RayActorError
 from actors.calls import ask
 from actors.config import RolloutWorkersConfig
 from actors.losses.stacks import answer_with_stacks
+from actors.metered.shared_calls import silences
 from actors.store.ledger import Ledger
 from rollout.roles import GroupRollout
 from rollout.single_step import failed_group
@@ -40,6 +41,9 @@ class _Worker:
 
     async def stats(self) -> dict[str, float]:
         return await self._rollout.stats()
+
+    async def silences(self) -> list[str]:
+        return silences()
 
 
 @dataclass(eq=False)

@@ -30,6 +30,7 @@ from PIL import Image
 from actors.metered.usage_ledger import ANSWER
 from actors.store.append_log import log_paths, read_rows
 from actors.store.ledger import CALLS
+from benchmarks.ending import run_main
 from recipes.shapes import teacher
 from recipes.shapes.requests import write_requests
 from rollout.text.critique import format_critique
@@ -207,4 +208,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

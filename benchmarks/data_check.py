@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.ending import run_main
+
 _WORDS = [
     "the",
     "red",
@@ -133,4 +135,4 @@ def _peak_while_running(child: subprocess.Popen[str]) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

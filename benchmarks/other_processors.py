@@ -19,6 +19,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.ending import run_main
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -166,4 +168,4 @@ PARTS = {"images": images, "samples": samples, "updates": updates}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

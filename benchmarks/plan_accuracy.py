@@ -17,6 +17,7 @@ from statistics import fmean
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.ending import run_main
 from rl.plan.devices import num_cores
 from rl.plan.rules import rules_of
 from rl.plan.run_times import RunTimes, read_run_times
@@ -101,4 +102,4 @@ def _show(found: dict[str, list[Compared]]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ending import run_main
 from rl.preemption import EXIT_CODE
 from rl.run_dir.resume import last_step
 from rl.tracking.metrics_file import read_metrics
@@ -160,4 +161,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

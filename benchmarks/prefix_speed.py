@@ -7,7 +7,6 @@ of the others.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from statistics import median
 import numpy as np
 
 from actors.config import LossConfig, PolicyConfig
+from benchmarks.ending import run_main
 from rollout.types import TrainingRow
 from tests.support.policy_ranks import on_ranks, share_of
 
@@ -88,4 +88,4 @@ def time_updates(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -8,7 +8,6 @@ where one of the two ways was hardly tried.
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from actors.config import SamplerConfig
 from actors.sampler.sampler import Samplers
 from actors.store.store import Store
 from actors.weights.publish import publish
+from benchmarks.ending import run_main
 from tests.support.faulty_engine import FaultyEngine
 from tests.support.tensor_source import TensorSource
 
@@ -106,4 +106,4 @@ def report(found: Found, seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

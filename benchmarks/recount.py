@@ -24,6 +24,8 @@ from typing import Any
 
 import yaml
 
+from benchmarks.ending import run_main
+
 Row = dict[str, Any]
 Request = tuple[Any, ...]
 MAX_STEPS_SHOWN = 25
@@ -245,4 +247,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

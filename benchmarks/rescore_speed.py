@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from actors.store.append_log import AppendLog
+from benchmarks.ending import run_main
 from rewards.compose import WeightedSum
 from rl.recipe.config import REPO, Recipe
 from rl.recipe.reader import load_recipe, to_yaml
@@ -118,4 +119,4 @@ def _text(rng: random.Random, num_words: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

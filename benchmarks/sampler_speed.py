@@ -30,6 +30,7 @@ from actors.cpu_kernels import FASTEST
 from actors.sampler.engine import Engine
 from actors.sampler.sampler import Samplers, environment_of
 from actors.store.store import Store
+from benchmarks.ending import run_main
 from rollout.types import SampleRequest, SamplingParams
 
 GROUP, TOKENS, SIDE, PATCH = 8, 64, 448, 16
@@ -236,4 +237,4 @@ def serve_vllm(model: Path, has_processes: bool, is_adapted: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

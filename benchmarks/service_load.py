@@ -17,7 +17,6 @@ import asyncio
 import io
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -43,6 +42,7 @@ from actors.web.config import ServiceConfig
 from actors.web.image_service import ImageService
 from actors.web.service import build_app
 from actors.web.serving import listening
+from benchmarks.ending import run_main
 from rollout.types import EditRequest
 from tests.support.sleeping_pipeline import SECONDS, picture
 
@@ -240,4 +240,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

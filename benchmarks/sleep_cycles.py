@@ -9,7 +9,6 @@ old weights would not show.
 import argparse
 import asyncio
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from actors.config import SamplerConfig
 from actors.sampler.sampler import Samplers
 from actors.store.store import Store
 from actors.weights.publish import publish
+from benchmarks.ending import run_main
 from rollout.types import Response, SampleRequest, SamplingParams
 from tests.support.source_tree import REPO
 from tests.support.tensor_source import TensorSource
@@ -141,4 +141,4 @@ def report(found: Found, seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

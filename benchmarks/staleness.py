@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 
 from actors.store.learned import read_learned
+from benchmarks.ending import run_main
 from rl.evaluation import Change, Evaluation, compare
 
 RECIPE = "recipes/shapes_grpo.yaml"
@@ -118,4 +119,4 @@ def report(runs: Sequence[Run], changes: Sequence[Change], out: Path | None) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

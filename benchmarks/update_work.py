@@ -8,7 +8,6 @@ plain way, in the same run: each row by itself, padded. Ends with exit code 1 wh
 """
 
 import argparse
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from rich.table import Table
 
 from actors.config import LossConfig, PolicyConfig
 from actors.store.store import Store
+from benchmarks.ending import run_main
 from rollout.types import TrainingRow
 from tests.support.policy_ranks import on_ranks, share_of
 from tests.support.tiny_models import build_tiny_critic
@@ -139,4 +139,4 @@ def report(counts: dict[str, Counter[str]], scale: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

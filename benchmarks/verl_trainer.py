@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from actors.store.ledger import read_ledger
+from benchmarks.ending import run_main
 from rl.recipe.config import REPO
 from rl.rescore.run import rescore
 
@@ -78,4 +79,4 @@ def in_verl(run_dir: Path) -> Account:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

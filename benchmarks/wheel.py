@@ -22,6 +22,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.ending import run_main
+
 REPO = Path(__file__).resolve().parents[1]
 MOST_INSTALL_S, PATIENCE_S = 600.0, 900.0
 LOCK = "rl/requirements.lock"
@@ -169,4 +171,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

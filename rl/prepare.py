@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from actors.config import EvidenceConfig, GeneratorConfig
@@ -84,7 +84,7 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     check_run_dir(recipe, is_resumed, sources, accepted)
     check_disk(recipe)
     check_launch(recipe, {f"evidence.{name}": config for name, config in evidence.items()})
-    try_own(recipe, training, heldout)
+    try_own(replace(recipe, evidence=evidence), training, heldout)
     benchmark = prepare_part(recipe.benchmark, Store(recipe.store)) if recipe.benchmark.name else None
     more = {"benchmark.judge": recipe.benchmark.judge} if benchmark else {}
     asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence) | more))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.adapters import with_room
-from actors.config import EvidenceConfig, JudgeConfig
+from actors.config import EvidenceConfig
 from actors.generator.generator import Generator
 from actors.judge.judge import start_judge
 from actors.judge.question import Asker
@@ -28,6 +28,7 @@ from actors.store.store import Store
 from rl.launch import Launch, launch
 from rl.official.during import Part
 from rl.official.judging import start_asker
+from rl.plan.judges import judges_asked
 from rl.prepare import PreparedRun
 from rl.recipe.config import Recipe
 from rollout.single_step import Baseline, Regenerate, SingleStep
@@ -56,6 +57,10 @@ class Stack:
         appender = self.ledger.appender
         writer = {"the ledger's writer": appender.actor} if isinstance(appender, RemoteAppender) else {}
         return self.samplers.actors() | self.workers.actors() | shared_calls.owners() | writer
+
+    def asking(self) -> dict[str, Any]:
+        """Return the actors that make paid calls."""
+        return shared_calls.owners() | (self.workers.actors() if self.has_counts_in_workers else {})
 
     async def stats(self) -> dict[str, float]:
         """Return what the services have counted since the start, keyed `service/name`."""
@@ -100,7 +105,7 @@ async def start_stack(plan: PreparedRun) -> AsyncIterator[Stack]:
         ledger = start_ledger(ledger_folder, store=Store(job.store_root))
         workers = await RolloutWorkers.start(recipe.workers, journey, ledger)
         stack = Stack(policy, samplers, journey, workers, ledger, benchmark_judge, has_counts_in_workers)
-        async with silent_actors_killed(stack.watched), silence_told(shared_calls.owners):
+        async with silent_actors_killed(stack.watched), silence_told(stack.asking):
             yield stack
 
 
@@ -156,17 +161,6 @@ async def _start_benchmark_judge(part: Part, job: Launch) -> Asker:
 
 def has_local_service(recipe: Recipe, evidence: Mapping[str, EvidenceConfig]) -> bool:
     """Return whether a service runs inside its callers, without one process that owns it for the run."""
-    judges = [recipe.judge, *(config.judge for config in evidence.values() if config.judge is not None)]
-    asked = [member for judge in judges for member in _judges_asked(judge)]
-    functions = [config for config in evidence.values() if config.judge is None]
-    num_replicas = [judge.num_replicas for judge in asked] + [config.num_replicas for config in functions]
-    return 0 in [recipe.generator.num_replicas, *num_replicas]
-
-
-def _judges_asked(config: JudgeConfig) -> Iterator[JudgeConfig]:
-    """Yield the judges that are asked in the end: an ensemble's members, and theirs."""
-    members = config.member_configs
-    for member in members:
-        yield from _judges_asked(member)
-    if not members:
-        yield config
+    asked = [judge.num_replicas for _, judge in judges_asked(replace(recipe, evidence=dict(evidence)))]
+    functions = [config.num_replicas for config in evidence.values() if config.judge is None]
+    return 0 in [recipe.generator.num_replicas, *asked, *functions]

@@ -1,4 +1,4 @@
-"""A judge and a generator of the user's own, asked about records of the run before anything starts.
+"""Judges, generator and evidence of the user's own, asked about records of the run before anything starts.
 
 Each is asked in a process of its own, which is killed if it takes too long (`actors.user_classes.trial`); a scorer that
 comes with this package is trusted and asked here, about records that do not. One that may need a GPU is not tried, and
@@ -8,16 +8,15 @@ that is said.
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from actors.config import JudgeConfig
+from actors.evidence.kind import kind_of as evidence_kind
 from actors.generator.kind import kind_of as generator_kind
 from actors.judge.judge import kind_of as judge_kind
 from actors.notice import notify
 from actors.store.store import Store
-from actors.user_classes.trial import TIMEOUT_S, Make, NotMadeError, Wrong, ask_in_child
+from actors.user_classes.trial import TIMEOUT_S, Code, NotMadeError, Wrong, ask_in_child
 from rewards.functions.import_path import is_ours, load_function, name_of
 from rewards.judging.rubric import check_scores
 from rl.plan.judges import judges_asked
@@ -35,17 +34,26 @@ _OWN_DATA = "; it cannot judge these records: bring a judge of your own (docs/ex
 class _Trial:
     where: str
     """The recipe's section."""
-    key: str
-    path: str
-    """What the key names."""
+    code: Code
     tasks: Sequence[Task]
-    ask: Callable[[Sequence[Task]], list[Wrong | None]]
+    request: Callable[[Task], EditRequest | ScoreRequest]
+    """What a run would ask about a task."""
     num_gpus: float
     hint: str = ""
 
     @property
+    def key(self) -> str:
+        return f"{self.where}.{self.code.key}"
+
+    @property
     def label(self) -> str:
-        return f"{self.where}.{self.key} is {self.path!r}"
+        return f"{self.key} is {self.code.path!r}"
+
+    def ask(self) -> list[Wrong | None]:
+        """Return what is wrong with each task's answer."""
+        if self.code.key == "scorer" and is_ours(self.code.path):
+            return [_why_not_scored(self.code.path, task) for task in self.tasks]
+        return ask_in_child(self.code.make, [self.request(task) for task in self.tasks], TIMEOUT_S)
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Tried:
 
 
 def try_own(recipe: Recipe, training: Sequence[Task], heldout: Sequence[Task]) -> Tried:
-    """Ask judges and generator of the user's own once. Blocks.
+    """Ask judges, generator and evidence of the user's own once. Blocks.
 
     Raises ValueError with a line for each that fails: its key, the record and the error. One that does not answer in
     time is told on stderr, and is the run's own affair: it may be slow.
@@ -66,17 +74,17 @@ def try_own(recipe: Recipe, training: Sequence[Task], heldout: Sequence[Task]) -
     for trial in _trials(recipe, training, heldout):
         if trial.num_gpus or not trial.tasks:
             why = "it has GPUs" if trial.num_gpus else "no record with its images is here"
-            left.append(f"what {trial.label.split(' is ')[0]} answers ({why})")
+            left.append(f"what {trial.key} answers ({why})")
             continue
         try:
             found = _why_unfit(trial)
         except TimeoutError as error:
             notify(f"{trial.label}: {error}; starting all the same ({trial.where}.probe=false does not ask)")
-            left.append(f"what {trial.where}.{trial.key} answers ({error})")
+            left.append(f"what {trial.key} answers ({error})")
             continue
         if found:
             wrong.append(f"{found} ({trial.where}.probe=false starts without asking)")
-        tried.append(f"{name_of(trial.path)} ({trial.where}.{trial.key}) on {_count(len(trial.tasks))}")
+        tried.append(f"{name_of(trial.code.path)} ({trial.key}) on {_count(len(trial.tasks))}")
     if wrong:
         raise ValueError("\n".join(wrong))
     return Tried(tuple(tried), tuple(left))
@@ -84,35 +92,28 @@ def try_own(recipe: Recipe, training: Sequence[Task], heldout: Sequence[Task]) -
 
 def _trials(recipe: Recipe, training: Sequence[Task], heldout: Sequence[Task]) -> Iterator[_Trial]:
     first = [task for tasks in (training, heldout) for task in islice(tasks, NUM_RECORDS)]
+    here = [task for task in first if _has_images(task)]
     for where, judge in judges_asked(recipe):
-        if judge.probe and (code := judge_kind(judge).code_of(judge)) is not None:
-            key, path = code
-            if not (is_ours(path) and all(map(_is_ours, first))):  # they ship together
-                yield _of_judge(where, judge, key, path, [task for task in first if _has_images(task)])
+        code = judge_kind(judge).code_of(judge) if judge.probe else None
+        if code is None or (is_ours(code.path) and all(map(_is_ours, first))):  # they ship together
+            continue
+        tasks, hint = (here, _OWN_DATA) if code.key == "scorer" else (here[:1], "")
+        yield _Trial(where, code, tasks, _score, judge.gpus_per_replica, hint)
+    for name, evidence in recipe.evidence.items():
+        code = evidence_kind(evidence).code_of(evidence) if evidence.probe else None
+        if code is not None and not is_ours(code.path):
+            yield _Trial(f"evidence.{name}", code, here[:1], _score, evidence.gpus_per_replica)
     generator = recipe.generator
-    if generator.probe and generator.kind and (make := generator_kind(generator).replica_of(generator)) is not None:
-        some = [task for task in first if _has_images(task)][:1]
-        edit = partial(_edit, make)
-        yield _Trial("generator", "kind", generator.kind, some, edit, generator.gpus_per_replica)
+    if generator.probe and generator.kind and (code := generator_kind(generator).code_of(generator)) is not None:
+        yield _Trial("generator", code, here[:1], _edit, generator.gpus_per_replica)
 
 
-def _edit(make: Make, tasks: Sequence[Task]) -> list[Wrong | None]:
-    return ask_in_child(make, [EditRequest(task.before, task.prompt, _SEED) for task in tasks], TIMEOUT_S)
+def _score(task: Task) -> ScoreRequest:
+    return ScoreRequest(task.before, task.after, task.instruction)
 
 
-def _of_judge(where: str, judge: JudgeConfig, key: str, path: str, some: Sequence[Task]) -> _Trial:
-    is_scorer = key == "scorer"
-
-    def ask(tasks: Sequence[Task]) -> list[Wrong | None]:
-        if is_scorer and is_ours(path):
-            return [_why_not_scored(path, task) for task in tasks]
-        looks = [ScoreRequest(task.before, task.after, task.instruction) for task in tasks]
-        make = judge_kind(judge).replica_of(judge)
-        assert make is not None, "it has code"
-        return ask_in_child(make, looks, TIMEOUT_S)
-
-    tasks, hint = (some, _OWN_DATA) if is_scorer else (some[:1], "")
-    return _Trial(where, key, path, tasks, ask, judge.gpus_per_replica, hint)
+def _edit(task: Task) -> EditRequest:
+    return EditRequest(task.before, task.prompt, _SEED)
 
 
 def _why_not_scored(scorer: str, task: Task) -> Wrong | None:
@@ -130,12 +131,12 @@ def _why_not_scored(scorer: str, task: Task) -> Wrong | None:
 def _why_unfit(trial: _Trial) -> str:
     """Return a line about the first record that fails; empty where none does. Raises TimeoutError."""
     try:
-        faults = trial.ask(trial.tasks)
+        faults = trial.ask()
     except NotMadeError as error:
         return f"{trial.label}: {error}"
     for task, fault in zip(trial.tasks, faults, strict=True):
         if fault is not None:
-            is_named = fault.error.startswith(f"{name_of(trial.path)}.")
+            is_named = fault.error.startswith((f"{name_of(trial.code.path)}.", fault.kind))
             why = fault.error if is_named else f"{fault.kind}: {fault.error}"
             return f"{trial.label}: asked about record {task.id}: {why}{trial.hint}"
     return ""

@@ -41,8 +41,15 @@ class EvidenceConfig:
     """Built-in fn: calls in flight in a replica, each in a thread. Your own fn: one call at a time, in a process."""
     timeout_s: Seconds = 120.0
     """fn: deadline of one call; your own function is then killed."""
+    probe: bool = True
+    """A function or a class of your own: ask it about a record, in a process of its own, before anything starts."""
 
     def __post_init__(self) -> None:
         check_fields(self, "evidence")
         if self.options and not is_own(self.kind):
             raise ValueError("evidence: options are for a class of your own, which `kind` names")
+
+    @property
+    def kind_name(self) -> str:
+        """The kind of evidence: as set, or determined by whether `judge` is set."""
+        return self.kind or ("function" if self.judge is None else "judge")

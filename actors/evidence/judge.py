@@ -29,7 +29,11 @@ class JudgeObserver:
 
 
 class JudgeEvidence(EvidenceKind):
-    """A whole judge (`judge`)."""
+    """A whole judge (`judge`), which has these keys of its own."""
+
+    unused = frozenset(
+        {"fn", "num_replicas", "gpus_per_replica", "cpus_per_replica", "max_concurrency", "timeout_s", "probe"}
+    )
 
     def check(self, name: str, config: EvidenceConfig) -> None:
         with _of_evidence(name):

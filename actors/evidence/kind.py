@@ -1,15 +1,20 @@
 """The interface of a kind of evidence."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from actors.evidence.config import EvidenceConfig
 from actors.evidence.registry import load_kind
 from actors.run_context import RunContext
+from actors.user_classes.trial import Code
 from rollout.roles import EvidenceProvider
 
 
 class EvidenceKind(ABC):
     """One kind of evidence. Its file is imported for every recipe, so its methods import what loads slowly."""
+
+    unused: ClassVar[frozenset[str]] = frozenset()
+    """Keys of its section that do nothing for it."""
 
     @abstractmethod
     def check(self, name: str, config: EvidenceConfig) -> None:
@@ -27,12 +32,16 @@ class EvidenceKind(ABC):
     async def start(self, config: EvidenceConfig, context: RunContext) -> EvidenceProvider:
         """Start what it needs."""
 
+    def code_of(self, config: EvidenceConfig) -> Code | None:
+        """Return the code that is the evidence; None where a judge is."""
+        return None
+
     def num_gpus(self, config: EvidenceConfig) -> float:
         """Return the number of GPUs it takes from the run."""
         return config.num_replicas * config.gpus_per_replica
 
 
 def kind_of(config: EvidenceConfig) -> EvidenceKind:
-    """Return the kind of evidence: as set, or determined by whether `fn` or `judge` is set."""
-    kind: EvidenceKind = load_kind(config.kind or ("function" if config.judge is None else "judge"))
+    """Return what a kind of evidence is and can do."""
+    kind: EvidenceKind = load_kind(config.kind_name)
     return kind

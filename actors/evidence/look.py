@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from PIL import Image
 
@@ -21,6 +22,7 @@ from actors.user_functions.looks import check_function
 from actors.user_functions.process import START_TIMEOUT_S, RewardProcess
 from rewards.compose import RewardError, TermConfig, said
 from rewards.functions.evidence_loader import as_json, is_builtin_evidence_function, load_evidence_function
+from rewards.functions.import_path import anchored
 from rollout.roles import JudgeError
 from rollout.types import ScoreRequest
 
@@ -58,7 +60,8 @@ class FunctionObserver:
 async def start_function(config: EvidenceConfig, context: RunContext) -> FunctionObserver:
     """Deploy the pool of a function and return its handle."""
     is_builtin = is_builtin_evidence_function(config.fn)
-    make = partial(EvidenceReplica, config.fn, context.root, config.timeout_s)
+    # Actors do not share the driver's working folder.
+    make = partial(EvidenceReplica, anchored(config.fn, Path.cwd()), context.root, config.timeout_s)
     # A user-defined function's process enforces timeout_s itself, from when it receives the call.
     policy = RetryPolicy(config.timeout_s + (0 if is_builtin else START_TIMEOUT_S), num_attempts=1)
     owner = await start_calls(config, context, make, policy, config.max_concurrency if is_builtin else 1)

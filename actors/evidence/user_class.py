@@ -9,6 +9,7 @@ from actors.evidence.config import EvidenceConfig
 from actors.evidence.kind import EvidenceKind
 from actors.run_context import RunContext
 from actors.user_classes.classes import UserClass, call
+from actors.user_classes.trial import Code, code_of_class, make_replica
 from rewards.functions.evidence_loader import as_json
 from rollout.roles import EvidenceProvider
 from rollout.types import ScoreRequest
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 class OwnEvidence(EvidenceKind):
     """The class that `kind` names, made with `options`."""
 
+    unused = frozenset({"fn", "judge"})
+
     def check(self, name: str, config: EvidenceConfig) -> None:
         _class(config, f"evidence.{name}.kind").make()
 
@@ -29,13 +32,15 @@ class OwnEvidence(EvidenceKind):
     async def start(self, config: EvidenceConfig, context: RunContext) -> EvidenceProvider:
         from actors.evidence.look import FunctionObserver, start_calls
         from actors.metered.retry import RetryPolicy
-        from actors.user_classes.replica import UserReplica
 
         own = _class(config).anchored()
-        make = partial(UserReplica, own, _answer, context.root)
+        make = partial(make_replica, own, _answer, context.root)
         policy = RetryPolicy(config.timeout_s, NUM_ATTEMPTS)
         owner = await start_calls(config, context, make, policy, config.max_concurrency)
         return FunctionObserver(own.identity, context.root, owner)
+
+    def code_of(self, config: EvidenceConfig) -> Code:
+        return code_of_class(_class(config), _answer)
 
 
 NUM_ATTEMPTS = 3

@@ -26,22 +26,6 @@ from rollout.text.limits import (
 
 DEFAULT_PIPELINE = "Flux2KleinPipeline"
 DEFAULT_BATCH_SIZE = 8
-UNUSED_BY_OWN = frozenset(
-    {
-        "pipeline",
-        "model",
-        "custom_pipeline",
-        "lora",
-        "lora_weights",
-        "dtype",
-        "max_batch_size",
-        "call",
-        "base_url",
-        "api_key_env",
-        "endpoints",
-    }
-)
-"""Keys that do nothing for a class of the user's own."""
 _Pixels = Annotated[int, Ge(0), Le(65536)]
 
 

@@ -4,7 +4,7 @@ Nothing beside its own file asks which kind a generator has.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ from actors.generator.config import DEFAULT_BATCH_SIZE, GeneratorConfig
 from actors.generator.registry import KINDS, OWN_KIND, REGISTRY, GeneratorSpec
 from actors.model_digest import model_digest
 from actors.run_context import RunContext
+from actors.user_classes.trial import Code
 from rewards.functions.import_path import load_object
 from rollout.roles import Unsupported
 from rollout.types import EditRequest
@@ -38,6 +39,8 @@ class GeneratorKind(ABC):
     """It can ask a server that the run starts: `generator.server`."""
     has_options: ClassVar[bool] = False
     """It takes `generator.options`."""
+    unused: ClassVar[frozenset[str]] = frozenset()
+    """Keys of `generator` that do nothing for it."""
 
     @abstractmethod
     def max_ongoing(self, config: GeneratorConfig) -> int:
@@ -60,11 +63,8 @@ class GeneratorKind(ABC):
     def check(self, config: GeneratorConfig) -> None:  # noqa: B027
         """Raise ValueError for what resolved settings lack here: a key, a class. Starts nothing."""
 
-    def replica_of(self, config: GeneratorConfig) -> Callable[[str], Any] | None:
-        """Return what makes a replica of the user's code, given a store's root: to be tried before a run starts.
-
-        None where there is no such code. Picklable.
-        """
+    def code_of(self, config: GeneratorConfig) -> Code | None:
+        """Return the user's code that makes images; None where there is none."""
         return None
 
     def describe(self, config: GeneratorConfig, model: str) -> dict[str, str]:

@@ -4,14 +4,13 @@ Nothing beside its own file asks which kind a judge has.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from actors.judge.config import JudgeConfig
 from actors.judge.registry import KINDS, OWN_KIND, JudgeTraits
 from actors.metered.config import EndpointConfig
 from actors.run_context import RunContext
+from actors.user_classes.trial import Code
 from rewards.functions.import_path import load_object
 from rollout.roles import Judge
 from rollout.single_step import Baseline
@@ -44,12 +43,8 @@ class JudgeKind(JudgeTraits, ABC):
         """Return the servers of others that answer its calls, to be tried before a run starts."""
         return []
 
-    def code_of(self, config: JudgeConfig) -> tuple[str, str] | None:
-        """Return the key that names code which judges, and what it names; None where a model does."""
-        return None
-
-    def replica_of(self, config: JudgeConfig) -> Callable[[str], Any] | None:
-        """Return what makes a replica of such code, to try it, given a store's root; None as above. Picklable."""
+    def code_of(self, config: JudgeConfig) -> Code | None:
+        """Return the code that judges; None where a model does."""
         return None
 
     def num_gpus(self, config: JudgeConfig) -> float:

@@ -1,6 +1,5 @@
 """A judge that is a class of the user's own: its replicas are a scorer's, its answers are kept under its digest."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -33,16 +32,12 @@ class OwnJudge(EmbeddedJudge):
 
 async def start_own_judge(config: JudgeConfig, context: RunContext, own: UserClass) -> OwnJudge:
     """Deploy the pool of a class and return its judge."""
-    owner = await start_calls(config, context, partial(replica_of(own), context.root))
+    owner = await start_calls(config, context, partial(UserReplica, own, answer, context.root))
     return OwnJudge(own.identity, context.root, owner, hasattr(own.make(), "compare"))
 
 
-def replica_of(own: UserClass) -> Callable[[str], UserReplica]:
-    """Return what makes a replica of a class, given a store's root."""
-    return partial(UserReplica, own, _answer)
-
-
-async def _answer(judge: Any, store: Store, request: ScoreRequest | CompareRequest) -> object:
+async def answer(judge: Any, store: Store, request: ScoreRequest | CompareRequest) -> object:
+    """Return what a class answers, as JSON. Raises `WrongAnswer`."""
     if isinstance(request, ScoreRequest):
         return _as_json(await call(judge.score, await read_look(store, request)), "score")
     before, old, new = [await read_image(store, image) for image in (request.before, request.old, request.new)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from weakref import WeakSet
 
 import ray
 from ray.exceptions import RayActorError
@@ -47,25 +48,47 @@ def owners() -> dict[str, Any]:
     return {f"owner {number} of paid calls": actor for number, (_, actor) in enumerate(_running)}
 
 
-class _SharedCallsActor:
-    def __init__(self, make: Make):
-        answer_with_stacks()
-        self._calls = make(True)
+def silences() -> list[str]:
+    """Return a line for each service that is silent to this process."""
+    return [line for calls in _here if (line := calls.silence())]
+
+
+class _TimedCalls:
+    """The calls of this process, which know how long they have been waiting."""
+
+    def __init__(self, calls: MeteredCalls):
+        self.calls = calls
         self._silence = Silence()
+        _here.add(self)
 
     async def get(self, request: Mapping[str, object], payload: object) -> object:
         with self._silence.asking():
-            return await self._calls.get(request, payload)
+            return await self.calls.get(request, payload)
 
-    async def silence(self) -> str:
+    def silence(self) -> str:
         """Return a line if the service is silent; its name is what its counts begin with."""
-        return self._silence.told(next(iter(self._calls.stats())).rpartition("/")[0])
+        return self._silence.told(next(iter(self.calls.stats()), "").rpartition("/")[0])
+
+
+_here: WeakSet[_TimedCalls] = WeakSet()
+
+
+class _SharedCallsActor:
+    def __init__(self, make: Make):
+        answer_with_stacks()
+        self._timed = _TimedCalls(make(True))
+
+    async def get(self, request: Mapping[str, object], payload: object) -> object:
+        return await self._timed.get(request, payload)
+
+    async def silences(self) -> list[str]:
+        return silences()
 
     async def stats(self) -> dict[str, float]:
-        return self._calls.stats()
+        return self._timed.calls.stats()
 
     async def close(self) -> None:
-        await self._calls.close()
+        await self._timed.calls.close()
 
 
 class SharedCalls:
@@ -78,7 +101,7 @@ class SharedCalls:
     def __init__(self, make: Make, actor: Any = None):
         self._make = make
         self._actor = actor
-        self._local: MeteredCalls | None = None
+        self._local: _TimedCalls | None = None
 
     @classmethod
     async def start(cls, make: Make, *, is_local: bool = False) -> SharedCalls:
@@ -103,18 +126,18 @@ class SharedCalls:
         """
         if self._actor is None:
             try:
-                calls = self._calls()
+                local = self._timed_here()
             except Exception as error:  # e.g. because of this process's environment, not of the call
                 detail = " ".join(str(error).split())[:500]
                 raise CallError(Fault("not_made", f"{type(error).__name__}: {detail}", is_retryable=False)) from error
-            return await calls.get(request, payload)
+            return await local.get(request, payload)
         actor = self._actor
         return await self._retry_until_alive(lambda: ask(actor.get, dict(request), payload))
 
     async def stats(self) -> dict[str, float]:
         """Return the owner's stats, the same in every process; without an actor, those of this process."""
         if self._actor is None:
-            return {} if self._local is None else self._local.stats()
+            return {} if self._local is None else self._local.calls.stats()
         actor = self._actor
         counts: dict[str, float] = await self._retry_until_alive(lambda: ask(actor.stats))
         return counts
@@ -125,9 +148,9 @@ class SharedCalls:
         except RayActorError as error:
             raise CallError(Fault("owner_lost", " ".join(str(error).split())[-300:])) from error
 
-    def _calls(self) -> MeteredCalls:
+    def _timed_here(self) -> _TimedCalls:
         if self._local is None:
-            self._local = self._make(False)
+            self._local = _TimedCalls(self._make(False))
         return self._local
 
     def __getstate__(self) -> dict[str, object]:

@@ -9,11 +9,13 @@ from typing import Any
 from ray.exceptions import RayError
 
 from actors.notice import notify
+from rollout.concurrency import all_of
 
 SILENT_S = 25.0
 """How long a service may say nothing, unless it has been slow before and did answer."""
 _SLOWER = 2.0
 EVERY_S = 3.0
+_ANSWERS_S = 5.0
 
 
 class Silence:
@@ -47,23 +49,36 @@ class Silence:
         )
 
 
+async def _silences(asker: Any) -> list[str]:
+    """Return what an actor says; nothing for one that is gone, or not up: that is told by others."""
+    lines: list[str] = []
+    with suppress(RayError, TimeoutError):
+        async with asyncio.timeout(_ANSWERS_S):
+            lines = await asker.silences.remote()
+    return lines
+
+
 @asynccontextmanager
 async def silence_told(
-    owners: Callable[[], Mapping[str, Any]], tell: Callable[[str], None] | None = None, every_s: float = EVERY_S
+    askers: Callable[[], Mapping[str, Any]], tell: Callable[[str], None] | None = None, every_s: float = EVERY_S
 ) -> AsyncIterator[None]:
-    """Ask the owners of paid calls again and again whether their services answer; tell once of each silence."""
+    """Ask the actors that make paid calls again and again whether services answer; tell once of each silence.
+
+    Those are the owners, and, for services without one, rollout workers.
+    """
 
     async def watch() -> None:
         silent: set[str] = set()
         while True:
             await asyncio.sleep(every_s)
-            for name, owner in owners().items():
-                line = ""
-                with suppress(RayError):
-                    line = await owner.silence.remote()
-                if line and name not in silent:
-                    (tell or notify)(line)
-                (silent.add if line else silent.discard)(name)
+            lines = {
+                line.partition(" ")[0]: line
+                for told in await all_of(map(_silences, askers().values()))
+                for line in told
+            }
+            for service in lines.keys() - silent:
+                (tell or notify)(lines[service])
+            silent = set(lines)
 
     watching = asyncio.create_task(watch())
     try:

@@ -5,6 +5,7 @@ from actors.judge.kinds.asked import AskedKind
 from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
 from actors.teacher.kind import TeacherKind
+from actors.teacher.registry import SERVED
 from rollout.roles import Critic, Planner
 
 
@@ -12,6 +13,7 @@ class AskedTeacherKind(TeacherKind):
     """A model, configured like a judge that is asked (`ask`)."""
 
     is_asked = True
+    unused = SERVED | {"fn"}
 
     def describe(self, config: TeacherConfig, role: str) -> dict[str, str]:
         if not config.ask.model:

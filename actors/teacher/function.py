@@ -8,12 +8,15 @@ from typing import Any
 from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
 from actors.teacher.kind import TeacherKind
+from actors.teacher.registry import SERVED
 from rewards.functions.import_path import FunctionError, anchored, identity_of, load_function
 from rollout.roles import Critic, Planner
 
 
 class FunctionKind(TeacherKind):
     """A function (`fn`), in threads of this process."""
+
+    unused = SERVED | {"ask"}
 
     def describe(self, config: TeacherConfig, role: str) -> dict[str, str]:
         with _explained(config.fn):

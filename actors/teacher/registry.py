@@ -9,6 +9,8 @@ KINDS = {
     "asked": "actors.teacher.asked:KIND",
     "served": "actors.teacher.served:KIND",
 }
+SERVED = frozenset({"model", "temperature", "max_tokens", "samplers"})
+"""Keys of a checkpoint that is served."""
 _OWN = "actors.teacher.user_class:KIND"
 
 
@@ -19,6 +21,8 @@ class TeacherTraits:
     """A model answers, configured by `ask`."""
     is_served: ClassVar[bool] = False
     """A model answers that runs on `samplers`."""
+    unused: ClassVar[frozenset[str]] = frozenset()
+    """Keys of its section that do nothing for it."""
 
 
 def load_kind(kind: str) -> Any:

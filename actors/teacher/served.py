@@ -13,6 +13,7 @@ class ServedKind(TeacherKind):
     """A checkpoint (`model`), asked as it is in stories."""
 
     is_served = True
+    unused = frozenset({"fn", "ask"})
 
     def describe(self, config: TeacherConfig, role: str) -> dict[str, str]:
         if not config.model:

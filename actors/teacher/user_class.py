@@ -3,6 +3,7 @@
 from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
 from actors.teacher.kind import TeacherKind
+from actors.teacher.registry import SERVED
 from actors.user_classes.classes import UserClass
 from rollout.roles import Critic, Planner
 
@@ -12,6 +13,8 @@ _METHODS = {"planner": {"plan": ("question", "seed")}, "critic": _CRITICISE, "ex
 
 class OwnKind(TeacherKind):
     """The class that `kind` names, made with `options`, in this process."""
+
+    unused = SERVED | {"fn", "ask"}
 
     def describe(self, config: TeacherConfig, role: str) -> dict[str, str]:
         return {"class": _class(config, role).anchored().identity}

@@ -3,6 +3,8 @@
 The replica is the one that a run would have, with its `load()`, in a store that is gone afterwards.
 """
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os
@@ -14,12 +16,17 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from actors.user_classes.classes import UserClass
 from actors.user_functions.child import die_with
 from actors.user_functions.process import cause_of, child_environment
 from rewards.compose import said
+
+if TYPE_CHECKING:
+    from actors.user_classes.replica import Answer, UserReplica
 
 TIMEOUT_S = 60.0
 """What is patient enough: a replica may load a model."""
@@ -28,13 +35,35 @@ TIMEOUT_S = 60.0
 class Replica(Protocol):
     """What answers a pool's requests."""
 
-    def __call__(self, request: object) -> Awaitable[object]:
+    def __call__(self, request: Any) -> Awaitable[object]:
         """Return an answer, or the `actors.metered.retry.Fault` that says why there is none."""
         ...
 
 
 Make = Callable[[str], Replica]
-"""Returns a replica with the store at a path. Picklable."""
+"""Returns a replica with the store at a path. Picklable, and imports what loads slowly when it is called."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Code that a section of a recipe names."""
+
+    key: str
+    """The section's key that names it."""
+    path: str
+    make: Make
+
+
+def code_of_class(own: UserClass, answer: Answer) -> Code:
+    """Return the class that a section's `kind` names; `answer` puts a request to an object of it."""
+    return Code("kind", own.path, partial(make_replica, own.anchored(), answer))
+
+
+def make_replica(own: UserClass, answer: Answer, store_root: str) -> UserReplica:
+    """Return a replica of a class with the store at a path."""
+    from actors.user_classes.replica import UserReplica  # late: it imports Ray
+
+    return UserReplica(own, answer, store_root)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ a scene had fewer kills than asked for.
 import argparse
 import asyncio
 import random
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ from benchmarks.chaos.scene import Found
 from benchmarks.chaos.stores import kill_answer_writers, kill_image_writers, kill_store_server
 from benchmarks.chaos.training import kill_in_training
 from benchmarks.chaos.writers import kill_ledger_writer, kill_owner
+from benchmarks.ending import run_main
 
 
 async def kill_actors(folder: Path, kills: int, dice: random.Random) -> list[Found]:
@@ -73,4 +73,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.driver.cost import Case, Cost, bars_of
+from benchmarks.ending import run_main
 
 SIZES = (128, 512, 2_048, 8_192, 16_384)
 GENERATORS = (2, 8, 32, 128, 256)
@@ -103,4 +104,4 @@ def _table(title: str, costs: Sequence[tuple[int, Cost]]) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -12,7 +12,6 @@ count rests on the ledger alone. Exit code 1 on a missed bar. A second start goe
 import argparse
 import gc
 import multiprocessing
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.ending import run_main
 from benchmarks.exactly_once.matrix import LEADS, Alone, Cell, Tried, cells, leave_alone, try_cell
 from benchmarks.exactly_once.verdict import save, show
 
@@ -75,4 +75,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -7,9 +7,9 @@ the actors and the pipeline that a run has; the others one thing alone: `--part 
 
 import argparse
 import importlib
-import sys
 from pathlib import Path
 
+from benchmarks.ending import run_main
 from benchmarks.gpu.models import CRITICS, GENERATORS
 
 _GROUPS = {"update": 4, "sampler": 16}
@@ -73,4 +73,4 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.ending import run_main
 from benchmarks.house.mends import Mend, listed, mends
 from benchmarks.house.source import Size, Source
 from benchmarks.house.walk import Walk, walk_to_first_rollout
@@ -97,4 +98,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -13,7 +13,6 @@ endpoint's though its slots are at most 60 % busy.
 
 import argparse
 import asyncio
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.cluster import ray_cluster
+from benchmarks.ending import run_main
 from benchmarks.judge_faults.breaches import Outcome
 from benchmarks.judge_faults.load import Load, judged, troubled
 from tests.support.misbehaving_judge import MisbehavingJudge
@@ -95,4 +95,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

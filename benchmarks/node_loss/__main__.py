@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.ending import run_main
 from benchmarks.node_loss.nodes import REPO, SECOND, Cluster, two_nodes
 from benchmarks.node_loss.watch import Watch, account
 from rl.tracking.metrics_file import read_metrics
@@ -205,4 +206,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

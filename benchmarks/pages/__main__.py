@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.web.loopback import LoopbackServer
+from benchmarks.ending import run_main
 from benchmarks.pages.long_run import make_run
 from rl.watch.site import Site
 
@@ -108,4 +109,4 @@ def report(told: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

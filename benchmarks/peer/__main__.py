@@ -29,6 +29,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.ending import run_main
 from benchmarks.peer.environment import NotInstalled, trl_python
 from benchmarks.peer.setting import PARTS, write_tasks
 from benchmarks.peer.sides import Match
@@ -93,4 +94,4 @@ def _count(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

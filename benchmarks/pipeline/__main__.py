@@ -16,13 +16,13 @@ or too old, or a reward differs between schedules.
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.ending import run_main
 from benchmarks.pipeline.measure import measure
 from benchmarks.pipeline.scenario import SCHEDULES, Scenario
 from benchmarks.pipeline.verdict import Compared, Verdict
@@ -75,4 +75,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

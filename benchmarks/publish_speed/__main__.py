@@ -5,10 +5,10 @@ as it was done before, in turns; a plain copy of the same bytes is the measure. 
 """
 
 import statistics
-import sys
 
 import ray
 
+from benchmarks.ending import run_main
 from benchmarks.publish_speed.sides import Receiving, Sending, Setting
 
 ROUNDS = 5
@@ -81,4 +81,4 @@ def _print(measured: dict[str, list[dict[str, float]]]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

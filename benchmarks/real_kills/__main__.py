@@ -14,8 +14,6 @@ start goes on with the same --out, and SIGTERM ends what is under way.
 import argparse
 import json
 import os
-import signal
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,6 +21,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from benchmarks.ending import run_main
 from benchmarks.real_kills.cluster_head import HEADS_OF_CLUSTERS, hurt_head
 from benchmarks.real_kills.injuries import EACH, Injury, drawn
 from benchmarks.real_kills.life import Hurt, Life, overrides
@@ -142,7 +141,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs_of = planned(drawn(chosen.kills, chosen.seed), chosen.only, each=chosen.each)
     if not runs_of:
         parser.error(f"no injury is called {' or '.join(chosen.only)}: they are called like '{EACH[0]}'")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rk", dir="/tmp") as temporary:  # short: Ray's sockets are below it
         folder = (chosen.out or Path(temporary, "runs")).resolve()
@@ -158,4 +156,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

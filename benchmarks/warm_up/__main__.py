@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.store.store import Store
+from benchmarks.ending import run_main
 from data.records.sft import Kind
 from data.table.record_table import open_sft
 from recipes.shapes.stories import random_story
@@ -156,4 +157,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

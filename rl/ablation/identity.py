@@ -47,8 +47,9 @@ def check_folder(plan: AblationPlan) -> None:
         file = Path(training.run_dir) / "recipe.yaml"
         if file.exists() and (has_learned(file.parent) or plan.part(Kind.TRAIN, critic).is_done):
             began = load_recipe(file)
-            if keys := forbidden_changes(began, training, _may_change, working_folder(file.parent)):
-                changed.append(f"training of {critic}, {describe_changes(began, training, keys)}")
+            was_in = working_folder(file.parent)
+            if keys := forbidden_changes(began, training, _may_change, was_in):
+                changed.append(f"training of {critic}, {describe_changes(began, training, keys, was_in)}")
     if changed:
         raise ValueError(
             f"{plan.folder} belongs to an ablation with a different {changed[0]}; put it back, or give another folder "

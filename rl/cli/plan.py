@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rl.cli.arguments import Parser, add_command, file_path, positive_number, positive_whole_number
@@ -115,7 +116,8 @@ def _show(
     if must_start:
         from rl.try_own import try_own
 
-        tried = try_own(recipe, *(first_tasks_here(recipe, key) for key in DATA))
+        asked = replace(recipe, evidence=dict(plan.evidence))
+        tried = try_own(asked, *(first_tasks_here(recipe, key) for key in DATA))
         if tried.tried:
             console.print(f"tried: {', '.join(tried.tried)}", markup=False)
         console.print(", ".join([not_tried(recipe, is_own_tried=True), *tried.left]), markup=False)

@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 
+from actors.evidence.config import EvidenceConfig
+from actors.evidence.kind import kind_of as evidence_kind
 from actors.generator.kind import check_befores
 from actors.generator.kind import kind_of as generator_kind
 from actors.generator.kind import resolve as resolve_generator
@@ -62,8 +64,11 @@ class Missing:
         return f"{self.key}: {self.text}"
 
 
-def check_recipe(recipe: Recipe) -> None:
-    """Raise ValueError for what is wrong with a recipe, as far as that shows without data, keys, models and GPUs."""
+def check_recipe(recipe: Recipe) -> dict[str, EvidenceConfig]:
+    """Return the evidence that a recipe's reward needs.
+
+    Raises ValueError for what is wrong with the recipe, as far as that shows without data, keys, models and GPUs.
+    """
     if not recipe.ray_address:
         check_room(roles_of(recipe), cpus=recipe.num_cpus, gpus=inf, where="this machine", cpus_key="num_cpus")
     check_estimator_name(recipe.algorithm.advantage)
@@ -83,6 +88,7 @@ def check_recipe(recipe: Recipe) -> None:
     for name, config in recipe.evidence.items():
         if name not in needed and config.judge is None:  # it is written into the run's folder all the same
             describe_evidence(config)
+    return needed
 
 
 def count_records(recipe: Recipe) -> dict[str, tuple[int, int]]:
@@ -113,7 +119,7 @@ def _without_missing_images() -> Iterator[None]:
 def not_tried(recipe: Recipe, *, is_own_tried: bool = False) -> str:
     """Return what `train` tries at its start and neither `check_recipe` nor `missing` does, in one line.
 
-    `is_own_tried`: a judge and a generator of the user's own were asked (`rl.try_own`), as a dry run does.
+    `is_own_tried`: judges, generator and evidence of the user's own were asked (`rl.try_own`), as a dry run does.
     """
     left = [
         f"records after the first {NUM_READ} (interleave data check), what is in images (interleave data check --deep)"
@@ -123,7 +129,9 @@ def not_tried(recipe: Recipe, *, is_own_tried: bool = False) -> str:
     if any(traits_of(judge.kind).has_prices for _, judge in judges_asked(recipe)):
         left.append("whether endpoints answer (interleave doctor --ask)")
     if not is_own_tried and (
-        is_own(recipe.generator.kind) or any(kind_of(judge).code_of(judge) for _, judge in judges_asked(recipe))
+        is_own(recipe.generator.kind)
+        or any(kind_of(judge).code_of(judge) for _, judge in judges_asked(recipe))
+        or any(evidence_kind(evidence).code_of(evidence) for evidence in recipe.evidence.values())
     ):
         left.append("what code of your own, or a scorer, makes of the records (interleave train --dry-run)")
     if recipe.benchmark.name:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from actors.evidence.config import EvidenceConfig
 from actors.generator.kind import kind_of as generator_kind
 from actors.generator.kind import resolve as resolve_generator
 from rl.plan.adapters import published_values
@@ -70,6 +71,8 @@ class Plan:
     ahead: tuple[Split, Prediction] | None
     """The best split one step ahead, of a recipe that does not run ahead."""
     missing: tuple[Missing, ...]
+    evidence: Mapping[str, EvidenceConfig]
+    """Of the recipe's, what its reward needs."""
 
     @property
     def epoch_steps(self) -> float | None:
@@ -97,7 +100,7 @@ def make_plan(recipe: Recipe, devices: Devices, times: Sequence[Path] = ()) -> P
 
     Raises ValueError for what is wrong with the recipe, and for times that cannot be read.
     """
-    check_recipe(recipe)
+    evidence = check_recipe(recipe)
     sizes = sizes_of(recipe)
     files = count_records(recipe)
     counted, heldout = files.get("train"), files.get("heldout")
@@ -131,6 +134,7 @@ def make_plan(recipe: Recipe, devices: Devices, times: Sequence[Path] = ()) -> P
         best,
         ahead,
         tuple(missing(recipe, devices)),
+        evidence,
     )
 
 

@@ -32,6 +32,10 @@ _SECTIONS = ("algorithm", "rollout", "judge", "evidence")
 """What a reward set may hold beside its terms."""
 COMMAND_LINE = "command line"
 """Who sets what is overridden."""
+WHOLE = "# whole: what it extends, its reward set and all overrides are in it"
+"""First line of a recipe that was written as it was read."""
+_OF_WRITER = "reward.replaced"
+"""A key that nobody sets, and that whole recipes of RL had before they had that line."""
 _KEY = re.compile(r"[a-z_]\w*(?:\.[\w-]+)*")
 
 
@@ -44,6 +48,8 @@ class Layer:
     is_set: bool = False
     dropped: Sequence[str] = ()
     """Keys of the layers below that are not to be there."""
+    is_whole: bool = False
+    """It holds every key, set by a user or not."""
 
 
 def recipe_path(path: Path | str) -> Path:
@@ -68,6 +74,8 @@ def layers_of(path: Path, kind: type | None = None, without: Collection[str] = (
     for file, said in chain:
         kept = {key: value for key, value in said.items() if key not in without}
         layers = with_content(layers, kept, Fitting(kind, str(file)), file.parent)
+        is_whole = file.read_bytes().startswith(WHOLE.encode()) or at(kept, _OF_WRITER) is not None
+        layers[-1] = replace(layers[-1], is_whole=is_whole)
     return layers
 
 

@@ -19,6 +19,7 @@ from rl.recipe.config import Recipe
 from rl.recipe.jobs import JobRecipe
 from rl.recipe.layers import (
     COMMAND_LINE,
+    WHOLE,
     Layer,
     layers_of,
     merged,
@@ -103,7 +104,7 @@ def differences(one: Recipe, other: Recipe) -> set[str]:
 
 def to_yaml(recipe: JobRecipe) -> str:
     """Return the resolved recipe as YAML, as OmegaConf writes it; it would take three times as long."""
-    return write_yaml(asdict(recipe))
+    return f"{WHOLE}\n{write_yaml(asdict(recipe))}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rl.recipe.jobs import JobRecipe
-from rl.recipe.same_place import is_path, is_same_place
+from rl.recipe.same_place import is_path, is_same_place, leads_elsewhere
 
 MAY_CHANGE = frozenset(
     {
@@ -101,7 +101,8 @@ def forbidden_changes(
 ) -> list[str]:
     """Return the keys, dotted, in which a recipe differs from the one that its job was started with.
 
-    The job's relative paths were those of the folder `was_in`; None: of the working folder.
+    The job's relative paths were those of the folder `was_in`; None: of the working folder. A path may be another one
+    for that alone.
     """
     old, new = asdict(saved), asdict(recipe)
     forbidden = {key for key in differing_keys(old, new) if not allows(key)}
@@ -110,13 +111,39 @@ def forbidden_changes(
         for key in forbidden
         if is_path(type(recipe), key) and is_same_place(_value_at(old, key), _value_at(new, key), was_in)
     }
-    return sorted((forbidden - moved) | set(_other_models(old, new)))
+    strayed = {key for key in _strayed(type(recipe), old, new, was_in) if not allows(key)}
+    return sorted((forbidden - moved) | strayed | set(_other_models(old, new)))
 
 
-def describe_changes(saved: JobRecipe, recipe: JobRecipe, keys: Iterable[str]) -> str:
+def _strayed(kind: type, old: object, new: object, was_in: Path | None) -> Iterator[str]:
+    """Yield the keys of paths that are said as before and lead elsewhere."""
+    if was_in is None or was_in == Path.cwd():
+        return
+    for key, text in _texts(new):
+        if _value_at(old, key) == text and is_path(kind, key) and leads_elsewhere(key, text, was_in):
+            yield key
+
+
+def _texts(tree: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the texts of a tree by their dotted keys."""
+    if isinstance(tree, str):
+        yield key, tree
+    elif isinstance(tree, dict | list):
+        for name, one in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _texts(one, f"{key}.{name}".lstrip("."))
+
+
+def describe_changes(saved: JobRecipe, recipe: JobRecipe, keys: Iterable[str], was_in: Path | None = None) -> str:
     """Return changed keys with what they were and what they are now."""
     old, new = asdict(saved), asdict(recipe)
-    return ", ".join(f"{key} (was {value_told(old, key)}, now {value_told(new, key)})" for key in keys)
+
+    def told(key: str) -> str:
+        was, is_now = value_told(old, key), value_told(new, key)
+        if was != is_now or was_in is None:
+            return f"{key} (was {was}, now {is_now})"
+        return f"{key} (was {was} in {was_in}, now in {Path.cwd()}: start in {was_in}, or give its whole path)"
+
+    return ", ".join(map(told, keys))
 
 
 def value_told(tree: Any, key: str) -> str:

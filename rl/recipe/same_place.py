@@ -1,5 +1,6 @@
 """Whether two texts name the same file or folder, each from the folder in which its command ran."""
 
+from filecmp import cmp
 from os.path import realpath
 from pathlib import Path
 
@@ -26,6 +27,19 @@ def is_same_place(old: object, new: object, was_in: Path | None = None) -> bool:
     return realpath(before / old) == realpath(here / new) or (
         realpath(resolve_path(old, before)) == realpath(resolve_path(new))
     )
+
+
+def leads_elsewhere(key: str, text: str, was_in: Path) -> bool:
+    """Whether a path, said as before, leads from the working folder to another store or file than from `was_in`.
+
+    What is gone from there was moved, and a file of the same content is the same.
+    """
+    if not text or is_bucket(text):
+        return False
+    old, new = resolve_path(text, was_in), resolve_path(text)
+    if realpath(old) == realpath(new):
+        return False
+    return old.exists() if key == "store" else old.is_file() and new.is_file() and not cmp(old, new, shallow=False)
 
 
 def is_same_source(old: object, new: object, was_in: Path | None = None) -> bool:

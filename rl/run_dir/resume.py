@@ -158,7 +158,7 @@ def changes_since(
     saved, was_in = _explained(run_dir), working_folder(run_dir)
     forbidden = forbidden_changes(began, recipe, allows, was_in)
     for key in forbidden_changes(began, recipe, lambda key: False, was_in):
-        yield Changed(key, describe_changes(began, recipe, [key]), key not in forbidden)
+        yield Changed(key, describe_changes(began, recipe, [key], was_in), key not in forbidden)
     if sources:
         for key, told in _changes(saved, sources, was_in):
             if key not in forbidden:  # what a recipe says otherwise has been told

@@ -1,4 +1,4 @@
-"""A judge and a generator of the user's own are asked before anything starts, and what they get wrong is one line."""
+"""What is the user's own and answers about records is asked before anything starts; what is wrong is one line."""
 
 import pytest
 from PIL import Image
@@ -32,9 +32,19 @@ class Painter:
         return edit.images[0] if "box" in edit.prompt else "box.png"
 
 
+class Observer:
+    def observe(self, look):
+        return {"share": look.after.getpixel((0, 0))[0] / 255, "size": 1 if "circle" in look.instruction else set()}
+
+
+def look(before, after, instruction):
+    return {"red": 1 / instruction.count("circle")}
+
+
 def scorer(before, after, instruction):
     return Scores(1, len(instruction))
 """
+KEPT = ["judge.probe=false", "reward.probe=false"]
 KIND = "judge.kind is '{}/mine.py:Judge': asked about record one: "
 
 
@@ -96,9 +106,41 @@ def test_what_a_class_gets_wrong_is_one_line(tried, tmp_path, overrides, words):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("evidence", "words"),
+    [
+        (
+            "kind: ./mine.py:Observer",
+            "kind is './mine.py:Observer': asked about record one: Observer.observe: the answer holds a set",
+        ),
+        (
+            "fn: ./mine.py:look",
+            "asked about record one: raised ZeroDivisionError: division by zero ({}/mine.py:32)",
+        ),
+    ],
+)
+def test_what_evidence_gets_wrong_is_one_line(tried, tmp_path, evidence, words):
+    with pytest.raises(ValueError, match=r"^evidence.it.*\(evidence.it.probe=false starts without asking\)$") as error:
+        tried(*KEPT, f"evidence.it={{{evidence}}}")
+    assert words.replace("{}", str(tmp_path)) in str(error.value)
+
+
+def test_evidence_that_ships_with_us_or_is_not_to_be_asked_is_not(tried):
+    assert tried(*KEPT, "evidence.it.fn=recipes.shapes.judge.score").tried == ()
+    assert tried(*KEPT, "evidence.it={fn: ./mine.py:look, probe: false}").tried == ()
+    assert tried(*KEPT, "evidence.it={kind: ./mine.py:Observer, gpus_per_replica: 1}").left == (
+        "what evidence.it.kind answers (it has GPUs)",
+    )
+
+
+@pytest.mark.slow
 def test_what_answers_is_said(tried):
-    assert tried("judge.scorer=./mine.py:scorer", "generator.name=", "generator.kind=./mine.py:Painter").tried == (
+    own = ["judge.scorer=./mine.py:scorer", "generator.name=", "generator.kind=./mine.py:Painter"]
+    own += ["evidence={a: {kind: ./mine.py:Observer}, b: {fn: ./mine.py:look}}"]
+    assert tried(*own, instruction="circle box").tried == (
         "scorer (judge.scorer) on a record",
+        "Observer (evidence.a.kind) on a record",
+        "look (evidence.b.fn) on a record",
         "Painter (generator.kind) on a record",
     )
 

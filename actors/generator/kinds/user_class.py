@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from actors.generator.registry import GeneratorSpec, Mode
 from actors.run_context import RunContext
 from actors.user_classes.classes import UserClass, call
 from actors.user_classes.roles import Edit
+from actors.user_classes.trial import Code, code_of_class, make_replica
 from rollout.types import EditRequest
 
 if TYPE_CHECKING:
@@ -29,6 +29,21 @@ class OwnKind(GeneratorKind):
 
     needs_model = False
     has_options = True
+    unused = frozenset(
+        {
+            "pipeline",
+            "model",
+            "custom_pipeline",
+            "lora",
+            "lora_weights",
+            "dtype",
+            "max_batch_size",
+            "call",
+            "base_url",
+            "api_key_env",
+            "endpoints",
+        }
+    )
 
     def max_ongoing(self, config: GeneratorConfig) -> int:
         return config.max_concurrency
@@ -45,16 +60,14 @@ class OwnKind(GeneratorKind):
     def describe(self, config: GeneratorConfig, model: str) -> dict[str, str]:
         return {"class": _class(config).identity}
 
-    def replica_of(self, config: GeneratorConfig) -> Callable[[str], Any]:
-        from actors.user_classes.replica import UserReplica
-
-        return partial(UserReplica, _class(config).anchored(), _answer)
+    def code_of(self, config: GeneratorConfig) -> Code:
+        return code_of_class(_class(config), _answer)
 
     async def start(self, config: GeneratorConfig, context: RunContext) -> Generator:
         from actors.generator.generator import Generator
 
         own = _class(config).anchored()
-        make = partial(self.replica_of(config), context.root)
+        make = partial(make_replica, own, _answer, context.root)
         return await Generator.of_pool(config, context, make, _known_as(own, self.spec(config)))
 
 

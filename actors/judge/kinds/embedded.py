@@ -1,14 +1,13 @@
 """kind: embedded, a function in this process or in replicas."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from actors.judge.config import JudgeConfig
 from actors.judge.judge import JudgeKind
 from actors.judge.registry import ASKING
 from actors.run_context import RunContext
+from actors.user_classes.trial import Code, Replica
 from rewards.compose import RewardError, import_function
 from rewards.functions.import_path import anchored, identity_of
 from rollout.roles import Judge
@@ -31,16 +30,17 @@ class EmbeddedKind(JudgeKind):
 
         return await start_embedded_judge(config, context)
 
-    def code_of(self, config: JudgeConfig) -> tuple[str, str]:
-        return "scorer", config.scorer
-
-    def replica_of(self, config: JudgeConfig) -> Callable[[str], Any]:
-        from actors.judge.embedded import EmbeddedReplica
-
-        return partial(EmbeddedReplica, anchored(config.scorer, Path.cwd()))
+    def code_of(self, config: JudgeConfig) -> Code:
+        return Code("scorer", config.scorer, partial(_replica, anchored(config.scorer, Path.cwd())))
 
     def num_gpus(self, config: JudgeConfig) -> float:
         return config.num_replicas * config.gpus_per_replica
+
+
+def _replica(scorer: str, store_root: str) -> Replica:
+    from actors.judge.embedded import EmbeddedReplica
+
+    return EmbeddedReplica(scorer, store_root)
 
 
 KIND = EmbeddedKind()

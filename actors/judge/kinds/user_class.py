@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actors.judge.config import JudgeConfig
 from actors.judge.judge import JudgeKind
 from actors.judge.registry import ASKING
 from actors.run_context import RunContext
 from actors.user_classes.classes import UserClass
+from actors.user_classes.trial import Code, code_of_class
 from rollout.roles import Judge
 
 if TYPE_CHECKING:
     from actors.judge.user_class import OwnJudge
+    from actors.store.store import Store
+    from rollout.types import CompareRequest, ScoreRequest
 
 
 class OwnKind(JudgeKind):
@@ -37,16 +39,17 @@ class OwnKind(JudgeKind):
     def sees_both(self, config: JudgeConfig) -> bool:
         return hasattr(_class(config).make(), "compare")
 
-    def code_of(self, config: JudgeConfig) -> tuple[str, str]:
-        return "kind", config.kind
-
-    def replica_of(self, config: JudgeConfig) -> Callable[[str], Any]:
-        from actors.judge.user_class import replica_of
-
-        return replica_of(_class(config).anchored())
+    def code_of(self, config: JudgeConfig) -> Code:
+        return code_of_class(_class(config), _answer)
 
     def num_gpus(self, config: JudgeConfig) -> float:
         return config.num_replicas * config.gpus_per_replica
+
+
+async def _answer(judge: object, store: Store, request: ScoreRequest | CompareRequest) -> object:
+    from actors.judge.user_class import answer
+
+    return await answer(judge, store, request)
 
 
 def _class(config: JudgeConfig, where: str = "judge.kind") -> UserClass:

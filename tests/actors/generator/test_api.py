@@ -155,7 +155,7 @@ def test_a_budget_ends_the_run(tmp_path):
         async with Chat(IN_TEXT).running() as url:
             config = settings("nano-banana-pro", url, usd_per_image=1.0)
             generator = await Generator.start(config, tmp_path)
-            calls = generator.owner._calls()
+            calls = generator.owner._timed_here().calls
             calls._usage._budget = type(calls._usage._budget)(calls=0, usd=2.0)
             for seed in range(3):
                 await generator.edit(EditRequest(None, "a hat", seed))

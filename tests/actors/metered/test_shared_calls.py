@@ -15,7 +15,7 @@ from actors.cluster import ray_cluster
 from actors.metered.metered_calls import MeteredCalls
 from actors.metered.retry import CallError, Fault, RetryPolicy
 from actors.metered.service import Pooled
-from actors.metered.shared_calls import SharedCalls
+from actors.metered.shared_calls import SharedCalls, silences
 from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.store.append_log import read_log
 from actors.store.store import Store
@@ -74,6 +74,25 @@ def test_without_an_actor_each_process_pays_for_itself_and_the_cache_is_shared(t
     assert len(notes(tmp_path)) == 1
     assert (stats["judge/calls"], stats["judge/attempts"], others["judge/hits"]) == (5, 1, 1)
     assert "judge/attempts" not in others
+
+
+def test_calls_without_an_actor_are_known_where_they_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr("actors.metered.silent_services.SILENT_S", 0.1)
+
+    async def scenario():
+        owner = await SharedCalls.start(calls_in(tmp_path), is_local=True)
+        assert (await ask(owner, "a"), silences()) == ({"name": "a"}, [])
+        asking = [asyncio.create_task(ask(owner, name, wait_s=60.0)) for name in "bc"]
+        await asyncio.sleep(0.5)
+        lines = silences()
+        for one in asking:
+            one.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        return lines, silences()
+
+    (line,), afterwards = asyncio.run(scenario())
+    assert line.startswith("judge has answered none of 2 calls for ")
+    assert afterwards == []
 
 
 def test_an_owner_without_ray_is_said_to_need_it(tmp_path):

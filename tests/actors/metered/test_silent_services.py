@@ -48,30 +48,43 @@ def test_a_service_that_was_as_slow_before_and_answered_is_given_more_time():
         assert silence.told("judge")
 
 
-class Owner:
-    """An owner of paid calls that says so, by the number of the question; None: it is dead."""
+class Asker:
+    """An actor that makes paid calls and says so, by the number of the question; None: it is dead."""
 
     def __init__(self, *lines):
         self.lines, self.num_asked = lines, 0
-        self.silence = self
+        self.silences = self
 
     async def remote(self):
         self.num_asked += 1
         line = self.lines[min(self.num_asked, len(self.lines)) - 1]
         if line is None:
             raise RayActorError
-        return line
+        return [line] if line else []
 
 
 def test_each_silence_is_told_once():
-    owner, other, told = Owner("", "silent", "silent", "", "silent again"), Owner(None, ""), []
+    owner, other, told = Asker("", "judge 26 s", "judge 29 s", "", "judge 26 s again"), Asker(None, ""), []
 
     async def main():
-        async with silence_told(lambda: {"owner 0": owner, "owner 1": other}, told.append, every_s=0.001):
+        async with silence_told(lambda: {"one": owner, "other": other}, told.append, every_s=0.001):
             async with asyncio.timeout(30.0):
                 while owner.num_asked < 9:
                     await asyncio.sleep(0.001)
 
     asyncio.run(main())
-    assert told == ["silent", "silent again"]
+    assert told == ["judge 26 s", "judge 26 s again"]
     assert other.num_asked >= 8
+
+
+def test_a_service_that_several_actors_ask_is_told_once():
+    first, second, told = Asker("judge 26 s"), Asker("", "judge 25 s"), []
+
+    async def main():
+        async with silence_told(lambda: {"one": first, "other": second}, told.append, every_s=0.001):
+            async with asyncio.timeout(30.0):
+                while second.num_asked < 9:
+                    await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+    assert told == ["judge 26 s"]

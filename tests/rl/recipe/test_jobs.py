@@ -56,12 +56,12 @@ def test_defaults_stay_what_they_were():
 
 
 def test_a_resolved_recipe_is_written_as_omegaconf_writes_it():
-    """Texts that look like something else, marks, line breaks, other scripts, tuples, all that is left at defaults."""
+    """Below its first line. Texts that look like something else, marks, line breaks, other scripts, tuples."""
     texts = ["on", "1_0", "1e3", "null", "~", "", " a ", "a: b # c", "x\n\ty\n", "é 日 😀 \u2028 \x85", "w " * 80]
     options = {"texts": texts, "nested": {"a": [{"b": None, "c": True, "d": 1.5e-9}], "e": {}, "f": []}}
     recipe = load_as(Recipe, REPO / "recipes" / "shapes_grpo.yaml", ["policy.betas=[0.8, 0.99]"])
     recipe = dataclasses.replace(recipe, generator=dataclasses.replace(recipe.generator, call=options))
-    assert to_yaml(recipe) == OmegaConf.to_yaml(dataclasses.asdict(recipe), resolve=True)
+    assert to_yaml(recipe).partition("\n")[2] == OmegaConf.to_yaml(dataclasses.asdict(recipe), resolve=True)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from rl.recipe.config import REPO, Recipe
-from rl.recipe.same_place import is_path, is_same_place, is_same_source
+from rl.recipe.same_place import is_path, is_same_place, is_same_source, leads_elsewhere
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,21 @@ def test_an_earlier_relative_path_starts_where_its_command_ran(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert is_same_place("runs/store", str(tmp_path / "before/runs/store"), tmp_path / "before")
     assert not is_same_place("runs/store", str(tmp_path / "before/runs/store"))
+
+
+def test_the_same_text_may_lead_elsewhere(tmp_path, monkeypatch):
+    before = tmp_path / "before"
+    for folder in (tmp_path, before):
+        (folder / "store").mkdir(parents=True)
+        (folder / "same.jsonl").write_text("a")
+        (folder / "other.jsonl").write_text(str(folder))
+    (before / "gone.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    assert leads_elsewhere("store", "store", before)
+    assert leads_elsewhere("data.train", "other.jsonl", before)
+    passed = ["same.jsonl", "gone.jsonl", str(tmp_path / "other.jsonl"), "recipes/story.yaml", ""]
+    assert not any(leads_elsewhere("data.train", text, before) for text in passed)
+    assert not any(leads_elsewhere("store", text, before) for text in ("none", "s3://bucket/runs", str(tmp_path)))
 
 
 def test_a_link_that_leads_to_itself_is_another_place(tmp_path, monkeypatch):

@@ -169,6 +169,30 @@ def test_a_run_goes_on_from_another_working_folder_and_however_its_paths_are_wri
         check_run_dir(replace(moved, store="runs/other"), True)
 
 
+def test_the_same_text_from_another_working_folder_is_another_store_while_the_first_is_there(tmp_path, monkeypatch):
+    first, other, run_dir = tmp_path / "first", tmp_path / "other", tmp_path / "run"
+    for folder in (first, other):
+        (folder / "runs/store").mkdir(parents=True)
+    monkeypatch.chdir(first)
+    recipe = whole_recipe(run_dir, store="runs/store")
+    write_provenance(recipe)
+    learn_until(run_dir, 7)
+    check_run_dir(recipe, True)
+    monkeypatch.chdir(other)
+    with pytest.raises(ValueError, match=r"a different store \(was ") as error:
+        check_run_dir(recipe, True)
+    assert (
+        f'(was "runs/store" in {first}, now in {other}: start in {first}, or give its whole path); put it back'
+        in str(error.value)
+    )
+    assert str(error.value).endswith("add --accept-changed store")
+    assert "\n" not in str(error.value)
+    check_run_dir(recipe, True, accepted=["store"])
+    check_run_dir(replace(recipe, store=f"{first}/runs/store"), True)
+    first.rename(tmp_path / "gone")
+    check_run_dir(recipe, True)
+
+
 def test_a_folder_that_was_moved_is_still_its_runs(tmp_path):
     recipe = whole_recipe(tmp_path / "one")
     write_provenance(recipe, SOURCES)
