@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from evals.official.rise import TEXTS
 from tests.support.judged_edits import paint
 
 _SEVEN = ("Completeness", "b", "c", "d", "e", "f", "g")
@@ -30,19 +31,10 @@ def write_small(name: str, folder: Path) -> tuple[Path, Path]:
 
 
 def _rise(data: Path, texts: Path) -> None:
-    row = {"category": "causal_reasoning", "reference": "wet", "subtask": "s", "consistency_free": None}
+    row = {"category": "causal_reasoning", "reference": "wet", "subtask": "s", "reasoning_img": None}
     rows = [{"index": f"c{n}", "instruction": f"rain {n}", "image": f"{n}.png", **row} for n in (1, 2)]
     (data / "rows.json").write_text(json.dumps(rows))
-    for role in (
-        "consistency",
-        "reasoning",
-        "reasoning_wo_ins",
-        "reasoning_img",
-        "logical_txt",
-        "logical_img",
-        "quality",
-    ):
-        (texts / f"{role}.txt").write_text("{instruct} {reference}")
+    (texts / "utils.py").write_text("".join(f'prompt_{name} = "{{instruct}} {{reference}}"\n' for name in TEXTS))
 
 
 def _gedit(data: Path, texts: Path) -> None:
