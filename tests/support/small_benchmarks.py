@@ -60,7 +60,8 @@ def _opening(data: Path, texts: Path) -> None:
         for n in (1, 2)
     ]
     (data / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (texts / "criteria.txt").write_text("Seven.")
+    (texts / "prompts").mkdir()
+    (texts / "prompts" / "detailed_score_system.txt").write_text("Seven.")
 
 
 def _isg(data: Path, texts: Path) -> None:
