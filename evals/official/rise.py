@@ -13,10 +13,9 @@ from statistics import fmean
 
 from actors.store.store import Store
 from evals.official.benchmark import Benchmark, Figure, Form, Item, Judged, Output, Question, Reading, Unreadable
-from evals.official.checkout import string_named
+from evals.official.checkout import formatted, string_named
 from evals.official.edits import edited, pair
 from evals.official.hand_ins import MODEL, write_image
-from evals.official.judge_texts import told
 from evals.official.named_rows import file_name, image_file
 from evals.official.reading import without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
@@ -72,8 +71,9 @@ class Rise(Benchmark):
         if (made := edited(output)) is None:
             return []
         shown, found = pair(item.row["shown"], made, MAX_SIDE), []
+        said = {"instruct": item.request, "reference": item.row["reference"]}
         for name in weights(item.group, item.row["is_free"]):
-            text = told(prompts[item.row["texts"][name]], item.request, item.row["reference"])
+            text = formatted(prompts[item.row["texts"][name]], said)
             has_source = name == "consistency" or (name == "reasoning" and item.row["has_source"])
             key = f"logical-{name}" if _is_logical(item.group) else name
             found.append(Question(key, (text, *(shown if has_source else shown[1:]))))

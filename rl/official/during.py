@@ -20,7 +20,7 @@ from evals.official.figures import ours
 from evals.official.registry import load_benchmark
 from rl.official.judging import Jury
 from rl.official.outputs import OutputLog, Telling, make_outputs
-from rl.official.prepare import spread
+from rl.official.prepare import read_items, read_prompts, spread
 from rl.recipe.benchmark_config import BenchmarkConfig
 from rl.tracking.rl_log import Log
 from rollout.agents import FunctionPlanner, ModelCritic
@@ -50,8 +50,8 @@ def prepare_part(config: BenchmarkConfig, store: Store) -> Part:
     if benchmark.form is Form.STORY:
         raise ValueError(f"benchmark.name is {config.name}, which asks for stories; RL has no planner to plan them")
     kind_of(config.judge).check(config.judge, "benchmark.judge")
-    items = spread(benchmark.read(Path(config.data), store), config.limit)
-    return Part(config, benchmark, items, benchmark.prompts(Path(config.prompts)))
+    items = spread(read_items(benchmark, Path(config.data), store), config.limit)
+    return Part(config, benchmark, items, read_prompts(benchmark, Path(config.prompts)))
 
 
 @dataclass

@@ -73,13 +73,12 @@ def prepare_official(
     if not data.is_dir():
         raise ValueError(f"--data {data}: there is no such folder")
     if judge is not None and prompts is None:
-        owner, _, commit = benchmark.repository.partition("@")
         raise ValueError(
-            f"scoring reads the judge's prompts from a checkout: git clone https://github.com/{owner} (as of {commit}) "
+            f"scoring reads the judge's prompts from a checkout: {_clone(benchmark)} "
             "and give its folder as --prompts, or give --submit-only"
         )
     check_store(recipe.store)  # the images of the benchmark go there
-    every = benchmark.read(data, Store(recipe.store))
+    every = read_items(benchmark, data, Store(recipe.store))
     if twice := len(every) - len({item.id for item in every}):
         raise ValueError(f"--data {data}: {twice} of {len(every)} items of {benchmark.title} have another one's id")
     if not every:
@@ -88,7 +87,7 @@ def prepare_official(
     agent = prepare_story(recipe, befores={item.images[0] if item.images else None for item in items})
     if judge is not None:
         kind_of(judge).check(judge, "--judge")
-    texts = {} if judge is None or prompts is None else benchmark.prompts(prompts)
+    texts = {} if judge is None or prompts is None else read_prompts(benchmark, prompts)
     sources = {"data": {"items": _digest(every)}}
     out = Path(recipe.run_dir)
     if log_paths(out / "outputs", "outputs"):
@@ -97,6 +96,28 @@ def prepare_official(
         except ValueError as error:
             raise ValueError(str(error).replace("another run_dir", "another --out")) from None
     return Official(benchmark, items, len(every), agent, judge, texts, sources)
+
+
+def read_items(benchmark: Benchmark, data: Path, store: Store) -> Sequence[Item]:
+    """Return a benchmark's items. Raises ValueError, also for rows of another form than the published one."""
+    try:
+        return benchmark.read(data, store)
+    except (AttributeError, KeyError, TypeError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise ValueError(f"--data {data} is not in the form of {benchmark.title}'s data ({told})") from error
+
+
+def read_prompts(benchmark: Benchmark, checkout: Path) -> Mapping[str, str]:
+    """Return a benchmark's judge prompts. Raises ValueError that says what to get where they are not there."""
+    try:
+        return benchmark.prompts(checkout)
+    except ValueError as error:
+        raise ValueError(f"{error}; {_clone(benchmark)}") from None
+
+
+def _clone(benchmark: Benchmark) -> str:
+    owner, _, commit = benchmark.repository.partition("@")
+    return f"git clone https://github.com/{owner} (as of {commit})"
 
 
 def spread(items: Sequence[Item], limit: int) -> Sequence[Item]:

@@ -14,7 +14,7 @@ ANSWERS = {
     "gedit": '{"score": [9, 4], "reasoning": "so"}',
     "imgedit": "A: 4\nB: 4\nC: 1",
     "opening": json.dumps(dict.fromkeys(_SEVEN, 6)),
-    "isg": "Score: 7, yes",
+    "isg": '{"Judge": 7, "overall_score": 7}',
 }
 SCORES = {"rise": 100.0, "gedit": 4.0, "imgedit": 3.0, "opening": 6.0, "isg": 7.0}
 """What an item of that answer comes to."""
@@ -45,7 +45,7 @@ def _gedit(data: Path, texts: Path) -> None:
     ]
     (data / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     strings = [f'{name} = "Look."' for name in _VIE]
-    (texts / "vie.py").write_text("\n".join([*strings, '_prompts_0shot_tie_rule_SC = "Asked: <instruction>"']))
+    (texts / "vie_prompts.py").write_text("\n".join([*strings, '_prompts_0shot_tie_rule_SC = "Asked: <instruction>"']))
 
 
 def _imgedit(data: Path, texts: Path) -> None:
@@ -65,14 +65,16 @@ def _opening(data: Path, texts: Path) -> None:
 
 
 def _isg(data: Path, texts: Path) -> None:
-    predict = {"structure": ["<gen_text1>", "<gen_img1>"], "block": [{"question": "shown?"}], "image": []}
-    rows = [
-        {"id": f"{n}", "Category": "Style", "Query": [{"type": "text", "content": f"a {n}"}], "predict": predict}
-        for n in (1, 2)
-    ]
+    block = {"subject": "<gen_text1>", "object": "<gen_img1>", "Question": "shown?"}
+    golden = [{"type": "text", "content": "so"}, {"type": "image", "content": "1.png"}] * 2
+    row = {"Category": "Style", "Golden": golden, "predict": {"block_qa": {"questions": [block]}}}
+    rows = [{"id": f"{n}", "Query": [{"type": "text", "content": f"a {n}"}], **row} for n in (1, 2)]
     (data / "rows.json").write_text(json.dumps(rows))
-    for role in ("block", "image", "holistic"):
-        (texts / f"{role}.txt").write_text("Look.")
+    names = ("TEXT_TEXT_JUDGE", "TEXT_IMAGE_JUDGE", "IMAGE_IMAGE_JUDGE", "DSG")
+    lines = [f'_{name}_PROMPT = "Look."' for name in names]
+    lines += ['_EVALUATE_WHOLE_W_GT_PROMPT = ["Look.", "a", "b", "c"]', 'VQA_dict = {"Yes_No": "a", "Score": "b"}']
+    (texts / "ISG_eval").mkdir()
+    (texts / "ISG_eval" / "get_judge_prompt.py").write_text("\n".join(lines))
 
 
 _WRITERS: dict[str, Callable[[Path, Path], None]] = {

@@ -25,7 +25,7 @@ TABLE = {
     "303": ("style", (1, 2, 1)),
     "401": ("background", (3, 3, 3)),
     "402": ("background", (4, 2, 4)),
-    "501": ("action", None),  # no picture was made
+    "501": ("action", None),
     "502": ("action", (2, 2, 1)),
 }
 
@@ -73,7 +73,7 @@ def judged(tmp_path_factory):
     root = tmp_path_factory.mktemp("imgedit")
     store, prompts = Store(root / "store"), read_prompts(root / "prompts")
     items = BENCH.read(write_data(root / "data"), store)
-    return judged_by(BENCH, edits_of(items, store, failed=("501",)), items, prompts, say)
+    return judged_by(BENCH, edits_of(items, store), items, prompts, say)
 
 
 def by_type(mean):
@@ -91,6 +91,15 @@ def test_their_figures_are_rounded_twice_and_have_no_overall_one(judged):
     expected = {kind: round(sum(means) / len(means), 2) for kind, means in theirs.items()}
     assert values_of(figures) == {"overall": None} | expected
     assert expected["add"] == 1.45 != round(13 / 9, 2)
+
+
+def test_their_script_ends_where_a_picture_is_missing(data, store, tmp_path):
+    items = BENCH.read(data, store)
+    outputs = edits_of(items, store, failed=("501", "101"))
+    figures = BENCH.official(judged_by(BENCH, outputs, items, read_prompts(tmp_path / "prompts"), say), 737)
+    theirs = {(figure.value, figure.why) for figure in figures[1:] if not figure.is_mended}
+    assert theirs == {(None, "AttributeError: 2 of 13 pictures are missing")}
+    assert None not in values_of(figures, mended=True).values()
 
 
 def test_ours_are_not_rounded_and_hold_second_and_third_score_down(judged):
