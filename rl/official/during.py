@@ -19,7 +19,7 @@ from evals.official.benchmark import Benchmark, Form, Item
 from evals.official.figures import ours
 from evals.official.registry import load_benchmark
 from rl.official.judging import Jury
-from rl.official.outputs import OutputLog, Telling, make_outputs
+from rl.official.outputs import OutputLog, Telling, leniencies_in, make_outputs
 from rl.official.prepare import read_items, read_prompts, spread
 from rl.recipe.benchmark_config import BenchmarkConfig
 from rl.tracking.rl_log import Log
@@ -127,6 +127,7 @@ class SideBenchmark:
         judged, _ = await jury.judge(part.items, outputs, _say)
         found = ours(part.benchmark, judged)
         values = {"failed_share": len(found.failed) / found.num_items}
+        values["leniencies"] = float(leniencies_in(outputs.values()).total())
         if found.overall is not None:
             values |= {"overall": found.overall.value, "low": found.overall.low, "high": found.overall.high}
         if sampler.seen:

@@ -17,6 +17,7 @@ from evals.official.benchmark import Figure, Judged
 from evals.official.figures import Agreement, Ours, agreement, difference, headline, ours, scores_of
 from rl.atomic_write import atomic_write
 from rl.official.judging import Answer
+from rl.official.outputs import leniencies_in
 from rl.official.prepare import Official, paid
 from rl.story.folder import made_by
 
@@ -93,6 +94,7 @@ def write_report(
         "judge": run.judge.model,
         "headline": headline(official, found),
         "num_items": run.num_items,
+        "leniencies": leniencies_in(one.output for one in judged),
         "official": [asdict(figure) for figure in official],
         "overall": run.benchmark.overall,
         "ours": asdict(found),
