@@ -43,13 +43,16 @@ def judge_folder(out: Path, model: str) -> Path:
     return out / "judges" / (re.sub(r"[^\w.-]+", "_", model).strip("._") or "judge")
 
 
-def other_scores(against: Path, model: str) -> dict[str, float]:
-    """Return the scores of another run by the same judge. Raises ValueError where it has none."""
+def other_scores(against: Path, benchmark: str, model: str) -> dict[str, float]:
+    """Return the scores of another run of a benchmark by the same judge. Raises ValueError where it has none."""
     file = judge_folder(against, model) / FIGURES
     try:
-        scores: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))["scores"]
+        found = json.loads(file.read_text(encoding="utf-8"))
+        theirs, scores = str(found["benchmark"]), dict[str, float](found["scores"])
     except (OSError, ValueError, KeyError):
         raise ValueError(f"--against {against} has no figures of the judge {model}: {file} is not there") from None
+    if theirs != benchmark:
+        raise ValueError(f"--against {against} is a run of {theirs}, not of {benchmark}")
     return scores
 
 
@@ -60,7 +63,7 @@ def compare(
     assert run.judge is not None
     gap = None
     if against is not None:
-        others, mine = other_scores(against, run.judge.model), scores_of(run.benchmark, judged)
+        others, mine = other_scores(against, run.benchmark.name, run.judge.model), scores_of(run.benchmark, judged)
         gap = difference(others, mine, run.items, run.benchmark.weights(run.items))
     said, judges = dict(_said(map(asdict, answers))), {}
     for file in sorted(folder.parent.glob(f"*/{ANSWERS}")):
