@@ -1,13 +1,14 @@
 """ImgEdit-Bench from its rows to its figures, which are held against numbers that this file computes by itself."""
 
 import json
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
 
 from actors.store.store import Store
 from evals.official import imgedit
-from evals.official.benchmark import Unreadable
+from evals.official.benchmark import Reading, Unreadable
 from evals.official.registry import load_benchmark
 from tests.support.judged_edits import edits_of, judged_by, paint, values_of
 
@@ -91,6 +92,14 @@ def test_their_figures_are_rounded_twice_and_have_no_overall_one(judged):
     expected = {kind: round(sum(means) / len(means), 2) for kind, means in theirs.items()}
     assert values_of(figures) == {"overall": None} | expected
     assert expected["add"] == 1.45 != round(13 / 9, 2)
+
+
+def test_their_means_are_rounded_as_their_sums_are(judged):
+    scores = [(1, 3, 3), (3, 3, 2), (5, 5, 3), (3, 5, 3), (4, 4, 5), (5, 1, 4), (3, 3, 4), (3, 2, 5)]
+    rows = [replace(judged[0], readings={"scores": Reading(one)}) for one in scores]
+    means = [round(sum(one) / 3, 2) for one in scores]
+    assert values_of(BENCH.official(rows, 737))["add"] == round(sum(means) / 8, 2) == 3.41
+    assert round(fmean(means), 2) == 3.42
 
 
 def test_their_script_ends_where_a_picture_is_missing(data, store, tmp_path):
