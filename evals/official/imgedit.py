@@ -80,16 +80,14 @@ class ImgEdit(Benchmark):
 
     def official(self, judged: Sequence[Judged], num_items: int) -> list[Figure]:
         theirs, ours = _by_type(judged, _rounded), _by_type(judged, self.score)
+        # Added up as there: fmean, which is more exact, may round to another digit.
+        rounded = {kind: round(sum(means) / len(means), 2) for kind, means in theirs.items()}
         overall = fmean(map(fmean, ours.values())) if ours else None
         missing = sum(edited(one.output) is None for one in judged)
         ends = f"AttributeError: {missing} of {len(judged)} pictures are missing" if missing else ""
         return [
             Figure("overall", None, "their script computes none"),
-            # Added up as there: fmean, which is more exact, may round to another digit.
-            *(
-                Figure(kind, None if ends else round(sum(means) / len(means), 2), ends)
-                for kind, means in theirs.items()
-            ),
+            *(Figure(kind, None if ends else mean, ends) for kind, mean in rounded.items()),
             Figure("overall", overall, f"mean of the types, {_MENDED}", is_mended=True),
             *(Figure(kind, fmean(means), _MENDED, is_mended=True) for kind, means in ours.items()),
         ]
