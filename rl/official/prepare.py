@@ -88,7 +88,7 @@ def prepare_official(
     if judge is not None:
         kind_of(judge).check(judge, "--judge")
     texts = {} if judge is None or prompts is None else read_prompts(benchmark, prompts)
-    sources = {"data": {"items": _digest(every)}}
+    sources = {"data": {"items": _digest(every, data)}}
     out = Path(recipe.run_dir)
     if log_paths(out / "outputs", "outputs"):
         try:
@@ -185,8 +185,10 @@ def _prices(judge: JudgeConfig) -> tuple[float, float]:
     )
 
 
-def _digest(items: Sequence[Item]) -> str:
+def _digest(items: Sequence[Item], data: Path) -> str:
+    """Return a digest of what is asked, wherever the data lie."""
     whole = hashlib.sha256()
     for item in items:
-        whole.update(repr((item.id, item.group, item.request, sorted(item.row.items(), key=str))).encode())
+        said = repr((item.id, item.group, item.request, sorted(item.row.items(), key=str)))
+        whole.update(said.replace(str(data.absolute()), "").encode())
     return whole.hexdigest()[:16]

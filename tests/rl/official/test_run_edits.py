@@ -44,6 +44,16 @@ def test_a_run_hands_in_and_finds_the_judges_scores(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ANSWERS)
+def test_data_may_be_moved_between_two_starts(name, tmp_path):
+    benchmark, (data, _) = load_benchmark(name), write_small(name, tmp_path)
+    stories = load_story_recipe("recipes/shapes_story.yaml", [f"store={tmp_path / 'store'}"])
+    recipe = agent_of(stories, name, tmp_path / "out", is_alone=True)
+    before = prepare_official(benchmark, recipe, data, judge=None, prompts=None)
+    moved = data.rename(tmp_path / "moved")
+    assert prepare_official(benchmark, recipe, moved, judge=None, prompts=None).sources == before.sources
+
+
+@pytest.mark.parametrize("name", ANSWERS)
 def test_without_the_judges_texts_it_is_said_what_to_get(name, tmp_path):
     benchmark, (data, _) = load_benchmark(name), write_small(name, tmp_path)
     owner = benchmark.repository.partition("@")[0]
