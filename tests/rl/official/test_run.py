@@ -171,17 +171,6 @@ def test_a_spent_generator_budget_ends_the_run(run):
     assert OutputLog(run.out).read(run.store) == {}
 
 
-def test_leniencies_are_kept_with_the_outputs_and_told_with_the_figures(run):
-    output = Output(("a text",), leniencies={"literal": 2, "fence": 1})
-    asyncio.run(OutputLog(run.out).append(run.items[0], output))
-    assert OutputLog(run.out).read(run.store) == {"1": output}
-    outputs = dict.fromkeys((item.id for item in run.items), Output(("a text",))) | {"1": output}
-    reply = FakeAsker(lambda question: {"text": '{"criteria_met": false}'})
-    asyncio.run(score(run, outputs, reply, Console(quiet=True), say=lambda *_: None))
-    assert figures(run)["leniencies"] == {"literal": 2, "fence": 1}
-    assert "only loosely: literal 2, fence 1" in (run.out / "figures.html").read_text()
-
-
 def test_two_judges_of_the_same_outputs_are_compared(run, tmp_path):
     asyncio.run(carry_out(run, ignore))
     other = prepared(tmp_path, "model=other parrot")
