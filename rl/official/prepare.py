@@ -11,7 +11,7 @@ from actors.metered.config import EndpointConfig
 from actors.store.append_log import log_paths, read_log
 from actors.store.ledger import CALLS
 from actors.store.store import Store
-from evals.official.benchmark import Benchmark, Item
+from evals.official.benchmark import Benchmark, Form, Item
 from rl.official.config import OfficialRecipe, is_resumable_change
 from rl.run_dir.resume import check_changes
 from rl.run_dir.writable import check_store
@@ -19,7 +19,7 @@ from rl.story.run import PreparedStory, prepare_story
 from rollout.roles import BudgetSpent
 
 CHARS_PER_TOKEN = 4
-TOKENS_PER_IMAGE = 1000
+TOKENS_PER_IMAGE, IMAGES_PER_STORY = 1000, 6
 NO_MORE = 1e-9
 """US dollars: a budget that any call has spent; 0 would be none."""
 TOKENS_PER_ANSWER, TOKENS_PER_LONG_ANSWER = 300, 4096
@@ -173,7 +173,9 @@ def estimate(run: Official) -> list[str]:
 
 def _tokens_in(run: Official) -> int:
     chars = max((len(text) for text in run.prompts.values()), default=0)
-    return chars // CHARS_PER_TOKEN + TOKENS_PER_IMAGE * (1 + max(len(item.images) for item in run.items))
+    num_made = IMAGES_PER_STORY if run.benchmark.form is Form.STORY else 1
+    num_images = num_made + max(len(item.images) for item in run.items)
+    return chars // CHARS_PER_TOKEN + TOKENS_PER_IMAGE * num_images
 
 
 def _prices(judge: JudgeConfig) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 from rich.console import Console
@@ -41,6 +42,16 @@ def test_a_run_hands_in_and_finds_the_judges_scores(name, tmp_path):
     assert found["scores"] == dict.fromkeys((item.id for item in run.items), SCORES[name])
     assert found["ours"]["overall"]["value"] == SCORES[name]
     assert len(asker.asked) == sum(benchmark.num_questions(item) for item in run.items)
+
+
+@pytest.mark.parametrize(("name", "num_images"), [("rise", 2), ("isg", 6)])
+def test_an_estimate_counts_the_images_of_a_story(name, num_images, tmp_path):
+    benchmark, (data, texts) = load_benchmark(name), write_small(name, tmp_path)
+    stories = load_story_recipe("recipes/shapes_story.yaml", [f"store={tmp_path / 'store'}"])
+    recipe, judge = agent_of(stories, name, tmp_path / "out"), load_judge(benchmark, ["api_key_env=PATH"])
+    run = prepare_official(benchmark, recipe, data, judge=judge, prompts=texts)
+    tokens = int(re.findall(r"of about ([\d,]+) \+", estimate(run)[-1])[0].replace(",", ""))
+    assert tokens // 1000 == num_images
 
 
 @pytest.mark.parametrize("name", ANSWERS)
