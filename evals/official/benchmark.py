@@ -67,6 +67,8 @@ class Output:
     parts: tuple[Part, ...] = ()
     error: str | None = None
     """Why something is missing; None: nothing is."""
+    leniencies: Mapping[str, int] = field(default_factory=dict)
+    """How many of the agent's answers differ from the contract in which way, and were read all the same."""
 
     @property
     def text(self) -> str:

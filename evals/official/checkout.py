@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rollout.text.marks import read_text
@@ -21,14 +21,23 @@ def string_named(checkout: Path, name: str, variable: str) -> str:
 
     An f-string's fields stand as {source}. Raises ValueError.
     """
-    for node in ast.walk(_parsed(checkout, name)):
-        if isinstance(node, ast.Assign) and any(isinstance(at, ast.Name) and at.id == variable for at in node.targets):
-            value, is_stripped = node.value, False
-            if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "strip":
-                value, is_stripped = value.func.value, True
-            if (text := _text_of(value)) is not None:
-                return text.strip() if is_stripped else text
+    for value in _values_of(checkout, name, variable):
+        if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "strip":
+            if (text := _text_of(value.func.value)) is not None:
+                return text.strip()
+        elif (text := _text_of(value)) is not None:
+            return text
     raise ValueError(f"--prompts {checkout}: {name} assigns no text to {variable}")
+
+
+def texts_named(checkout: Path, name: str, variable: str) -> list[str]:
+    """Return the texts of the list, or the values of the dictionary, assigned to a variable. Raises ValueError."""
+    for value in _values_of(checkout, name, variable):
+        parts = value.values if isinstance(value, ast.Dict) else value.elts if isinstance(value, ast.List) else []
+        texts = [text for part in parts if (text := _text_of(part)) is not None]
+        if texts and len(texts) == len(parts):
+            return texts
+    raise ValueError(f"--prompts {checkout}: {name} assigns no texts to {variable}")
 
 
 def strings_in(checkout: Path, name: str, function: str) -> list[str]:
@@ -52,6 +61,22 @@ def filled(template: str, values: Mapping[str, str]) -> str:
     """
     marks = "|".join(map(re.escape, values))
     return re.sub(marks, lambda found: values[found[0]], template) if marks else template
+
+
+def formatted(template: str, values: Mapping[str, str]) -> str:
+    """Fill a template as `str.format` does, but for fields that nobody has a value for, which stay.
+
+    >>> formatted('{a} {{"b": {c}}}', {"a": "{{x}}"})
+    '{{x}} {"b": {c}}'
+    """
+    return filled(template, {"{{": "{", "}}": "}", **{f"{{{name}}}": value for name, value in values.items()}})
+
+
+def _values_of(checkout: Path, name: str, variable: str) -> Iterator[ast.expr]:
+    """Yield what a Python file assigns to a variable."""
+    for node in ast.walk(_parsed(checkout, name)):
+        if isinstance(node, ast.Assign) and any(isinstance(at, ast.Name) and at.id == variable for at in node.targets):
+            yield node.value
 
 
 def _parsed(checkout: Path, name: str) -> ast.Module:

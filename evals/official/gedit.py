@@ -25,9 +25,9 @@ from evals.official.benchmark import (
     Reading,
     Unreadable,
 )
+from evals.official.checkout import filled, string_named
 from evals.official.edits import edited
 from evals.official.hand_ins import MODEL, write_image
-from evals.official.judge_texts import INSTRUCTION, judge_text, told
 from evals.official.named_rows import file_name
 from evals.official.reading import json_object, without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
@@ -36,6 +36,7 @@ from rollout.text.marks import without_image_marks
 NUM_GROUPS = 11
 _GET = "the data set stepfun-ai/GEdit-Bench"
 _PATTERNS = ("**/*.parquet", "**/*.jsonl", "**/*.json")
+_PROMPTS = "vie_prompts.py"
 _VARIABLES = {
     "semantics": ("_context_no_delimit", "_prompts_0shot_two_image_edit_rule", "_prompts_0shot_tie_rule_SC"),
     "quality": ("_context_no_delimit", "_prompts_0shot_rule_PQ"),
@@ -63,25 +64,26 @@ class GEdit(Benchmark):
             if (made := edited(output)) is not None:
                 beside = root / "fullset" / item.group / item.row["language"]
                 write_image(store, made, beside / f"{item.row['key']}.png")
-                write_image(store, item.images[0], beside / f"{item.row['key']}_SRCIMG.png")
+                write_image(store, item.row["source"], beside / f"{item.row['key']}_SRCIMG.png")
         return root
 
     def prompts(self, checkout: Path) -> Mapping[str, str]:
-        marks = {"semantics": (INSTRUCTION,), "quality": ()}
+        found = sorted(path.relative_to(checkout) for path in checkout.rglob(_PROMPTS))
+        file = str(found[0]) if found else f"GEdit-Bench/viescore/{_PROMPTS}"
         return {
-            role: judge_text(checkout, role, source=self.repository, variables=variables, marks=marks[role])
+            role: "\n".join(string_named(checkout, file, variable) for variable in variables)
             for role, variables in _VARIABLES.items()
         }
 
     def questions(self, item: Item, output: Output, prompts: Mapping[str, str]) -> list[Question]:
         if (made := edited(output)) is None:
             return []
-        source = item.images[0]
+        source = item.row["source"]
         shown = Picture(made, as_large_as=source)
-        asked = told(prompts["semantics"], item.request)
+        asked = filled(prompts["semantics"], {"<instruction>": item.request})
         return [
-            Question("semantics", (Picture(source), shown, asked)),
-            Question("quality", (shown, prompts["quality"])),
+            Question("semantics", (asked, Picture(source), shown)),
+            Question("quality", (prompts["quality"], shown)),
         ]
 
     def num_questions(self, item: Item) -> int:
@@ -148,13 +150,14 @@ def _figures(language: str, judged: Sequence[Judged], mended: str = "") -> list[
     found = []
     for subset in ("fullset", "intersection"):
         rows = [one for one in judged if subset == "fullset" or one.item.row["is_common"]]
-        num_groups = len({one.item.group for one in rows})
+        num_groups = len({one.item.group for one in rows if _scores(one) is not None})
         lacking = sum(_scores(one) is None for one in rows)
-        what = [f"{num_groups} of {NUM_GROUPS} groups"] * (num_groups != NUM_GROUPS)
+        is_nan = num_groups != NUM_GROUPS and not mended
+        what = [f"nan: rows in {num_groups} of {NUM_GROUPS} groups"] * is_nan
         what += [f"{lacking} of {len(rows)} left out: no picture, or no answer"] * (lacking > 0)
         why = mended or "; ".join(what)
         found += [
-            Figure(f"{language} {subset} {part}", over_groups(rows, part), why, is_mended=bool(mended))
+            Figure(f"{language} {subset} {part}", None if is_nan else over_groups(rows, part), why, bool(mended))
             for part in PARTS
         ]
     return found
@@ -181,10 +184,18 @@ def _item(row: Row, data: Path, store: Store) -> Item:
     key = file_name(row, "key", "a row")
     where = f"row {key}"
     group, language = (file_name(row, name, where) for name in ("task_type", "instruction_language"))
-    picture = value_of(row, "input_image" if row.get("input_image_raw") is None else "input_image_raw", where)
+    # Agents are given the raw picture; the other one is handed in, and the judge looks at edits in its size.
+    source, raw = (image_in(value_of(row, name, where), data, store, where) for name in _pictures(row))
     kept = {"key": key, "language": language, "is_common": bool(value_of(row, "Intersection_exist", where))}
     instruction = without_image_marks(str(value_of(row, "instruction", where)))
-    return Item(f"{group}-{language}-{key}", group, instruction, (image_in(picture, data, store, where),), kept)
+    return Item(f"{group}-{language}-{key}", group, instruction, (raw,), {**kept, "source": source})
+
+
+def _pictures(row: Row) -> tuple[str, str]:
+    """Return the columns of the picture that is handed in, and of the raw one, of which one may be lacking."""
+    names = ("input_image", "input_image_raw")
+    found = [name for name in names if row.get(name) is not None] or names
+    return found[0], found[-1]
 
 
 BENCHMARK = GEdit()

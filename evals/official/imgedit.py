@@ -1,7 +1,8 @@
 """ImgEdit-Bench (PKU-YuanGroup/ImgEdit): 737 edits of 9 types, each with a judge's prompt of its own.
 
 An answer has three scores from 1 to 5, and the judge is told that the second and third are at most the first, which
-their script does not check. It rounds each item's mean to 2 digits, then each type's, and makes no overall figure.
+their script does not check. It rounds each item's mean to 2 digits, then each type's, and makes no overall figure. A
+picture that is missing ends it in an AttributeError.
 """
 
 import json
@@ -13,15 +14,16 @@ from typing import Any
 
 from actors.store.store import Store
 from evals.official.benchmark import Benchmark, Figure, Form, Item, Judged, Output, Question, Reading, Unreadable
+from evals.official.checkout import filled
 from evals.official.edits import edited, pair
 from evals.official.hand_ins import write_image
-from evals.official.judge_texts import INSTRUCTION, told
 from evals.official.named_rows import file_name, image_file
 from evals.official.reading import without_thought
 from evals.official.rows import image_in, value_of
 from rollout.text.marks import read_text, without_image_marks
 
 NUM_SCORES = 3
+_INSTRUCTION = "<edit_prompt>"
 _SCORE = re.compile(r"^[^:\n]*:[\s*]*(\d+(?:\.\d+)?)(?:\s*/\s*5)?[\s*.]*$", re.MULTILINE)
 _MENDED = "unrounded, second and third score at most the first"
 
@@ -53,19 +55,18 @@ class ImgEdit(Benchmark):
     def prompts(self, checkout: Path) -> Mapping[str, str]:
         for path in sorted(checkout.rglob("*.json")):
             texts = _object(path)
-            if texts and all(isinstance(text, str) and _asks(text) for text in texts.values()):
+            if texts and all(isinstance(text, str) and _INSTRUCTION in text for text in texts.values()):
                 return texts
-        raise ValueError(
-            f"--prompts {checkout} has no JSON object of judge's texts by type, each with a place for the instruction "
-            f"({', '.join(INSTRUCTION)}): get it from {self.repository}"
-        )
+        raise ValueError(f"--prompts {checkout} has no JSON object of judge's texts by type, each with {_INSTRUCTION}")
 
     def questions(self, item: Item, output: Output, prompts: Mapping[str, str]) -> list[Question]:
         if (made := edited(output)) is None:
             return []
         if item.group not in prompts:
             raise ValueError(f"the judge's texts are for {', '.join(prompts)}; item {item.id} is of type {item.group}")
-        return [Question("scores", (told(prompts[item.group], item.request), *pair(item.images[0], made)))]
+        return [
+            Question("scores", (filled(prompts[item.group], {_INSTRUCTION: item.request}), *pair(item.images[0], made)))
+        ]
 
     def read_answer(self, question: Question, text: str) -> Reading:
         return Reading(three_scores(text))
@@ -79,10 +80,14 @@ class ImgEdit(Benchmark):
 
     def official(self, judged: Sequence[Judged], num_items: int) -> list[Figure]:
         theirs, ours = _by_type(judged, _rounded), _by_type(judged, self.score)
+        # Added up as there: fmean, which is more exact, may round to another digit.
+        rounded = {kind: round(sum(means) / len(means), 2) for kind, means in theirs.items()}
         overall = fmean(map(fmean, ours.values())) if ours else None
+        missing = sum(edited(one.output) is None for one in judged)
+        ends = f"AttributeError: {missing} of {len(judged)} pictures are missing" if missing else ""
         return [
             Figure("overall", None, "their script computes none"),
-            *(Figure(kind, round(fmean(means), 2)) for kind, means in theirs.items()),
+            *(Figure(kind, None if ends else mean, ends) for kind, mean in rounded.items()),
             Figure("overall", overall, f"mean of the types, {_MENDED}", is_mended=True),
             *(Figure(kind, fmean(means), _MENDED, is_mended=True) for kind, means in ours.items()),
         ]
@@ -134,10 +139,6 @@ def _object(path: Path) -> dict[str, Any]:
 
 def _is_table(rows: Mapping[str, object]) -> bool:
     return bool(rows) and all(isinstance(row, dict) and "edit_type" in row for row in rows.values())
-
-
-def _asks(text: str) -> bool:
-    return any(mark in text for mark in INSTRUCTION)
 
 
 def _item(key: str, row: Mapping[str, object], data: Path, store: Store) -> Item:

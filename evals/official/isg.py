@@ -1,13 +1,14 @@
 """ISG-Bench (Dongping-Chen/ISG): 1,150 requests whose answers are looked at on four levels.
 
-The structure of an answer is right or wrong; blocks of it are asked about from 1 to 10, its images by yes or no, and
-the whole is scored from 1 to 10. Rows say in `predict` which `structure` is wanted and what to ask of `block` and
-`image`. Their script takes an answer of the judge that it cannot read for a 1.
+An answer has the structure of the golden one or not. If it has, blocks of two parts are asked about from 1 to 10, and
+images by yes or no; the whole is scored from 1 to 10 beside the golden answer. Rows say in `predict` what to ask.
+Their script gives an item of another structure 1 for blocks and 0 for images, and a level without an answer that can be
+read 1. A question about an image that depends on another one counts as a no, because the script looks for the other one
+among the parts of the answer. It prints means by task; their README has the mean of the tasks.
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -25,22 +26,16 @@ from evals.official.benchmark import (
     Reading,
     Unreadable,
 )
+from evals.official.checkout import formatted, string_named, texts_named
 from evals.official.hand_ins import MODEL, write_image, write_text
-from evals.official.judge_texts import apart, judge_text
-from evals.official.named_rows import file_name, image_file
-from evals.official.reading import without_thought
-from evals.official.rows import Row, image_in, read_rows, value_of
-from rollout.text.marks import without_image_marks
+from evals.official.isg_rows import is_exact, item_of, kind_of, named
+from evals.official.reading import json_object, without_thought
+from evals.official.rows import read_rows
 
-UNREADABLE = 1.0
-"""What their script takes an unreadable answer for; of yes and no, it is a no."""
-LEVELS = ("block", "image")
-
-_PART = re.compile(r"gen_(text|im(?:age|g))", re.IGNORECASE)
-_BARE_PART = re.compile(r"text|im(?:age|g)", re.IGNORECASE)
-_NAMED_PART = re.compile(r"gen_(text|im(?:age|g))_?(\d+)", re.IGNORECASE)
-_SCORE = re.compile(r"score\W*(\d+(?:\.\d+)?)", re.IGNORECASE)
-_VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
+WORST = 1.0
+"""Of blocks and of the whole, and what their script takes an unreadable answer for; of yes and no, it is a no."""
+LEVELS = ("holistic", "block", "image", "structure")
+_SCRIPT = "ISG_eval/get_judge_prompt.py"
 
 
 class Isg(Benchmark):
@@ -50,11 +45,11 @@ class Isg(Benchmark):
     title = "ISG-Bench"
     repository = "Dongping-Chen/ISG@de504cd"
     form = Form.STORY
-    overall = "holistic score, mean of the items, 1 to 10"
+    overall = "holistic score, mean of the 8 tasks, 1 to 10"
 
     def read(self, data: Path, store: Store) -> list[Item]:
-        rows = read_rows(data, ("*.json*", "**/*.json*"), get=f"the data set of {self.repository}")
-        return [_item(row, data, store) for row in rows]
+        rows = read_rows(data, ("**/ISG-Bench.jsonl", "*.json*"), get=f"the data set of {self.repository}")
+        return [item_of(row, data, store) for row in rows]
 
     def hand_in(self, outputs: Sequence[tuple[Item, Output]], folder: Path, store: Store) -> Path:
         lines = []
@@ -64,144 +59,165 @@ class Isg(Benchmark):
                 path = folder.absolute() / "images" / f"{item.id}-{number}.png"
                 if isinstance(part, Picture):
                     write_image(store, part.ref, path)
-                entries.append({"type": _kind(part), "content": part if isinstance(part, str) else str(path)})
-            lines.append(json.dumps({"id": item.id, "Category": item.group, "output": entries}, ensure_ascii=False))
+                entries.append({"type": kind_of(part), "content": part if isinstance(part, str) else str(path)})
+            lines.append(json.dumps({**item.row["said"], "output": entries}, ensure_ascii=False))
         write_text("".join(f"{line}\n" for line in lines), folder / f"{MODEL}.jsonl")
         return folder / f"{MODEL}.jsonl"
 
     def prompts(self, checkout: Path) -> Mapping[str, str]:
-        return {level: judge_text(checkout, level, source=self.repository) for level in (*LEVELS, "holistic")}
+        names = {"block": ("TEXT_TEXT_JUDGE", "TEXT_IMAGE_JUDGE", "IMAGE_IMAGE_JUDGE"), "image": ("DSG",)}
+        texts = {name: string_named(checkout, _SCRIPT, f"_{name}_PROMPT") for level in names for name in names[level]}
+        whole = texts_named(checkout, _SCRIPT, "_EVALUATE_WHOLE_W_GT_PROMPT")
+        if len(whole) != 4:
+            raise ValueError(f"--prompts {checkout}: {_SCRIPT} is not as in {self.repository}")
+        score = texts_named(checkout, _SCRIPT, "VQA_dict")[-1]  # of Yes_No and Score
+        return {
+            **texts,
+            **{f"whole-{n}": text.replace("\n", " ") for n, text in enumerate(whole)},
+            "requirement": score,
+        }
 
     def questions(self, item: Item, output: Output, prompts: Mapping[str, str]) -> list[Question]:
         if not output.parts:
             return []
+        parts = {**named(item.row["query"], "query"), **named(output.parts, "gen")}
         found = []
-        for level in LEVELS:
-            for number, asked in enumerate(item.row[level]):
-                shown = [part for name in asked["parts"] for part in _part(output, name)] or output.parts
-                found.append(Question(f"{level}-{number}", apart(prompts[level], *shown, asked["question"])))
-        whole = apart(prompts["holistic"], item.request, *map(Picture, item.images), *output.parts)
-        return [*found, Question("holistic", whole)]
+        if is_exact(item, output):
+            for number, asked in enumerate(item.row["block"]):
+                if about := _block(asked, parts, prompts):
+                    found.append(Question(f"block-{number}", about))
+            for number, asked in enumerate(item.row["image"]):
+                if asked["question"] and asked["image"] in parts:
+                    text = formatted(prompts["DSG"], {"question": asked["question"]})
+                    found.append(Question(f"image-{number}", (parts[asked["image"]], text)))
+        whole: list[Part] = []
+        for number, shown in enumerate((item.row["query"], output.parts, item.row["golden"], ())):
+            whole += [prompts[f"whole-{number}"], *(p.replace("\n", " ") if isinstance(p, str) else p for p in shown)]
+        return [*found, Question("holistic", tuple(whole))]
 
     def num_questions(self, item: Item) -> int:
-        return 1 + sum(len(item.row[level]) for level in LEVELS)
+        return 1 + len(item.row["block"]) + len(item.row["image"])
 
     def read_answer(self, question: Question, text: str) -> Reading:
         said = without_thought(text)
-        return Reading((float(read_verdict(said)) if question.key.startswith("image") else read_score(said),))
+        if question.key.startswith("image"):
+            return Reading((float(read_verdict(said)),))
+        return Reading((read_score(said, "overall_score" if question.key == "holistic" else "Judge"),))
 
     def score(self, judged: Judged) -> float | None:
         values = judged.values.get("holistic")
         return None if values is None or judged.output.error is not None else values[0]
 
     def weights(self, items: Sequence[Item]) -> Mapping[str, float]:
-        groups = [item.group for item in items]
-        return {group: float(groups.count(group)) for group in dict.fromkeys(groups)}
+        return dict.fromkeys((item.group for item in items), 1.0)
 
     def official(self, judged: Sequence[Judged], num_items: int) -> list[Figure]:
-        exact = [parts_of(one.output) == tuple(one.item.row["structure"]) for one in judged]
+        theirs, mended = (_by_task(judged, level_of) for level_of in (_as_they_count, _answered))
+        why = "mean of the tasks, as in their README"
         return [
-            *(Figure(level, _mean(judged, level, unreadable=True)) for level in ("holistic", "block", "image")),
-            Figure("structure", fmean(exact) if exact else None),
+            *(Figure(level, _mean(theirs[level].values()), why) for level in LEVELS),
+            *(Figure(f"{level} {task}", mean) for level in LEVELS for task, mean in theirs[level].items()),
             *(
-                Figure(level, _mean(judged, level, unreadable=False), "unreadable answers left out", is_mended=True)
-                for level in ("holistic", "block", "image")
+                Figure(level, _mean(mended[level].values()), "what has no answer left out", is_mended=True)
+                for level in LEVELS[:-1]
             ),
         ]
 
 
-def parts_of(output: Output) -> tuple[str, ...]:
-    """Return the kinds of an answer's parts in order.
+def read_score(text: str, key: str) -> float:
+    """Return the score that an answer gives by a key, 1 to 10. Raises `Unreadable`.
 
-    >>> parts_of(Output(("Mix.", Picture("a.png"), "Bake.")))
-    ('text', 'image', 'text')
-    """
-    return tuple(map(_kind, output.parts))
-
-
-def structure_of(wanted: object) -> tuple[str, ...]:
-    """Return the kinds of parts that a row wants, from the names that it gives them in order.
-
-    >>> structure_of({"Query": ["<query_text1>"], "Answer": ["<gen_text1>", "<gen_img1>"]})
-    ('text', 'image')
-    """
-    named = json.dumps(wanted)
-    kinds = _PART.findall(named) or _BARE_PART.findall(named)
-    return tuple("text" if kind.lower() == "text" else "image" for kind in kinds)
-
-
-def read_score(text: str) -> float:
-    """Return an answer's score, 1 to 10. Raises `Unreadable`.
-
-    >>> read_score('{"Score": 7, "Judgement": "the cup is there"}')
+    >>> read_score('{"Judge": 7, "Reason": "the cup is there"}', "Judge")
     7.0
     """
-    found = _SCORE.findall(text)
-    if not found or not 1 <= float(found[-1]) <= 10:
-        raise Unreadable(f"no score from 1 to 10 in the answer {text[-200:]!r}")
-    return float(found[-1])
+    score = json_object(text, key).get(key)
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 1 <= score <= 10:
+        raise Unreadable(f"{key} is {score!r}, expected 1 to 10, in the answer {text[:200]!r}")
+    return float(score)
 
 
 def read_verdict(text: str) -> bool:
-    """Return whether an answer says yes. Raises `Unreadable` where it says neither or both.
+    """Return whether an answer judges yes. Raises `Unreadable` where it judges neither yes nor no.
 
-    >>> read_verdict("Yes."), read_verdict('{"answer": "no"}')
-    (True, False)
+    >>> read_verdict('{"Judge": "Yes", "Reason": "no other colour"}')
+    True
     """
-    said = {word.lower() for word in _VERDICT.findall(text)}
-    if len(said) != 1:
-        raise Unreadable(f"neither yes nor no, or both, in the answer {text[-200:]!r}")
-    return said == {"yes"}
+    verdict = str(json_object(text, "Judge").get("Judge")).lower()
+    if verdict not in ("yes", "no"):
+        raise Unreadable(f"Judge is {verdict}, expected Yes or No, in the answer {text[:200]!r}")
+    return verdict == "yes"
 
 
-def _mean(judged: Sequence[Judged], level: str, *, unreadable: bool) -> float | None:
-    """Return the mean answer of a level, with unreadable ones as their script takes them, or without."""
-    lost = 0.0 if level == "image" else UNREADABLE
-    found = [values for one in judged for key, values in one.values.items() if key.startswith(level)]
-    answers = [lost if values is None else values[0] for values in found if unreadable or values is not None]
-    return fmean(answers) if answers else None
+def _as_they_count(judged: Judged, level: str) -> float | None:
+    """Return what their script counts an item as on a level; None: as nothing."""
+    has_structure = is_exact(judged.item, judged.output)
+    if level == "structure":
+        return float(has_structure)
+    answers = _answers(judged, level)
+    if level == "holistic":
+        return answers.get(0, WORST)
+    asked = judged.item.row[level]
+    if level == "block":
+        return (_mean(answers.values()) or WORST) if asked or not has_structure else None
+    yes = sum(answers.get(number, 0.0) for number, one in enumerate(asked) if not one["needs"])
+    return yes / len(asked) if asked else 0.0
 
 
-def _kind(part: Part) -> str:
-    return "text" if isinstance(part, str) else "image"
+def _answered(judged: Judged, level: str) -> float | None:
+    """Return an item's mean on a level over what was answered; None: nothing was asked, or answered."""
+    if level == "structure" or not judged.output.parts:
+        return None
+    answers, asked = _answers(judged, level), judged.item.row.get(level, ())
+    if level != "holistic" and asked and not is_exact(judged.item, judged.output):
+        return WORST if level == "block" else 0.0
+    if level == "image":
+        numbers = {one["id"]: number for number, one in enumerate(asked)}
+        answers = {
+            number: min([yes, *(answers.get(numbers.get(need, -1), 0.0) for need in asked[number]["needs"])])
+            for number, yes in answers.items()
+        }
+    return _mean(answers.values())
 
 
-def _part(output: Output, name: str) -> list[Part]:
-    """Return the part of an answer that a question names, as `image-2`; none where the answer lacks it."""
-    kind, _, number = name.partition("-")
-    of_kind = [part for part in output.parts if _kind(part) == kind]
-    return of_kind[int(number) - 1 : int(number)]
+def _answers(judged: Judged, level: str) -> dict[int, float]:
+    """Return the answers of a level by the numbers of their questions."""
+    found = {key.partition("-")[::2]: values for key, values in judged.values.items() if values is not None}
+    return {int(number or 0): values[0] for (name, number), values in found.items() if name == level}
 
 
-def _item(row: Row, data: Path, store: Store) -> Item:
-    name = file_name(row, "id", "a row")
-    where, category = f"row {name}", str(value_of(row, "Category", f"row {name}"))
-    predict, query = value_of(row, "predict", where), value_of(row, "Query", where)
-    texts = [str(part["content"]) for part in query if part["type"] == "text"]
-    files = [image_file(data, part["content"], where) for part in query if part["type"] != "text"]
-    structure = structure_of(value_of(predict, "structure", f"{where}: predict"))
-    if not texts or not structure:
-        raise ValueError(f"{where} has no text in its Query, or no texts and images in its predict's structure")
-    kept = {level: [_asked(one) for one in _questions_in(predict.get(level))] for level in LEVELS}
-    shown = tuple(image_in(str(file), data, store, where) for file in files)
-    return Item(name, category, without_image_marks("\n".join(texts)), shown, {"structure": structure, **kept})
+def _by_task(
+    judged: Sequence[Judged], level_of: Callable[[Judged, str], float | None]
+) -> dict[str, dict[str, float | None]]:
+    """Return the mean of each level for each task; tasks that never ask about images have none of these."""
+    found: dict[str, dict[str, float | None]] = {}
+    for level in LEVELS:
+        found[level] = {}
+        for task in dict.fromkeys(one.item.group for one in judged):
+            rows = [one for one in judged if one.item.group == task]
+            if level != "image" or any(one.item.row["image"] for one in rows):
+                found[level][task] = _mean(level_of(one, level) for one in rows)
+    return found
 
 
-def _questions_in(found: object) -> Iterator[Mapping[str, object]]:
-    """Yield what holds a question, however deep it lies."""
-    if isinstance(found, Mapping) and any(str(key).lower() == "question" for key in found):
-        yield found
-    elif isinstance(found, Mapping | list):
-        for inner in found.values() if isinstance(found, Mapping) else found:
-            yield from _questions_in(inner)
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
-def _asked(found: Mapping[str, object]) -> dict[str, object]:
-    """Return a question and the parts of the answer that it names, as `text-1` or `image-2`."""
-    question = next(str(value) for key, value in found.items() if str(key).lower() == "question")
-    others = json.dumps([value for key, value in found.items() if str(key).lower() != "question"])
-    named = [("text" if kind.lower() == "text" else "image", number) for kind, number in _NAMED_PART.findall(others)]
-    return {"question": question, "parts": [f"{kind}-{number}" for kind, number in dict.fromkeys(named)]}
+def _block(asked: Mapping[str, str], parts: Mapping[str, Part], prompts: Mapping[str, str]) -> tuple[Part, ...]:
+    """Return a question about two parts of an answer; nothing where it lacks one of them."""
+    names = (asked["subject"], asked["object"])
+    if not asked["question"] or not all(name in parts for name in names):
+        return ()
+    question, texts = asked["question"], [parts[name] for name in names if "text" in name]
+    if len(texts) == 2:
+        for number, name in enumerate(names, 1):
+            question = question.replace(name, f" `Text {number}` ")
+    name = {0: "IMAGE_IMAGE_JUDGE", 1: "TEXT_IMAGE_JUDGE", 2: "TEXT_TEXT_JUDGE"}[len(texts)]
+    values = {"requirement": prompts["requirement"], "question": question}
+    fields = ("text",) if len(texts) == 1 else ("text1", "text2")
+    values |= {field: str(text) for field, text in zip(fields, texts, strict=False)}
+    return (*(parts[name] for name in names if "img" in name), formatted(prompts[name], values))
 
 
 BENCHMARK = Isg()

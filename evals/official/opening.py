@@ -4,7 +4,7 @@ The judge gives seven criteria from 0 to 10, an item has their mean. Rows have `
 one with the `output`, each a list of {text, image}; what is handed in is the same row with the agent's output.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,20 +17,25 @@ from evals.official.benchmark import (
     Item,
     Judged,
     Output,
+    Part,
     Picture,
     Question,
     Reading,
     Unreadable,
 )
+from evals.official.checkout import text_file
 from evals.official.hand_ins import MODEL, write_jpeg, write_json
-from evals.official.judge_texts import apart, judge_text, told
 from evals.official.named_rows import file_name, image_file
 from evals.official.reading import json_object, without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
 from rollout.text.marks import without_image_marks
 from rollout.types import ImageRef
 
+Step = tuple[str, ImageRef | None]
+
 NUM_CRITERIA = 7
+MAX_SIDE = 512
+_NONE: list[Step] = [("None", None)]
 _GET = "the test set of LanceZPF/OpenING"
 
 
@@ -61,14 +66,14 @@ class OpenIng(Benchmark):
         return root
 
     def prompts(self, checkout: Path) -> Mapping[str, str]:
-        return {"criteria": judge_text(checkout, "criteria", source=self.repository)}
+        return {"system": text_file(checkout, "prompts/detailed_score_system.txt").strip()}
 
     def questions(self, item: Item, output: Output, prompts: Mapping[str, str]) -> list[Question]:
-        if not output.parts:
-            return []
-        shown = tuple(Picture(image) for image in item.images)
-        text = told(prompts["criteria"], item.request)
-        return [Question("criteria", apart(text, item.request, *shown, *output.parts))]
+        # An output that lacks everything is asked about, too: to the script it is the answer "None".
+        images = iter(item.images)
+        asked = [(text, next(images) if image else None) for text, image in _asked(item.row)]
+        parts = [*_shown("INPUT: ", asked, 0), *_shown("\nOUTPUT: ", steps_of(output) or _NONE, len(item.images))]
+        return [Question("criteria", (*parts, "\nPlease only output the json result: "), prompts["system"])]
 
     def read_answer(self, question: Question, text: str) -> Reading:
         return Reading(seven_scores(text))
@@ -94,20 +99,20 @@ class OpenIng(Benchmark):
         ]
 
 
-def steps_of(output: Output) -> list[tuple[str | None, ImageRef | None]]:
-    """Return an answer as pairs of a text and the picture that follows it; either may be lacking.
+def steps_of(output: Output) -> list[Step]:
+    """Return an answer as pairs of a text and the picture that follows it; a text that is lacking is empty.
 
     >>> steps_of(Output(("Mix.", "Bake.", Picture("b.png"), Picture("c.png"))))
-    [('Mix.', None), ('Bake.', 'b.png'), (None, 'c.png')]
+    [('Mix.', None), ('Bake.', 'b.png'), ('', 'c.png')]
     """
-    steps: list[tuple[str | None, ImageRef | None]] = []
+    steps: list[Step] = []
     for part in output.parts:
         if isinstance(part, str):
             steps.append((part, None))
         elif steps and steps[-1][1] is None:
             steps[-1] = (steps[-1][0], part.ref)
         else:
-            steps.append((None, part.ref))
+            steps.append(("", part.ref))
     return steps
 
 
@@ -136,14 +141,31 @@ def _score(value: object) -> float | None:
 def _item(row: Row, data: Path, store: Store) -> Item:
     name = file_name(row, "total_uid", "a row")
     where = f"row {name}"
-    asked = [entry for turn in _list(value_of(row, "conversations", where)) for entry in _list(turn.get("input") or [])]
-    texts = [str(entry["text"]) for entry in asked if entry.get("text")]
-    images = [image_file(data, entry["image"], where) for entry in asked if entry.get("image")]
-    if not texts:
+    value_of(row, "conversations", where)
+    asked = _asked(row)
+    if not any(text for text, _ in asked):
         raise ValueError(f"{where}: its conversations have no input with a text")
     group = str(value_of(row, "meta_task_name" if row.get("meta_task_name") else "meta_task_id", where))
+    images = [image_file(data, image, where) for _, image in asked if image]
     shown = tuple(image_in(str(image), data, store, where) for image in images)
-    return Item(name, group, without_image_marks("\n".join(texts)), shown, dict(row))
+    return Item(name, group, "\n".join(text for text, _ in asked if text), shown, dict(row))
+
+
+def _asked(row: Row) -> list[tuple[str, object]]:
+    """Return the texts of a request, without their marks, each with the file that it shows, if any."""
+    entries = [entry for turn in _list(row["conversations"]) for entry in _list(turn.get("input") or [])]
+    texts = [without_image_marks(str(entry.get("text") or "").replace("<BEGIN>", "")).strip() for entry in entries]
+    return [(text, entry.get("image")) for text, entry in zip(texts, entries, strict=True)]
+
+
+def _shown(begin: str, steps: Sequence[Step], first: int) -> Iterator[Part]:
+    """Yield texts and pictures as the judge sees them, pictures numbered from `first` on."""
+    for place, (text, image) in enumerate(steps):
+        said = f"{'' if place else begin}{text}"
+        yield said if image is None else f"{said} <IMG_{first}></IMG_{first}>"
+        if image is not None:
+            first += 1
+            yield Picture(image, max_side=MAX_SIDE)
 
 
 def _list(found: Any) -> list[Mapping[str, object]]:

@@ -1,8 +1,9 @@
 """RISEBench (PhoenixZ810/RISEBench): 360 edits that have to be reasoned out: in time, cause, space and logic.
 
-A sample has up to three answers from 1 to 5. Their weighted mean is halved where the reasoning earned 1; a sample is
-accurate if all that counts earned 5. Their script tells rows that are free of consistency by a test for NaN which every
-row passes, so that all are counted as free, and ends in a KeyError where the file lacks the column.
+A sample has up to three answers from 1 to 5. Its score is their weighted mean, halved where the reasoning earned 1; it
+is accurate if all that counts earned 5. For the score, not for the accuracy, their script tells rows that are free of
+consistency by a test that every row passes once the column exists. It ends in a KeyError where the file lacks a column
+that it always reads, and in a FileNotFoundError where a picture is missing.
 """
 
 import re
@@ -12,9 +13,9 @@ from statistics import fmean
 
 from actors.store.store import Store
 from evals.official.benchmark import Benchmark, Figure, Form, Item, Judged, Output, Question, Reading, Unreadable
+from evals.official.checkout import formatted, string_named
 from evals.official.edits import edited, pair
 from evals.official.hand_ins import MODEL, write_image
-from evals.official.judge_texts import INSTRUCTION, REFERENCE, judge_text, told
 from evals.official.named_rows import file_name, image_file
 from evals.official.reading import without_thought
 from evals.official.rows import Row, image_in, read_rows, value_of
@@ -27,21 +28,18 @@ FREE: Weights = {"reasoning": 0.8, "quality": 0.2}
 """Of rows that are free of consistency: the picture may change as a whole."""
 LOGICAL: Weights = {"consistency": 0.3, "reasoning": 0.7}
 WORST, BEST = 1.0, 5.0
-NEEDED = ("subtask", "consistency_free")
+NEEDED = ("reasoning_img", "subtask")
 """Columns without which their script ends."""
 MAX_SIDE = 768
 
-_IMAGE_ROLES = ("reasoning_img", "logical_img")
-_ROLES = {
-    "consistency": (INSTRUCTION,),
-    "reasoning": (INSTRUCTION, REFERENCE),
-    "reasoning_wo_ins": (REFERENCE,),
-    "reasoning_img": (INSTRUCTION,),
-    "logical_txt": (REFERENCE,),
-    "logical_img": (),
-    "quality": (),
-}
-"""The judge's texts, and what each has to tell."""
+TEXTS = (
+    *("consist", "reasoning", "reasoning_w_input", "generation"),
+    *("spatial_cons", "spatial_ref", "spatial_ref_w_input", "spatial_ref_img", "spatial_qual"),
+    *("logical_cons_ans", "logical_cons", "logical_txt", "logical_img", "logical_img_wo_q"),
+)
+"""The judge's, which a checkout assigns to names with `prompt_` before them."""
+_WITH_REFERENCE_IMAGE = ("spatial_ref_img", "logical_img", "logical_img_wo_q")
+"""Those that compare the edit with a picture of the right answer, shown in the source's place."""
 _FINAL = re.compile(r"final scores?\W*(\d+(?:\.\d+)?)", re.IGNORECASE)
 
 
@@ -67,18 +65,18 @@ class Rise(Benchmark):
         return images.parent
 
     def prompts(self, checkout: Path) -> Mapping[str, str]:
-        return {role: judge_text(checkout, role, source=self.repository, marks=marks) for role, marks in _ROLES.items()}
+        return {name: string_named(checkout, "utils.py", f"prompt_{name}") for name in TEXTS}
 
     def questions(self, item: Item, output: Output, prompts: Mapping[str, str]) -> list[Question]:
         if (made := edited(output)) is None:
             return []
-        found = []
+        shown, found = pair(item.row["shown"], made, MAX_SIDE), []
+        said = {"instruct": item.request, "reference": item.row["reference"]}
         for name in weights(item.group, item.row["is_free"]):
-            role = item.row["role"] if name == "reasoning" else name
-            shown = pair(item.row["reference_image"] if role in _IMAGE_ROLES else item.images[0], made, MAX_SIDE)
-            text = told(prompts[role], item.request, item.row["reference"])
+            text = formatted(prompts[item.row["texts"][name]], said)
+            has_source = name == "consistency" or (name == "reasoning" and item.row["has_source"])
             key = f"logical-{name}" if _is_logical(item.group) else name
-            found.append(Question(key, (text, *(shown[1:] if name == "quality" else shown))))
+            found.append(Question(key, (text, *(shown if has_source else shown[1:]))))
         return found
 
     def num_questions(self, item: Item) -> int:
@@ -96,11 +94,15 @@ class Rise(Benchmark):
         return {group: float(groups.count(group)) for group in dict.fromkeys(groups)}
 
     def official(self, judged: Sequence[Judged], num_items: int) -> list[Figure]:
-        lacking = [column for column in NEEDED if judged and column not in judged[0].item.row["columns"]]
-        why = "every row counted as free of consistency" if not lacking else f"KeyError: {', '.join(lacking)}"
+        ends = _how_it_ends(judged)
+        has_column = bool(judged) and "consistency_free" in judged[0].item.row["columns"]
+        trap = "as if every row were free of consistency" if has_column else ""
         mended = "only marked rows are free of consistency"
         return [
-            *(Figure(name, None if lacking else value, why) for name, value in _figures(judged, all_free=True)),
+            *(
+                Figure(name, None if ends else value, ends or trap * name.startswith("score"))
+                for name, value in _figures(judged, all_free=has_column)
+            ),
             *(Figure(name, value, mended, is_mended=True) for name, value in _figures(judged, all_free=False)),
         ]
 
@@ -117,7 +119,7 @@ def weights(category: str, is_free: bool) -> Weights:
 
 
 def read_score(text: str, *, is_logical: bool) -> float:
-    """Return an answer's last final score, 1 to 5; those of logic are 0 or 1 and become 1 or 5. Raises `Unreadable`.
+    """Return an answer's first final score, 1 to 5; those of logic are 0 or 1 and become 1 or 5. Raises `Unreadable`.
 
     >>> read_score("Nothing moved. Final Score: 4", is_logical=False), read_score("Final Score: 1", is_logical=True)
     (4.0, 5.0)
@@ -125,7 +127,7 @@ def read_score(text: str, *, is_logical: bool) -> float:
     found = _FINAL.findall(without_thought(text))
     if not found:
         raise Unreadable(f"no final score in the answer {text[-200:]!r}")
-    score = float(found[-1])
+    score = float(found[0])
     if is_logical:
         return 4 * min(score, 1.0) + 1
     if not WORST <= score <= BEST:
@@ -152,6 +154,14 @@ def is_accurate(answers: Mapping[str, float], weighing: Weights) -> bool:
     return all(answers[name] == BEST for name in weighing)
 
 
+def _how_it_ends(judged: Sequence[Judged]) -> str:
+    """Return the error in which their script ends; empty: in figures."""
+    if lacking := [column for column in NEEDED if judged and column not in judged[0].item.row["columns"]]:
+        return f"KeyError: {lacking[0]}"
+    missing = sum(edited(one.output) is None for one in judged)
+    return f"FileNotFoundError: {missing} of {len(judged)} pictures are missing" if missing else ""
+
+
 def _figures(judged: Sequence[Judged], *, all_free: bool) -> list[tuple[str, float | None]]:
     """Return accuracy and score in percent, of all and of each category.
 
@@ -159,16 +169,14 @@ def _figures(judged: Sequence[Judged], *, all_free: bool) -> list[tuple[str, flo
     """
     found: list[tuple[str, float | None]] = []
     for group in ("", *dict.fromkeys(one.item.group for one in judged)):
-        rows = [
-            (_answers(one), weights(one.item.group, all_free or one.item.row["is_free"]))
-            for one in judged
-            if group in ("", one.item.group)
-        ]
-        whole = [(answers, weighing) for answers, weighing in rows if answers.keys() >= weighing.keys()]
-        accurate = sum(is_accurate(*one) for one in whole)
-        found.append((f"accuracy {group}".strip(), 100 * accurate / len(rows) if rows else None))
-        score = fmean(25 * (sample_score(*one) - 1) for one in whole) if whole else None
-        found.append((f"score {group}".strip(), score))
+        rows, scores, num_accurate = [one for one in judged if group in ("", one.item.group)], [], 0
+        for one in rows:
+            answers, weighing = _answers(one), weights(one.item.group, one.item.row["is_free"])
+            if answers.keys() >= weighing.keys():
+                num_accurate += is_accurate(answers, weighing)
+                scores.append(sample_score(answers, weights(one.item.group, True) if all_free else weighing))
+        found.append((f"accuracy {group}".strip(), 100 * num_accurate / len(rows) if rows else None))
+        found.append((f"score {group}".strip(), fmean(25 * (score - 1) for score in scores) if scores else None))
     return found
 
 
@@ -180,32 +188,41 @@ def _item(row: Row, columns: set[str], data: Path, store: Store) -> Item:
     index = file_name(row, "index", "a row")
     where, category = f"row {index}", file_name(row, "category", f"row {index}")
     source = image_in(image_file(data, value_of(row, "image", where), where), data, store, where)
-    role, shown = _role(row, category), source
-    if is_marked(row.get("reference_img")):
+    texts = _texts(row, category, columns)
+    has_reference_image = texts["reasoning"] in _WITH_REFERENCE_IMAGE
+    shown = source
+    if has_reference_image:
         shown = image_in(image_file(data, row["reference_img"], where), data, store, where)
     reference = next((str(row[key]) for key in ("reference", "reference_txt") if is_marked(row.get(key))), "")
-    if role not in _IMAGE_ROLES and not reference:
+    if not has_reference_image and not reference:
         raise ValueError(f"{where} has no reference, reference_txt or reference_img")
     kept = {
         "index": index,
         "is_free": is_marked(row.get("consistency_free")),
-        "role": role,
+        "texts": texts,
         "reference": reference,
-        "reference_image": shown,
+        "shown": shown,
+        "has_source": has_reference_image or texts["reasoning"].endswith("_w_input"),
         "columns": sorted(columns),
     }
     instruction = without_image_marks(str(value_of(row, "instruction", where)))
     return Item(f"{category}-{index}", category, instruction, (source,), kept)
 
 
-def _role(row: Row, category: str) -> str:
-    """Return which text the judge is given to look at a row's reasoning."""
-    has_picture = is_marked(row.get("reference_img"))
+def _texts(row: Row, category: str, columns: set[str]) -> dict[str, str]:
+    """Return which of the judge's texts asks about a row's consistency, reasoning and quality."""
+    with_input, has_picture = is_marked(row.get("reasoning_img")), is_marked(row.get("reference_img"))
     if _is_logical(category):
-        return "logical_img" if has_picture else "logical_txt"
-    if has_picture or is_marked(row.get("reasoning_img")):
-        return "reasoning_img"
-    return "reasoning_wo_ins" if is_marked(row.get("reasoning_wo_ins")) else "reasoning"
+        if is_marked(row.get("reference_txt")) or not has_picture:
+            return {"consistency": "logical_cons_ans", "reasoning": "logical_txt"}
+        # Their script looks for the column, not at the row's cell.
+        reasoning = "logical_img_wo_q" if "reasoning_wo_ins" in columns else "logical_img"
+        return {"consistency": "logical_cons", "reasoning": reasoning}
+    if category.startswith("spatial"):
+        reasoning = "spatial_ref_img" if has_picture else "spatial_ref_w_input" if with_input else "spatial_ref"
+        return {"consistency": "spatial_cons", "reasoning": reasoning, "quality": "spatial_qual"}
+    reasoning = "reasoning_w_input" if with_input else "reasoning"
+    return {"consistency": "consist", "reasoning": reasoning, "quality": "generation"}
 
 
 def is_marked(cell: object) -> bool:

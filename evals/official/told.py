@@ -1,6 +1,7 @@
 """What a story comes to as an item's output."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from evals.official.benchmark import Form, Output, Part, Picture
 from rollout.story import Story, StoryStatus
@@ -11,6 +12,10 @@ def output_of(story: Story, form: Form) -> Output:
 
     A step's text is its auxiliary text, else its instruction: what the image beside it shows.
     """
+    return replace(_output(story, form), leniencies=dict(story.leniencies))
+
+
+def _output(story: Story, form: Form) -> Output:
     if form is Form.STORY:
         parts = tuple(_parts(story))
         error = None if story.status is StoryStatus.DONE else story.error or f"the story is {story.status}"

@@ -61,6 +61,8 @@ def _eval_official(chosen: argparse.Namespace) -> int:
     from rl.run_dir.lock import locked
     from rl.story.trust import load_trusted
 
+    if chosen.submit_only and (chosen.judge or chosen.against):
+        raise ValueError("--submit-only asks no judge: leave out --judge and --against, or it")
     benchmark = load_benchmark(chosen.benchmark)
     stories = load_trusted(chosen.agents, chosen.overrides, trusts_code=chosen.trust_code)
     recipe = agent_of(stories, benchmark.name, chosen.out, seed=chosen.seed, is_alone=chosen.alone)
@@ -70,7 +72,7 @@ def _eval_official(chosen: argparse.Namespace) -> int:
     from rl.official.run import run_official
 
     if chosen.against and judge is not None:
-        other_scores(chosen.against, judge.model)
+        other_scores(chosen.against, benchmark.name, judge.model)
     with locked(chosen.out, "--out"):
         run = prepare_official(
             benchmark,

@@ -19,8 +19,8 @@ from evals.official.benchmark import Benchmark, Form, Item
 from evals.official.figures import ours
 from evals.official.registry import load_benchmark
 from rl.official.judging import Jury
-from rl.official.outputs import OutputLog, Telling, make_outputs
-from rl.official.prepare import spread
+from rl.official.outputs import OutputLog, Telling, leniencies_in, make_outputs
+from rl.official.prepare import read_items, read_prompts, spread
 from rl.recipe.benchmark_config import BenchmarkConfig
 from rl.tracking.rl_log import Log
 from rollout.agents import FunctionPlanner, ModelCritic
@@ -50,8 +50,8 @@ def prepare_part(config: BenchmarkConfig, store: Store) -> Part:
     if benchmark.form is Form.STORY:
         raise ValueError(f"benchmark.name is {config.name}, which asks for stories; RL has no planner to plan them")
     kind_of(config.judge).check(config.judge, "benchmark.judge")
-    items = spread(benchmark.read(Path(config.data), store), config.limit)
-    return Part(config, benchmark, items, benchmark.prompts(Path(config.prompts)))
+    items = spread(read_items(benchmark, Path(config.data), store), config.limit)
+    return Part(config, benchmark, items, read_prompts(benchmark, Path(config.prompts)))
 
 
 @dataclass
@@ -127,6 +127,7 @@ class SideBenchmark:
         judged, _ = await jury.judge(part.items, outputs, _say)
         found = ours(part.benchmark, judged)
         values = {"failed_share": len(found.failed) / found.num_items}
+        values["leniencies"] = float(leniencies_in(outputs.values()).total())
         if found.overall is not None:
             values |= {"overall": found.overall.value, "low": found.overall.low, "high": found.overall.high}
         if sampler.seen:

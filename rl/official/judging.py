@@ -111,9 +111,15 @@ async def start_asker(config: JudgeConfig, context: RunContext) -> Asker:
 
 
 def rendered(question: Question, store: Store) -> Asked:
-    """Return a question as the judge's client takes it: a text with a mark for each image. Resizes images."""
+    """Return a question as the judge's client takes it: a text with a mark for each image. Resizes images.
+
+    A blank line parts texts that follow each other.
+    """
     pictures = [part for part in question.parts if isinstance(part, Picture)]
-    text = "".join(IMAGE_MARK if isinstance(part, Picture) else without_image_marks(part) for part in question.parts)
+    text = "".join(
+        IMAGE_MARK if isinstance(part, Picture) else "\n\n" * isinstance(before, str) + without_image_marks(part)
+        for before, part in zip((None, *question.parts), question.parts, strict=False)
+    )
     refs = tuple(_shown(picture, store) for picture in pictures)
     return Asked(text, refs, form=TEXT, size=1, system=question.system)
 

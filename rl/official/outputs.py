@@ -6,7 +6,8 @@ A later start tells again what is not whole: an outage heals, and an agent that 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ class OutputLog:
         """Commit an output."""
         self._log = self._log or GroupCommit(AppendLog(self._folder, _KIND))
         parts = [{"image": part.ref} if isinstance(part, Picture) else {"text": part} for part in output.parts]
-        await self._log.append([{"item": item.id, "parts": parts, "error": output.error}])
+        row = {"item": item.id, "parts": parts, "error": output.error}
+        await self._log.append([row | ({"leniencies": dict(output.leniencies)} if output.leniencies else {})])
 
 
 @dataclass(frozen=True)
@@ -102,4 +104,9 @@ async def _told(item: Item, telling: Telling) -> Output:
 
 def _output(row: dict[str, Any]) -> Output:
     parts: list[Part] = [Picture(part["image"]) if "image" in part else part["text"] for part in row["parts"]]
-    return Output(tuple(parts), row["error"])
+    return Output(tuple(parts), row["error"], row.get("leniencies", {}))
+
+
+def leniencies_in(outputs: Iterable[Output]) -> Counter[str]:
+    """Return how often each leniency was used by the reader `public`."""
+    return sum((Counter(output.leniencies) for output in outputs), Counter())

@@ -11,7 +11,7 @@ from actors.metered.config import EndpointConfig
 from actors.store.append_log import log_paths, read_log
 from actors.store.ledger import CALLS
 from actors.store.store import Store
-from evals.official.benchmark import Benchmark, Item
+from evals.official.benchmark import Benchmark, Form, Item
 from rl.official.config import OfficialRecipe, is_resumable_change
 from rl.run_dir.resume import check_changes
 from rl.run_dir.writable import check_store
@@ -19,7 +19,7 @@ from rl.story.run import PreparedStory, prepare_story
 from rollout.roles import BudgetSpent
 
 CHARS_PER_TOKEN = 4
-TOKENS_PER_IMAGE = 1000
+TOKENS_PER_IMAGE, IMAGES_PER_STORY = 1000, 6
 NO_MORE = 1e-9
 """US dollars: a budget that any call has spent; 0 would be none."""
 TOKENS_PER_ANSWER, TOKENS_PER_LONG_ANSWER = 300, 4096
@@ -73,13 +73,12 @@ def prepare_official(
     if not data.is_dir():
         raise ValueError(f"--data {data}: there is no such folder")
     if judge is not None and prompts is None:
-        owner, _, commit = benchmark.repository.partition("@")
         raise ValueError(
-            f"scoring reads the judge's prompts from a checkout: git clone https://github.com/{owner} (as of {commit}) "
+            f"scoring reads the judge's prompts from a checkout: {_clone(benchmark)} "
             "and give its folder as --prompts, or give --submit-only"
         )
     check_store(recipe.store)  # the images of the benchmark go there
-    every = benchmark.read(data, Store(recipe.store))
+    every = read_items(benchmark, data, Store(recipe.store))
     if twice := len(every) - len({item.id for item in every}):
         raise ValueError(f"--data {data}: {twice} of {len(every)} items of {benchmark.title} have another one's id")
     if not every:
@@ -88,8 +87,8 @@ def prepare_official(
     agent = prepare_story(recipe, befores={item.images[0] if item.images else None for item in items})
     if judge is not None:
         kind_of(judge).check(judge, "--judge")
-    texts = {} if judge is None or prompts is None else benchmark.prompts(prompts)
-    sources = {"data": {"items": _digest(every)}}
+    texts = {} if judge is None or prompts is None else read_prompts(benchmark, prompts)
+    sources = {"data": {"items": _digest(every, data)}}
     out = Path(recipe.run_dir)
     if log_paths(out / "outputs", "outputs"):
         try:
@@ -97,6 +96,28 @@ def prepare_official(
         except ValueError as error:
             raise ValueError(str(error).replace("another run_dir", "another --out")) from None
     return Official(benchmark, items, len(every), agent, judge, texts, sources)
+
+
+def read_items(benchmark: Benchmark, data: Path, store: Store) -> Sequence[Item]:
+    """Return a benchmark's items. Raises ValueError, also for rows of another form than the published one."""
+    try:
+        return benchmark.read(data, store)
+    except (AttributeError, KeyError, TypeError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise ValueError(f"--data {data} is not in the form of {benchmark.title}'s data ({told})") from error
+
+
+def read_prompts(benchmark: Benchmark, checkout: Path) -> Mapping[str, str]:
+    """Return a benchmark's judge prompts. Raises ValueError that says what to get where they are not there."""
+    try:
+        return benchmark.prompts(checkout)
+    except ValueError as error:
+        raise ValueError(f"{error}; {_clone(benchmark)}") from None
+
+
+def _clone(benchmark: Benchmark) -> str:
+    owner, _, commit = benchmark.repository.partition("@")
+    return f"git clone https://github.com/{owner} (as of {commit})"
 
 
 def spread(items: Sequence[Item], limit: int) -> Sequence[Item]:
@@ -152,7 +173,9 @@ def estimate(run: Official) -> list[str]:
 
 def _tokens_in(run: Official) -> int:
     chars = max((len(text) for text in run.prompts.values()), default=0)
-    return chars // CHARS_PER_TOKEN + TOKENS_PER_IMAGE * (1 + max(len(item.images) for item in run.items))
+    num_made = IMAGES_PER_STORY if run.benchmark.form is Form.STORY else 1
+    num_images = num_made + max(len(item.images) for item in run.items)
+    return chars // CHARS_PER_TOKEN + TOKENS_PER_IMAGE * num_images
 
 
 def _prices(judge: JudgeConfig) -> tuple[float, float]:
@@ -164,8 +187,10 @@ def _prices(judge: JudgeConfig) -> tuple[float, float]:
     )
 
 
-def _digest(items: Sequence[Item]) -> str:
+def _digest(items: Sequence[Item], data: Path) -> str:
+    """Return a digest of what is asked, wherever the data lie."""
     whole = hashlib.sha256()
     for item in items:
-        whole.update(repr((item.id, item.group, item.request, sorted(item.row.items(), key=str))).encode())
+        said = repr((item.id, item.group, item.request, sorted(item.row.items(), key=str)))
+        whole.update(said.replace(str(data.absolute()), "").encode())
     return whole.hexdigest()[:16]

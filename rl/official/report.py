@@ -17,6 +17,7 @@ from evals.official.benchmark import Figure, Judged
 from evals.official.figures import Agreement, Ours, agreement, difference, headline, ours, scores_of
 from rl.atomic_write import atomic_write
 from rl.official.judging import Answer
+from rl.official.outputs import leniencies_in
 from rl.official.prepare import Official, paid
 from rl.story.folder import made_by
 
@@ -42,13 +43,16 @@ def judge_folder(out: Path, model: str) -> Path:
     return out / "judges" / (re.sub(r"[^\w.-]+", "_", model).strip("._") or "judge")
 
 
-def other_scores(against: Path, model: str) -> dict[str, float]:
-    """Return the scores of another run by the same judge. Raises ValueError where it has none."""
+def other_scores(against: Path, benchmark: str, model: str) -> dict[str, float]:
+    """Return the scores of another run of a benchmark by the same judge. Raises ValueError where it has none."""
     file = judge_folder(against, model) / FIGURES
     try:
-        scores: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))["scores"]
+        found = json.loads(file.read_text(encoding="utf-8"))
+        theirs, scores = str(found["benchmark"]), dict[str, float](found["scores"])
     except (OSError, ValueError, KeyError):
         raise ValueError(f"--against {against} has no figures of the judge {model}: {file} is not there") from None
+    if theirs != benchmark:
+        raise ValueError(f"--against {against} is a run of {theirs}, not of {benchmark}")
     return scores
 
 
@@ -59,7 +63,7 @@ def compare(
     assert run.judge is not None
     gap = None
     if against is not None:
-        others, mine = other_scores(against, run.judge.model), scores_of(run.benchmark, judged)
+        others, mine = other_scores(against, run.benchmark.name, run.judge.model), scores_of(run.benchmark, judged)
         gap = difference(others, mine, run.items, run.benchmark.weights(run.items))
     said, judges = dict(_said(map(asdict, answers))), {}
     for file in sorted(folder.parent.glob(f"*/{ANSWERS}")):
@@ -93,6 +97,7 @@ def write_report(
         "judge": run.judge.model,
         "headline": headline(official, found),
         "num_items": run.num_items,
+        "leniencies": leniencies_in(one.output for one in judged),
         "official": [asdict(figure) for figure in official],
         "overall": run.benchmark.overall,
         "ours": asdict(found),

@@ -22,12 +22,13 @@ from evals.official.benchmark import Output
 from rl.launch import launch
 from rl.official.config import OfficialRecipe
 from rl.official.judging import Jury, start_asker
-from rl.official.outputs import OutputLog, Say, Teller, Telling, make_outputs
+from rl.official.outputs import OutputLog, Say, Teller, Telling, leniencies_in, make_outputs
 from rl.official.prepare import Official, dearest_call, estimate, left_of, paid
 from rl.official.report import compare, judge_folder, write_report
 from rl.run_dir.provenance import write_provenance
 from rl.story.run import story_stack
 from rollout.roles import BudgetSpent
+from rollout.text.readers import told
 
 AT_ONCE = 32
 """Stories told at a time."""
@@ -70,6 +71,8 @@ async def _carry_out(run: Official, console: Console, budget_usd: float, against
     else:
         async with _teller(run, budget_usd) as tell:
             outputs = await outputs_of(run, log, tell, say)
+    if leniencies := leniencies_in(outputs.values()):
+        console.print(f"read leniently  {told(leniencies)}")
     where = hand_in(run, outputs)
     console.print(f"hand-in {where}")
     if run.judge is not None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from evals.official.rise import TEXTS
 from tests.support.judged_edits import paint
 
 _SEVEN = ("Completeness", "b", "c", "d", "e", "f", "g")
@@ -13,7 +14,7 @@ ANSWERS = {
     "gedit": '{"score": [9, 4], "reasoning": "so"}',
     "imgedit": "A: 4\nB: 4\nC: 1",
     "opening": json.dumps(dict.fromkeys(_SEVEN, 6)),
-    "isg": "Score: 7, yes",
+    "isg": '{"Judge": 7, "overall_score": 7}',
 }
 SCORES = {"rise": 100.0, "gedit": 4.0, "imgedit": 3.0, "opening": 6.0, "isg": 7.0}
 """What an item of that answer comes to."""
@@ -30,19 +31,10 @@ def write_small(name: str, folder: Path) -> tuple[Path, Path]:
 
 
 def _rise(data: Path, texts: Path) -> None:
-    row = {"category": "causal_reasoning", "reference": "wet", "subtask": "s", "consistency_free": None}
+    row = {"category": "causal_reasoning", "reference": "wet", "subtask": "s", "reasoning_img": None}
     rows = [{"index": f"c{n}", "instruction": f"rain {n}", "image": f"{n}.png", **row} for n in (1, 2)]
     (data / "rows.json").write_text(json.dumps(rows))
-    for role in (
-        "consistency",
-        "reasoning",
-        "reasoning_wo_ins",
-        "reasoning_img",
-        "logical_txt",
-        "logical_img",
-        "quality",
-    ):
-        (texts / f"{role}.txt").write_text("{instruct} {reference}")
+    (texts / "utils.py").write_text("".join(f'prompt_{name} = "{{instruct}} {{reference}}"\n' for name in TEXTS))
 
 
 def _gedit(data: Path, texts: Path) -> None:
@@ -53,7 +45,7 @@ def _gedit(data: Path, texts: Path) -> None:
     ]
     (data / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     strings = [f'{name} = "Look."' for name in _VIE]
-    (texts / "vie.py").write_text("\n".join([*strings, '_prompts_0shot_tie_rule_SC = "Asked: <instruction>"']))
+    (texts / "vie_prompts.py").write_text("\n".join([*strings, '_prompts_0shot_tie_rule_SC = "Asked: <instruction>"']))
 
 
 def _imgedit(data: Path, texts: Path) -> None:
@@ -68,18 +60,21 @@ def _opening(data: Path, texts: Path) -> None:
         for n in (1, 2)
     ]
     (data / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (texts / "criteria.txt").write_text("Seven.")
+    (texts / "prompts").mkdir()
+    (texts / "prompts" / "detailed_score_system.txt").write_text("Seven.")
 
 
 def _isg(data: Path, texts: Path) -> None:
-    predict = {"structure": ["<gen_text1>", "<gen_img1>"], "block": [{"question": "shown?"}], "image": []}
-    rows = [
-        {"id": f"{n}", "Category": "Style", "Query": [{"type": "text", "content": f"a {n}"}], "predict": predict}
-        for n in (1, 2)
-    ]
+    block = {"subject": "<gen_text1>", "object": "<gen_img1>", "Question": "shown?"}
+    golden = [{"type": "text", "content": "so"}, {"type": "image", "content": "1.png"}] * 2
+    row = {"Category": "Style", "Golden": golden, "predict": {"block_qa": {"questions": [block]}}}
+    rows = [{"id": f"{n}", "Query": [{"type": "text", "content": f"a {n}"}], **row} for n in (1, 2)]
     (data / "rows.json").write_text(json.dumps(rows))
-    for role in ("block", "image", "holistic"):
-        (texts / f"{role}.txt").write_text("Look.")
+    names = ("TEXT_TEXT_JUDGE", "TEXT_IMAGE_JUDGE", "IMAGE_IMAGE_JUDGE", "DSG")
+    lines = [f'_{name}_PROMPT = "Look."' for name in names]
+    lines += ['_EVALUATE_WHOLE_W_GT_PROMPT = ["Look.", "a", "b", "c"]', 'VQA_dict = {"Yes_No": "a", "Score": "b"}']
+    (texts / "ISG_eval").mkdir()
+    (texts / "ISG_eval" / "get_judge_prompt.py").write_text("\n".join(lines))
 
 
 _WRITERS: dict[str, Callable[[Path, Path], None]] = {

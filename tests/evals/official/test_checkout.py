@@ -1,6 +1,6 @@
 import pytest
 
-from evals.official.checkout import filled, string_named, strings_in, text_file
+from evals.official.checkout import filled, string_named, strings_in, text_file, texts_named
 
 SOURCE = '''
 raise RuntimeError("this is never run")
@@ -10,6 +10,9 @@ one <<two>>
 B = "  b  "
 C = f"say {row['x']} and {{braces}}"
 D = 4
+E = ["one", "two"]
+F = {"a": "three", "b": "four"}
+G = ["one", D]
 def ask(row):
     "A docstring of it."
     return [{"role": "user"}, f"""Judge "{row['Prompt']}" well""", "a b"]
@@ -28,6 +31,11 @@ def test_strings_are_read_and_not_run(checkout):
     assert string_named(checkout, "judge.py", "C") == "say {row['x']} and {braces}"
 
 
+def test_texts_of_a_list_and_of_a_dictionary(checkout):
+    assert texts_named(checkout, "judge.py", "E") == ["one", "two"]
+    assert texts_named(checkout, "judge.py", "F") == ["three", "four"]
+
+
 def test_texts_of_a_function(checkout):
     assert strings_in(checkout, "judge.py", "ask") == [
         "A docstring of it.",
@@ -40,7 +48,9 @@ def test_texts_of_a_function(checkout):
     ("read", "told"),
     [
         (lambda folder: string_named(folder, "judge.py", "D"), "judge.py assigns no text to D"),
-        (lambda folder: string_named(folder, "judge.py", "E"), "judge.py assigns no text to E"),
+        (lambda folder: string_named(folder, "judge.py", "Z"), "judge.py assigns no text to Z"),
+        (lambda folder: texts_named(folder, "judge.py", "A"), "judge.py assigns no texts to A"),
+        (lambda folder: texts_named(folder, "judge.py", "G"), "judge.py assigns no texts to G"),
         (lambda folder: strings_in(folder, "judge.py", "tell"), "judge.py has no function tell with texts"),
         (lambda folder: text_file(folder, "no.txt"), "has no no.txt: it is not a checkout of the benchmark"),
         (lambda folder: string_named(folder, "bad.py", "A"), "bad.py is no Python"),

@@ -19,7 +19,7 @@ BENCH = load_benchmark("gedit")
 GROUPS = [f"group_{number}" for number in range(11)]
 TABLE: dict[str, Any] = {
     # id: group, is in the intersection, (SC, PQ), each as two scores; None: unreadable
-    **{f"en-{number}": (GROUPS[number], number % 3 > 0, ((number, 9), (10, 10 - number / 2))) for number in range(11)},
+    **{f"en-{number}": (GROUPS[number], number > 0, ((number, 9), (10, 10 - number / 2))) for number in range(11)},
     "en-x1": (GROUPS[0], True, ((8, 7), (3, 9))),
     "en-x2": (GROUPS[0], False, ((10, 10), None)),
     "en-x3": (GROUPS[10], True, ((2, 1), (6, 4))),
@@ -99,7 +99,16 @@ def test_their_figures_are_those_of_the_english_rows(judged):
     assert theirs["en group_0"] == pytest.approx((0 + sqrt(7 * 3)) / 2)
     whys = {figure.name: figure.why for figure in figures}
     lost = "1 of 14 left out: no picture, or no answer"
-    assert (whys["en fullset overall"], whys["en intersection overall"]) == (lost, "8 of 11 groups")
+    assert (whys["en fullset overall"], whys["en intersection overall"]) == (lost, "")
+
+
+def test_their_mean_is_nan_where_a_group_has_no_row(judged):
+    few = [one for one in judged if one.item.group != GROUPS[4]]
+    figures = {figure.name: (figure.value, figure.why) for figure in BENCH.official(few, 1212)}
+    assert figures["en intersection PQ"] == (None, "nan: rows in 10 of 11 groups")
+    why = "nan: rows in 10 of 11 groups; 1 of 13 left out: no picture, or no answer"
+    assert figures["en fullset overall"] == (None, why)
+    assert figures["en and cn fullset overall"][0] is not None
 
 
 def test_their_chinese_rows_are_lost_and_ours_are_not(judged):
@@ -148,18 +157,19 @@ def test_the_hand_in_lies_as_their_script_looks_for_it(tmp_path, store):
         if told is not None:
             wanted |= {f"fullset/{group}/{language}/{language}{key}{end}.png" for end in ("", "_SRCIMG")}
     assert {str(path.relative_to(folder)) for path in folder.rglob("*.png")} == wanted
-    assert Image.open(folder / "fullset" / GROUPS[1] / "cn" / "cn1_SRCIMG.png").size == (16, 12)
+    assert Image.open(folder / "fullset" / GROUPS[1] / "cn" / "cn1_SRCIMG.png").size == (8, 6)
+    assert store.get_image(items[0].images[0]).size == (16, 12)  # what agents are given
 
 
 def test_the_judge_sees_the_edit_as_large_as_its_source(tmp_path, store):
     items = BENCH.read(write_data(tmp_path / "data"), store)
     outputs, prompts = edits_of(items, store), read_prompts(tmp_path / "prompts")
     semantics, quality = BENCH.questions(items[0], outputs[items[0].id], prompts)
-    source, made = items[0].images[0], outputs[items[0].id].images[0]
-    assert semantics.parts[2] == "You look. \nTwo {score} rules.\nAsked: edit en-0"
-    assert quality.parts[1] == "You look. \nOne rule."
-    assert [(part.ref, part.as_large_as) for part in semantics.parts[:2]] == [(source, None), (made, source)]
-    assert [(part.ref, part.as_large_as) for part in quality.parts[:1]] == [(made, source)]
+    source, made = items[0].row["source"], outputs[items[0].id].images[0]
+    assert semantics.parts[0] == "You look. \nTwo {score} rules.\nAsked: edit en-0"
+    assert quality.parts[0] == "You look. \nOne rule."
+    assert [(part.ref, part.as_large_as) for part in semantics.parts[1:]] == [(source, None), (made, source)]
+    assert [(part.ref, part.as_large_as) for part in quality.parts[1:]] == [(made, source)]
     assert BENCH.num_questions(items[0]) == 2
 
 
@@ -186,7 +196,7 @@ def test_what_has_not_two_scores_is_unreadable(text):
 def test_what_is_not_there_is_said(tmp_path, store):
     with pytest.raises(ValueError, match="get the data set stepfun-ai/GEdit-Bench"):
         BENCH.read(tmp_path, store)
-    with pytest.raises(ValueError, match=r"has no semantics\.txt, nor a Python file that assigns _context_no_delimit"):
+    with pytest.raises(ValueError, match=r"has no GEdit-Bench/viescore/vie_prompts\.py: it is not a checkout"):
         BENCH.prompts(tmp_path)
     (tmp_path / "rows.jsonl").write_text(json.dumps({"key": "k", "task_type": "a"}))
     with pytest.raises(ValueError, match="row k has no instruction_language"):

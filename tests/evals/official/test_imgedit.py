@@ -1,13 +1,14 @@
 """ImgEdit-Bench from its rows to its figures, which are held against numbers that this file computes by itself."""
 
 import json
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
 
 from actors.store.store import Store
 from evals.official import imgedit
-from evals.official.benchmark import Unreadable
+from evals.official.benchmark import Reading, Unreadable
 from evals.official.registry import load_benchmark
 from tests.support.judged_edits import edits_of, judged_by, paint, values_of
 
@@ -25,7 +26,7 @@ TABLE = {
     "303": ("style", (1, 2, 1)),
     "401": ("background", (3, 3, 3)),
     "402": ("background", (4, 2, 4)),
-    "501": ("action", None),  # no picture was made
+    "501": ("action", None),
     "502": ("action", (2, 2, 1)),
 }
 
@@ -73,7 +74,7 @@ def judged(tmp_path_factory):
     root = tmp_path_factory.mktemp("imgedit")
     store, prompts = Store(root / "store"), read_prompts(root / "prompts")
     items = BENCH.read(write_data(root / "data"), store)
-    return judged_by(BENCH, edits_of(items, store, failed=("501",)), items, prompts, say)
+    return judged_by(BENCH, edits_of(items, store), items, prompts, say)
 
 
 def by_type(mean):
@@ -91,6 +92,23 @@ def test_their_figures_are_rounded_twice_and_have_no_overall_one(judged):
     expected = {kind: round(sum(means) / len(means), 2) for kind, means in theirs.items()}
     assert values_of(figures) == {"overall": None} | expected
     assert expected["add"] == 1.45 != round(13 / 9, 2)
+
+
+def test_their_means_are_rounded_as_their_sums_are(judged):
+    scores = [(1, 3, 3), (3, 3, 2), (5, 5, 3), (3, 5, 3), (4, 4, 5), (5, 1, 4), (3, 3, 4), (3, 2, 5)]
+    rows = [replace(judged[0], readings={"scores": Reading(one)}) for one in scores]
+    means = [round(sum(one) / 3, 2) for one in scores]
+    assert values_of(BENCH.official(rows, 737))["add"] == round(sum(means) / 8, 2) == 3.41
+    assert round(fmean(means), 2) == 3.42
+
+
+def test_their_script_ends_where_a_picture_is_missing(data, store, tmp_path):
+    items = BENCH.read(data, store)
+    outputs = edits_of(items, store, failed=("501", "101"))
+    figures = BENCH.official(judged_by(BENCH, outputs, items, read_prompts(tmp_path / "prompts"), say), 737)
+    theirs = {(figure.value, figure.why) for figure in figures[1:] if not figure.is_mended}
+    assert theirs == {(None, "AttributeError: 2 of 13 pictures are missing")}
+    assert None not in values_of(figures, mended=True).values()
 
 
 def test_ours_are_not_rounded_and_hold_second_and_third_score_down(judged):

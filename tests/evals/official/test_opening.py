@@ -25,7 +25,7 @@ TABLE: dict[str, Any] = {
     "2000002": ("Travel", (3, 1, 4, 1, 5, 9, 2)),
     "2000003": ("Travel", (8, 8, 8, 8, 8, 8, 1)),
     "3000001": ("Stories", (7, 7, 7, 7, 7, 7, 0)),
-    "3000002": ("Stories", None),  # nothing was made
+    "3000002": ("Stories", (0, 0, 0, 0, 0, 0, 1)),  # nothing was made, which is judged
     "3000003": ("Stories", (2, 7, 1, 8, 2, 8, 1)),
     "3000004": ("Stories", (5, 5, 5, 6, 5, 5, 5)),
     "3000005": ("Stories", (9, 0, 9, 0, 9, 0, 9)),
@@ -36,7 +36,7 @@ BROKEN = "3000005"
 
 def row_of(uid, kind):
     turns = [
-        {"input": [{"text": f"Ask {uid}", "image": f"./images/{uid}-i-0.jpg"}, {"text": "in steps", "image": None}]},
+        {"input": [{"text": f"<BEGIN> Ask {uid} <image>", "image": f"./images/{uid}-i-0.jpg"}, {"text": "in steps"}]},
         {"output": [{"text": "Golden", "image": f"./images/{uid}-o-0.jpg"}]},
     ]
     row = {"total_uid": uid, "meta_task_id": uid[0], "meta_task_name": kind, "subtask_id": "1", "subtask_name": "s"}
@@ -53,8 +53,8 @@ def write_data(folder):
 
 
 def read_prompts(folder):
-    folder.mkdir()
-    (folder / "criteria.txt").write_text("Seven criteria.\n")
+    (folder / "prompts").mkdir(parents=True)
+    (folder / "prompts" / "detailed_score_system.txt").write_text("Seven criteria.\n")
     return BENCH.prompts(folder)
 
 
@@ -99,11 +99,11 @@ def judged(tmp_path_factory):
 
 def test_figures_are_means_over_the_items_that_were_answered(judged):
     means = {uid: sum(scores) / 7 for uid, (_, scores) in TABLE.items() if scores is not None}
-    expected = {"mean of the 7 criteria": sum(means.values()) / 10}
-    for kind, count in (("Recipes", 3), ("Travel", 3), ("Stories", 4)):
+    expected = {"mean of the 7 criteria": sum(means.values()) / 11}
+    for kind, count in (("Recipes", 3), ("Travel", 3), ("Stories", 5)):
         expected[kind] = sum(mean for uid, mean in means.items() if TABLE[uid][0] == kind) / count
     assert values_of(BENCH.official(judged, 2160)) == pytest.approx(expected)
-    ours = dict.fromkeys(TABLE) | means | {BROKEN: None}
+    ours = dict.fromkeys(TABLE) | means | {BROKEN: None, "3000002": None}
     assert {one.item.id: BENCH.score(one) for one in judged} == pytest.approx(ours)
     assert BENCH.weights([one.item for one in judged]) == {"Recipes": 4, "Travel": 3, "Stories": 5}
 
@@ -131,11 +131,23 @@ def test_the_hand_in_is_the_row_with_the_agents_output(data, store, tmp_path):
 def test_the_judge_sees_request_and_answer_in_turn(data, store, tmp_path):
     items = BENCH.read(data, store)
     outputs = answers_of(items, store)
-    (question,) = BENCH.questions(items[0], outputs["1000001"], read_prompts(tmp_path / "prompts"))
-    asked = Picture(str(data / "images" / "1000001-i-0.jpg"))
-    assert question.parts[::2] == ("Seven criteria.", "Ask 1000001\nin steps", asked, *outputs["1000001"].parts)
-    assert set(question.parts[1::2]) == {"\n\n"}
-    assert BENCH.questions(items[8], outputs["3000002"], {}) == []
+    prompts = read_prompts(tmp_path / "checkout")
+    (question,) = BENCH.questions(items[0], outputs["1000001"], prompts)
+    asked = Picture(str(data / "images" / "1000001-i-0.jpg"), max_side=512)
+    made = Picture(outputs["1000001"].images[0], max_side=512)
+    texts = ("INPUT: Ask 1000001 <IMG_0></IMG_0>", "in steps", "\nOUTPUT: First. <IMG_1></IMG_1>", "Second.")
+    end = "\nPlease only output the json result: "
+    assert (question.system, question.parts) == ("Seven criteria.", (texts[0], asked, *texts[1:3], made, texts[3], end))
+    assert items[0].request == "Ask 1000001\nin steps"
+    (nothing,) = BENCH.questions(items[8], outputs["3000002"], prompts)
+    assert nothing.parts[-2:] == ("\nOUTPUT: None", end)
+
+
+def test_a_picture_without_a_text_has_an_empty_one_since_their_script_strips_it(data, store, tmp_path):
+    item, picture = BENCH.read(data, store)[0], Picture(store.put_image(Image.new("RGB", (4, 4))))
+    folder = BENCH.hand_in([(item, Output((picture, picture)))], tmp_path / "out", store)
+    steps = json.loads((folder / f"{item.id}.json").read_text())["conversations"][1]["output"]
+    assert [step["text"] for step in steps] == ["", ""]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +163,7 @@ def test_what_is_not_there_is_said(tmp_path, data, store):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="get the test set of LanceZPF/OpenING"):
         BENCH.read(tmp_path / "empty", store)
-    with pytest.raises(ValueError, match=r"has no criteria\.txt: put there what LanceZPF/OpenING@56b663b"):
+    with pytest.raises(ValueError, match=r"has no prompts/detailed_score_system\.txt: it is not a checkout"):
         BENCH.prompts(data)
     row = row_of("1", "x") | {"conversations": [{"input": []}]}
     (data / "test_data.jsonl").write_text(json.dumps(row))

@@ -5,9 +5,10 @@ from evals.official.benchmark import Form, Output, Picture
 from evals.official.told import output_of
 from rollout.agents import FunctionPlanner
 from rollout.storyline import Storyline
+from rollout.text.readers import READERS
 from rollout.types import Request
 from tests.support.fakes import FakeGenerator
-from tests.support.storytelling import WORDS, Stumbling, storyline
+from tests.support.storytelling import WORDS, Script, Stumbling, storyline
 
 
 def told(line, *images):
@@ -25,6 +26,14 @@ def test_a_story_is_texts_and_images_in_turn():
 
 def test_an_image_is_the_last_one():
     assert output_of(told(storyline()), Form.IMAGE) == Output((Picture("image of draw a body"),))
+
+
+def test_what_of_the_agents_answers_was_forgiven_is_told():
+    literal = "<think>it is</think><answer>{'previous_step_success': True, 'refine_prompt': ''}</answer>"
+    line = storyline(Script(literal), answers=READERS["public"])
+    output = output_of(told(line), Form.IMAGE)
+    assert output.error is None
+    assert output.leniencies == {"literal": 2, "empty_prompt": 2}
 
 
 def test_an_image_of_an_earlier_step_is_no_answer():

@@ -19,6 +19,14 @@ def asked(tmp_path):
         (["--judge", "modle=x"], "unknown key judge.modle; did you mean model?"),
         (["--budget", "3"], "judge.budget_usd=3 needs the price of every endpoint"),
         (["--judge", "model=x", "--against", "nowhere"], "--against nowhere has no figures of the judge x"),
+        (
+            ["--submit-only", "--against", "nowhere"],
+            "--submit-only asks no judge: leave out --judge and --against, or it",
+        ),
+        (
+            ["--submit-only", "--judge", "model=x"],
+            "--submit-only asks no judge: leave out --judge and --against, or it",
+        ),
         (["generator.hieght=3"], "unknown key generator.hieght"),
     ],
 )

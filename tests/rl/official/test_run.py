@@ -189,7 +189,9 @@ def test_two_agents_are_compared_by_item(run, tmp_path):
     gap = figures(other)["against"]
     assert gap["high"] < 0
     with pytest.raises(ValueError, match="has no figures of the judge nobody"):
-        other_scores(run.out, "nobody")
+        other_scores(run.out, "ueval", "nobody")
+    with pytest.raises(ValueError, match="is a run of ueval, not of wise"):  # whose items may have the same ids
+        other_scores(run.out, "wise", MODEL)
 
 
 def test_a_folder_goes_on_with_the_agent_that_it_began_with(run, tmp_path):
