@@ -1,4 +1,4 @@
-"""What a bundle brings that runs code here, or sends a key away: it may be a stranger's, so its user has to allow it.
+"""What a bundle brings that runs here, sends away or lets in: it may be a stranger's, so its user has to allow it.
 
 A bundle is any folder that is given as a recipe. A recipe file is its user's own, and not asked about.
 """
@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from actors.web.config import is_loopback
 from rewards.functions.import_path import is_ours
 from rl.recipe.layers import recipe_path
 from rl.story.config import BUNDLE_RECIPE, StoryRecipe, load_story_recipe
@@ -18,7 +19,8 @@ _CLASSES = ("kind", "pipeline")
 """Built-in names, or import paths."""
 _SWITCH = re.compile(r"code|cls|class|plugin|processors")
 """In the arguments of other programs: what makes them load code."""
-_HERE = ("localhost", "127.0.0.1", "::1")
+_OF_THE_USER = ("", "auto")
+"""Addresses of Ray that are no stranger's."""
 
 
 def load_trusted(path: Path, overrides: list[str], *, trusts_code: bool) -> StoryRecipe:
@@ -38,7 +40,7 @@ def load_trusted(path: Path, overrides: list[str], *, trusts_code: bool) -> Stor
 
 
 def code_in(recipe: StoryRecipe) -> Iterator[str]:
-    """Yield what in a recipe runs code that is not this repository's, or sends requests to a server that it names."""
+    """Yield what in a recipe runs code that is not this repository's, or opens a way to or from other machines."""
     yield from _code(asdict(recipe), "")
 
 
@@ -47,7 +49,7 @@ def _code(tree: object, key: str) -> Iterator[str]:
         for name, value in tree.items():
             yield from _code(value, f"{key}.{name}".lstrip("."))
         url = tree.get("base_url")
-        if url and urlsplit(url).hostname not in _HERE:
+        if url and not is_loopback(urlsplit(url).hostname):
             yield f"{key}.base_url={url}, with the key in {tree.get('api_key_env') or 'no variable'}"
     elif isinstance(tree, list | tuple):
         for place, value in enumerate(tree):
@@ -58,8 +60,16 @@ def _code(tree: object, key: str) -> Iterator[str]:
 
 def _is_code(key: str, value: object) -> bool:
     name = key.rpartition(".")[2].replace("-", "_")
+    if key == "ray_address":
+        return value not in _OF_THE_USER
+    if key == "service.host":
+        return not is_loopback(str(value))
+    if key == "store":
+        return "://" in str(value)
     if name in _FUNCTIONS:
         return not is_ours(str(value))
     if name in _CLASSES:
         return isinstance(value, str) and bool({".", ":"} & set(value)) and not is_ours(value)
-    return name == "trust_remote_code" or (bool(re.search(r"\.(args|call)\.", key)) and bool(_SWITCH.search(name)))
+    return name in ("command", "trust_remote_code") or (
+        bool(re.search(r"\.(args|call)\.", key)) and bool(_SWITCH.search(name))
+    )

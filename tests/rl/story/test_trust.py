@@ -67,6 +67,13 @@ def test_what_is_trusted_or_replaced_by_its_user_is_read(bundle, tmp_path, ran):
             "judge={kind: openai, model: m, scorer: '', base_url: 'http://theirs/v1'}",
             "judge.base_url=http://theirs/v1, with the key in OPENAI_API_KEY",
         ),
+        (
+            "generator={name: '', kind: images, model: m, server: {command: 'sh -c evil {host} {port}'}}",
+            "generator.server.command=sh -c evil {host} {port}",
+        ),
+        ("ray_address=ray://theirs:10001", "ray_address=ray://theirs:10001"),
+        ("store=s3://theirs/store", "store=s3://theirs/store"),
+        ("service={host: 0.0.0.0, api_key_env: HOME}", "service.host=0.0.0.0"),
     ],
 )
 def test_all_that_runs_or_is_asked_is_named(override, named, tmp_path):
@@ -79,6 +86,8 @@ def test_all_that_runs_or_is_asked_is_named(override, named, tmp_path):
 def test_a_bundle_of_ours_and_a_recipe_file_are_asked_nothing(tmp_path):
     list(write_bundle(load_story_recipe(SHAPES, ["critic.model=owner/critic"]), tmp_path / "bundle"))
     assert load_trusted(tmp_path / "bundle", [], trusts_code=False).planner.fn == "recipes.shapes.stories.plan"
+    for mine in ("ray_address=ray://mine:10001", "service.host=0.0.0.0", "store=s3://mine/store"):
+        load_trusted(tmp_path / "bundle", [mine], trusts_code=False)
     (tmp_path / "plans.py").write_text("def plan(request, num_images): ...\n")
     (tmp_path / "mine.yaml").write_text(f"extends: {SHAPES}\nplanner: {{fn: './plans.py:plan'}}\n")
     assert load_trusted(tmp_path / "mine.yaml", [], trusts_code=False).planner.fn == f"{tmp_path}/plans.py:plan"
