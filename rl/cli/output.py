@@ -9,7 +9,10 @@ import io
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _lost: list[str] = []
 
@@ -29,7 +32,7 @@ def code_of_loss() -> int:
 class _Lasting(io.FileIO):
     """Writes to a descriptor until that fails, then nowhere: so do children and libraries that have it."""
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]  # of all buffers, which Python 3.11 cannot name
+    def write(self, data: "ReadableBuffer") -> int:
         try:
             return super().write(data)
         except OSError as error:
@@ -40,7 +43,7 @@ class _Lasting(io.FileIO):
                 _lost.append(str(error.strerror))
                 with suppress(OSError):
                     os.write(2, f"interleave: output is lost from here on: {error.strerror}\n".encode())
-            return len(data)
+            return memoryview(data).nbytes
 
 
 def _lasting(stream: TextIO) -> TextIO:

@@ -234,8 +234,8 @@ def _chain(
             raise ValueError(f"{what} {path}: extends is {shown(parent)}; expected one file, like critic_grpo.yaml")
         named = Path(parent).expanduser()
         beside = path.parent / named
-        places = (beside, ours / named, ours / f"{named}.yaml", REPO / named)
-        yield from _chain(next((one for one in places if one.exists()), beside), ours, what, (*heirs, path))
+        candidates = (beside, ours / named, ours / f"{named}.yaml", REPO / named)
+        yield from _chain(next((one for one in candidates if one.exists()), beside), ours, what, (*heirs, path))
     yield path, said
 
 

@@ -96,7 +96,9 @@ def _num_values(said: object, known: dict[int, int]) -> int:
     if not isinstance(said, dict | list):
         return 1
     if id(said) not in known:
-        known[id(said)] = 1 + sum(_num_values(one, known) for one in (said.values() if isinstance(said, dict) else said))
+        known[id(said)] = 1 + sum(
+            _num_values(one, known) for one in (said.values() if isinstance(said, dict) else said)
+        )
     return known[id(said)]
 
 

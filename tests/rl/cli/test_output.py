@@ -25,7 +25,12 @@ LOST = "interleave: output is lost from here on: No space left on device\n"
 def talk(where, code=("-c", TALKS), **variables):
     """Return exit code and stderr of a process whose stdout is `where`."""
     done = subprocess.run(
-        [sys.executable, *code], stdout=where, stderr=subprocess.PIPE, text=True, env=os.environ | variables, timeout=120
+        [sys.executable, *code],
+        stdout=where,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | variables,
+        timeout=120,
     )
     return done.returncode, done.stderr
 
