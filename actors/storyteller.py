@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from actors.store.pixels import as_seen
 from actors.store.store import Store
 from rollout.story import Story, StoryEvent
 from rollout.storyline import Storyline
@@ -50,10 +51,13 @@ class Storyteller:
         return self.store.get_image(ref)
 
     def _keep(self, picture: ImageInput) -> ImageRef:
-        if isinstance(picture, Image.Image):
-            return self.store.put_image(picture)
-        try:
-            with Image.open(picture) as image:
-                return self.store.put_image(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"image {picture} cannot be read: {error}") from None
+        return self.store.put_image(picture if isinstance(picture, Image.Image) else read_picture(picture))
+
+
+def read_picture(file: Path | str) -> Image.Image:
+    """Return the picture of an image file, as RGB. Raises ValueError."""
+    try:
+        with Image.open(file) as image:
+            return as_seen(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"image {file} cannot be read: {error}") from None

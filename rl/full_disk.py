@@ -10,7 +10,7 @@ from rl.run_dir.resume import saved_in
 from rollout.roles import RunStopped
 from rollout.text.sizes import size_told
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFull(RunStopped):
@@ -26,7 +26,7 @@ async def telling_when_full(run_dir: Path) -> AsyncIterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         raise DiskFull(_told(error, run_dir)) from error
 

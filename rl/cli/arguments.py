@@ -96,6 +96,8 @@ def file_path(text: str) -> Path:
     """Read a file's or folder's path, with `~` for the home folder."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty; expected a file or a folder")
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is a URL; expected a file or a folder")
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -138,6 +140,14 @@ def share(text: str) -> float:
     return number
 
 
+def score(text: str) -> float:
+    """Read a judge's score, above 0 and at most 10."""
+    number = positive_number(text)
+    if number > 10:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a judge's score, above 0 and at most 10")
+    return number
+
+
 def numbers(text: str) -> list[int]:
     """Read numbers with commas between them.
 
@@ -145,6 +155,9 @@ def numbers(text: str) -> list[int]:
     [1, 3, 5]
     """
     try:
-        return [int(part) for part in text.split(",")]
+        found = [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}; expected whole numbers with commas between, like 0,1,2") from None
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r} has a number twice; expected each once")
+    return found

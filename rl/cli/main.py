@@ -26,6 +26,7 @@ from rl.cli.doctor import add_doctor_command
 from rl.cli.keys import add_keys_command
 from rl.cli.ledger import add_ledger_commands, with_ledger_sql
 from rl.cli.licences import add_licences_command
+from rl.cli.output import code_of_loss, outlast_readers
 from rl.cli.package_clash import clash_of, put_first
 from rl.cli.plan import add_plan_command, add_resolved, dry_run, print_resolved
 from rl.cli.reward import add_reward_commands
@@ -39,6 +40,8 @@ from rl.preemption import EXIT_CODE, Preempted
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; one line on stderr and code 2 for bad input, 1 for a run that stopped, 3 for a spent budget."""
+    if arguments is None:  # as the process's own command
+        outlast_readers()
     code = _main(arguments)
     return ending.leave(code) if ending.is_begun() else code
 
@@ -56,14 +59,15 @@ def _main(arguments: list[str] | None) -> int:
         getattr(chosen, "parser", parser).refuse(unknown or left)
     if left:
         chosen.overrides += left
-    put_first()  # and a reward function of the user's own is imported from where they stand
     ending.last_words = f"interleave: interrupted{go_on}"
     if not hasattr(chosen, "command"):
         parser.print_help()
         return 2
     try:
+        put_first()  # and a reward function of the user's own is imported from where they stand
         with leaving_when_terminated(EXIT_CODE) if hasattr(chosen, "resume") else nullcontext():
-            return int(chosen.command(chosen))
+            code = int(chosen.command(chosen))
+            return code or (0 if hasattr(chosen, "resume") else code_of_loss())  # of a run, its folder is what counts
     except Preempted as error:
         print(f"interleave: {error}{go_on}", file=sys.stderr)
         return EXIT_CODE
@@ -71,9 +75,11 @@ def _main(arguments: list[str] | None) -> int:
         print(f"interleave: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.filename is None:  # no file: a connection, a deadline
+        from rl.full_disk import FULL
+
+        if error.filename is None and error.errno not in FULL:  # no file: a connection, a deadline
             raise
-        print(f"interleave: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"interleave: {error.filename or 'a file cannot be written'}: {error.strerror}", file=sys.stderr)
         return 2
     except RunStopped as error:
         print(f"interleave: the run stopped: {error}", file=sys.stderr)

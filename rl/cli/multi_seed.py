@@ -8,9 +8,10 @@ from rich.table import Table
 
 from rl.cli.run_to_end import run_to_end
 from rl.evaluation import Change
+from rl.recipe.config import Recipe
 from rl.recipe.reader import load_recipe
 from rl.run_dir.lock import locked
-from rl.run_dir.resume import was_started
+from rl.run_dir.resume import check_run_dir, was_started
 from rl.tracking.trackers import check_trackers
 from rollout.roles import RunStopped
 
@@ -51,16 +52,15 @@ def train_seeds(
     from rl.prepare import prepare  # late, both: they import Ray and torch, which the bars themselves do not need
     from rl.run import run
 
+    recipes = [_recipe_of(seed, recipe, overrides, folder, is_resumed) for seed in seeds]
     console = Console(highlight=False, soft_wrap=True)
     table = Table(title="learning: change on held-out tasks, with paired 95 % intervals", title_justify="left")
     for column in ("seed", *_BARS, "holds"):
         table.add_column(column)
     missed: list[str] = []
     try:
-        for seed in seeds:
-            run_dir = folder / f"seed{seed}"
-            chosen = load_recipe(recipe, [*overrides, f"seed={seed}", f"run_dir={run_dir}"])
-            check_trackers(chosen.tracking)
+        for seed, chosen in zip(seeds, recipes, strict=True):
+            run_dir = chosen.folder
             try:
                 with locked(run_dir):
                     plan = prepare(chosen, is_resumed=is_resumed and was_started(run_dir), accepted=accepted)
@@ -78,6 +78,18 @@ def train_seeds(
     for line in missed:
         console.print(f"[red]{line}[/]")
     return 1 if missed else 0
+
+
+def _recipe_of(seed: int, recipe: Path, overrides: list[str], folder: Path, is_resumed: bool) -> Recipe:
+    """Return one seed's recipe: what is wrong with the last is told before the first is trained. Raises ValueError."""
+    for key, option in (("seed", "--seeds"), ("run_dir", "--out")):
+        if any(said.startswith(f"{key}=") for said in overrides):
+            raise ValueError(f"{key}=... is another one for each run of `learning`; say {option}")
+    chosen = load_recipe(recipe, [*overrides, f"seed={seed}", f"run_dir={folder / f'seed{seed}'}"])
+    check_trackers(chosen.tracking)
+    if not is_resumed:
+        check_run_dir(chosen, is_resumed)
+    return chosen
 
 
 def _cell(change: Change) -> str:

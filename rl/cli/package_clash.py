@@ -12,8 +12,14 @@ _OURS = "interleave-thinker"
 
 
 def put_first() -> None:
-    """Have ours imported before what stands in the working folder, and that before what is installed."""
-    here = os.getcwd()
+    """Have ours imported before what stands in the working folder, and that before what is installed.
+
+    Raises ValueError where there is no working folder.
+    """
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        raise ValueError("the working folder is not there any more: change to one that is") from None
     sys.path[:] = [*dict.fromkeys([_ROOT, here]), *(path for path in sys.path if path not in ("", here, _ROOT))]
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rl.cli.arguments import Parser, add_command, add_group, add_trust_code, file_path, numbers, whole_number
+from rl.cli.arguments import Parser, add_command, add_group, add_trust_code, file_path, numbers, score, whole_number
 from rl.cli.official import add_official_commands
 from rl.cli.run_to_end import run_async
 from rl.story.config import StoryRecipe, load_story_recipe
@@ -75,8 +75,8 @@ def _add_stories(evals: argparse._SubParsersAction[Parser]) -> None:
     )
     add_trust_code(stories)
     stories.add_argument("--tries", type=numbers, default=[1, 3, 5], help="default: 1,3,5")
-    stories.add_argument("--semantics", type=float, default=9.0, help="a step is satisfied from here; default: 9")
-    stories.add_argument("--quality", type=float, default=5.0, help="and from here; default: 5")
+    stories.add_argument("--semantics", type=score, default=9.0, help="a step is satisfied from here; default: 9")
+    stories.add_argument("--quality", type=score, default=5.0, help="and from here; default: 5")
     stories.add_argument(
         "--oracle",
         action="store_true",
@@ -115,6 +115,8 @@ async def _tell(recipe: StoryRecipe, chosen: argparse.Namespace) -> int:
     from rich.console import Console
 
     from actors.store.store import Store
+    from actors.storyteller import read_picture
+    from rl.run_dir.lock import locked
     from rl.story.folder import StoryFolder, default_folder, made_by
     from rl.story.progress import Progress
     from rl.story.run import open_story, prepare_story  # late: they import torch and Ray
@@ -123,14 +125,15 @@ async def _tell(recipe: StoryRecipe, chosen: argparse.Namespace) -> int:
 
     Request(chosen.request, tries=chosen.tries).checked()  # a bad one is refused before anything starts
     prepare_story(recipe, befores=[str(chosen.image[-1]) if chosen.image else None])
-    folder = StoryFolder(chosen.out or default_folder(chosen.request), Store(recipe.store), made_by(recipe))
-    folder.path.mkdir(parents=True, exist_ok=True)  # one that cannot be made is told before anything starts
+    images = [read_picture(image) for image in chosen.image]
+    path = chosen.out or default_folder(chosen.request)
     console = Console(highlight=False, soft_wrap=True)
-    with console.status("starting the actors") as status:
+    with locked(path, "--out"), console.status("starting the actors") as status:
+        folder = StoryFolder(path, Store(recipe.store), made_by(recipe))
         async with open_story(recipe) as storyteller:
             status.update("planning")
             progress, told = Progress(console, status), None
-            async for event in storyteller.events(chosen.request, chosen.image, seed=chosen.seed, tries=chosen.tries):
+            async for event in storyteller.events(chosen.request, images, seed=chosen.seed, tries=chosen.tries):
                 progress.show(event)
                 if isinstance(event, Planned | StepTold | StoryTold):
                     told, page = event.story, await asyncio.to_thread(folder.save, event.story)
@@ -153,12 +156,16 @@ def _eval_stories(chosen: argparse.Namespace) -> int:
 
     from evals.stories import Bar, read_stories
     from recipes.shapes.stories import eval_stories
+    from rl.run_dir.writable import check_file_writable
     from rl.story.checkpoint_evaluation import run_checkpoint_eval
     from rl.story.evaluation import run_story_eval
 
     overrides = [*chosen.overrides, "oracle.is_measured=true"] if chosen.oracle else chosen.overrides
     recipe = load_trusted(chosen.recipe, overrides, trusts_code=chosen.trust_code)
-    critics = dict(_named(text) for text in chosen.critic) or {"critic": recipe.critic.model}
+    named = [_named(text) for text in chosen.critic]
+    if twice := next((name for name, model in named if (name, model) != (name, dict(named)[name])), ""):
+        raise ValueError(f"--critic {twice}=...: it is given twice; expected a name for each")
+    critics = dict(named) or {"critic": recipe.critic.model}
     if chosen.critic and chosen.checkpoints:
         raise ValueError("--critic and --checkpoints: expected one of them; a run's exports are the critics")
     if chosen.out.suffix == ".html":
@@ -167,7 +174,8 @@ def _eval_stories(chosen: argparse.Namespace) -> int:
         raise ValueError(f"--tries {chosen.tries} and --num {chosen.num}: expected 1 or more")
     stories = read_stories(chosen.stories) if chosen.stories else eval_stories(chosen.num, chosen.form)
     console, bar = Console(highlight=False, soft_wrap=True), Bar(chosen.semantics, chosen.quality)
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    for file in (chosen.out, chosen.out.with_suffix(".html")):
+        check_file_writable(file, "--out")
     how: dict[str, Any] = {"tries": chosen.tries, "bar": bar, "out": chosen.out, "console": console}
     if chosen.checkpoints:
         run_async(run_checkpoint_eval(chosen.checkpoints, recipe, stories, **how))
@@ -181,11 +189,13 @@ def _eval_verdicts(chosen: argparse.Namespace) -> int:
 
     from data.table.record_table import open_tasks
     from rl.recipe.paths import resolve_path
+    from rl.run_dir.writable import check_file_writable
     from rl.story.calibration import run_calibration
 
     recipe = load_trusted(chosen.recipe, chosen.overrides, trusts_code=chosen.trust_code)
     if not 0 <= chosen.most < 1:
         raise ValueError(f"--most {chosen.most}: expected a share from 0 to below 1")
+    check_file_writable(chosen.out, "--out")
     records = open_tasks(resolve_path(str(chosen.data)))
     tasks = [records[place] for place in range(min(chosen.num or len(records), len(records)))]
     console = Console(highlight=False, soft_wrap=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from rl.plan.cards import Card, card_of
 
 _TIMEOUT_S = 10.0
+_MAX_GPUS = 100_000
+"""More than any cluster has, and few enough to place roles on each."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Devices:
 
 
 def simulated(num_nodes: int, gpus_per_node: int, gpu: str) -> Devices:
-    """Return devices as they are said. Raises ValueError for a card that is not known."""
+    """Return devices as they are said. Raises ValueError for a card that is not known, and for too many of them."""
+    if num_nodes * gpus_per_node > _MAX_GPUS:
+        raise ValueError(f"--nodes {num_nodes} --gpus {gpus_per_node}: expected at most {_MAX_GPUS:,} GPUs in all")
     return Devices(num_nodes, gpus_per_node, card_of(gpu), num_cores(), is_simulated=True)
 
 

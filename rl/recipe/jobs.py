@@ -118,7 +118,7 @@ class JobRecipe:
 class RunRecipe(JobRecipe):
     """A job with a folder."""
 
-    run_dir: RequiredPath = "runs/${name}"
+    run_dir: Annotated[RequiredPath, Rule("a folder, not a URL", lambda text: "://" not in text)] = "runs/${name}"
     """All that explains a run, checkpoints and export too: driver and policy ranks have to see the same folder."""
 
     @property

@@ -74,7 +74,11 @@ def layers_of(path: Path, kind: type | None = None, without: Collection[str] = (
     for file, said in chain:
         kept = {key: value for key, value in said.items() if key not in without}
         layers = with_content(layers, kept, Fitting(kind, str(file)), file.parent)
-        is_whole = file.read_bytes().startswith(WHOLE.encode()) or at(kept, _OF_WRITER) is not None
+        is_whole = (
+            file.read_bytes().startswith(WHOLE.encode())
+            or at(kept, _OF_WRITER) is not None
+            or (kind is not None and kept.keys() >= hints_of(kind).keys() - set(without))  # written before that line
+        )
         layers[-1] = replace(layers[-1], is_whole=is_whole)
     return layers
 
@@ -242,8 +246,8 @@ def _chain(
             raise ValueError(f"{what} {path}: extends is {shown(parent)}; expected one file, like critic_grpo.yaml")
         named = Path(parent).expanduser()
         beside = path.parent / named
-        is_ours = not beside.exists() and (ours / named).exists()
-        yield from _chain(ours / named if is_ours else beside, ours, what, (*heirs, path))
+        candidates = (beside, ours / named, ours / f"{named}.yaml", REPO / named)
+        yield from _chain(next((one for one in candidates if one.exists()), beside), ours, what, (*heirs, path))
     yield path, said
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from actors.config import GeneratorConfig
+from actors.generator.kind import kind_of
 from rl.recipe.config import REPO
 from rollout.text.marks import read_prompt_text
 from rollout.text.prompt_file import check_template
@@ -62,10 +63,11 @@ def read_prompt(path: str, key: str, fields: tuple[str, ...] = (), num_images: i
     return text
 
 
-def model_path(name: str, key: str, *, is_plain: bool = True) -> str:
+def model_path(name: str, key: str, *, is_plain: bool = True, is_at_endpoint: bool = False) -> str:
     """Return a model's folder where there is one, else its hub id as given. Raises ValueError.
 
-    One that `is_plain` is loaded by transformers or diffusers alone, which want their own files in it.
+    One that `is_plain` is loaded by transformers or diffusers alone, which want their own files in it. One that
+    `is_at_endpoint` may have any name.
     """
     path = resolve_path(name)
     if path.exists():
@@ -74,7 +76,7 @@ def model_path(name: str, key: str, *, is_plain: bool = True) -> str:
                 f"{key} is {name}: it holds no {' or '.join(_CONFIGS)}, so it is not a model in Hugging Face format"
             )
         return str(path.resolve())
-    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
+    if not is_at_endpoint and (name.startswith((".", "~")) or name.count("/") != 1 or "" in name.split("/")):
         raise ValueError(f"{key} is {name}: there is no such folder, and a hub id looks like owner/name")
     return name
 
@@ -84,4 +86,7 @@ def placed_generator(config: GeneratorConfig) -> GeneratorConfig:
     if not config.model:
         return config
     is_plain = not (config.custom_pipeline or config.trust_remote_code or "." in config.pipeline)
-    return replace(config, model=model_path(config.model, "generator.model", is_plain=is_plain))
+    model = model_path(
+        config.model, "generator.model", is_plain=is_plain, is_at_endpoint=not kind_of(config).has_pipeline
+    )
+    return replace(config, model=model)

@@ -2,7 +2,7 @@
 
 import pickle
 from enum import Enum
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,9 @@ from yaml.constructor import ConstructorError
 from yaml.error import MarkedYAMLError, YAMLError
 
 _MERGE = "tag:yaml.org,2002:merge"
+_MAX_VALUES = 100_000
+"""A few lines of anchors, each of which repeats the one before, stand for more values than memory holds."""
+_TOO_MANY = f"anchors repeat what they stand for; with all repetitions it holds more than {_MAX_VALUES:,} values"
 
 
 class Plain(NamedTuple):
@@ -48,6 +51,11 @@ class _Loader(get_yaml_loader()):  # type: ignore[misc]  # made at run time
         # Deep: in the order of the document, so that an anchor is whole before `<<` takes its keys.
         return {key.value: self.construct_object(value, deep=True) for key, value in node.value}
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MAX_VALUES:
+            raise ConstructorError(None, None, _TOO_MANY, node.start_mark)
+
 
 _Loader.add_constructor(Delete.DELETE.value, lambda loader, node: Delete.DELETE)
 
@@ -68,7 +76,10 @@ def write_yaml(content: dict[str, object]) -> str:
 def parse_yaml(text: str, where: str) -> object:
     """Return what a YAML text says. Raises ValueError with the line and the column of what is wrong."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        said = yaml.load(text, Loader=_Loader)
+        if _num_values(said, {}) > _MAX_VALUES:
+            raise ValueError(f"{where}: {_TOO_MANY}")
+        return said
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -80,17 +91,34 @@ def parse_yaml(text: str, where: str) -> object:
         raise ValueError(f"{where} is not YAML: it is nested too deeply") from None
 
 
+def _num_values(said: object, known: dict[int, int]) -> int:
+    """Return how many values there are, each as often as it is repeated; `known` has those of what was counted."""
+    if not isinstance(said, dict | list):
+        return 1
+    if id(said) not in known:
+        known[id(said)] = 1 + sum(
+            _num_values(one, known) for one in (said.values() if isinstance(said, dict) else said)
+        )
+    return known[id(said)]
+
+
 def read_yaml(path: Path, what: str) -> dict[str, object]:
     """Return the mapping in a file. Raises ValueError that names it."""
     if path.is_dir():
         raise ValueError(f"{what} {path} is a folder; expected a YAML file")
-    content = pickle.loads(_parsed(path.read_bytes(), f"{what} {path}"))
+    content = pickle.loads(_parsed(path.read_bytes() if path.is_file() else _piped(path), f"{what} {path}"))
     if content is None:
         raise ValueError(f"{what} {path} is empty; expected settings like `name: mine`")
     if not isinstance(content, dict):
         found = "list" if isinstance(content, list) else "single value"
         raise ValueError(f"{what} {path}: expected a mapping of settings, found a {found}")
     return content
+
+
+@cache
+def _piped(path: Path) -> bytes:
+    """Return what comes out of a pipe, which can be read but once: `interleave plan <(make_recipe)`."""
+    return path.read_bytes()
 
 
 @lru_cache(maxsize=64)

@@ -15,6 +15,16 @@ def check_store(place: str) -> None:
         check_writable(Path(place), "store")
 
 
+def check_file_writable(file: Path, key: str) -> None:
+    """Raise ValueError that names `key` where a file cannot be written, or be replaced by another.
+
+    A device like /dev/null is refused, too: a file that is written whole would take its place.
+    """
+    if file.exists() and not file.is_file():
+        raise ValueError(f"{key} is {file}, which is {'a folder' if file.is_dir() else 'no file'}; expected a file")
+    check_writable(file.parent, f"the folder of {key}")
+
+
 def check_writable(folder: Path, key: str) -> None:
     """Raise ValueError that names `key` where no file could be made in a folder, or the folder itself not be made.
 

@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 def copy_model(source: Path, target: Path) -> None:
-    """Copy a folder. Raises ValueError for a link that leaves it; the hub's cache may link to its own files."""
+    """Copy a folder. Raises ValueError for what cannot be copied, a link that leaves it among others.
+
+    The hub's cache may link to its own files.
+    """
     source = source.resolve()
     homes = [source]
     if source.parent.name == "snapshots":
@@ -16,4 +19,7 @@ def copy_model(source: Path, target: Path) -> None:
             raise ValueError(
                 f"{path} is a link to {to}; a bundle takes no link to folders or out of {source}: copy it in"
             )
-    shutil.copytree(source, target)
+    try:
+        shutil.copytree(source, target)
+    except shutil.Error as error:  # of all files at once
+        raise ValueError(f"{source} cannot be copied: {error.args[0][0][2]}") from None

@@ -283,11 +283,12 @@ def shown(value: object) -> str:
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return a hint at the known name that is most like this one, if one is.
 
-    >>> nearest("weigth", ["fn", "weight"]), nearest("x", ["fn"])
-    ('; did you mean weight?', '')
+    >>> nearest("weigth", ["fn", "weight"]), nearest("x", ["fn"]), nearest("LR", ["lr"])
+    ('; did you mean weight?', '', '; did you mean lr?')
     """
-    found = difflib.get_close_matches(name, [one for one in known if one], n=1, cutoff=cutoff)
-    return f"; did you mean {found[0]}?" if found else ""
+    names = {one.lower(): one for one in known if one}
+    found = difflib.get_close_matches(name.lower(), names, n=1, cutoff=cutoff)
+    return f"; did you mean {names[found[0]]}?" if found else ""
 
 
 def _at_home(text: str) -> str:

@@ -29,8 +29,9 @@ def test_a_folder_that_cannot_be_made_is_one_line(arguments, tmp_path, capsys):
     (tmp_path / "file").write_text("no folder")
     assert cli.main([*arguments, str(tmp_path / "file" / "new" / "out")]) == 2
     told = capsys.readouterr().err
-    assert told.startswith(f"interleave: {tmp_path / 'file'}")
-    assert told.endswith(": Not a directory\n")
+    assert told.startswith("interleave: ")
+    assert str(tmp_path / "file") in told
+    assert ": Not a directory" in told
     assert told.count("\n") == 1
 
 

@@ -71,6 +71,30 @@ def test_what_ends_all_leaves_the_seeds_before(learning, tmp_path, capsys):
     assert [seed for seed, *_ in prepared] == [0, 1] * 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", f"0,{2**63}"], f"seed is {2**63}; expected"),
+        (["seed=3"], "say --seeds"),
+        (["run_dir=elsewhere"], "say --out"),
+    ],
+)
+def test_what_is_wrong_with_a_later_seed_is_told_before_the_first_is_trained(learning, arguments, message, capsys):
+    command, prepared = learning
+    assert command(*arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not prepared
+
+
+def test_a_folder_of_a_later_seed_that_holds_a_run_is_told_before_the_first_is_trained(learning, tmp_path, capsys):
+    command, prepared = learning
+    (tmp_path / "seed2").mkdir()
+    (tmp_path / "seed2" / "metrics.jsonl").write_text("{}\n")
+    assert command() == 2
+    assert "seed2 holds a run already" in capsys.readouterr().err
+    assert not prepared
+
+
 def test_begun_runs_go_on(learning, tmp_path):
     command, prepared = learning
     (tmp_path / "seed0").mkdir()

@@ -216,6 +216,7 @@ def test_a_recipe_is_wrong_in_the_words_of_train(capsys):
     [
         (["--gpu", "H900"], "--gpu is 'H900'; known are H100"),
         (["--times", "no/such/run"], "--times no/such/run: there is no such folder or file"),
+        (["--gpus", "9" * 12], "expected at most 100,000 GPUs in all"),
         (["ray_address=auto"], "say --gpus and --nodes"),
     ],
 )

@@ -193,6 +193,12 @@ def test_our_recipes_go_by_name_from_any_folder_behind_what_is_there(folder, mon
     assert load_recipe("recipes/shapes_grpo.yaml").name == "mine"
 
 
+@pytest.mark.parametrize("parent", ["shapes_grpo.yaml", "shapes_grpo", "recipes/shapes_grpo.yaml"])
+def test_a_recipe_extends_ours_by_every_name_that_the_command_line_takes(folder, parent):
+    (folder / "mine.yaml").write_text(f"extends: {parent}\nname: mine\n")
+    assert load_recipe(folder / "mine.yaml").policy == load_recipe("shapes_grpo").policy
+
+
 @pytest.mark.parametrize(
     ("overrides", "end"),
     [(["reward=checklist"], "; reward=checklist sets judge.rubric"), (["judge.rubric=checklist"], "each time")],

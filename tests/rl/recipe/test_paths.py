@@ -16,6 +16,10 @@ def test_a_folder_without_a_config_is_no_model(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     assert model_path(str(tmp_path), "policy.model") == str(tmp_path)
     assert model_path("owner/name", "policy.model") == "owner/name"
+    for name in ("name", "owner/", "/name", "./name", "a/b/c"):
+        with pytest.raises(ValueError, match=r"there is no such folder, and a hub id looks like owner/name"):
+            model_path(name, "policy.model")
+    assert model_path("gpt-image-1", "generator.model", is_at_endpoint=True) == "gpt-image-1"
 
 
 def test_records_are_looked_for_here_and_then_in_the_checkout(tmp_path, monkeypatch):

@@ -281,6 +281,10 @@ def test_a_resume_is_refused_with_old_and_new_values(tmp_path):
         (["shapes", "requests", "--count", "-1"], "expected a whole number, 0 or more"),
         (["reward", "test", "x.py", "--timeout", "nan"], "expected a number above 0"),
         (["ledger", ""], "it is empty; expected a file or a folder"),
+        (["ledger", "s3://bucket/run"], "'s3://bucket/run' is a URL; expected a file or a folder"),
+        (["learning", "x.yaml", "--seeds", "1,2,1"], "'1,2,1' has a number twice"),
+        (["eval", "stories", "x.yaml", "--quality", "nan"], "expected a number above 0"),
+        (["eval", "stories", "x.yaml", "--semantics", "11"], "expected a judge's score, above 0 and at most 10"),
     ],
 )
 def test_a_wrong_command_is_one_line_that_says_what_is_meant(arguments, message, capsys):

@@ -195,11 +195,23 @@ ONLY_TEXT = ["generator={name: qwen-image, model: owner/name, pipeline: QwenImag
         (["generate", "a cat", "--recipe", str(SHAPES), "trise=3"], "did you mean tries"),
         (["generate", "a cat", "--recipe", str(SHAPES), *ONLY_EDITS], "does no text-to-image; it does edit"),
         (["generate", "a cat", "--recipe", str(SHAPES), *ONLY_TEXT, "--image", str(SHAPES)], "does no edit"),
-        (["eval", "stories", str(SHAPES), *ONLY_EDITS, "--out", "/dev/null"], "does no text-to-image; it does edit"),
+        (
+            ["generate", "a cat", "--recipe", str(SHAPES), "--image", str(SHAPES)],
+            "yaml cannot be read: cannot identify",
+        ),
+        (["eval", "stories", str(SHAPES), *ONLY_EDITS], "does no text-to-image; it does edit"),
+        (
+            ["eval", "stories", str(SHAPES), "--out", "/dev/null"],
+            "--out is /dev/null, which is no file; expected a file",
+        ),
+        (["eval", "stories", str(SHAPES), "--out", "/tmp"], "--out is /tmp, which is a folder; expected a file"),
+        (["eval", "verdicts", str(SHAPES), "--out", "/tmp"], "--out is /tmp, which is a folder; expected a file"),
+        (["eval", "stories", str(SHAPES), "--critic", "a=b", "--critic", "a=c"], "--critic a=...: it is given twice"),
         (["eval", "stories", str(SHAPES), "--critic", "rl"], "expected NAME=MODEL"),
         (["eval", "stories", str(SHAPES), "--tries", "0"], "expected 1 or more"),
     ],
 )
-def test_the_command_line_says_what_is_wrong_in_one_line(arguments, message, capsys):
+def test_the_command_line_says_what_is_wrong_in_one_line(arguments, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     assert message in capsys.readouterr().err

@@ -15,6 +15,7 @@ from actors.store.store import Store
 from actors.storyteller import Storyteller
 from rl.cli.main import main
 from rl.recipe.config import REPO
+from rl.run_dir.lock import locked
 from rl.story.config import load_story_recipe
 from rl.story.folder import StoryFolder, default_folder, made_by
 from rl.story.progress import Progress
@@ -225,6 +226,13 @@ def test_the_command_writes_the_folder_and_its_exit_code_says_how_it_went(store,
     generator = Stumbling("draw a head")
     assert main([*command, "--out", str(tmp_path / "b")]) == 1
     assert json.loads((tmp_path / "b" / "story.json").read_text())["status"] == "incomplete"
+
+
+def test_a_folder_in_which_another_command_tells_a_story_is_refused(tmp_path, capsys):
+    command = ["generate", "a cat", "--recipe", str(REPO / "recipes" / "shapes_story.yaml"), "--out", str(tmp_path)]
+    with locked(tmp_path):
+        assert main(command) == 2
+    assert f"{tmp_path} is in use by process" in capsys.readouterr().err
 
 
 def test_what_was_read_leniently_is_on_the_page_and_in_the_terminal(store, tmp_path):
