@@ -10,8 +10,11 @@ from rl.recipe.config import REPO
 from tests.support.processes import is_dead
 
 BENCHMARK = """
-import subprocess, sys
+import signal, subprocess, sys
 from benchmarks.ending import run_main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore both
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 def main():
     try:

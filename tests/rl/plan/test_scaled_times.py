@@ -26,10 +26,10 @@ TRUTH = DrawnTimes(SPREADS, seed=7)
 GROUPS, N = 16, 8
 
 
-def recipe_of(tmp_path, *overrides):
+def recipe_of(tmp_path, *overrides, batch=("generator.max_batch_size=1",)):
     settings = [f"run_dir={tmp_path}/run", f"rollout.groups_per_step={GROUPS}", f"rollout.n={N}"]
     settings += ["rollout.success_share=0", "samplers.max_num_seqs=256", "generator.num_replicas=8"]
-    settings += ["workers.num_workers=2", "generator.max_batch_size=1", "judge.max_concurrency=64"]
+    settings += ["workers.num_workers=2", "judge.max_concurrency=64", *batch]
     return load_recipe(REPO / "recipes" / "shapes_grpo.yaml", [*settings, *overrides])
 
 
@@ -101,5 +101,5 @@ def test_what_cores_have_to_compute_bounds_a_step(known, tmp_path):
 
 def test_a_class_of_the_users_own_makes_one_image_at_a_time(known, tmp_path):
     own = ["~generator.name", "~generator.model", "~generator.call", "generator.kind=my_images:Painter"]
-    assert known.stages(recipe_of(tmp_path, *own)).generator_places == 8
+    assert known.stages(recipe_of(tmp_path, *own, batch=())).generator_places == 8
     assert known.stages(recipe_of(tmp_path)).generator_places is None
