@@ -108,7 +108,7 @@ def read_stories(path: Path) -> list[EvalStory]:
     """Read stories, one JSON object per line: id, request, instructions. Raises ValueError that names file and line."""
     stories = []
     try:
-        lines = read_text(path).splitlines()
+        lines = read_text(path).rstrip().split("\n")  # JSON may hold what else Python takes for an end of line
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     for number, line in enumerate(lines, 1):

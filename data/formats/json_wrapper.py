@@ -49,7 +49,7 @@ def fault_behind(tail: bytes, name: str) -> str:
         return f"the list {second} is next to the list {name}; write each to its own file"
     try:
         json.loads(b'{"": 0' + tail)  # the object, with a number in place of the list
-    except ValueError:
+    except (ValueError, RecursionError):
         return f"the object around the list {name} does not end as JSON does"
     return ""
 

@@ -60,7 +60,7 @@ def _rows_of(file: Path) -> list[Row]:
     text = read_text(file)
     try:
         if file.suffix == ".jsonl":
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+            found = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:
             found = json.loads(text)
     except ValueError as error:

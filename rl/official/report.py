@@ -68,7 +68,7 @@ def compare(
     said, judges = dict(_said(map(asdict, answers))), {}
     for file in sorted(folder.parent.glob(f"*/{ANSWERS}")):
         if file.parent != folder:
-            rows = (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
+            rows = (json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line)
             if (found := agreement(dict(_said(rows)), said)) is not None:
                 judges[file.parent.name] = found
     return Comparisons(gap, judges)

@@ -201,8 +201,9 @@ def test_further_tries_of_a_critic_are_compared_with_fewer():
 
 def test_stories_are_read_from_a_file(tmp_path):
     file = tmp_path / "stories.jsonl"
-    file.write_text(json.dumps({"id": 1, "request": "r", "instructions": ["a", "b"]}) + "\n")
-    assert read_stories(file) == [EvalStory("1", "r", ("a", "b"))]
+    told = {"id": 1, "request": "r", "instructions": ["a\u2028", "b"]}
+    file.write_text(json.dumps(told, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    assert read_stories(file) == [EvalStory("1", "r", ("a\u2028", "b"))]
 
 
 @pytest.mark.parametrize("line", ["no", "{}", '{"id": 1, "request": "r", "instructions": "a"}', "[]", ""])

@@ -317,7 +317,14 @@ def test_a_list_of_records_is_found_in_its_object(head, found):
 
 
 @pytest.mark.parametrize(
-    ("tail", "fault"), [(b"}", ""), (b' , "n": [1]}\n', ""), (b"", "does not end"), (b"} x", "does not end")]
+    ("tail", "fault"),
+    [
+        (b"}", ""),
+        (b' , "n": [1]}\n', ""),
+        (b"", "does not end"),
+        (b"} x", "does not end"),
+        (b', "n": ' + b"[" * 100_000, "does not end"),
+    ],
 )
 def test_what_stands_behind_the_list_is_no_more_than_settings(tail, fault):
     assert fault in fault_behind(tail, "data")

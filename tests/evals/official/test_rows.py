@@ -44,3 +44,5 @@ def test_rows_may_hold_any_json(tmp_path):
     row = {"text": "ä\u2028ö", "list": [None, 1.5]}
     (tmp_path / "a.json").write_text(json.dumps([row]))
     assert read_rows(tmp_path, ["*.json"], get="it") == [row]
+    (tmp_path / "a.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    assert read_rows(tmp_path, ["*.jsonl"], get="it") == [row]
