@@ -8,6 +8,7 @@ that is said.
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -92,20 +93,25 @@ def try_own(recipe: Recipe, training: Sequence[Task], heldout: Sequence[Task]) -
 
 def _trials(recipe: Recipe, training: Sequence[Task], heldout: Sequence[Task]) -> Iterator[_Trial]:
     first = [task for tasks in (training, heldout) for task in islice(tasks, NUM_RECORDS)]
-    here = [task for task in first if _has_images(task)]
+
+    @cache
+    def here() -> list[Task]:
+        """Read only where somebody is asked: most runs use nothing of the user's own."""
+        return [task for task in first if _has_images(task)]
+
     for where, judge in judges_asked(recipe):
         code = judge_kind(judge).code_of(judge) if judge.probe else None
         if code is None or (is_ours(code.path) and all(map(_is_ours, first))):  # they ship together
             continue
-        tasks, hint = (here, _OWN_DATA) if code.key == "scorer" else (here[:1], "")
+        tasks, hint = (here(), _OWN_DATA) if code.key == "scorer" else (here()[:1], "")
         yield _Trial(where, code, tasks, _score, judge.gpus_per_replica, hint)
     for name, evidence in recipe.evidence.items():
         code = evidence_kind(evidence).code_of(evidence) if evidence.probe else None
         if code is not None and not is_ours(code.path):
-            yield _Trial(f"evidence.{name}", code, here[:1], _score, evidence.gpus_per_replica)
+            yield _Trial(f"evidence.{name}", code, here()[:1], _score, evidence.gpus_per_replica)
     generator = recipe.generator
     if generator.probe and generator.kind and (code := generator_kind(generator).code_of(generator)) is not None:
-        yield _Trial("generator", code, here[:1], _edit, generator.gpus_per_replica)
+        yield _Trial("generator", code, here()[:1], _edit, generator.gpus_per_replica)
 
 
 def _score(task: Task) -> ScoreRequest:

@@ -151,7 +151,9 @@ async def run(recipe: Recipe, policy: FakePolicy) -> None:
         reward.close()
 
 
+@pytest.mark.slow
 def test_a_run_uses_what_is_the_users_own(guide, tmp_path):
+    """Slow: it starts processes of Python."""
     recipe, _ = guide
     asyncio.run(run(recipe, policy := LossPolicy(recipe)))
     rows = read_metrics(tmp_path / "run")
@@ -540,7 +542,9 @@ def numstat(tree: Path, files: list[str]) -> dict[str, tuple[int, int]]:
     return changed
 
 
+@pytest.mark.slow
 def test_reading_a_recipe_imports_no_kind_that_takes_long():
+    """Slow: it starts processes of Python."""
     code = "import sys; from rl.recipe.reader import load_recipe; load_recipe('recipes/shapes_grpo.yaml')"
     code += "; print(sorted({'ray', 'torch', 'diffusers', 'openai', 'verl'} & sys.modules.keys()))"
     read = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)

@@ -1,4 +1,7 @@
-"""What is built carries all that works outside the checkout: recipes, prompts, the shapes world, the lock file."""
+"""What is built carries all that works outside the checkout: recipes, prompts, the shapes world, the lock file.
+
+Slow: a wheel and an archive of sources are built.
+"""
 
 import subprocess
 import sys
@@ -9,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.source_tree import PACKAGES, REPO
+
+pytestmark = pytest.mark.slow
 
 FILES = ("pyproject.toml", "setup.py", "requirements.lock", "README.md", "LICENSE", "NOTICE")
 BUILD = "import sys; from setuptools import build_meta as it; getattr(it, f'build_{sys.argv[1]}')(sys.argv[2])"

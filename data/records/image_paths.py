@@ -133,13 +133,18 @@ class ImageResolver:
         return found
 
     def _find_packed(self, folder: _Folder, name: str, field: str) -> tuple[str, str]:
-        """Return the path of an image in its folder's archive, and the archive's real path; both empty if not there."""
+        """Return the path of an image in its folder's archive, and the archive's; both are empty if it is not there.
+
+        The archive's is its real path where that is compared with the root's.
+        """
         path = f"{folder.real}/{name}"
         try:
             packed = find_packed(path)
         except OSError as error:
             raise RecordError("image_missing", f"field {field}: there is no image at {path}, and {error}") from None
-        return ("", "") if packed is None else (path, os.path.realpath(packed.archive))
+        if packed is None:
+            return "", ""
+        return path, os.path.realpath(packed.archive) if self._fence else packed.archive
 
     def _enter(self, path: str) -> _Folder:
         if len(self._known.folders) >= _MOST_FOLDERS:

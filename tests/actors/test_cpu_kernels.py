@@ -58,7 +58,9 @@ def test_whoever_sets_one_of_them_chooses_all(monkeypatch, name):
     assert not are_portable()
 
 
+@pytest.mark.slow
 def test_vllm_takes_the_platform_where_kernels_are_portable_and_its_own_elsewhere(monkeypatch):
+    """Slow: it imports vLLM."""
     assert vllm_platform() is None
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)

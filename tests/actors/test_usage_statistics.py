@@ -27,11 +27,15 @@ def environment_of_a_command(**said):
     return {name: json.loads(shown.stdout).get(name) for name in OFF}
 
 
+@pytest.mark.slow
 def test_a_command_switches_them_off_for_itself_and_its_children():
+    """Slow: it starts processes of Python."""
     assert environment_of_a_command() == OFF
 
 
+@pytest.mark.slow
 def test_what_the_environment_asks_for_is_left_alone():
+    """Slow: it starts processes of Python."""
     assert environment_of_a_command(RAY_USAGE_STATS_ENABLED="1")["RAY_USAGE_STATS_ENABLED"] == "1"
 
 

@@ -37,8 +37,10 @@ except KeyboardInterrupt:
 STUBBORN = "import os, time; print('stubborn', os.getpid(), flush=True); time.sleep(60)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_its_runs_end_as_by_ctrl_c_and_the_others_with_it(number):
+    """Slow: it starts processes of Python."""
     text = BENCHMARK.format(stubborn=STUBBORN, child=CHILD)
     benchmark = subprocess.Popen(
         [sys.executable, "-c", text], cwd=REPO, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -39,6 +39,7 @@ for n in (1, 2):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "nth", "left"),
     [
@@ -49,7 +50,10 @@ for n in (1, 2):
     ],
 )
 def test_a_kill_comes_at_its_instant_and_may_tear_a_row(tmp_path, moment, nth, left):
-    """What is whole afterwards: rows of a log, rows of metrics, answers in a store."""
+    """What is whole afterwards: rows of a log, rows of metrics, answers in a store.
+
+    Slow: it starts processes of Python.
+    """
     process = subprocess.run([sys.executable, "-c", KILL_AT, moment, str(nth), str(tmp_path)], cwd=REPO, check=False)
     assert process.returncode == -signal.SIGKILL
     rows = [row for path in (tmp_path / "ledger").glob("*.log") for row in read_log(path.parent, "samples")]
@@ -106,7 +110,9 @@ def test_rows_that_are_there_twice_or_not_at_all_are_found():
     assert counted.missing == 1
 
 
+@pytest.mark.slow
 def test_every_breach_is_a_missed_bar_and_so_are_too_few_kills(tmp_path):
+    """Slow: seconds of computing."""
     run = Counted(repeated=2, in_flight=3)
     tried = [Tried(cell, kills=4, runs=[run]) for cell in cells()]
     assert verdict.show(tried, 200, QUIET) == []

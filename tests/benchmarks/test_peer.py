@@ -132,8 +132,10 @@ def test_the_judge_says_the_same_of_the_same_picture():
     assert waits[499] == pytest.approx(4.0, rel=0.1)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_installed_is_told(monkeypatch, tmp_path, capsys):
     # An index of nothing: pip fails at once, without a network.
+    """Slow: it makes a virtual environment."""
     monkeypatch.setattr(environment, "TRL", f"trl @ file://{tmp_path / 'none.whl'}")
     assert command.main(["--environment", str(tmp_path / "environment")]) == 2
     printed = capsys.readouterr().err

@@ -60,8 +60,9 @@ def test_the_rules_are_the_recipes():
         assert SCENARIO.rules(BY_NAME[name]) == Rules(**common, max_staleness=k)
 
 
+@pytest.mark.slow
 def test_without_overhead_the_schedules_would_be_so_much_faster():
-    """About 1.34, 2.58 and 3.66 times as fast as the serial one, over seeds."""
+    """About 1.34, 2.58 and 3.66 times as fast as the serial one, over seeds. Slow: seconds of computing."""
     speedups = Counter()
     for seed in range(4):
         serial, *others = (reference(name, seed).seconds for name in BY_NAME)

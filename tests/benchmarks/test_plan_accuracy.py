@@ -27,7 +27,9 @@ def trained(monkeypatch, tmp_path):
     return asked
 
 
+@pytest.mark.slow
 def test_each_round_predicts_all_runs_by_its_first(trained, tmp_path, capsys):
+    """Slow: seconds of computing."""
     arguments = ["--out", str(tmp_path / "out"), "--rounds", "2"]
     code = plan_accuracy.main(arguments)
     errors = json.loads((tmp_path / "out" / "accuracy.json").read_text())

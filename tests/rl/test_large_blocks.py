@@ -25,9 +25,11 @@ print(resident() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 @pytest.mark.parametrize(("how", "is_kept"), [("returned", False), ("as it is", True)])
 def test_freed_matrices_leave_the_process(how, is_kept):
+    """Slow: it starts processes of Python."""
     done = subprocess.run([sys.executable, "-c", PROGRAM, how], check=True, capture_output=True, text=True)
     assert (float(done.stdout) > 32) == is_kept
 
@@ -45,8 +47,10 @@ print(before - resident())
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 @pytest.mark.parametrize(("how", "is_returned"), [("returned", True), ("as it is", False)])
 def test_freed_blocks_below_one_that_is_kept_leave_the_process(how, is_returned):
+    """Slow: it starts processes of Python."""
     done = subprocess.run([sys.executable, "-c", FRAGMENTED, how], check=True, capture_output=True, text=True)
     assert (float(done.stdout) > 32) == is_returned

@@ -64,6 +64,7 @@ def test_rows_have_a_time_and_older_files_are_read(tmp_path):
     assert drop_metrics_after(tmp_path, 1) == [old]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("is_resumed", "said"),
     [
@@ -72,6 +73,7 @@ def test_rows_have_a_time_and_older_files_are_read(tmp_path):
     ],
 )
 def test_a_resumed_run_says_from_where_it_goes_on(tmp_path, is_resumed, said):
+    """Slow: seconds of computing."""
     recipe, out = make_recipe(tmp_path, num_steps=2), io.StringIO()
     asyncio.run(train_on_fakes(recipe, FakePolicy()))
 

@@ -79,7 +79,9 @@ def test_what_a_source_does_not_tell_is_left_to_the_start(name):
     check_generator(GeneratorConfig(model="m", pipeline=name, call=call, **own))
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_for_it():
+    """Slow: it starts processes of Python."""
     script = (
         "import sys\nfrom actors.config import GeneratorConfig\nfrom actors.generator.kind import check_generator\n"
         "check_generator(GeneratorConfig(name='flux2-klein'))\nprint({'torch', 'diffusers'} & sys.modules.keys())"

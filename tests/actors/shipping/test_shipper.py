@@ -159,8 +159,12 @@ def test_a_row_that_waits_too_long_stops_the_job(url, tmp_path, monkeypatch, qui
     assert [row["n"] for row in read_log(tmp_path / "run" / "ledger", "samples")] == [1]
 
 
+@pytest.mark.slow
 def test_a_lost_node_loses_its_unsealed_segment_alone(url, tmp_path):
-    """Killed between commit and seal, and its disk with it: what was not shipped is made again, and nothing else."""
+    """Killed between commit and seal, and its disk with it: what was not shipped is made again, and nothing else.
+
+    Slow: it starts processes of Python.
+    """
     lost = lose_a_node(url, tmp_path, num_calls=25, segment_rows=20)
     assert (lost.num_paid, lost.num_shipped) == (25, 20)
     assert lost.paid_again == [20, 21, 22, 23, 24]
@@ -168,7 +172,9 @@ def test_a_lost_node_loses_its_unsealed_segment_alone(url, tmp_path):
     assert lost.last_said == f"done {sum(range(25))}"
 
 
+@pytest.mark.slow
 def test_a_killed_job_whose_disk_is_there_loses_nothing(url, tmp_path):
+    """Slow: it starts processes of Python."""
     lost = lose_a_node(url, tmp_path, num_calls=25, segment_rows=20, with_disk=False)
     assert (lost.num_paid, lost.num_shipped, lost.paid_again) == (25, 20, [])
     assert lost.rows == dict.fromkeys(range(25), 1)

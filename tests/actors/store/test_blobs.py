@@ -59,7 +59,9 @@ def _put(arguments):
         return Store(place).put_image(Image.new("RGB", (4, 4), (value, 0, 0)))
 
 
+@pytest.mark.slow
 def test_many_writers_of_one_image_are_one(url, tmp_path):
+    """Slow: it starts processes of Python."""
     jobs = [(url, str(tmp_path / f"node-{number % 4}"), number % 2) for number in range(16)]
     with multiprocessing.get_context("spawn").Pool(4) as processes:
         refs = processes.map(_put, jobs)

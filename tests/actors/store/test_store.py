@@ -82,7 +82,9 @@ def _write_all(root):
         store.put_call(call_key(number=number), {"number": number, "filler": "x" * 10_000})
 
 
+@pytest.mark.slow
 def test_many_processes_may_write_the_same_things(tmp_path):
+    """Slow: it starts processes of Python."""
     context = multiprocessing.get_context("fork")
     writers = [context.Process(target=_write_all, args=(tmp_path,)) for _ in range(4)]
     for writer in writers:

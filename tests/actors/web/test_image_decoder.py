@@ -54,7 +54,9 @@ def test_a_refusal_is_told_and_the_process_goes_on():
     assert idle == {process}
 
 
+@pytest.mark.slow
 def test_who_leaves_ends_the_work_and_the_next_is_decoded():
+    """Slow: it starts processes of Python."""
     decoder = ImageDecoder(1)
 
     async def scenario():
@@ -76,7 +78,9 @@ def test_who_leaves_ends_the_work_and_the_next_is_decoded():
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_ended(monkeypatch):
+    """Slow: it starts processes of Python."""
     decoder = ImageDecoder(1)
     monkeypatch.setattr(image_decoder, "MAX_SECONDS", 0.05)
     with pytest.raises(BadImage, match=r"longer than 0\.05 s to read"):

@@ -337,7 +337,9 @@ def test_an_error_holds_no_object_of_python(tmp_path):
     assert error == "the image was not made: no image in [Image]"
 
 
+@pytest.mark.slow
 def test_a_costly_image_is_given_up_with_its_client_and_holds_no_place(tmp_path):
+    """Slow: it starts processes of Python."""
     service = service_of(tmp_path, timeout_s=0.2)
     response = ask(service, "POST", "/edit-upload", data={"prompt": "a"}, files={"image_file": noise(3000)})
     assert (response.status_code, service.num_pending) == (504, 0)

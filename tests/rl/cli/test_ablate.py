@@ -59,7 +59,9 @@ def ablate(tmp_path, monkeypatch):
     return command, seen
 
 
+@pytest.mark.slow
 def test_variants_are_trained_told_and_shown(ablate, tmp_path, capsys):
+    """Slow: seconds of computing."""
     command, seen = ablate
     assert command() == 0
     assert seen.trained == CRITICS
@@ -85,7 +87,9 @@ def test_a_training_of_every_variant_is_checked_before_the_first_starts(ablate, 
     assert seen.checked[:2] == [("full-seed0", False), ("no_step-seed0", False)]
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_from_where_it_was(ablate, capsys):
+    """Slow: seconds of computing."""
     command, seen = ablate
     assert command(full__seed1=KeyboardInterrupt()) == 130
     assert "interrupted; go on with the same command" in capsys.readouterr().err
@@ -96,7 +100,9 @@ def test_a_killed_training_goes_on_from_where_it_was(ablate, capsys):
     assert [critic for critic, *_ in seen.told] == ["full-seed1"]
 
 
+@pytest.mark.slow
 def test_a_training_that_stops_is_told_and_the_rest_goes_on(ablate, capsys):
+    """Slow: seconds of computing."""
     command, seen = ablate
     assert command(no_step__seed0=RunStopped("the judge is down")) == 1
     assert seen.trained == CRITICS
@@ -115,7 +121,9 @@ def test_a_dry_run_says_what_is_left_and_starts_nothing(ablate, tmp_path, capsys
     assert (seen.trained, (tmp_path / "out").exists()) == ([], False)
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_ablation_is_refused(ablate, capsys):
+    """Slow: seconds of computing."""
     command, _ = ablate
     assert command() == 0
     assert command("stories.num=8") == 2

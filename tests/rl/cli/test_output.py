@@ -54,12 +54,16 @@ def test_a_full_disk_is_told_once_and_in_the_exit_code():
         assert talk(full) == (1, f"{LOST}still here\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["keys"], ["--help"]])
 def test_a_command_into_a_pipe_that_is_closed_says_nothing(left, command):
+    """Slow: it starts a command."""
     assert talk(left, ["-m", "rl.cli", *command]) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_command_whose_output_is_lost_fails():
+    """Slow: it starts a command."""
     with open("/dev/full", "w") as full:
         assert talk(full, ["-m", "rl.cli", "keys"]) == (1, LOST)
 
@@ -72,7 +76,9 @@ def test_a_letter_that_the_encoding_lacks_costs_nothing():
     assert done.stdout == b"caf\\xe9\n"
 
 
+@pytest.mark.slow
 def test_a_working_folder_that_was_removed_is_one_line(tmp_path):
+    """Slow: it starts a command."""
     gone = tmp_path / "gone"
     gone.mkdir()
     command = f'rmdir "{gone}" && exec "{sys.executable}" -m rl.cli keys'

@@ -57,9 +57,13 @@ def no_gpu_and_nothing_downloaded(tmp_path, monkeypatch):
     monkeypatch.setattr("rl.cli.plan.devices_here", lambda: Devices(1, 0, None, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--gpus", "8", "--gpu", "H100"], ["--resolved"]])
 def test_a_plan_takes_seconds_and_imports_nothing_heavy(options):
-    """Bar: five seconds; measured in CPU time, as other work on the machine is no fault of the plan."""
+    """Bar: five seconds; measured in CPU time, as other work on the machine is no fault of the plan.
+
+    Slow: it starts a command.
+    """
     code = (
         "import sys, time; from rl.cli.main import main; code = main(sys.argv[1:]); "
         "print(code, sorted({'torch', 'ray', 'vllm', 'transformers', 'diffusers', 'verl'} & sys.modules.keys()), "
@@ -102,7 +106,9 @@ def test_train_does_not_take_resolved_for_a_start(capsys, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_with_simulated_devices_there_is_a_whole_plan(capsys, tmp_path):
+    """Slow: seconds of computing."""
     file = tmp_path / "plan.json"
     assert main(["plan", CRITIC, "--gpus", "8", "--json", str(file), *SPLIT]) == 0
     text = capsys.readouterr().out
@@ -121,7 +127,9 @@ def test_with_simulated_devices_there_is_a_whole_plan(capsys, tmp_path):
     assert json.loads(again.read_text())["prediction"]["step_s"] == pytest.approx(plan["splits"]["best"]["step_s"])
 
 
+@pytest.mark.slow
 def test_gpu_hours_count_every_gpu_of_every_node(capsys, tmp_path):
+    """Slow: seconds of computing."""
     file = tmp_path / "plan.json"
     command = ["plan", CRITIC, "--nodes", "2", "--gpus", "8", "--json", str(file)]
     assert main(command) == 0
@@ -181,7 +189,9 @@ def test_cards_that_cannot_hold_the_model_are_as_few(capsys):
     assert "too large" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_gpus_that_a_recipe_leaves_unused_are_told_with_the_overrides_that_use_them(capsys, tmp_path):
+    """Slow: seconds of computing."""
     own = ["policy.num_ranks=3", "samplers.num_samplers=1", "generator.num_replicas=4"]
     two, file = ["--nodes", "2", "--gpus", "8", "--gpu", "H100"], tmp_path / "plan.json"
     assert main(["plan", CRITIC, *two, "--json", str(file), *own]) == 0
@@ -232,7 +242,9 @@ def test_there_is_no_plan_for_no_gpus(capsys):
     assert "expected a whole number, 1 or more" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_dry_run_starts_nothing_and_says_whether_it_could(capsys, tmp_path):
+    """Slow: seconds of computing."""
     folder = tmp_path / "run"
     assert main(["train", SHAPES, "--dry-run", f"run_dir={folder}"]) == 0
     said = capsys.readouterr().out
@@ -307,7 +319,9 @@ def test_a_reward_that_is_not_there_ends_it_in_one_line(command, capsys, tmp_pat
     assert "reward term rewards.stepwise.semantc_gain" in line
 
 
+@pytest.mark.slow
 def test_what_the_user_wrote_is_imported_and_nothing_heavy(tmp_path):
+    """Slow: it starts a command."""
     (tmp_path / "my.py").write_text(OWN)
     code = (
         "import sys; from rl.cli.main import main; code = main(sys.argv[1:]); "

@@ -1,4 +1,7 @@
-"""A command that is interrupted: it ends within seconds with all that it started, whatever its threads wait for."""
+"""A command that is interrupted: it ends within seconds with all that it started, whatever its threads wait for.
+
+Slow: real commands are started and get real signals.
+"""
 
 import os
 import signal
@@ -10,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from rl.recipe.config import REPO
+
+pytestmark = pytest.mark.slow
 
 COMMAND = """
 import asyncio, subprocess, sys, tempfile, threading, time
@@ -44,8 +49,8 @@ sys.exit(cli.main(["ledger", sys.argv[1]]))
         ("clean", 1, 2.5),
         ("broken", 1, 2.5),
         ("stuck", 2, 2.5),
-        pytest.param("stuck", 1, 5.0, marks=pytest.mark.slow),  # slow: what is stuck is given its seconds
-        pytest.param("starting threads", 1, 5.0, marks=pytest.mark.slow),
+        ("stuck", 1, 5.0),
+        ("starting threads", 1, 5.0),
     ],
 )
 def test_an_interrupted_command_ends_in_time_with_one_line_and_leaves_nothing(tmp_path, how, num_signals, most_s):

@@ -77,7 +77,9 @@ def test_a_second_run_pays_nothing_and_finds_the_same(run, tmp_path):
     assert figures(run) == first
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_anywhere_goes_on_without_paying_twice(tmp_path):
+    """Slow: seconds of computing."""
     whole = prepared(tmp_path / "whole")
     calls: list[str] = []
     asyncio.run(carry_out(whole, calls.append))

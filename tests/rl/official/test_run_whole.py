@@ -65,7 +65,9 @@ def command(tmp_path):
     return ["eval", "wise_verified", "--data", str(data), "--out", str(tmp_path / "out"), *agents]
 
 
+@pytest.mark.slow
 def test_from_data_to_figures_and_again(command, tmp_path, capsys):
+    """Slow: seconds of computing."""
     with served() as server:
         judge = [f"--judge={said}" for said in (f"base_url={server.url}", "api_key_env=PATH", "num_replicas=0")]
         whole = [*command, "--prompts", str(tmp_path / "wise"), *judge]

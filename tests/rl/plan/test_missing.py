@@ -136,6 +136,7 @@ def estimator(groups):
 RED = "reward=[{fn: ./my.py:needs_red, weight: 1}]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -179,6 +180,7 @@ RED = "reward=[{fn: ./my.py:needs_red, weight: 1}]"
     ],
 )
 def test_what_the_user_wrote_is_looked_at_as_training_would(overrides, words, tmp_path, monkeypatch):
+    """Slow: what is the user's own is imported in processes of its own."""
     (tmp_path / "my.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe("shapes_grpo", overrides)

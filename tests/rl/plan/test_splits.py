@@ -47,7 +47,9 @@ def best(recipe, devices, stages_of, memory_of=small):
     return found
 
 
+@pytest.mark.slow
 def test_gpus_go_where_the_time_is(recipe):
+    """Slow: seconds of computing."""
     split, _ = best(recipe, devices(), stages_of(sample=1.0, image=0.01, update=60.0))
     assert split == Split(6, 1, 1)
     split, _ = best(recipe, devices(), stages_of(sample=1.0, image=1.0, update=2.0))

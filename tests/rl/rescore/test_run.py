@@ -157,7 +157,9 @@ def test_an_estimator_without_the_deviation_changes_advantages_alone(run, capsys
     assert learned.new_advantage.tolist() == pytest.approx((learned.new_total - means).tolist(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_term_that_raises_or_is_no_number_fails_its_samples_by_name(run, mine, capsys):
+    """Slow: it starts processes of Python."""
     terms = f"[{{fn: '{mine}:careless'}}, {{fn: '{mine}:undefined'}}, {{fn: '{mine}:slow_but_right'}}]"
     assert main(["rescore", str(run.folder), f"reward={terms}"]) == 0
     printed = capsys.readouterr().out
@@ -184,7 +186,9 @@ def test_samples_that_failed_at_the_reward_get_another_chance(run):
     assert again.new_total == whole.reward.total
 
 
+@pytest.mark.slow
 def test_a_reward_that_fails_everywhere_is_no_success(run, mine, capsys):
+    """Slow: it starts processes of Python."""
     assert main(["rescore", str(run.folder), only(f"{mine}:broken")]) == 1
     printed = capsys.readouterr().out
     assert "no sample has a reward" in printed
@@ -197,7 +201,9 @@ def refusal(capsys, *arguments):
     return line
 
 
+@pytest.mark.slow
 def test_wrong_input_is_said_in_one_line(run, mine, tmp_path, capsys):
+    """Slow: it starts processes of Python."""
     assert "not the folder of a run: it has no recipe.yaml" in refusal(capsys, tmp_path / "nowhere")
     assert "reward set 'papper' is unknown" in refusal(capsys, run.folder, "reward=papper")
     assert "expected one of grpo, gdpo" in refusal(capsys, run.folder, "algorithm.advantage=unheard_of")
@@ -271,7 +277,9 @@ def test_code_that_a_stranger_hides_behind_a_reward_set_is_not_run(run, theirs, 
     assert not (theirs.parent / "ran").exists()
 
 
+@pytest.mark.slow
 def test_code_that_its_user_trusts_or_names_is_run(run, theirs, tmp_path, capsys):
+    """Slow: it starts processes of Python."""
     spoiled_recipe(run, "rewards.stepwise.semantic_gain", f"{theirs}:f")
     (tmp_path / "set.yaml").write_text("terms: [{fn: './theirs.py:f', weight: 2}]\n")
     for named in (f"reward={tmp_path}/set.yaml", only(f"{theirs}:f", 2.0), f"reward.terms.1.fn={theirs}:f"):

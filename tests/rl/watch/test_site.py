@@ -235,7 +235,9 @@ def test_a_folder_without_a_run_and_a_recipe_of_another_version(run_dir, tmp_pat
         about_run(run_dir)
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported_and_nothing_is_written(run_dir):
+    """Slow: it starts processes of Python."""
     before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
     script = (
         "import sys; from pathlib import Path; import rl.cli.watch; from actors.web.loopback import LoopbackServer\n"

@@ -1,4 +1,7 @@
-"""A reward is tried on the built-in samples before anything starts; what they lack is no fault of it."""
+"""A reward is tried on the built-in samples before anything starts; what they lack is no fault of it.
+
+Slow: each reward has a process of its own.
+"""
 
 import asyncio
 import pickle
@@ -11,6 +14,8 @@ from rewards.compose import RewardError, TermConfig
 from rewards.functions.sample_cases import LACKING, PartialEvidence
 from rl.check_reward import try_reward
 from rollout.types import Scores, Task
+
+pytestmark = pytest.mark.slow
 
 REWARDS = """
 import time
@@ -142,7 +147,6 @@ def test_rewards_that_fail_are_named_with_sample_and_error(mine, own):
         assert "reward.probe=false" in line
 
 
-@pytest.mark.slow  # it has to hang for a while
 def test_one_that_hangs_is_waited_for_once(mine):
     [line] = attempt(mine, "hangs", timeout_s=0.5)
     assert "no answer within 0.5 s" in line
