@@ -16,7 +16,7 @@ MESSAGES = re.findall(r"^\| `([^`]+)` \| ", PAGE, re.MULTILINE)
 
 
 @cache
-def texts() -> str:
+def texts() -> list[str]:
     """All texts in our code, with a mark where something is filled in."""
     found = []
     for package in PACKAGES:
@@ -27,7 +27,7 @@ def texts() -> str:
                     found.append("".join(map(str, parts)))
                 elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                     found.append(node.value)
-    return "\n".join(found)
+    return list(dict.fromkeys(found))
 
 
 def test_the_page_explains_many():
@@ -36,8 +36,9 @@ def test_the_page_explains_many():
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_each_message_is_one_of_ours(message):
-    pieces = [re.escape(piece) for piece in message.split("...")]
-    assert re.search(rf"(?:\.\.\.|{ANYTHING}\0{ANYTHING})".join(pieces), texts()), message
+    pieces = message.split("...")
+    pattern = re.compile(rf"(?:\.\.\.|{ANYTHING}\0{ANYTHING})".join(map(re.escape, pieces)))
+    assert any(pattern.search(text) for text in texts() if max(pieces, key=len) in text), message
 
 
 def test_the_exit_codes_are_ours():

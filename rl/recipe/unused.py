@@ -45,10 +45,10 @@ def _sections(config: Any, key: str = "") -> Iterator[tuple[str, Section, Sectio
         value, where = getattr(config, field.name), f"{key}.{field.name}".lstrip(".")
         if isinstance(config, JudgeConfig) and field.name == "members":
             value = dict(enumerate(config.member_configs))
-        default = field.default_factory() if field.default_factory is not MISSING else field.default
         some = {f"{where}.{name}": one for name, one in value.items()} if isinstance(value, dict) else {where: value}
         for place, one in some.items():
             if isinstance(one, Section):
+                default = field.default_factory() if field.default_factory is not MISSING else field.default
                 yield place, one, default if type(default) is type(one) else type(one)()
             if is_dataclass(one):
                 yield from _sections(one, place)

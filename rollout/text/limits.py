@@ -174,22 +174,21 @@ def check_value(value: object, hint: object, key: str) -> None:
 
 def _expected(value: str | int | float, kind: object, rules: tuple[object, ...]) -> str:
     """Return "<given>; expected <what would be right>", or nothing where a value is right."""
-    given = shown(value)
     if isinstance(value, str):
         if _CONTROL.search(value) and kind is not Any:
-            return f"{given}; expected text without control characters or broken Unicode"
+            return f"{shown(value)}; expected text without control characters or broken Unicode"
         if kind in _MOST:
-            return f"{given}; expected {_number_words(kind, rules)}"
+            return f"{shown(value)}; expected {_number_words(kind, rules)}"
     elif not math.isfinite(value):
-        return f"{given}; expected {_number_words(kind, rules)}"
+        return f"{shown(value)}; expected {_number_words(kind, rules)}"
     elif kind in _MOST and value > _MOST[kind] and not any(isinstance(rule, Le | Lt) for rule in rules):
         rules = (*rules, Le(_MOST[kind]))
     for rule in rules:
         if isinstance(rule, Rule) and not rule.holds(value):
             hint = nearest(str(value), rule.choices, cutoff=0.5)
-            return f"{'not right' if rule.is_secret else given}; expected {rule.expected}{hint}"
+            return f"{'not right' if rule.is_secret else shown(value)}; expected {rule.expected}{hint}"
         if isinstance(rule, Ge | Gt | Le | Lt) and not _is_within(value, rule):
-            return f"{given}; expected {_number_words(kind, rules)}"
+            return f"{shown(value)}; expected {_number_words(kind, rules)}"
     return ""
 
 
