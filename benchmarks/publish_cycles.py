@@ -2,8 +2,9 @@
 
 All weights, some, the vision tower alone or few values change at random, and reach an engine that is whole and one that
 is split over two workers, five publishes each in turn, by a transport drawn anew, whole or as changes alone. What the
-engine's live model holds is compared with what was sent, to the bit. Prints counts; exit code 1 on any difference, and
-where one of the two ways was hardly tried.
+engine's live model holds is compared with what was sent, to the bit. Then each engine dies in mid-transfer once by each
+transport, and has to have all of it once it is back. Prints counts; exit code 1 on any difference, and where one of the
+two ways was hardly tried.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from tests.support.tensor_source import TensorSource
 TURN = 5
 """Publishes to an engine before the other one's turn."""
 TRANSPORTS = ("shared_memory", "broadcast", "object_store")
+NUM_DEATHS = 2 * len(TRANSPORTS)
 FEWEST_SHARE = 0.1
 """Of the publishes, of each way: whole, as changes alone."""
 
@@ -41,12 +43,19 @@ class Found:
     transports: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     """Publishes that left a tensor that is not what was sent, or that could not be compared."""
+    num_deaths: int = 0
+    """Of engines in mid-transfer, after which a whole publish came to its end."""
 
     def misses(self) -> list[str]:
         """Return what is wrong, a line each."""
         fewest = min(self.ways[True], self.ways[False])
         rare = fewest <= FEWEST_SHARE * self.num_publishes
-        return [*self.faults, *[f"only {fewest} of {self.num_publishes} publishes went one of the ways"] * rare]
+        few = self.num_deaths != NUM_DEATHS
+        return [
+            *self.faults,
+            *[f"only {fewest} of {self.num_publishes} publishes went one of the ways"] * rare,
+            *[f"{self.num_deaths} deaths in mid-transfer; expected {NUM_DEATHS}"] * few,
+        ]
 
 
 async def publish_often(source: TensorSource, engines: Sequence[Samplers], num_publishes: int) -> Found:
@@ -69,6 +78,21 @@ async def publish_often(source: TensorSource, engines: Sequence[Samplers], num_p
     return found
 
 
+async def publish_to_the_dying(source: TensorSource, samplers: Samplers, found: Found) -> None:
+    """Let an engine die in mid-transfer once by each transport; what it has once it is back is compared, too."""
+    for transport in TRANSPORTS:
+        samplers.config = replace(samplers.config, transport=transport, is_delta=True)
+        await publish(source, samplers)
+        source.change("some")
+        await samplers.each("set_fault", "death")
+        metrics = await publish(source, samplers)
+        if metrics["publish/is_delta"] != 0.0:
+            found.faults.append(f"an engine that died by {transport} was sent changes alone")
+        if await samplers.each("differing", source.weights) != [[]]:
+            found.faults.append(f"an engine that died by {transport} differs")
+        found.num_deaths += 1
+
+
 async def _measure(folder: Path, num_publishes: int) -> Found:
     from tests.support.tiny_models import build_tiny_critic
 
@@ -81,7 +105,11 @@ async def _measure(folder: Path, num_publishes: int) -> Found:
                 for one in (config, replace(config, tensor_parallel_size=2))
             ]
         )
-        return await publish_often(TensorSource(model), engines, num_publishes)
+        source = TensorSource(model)
+        found = await publish_often(source, engines, num_publishes)
+        for samplers in engines:
+            await publish_to_the_dying(source, samplers, found)
+        return found
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,6 +128,7 @@ def report(found: Found, seconds: float) -> int:
     print(f"{found.num_publishes} publishes in {seconds:.0f} s, the start of two engines included")
     print(f"changes alone {found.ways[True]}, all weights {found.ways[False]}")
     print(", ".join(f"{name} {found.transports[name]}" for name in TRANSPORTS))
+    print(f"died in mid-transfer and came back: {found.num_deaths} of {NUM_DEATHS}")
     misses = found.misses()
     print("\n".join(f"missed: {miss}" for miss in misses) or "every bit in its place")
     return int(bool(misses))

@@ -54,6 +54,10 @@ class StandInEngine:
     async def ready(self) -> None:
         """It is."""
 
+    async def has_weights(self) -> bool:
+        """It has: the driver asks where a step takes long, as on a busy machine."""
+        return True
+
     async def sample(self, request: SampleRequest) -> Response:
         """Return the response; in a serial run once the last one of its step is there."""
         place = self._of_seed[request.seed]

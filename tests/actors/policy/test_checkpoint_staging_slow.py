@@ -12,9 +12,9 @@ import torch
 
 from actors.config import LoraConfig, LossConfig, PolicyConfig
 from actors.policy.checkpoint_reading import tensors_alone
+from benchmarks.killed_save.held_run import HeldWorker, hold
 from rollout.roles import CheckpointError
 from rollout.types import Batch, TrainingRow
-from tests.support.held_checkpoints import HeldWorker, hold
 from tests.support.policy_ranks import on_ranks, share_of
 from tests.support.tiny_models import build_tiny_critic
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import cycle, product
 
 import pytest
 
@@ -66,10 +67,16 @@ def test_changes_alone_are_sent(stack: Stack, transport: str):
     assert publish(stack, is_delta=False)["publish/is_delta"] == 0.0
 
 
-@pytest.mark.parametrize("is_delta", [False, True])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("transport", "fault", "is_delta"),
+    [
+        (transport, fault, is_delta)
+        for (fault, is_delta), transport in zip(product(FAULTS, [False, True]), cycle(TRANSPORTS), strict=False)
+    ],
+    indirect=["transport"],
+)
 def test_a_fault_is_noticed(stack: Stack, transport: str, fault: str, is_delta: bool):
-    """The next publish after the fault is mended succeeds."""
+    """Each fault in what is sent whole and as changes; the next publish after the fault is mended succeeds."""
     publish(stack, is_delta=is_delta)
     learn(stack)
     stack.run(stack.samplers.each("set_fault", fault))
@@ -97,8 +104,12 @@ def test_a_sampler_that_slept_is_sent_what_is_never_trained(stack: Stack, transp
     assert woken["publish/bytes"] > adapted["publish/bytes"] == again["publish/bytes"]
 
 
+@pytest.mark.parametrize("transport", ["broadcast"], indirect=True)
 def test_a_sampler_that_dies_in_mid_transfer_is_waited_for(stack: Stack, transport: str):
-    """The ranks stay in step, though the first one's sending fails midway."""
+    """The ranks stay in step, though the first one's sending fails midway.
+
+    By each transport, and where an engine is split: `python -m benchmarks.publish_cycles`.
+    """
     publish(stack, is_delta=True)
     learn(stack)
     stack.run(stack.samplers.each("set_fault", "death"))
@@ -151,16 +162,11 @@ def test_a_split_engine_draws_what_a_whole_one_does(stack: Stack, split: Sampler
         assert answer.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
 
 
-def test_a_split_engine_that_dies_comes_back(stack: Stack, split: Samplers):
-    stack.run(split.each("set_fault", "death"))
-    assert stack.run(stack.policy.publish(split))["publish/live_coverage"] == 1.0
-    assert stack.run(split.sample(stack.request(1))).policy_version == stack.policy.version
-
-
 def test_publishes_leave_every_bit_in_its_place(stack: Stack, split: Samplers):
     """Of everything, the vision tower alone, or few values; by any transport, whole or as changes."""
     found = stack.run(publish_often(TensorSource(stack.model), (stack.samplers, split), NUM_PUBLISHES))
-    assert found.misses() == []
+    assert found.faults == []
+    assert min(found.ways[True], found.ways[False]) > 2
     assert found.num_publishes == NUM_PUBLISHES
     assert set(found.transports) == set(TRANSPORTS)
 
@@ -177,9 +183,11 @@ def test_a_tensor_out_of_place_is_a_miss(stack: Stack, split: Samplers):
 
 def test_a_benchmark_with_a_fault_or_of_one_way_ends_with_1(capsys: pytest.CaptureFixture[str]):
     both = Counter({True: 15, False: 5})
-    assert report(Found(20, both), 1.0) == 0
-    assert report(Found(20, both, faults=["publish 3 by broadcast: head differs"]), 1.0) == 1
-    assert report(Found(20, Counter({True: 18, False: 2})), 1.0) == 1
+    assert report(Found(20, both, num_deaths=6), 1.0) == 0
+    assert report(Found(20, both, faults=["publish 3 by broadcast: head differs"], num_deaths=6), 1.0) == 1
+    assert report(Found(20, Counter({True: 18, False: 2}), num_deaths=6), 1.0) == 1
+    assert report(Found(20, both, num_deaths=5), 1.0) == 1
     said = capsys.readouterr().out
     assert "missed: publish 3 by broadcast: head differs" in said
     assert "missed: only 2 of 20 publishes went one of the ways" in said
+    assert "missed: 5 deaths in mid-transfer; expected 6" in said

@@ -1,4 +1,4 @@
-"""A real run whose ranks write a checkpoint no further while the test holds it: `python -c 'main()' RUN_DIR ...`."""
+"""A real run whose ranks write a checkpoint no further while somebody holds it."""
 
 import asyncio
 import sys
