@@ -31,7 +31,8 @@ check: $(READY)           ## format, lint, types and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not slow" -n 2 --dist worksteal
+	@# three on two cores: some tests wait
+	$(BIN)/pytest -q -m "not slow" -n 3 --dist worksteal
 
 docs: $(READY)            ## links, commands, examples, messages and files of all pages
 	$(BIN)/pytest -q -m "not slow" tests/test_documents.py tests/test_document_commands.py tests/test_doctests.py \

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from actors.ending_child import kill
 from benchmarks.ending import run_main
-from benchmarks.killed_save.held_run import hold
+from benchmarks.killed_save.hold import hold
 from rl.tracking.metrics_file import read_metrics
 
 HELD, LAST = 4, 6

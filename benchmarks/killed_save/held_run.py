@@ -10,18 +10,13 @@ from rich.console import Console
 from actors.policy import worker
 
 
-def hold(run_dir: Path, step: int) -> Path:
-    """Return the file that holds the checkpoint of a step as long as it is there."""
-    return run_dir.with_name(f"hold.step_{step:06d}.writing")
-
-
 class HeldWorker(worker.PolicyWorker):
     """A rank that stops after each file of a checkpoint that is held."""
 
     def write_file(self, path: str, content: object) -> None:
         super().write_file(path, content)
         _, folder, _, run_dir = (Path(path).parents[number] for number in range(4))
-        held = run_dir.with_name(f"hold{folder.name}")
+        held = run_dir.with_name(f"hold{folder.name}")  # `benchmarks.killed_save.hold`
         while held.exists():
             time.sleep(0.05)
 

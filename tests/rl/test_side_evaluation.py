@@ -1,4 +1,7 @@
-"""Evaluations beside training: the weights that they began with, no step held up, failures of their own."""
+"""Evaluations beside training: the weights that they began with, no step held up, failures of their own.
+
+Slow: whole runs.
+"""
 
 import asyncio
 from pathlib import Path
@@ -20,6 +23,8 @@ from rollout.single_step import SingleStep
 from rollout.types import SamplingParams
 from tests.support.fakes import FakeGenerator, FakeJudge, FakePolicy, FakeSampler, make_task
 from tests.support.training import TERMS, make_recipe, recorded, train_on_fakes
+
+pytestmark = pytest.mark.slow
 
 EVERY_2 = EvaluationConfig(num_tasks=0, num_tasks_during=0, every=2)
 HELDOUT = [make_task(i) for i in range(100, 105)]

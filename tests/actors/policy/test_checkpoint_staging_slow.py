@@ -12,7 +12,8 @@ import torch
 
 from actors.config import LoraConfig, LossConfig, PolicyConfig
 from actors.policy.checkpoint_reading import tensors_alone
-from benchmarks.killed_save.held_run import HeldWorker, hold
+from benchmarks.killed_save.held_run import HeldWorker
+from benchmarks.killed_save.hold import hold
 from rollout.roles import CheckpointError
 from rollout.types import Batch, TrainingRow
 from tests.support.policy_ranks import on_ranks, share_of

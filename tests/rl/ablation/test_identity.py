@@ -1,4 +1,7 @@
-"""Whose folder it is: nothing that a figure depends on may change, all else may."""
+"""Whose folder it is: nothing that a figure depends on may change, all else may.
+
+Slow: each test reads the recipes of whole ablations.
+"""
 
 from pathlib import Path
 
@@ -9,6 +12,8 @@ from rl.ablation.identity import check_folder, claim
 from rl.ablation.plan import Kind, make_plan
 from rl.recipe.reader import to_yaml
 from tests.support.ablations import VARIANTS, planned, small
+
+pytestmark = pytest.mark.slow
 
 
 def train(plan, critic):

@@ -1,13 +1,19 @@
-"""The page of an ablation: one file with its plot, whole at any time."""
+"""The page of an ablation: one file with its plot, whole at any time.
+
+Slow: whole ablations, with plots.
+"""
 
 import json
 
+import pytest
 from PIL import Image
 
 from rl.ablation.page import write_results
 from rl.ablation.plan import Kind
 from rl.ablation.table import make_table
 from tests.support.ablations import planned, tell
+
+pytestmark = pytest.mark.slow
 
 TRIALS = {"a": [True, False], "b": [True, True]}
 

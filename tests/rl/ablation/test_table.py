@@ -1,4 +1,7 @@
-"""The figures of an ablation, held against numbers computed by hand."""
+"""The figures of an ablation, held against numbers computed by hand.
+
+Slow: each test reads the recipes of whole ablations.
+"""
 
 import json
 
@@ -8,6 +11,8 @@ from evals.stories import ALONE, PLANNED
 from rl.ablation.table import has_figures, make_table
 from rl.ablation.text import notes, text_tables
 from tests.support.ablations import planned, tell
+
+pytestmark = pytest.mark.slow
 
 NONE, HALF, ALL = [False] * 4, [True, True, False, False], [True] * 4
 QUARTER, MOST = [True, False, False, False], [True, True, True, False]

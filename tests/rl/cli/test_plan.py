@@ -1,4 +1,7 @@
-"""The command `interleave plan`, and `train --dry-run`."""
+"""The command `interleave plan`, and `train --dry-run`.
+
+Slow: each test simulates schedules of many steps.
+"""
 
 import json
 import os
@@ -16,6 +19,8 @@ from rl.plan.devices import Devices
 from rl.recipe.config import REPO
 from rl.recipe.reader import load_recipe, to_yaml
 from tests.support.record_files import rl_record, write_lines
+
+pytestmark = pytest.mark.slow
 
 CRITIC, SHAPES = str(REPO / "recipes" / "critic_grpo.yaml"), str(REPO / "recipes" / "shapes_grpo.yaml")
 
@@ -57,7 +62,6 @@ def no_gpu_and_nothing_downloaded(tmp_path, monkeypatch):
     monkeypatch.setattr("rl.cli.plan.devices_here", lambda: Devices(1, 0, None, 2))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--gpus", "8", "--gpu", "H100"], ["--resolved"]])
 def test_a_plan_takes_seconds_and_imports_nothing_heavy(options):
     """Bar: five seconds; measured in CPU time, as other work on the machine is no fault of the plan.
@@ -106,7 +110,6 @@ def test_train_does_not_take_resolved_for_a_start(capsys, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_with_simulated_devices_there_is_a_whole_plan(capsys, tmp_path):
     """Slow: seconds of computing."""
     file = tmp_path / "plan.json"
@@ -127,7 +130,6 @@ def test_with_simulated_devices_there_is_a_whole_plan(capsys, tmp_path):
     assert json.loads(again.read_text())["prediction"]["step_s"] == pytest.approx(plan["splits"]["best"]["step_s"])
 
 
-@pytest.mark.slow
 def test_gpu_hours_count_every_gpu_of_every_node(capsys, tmp_path):
     """Slow: seconds of computing."""
     file = tmp_path / "plan.json"
@@ -189,7 +191,6 @@ def test_cards_that_cannot_hold_the_model_are_as_few(capsys):
     assert "too large" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_gpus_that_a_recipe_leaves_unused_are_told_with_the_overrides_that_use_them(capsys, tmp_path):
     """Slow: seconds of computing."""
     own = ["policy.num_ranks=3", "samplers.num_samplers=1", "generator.num_replicas=4"]
@@ -242,7 +243,6 @@ def test_there_is_no_plan_for_no_gpus(capsys):
     assert "expected a whole number, 1 or more" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_dry_run_starts_nothing_and_says_whether_it_could(capsys, tmp_path):
     """Slow: seconds of computing."""
     folder = tmp_path / "run"
@@ -319,7 +319,6 @@ def test_a_reward_that_is_not_there_ends_it_in_one_line(command, capsys, tmp_pat
     assert "reward term rewards.stepwise.semantc_gain" in line
 
 
-@pytest.mark.slow
 def test_what_the_user_wrote_is_imported_and_nothing_heavy(tmp_path):
     """Slow: it starts a command."""
     (tmp_path / "my.py").write_text(OWN)

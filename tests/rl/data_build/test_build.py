@@ -1,4 +1,7 @@
-"""The build job on fakes: sets and cards, stopping after every row, hostile requests, and what it refuses."""
+"""The build job on fakes: sets and cards, stopping after every row, hostile requests, and what it refuses.
+
+Slow: whole builds, again and again.
+"""
 
 import asyncio
 import json
@@ -30,6 +33,8 @@ from rollout.roles import TeacherError
 from rollout.types import ModelAnswer
 from tests.support.fake_teachers import FakePlanner, StoreGenerator, make_collector
 from tests.support.record_files import save_image, save_png_header
+
+pytestmark = pytest.mark.slow
 
 REPO = Path(__file__).resolve().parents[3]
 

@@ -1,4 +1,7 @@
-"""The command: what it looks at, in which order, and how it ends."""
+"""The command: what it looks at, in which order, and how it ends.
+
+Slow: the whole machine is looked at each time.
+"""
 
 import os
 import sys
@@ -13,6 +16,8 @@ from rl.cli.main import main
 from rl.plan.devices import Devices
 from rl.recipe.config import REPO
 from tests.support.record_files import rl_record, write_lines
+
+pytestmark = pytest.mark.slow
 
 CRITIC, SHAPES = str(REPO / "recipes" / "critic_grpo.yaml"), str(REPO / "recipes" / "shapes_grpo.yaml")
 

@@ -1,3 +1,5 @@
+"""Whole evaluations of a benchmark, killed, resumed and compared. Slow: each makes and judges all of it."""
+
 import asyncio
 import json
 import os
@@ -24,6 +26,8 @@ from tests.support.benchmark_data import parrot
 from tests.support.fake_asker import FakeAsker
 from tests.support.official_run import MODEL, USD, carry_out, committed, prepared
 from tests.support.storytelling import StorePainter, Stumbling, storyline
+
+pytestmark = pytest.mark.slow
 
 
 def figures(run, model=MODEL):
@@ -77,9 +81,7 @@ def test_a_second_run_pays_nothing_and_finds_the_same(run, tmp_path):
     assert figures(run) == first
 
 
-@pytest.mark.slow
 def test_a_run_that_is_killed_anywhere_goes_on_without_paying_twice(tmp_path):
-    """Slow: seconds of computing."""
     whole = prepared(tmp_path / "whole")
     calls: list[str] = []
     asyncio.run(carry_out(whole, calls.append))
@@ -265,7 +267,6 @@ def test_a_judge_that_is_down_ends_the_run(run):
         asyncio.run(score(run, outputs, FakeAsker(down), Console(quiet=True), say=lambda *_: None))
 
 
-@pytest.mark.slow
 def test_a_run_that_is_killed_by_the_system_goes_on(tmp_path):
     """Slow: processes are started and killed with SIGKILL, which no test within one process can play."""
     whole = prepared(tmp_path / "whole")

@@ -1,4 +1,7 @@
-"""An earlier run's times for other recipes, held against simulations that know the truth."""
+"""An earlier run's times for other recipes, held against simulations that know the truth.
+
+Slow: each test simulates schedules of many steps.
+"""
 
 from dataclasses import replace
 
@@ -14,6 +17,8 @@ from rl.plan.stages import predict
 from rl.recipe.config import REPO
 from rl.recipe.reader import load_recipe
 from tests.support.timed_run import TimedStep, timed_run
+
+pytestmark = pytest.mark.slow
 
 SPREADS = {
     Work.SAMPLE: Spread(1.8, 0.45),

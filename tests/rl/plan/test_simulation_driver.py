@@ -1,4 +1,7 @@
-"""The simulation's rules are the driver's: the real `train`, stream and rollouts on a clock that jumps."""
+"""The simulation's rules are the driver's: the real `train`, stream and rollouts on a clock that jumps.
+
+Slow: whole runs of the driver beside their simulations.
+"""
 
 import asyncio
 import random
@@ -23,6 +26,8 @@ from rollout.types import Critique, Response, SamplingParams, Scores
 from tests.support.fakes import FakeGenerator, FakeJudge, FakePolicy, make_task
 from tests.support.training import TERMS, make_recipe, no_evaluations
 from tests.support.virtual_clock import run_virtually
+
+pytestmark = pytest.mark.slow
 
 GROUPS, N, NUM_STEPS = 6, 4, 8
 TIMES = DrawnTimes(

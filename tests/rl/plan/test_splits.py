@@ -1,4 +1,7 @@
-"""The best split of GPUs over the roles."""
+"""The best split of GPUs over the roles.
+
+Slow: each test simulates schedules of many splits.
+"""
 
 import pytest
 
@@ -10,6 +13,8 @@ from rl.plan.stage_times import Spread, Work
 from rl.plan.stages import Stages
 from rl.recipe.config import REPO
 from rl.recipe.reader import load_recipe
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -47,7 +52,6 @@ def best(recipe, devices, stages_of, memory_of=small):
     return found
 
 
-@pytest.mark.slow
 def test_gpus_go_where_the_time_is(recipe):
     """Slow: seconds of computing."""
     split, _ = best(recipe, devices(), stages_of(sample=1.0, image=0.01, update=60.0))

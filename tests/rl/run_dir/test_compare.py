@@ -1,4 +1,7 @@
-"""Runs side by side."""
+"""Runs side by side.
+
+Slow: whole runs are written and read.
+"""
 
 import io
 import json
@@ -14,6 +17,8 @@ from rl.evaluation import Evaluation, EvaluationRow
 from rl.recipe.config import REPO, RewardConfig
 from rl.recipe.reader import load_recipe, to_yaml
 from rl.run_dir.compare import compare_runs
+
+pytestmark = pytest.mark.slow
 
 
 def row(task: int, reward: float, index: int = 0) -> EvaluationRow:
