@@ -172,7 +172,9 @@ def test_the_slurm_script_stops_where_the_doctor_finds_something_unless_told(
     assert not any(line.startswith("scontrol") for line in lines), "a job that cannot run is not queued again"
 
 
+@pytest.mark.slow
 def test_the_slurm_script_is_requeued_when_it_is_preempted_before_the_run_begins(slurm, tmp_path):
+    """Slow: a script that has to wait for signals."""
     (tmp_path / "down").touch()
     with slurm() as script:
         while not told(tmp_path):

@@ -17,7 +17,9 @@ def test_what_is_missing_is_said(tmp_path, capsys):
     assert f"axe-core in {tmp_path}" not in missing_tools(None, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_run_that_is_made_up_has_a_page(tmp_path):
+    """Slow: a whole run is made up."""
     make_run(tmp_path / "run", 50)
     assert len(json.loads((tmp_path / "run" / "metrics.jsonl").open().readline())) == NUM_METRICS + 2
     site = Site(tmp_path / "run")

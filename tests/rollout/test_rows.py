@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,8 +33,10 @@ def samples(draw) -> tuple[Task, Sample]:
     return of, Sample(of.id, draw(st.integers(0, 9)), draw(st.integers()), kept, reward, failure, seconds)
 
 
+@pytest.mark.slow
 @given(samples())
 def test_a_sample_comes_back_from_json_as_it_was(given_one):
+    """Slow: many examples of large samples."""
     of, sample = given_one
     row = json.loads(json.dumps(row_of(of, sample)))
     assert sample_of(row) == sample

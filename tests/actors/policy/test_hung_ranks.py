@@ -123,7 +123,9 @@ def test_a_rank_that_died_by_itself_is_named_with_the_stacks_of_those_that_wait_
     assert ranks.killed == []
 
 
+@pytest.mark.slow
 def test_a_process_that_gets_no_core_is_busy():
+    """Slow: a process has to go without a core for a while."""
     with subprocess.Popen(["nice", "-n", "19", sys.executable, "-c", "while True: pass"]) as process:
         before, began = look_at_process(process.pid, False).busy_s, time.monotonic()
         time.sleep(1.0)

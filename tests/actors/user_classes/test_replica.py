@@ -90,8 +90,10 @@ def test_a_wrong_answer_is_told_with_class_and_method_and_no_place_of_ours(ask, 
     assert not re.search(r"\.py:\d", said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["score", "edit", "observe", "plan"])
 def test_what_is_raised_is_told_once_with_the_line_of_the_user(ask, what):
+    """Slow: each class works in a process of its own."""
     said = ask(what, "{}['paint']")
     assert said.count("KeyError") == 1
     assert "KeyError: Answers: 'paint' (" in said

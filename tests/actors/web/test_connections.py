@@ -155,7 +155,10 @@ def test_an_answer_that_nobody_takes_is_given_up():
     assert served(scenario, endless, upload_timeout_s=0.3)
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_taken_slowly_is_sent_to_its_end():
+    """Slow: what is slow has to be waited for."""
+
     async def large(request):
         return PlainTextResponse("a" * (8 * 2**20))
 

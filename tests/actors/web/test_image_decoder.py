@@ -90,7 +90,9 @@ def test_what_takes_too_long_is_ended(monkeypatch):
     assert asyncio.run(decoder.decode(file(), 2**24)).size == (6, 4)
 
 
+@pytest.mark.slow
 def test_a_process_that_breaks_down_is_replaced():
+    """Slow: it starts processes of Python."""
     decoder = ImageDecoder(1)
 
     async def scenario():

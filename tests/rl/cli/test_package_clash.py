@@ -24,7 +24,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_ours_win_and_theirs_are_found_behind_them(folder):
+    """Slow: it starts processes of Python."""
     code = (
         "import sys; from rl.cli.package_clash import put_first; put_first(); import rewards.functions.import_path, "
         "rollout.types, data.errors, evals, recipes, actors.config, my_words; "
@@ -46,7 +48,9 @@ def test_the_order_is_ours_then_the_working_folder_then_the_rest(folder, monkeyp
     assert sys.path == [str(REPO), str(folder), "/theirs"]
 
 
+@pytest.mark.slow
 def test_a_childs_own_working_folder_takes_none_of_our_names(folder, monkeypatch):
+    """Slow: it starts processes of Python."""
     monkeypatch.setattr(sys, "path", [str(REPO), *sys.path])
     started = start(TermConfig("./rewards.py:mine"))
     started.close()
