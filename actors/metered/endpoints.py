@@ -14,8 +14,8 @@ from actors.metered.retry import Fault
 
 TROUBLES = frozenset({"rate_limit", "server_error", "connection", "unreachable", "timeout"})
 """Temporary faults of an endpoint rather than of a request."""
-REFUSALS = frozenset({"unauthorized", "forbidden", "not_found", "no_quota"})
-"""Faults of an endpoint that only its owner can fix: a key, an account, a model's name."""
+REFUSALS = frozenset({"unauthorized", "forbidden", "not_found", "no_quota", "redirected"})
+"""Faults of an endpoint that only its owner can fix: a key, an account, a model's name, an address."""
 FIRST_COOLING_S, LAST_COOLING_S = 0.5, 30.0
 """How long an endpoint in trouble is left alone: first and last, doubled with each fault in a row.
 

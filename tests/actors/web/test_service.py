@@ -124,7 +124,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], int, str]] = {
     "a URL": ({"json": {**EDIT, "image": "http://169.254.169.254/latest"}}, 400, "paths and URLs are not opened"),
     "a file URL": ({"json": {**EDIT, "image": "file:///etc/passwd"}}, 400, "paths and URLs are not opened"),
     "a number for an image": ({"json": {**EDIT, "image": 5}}, 400, "found a number"),
-    "an SVG": ({"json": {**EDIT, "image": b64(b"<svg xmlns='x'/>")}}, 400, "cannot be read as one"),
+    "an SVG": ({"json": {**EDIT, "image": b64(b"<svg xmlns='x'/>")}}, 400, "found SVG data"),
     "a megabyte of prompt": (
         {"json": {**EDIT, "prompt": "x" * 2**20}},
         400,
@@ -216,7 +216,7 @@ def test_a_body_without_a_told_length_is_cut_off(tmp_path):
         ),
         ({"data": {"prompt": "a", "size": "huge"}, "files": {"image": png()}}, 400, "expected WIDTHxHEIGHT"),
         ({"data": {"prompt": "a", "response_format": "url"}, "files": {"image": png()}}, 400, "only sent as b64_json"),
-        ({"data": {"prompt": "a"}, "files": {"image": b"GIF89a"}}, 400, "cannot be read as one"),
+        ({"data": {"prompt": "a"}, "files": {"image": b"GIF89a"}}, 400, "found GIF data"),
         ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "form cannot be read"),
         ({"data": {"prompt": "<|vision_start|>"}, "files": {"image": png()}}, 400, "prompt holds <|vision_start|>"),
         ({"data": {"image": "text", "prompt": "a"}, "files": {"mask": png()}}, 400, "image is missing"),
