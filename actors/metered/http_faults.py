@@ -2,13 +2,14 @@
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from json import JSONDecodeError
 from typing import Any
 
-from actors.metered.answers import MAX_SAID
+from actors.metered.answers import MAX_SAID, said_in
 from actors.metered.connections import url_of
 from actors.metered.endpoints import Endpoint
 from actors.metered.environment import proxy_for, without_login
@@ -48,7 +49,7 @@ def fault_of_http(error: Exception, key: Secret | None = None) -> Fault:
     import openai
 
     def said(text: object, limit: int | None = 500) -> str:  # hide the key before cutting: half a key is not found
-        whole = str(text).encode(errors="replace").decode()  # half a character could be written nowhere
+        whole = " ".join(str(text).encode(errors="replace").decode().split())  # half a character is written nowhere
         return (whole if key is None else key.hidden_in(whole))[:limit]
 
     if isinstance(error, CallError):
@@ -67,20 +68,25 @@ def fault_of_http(error: Exception, key: Secret | None = None) -> Fault:
             return Fault("timeout", "the endpoint did not answer in time")
         return Fault("connection", said(f"{type(cause).__name__}: {cause}"))
     if isinstance(error, openai.APIStatusError):
-        # The body is a plain string, or OpenAI's error object.
-        return _status_fault(error, said(error.body if isinstance(error.body, str) else error, 400))
+        return _status_fault(error, said(_refusal(error), 400))
     return Fault("unreadable", said(_unreadable(error)))
 
 
 def _unreadable(error: Exception) -> str:
     """Return what an error says that was raised while an answer was read: the client reads JSON."""
     if isinstance(error, JSONDecodeError):
-        return (
-            f"the endpoint sent no JSON ({error}): {error.doc[:MAX_SAID]!r}"
-            if error.doc
-            else "the endpoint sent an empty answer"
-        )
+        what = f"no JSON ({error}): {error.doc[:MAX_SAID]!r}" if error.doc else "an empty answer"
+        return f"the endpoint sent {what}"
     return f"{type(error).__name__}: {error}"
+
+
+def _refusal(error: Any) -> str:
+    """Return what a server says beside a status: OpenAI's message, else its own words in whatever form."""
+    body = error.body  # the whole of it, or what its field `error` holds
+    if isinstance(body, Mapping) and isinstance(body.get("message"), str) and body["message"]:
+        return str(error)
+    said = body if isinstance(body, str) else said_in(body) if body else error.response.text
+    return said.strip() or error.response.reason_phrase or "no reason given"
 
 
 def _status_fault(error: Any, said: str) -> Fault:

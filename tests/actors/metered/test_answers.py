@@ -204,6 +204,31 @@ def test_over_http_what_is_no_json_is_told(tmp_path):
     assert re.match(r"unreadable: the endpoint sent no JSON \(.*\): '\{\"choices\": \[\{\"mess' \[", str(error))
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"error": {"message": "too large"}}, "Error code: 422 - too large"),
+        ({"error": "too large"}, "too large"),
+        ({"detail": "too large"}, "detail: 'too large'"),
+        (
+            {"detail": [{"loc": ["body", "size"], "msg": "Field required"}]},
+            "detail: [{'loc': ['body', 'size'], 'msg': ",
+        ),
+        ({"error": None, "detail": "too large"}, '{"error": null, "detail": "too large"}'),
+        ({"errors": [{"message": "too large"}]}, "errors: [{'message': 'too large'}]"),
+        ({"error": {"type": "busy", "message": None}}, "{'type': 'busy'}"),
+        (["too large"], "\"['too large']\""),
+        ('"too large"', "too large"),
+        ("<html>\n<title>Bad\nGateway</title></html>", "<html> <title>Bad Gateway</title></html>"),
+        ("{}", "{}"),
+        ("", "X"),
+    ],
+)
+def test_over_http_a_refusal_is_told_in_the_servers_words(tmp_path, body, said):
+    error, _, _ = ask(tmp_path, lambda _: (422, body))
+    assert str(error).startswith(f"bad_request: HTTP 422: {said}")
+
+
 def test_half_a_character_in_an_error_can_be_written(tmp_path):
     error, _, _ = ask(tmp_path, lambda body: (400, '{"error": {"message": "half \\ud83d"}}'))
     assert "half ?" in str(error)
