@@ -2,10 +2,10 @@
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from actors.metered.answers import MAX_SAID, field_of, is_cut, is_no_object, is_stream, said_in
+from actors.metered.answers import MAX_SAID, field_of, fields_of, is_cut, is_no_object, is_stream, said_in
 from actors.store.image_formats import format_of
 
 _PARAMETERS = r"(?:;[\w.=+%-]{1,60}(?:\"[^\";,]{0,60}\")?){0,4}"
@@ -31,6 +31,9 @@ _BYTES_KEYS = ("b64_json", "b64", "base64", "image_base64")
 """Fields that hold an image's bytes as base64."""
 _TYPE_KEYS = ("mime_type", "mimeType", "media_type")
 """Beside one of these, `data` does."""
+
+_UNDECODABLE = "\ufffd"
+_QUEUED = ("queued", "in_queue", "pending", "processing", "in_progress", "starting", "accepted")
 
 EXPECTED = "a PNG, JPEG or WEBP image as a data URL (data:image/png;base64,...)"
 CUT_HINT = "the answer hit max_tokens: raise it in generator.call"
@@ -71,10 +74,31 @@ def image_of_data(made: object) -> Found:
     """
     data = field_of(made, "data")
     if not isinstance(data, list) or not data:
-        is_odd = bool(data) and not isinstance(data, list)
-        return Found(None, f"the endpoint sent no image, but {said_in(made)}", is_permanent=is_odd or is_stream(made))
-    found = [_image_of(item) for item in data]
+        return _nowhere(
+            made, is_odd=bool(data), expected='{"data": [{"b64_json": ...}]} with a PNG, JPEG or WEBP image'
+        )
+    return _best(map(_image_of, data))
+
+
+def _best(found: Iterable[Found]) -> Found:
+    """Return the first image, else why the first place has none."""
+    found = list(found)
     return next((one for one in found if one.image is not None), found[0])
+
+
+def _nowhere(answer: object, *, is_odd: bool, expected: str) -> Found:
+    """Return why a whole answer lacks what holds its images. An image elsewhere would be there again."""
+    if is_stream(answer):
+        return Found(None, f"the endpoint sent a stream of events, expected {expected}", is_permanent=True)
+    if isinstance(answer, str) and _UNDECODABLE in answer[:16]:
+        return Found(None, f"the endpoint sent binary data ({answer[:16]!r}), expected {expected}", is_permanent=True)
+    fields = fields_of(answer)
+    if instead := next(filter(None, map(_instead_of_image, _texts(fields))), None):
+        return Found(None, f"the endpoint sent {instead}, expected {expected}", is_permanent=True)
+    if str(status := field_of(fields, "status")).lower() in _QUEUED:
+        complaint = f"the endpoint sent the status {status!r} of a request that waits, expected the image itself"
+        return Found(None, complaint, is_permanent=True)
+    return Found(None, f"the endpoint sent no image, but {said_in(answer)}", is_permanent=is_odd)
 
 
 def _image_of(item: object) -> Found:
@@ -99,15 +123,17 @@ def _image_of(item: object) -> Found:
 
 
 def image_of_chat(completion: object) -> Found:
-    """Return the image of a chat completion, or why it has none."""
+    """Return the image of a chat completion's first choice that has one, or why the first has none."""
     choices = field_of(completion, "choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = field_of(choice, "message")
-    if message is None:
-        is_odd = bool(choices) and (not isinstance(choices, list) or is_no_object(choice))
-        complaint = f"the endpoint sent no answer, but {said_in(completion)}"
-        return Found(None, complaint, is_permanent=is_odd or is_stream(completion))
-    found, finish = image_in_message(message), field_of(choice, "finish_reason")
+    if not isinstance(choices, list) or not choices:
+        return _nowhere(completion, is_odd=bool(choices), expected=f"choices with {EXPECTED}")
+    if field_of(choices[0], "message") is None:
+        return _nowhere(completion, is_odd=is_no_object(choices[0]), expected=f"choices with {EXPECTED}")
+    return _best(map(_image_of_choice, choices))
+
+
+def _image_of_choice(choice: object) -> Found:
+    found, finish = image_in_message(field_of(choice, "message")), field_of(choice, "finish_reason")
     if is_cut(finish):
         return replace(found, complaint=f"{found.complaint or 'the image is cut off'}; {CUT_HINT}")
     if found.image is None and (said := field_of(choice, "error") or (finish != "stop" and finish)):
@@ -120,7 +146,7 @@ def image_in_message(message: object) -> Found:
 
     What is no image, but looks as if it was meant as one, would be sent again: it is asked for once.
     """
-    whole = message.model_dump(warnings=False) if hasattr(message, "model_dump") else message
+    whole = fields_of(message)
     if found := list(_images(whole)):
         return Found(found[-1])
     for text in _texts(whole):

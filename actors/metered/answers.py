@@ -63,13 +63,21 @@ def usage_of(answer: object) -> Usage:
     return Usage(tokens_in or 0, tokens_out or 0, is_whole)
 
 
+def fields_of(answer: object) -> object:
+    """Return an answer with its objects as mappings, whether the client made classes of them or not."""
+    if isinstance(answer, list):
+        return [fields_of(item) for item in answer]
+    # Servers send values of other types than the client expects, of which it would warn.
+    return answer.model_dump(warnings=False) if hasattr(answer, "model_dump") else answer
+
+
 def said_in(answer: object) -> str:
     """Return what an answer that lacks what was asked for says: its reason, else the fields that it has.
 
     >>> said_in({"id": None, "detail": "out of memory"}), said_in({"id": None, "data": []}), said_in(None)
     ("detail: 'out of memory'", "{'data': []}", 'null')
     """
-    fields = answer.model_dump(warnings=False) if hasattr(answer, "model_dump") else answer
+    fields = fields_of(answer)
     if not isinstance(fields, Mapping):
         return "null" if fields is None else repr(str(fields)[:MAX_SAID])
     given = {name: value for name, value in fields.items() if value is not None}

@@ -16,6 +16,7 @@ from actors.metered.environment import proxy_for, without_login
 from actors.metered.keys import Secret
 from actors.metered.redirects import RequestLost
 from actors.metered.retry import CallError, Fault
+from actors.store.image_formats import described, format_of
 from actors.store.store import NO_IMAGE
 from rewards.judging.rubric import RubricError
 
@@ -69,15 +70,13 @@ def fault_of_http(error: Exception, key: Secret | None = None) -> Fault:
         return Fault("connection", said(f"{type(cause).__name__}: {cause}"))
     if isinstance(error, openai.APIStatusError):
         return _status_fault(error, said(_refusal(error), 400))
-    return Fault("unreadable", said(_unreadable(error)))
-
-
-def _unreadable(error: Exception) -> str:
-    """Return what an error says that was raised while an answer was read: the client reads JSON."""
+    if isinstance(error, UnicodeDecodeError):  # the client reads JSON
+        what = f"the endpoint sent {described(error.object)}, expected JSON in UTF-8"
+        return Fault("unreadable", said(what), is_retryable=format_of(error.object) is None)
     if isinstance(error, JSONDecodeError):
         what = f"no JSON ({error}): {error.doc[:MAX_SAID]!r}" if error.doc else "an empty answer"
-        return f"the endpoint sent {what}"
-    return f"{type(error).__name__}: {error}"
+        return Fault("unreadable", said(f"the endpoint sent {what}"))
+    return Fault("unreadable", said(f"{type(error).__name__}: {error}"))
 
 
 def _refusal(error: Any) -> str:
@@ -96,6 +95,8 @@ def _status_fault(error: Any, said: str) -> Fault:
     # An exhausted account gets a 429 too, but waiting does not help.
     if getattr(error, "code", None) == "insufficient_quota":
         kind, is_retryable = "no_quota", False
+    if error.response.headers.get("x-should-retry") == "false":  # OpenAI's, and of services of our own
+        is_retryable = False
     wait_s = retry_after_s(error.response.headers.get("retry-after"))
     # A rate-limited request has not been processed: only the deadline limits how often it is sent.
     is_counted = kind != "rate_limit"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import quantiles
 
 from actors.generator.generator import Generator
+from actors.metered.retry import CallError
 from actors.store.store import Store
 from actors.store.untrusted_images import BadImage
 from actors.web.config import ServiceConfig
@@ -23,6 +24,8 @@ from rollout.roles import BudgetSpent, GeneratorError, Unsupported
 from rollout.text.marks import without_objects
 from rollout.types import EditRequest
 
+FINAL = {"x-should-retry": "false"}
+"""Tells clients, the `openai` package's among them, that asking again is no better: it may be paid for each time."""
 NUM_LATENCIES = 1000
 PLACEHOLDER = "an image"
 """Stands for an image while a request is only being checked."""
@@ -87,11 +90,13 @@ class ImageService:
         except Unsupported as error:
             raise RequestRefused(400, without_objects(str(error)).removeprefix("unsupported: ")) from error
         except BudgetSpent as error:
-            raise RequestRefused(503, without_objects(str(error))) from error
+            raise RequestRefused(503, without_objects(str(error)), FINAL) from error
         except GeneratorError as error:
             self.counts["failed"] += 1
             status = 504 if str(error).startswith("timeout") else 502
-            raise RequestRefused(status, f"the image was not made: {without_objects(str(error))[:500]}") from error
+            is_final = isinstance(error.__cause__, CallError) and not error.__cause__.fault.is_retryable
+            why = f"the image was not made: {without_objects(str(error))[:500]}"
+            raise RequestRefused(status, why, FINAL if is_final else None) from error
         except TimeoutError:
             self.counts["late"] += 1
             raise RequestRefused(504, f"the image was not made within {self.config.timeout_s:g} s") from None

@@ -72,7 +72,12 @@ def test_what_is_no_base64_is_none(text):
         ({"data": [{"url": "s3://bucket/x.png"}]}, "sent a URL", True),
         ({"data": [{"b64_json": None, "error": {"message": "blocked"}}]}, "it says error: .*blocked", False),
         ({"detail": "out of memory"}, "no image, but detail: 'out of memory'", False),
-        ("data: {}\n\n", "no image, but 'data:", True),
+        ("data: {}\n\n", "a stream of events, expected ..data", True),
+        ("\ufffdPNG\r\n\x1a\n", "binary data .*PNG.*, expected ..data", True),
+        ({"images": [TEXT]}, "the bare base64 of PNG data, expected ..data", True),
+        ({"data": None, "output": [{"result": TEXT}]}, "the bare base64 of PNG data", True),
+        ({"id": "1", "status": "IN_QUEUE"}, "the status 'IN_QUEUE' of a request that waits", True),
+        ({"id": "1", "status": "failed"}, "no image, but {'id': '1', 'status': 'failed'}", False),
         ({"data": [{"b64_json": {"data": TEXT}}]}, "b64_json of type dict", True),
         ({"data": [{"b64_json": None}]}, "no b64_json", False),
         ({"data": [None]}, "no b64_json", False),
@@ -80,7 +85,8 @@ def test_what_is_no_base64_is_none(text):
         ({"data": []}, "no image", False),
         ({"data": None}, "no image", False),
         ({"data": {}}, "no image", False),
-        ({"data": {"b64_json": TEXT}}, "no image", True),
+        ({"data": {"b64_json": TEXT}}, "the bare base64 of PNG data, expected ..data", True),
+        ({"data": {"b64_json": "x"}}, "no image", True),
         ({"error": {"message": "too busy"}}, "too busy", False),
         ("<html>Welcome</html>", "<html>", False),
         (None, "no image", False),
@@ -164,9 +170,14 @@ def chat(message, **choice):
 @pytest.mark.parametrize(
     ("completion", "said", "is_permanent"),
     [
-        ({"choices": None, "detail": "out of memory"}, "sent no answer, but detail: 'out of memory'", False),
-        (chat(None), "sent no answer", False),
-        ("data: {}\n\n", "sent no answer, but 'data: {}", True),
+        ({"choices": None, "detail": "out of memory"}, "sent no image, but detail: 'out of memory'", False),
+        (chat(None), "sent no image", False),
+        ("data: {}\n\n", "sent a stream of events, expected choices", True),
+        (
+            {"candidates": [{"parts": [{"inlineData": {"data": TEXT}}]}]},
+            "bare base64 of PNG .*, expected choices",
+            True,
+        ),
         (chat({"content": "I drew"}, finish_reason="length"), "no image.*; the answer hit max_tokens", False),
         (chat({"content": ""}, finish_reason="content_filter"), r"no image.*\(content_filter\)", False),
         (chat({"content": ""}, finish_reason="error", error={"code": 502}), r"no image.*\(\{'code': 502\}\)", False),
@@ -177,6 +188,11 @@ def test_a_completion_without_an_image_says_why(completion, said, is_permanent):
     found = image_of_chat(completion)
     assert (found.image, found.is_permanent) == (None, is_permanent)
     assert re.search(said, found.complaint)
+
+
+def test_the_first_choice_that_has_an_image_is_read():
+    several = {"choices": [{"message": {"content": "none"}}, None, {"message": {"content": URL}}]}
+    assert image_of_chat(several).image == PNG
 
 
 def test_an_image_that_is_cut_off_comes_with_its_reason():

@@ -2,7 +2,7 @@
 
 import time
 from email.utils import formatdate
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import openai
@@ -84,3 +84,26 @@ def test_an_image_of_ours_that_cannot_be_shown_is_no_fault_of_the_endpoints(tmp_
     for raised in (error.value, UnclearImage("its mode is F")):
         fault = fault_of_http(raised)
         assert (fault.kind, fault.is_retryable) == ("no_image", False)
+
+
+@pytest.mark.parametrize(
+    ("data", "said", "is_retryable"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "the endpoint sent PNG data, expected JSON in UTF-8", False),
+        (b"\x1f\x8b\x08\0", "the endpoint sent gzip data, expected JSON in UTF-8", False),
+        (b'{"text": "' + b"a" * 60 + b'\xe9"}', 'the endpoint sent a text that begins \'{"text": "aaa', True),
+    ],
+)
+def test_an_answer_that_is_no_text_is_told_for_what_it_is(data, said, is_retryable):
+    with pytest.raises(UnicodeDecodeError) as error:
+        data.decode()
+    fault = fault_of_http(error.value)
+    assert (fault.kind, fault.error[: len(said)], fault.is_retryable) == ("unreadable", said, is_retryable)
+
+
+@pytest.mark.parametrize(("told", "is_retryable"), [("false", False), ("true", True), (None, True)])
+def test_a_server_may_say_that_asking_again_is_no_better(told, is_retryable):
+    headers = {} if told is None else {"x-should-retry": told}
+    response = httpx.Response(502, request=REQUEST, headers=headers, text="it made a GIF")
+    fault = fault_of_http(openai.InternalServerError("", response=cast("Any", response), body="it made a GIF"))
+    assert (fault.kind, fault.error, fault.is_retryable) == ("server_error", "HTTP 502: it made a GIF", is_retryable)

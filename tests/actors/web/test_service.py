@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from actors.metered.retry import CallError, Fault
 from actors.store.store import Store
 from actors.web.config import ServiceConfig, read_service_key
 from actors.web.image_service import ImageService
@@ -411,6 +412,19 @@ def test_a_failure_of_the_generator_is_told_and_counted(tmp_path):
     assert response.status_code == 502
     assert "CUDA out of memory" in response.json()["error"]
     assert service.counts == {"failed": 1}
+
+
+@pytest.mark.parametrize("is_retryable", [True, False])
+def test_a_failure_that_would_come_again_is_told_as_one(tmp_path, is_retryable):
+    service = service_of(tmp_path)
+
+    async def edit(request):
+        raise GeneratorError("found GIF data") from CallError(Fault("unreadable", "found GIF data", is_retryable))
+
+    service.generator.edit = edit
+    response = ask(service, "POST", "/edit", json=EDIT)
+    assert response.status_code == 502
+    assert response.headers.get("x-should-retry") == (None if is_retryable else "false")
 
 
 def test_a_client_that_goes_away_takes_its_waiting_request_along(tmp_path):
