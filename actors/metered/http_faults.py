@@ -70,6 +70,8 @@ def fault_of_http(error: Exception, key: Secret | None = None) -> Fault:
         return Fault("connection", said(f"{type(cause).__name__}: {cause}"))
     if isinstance(error, openai.APIStatusError):
         return _status_fault(error, said(_refusal(error), 400))
+    if isinstance(error, TypeError):  # the client cannot send it
+        return Fault("TypeError", said(error), is_retryable=False)
     if isinstance(error, UnicodeDecodeError):  # the client reads JSON
         what = f"the endpoint sent {described(error.object)}, expected JSON in UTF-8"
         return Fault("unreadable", said(what), is_retryable=format_of(error.object) is None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actors.generator.config import GeneratorConfig
 from actors.generator.kinds.http import HttpKind
 
 if TYPE_CHECKING:
@@ -15,6 +16,12 @@ class ChatKind(HttpKind):
     """chat/completions."""
 
     default_name = "openai-chat"
+
+    def check(self, config: GeneratorConfig) -> None:
+        from actors.metered.call_arguments import check_chat_call
+
+        check_chat_call(config.call, "generator")
+        super().check(config)
 
     async def ask(self, endpoint: Endpoint, sent: Sent) -> ImageAnswer:
         from actors.generator.api_calls import ask_chat

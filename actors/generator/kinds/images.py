@@ -32,7 +32,9 @@ class ImagesKind(HttpKind):
 
     def check(self, config: GeneratorConfig) -> None:
         from actors.generator.image_server import check_program
+        from actors.metered.call_arguments import check_images_call
 
+        check_images_call(config.call, "generator")
         if config.server.command:
             check_program(config)
         else:
