@@ -113,21 +113,23 @@ class ImageService:
         )
 
     async def _make(self, image_request: ImageRequest) -> list[bytes]:
-        images = [await self._decoded(data) for data in image_request.images]
-        mask = None if image_request.mask is None else await self._decoded(image_request.mask, is_mask=True)
+        num = len(image_request.images)
+        names = [f"image {place} of {num}" if num > 1 else "" for place in range(1, num + 1)]
+        images = [await self._decoded(data, name) for data, name in zip(image_request.images, names, strict=True)]
+        mask = None if image_request.mask is None else await self._decoded(image_request.mask, "mask", is_mask=True)
         self.generator.spec.check_images(image.size for image in images)
-        names = [await asyncio.to_thread(self._store.put_png, image.png) for image in images]
+        refs = [await asyncio.to_thread(self._store.put_png, image.png) for image in images]
         mask_name = None if mask is None else await asyncio.to_thread(self._store.put_png, mask.png)
         made = await all_of(
-            self.generator.edit(_request(image_request, seed, names, mask_name)) for seed in image_request.seeds
+            self.generator.edit(_request(image_request, seed, refs, mask_name)) for seed in image_request.seeds
         )
         return [await asyncio.to_thread(self._store.png_bytes, ref) for ref in made]
 
-    async def _decoded(self, data: bytes, *, is_mask: bool = False) -> Decoded:
+    async def _decoded(self, data: bytes, name: str, *, is_mask: bool = False) -> Decoded:
         try:
             return await shared_decoder().decode(data, self.config.max_pixels, is_mask=is_mask)
         except BadImage as error:
-            raise RequestRefused(400, str(error)) from None
+            raise RequestRefused(400, f"{name}: {error}" if name else str(error)) from None
 
     async def status(self) -> dict[str, object]:
         """Return the current state: the public system's fields, then our own."""

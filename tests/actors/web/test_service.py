@@ -218,6 +218,11 @@ def test_a_body_without_a_told_length_is_cut_off(tmp_path):
         ({"data": {"prompt": "a", "size": "huge"}, "files": {"image": png()}}, 400, "expected WIDTHxHEIGHT"),
         ({"data": {"prompt": "a", "response_format": "url"}, "files": {"image": png()}}, 400, "only sent as b64_json"),
         ({"data": {"prompt": "a"}, "files": {"image": b"GIF89a"}}, 400, "found GIF data"),
+        (
+            {"data": {"prompt": "a"}, "files": [("image[]", png()), ("image[]", b"GIF89a")]},
+            400,
+            "image 2 of 2: expected a PNG, JPEG, WEBP image, found GIF data",
+        ),
         ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "form cannot be read"),
         ({"data": {"prompt": "<|vision_start|>"}, "files": {"image": png()}}, 400, "prompt holds <|vision_start|>"),
         ({"data": {"image": "text", "prompt": "a"}, "files": {"mask": png()}}, 400, "image is missing"),
@@ -336,6 +341,15 @@ def test_an_error_holds_no_object_of_python(tmp_path):
     service.generator.edit = edit
     error = ask(service, "POST", "/edit", json=EDIT).json()["error"]
     assert error == "the image was not made: no image in [Image]"
+
+
+def test_a_mask_that_cannot_be_read_is_called_one(tmp_path):
+    files = {"image_file": png(), "mask_file": b"no mask"}
+    response = ask(
+        service_of(tmp_path, spec="flux1-fill-dev"), "POST", "/edit-upload", data={"prompt": "a"}, files=files
+    )
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("mask: expected a PNG, JPEG, WEBP image, found 7 bytes")
 
 
 def test_a_costly_image_is_given_up_with_its_client_and_holds_no_place(tmp_path):
