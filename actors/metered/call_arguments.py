@@ -10,16 +10,18 @@ _ONE_ANSWER = {"stream": False, "n": 1}
 
 def check_chat_call(call: Mapping[str, object], where: str) -> None:
     """Raise ValueError for arguments that no chat completion can be asked with; `where` is the section of `call`."""
-    from openai.resources.chat.completions import AsyncCompletions
+    if call:
+        from openai.resources.chat.completions import AsyncCompletions  # late: it takes half a second
 
-    _check(call, [AsyncCompletions.create], ("model", "messages"), where)
+        _check(call, [AsyncCompletions.create], ("model", "messages"), where)
 
 
 def check_images_call(call: Mapping[str, object], where: str) -> None:
     """Raise ValueError for arguments that no image can be asked with; `where` is the section of `call`."""
-    from openai.resources.images import AsyncImages
+    if call:
+        from openai.resources.images import AsyncImages
 
-    _check(call, [AsyncImages.generate, AsyncImages.edit], ("model", "prompt", "image", "mask"), where)
+        _check(call, [AsyncImages.generate, AsyncImages.edit], ("model", "prompt", "image", "mask"), where)
 
 
 def _check(
@@ -40,6 +42,6 @@ def _check(
             near = difflib.get_close_matches(name, known - set(ours), n=1)
             meant = f" (did you mean {near[0]}?)" if near else ""
             raise ValueError(
-                f"{key} is no argument of the openai client's call{meant}; "
-                f"what only the server knows goes into {where}.call.extra_body"
+                f"{key} is no argument of the openai client's call{meant}: leave it out (null drops one that an "
+                f"extended recipe sets), or put it into {where}.call.extra_body if the server knows it"
             )

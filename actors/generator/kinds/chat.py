@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from actors.generator.config import GeneratorConfig
 from actors.generator.kinds.http import HttpKind
+from actors.generator.registry import GeneratorSpec
+from actors.metered.call_arguments import check_chat_call
 
 if TYPE_CHECKING:
     from actors.generator.api_calls import ImageAnswer, Sent
@@ -17,11 +19,9 @@ class ChatKind(HttpKind):
 
     default_name = "openai-chat"
 
-    def check(self, config: GeneratorConfig) -> None:
-        from actors.metered.call_arguments import check_chat_call
-
+    def check_settings(self, config: GeneratorConfig, spec: GeneratorSpec | None, where: str) -> None:
+        super().check_settings(config, spec, where)
         check_chat_call(config.call, "generator")
-        super().check(config)
 
     async def ask(self, endpoint: Endpoint, sent: Sent) -> ImageAnswer:
         from actors.generator.api_calls import ask_chat

@@ -3,7 +3,7 @@
 import pytest
 
 from actors.config import GeneratorConfig, JudgeConfig
-from actors.generator.kind import check_generator
+from actors.generator.kind import check_generator, resolve
 from actors.judge.judge import kind_of
 from actors.metered.call_arguments import check_chat_call, check_images_call
 
@@ -33,8 +33,11 @@ def test_images_are_made_and_edited_by_the_same_call(call):
         ({"messages": []}, r"judge\.call\.messages: each request has its own; leave it out"),
         ({"stream": True}, r"judge\.call\.stream is True, but one whole answer is read of each request"),
         ({"n": 3}, r"judge\.call\.n is 3, but one whole answer is read of each request"),
-        ({"temprature": 1}, r"judge\.call\.temprature is no argument .* \(did you mean temperature\?\); .*extra_body"),
-        ({"top_k": 1}, r"judge\.call\.top_k is no argument .*goes into judge\.call\.extra_body"),
+        (
+            {"temprature": 1},
+            r"judge\.call\.temprature is no argument .* \(did you mean temperature\?\): .*null drops .*extra_body",
+        ),
+        ({"top_k": 1}, r"judge\.call\.top_k is no argument .*put it into judge\.call\.extra_body"),
         ({"self": 1}, r"judge\.call\.self is no argument"),
     ],
 )
@@ -50,10 +53,14 @@ def test_what_an_image_is_made_of_is_no_argument(name):
 
 
 def test_judges_and_generators_are_checked_before_they_start(monkeypatch):
-    monkeypatch.setenv("A_KEY", "sk-of-the-test-0123456789")
-    judge = JudgeConfig(kind="openai", model="m", api_key_env="A_KEY", call={"stream": True})
-    with pytest.raises(ValueError, match=r"judge\.call\.stream"):
-        kind_of(judge).check(judge, "judge")
+    for name in ("OPENAI_API_KEY", "A_KEY"):
+        monkeypatch.setenv(name, "sk-of-the-test-0123456789")
+    for kind in ("openai", "vllm"):
+        judge = JudgeConfig(kind=kind, model="m", call={"stream": True})
+        for checked in (kind_of(judge).check_settings, kind_of(judge).check):
+            with pytest.raises(ValueError, match=r"^judge\.call\.stream"):
+                checked(judge, "judge")
     for name in ("openai-images", "openai-chat"):
-        with pytest.raises(ValueError, match=r"generator\.call\.n is 2"):
-            check_generator(GeneratorConfig(name=name, model="m", api_key_env="A_KEY", call={"n": 2}))
+        for check_it in (resolve, check_generator):  # of a plan, which needs no key, and of a run
+            with pytest.raises(ValueError, match=r"generator\.call\.n is 2"):
+                check_it(GeneratorConfig(name=name, model="m", api_key_env="A_KEY", call={"n": 2}))
