@@ -194,8 +194,9 @@ class Endpoints:
                 endpoint.is_cooling_requested = requested_s is not None
         if not any(other.is_well(now) for other in self._endpoints if other is not endpoint):
             return fault
-        is_counted = fault.is_counted and fault.kind not in REFUSALS
-        return replace(fault, is_retryable=True, is_counted=is_counted, retry_after_s=None)
+        is_refusal = fault.kind in REFUSALS
+        is_retryable, is_counted = fault.is_retryable or is_refusal, fault.is_counted and not is_refusal
+        return replace(fault, is_retryable=is_retryable, is_counted=is_counted, retry_after_s=None)
 
     def _usable(self) -> list[Endpoint]:
         """Return the endpoints that do not refuse, or all of them if each one does."""
