@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from actors.store.pixels import as_seen
+from actors.store.image_formats import UnreadableImage, decoded_file
+from actors.store.pixels import UnclearImage
 from actors.store.store import Store
 from rollout.story import Story, StoryEvent
 from rollout.storyline import Storyline
@@ -57,7 +58,9 @@ class Storyteller:
 def read_picture(file: Path | str) -> Image.Image:
     """Return the picture of an image file, as RGB. Raises ValueError."""
     try:
-        with Image.open(file) as image:
-            return as_seen(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with Path(file).open("rb") as opened:
+            return decoded_file(opened, f"image {file}", None)
+    except (UnreadableImage, UnclearImage) as error:
+        raise ValueError(str(error)) from None
+    except OSError as error:
         raise ValueError(f"image {file} cannot be read: {error}") from None

@@ -15,7 +15,8 @@ async def all_of(coroutines: Iterable[Coroutine[object, object, Result]]) -> lis
         async with asyncio.TaskGroup() as running:
             tasks = [running.create_task(coroutine) for coroutine in coroutines]
     except* Exception as errors:
-        raise errors.exceptions[0] from None
+        first = errors.exceptions[0]
+        raise first from first.__cause__  # not from the group
     return [task.result() for task in tasks]
 
 

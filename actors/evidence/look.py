@@ -16,7 +16,7 @@ from actors.metered.shared_calls import SharedCalls
 from actors.metered.usage_ledger import UsageLedger
 from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.run_context import RunContext
-from actors.store.store import Store
+from actors.store.store import NO_IMAGE, Store
 from actors.user_functions.child import LOOK
 from actors.user_functions.looks import check_function
 from actors.user_functions.process import START_TIMEOUT_S, RewardProcess
@@ -49,7 +49,7 @@ class FunctionObserver:
             return await self.owner.get(depends_on, request)
         except CallError as error:
             raise JudgeError(f"evidence {self.identity.partition('@')[0]}: {error}") from error
-        except FileNotFoundError as error:
+        except NO_IMAGE as error:
             raise JudgeError(f"no_image: {error}") from error
 
     async def stats(self) -> dict[str, float]:
@@ -105,7 +105,7 @@ class EvidenceReplica:
             if self._look is None:
                 return await self._process(seen)
             return await asyncio.to_thread(lambda look: as_json(look(*seen)), self._look)
-        except FileNotFoundError as error:
+        except NO_IMAGE as error:
             return Fault("no_image", str(error), is_retryable=False)
         except RewardError as error:
             return Fault(error.kind, error.detail, is_retryable=False)

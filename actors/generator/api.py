@@ -6,7 +6,6 @@ is paid for once.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 from actors.generator.api_calls import ImageAnswer, Sent
@@ -22,11 +21,13 @@ from actors.metered.retry import CallError, Fault, RetryPolicy
 from actors.metered.service import Count
 from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.store.store import Store
-from actors.store.untrusted_images import BadImage, flatten, read_image
+from actors.store.untrusted_images import BadImage, UnacceptedImage, flatten, read_image
 from rollout.types import EditRequest
 
 MAX_PIXELS = 64 * 1024 * 1024
 """Of an image that an endpoint sends."""
+MIN_SIDE = 8
+"""Of the same: a smaller one is a placeholder, which would be judged as if it was the model's work."""
 
 
 @runtime_checkable
@@ -65,11 +66,9 @@ class ImageEndpoints(Endpoints):
             self._settle(place, answer, count)
             if answer.image is None:
                 raise CallError(Fault("unreadable", answer.complaint, is_retryable=not answer.is_permanent))
-            image = await asyncio.to_thread(self._keep, answer.image)
+            image = await asyncio.to_thread(self._keep, answer.image, answer.complaint)
         except Exception as error:
             fault = fault_at(place.endpoint, error)
-            if isinstance(error, BadImage):
-                fault = replace(fault, error=str(error))
             # It may have been made and charged for; only the server knows.
             count("unbilled", fault.kind in ("timeout", "connection"))
             # Whatever the error itself says (the key, too) is told no further.
@@ -94,8 +93,18 @@ class ImageEndpoints(Endpoints):
             call["extra_body"] = {"seed": request.seed, **call.get("extra_body", {})}
         return Sent(request, images, mask, size, call)
 
-    def _keep(self, data: bytes) -> str:
-        return self._store.put_image(flatten(read_image(data, MAX_PIXELS)))
+    def _keep(self, data: bytes, complaint: str) -> str:
+        """Commit an image. Raises `CallError`; one of a format or size that is not accepted is not asked for again."""
+        try:
+            image = read_image(data, MAX_PIXELS)
+        except BadImage as error:
+            said = f"{error}; {complaint}" if complaint else str(error)
+            may_pass = not isinstance(error, UnacceptedImage)
+            raise CallError(Fault("unreadable", said, is_retryable=may_pass)) from error
+        if min(image.size) < MIN_SIDE:
+            said = f"the endpoint sent an image of {image.width}x{image.height} pixels, which stands for none"
+            raise CallError(Fault("unreadable", said))
+        return self._store.put_image(flatten(image))
 
     def _settle(self, place: Slot, answer: ImageAnswer, count: Count) -> None:
         """Put on the bill what the image costs, whatever it is worth."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from actors.generator.image_answers import Found, image_in_message, image_of_data
+from actors.generator.image_answers import Found, image_of_chat, image_of_data
 from actors.generator.image_sizes import Size
-from actors.metered.answers import field_of, is_no_object, usage_of
+from actors.metered.answers import usage_of
 from actors.metered.endpoints import Endpoint
 from actors.store.image_files import image_part, png_of
 from actors.store.untrusted_images import transparent_mask
@@ -70,14 +70,7 @@ async def ask_chat(endpoint: Endpoint, sent: Sent) -> ImageAnswer:
     completion = await endpoint.connection.chat.completions.create(
         model=endpoint.config.model, messages=[{"role": "user", "content": parts}], **sent.call
     )
-    choices = field_of(completion, "choices")
-    message = field_of(choices[0], "message") if isinstance(choices, list) and choices else None
-    if message is None:
-        said = field_of(completion, "error") or completion
-        complaint = f"the endpoint sent no answer: {str(said)[:200]!r}"
-        is_odd = bool(choices) and (not isinstance(choices, list) or is_no_object(choices[0]))
-        return ImageAnswer.of(Found(None, complaint, is_permanent=is_odd), completion)
-    return ImageAnswer.of(image_in_message(message), completion)
+    return ImageAnswer.of(image_of_chat(completion), completion)
 
 
 async def ask_service(endpoint: Endpoint, sent: Sent) -> ImageAnswer:

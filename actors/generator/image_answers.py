@@ -2,10 +2,11 @@
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from actors.metered.answers import field_of, is_no_object
+from actors.metered.answers import MAX_SAID, field_of, fields_of, is_cut, is_no_object, is_stream, said_in
+from actors.store.image_formats import format_of
 
 _PARAMETERS = r"(?:;[\w.=+%-]{1,60}(?:\"[^\";,]{0,60}\")?){0,4}"
 _HEAD = rf"data:(?:image/[\w.+-]{{1,40}}|application/octet-stream)?{_PARAMETERS};base64,"
@@ -18,13 +19,24 @@ _DATA_IN_TEXT = re.compile(
 )
 _QUOTES = " \t\r\n\"'`"
 _ALPHABET = re.compile(r"[A-Za-z0-9+/]*={0,2}")
-_URL = re.compile(r"https?://", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]{1,20}://", re.IGNORECASE)
 _URL_IN_TEXT = re.compile(r"!\[[^\]]{0,200}\]\(\s*https?://", re.IGNORECASE)
+_DATA_OF_TYPE = re.compile(r"\bdata:([\w.+-]{1,40}/[\w.+-]{1,60})[;,]")
+_ACCEPTED = ("image/png", "image/jpeg", "image/jpg", "image/webp", "application/octet-stream")
+_BARE = re.compile(r"[A-Za-z0-9+/_-]{64,}")
+_NUM_BEGINNING = 1024
+"""Characters of base64 by which a format is known."""
+_SVG = re.compile(r"<svg\s[^>]{1,500}>", re.IGNORECASE)
 _BYTES_KEYS = ("b64_json", "b64", "base64", "image_base64")
 """Fields that hold an image's bytes as base64."""
 _TYPE_KEYS = ("mime_type", "mimeType", "media_type")
 """Beside one of these, `data` does."""
 
+_UNDECODABLE = "\ufffd"
+_QUEUED = ("queued", "in_queue", "pending", "processing", "in_progress", "starting", "accepted")
+
+EXPECTED = "a PNG, JPEG or WEBP image as a data URL (data:image/png;base64,...)"
+CUT_HINT = "the answer hit max_tokens: raise it in generator.call"
 URL_HINT = "the endpoint sent a URL instead of the image's bytes, and URLs are not opened here"
 
 
@@ -62,33 +74,99 @@ def image_of_data(made: object) -> Found:
     """
     data = field_of(made, "data")
     if not isinstance(data, list) or not data:
-        said = field_of(made, "error") or made
-        is_odd = bool(data) and not isinstance(data, list)
-        return Found(None, f"the endpoint sent no image: {str(said)[:200]!r}", is_permanent=is_odd)
-    text, url = field_of(data[0], "b64_json"), field_of(data[0], "url")
+        return _nowhere(
+            made, is_odd=bool(data), expected='{"data": [{"b64_json": ...}]} with a PNG, JPEG or WEBP image'
+        )
+    return _best(map(_image_of, data))
+
+
+def _best(found: Iterable[Found]) -> Found:
+    """Return the first image, else why the first place has none."""
+    found = list(found)
+    return next((one for one in found if one.image is not None), found[0])
+
+
+def _nowhere(answer: object, *, is_odd: bool, expected: str) -> Found:
+    """Return why a whole answer lacks what holds its images. An image elsewhere would be there again."""
+    if is_stream(answer):
+        return Found(None, f"the endpoint sent a stream of events, expected {expected}", is_permanent=True)
+    if isinstance(answer, str) and _UNDECODABLE in answer[:16]:
+        return Found(None, f"the endpoint sent binary data ({answer[:16]!r}), expected {expected}", is_permanent=True)
+    fields = fields_of(answer)
+    if instead := next(filter(None, map(_instead_of_image, _texts(fields))), None):
+        return Found(None, f"the endpoint sent {instead}, expected {expected}", is_permanent=True)
+    if str(status := field_of(fields, "status")).lower() in _QUEUED:
+        complaint = f"the endpoint sent the status {status!r} of a request that waits, expected the image itself"
+        return Found(None, complaint, is_permanent=True)
+    return Found(None, f"the endpoint sent no image, but {said_in(answer)}", is_permanent=is_odd)
+
+
+def _image_of(item: object) -> Found:
+    """Return the image of one item of `data`."""
+    text, url = field_of(item, "b64_json"), field_of(item, "url")
     for given in (text, url):
         if isinstance(given, str) and given and not _URL.match(given):
-            if (image := bytes_of(given)) is not None:
+            image = bytes_of(given)
+            # A path (/files/1.png) may be spelt in base64's alphabet.
+            if image is not None and (given is text or _DATA_URL.match(given) or format_of(image)):
                 return Found(image)
             name = "b64_json" if given is text else "url"
-            return Found(None, f"the endpoint sent {name} that is no base64: {given[:60]!r}")
+            is_drawing = format_of(given.encode(errors="replace")) is not None
+            complaint = f"the endpoint sent {name} that is no base64: {given[:60]!r}"
+            return Found(None, complaint, is_permanent=is_drawing or given is url)
     if any(isinstance(given, str) and _URL.match(given) for given in (text, url)):
         return Found(None, f"{URL_HINT}: try generator.call.response_format=b64_json", is_permanent=True)
     if text:
         return Found(None, f"the endpoint sent b64_json of type {type(text).__name__}, expected a text", True)
     complaint = "the endpoint sent no b64_json: try generator.call.response_format=b64_json"
-    return Found(None, complaint, is_permanent=is_no_object(data[0]))
+    return Found(None, f"{complaint}; it says {said_in(item)}", is_permanent=is_no_object(item))
+
+
+def image_of_chat(completion: object) -> Found:
+    """Return the image of a chat completion's first choice that has one, or why the first has none."""
+    choices = field_of(completion, "choices")
+    if not isinstance(choices, list) or not choices:
+        return _nowhere(completion, is_odd=bool(choices), expected=f"choices with {EXPECTED}")
+    if field_of(choices[0], "message") is None:
+        return _nowhere(completion, is_odd=is_no_object(choices[0]), expected=f"choices with {EXPECTED}")
+    return _best(map(_image_of_choice, choices))
+
+
+def _image_of_choice(choice: object) -> Found:
+    found, finish = image_in_message(field_of(choice, "message")), field_of(choice, "finish_reason")
+    if is_cut(finish):
+        return replace(found, complaint=f"{found.complaint or 'the image is cut off'}; {CUT_HINT}")
+    if found.image is None and (said := field_of(choice, "error") or (finish != "stop" and finish)):
+        return replace(found, complaint=f"{found.complaint} ({str(said)[:MAX_SAID]})")
+    return found
 
 
 def image_in_message(message: object) -> Found:
-    """Return the last image of a chat message: a model that thinks in images ends with the one it means."""
-    whole = message.model_dump() if hasattr(message, "model_dump") else message
+    """Return the last image of a chat message: a model that thinks in images ends with the one it means.
+
+    What is no image, but looks as if it was meant as one, would be sent again: it is asked for once.
+    """
+    whole = fields_of(message)
     if found := list(_images(whole)):
         return Found(found[-1])
-    said = field_of(message, "refusal") or field_of(message, "content") or "nothing"
-    has_url = any(_URL.match(text) for text in _image_urls(whole))
-    complaint = URL_HINT if has_url or _URL_IN_TEXT.search(str(said)) else "the answer has no image"
-    return Found(None, f"{complaint}; it says {str(said)[:200]!r}", is_permanent=has_url)
+    for text in _texts(whole):
+        if instead := _instead_of_image(text):
+            return Found(None, f"the endpoint sent {instead}, expected {EXPECTED}", is_permanent=True)
+    said = str(field_of(message, "refusal") or field_of(message, "content") or "nothing")
+    has_url = any(text and not _DATA_URL.match(text) for text in _image_urls(whole))
+    complaint = URL_HINT if has_url or _URL_IN_TEXT.search(said) else "the answer has no image"
+    return Found(None, f"{complaint}; it says {said[:MAX_SAID]!r}", is_permanent=has_url)
+
+
+def _instead_of_image(text: str) -> str | None:
+    """Return what a text of a message has in the place of an image; None for words."""
+    if (found := _DATA_OF_TYPE.search(text)) and found[1].lower() not in _ACCEPTED:
+        return f"a data URL of {found[1]}"
+    for run in _BARE.finditer(text):
+        beginning = run.group()[:_NUM_BEGINNING]
+        if name := format_of(bytes_of(beginning[: len(beginning) // 4 * 4]) or b""):
+            return f"the bare base64 of {name} data"
+    return "an SVG drawing as text" if _SVG.search(text) else None
 
 
 def _images(value: object) -> Iterator[bytes]:
@@ -116,6 +194,15 @@ def _images_in_text(text: str) -> Iterator[bytes]:
         image = bytes_of(found.group()) or bytes_of(found.group(1))  # the last line may have been a word of its own
         if image is not None:
             yield image
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield a message's texts, in order."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
 
 
 def _image_urls(value: object) -> Iterator[str]:

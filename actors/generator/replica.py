@@ -15,7 +15,7 @@ from actors.generator.kind import check_request
 from actors.generator.pipeline import Pipeline
 from actors.generator.registry import GeneratorSpec
 from actors.metered.retry import Fault
-from actors.store.store import Store
+from actors.store.store import NO_IMAGE, Store
 from rollout.roles import Unsupported
 from rollout.types import EditRequest
 
@@ -52,7 +52,7 @@ class GeneratorReplica:
             image = await asyncio.to_thread(self._store.put_image, done.result)
         except Unsupported as error:
             return Fault("unsupported", str(error).removeprefix("unsupported: "), is_retryable=False)
-        except FileNotFoundError as error:
+        except NO_IMAGE as error:
             return Fault("no_image", str(error), is_retryable=False)
         except Exception as error:
             return Fault(type(error).__name__, _line(error))

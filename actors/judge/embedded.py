@@ -17,7 +17,7 @@ from actors.metered.shared_calls import SharedCalls
 from actors.metered.usage_ledger import Budget, UsageLedger
 from actors.pool import Pool, deploy, pool_name, replica_options
 from actors.run_context import RunContext
-from actors.store.store import Store
+from actors.store.store import NO_IMAGE, Store
 from rewards.functions.import_path import anchored, identity_of, load_function
 from rewards.judging.rubric import RubricError, check_scores
 from rollout.concurrency import all_settled
@@ -66,7 +66,7 @@ class EmbeddedJudge:
             return await self.owner.get(depends_on, request)
         except CallError as error:
             raise JudgeError(str(error)) from error
-        except FileNotFoundError as error:
+        except NO_IMAGE as error:
             raise JudgeError(f"no_image: {error}") from error
 
 
@@ -111,7 +111,7 @@ class EmbeddedReplica:
         """Return the scores as a dict, or why there are none."""
         try:
             return await asyncio.to_thread(self._judge, request)
-        except FileNotFoundError as error:
+        except NO_IMAGE as error:
             return Fault("no_image", str(error), is_retryable=False)
         except RubricError as error:
             return Fault(error.kind, error.detail, is_retryable=False)

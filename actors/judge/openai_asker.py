@@ -16,6 +16,7 @@ from actors.judge.config import JudgeConfig
 from actors.judge.question import TEXT, Question
 from actors.judge.schema_trial import Asking, SchemaTrial, Verdict
 from actors.metered.answers import text_of, usage_of
+from actors.metered.call_arguments import check_chat_call
 from actors.metered.config import EndpointConfig
 from actors.metered.connections import Secret, check_connections, connect, read_key
 from actors.metered.endpoints import Endpoint, Endpoints, Slot, with_defaults
@@ -95,13 +96,14 @@ async def start_asker(
 
 
 def check_asker(config: JudgeConfig, where: str = "judge") -> None:
-    """Raise ValueError for a judge without a model or a key, or whose client cannot be made here.
+    """Raise ValueError for a judge without a model or a key, or whose client or call cannot be made here.
 
     `where` is its section of the recipe.
     """
     if not config.model:
         raise ValueError(f"{where}.model is empty: name the model at the endpoint")
     read_keys(config, where)
+    check_chat_call(config.call, where)
     check_connections(endpoints_of(config), where, are_listed=bool(config.endpoints))
 
 

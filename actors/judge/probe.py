@@ -32,6 +32,7 @@ _HINTS = {
     "forbidden": "ask for access to the model, or set {key} to another key",
     "no_quota": "fill up the account of {key}",
     "not_found": "check {where}.model and {where}.base_url (most end in /v1)",
+    "redirected": "check {where}.base_url",
     "bad_request": "check {where}.model and {judge}.call",
     "unreachable": "is the server up? check {where}.base_url",
     "unreadable": "check {where}.base_url (most end in /v1) and {judge}.call",

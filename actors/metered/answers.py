@@ -14,10 +14,16 @@ from rollout.text.type_names import json_type
 _TOKENS_IN, _TOKENS_OUT = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 _MAX_TOKENS = 10**12
 """Limit for one answer: a larger number is not a count."""
+MAX_SAID = 5000
+"""Characters of what a server says; far more than an error shows, so that a key in them is hidden before it is cut."""
+_STREAM = ("data:", "event:", ":")
+"""How a line of server-sent events begins."""
 _TRUNCATED = ("length", "max_tokens")
 _REFUSED = ("content_filter", "safety")
 _THOUGHTS = ("thinking", "redacted_thinking", "reasoning", "thought")
 _TEXTS = (None, "text", "output_text")
+_REASONS = ("error", "errors", "detail", "message", "msg", "reason")
+"""Fields in which servers say why they did not answer, under an HTTP status that says they did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,38 @@ def usage_of(answer: object) -> Usage:
     return Usage(tokens_in or 0, tokens_out or 0, is_whole)
 
 
+def fields_of(answer: object) -> object:
+    """Return an answer with its objects as mappings, whether the client made classes of them or not."""
+    if isinstance(answer, list):
+        return [fields_of(item) for item in answer]
+    # Servers send values of other types than the client expects, of which it would warn.
+    return answer.model_dump(warnings=False) if hasattr(answer, "model_dump") else answer
+
+
+def said_in(answer: object) -> str:
+    """Return what an answer that lacks what was asked for says: its reason, else the fields that it has.
+
+    >>> said_in({"id": None, "detail": "out of memory"}), said_in({"id": None, "data": []}), said_in(None)
+    ("detail: 'out of memory'", "{'data': []}", 'null')
+    """
+    fields = fields_of(answer)
+    if not isinstance(fields, Mapping):
+        return "null" if fields is None else repr(str(fields)[:MAX_SAID])
+    given = {name: value for name, value in fields.items() if value is not None}
+    reason = next((name for name in _REASONS if given.get(name)), None)
+    return (str(given) if reason is None else f"{reason}: {given[reason]!r}")[:MAX_SAID]
+
+
+def is_stream(answer: object) -> bool:
+    """Whether a server sent a stream of events, though asked for one object: it would do so again."""
+    return isinstance(answer, str) and answer.lstrip().startswith(_STREAM)
+
+
+def is_cut(finish_reason: object) -> bool:
+    """Whether an answer ended because it had as many tokens as it may have."""
+    return str(finish_reason).lower() in _TRUNCATED
+
+
 def text_of(completion: object) -> str:
     """Return the text of a chat completion.
 
@@ -67,9 +105,9 @@ def text_of(completion: object) -> str:
     if choices and not isinstance(choices, list):
         _refuse(f"choices is {json_type(choices)}, expected a list")
     if not isinstance(choices, list) or not choices:
-        said = field_of(completion, "error")
-        what = f"an error instead of an answer: {str(said)[:300]}" if said else f"no completion: {_shown(completion)}"
-        raise RubricError("unreadable", f"the endpoint sent {what}")
+        if is_stream(completion):
+            _refuse("the endpoint sent a stream of events, expected one JSON object: ask it for no stream")
+        raise RubricError("unreadable", f"the endpoint sent no completion, but {said_in(completion)}")
     choice = choices[0]
     if is_no_object(choice):
         _refuse(f"choices[0] is {json_type(choice)}, expected an object with a message")
@@ -77,12 +115,14 @@ def text_of(completion: object) -> str:
     if message is None and isinstance(field_of(choice, "text") or field_of(choice, "delta"), (str, Mapping)):
         _refuse("choices[0] has no message: this is no chat completion, but a completion or a piece of a stream")
     if message is None:
-        raise RubricError("unreadable", f"choices[0].message is null in {_shown(completion)}")
+        raise RubricError("unreadable", f"choices[0].message is null in {said_in(completion)}")
+    if said := field_of(choice, "error"):
+        raise RubricError("unreadable", f"the endpoint broke off with an error: {str(said)[:MAX_SAID]}")
     if is_no_object(message):
         _refuse(f"choices[0].message is {json_type(message)}, expected an object with content")
     if (refusal := field_of(message, "refusal")) or finish in _REFUSED:
         raise RubricError("refusal", str(refusal or "filtered")[:200])
-    if finish in _TRUNCATED:
+    if is_cut(finish):
         raise RubricError("truncated", "the answer hit max_tokens: raise it in judge.call")
     return _content_of(message)
 
@@ -94,7 +134,7 @@ def _content_of(message: object) -> str:
     if not content and not isinstance(content, (bool, int, float, Mapping)):
         if thought := field_of(message, "reasoning_content") or field_of(message, "reasoning"):
             raise RubricError("unreadable", f"content is empty, the whole answer is a thought: {str(thought)[:200]!r}")
-        if field_of(message, "tool_calls"):
+        if field_of(message, "tool_calls") or field_of(message, "function_call"):
             raise RubricError("unreadable", "content is empty: the model called a tool instead of answering")
         return ""
     if isinstance(content, list):
@@ -117,10 +157,6 @@ def _text_of_part(part: object) -> str:
 
 def _refuse(shape: str) -> NoReturn:
     raise CallError(Fault("answer_shape", shape[:400], is_retryable=False))
-
-
-def _shown(answer: object) -> str:
-    return repr(str(answer)[:200])
 
 
 def _first(owner: object, names: tuple[str, ...]) -> object:

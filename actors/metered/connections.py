@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from actors.metered.endpoints import Endpoint
 from actors.metered.environment import check_environment, check_headers, check_url, without_login
 from actors.metered.keys import Secret as Secret
 from actors.metered.keys import read_key as read_key
+from actors.metered.redirects import refuse_lost_request
 
 OPENAI_URL = "https://api.openai.com/v1"
 """Address of a client without base_url, unless OPENAI_BASE_URL is set."""
@@ -56,11 +58,12 @@ def connect(settings: EndpointConfig, key: Secret, timeout_s: float, *, is_struc
 def _client(settings: EndpointConfig, key: Secret, timeout_s: float) -> Any:
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
+    on_response = partial(refuse_lost_request, url_of(settings))
     # The client's own retries are off: they would escape our counts and our deadline.
     return AsyncOpenAI(
         api_key=key.value,
         base_url=settings.base_url,
         max_retries=0,
         timeout=timeout_s,
-        http_client=None if settings.has_proxy else DefaultAsyncHttpxClient(trust_env=False),
+        http_client=DefaultAsyncHttpxClient(trust_env=settings.has_proxy, event_hooks={"response": [on_response]}),
     )

@@ -14,8 +14,8 @@ from actors.metered.retry import Fault
 
 TROUBLES = frozenset({"rate_limit", "server_error", "connection", "unreachable", "timeout"})
 """Temporary faults of an endpoint rather than of a request."""
-REFUSALS = frozenset({"unauthorized", "forbidden", "not_found", "no_quota"})
-"""Faults of an endpoint that only its owner can fix: a key, an account, a model's name."""
+REFUSALS = frozenset({"unauthorized", "forbidden", "not_found", "no_quota", "redirected"})
+"""Faults of an endpoint that only its owner can fix: a key, an account, a model's name, an address."""
 FIRST_COOLING_S, LAST_COOLING_S = 0.5, 30.0
 """How long an endpoint in trouble is left alone: first and last, doubled with each fault in a row.
 
@@ -194,8 +194,9 @@ class Endpoints:
                 endpoint.is_cooling_requested = requested_s is not None
         if not any(other.is_well(now) for other in self._endpoints if other is not endpoint):
             return fault
-        is_counted = fault.is_counted and fault.kind not in REFUSALS
-        return replace(fault, is_retryable=True, is_counted=is_counted, retry_after_s=None)
+        is_refusal = fault.kind in REFUSALS
+        is_retryable, is_counted = fault.is_retryable or is_refusal, fault.is_counted and not is_refusal
+        return replace(fault, is_retryable=is_retryable, is_counted=is_counted, retry_after_s=None)
 
     def _usable(self) -> list[Endpoint]:
         """Return the endpoints that do not refuse, or all of them if each one does."""

@@ -81,7 +81,8 @@ async def retry(
         wait_s = _wait_s(fault, num_tries, policy)
         is_over = num_counted >= policy.num_attempts or spent_s + wait_s >= policy.timeout_s
         if not fault.is_retryable or is_over:
-            history = f"{fault.error} [attempts: {num_tries}, {spent_s:.1f} of {policy.timeout_s:g} s]"
+            asked = f"; asked to wait {fault.retry_after_s:g} s" if fault.retry_after_s and fault.is_retryable else ""
+            history = f"{fault.error} [attempts: {num_tries}, {spent_s:.1f} of {policy.timeout_s:g} s{asked}]"
             raise CallError(replace(fault, error=history)) from cause
         await asyncio.sleep(wait_s)
         spent_s += wait_s

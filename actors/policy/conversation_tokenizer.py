@@ -5,6 +5,8 @@ from functools import lru_cache
 from typing import Any
 
 from actors.image_limit import Processor
+from actors.store.image_formats import UnreadableImage
+from actors.store.pixels import UnclearImage
 from actors.store.store import Store
 from rollout.types import ImageRef, SftExample
 
@@ -93,7 +95,9 @@ class ConversationTokenizer:
         for place, ref in enumerate(refs):
             try:
                 sizes.append(None if ref is None else self._size(ref))
-            except Exception as error:  # on broken data, decoders may raise anything
+            except (UnreadableImage, UnclearImage) as error:
+                raise BadImage(place, f"the {error}") from None
+            except Exception as error:
                 what = "cannot be opened" if isinstance(error, FileNotFoundError) else "cannot be decoded"
                 raise BadImage(place, f"the image {ref} {what} ({type(error).__name__}: {error})") from None
         return sizes

@@ -11,7 +11,6 @@ each machine has a folder of copies (`actors/store/blobs.py`).
 """
 
 import hashlib
-import io
 import json
 import sys
 from functools import lru_cache
@@ -23,12 +22,16 @@ from PIL import Image
 from actors.store.blobs import open_blobs
 from actors.store.files import mark_used, read_used
 from actors.store.image_files import png_of
+from actors.store.image_formats import UnreadableImage, decoded
 from actors.store.packed_images import find_packed, image_status, open_image_file
-from actors.store.pixels import as_seen
+from actors.store.pixels import UnclearImage, as_seen
 from rollout.types import ImageRef
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """Accepted image formats: a data set may come from anywhere, and some of Pillow's other formats start programs."""
+
+NO_IMAGE = (FileNotFoundError, UnreadableImage, UnclearImage)
+"""What `Store.get_image` raises for an image that cannot be shown to anyone, however often it is asked for."""
 
 _PREFIX = "sha256:"
 
@@ -80,10 +83,9 @@ class Store:
     def get_image(self, ref: ImageRef) -> Image.Image:
         """Load an image as people see it (`actors.store.pixels`), as RGB.
 
-        Raises FileNotFoundError with the reference, OSError for an unsupported format, ValueError for unclear values.
+        Raises FileNotFoundError, `UnreadableImage` (an OSError) and `UnclearImage` (a ValueError) with the reference.
         """
-        with Image.open(io.BytesIO(self._bytes(ref)), formats=FORMATS) as image:
-            return as_seen(image)
+        return decoded(self._bytes(ref), f"image {ref}", FORMATS)
 
     def png_bytes(self, ref: ImageRef) -> bytes:
         """Return an image as PNG, whatever its file format. Raises FileNotFoundError with the reference."""

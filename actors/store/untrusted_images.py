@@ -7,6 +7,7 @@ import re
 
 from PIL import Image, ImageOps
 
+from actors.store.image_formats import beginning_of, described, format_of
 from actors.store.image_structure import complaint_about
 from actors.store.pixels import over_white, upright
 from rollout.text.type_names import json_type
@@ -20,23 +21,32 @@ class BadImage(ValueError):
     """What was sent is not an image that is accepted."""
 
 
+class UnacceptedImage(BadImage):
+    """A whole image, or other data, of a format or size that is not accepted: whoever sent it would do so again."""
+
+
 def read_image(data: bytes, max_pixels: int) -> Image.Image:
     """Return a decoded image, upright, as RGB or RGBA. Raises `BadImage` before a large one is decoded."""
+    expected = f"expected a {', '.join(FORMATS)} image"
+    if (name := format_of(data)) is not None and name not in FORMATS:
+        raise UnacceptedImage(f"{expected}, found {described(data)}")
+    if complaint := complaint_about(data):
+        raise UnacceptedImage(f"{complaint}, which take too long to read; save it again")
     try:
-        if complaint := complaint_about(data):
-            raise BadImage(f"{complaint}, which take too long to read; save it again")
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise BadImage(f"the image has {width}x{height} pixels, more than the {max_pixels:,} allowed")
+                raise UnacceptedImage(f"the image has {width}x{height} pixels, more than the {max_pixels:,} allowed")
             return upright(image)
     except BadImage:
         raise
     except Image.DecompressionBombError:
-        raise BadImage(f"the image has more pixels than the {max_pixels:,} allowed") from None
+        raise UnacceptedImage(f"the image has more pixels than the {max_pixels:,} allowed") from None
     except Exception as error:  # a decoder may raise anything on hostile bytes
         what = f"{len(data):,} bytes" if data else "an empty file"
-        raise BadImage(f"expected a {', '.join(FORMATS)} image, found {what} that cannot be read as one") from error
+        text = beginning_of(data)
+        why = f": {name} data that are damaged or cut" if name else f": a text that begins {text!r}" if text else ""
+        raise BadImage(f"{expected}, found {what} that cannot be read as one{why}") from error
 
 
 def decode_base64(text: object, what: str = "image") -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from actors.metered.retry import Fault
-from actors.store.store import Store
+from actors.store.store import NO_IMAGE, Store
 from actors.user_classes.classes import UserClass
 from actors.user_classes.roles import Look
 from rewards.compose import said
@@ -42,7 +42,7 @@ class UserReplica:
         """Return the answer, or a `Fault` that says why there is none."""
         try:
             return await self._answer(self._object, self._store, request)
-        except FileNotFoundError as error:
+        except NO_IMAGE as error:
             return Fault("no_image", str(error), is_retryable=False)
         except Unsupported as error:
             return Fault("unsupported", str(error).removeprefix("unsupported: "), is_retryable=False)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import quantiles
 
 from actors.generator.generator import Generator
+from actors.metered.retry import CallError
 from actors.store.store import Store
 from actors.store.untrusted_images import BadImage
 from actors.web.config import ServiceConfig
@@ -23,6 +24,8 @@ from rollout.roles import BudgetSpent, GeneratorError, Unsupported
 from rollout.text.marks import without_objects
 from rollout.types import EditRequest
 
+FINAL = {"x-should-retry": "false"}
+"""Tells clients, the `openai` package's among them, that asking again is no better: it may be paid for each time."""
 NUM_LATENCIES = 1000
 PLACEHOLDER = "an image"
 """Stands for an image while a request is only being checked."""
@@ -87,11 +90,13 @@ class ImageService:
         except Unsupported as error:
             raise RequestRefused(400, without_objects(str(error)).removeprefix("unsupported: ")) from error
         except BudgetSpent as error:
-            raise RequestRefused(503, without_objects(str(error))) from error
+            raise RequestRefused(503, without_objects(str(error)), FINAL) from error
         except GeneratorError as error:
             self.counts["failed"] += 1
             status = 504 if str(error).startswith("timeout") else 502
-            raise RequestRefused(status, f"the image was not made: {without_objects(str(error))[:500]}") from error
+            is_final = isinstance(error.__cause__, CallError) and not error.__cause__.fault.is_retryable
+            why = f"the image was not made: {without_objects(str(error))[:500]}"
+            raise RequestRefused(status, why, FINAL if is_final else None) from error
         except TimeoutError:
             self.counts["late"] += 1
             raise RequestRefused(504, f"the image was not made within {self.config.timeout_s:g} s") from None
@@ -108,21 +113,23 @@ class ImageService:
         )
 
     async def _make(self, image_request: ImageRequest) -> list[bytes]:
-        images = [await self._decoded(data) for data in image_request.images]
-        mask = None if image_request.mask is None else await self._decoded(image_request.mask, is_mask=True)
+        num = len(image_request.images)
+        names = [f"image {place} of {num}" if num > 1 else "" for place in range(1, num + 1)]
+        images = [await self._decoded(data, name) for data, name in zip(image_request.images, names, strict=True)]
+        mask = None if image_request.mask is None else await self._decoded(image_request.mask, "mask", is_mask=True)
         self.generator.spec.check_images(image.size for image in images)
-        names = [await asyncio.to_thread(self._store.put_png, image.png) for image in images]
+        refs = [await asyncio.to_thread(self._store.put_png, image.png) for image in images]
         mask_name = None if mask is None else await asyncio.to_thread(self._store.put_png, mask.png)
         made = await all_of(
-            self.generator.edit(_request(image_request, seed, names, mask_name)) for seed in image_request.seeds
+            self.generator.edit(_request(image_request, seed, refs, mask_name)) for seed in image_request.seeds
         )
         return [await asyncio.to_thread(self._store.png_bytes, ref) for ref in made]
 
-    async def _decoded(self, data: bytes, *, is_mask: bool = False) -> Decoded:
+    async def _decoded(self, data: bytes, name: str, *, is_mask: bool = False) -> Decoded:
         try:
             return await shared_decoder().decode(data, self.config.max_pixels, is_mask=is_mask)
         except BadImage as error:
-            raise RequestRefused(400, str(error)) from None
+            raise RequestRefused(400, f"{name}: {error}" if name else str(error)) from None
 
     async def status(self) -> dict[str, object]:
         """Return the current state: the public system's fields, then our own."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from actors.image_limit import MODEL_PIXELS
+from actors.store.image_formats import why_unreadable
 from actors.store.packed_images import open_image_file
 from actors.store.pixels import UnclearImage, as_seen, oddities
 from actors.store.store import FORMATS
@@ -123,8 +124,15 @@ def inspect_image(path: str, max_pixels: int = MAX_PIXELS) -> InspectedImage:
             None, None, RecordError("image_unclear", f"the image {shown(path)} cannot be shown: {error}")
         )
     except Exception as error:  # on broken data decoders raise anything
-        text = f"the image {shown(path)} cannot be decoded ({type(error).__name__}: {str(error)[:100]})"
+        text = f"the image {shown(path)} cannot be decoded ({_why(path, error)})"
         return InspectedImage(None, None, RecordError("image_broken", text))
+
+
+def _why(path: str, error: Exception) -> str:
+    if not isinstance(error, UnidentifiedImageError):
+        return f"{type(error).__name__}: {str(error)[:100]}"
+    with open_image_file(path) as file:
+        return why_unreadable(file, error, FORMATS)
 
 
 def _too_large(path: str, size: str, max_pixels: int) -> RecordError:

@@ -1,15 +1,14 @@
 """Rows of benchmarks as they are published: JSON, JSON lines and Parquet, with images beside them or inside."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from actors.store.image_formats import decoded
 from actors.store.store import FORMATS, Store
 from rollout.text.marks import read_text
+from rollout.text.type_names import json_type
 from rollout.types import ImageRef
 
 Row = Mapping[str, Any]
@@ -36,19 +35,21 @@ def value_of(row: Row, key: str, where: str) -> Any:
 
 
 def image_in(value: object, folder: Path, store: Store, where: str) -> ImageRef:
-    """Return a row's image: a path relative to `folder`, or Parquet's {bytes, path}. Raises ValueError."""
-    data = value.get("bytes") if isinstance(value, Mapping) else value if isinstance(value, bytes) else None
-    path = value.get("path") if isinstance(value, Mapping) else value
+    """Return a row's image: a path relative to `folder`, or Parquet's {bytes, path}; it has been decoded whole.
+
+    Raises ValueError with the row, the file and what is wrong with it.
+    """
+    data, path = (value.get("bytes"), value.get("path")) if isinstance(value, Mapping) else (value, value)
     try:
-        if data is not None:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return store.put_image(image)
-        file = folder / str(path)
-        with Image.open(file, formats=FORMATS) as image:
-            image.verify()
-        return str(file.absolute())
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{where}: its image cannot be read: {error}") from None
+        if isinstance(data, bytes):
+            return store.put_image(decoded(data, f"image {path}" if isinstance(path, str) else "image", FORMATS))
+        if not isinstance(path, str | Path):
+            raise ValueError(f"image is {json_type(value)}, expected a path, or bytes as Parquet holds them")
+        file = str((folder / path).absolute())
+        store.get_image(file)  # all of it: whether a file was cut off is seen at its end
+        return file
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{where}: its {error}") from None
 
 
 def _rows_of(file: Path) -> list[Row]:

@@ -10,7 +10,7 @@ import jinja2
 
 from actors.store.image_files import data_url, png_of, small_copy
 from actors.store.ledger import LedgerRow, read_ledger
-from actors.store.store import Store, load_images
+from actors.store.store import NO_IMAGE, Store, load_images
 from rl.atomic_write import atomic_write
 from rl.evaluation import Change
 from rl.kept_checkpoints import BestSaved
@@ -142,7 +142,7 @@ def _examples(by_key: Mapping[tuple[str, int], Mapping[str, LedgerRow]], store: 
     pairs.sort(key=lambda pair: pair["before"]["scores"]["semantics"] - pair["after"]["scores"]["semantics"])
     examples = []
     for pair in _spread(pairs):
-        with suppress(FileNotFoundError):  # a store that is kept to a size may have let go of an image
+        with suppress(*NO_IMAGE):  # a store that is kept to a size may have let go of an image
             examples.append(_example(pair["before"], pair["after"], store))
     return examples
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
-from actors.store.store import Store, load_images
+from actors.store.store import NO_IMAGE, Store, load_images
 from rollout.types import Group
 
 _GAP = 4
@@ -23,7 +23,7 @@ def strips(groups: Sequence[Group], store: Store, limit: int) -> Iterator[tuple[
         assert evidence.scores is not None
         try:
             images = load_images(store, (group.task.before, group.task.after, evidence.image))
-        except FileNotFoundError:  # a store that is kept to a size may have let go of it
+        except NO_IMAGE:  # a store that is kept to a size may have let go of it
             continue
         caption = (
             f"{group.task.instruction} -> {evidence.critique.refine_prompt} "

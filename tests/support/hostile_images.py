@@ -45,3 +45,9 @@ def noise(side: int) -> bytes:
     buffer = io.BytesIO()
     Image.effect_noise((side, side), 50).convert("RGB").save(buffer, format="PNG", compress_level=0)
     return buffer.getvalue()
+
+
+def bomb(side: int = 20_000) -> bytes:
+    """A PNG of few bytes that says it has side x side pixels."""
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND")

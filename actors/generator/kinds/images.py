@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from actors.generator.config import GeneratorConfig
 from actors.generator.kinds.http import HttpKind
 from actors.generator.registry import GeneratorSpec
+from actors.metered.call_arguments import check_images_call
 from actors.run_context import RunContext
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class ImagesKind(HttpKind):
         from actors.generator.image_server import check_command
 
         super().check_settings(config, spec, where)
+        check_images_call(config.call, "generator")
         if config.server.command:
             check_command(config)
 

@@ -42,13 +42,14 @@ class ServiceKind(HttpKind):
     async def known_as(self, config: GeneratorConfig, spec: GeneratorSpec) -> tuple[str, GeneratorSpec]:
         """Ask the service by what its model is known, and what it can do."""
         from actors.generator.api import endpoints_of, read_api_keys
+        from actors.metered.answers import said_in
         from actors.metered.connections import connect
         from actors.metered.environment import without_login
         from actors.metered.http_faults import fault_at
 
         settings, key = endpoints_of(config)[0], read_api_keys(config)[0]
         endpoint = connect(settings, key, min(config.timeout_s, STATUS_TIMEOUT_S))
-        client = endpoint.connection
+        client, status = endpoint.connection, None
         try:
             status = await client.get("/status", cast_to=object)
             model, can = status["model"], status["generator"]
@@ -60,9 +61,9 @@ class ServiceKind(HttpKind):
             # Started again with other settings, it makes other images.
             return f"{model} {can['settings']}", replace(known, max_images=can["max_images"])
         except Exception as error:
-            fault = fault_at(endpoint, error)
+            why = fault_at(endpoint, error).error if status is None else f"GET /status says {said_in(status)[:300]}"
             url = without_login(str(settings.base_url))
-            raise ValueError(f"generator.base_url is {url}: no service answers there ({fault.error})") from None
+            raise ValueError(f"generator.base_url is {url}: no service answers there ({why})") from None
         finally:
             await client.close()
 

@@ -14,6 +14,7 @@ from actors.generator.image_sizes import Sizes
 from actors.generator.kind import GeneratorKind
 from actors.generator.registry import GeneratorSpec, Mode
 from actors.run_context import RunContext
+from actors.store.pixels import as_seen
 from actors.user_classes.classes import UserClass, call
 from actors.user_classes.roles import Edit
 from actors.user_classes.trial import Code, code_of_class, make_replica
@@ -76,7 +77,6 @@ async def _known_as(own: UserClass, spec: GeneratorSpec) -> tuple[str, Generator
 
 
 async def _answer(generator: Any, store: Store, request: EditRequest) -> dict[str, object]:
-    from actors.store.untrusted_images import flatten
     from actors.user_classes.replica import WrongAnswer, read_image
 
     references = [image for image in (request.image, *request.references) if image is not None]
@@ -87,8 +87,14 @@ async def _answer(generator: Any, store: Store, request: EditRequest) -> dict[st
     made = await call(generator.edit, edit)
     if not isinstance(made, Image.Image):
         raise WrongAnswer(f"edit returned a {type(made).__name__}, expected a PIL image")
+    if not min(made.size):
+        raise WrongAnswer(f"edit returned an image of {made.width}x{made.height} pixels", "ValueError")
     took = {"queue_seconds": 0.0, "run_seconds": time.monotonic() - started, "batch_size": 1}
-    return {"image": await asyncio.to_thread(lambda: store.put_image(flatten(made))), **took}
+    try:
+        seen = await asyncio.to_thread(as_seen, made)
+    except Exception as error:  # a file that it opened is decoded only here
+        raise WrongAnswer(f"edit returned an image that cannot be shown: {error}", "ValueError") from error
+    return {"image": await asyncio.to_thread(store.put_image, seen), **took}
 
 
 def _class(config: GeneratorConfig) -> UserClass:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from actors.judge.config import JudgeConfig
 from actors.judge.judge import JudgeKind
 from actors.judge.prompts import ChecklistPrompts, prompts_of
+from actors.metered.call_arguments import check_chat_call
 from actors.run_context import RunContext
 from rollout.roles import Judge
 
@@ -39,6 +40,10 @@ class AskedKind(JudgeKind):
         if not config.model:
             raise ValueError(f"{where}.model is not set; give the model's name")
         prompts_of(config)
+        check_chat_call(config.call, where)
+
+    def check(self, config: JudgeConfig, where: str) -> None:
+        check_chat_call(config.call, where)
 
     async def start(self, config: JudgeConfig, context: RunContext) -> Judge:
         from actors.judge.checklist import ChecklistJudge

@@ -18,6 +18,7 @@ from actors.web.service import build_app
 from actors.web.serving import listening
 from rollout.roles import BudgetSpent, GeneratorError
 from rollout.types import EditRequest
+from tests.support.hostile_images import bomb
 from tests.support.image_service import png, service_of
 from tests.support.scripted_endpoint import ScriptedEndpoint
 
@@ -135,6 +136,70 @@ def test_other_wrappings_are_read_and_an_answer_by_url_is_paid_for_once(tmp_path
     assert num_asked == 1
 
 
+def saved(file_format, size=(16, 8)):
+    data = io.BytesIO()
+    Image.new("RGB", size, "red").save(data, file_format)
+    return data.getvalue()
+
+
+def drawing(data):
+    return {"data": [{"b64_json": base64.b64encode(data).decode()}]}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("name", "answer", "num_asked", "why"),
+    [
+        *(
+            ("openai-images", drawing(saved(name)), 1, f"expected a PNG, JPEG, WEBP image, found {name} data")
+            for name in ("GIF", "BMP", "TIFF", "AVIF")
+        ),
+        ("openai-images", drawing(b"<svg xmlns='x'/>"), 1, "expected a PNG, JPEG, WEBP image, found SVG data"),
+        ("openai-images", drawing(bomb()), 1, "more pixels than the 67,108,864 allowed"),
+        ("openai-images", drawing(bomb(9000)), 1, "9000x9000 pixels, more than the 67,108,864 allowed"),
+        ("openai-images", {"id": "1", "status": "queued"}, 1, "the status 'queued' of a request that waits"),
+        ("openai-images", {"data": [{"url": "/files/x.png"}]}, 1, "url that is no base64: '/files/x.png'"),
+        (
+            "openai-chat",
+            {"content": URL.partition(",")[2]},
+            1,
+            "the bare base64 of PNG data, expected a PNG, JPEG or WEBP",
+        ),
+        ("openai-chat", {"content": [{"type": "text", "text": "<svg x=''></svg>"}]}, 1, "an SVG drawing as text"),
+        ("openai-images", drawing(saved("PNG", (640, 480))[:-200]), 2, "PNG data that are damaged or cut"),
+        ("openai-images", drawing(b'{"error": "busy"}'), 2, 'a text that begins \'{"error": "busy"}\''),
+        ("openai-images", drawing(saved("PNG", (1, 1))), 2, "an image of 1x1 pixels, which stands for none"),
+        ("openai-images", {"detail": "out of memory"}, 2, "sent no image, but detail: 'out of memory'"),
+    ],
+)
+def test_only_what_another_attempt_can_mend_is_asked_and_paid_for_again(tmp_path, name, answer, num_asked, why):
+    reply = {"choices": [{"message": answer, "finish_reason": "stop"}]} if name == "openai-chat" else answer
+
+    async def scenario():
+        async with ScriptedEndpoint(lambda body: (200, reply)) as server:
+            generator = await Generator.start(settings(name, server.url, usd_per_image=0.25), tmp_path)
+            with pytest.raises(GeneratorError) as error:
+                await generator.edit(EditRequest(None, "a hat", 1))
+            return str(error.value), len(server.asked), await generator.stats()
+
+    said, num, stats = asyncio.run(scenario())
+    assert said.startswith("unreadable: ")
+    assert why in said
+    assert (num, stats["generator/usd"]) == (num_asked, 0.25 * num_asked)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_content_of_parts_is_read_without_a_warning(tmp_path):
+    parts = {"content": [{"type": "text", "text": "Here:"}, {"type": "image_url", "image_url": {"url": URL}}]}
+
+    async def scenario():
+        async with Chat(parts).running() as url:
+            generator = await Generator.start(settings("openai-chat", url), tmp_path)
+            return await generator.edit(EditRequest(None, "a hat", 1))
+
+    assert Store(tmp_path).get_image(asyncio.run(scenario())).getpixel((0, 0)) == (1, 2, 3)
+
+
 @pytest.mark.parametrize(
     ("choices", "num_asked"), [({"message": {"content": URL}}, 1), ([URL], 1), (None, 2), ([], 2), ([None], 2)]
 )
@@ -142,7 +207,9 @@ def test_choices_of_another_type_are_asked_for_once_and_missing_ones_again(tmp_p
     async def scenario():
         async with ScriptedEndpoint(lambda body: (200, {"choices": choices})) as server:
             generator = await Generator.start(settings("openai-chat", server.url), tmp_path)
-            with pytest.raises(GeneratorError, match="unreadable: the endpoint sent no answer"):
+            with pytest.raises(
+                GeneratorError, match=r"unreadable: the endpoint sent (no image, but|the bare base64 of PNG data)"
+            ):
                 await generator.edit(EditRequest(None, "a hat", 1))
             return len(server.asked), await generator.stats()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,8 @@ from actors.config import JudgeConfig
 from actors.judge.openai_asker import start_asker
 from actors.judge.question import TEXT, Question
 from actors.metered.answers import Usage, text_of, usage_of
+from actors.metered.http_faults import fault_of_http
+from actors.metered.keys import Secret
 from actors.metered.retry import CallError
 from actors.store.store import Store
 from rewards.judging.rubric import RubricError
@@ -64,6 +67,7 @@ def test_nothing_is_an_empty_text(content):
         ({"choices": {"0": {"message": {"content": JUDGED}}}}, "choices is an object, expected a list"),
         ({"choices": JUDGED}, "choices is a string, expected a list"),
         ({"choices": [JUDGED]}, r"choices\[0\] is a string, expected an object"),
+        ('data: {"choices": []}\n\ndata: [DONE]\n\n', "sent a stream of events, expected one JSON object"),
     ],
 )
 def test_another_shape_is_said_and_not_asked_for_again(answer, said):
@@ -85,6 +89,11 @@ def test_another_shape_is_said_and_not_asked_for_again(answer, said):
         ({"choices": [None]}, "unreadable", "message is null"),
         ({"choices": [{"message": None}]}, "unreadable", "message is null"),
         ({"error": {"code": 502, "message": "upstream is down"}}, "unreadable", "upstream is down"),
+        ({"detail": "out of memory"}, "unreadable", "no completion, but detail: 'out of memory'"),
+        ({"id": "x" * 400, "errors": [{"message": "no worker"}]}, "unreadable", "but errors: .*no worker"),
+        ({"choices": [], "message": "warming up"}, "unreadable", "but message: 'warming up'"),
+        ({"choices": [{"message": {"content": "{"}, "error": {"code": 502}}]}, "unreadable", "broke off .*502"),
+        (message(content=None, function_call={"name": "draw"}), "unreadable", "called a tool"),
         (message(content=None, reasoning_content="I think"), "unreadable", "a thought"),
         (message(content=None, tool_calls=[{"id": "1"}]), "unreadable", "called a tool"),
         (message(content=None, refusal="I cannot"), "refusal", "I cannot"),
@@ -182,6 +191,50 @@ def test_over_http_a_field_of_another_type_is_asked_for_once_and_a_missing_one_a
     assert (num, stats[f"judge/faults/{kind}"], stats["judge/tokens_in"]) == (num_asked, num_asked, 5 * num_asked)
 
 
+def test_over_http_a_reason_is_told_and_not_the_fields_of_the_client(tmp_path):
+    error, num_asked, _ = ask(tmp_path, lambda body: (200, {"detail": "out of memory"}))
+    assert str(error).startswith("unreadable: the endpoint sent no completion, but detail: 'out of memory' [")
+    assert num_asked == 4
+
+
+def test_over_http_what_is_no_json_is_told(tmp_path):
+    error, _, _ = ask(tmp_path, lambda body: (200, ""))
+    assert str(error).startswith("unreadable: the endpoint sent an empty answer [")
+    error, _, _ = ask(tmp_path / "2", lambda body: (200, '{"choices": [{"mess'))
+    assert re.match(r"unreadable: the endpoint sent no JSON \(.*\): '\{\"choices\": \[\{\"mess' \[", str(error))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"error": {"message": "too large"}}, "Error code: 422 - too large"),
+        ({"error": "too large"}, "too large"),
+        ({"detail": "too large"}, "detail: 'too large'"),
+        (
+            {"detail": [{"loc": ["body", "size"], "msg": "Field required"}]},
+            "detail: [{'loc': ['body', 'size'], 'msg': ",
+        ),
+        ({"error": None, "detail": "too large"}, '{"error": null, "detail": "too large"}'),
+        ({"errors": [{"message": "too large"}]}, "errors: [{'message': 'too large'}]"),
+        ({"error": {"type": "busy", "message": None}}, "{'type': 'busy'}"),
+        (["too large"], "\"['too large']\""),
+        ('"too large"', "too large"),
+        ("<html>\n<title>Bad\nGateway</title></html>", "<html> <title>Bad Gateway</title></html>"),
+        ("{}", "{}"),
+        ("", "X"),
+    ],
+)
+def test_over_http_a_refusal_is_told_in_the_servers_words(tmp_path, body, said):
+    error, _, _ = ask(tmp_path, lambda _: (422, body))
+    assert str(error).startswith(f"bad_request: HTTP 422: {said}")
+
+
+def test_half_a_character_in_an_error_can_be_written(tmp_path):
+    error, _, _ = ask(tmp_path, lambda body: (400, '{"error": {"message": "half \\ud83d"}}'))
+    assert "half ?" in str(error)
+    str(error).encode()
+
+
 def test_over_http_a_thought_is_read_and_counted(tmp_path):
     answer, num_asked, stats = ask(tmp_path, lambda body: (200, completion(f"<think>hm</think>~~~\n{JUDGED}\n~~~")))
     assert (answer["scores"], num_asked) == ([7.0, 8.0], 1)
@@ -196,6 +249,16 @@ def test_a_text_is_kept_as_it_is(tmp_path):
     answer, _, stats = ask(tmp_path, lambda body: (200, completion("<think>hm</think> yes")), form=TEXT)
     assert answer == {"text": "<think>hm</think> yes"}
     assert not any("lenient" in name for name in stats)
+
+
+@pytest.mark.parametrize("answer", [{"detail": ""}, {"error": ""}, {"choices": [{"message": None}], "error": ""}])
+def test_no_half_of_a_key_is_left_wherever_a_text_is_cut(answer):
+    key = "sk-of-the-test-0123456789"
+    for length in range(0, 6000, 3):
+        said = {name: value or "x" * length + key for name, value in answer.items()}
+        with pytest.raises(RubricError) as error:
+            text_of(said)
+        assert key[:8] not in fault_of_http(error.value, Secret(key)).error
 
 
 @pytest.mark.parametrize("status", [400, 401, 500])

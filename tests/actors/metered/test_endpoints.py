@@ -268,6 +268,15 @@ def test_what_one_key_is_refused_another_one_may_do_and_a_refused_one_is_tried_a
     assert later == {"e0", "e1"}
 
 
+def test_what_a_server_says_is_final_is_asked_nowhere_else():
+    async def scenario():
+        endpoints, _ = make(Clock(), {}, {})
+        slot = await endpoints.acquire()
+        return [endpoints.record_fault(slot, Fault("server_error", "", one)).is_retryable for one in (True, False)]
+
+    assert asyncio.run(scenario()) == [True, False]
+
+
 def test_a_spare_is_at_another_endpoint_where_there_is_room_and_nowhere_in_a_queue():
     async def scenario():
         endpoints, _ = make(Clock(), {}, {}, max_concurrency=1)

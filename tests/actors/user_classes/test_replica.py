@@ -48,7 +48,8 @@ def ask(tmp_path):
     image = store.put_image(Image.new("RGB", (8, 8), "red"))
     look = ScoreRequest(None, image, "a box")
 
-    async def asked(what, answer):
+    async def asked(what, answer, look):
+        image = look.after
         options = {"answer": answer}
         if what in ("score", "compare"):
             judge = await start_judge(JudgeConfig(kind=kind, num_replicas=0, options=options), store.root)
@@ -64,9 +65,9 @@ def ask(tmp_path):
             teacher = TeacherConfig(kind=kind, prompt="recipes/shapes/planner_prompt.txt", options=options)
             await (await start_teacher(teacher, "planner", store.root)).plan(Request("a box"), 1)
 
-    def said(what, answer):
+    def said(what, answer, look=look):
         with pytest.raises(RuntimeError) as error:
-            asyncio.run(asked(what, answer))
+            asyncio.run(asked(what, answer, look))
         return str(error.value)
 
     return said
@@ -98,3 +99,13 @@ def test_what_is_raised_is_told_once_with_the_line_of_the_user(ask, what):
     assert said.count("KeyError") == 1
     assert "KeyError: Answers: 'paint' (" in said
     assert "actors" not in said.partition("KeyError")[2]
+
+
+@pytest.mark.parametrize("what", ["score", "edit", "observe"])
+def test_a_picture_that_cannot_be_shown_is_no_fault_of_the_class_and_not_tried_again(ask, tmp_path, what):
+    (tmp_path / "x.png").write_bytes(b"no image")
+    said = ask(what, "1", ScoreRequest(None, str(tmp_path / "x.png"), "a box"))
+    assert said.removeprefix(f"evidence {tmp_path}/mine.py:Answers: ").startswith(
+        f"no_image: image {tmp_path}/x.png cannot be decoded (expected PNG, "
+    )
+    assert "[attempts: 1," in said

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from actors.metered.retry import CallError, Fault
 from actors.store.store import Store
 from actors.web.config import ServiceConfig, read_service_key
 from actors.web.image_service import ImageService
@@ -124,7 +125,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], int, str]] = {
     "a URL": ({"json": {**EDIT, "image": "http://169.254.169.254/latest"}}, 400, "paths and URLs are not opened"),
     "a file URL": ({"json": {**EDIT, "image": "file:///etc/passwd"}}, 400, "paths and URLs are not opened"),
     "a number for an image": ({"json": {**EDIT, "image": 5}}, 400, "found a number"),
-    "an SVG": ({"json": {**EDIT, "image": b64(b"<svg xmlns='x'/>")}}, 400, "cannot be read as one"),
+    "an SVG": ({"json": {**EDIT, "image": b64(b"<svg xmlns='x'/>")}}, 400, "found SVG data"),
     "a megabyte of prompt": (
         {"json": {**EDIT, "prompt": "x" * 2**20}},
         400,
@@ -216,7 +217,12 @@ def test_a_body_without_a_told_length_is_cut_off(tmp_path):
         ),
         ({"data": {"prompt": "a", "size": "huge"}, "files": {"image": png()}}, 400, "expected WIDTHxHEIGHT"),
         ({"data": {"prompt": "a", "response_format": "url"}, "files": {"image": png()}}, 400, "only sent as b64_json"),
-        ({"data": {"prompt": "a"}, "files": {"image": b"GIF89a"}}, 400, "cannot be read as one"),
+        ({"data": {"prompt": "a"}, "files": {"image": b"GIF89a"}}, 400, "found GIF data"),
+        (
+            {"data": {"prompt": "a"}, "files": [("image[]", png()), ("image[]", b"GIF89a")]},
+            400,
+            "image 2 of 2: expected a PNG, JPEG, WEBP image, found GIF data",
+        ),
         ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "form cannot be read"),
         ({"data": {"prompt": "<|vision_start|>"}, "files": {"image": png()}}, 400, "prompt holds <|vision_start|>"),
         ({"data": {"image": "text", "prompt": "a"}, "files": {"mask": png()}}, 400, "image is missing"),
@@ -337,6 +343,15 @@ def test_an_error_holds_no_object_of_python(tmp_path):
     assert error == "the image was not made: no image in [Image]"
 
 
+def test_a_mask_that_cannot_be_read_is_called_one(tmp_path):
+    files = {"image_file": png(), "mask_file": b"no mask"}
+    response = ask(
+        service_of(tmp_path, spec="flux1-fill-dev"), "POST", "/edit-upload", data={"prompt": "a"}, files=files
+    )
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("mask: expected a PNG, JPEG, WEBP image, found 7 bytes")
+
+
 @pytest.mark.slow
 def test_a_costly_image_is_given_up_with_its_client_and_holds_no_place(tmp_path):
     """Slow: it starts processes of Python."""
@@ -413,6 +428,19 @@ def test_a_failure_of_the_generator_is_told_and_counted(tmp_path):
     assert response.status_code == 502
     assert "CUDA out of memory" in response.json()["error"]
     assert service.counts == {"failed": 1}
+
+
+@pytest.mark.parametrize("is_retryable", [True, False])
+def test_a_failure_that_would_come_again_is_told_as_one(tmp_path, is_retryable):
+    service = service_of(tmp_path)
+
+    async def edit(request):
+        raise GeneratorError("found GIF data") from CallError(Fault("unreadable", "found GIF data", is_retryable))
+
+    service.generator.edit = edit
+    response = ask(service, "POST", "/edit", json=EDIT)
+    assert response.status_code == 502
+    assert response.headers.get("x-should-retry") == (None if is_retryable else "false")
 
 
 def test_a_client_that_goes_away_takes_its_waiting_request_along(tmp_path):

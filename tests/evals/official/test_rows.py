@@ -6,6 +6,7 @@ from PIL import Image
 
 from actors.store.store import Store
 from evals.official.rows import image_in, read_rows
+from tests.support.hostile_images import bomb, jpeg
 
 
 def test_the_first_pattern_that_fits_is_read_in_the_order_of_names(tmp_path):
@@ -35,9 +36,37 @@ def test_images_lie_beside_the_rows_or_inside(tmp_path):
     inside = image_in({"bytes": data.getvalue(), "path": "x.jpg"}, tmp_path, store, "row 1")
     assert beside == str(tmp_path / "a.jpg")
     assert store.get_image(beside).tobytes() == store.get_image(inside).tobytes()
-    for bad in ("b.jpg", {"bytes": b"no image"}, {"bytes": None, "path": "b.jpg"}):
-        with pytest.raises(ValueError, match="row 1: its image cannot be read"):
-            image_in(bad, tmp_path, store, "row 1")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (jpeg(size=(640, 640))[:-99], "truncated"),
+        (bomb(), "400000000 pixels"),
+        (b"no image", "found a text that begins 'no image'"),
+        (b"", "found an empty file"),
+    ],
+)
+def test_an_image_that_does_not_decode_is_told_with_row_and_file(tmp_path, data, why):
+    (tmp_path / "a.jpg").write_bytes(data)
+    for value in ("a.jpg", {"bytes": None, "path": "a.jpg"}, {"bytes": data, "path": "a.jpg"}, data, {"bytes": data}):
+        with pytest.raises(ValueError, match=r"^row 1: its image .*cannot be decoded") as error:
+            image_in(value, tmp_path, Store(tmp_path / "store"), "row 1")
+        assert why in str(error.value)
+        assert "a.jpg" in str(error.value) or value in (data, {"bytes": data})
+        assert "BytesIO" not in str(error.value)
+
+
+def test_what_names_no_image_is_told_with_its_row(tmp_path):
+    store = Store(tmp_path / "store")
+    for value in ("b.jpg", {"bytes": None, "path": "b.jpg"}):
+        with pytest.raises(ValueError, match=r"row 1: its image .*b\.jpg is not at"):
+            image_in(value, tmp_path, store, "row 1")
+    for other, kind in ((7, "a number"), (None, "null"), ({"bytes": None, "path": None}, "an object")):
+        with pytest.raises(ValueError, match=f"row 1: its image is {kind}, expected a path, or bytes"):
+            image_in(other, tmp_path, store, "row 1")
+    with pytest.raises(ValueError, match=r"row 1: its .*[Ii]s a directory"):
+        image_in("", tmp_path, store, "row 1")
 
 
 def test_rows_may_hold_any_json(tmp_path):

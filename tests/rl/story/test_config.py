@@ -197,7 +197,7 @@ ONLY_TEXT = ["generator={name: qwen-image, model: owner/name, pipeline: QwenImag
         (["generate", "a cat", "--recipe", str(SHAPES), *ONLY_TEXT, "--image", str(SHAPES)], "does no edit"),
         (
             ["generate", "a cat", "--recipe", str(SHAPES), "--image", str(SHAPES)],
-            "yaml cannot be read: cannot identify",
+            "yaml cannot be decoded (expected an image, found a text that begins '",
         ),
         (["eval", "stories", str(SHAPES), *ONLY_EDITS], "does no text-to-image; it does edit"),
         (
