@@ -20,6 +20,7 @@ from typing import Annotated, Any
 from annotated_types import Gt, Le
 
 from rewards.functions.import_path import FunctionError, is_builtin, load_function, name_of
+from rollout.text.foreign import error_text, value_text, writable
 from rollout.types import Evidence, Reward
 
 _RESERVED = ("mean", "std", "group", "group_std", "total", "advantage")
@@ -42,8 +43,8 @@ class RewardError(ValueError):
     """A term returned no number; `kind` is a stable name to count by: import, raised, not_number, hung or died."""
 
     def __init__(self, kind: str, fn: str, detail: str):
-        super().__init__(f"reward term {fn}: {detail}")
-        self.kind, self.fn, self.detail = kind, fn, detail
+        self.kind, self.fn, self.detail = kind, fn, writable(detail)
+        super().__init__(f"reward term {fn}: {self.detail}")
 
     def __reduce__(self) -> tuple[type[RewardError], tuple[str, str, str]]:
         return RewardError, (self.kind, self.fn, self.detail)
@@ -145,7 +146,7 @@ def checked(value: object, fn: str) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise RewardError("not_number", fn, f"returned {repr(value)[:200]}, expected a finite number")
+        raise RewardError("not_number", fn, f"returned {value_text(value)[:200]}, expected a finite number")
     return number
 
 
@@ -160,11 +161,11 @@ def said(error: BaseException) -> str:
     One that no code of theirs raised (a call that does not fit, an answer of another type) has no place: ours is none.
     """
     if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.msg} ({error.filename}:{error.lineno})"
+        return writable(f"{error.msg} ({error.filename}:{error.lineno})")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_MACHINERY)]
     theirs = [frame for frame in frames if not frame.filename.startswith(("<", *_LIBRARIES))]
     place = next((f" ({frame.filename}:{frame.lineno})" for frame in reversed(theirs or frames)), "")
-    return f"{str(error)[:300]}{place}"
+    return f"{error_text(error)[:300]}{writable(place)}"
 
 
 def weighted_total(terms: Mapping[str, float], weights: Mapping[str, float]) -> float:

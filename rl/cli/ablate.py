@@ -53,7 +53,7 @@ def _ablate(chosen: argparse.Namespace) -> int:
     if chosen.dry_run:
         _check_left(plan, chosen.accept_changed)
         for part in plan.parts:
-            console.print(f"{'done' if part.is_done else 'left'}  {part}")
+            console.print(f"{'done' if part.is_done else 'left'}  {part}", markup=False)
         console.print(time_left(plan.parts))
         return 0
     try:
@@ -161,4 +161,4 @@ def _show(plan: AblationPlan, stopped: Stopped, console: Console) -> None:
         console.print(drawn)
     for note in [*notes(table), *(f"{critic} stopped: {why}" for critic, why in stopped.items())]:
         console.print(f"[yellow]{escape(note)}[/]")
-    console.print(f"page    {write_results(plan, table, stopped)}")
+    console.print(f"page    {write_results(plan, table, stopped)}", markup=False)

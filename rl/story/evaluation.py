@@ -137,7 +137,7 @@ def report(
     }
     atomic_write(out, json.dumps(data, indent=1))
     atomic_write(page, _page(sheets, about))
-    console.print(f"json    {out}\npage    {page}")
+    console.print(escape(f"json    {out}\npage    {page}"))
 
 
 def compared(arms: Sequence[Arm]) -> Iterator[tuple[str, Interval]]:
@@ -166,7 +166,7 @@ def compared(arms: Sequence[Arm]) -> Iterator[tuple[str, Interval]]:
 def _say(console: Console, arm: Arm, start: float) -> None:
     got = share(arm.by_story)
     percent = f"{100 * got.value:.1f} % ({100 * got.low:.1f} to {100 * got.high:.1f})"
-    console.print(f"{arm.name}, tries {arm.tries}: {percent}  after {time.monotonic() - start:.0f} s")
+    console.print(f"{escape(arm.name)}, tries {arm.tries}: {percent}  after {time.monotonic() - start:.0f} s")
     if arm.leniencies:
         console.print(f"[yellow]read leniently[/]  {told(arm.leniencies)}")
     failed = [row for row in arm.rows if row.error]

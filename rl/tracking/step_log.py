@@ -20,6 +20,7 @@ from rl.tracking.metrics_file import append_metrics, drop_metrics_after
 from rl.tracking.service_metrics import step_metrics
 from rl.tracking.trackers import Tracker, start_trackers
 from rollout.roles import BudgetSpent, RunStopped
+from rollout.text.foreign import error_text
 
 Stats = Callable[[], Awaitable[Mapping[str, float]]]
 """Returns what the services have counted so far, keyed `service/name`."""
@@ -97,7 +98,7 @@ class StepLog(ABC, Generic[R]):
         except Exception as error:
             if stopped is None:
                 raise
-            self.warn(f"its metrics were not written: {error}")
+            self.warn(f"its metrics were not written: {error_text(error)}")
         if stopped is not None:
             raise stopped
 
@@ -128,7 +129,8 @@ class StepLog(ABC, Generic[R]):
         self._row.update(metrics)
 
     def warn(self, text: str) -> None:
-        self._console.print(f"[yellow]step {self._step}: {text}[/]")
+        """Print a warning: a plain text, in which brackets are brackets."""
+        self._console.print(f"[yellow]step {self._step}: {escape(text)}[/]")
 
     def say(self, text: str) -> None:
         self._console.print(text)
@@ -139,7 +141,7 @@ class StepLog(ABC, Generic[R]):
             try:
                 await self._in_thread(tracker.close)
             except Exception as error:
-                self.warn(f"{type(tracker).__name__} was not closed: {escape(' '.join(str(error).split()))}")
+                self.warn(f"{type(tracker).__name__} was not closed: {' '.join(error_text(error).split())}")
         self._thread.shutdown()
 
     @abstractmethod

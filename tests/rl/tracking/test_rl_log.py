@@ -351,6 +351,19 @@ def test_a_gradient_that_is_not_finite_is_told_with_its_sample(tmp_path, row, wh
     assert re.search(f"left out: a gradient that is nan, {whose}", said.getvalue())
 
 
+def test_what_a_warning_quotes_is_no_markup(tmp_path):
+    """Rich would take brackets for styles, and end the run for one that closes nothing."""
+
+    async def follow(console: Console) -> None:
+        log = await Log.start(make_recipe(tmp_path), console=console)
+        log.warn("tracking.metrics has mine raised LookupError: [/b] of [red]")
+        await log.close()
+
+    said = io.StringIO()
+    asyncio.run(follow(Console(file=said, width=200)))
+    assert "raised LookupError: [/b] of [red]" in said.getvalue()
+
+
 def test_an_unknown_backend_is_refused():
     with pytest.raises(ValueError, match=r"tracking\.backends has mlflow; known are wandb, tensorboard"):
         TrackingConfig(backends=["mlflow"])

@@ -5,6 +5,7 @@ import pytest
 from rl.recipe.jobs import TrackingConfig
 from rl.recipe.sft_config import SftRecipe
 from rl.tracking.user_metrics import user_metrics
+from tests.support.unsayable import UnsayableError, Unshown
 
 
 def good(groups):
@@ -15,9 +16,15 @@ def rude(groups):
     raise KeyError("redness")
 
 
+def unsayable(groups):
+    raise UnsayableError
+
+
 @pytest.mark.parametrize(
     ("metric", "said"),
     [
+        (unsayable, "m raised UnsayableError: its __str__ raises OSError"),
+        (lambda groups: {"mine/a": Unshown()}, "m: mine/a returned a Unshown (its __repr__ raises OSError)"),
         (rude, "m raised KeyError: 'redness'"),
         (lambda groups: {"mine/a": "high"}, "m: mine/a returned 'high', expected a finite number"),
         (lambda groups: {"mine/a": float("nan")}, "m: mine/a returned nan"),
