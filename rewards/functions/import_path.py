@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 import zlib
 from collections.abc import Callable
@@ -107,7 +108,7 @@ def _load_file(file: Path) -> ModuleType:
     file = file.expanduser().resolve()
     if not file.is_file():
         raise FunctionError(f"there is no file {file}")
-    name = f"{file.stem}_{zlib.crc32(str(file).encode()):08x}"  # two files may share a stem, or a library's name
+    name = f"{file.stem}_{zlib.crc32(os.fsencode(file)):08x}"  # two files may share a stem, or a library's name
     if name in sys.modules:
         return sys.modules[name]
     if str(file.parent) not in sys.path:

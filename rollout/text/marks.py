@@ -1,6 +1,7 @@
 """Texts from strangers and from models."""
 
 import codecs
+import json
 import re
 from pathlib import Path
 
@@ -98,12 +99,18 @@ def read_prompt_text(path: Path, name: str = "") -> str:
 
 
 def wide_encoding(head: bytes) -> str:
-    """Return UTF-16 or UTF-32 where a file's first bytes say that it is; empty for anything else.
+    """Return UTF-16 or UTF-32 where a file's first bytes say that it is, with or without a mark; empty for others.
 
-    >>> wide_encoding("a".encode("utf-16")), wide_encoding(b"a")
-    ('UTF-16', '')
+    >>> wide_encoding("a".encode("utf-16")), wide_encoding("{}".encode("utf-32-be")), wide_encoding(b"a")
+    ('UTF-16', 'UTF-32', '')
     """
-    return next((name for mark, name in _WIDE.items() if head.startswith(mark)), "")
+    if marked := next((name for mark, name in _WIDE.items() if head.startswith(mark)), ""):
+        return marked
+    encoding = json.detect_encoding(head[:4])  # by where zeros are
+    if not encoding.startswith(("utf-16", "utf-32")):
+        return ""
+    begins = head[:256].decode(encoding, errors="replace")[:2]
+    return encoding[:6].upper() if begins.isprintable() and "\ufffd" not in begins else ""
 
 
 def is_unicode(text: str) -> bool:
