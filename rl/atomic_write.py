@@ -1,7 +1,11 @@
 """Write a file whole or not at all: a job that is killed meanwhile has to go on later."""
 
+import errno
 import os
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What an OSError of a disk that takes no more has for its number."""
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:

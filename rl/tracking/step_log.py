@@ -13,6 +13,8 @@ from typing import Any, Generic, Self, TypeVar
 from rich.console import Console
 from rich.markup import escape
 
+from rewards.compose import raised
+from rl.atomic_write import FULL
 from rl.recipe.jobs import TrainingRecipe
 from rl.tracking.alerts import Alerts
 from rl.tracking.loop_watch import LoopWatch
@@ -165,8 +167,7 @@ class StepLog(ABC, Generic[R]):
     async def _alert(self) -> None:
         for alert in self._alerts.observe(self._row):
             self.warn(f"alert {alert.text}")
-            for tracker in self._trackers:
-                await self._in_thread(tracker.alert, f"{self._recipe.name}: {alert.name}", alert.text, self._step)
+            await self._in_thread(self._chart_alert, f"{self._recipe.name}: {alert.name}", alert.text, self._step)
             if alert.name in self._recipe.tracking.stop_on:
                 self.collapse = self.collapse or alert.text
         self._row |= self._alerts.flags()
@@ -183,8 +184,20 @@ class StepLog(ABC, Generic[R]):
 
     def _write(self, row: Mapping[str, float], step: int) -> None:
         append_metrics(self._folder, {"step": step, "time": round(time.time(), 3), **row})
+        self._chart(lambda tracker: tracker.log(row, step))
+
+    def _chart_alert(self, title: str, text: str, step: int) -> None:
+        self._chart(lambda tracker: tracker.alert(title, text, step))
+
+    def _chart(self, tell: Callable[[Tracker], None]) -> None:
+        """Tell each tracker. What it fails at is told and not charted: a run is worth more than its chart."""
         for tracker in self._trackers:
-            tracker.log(row, step)
+            try:
+                tell(tracker)
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno in FULL:
+                    raise
+                self.warn(f"{type(tracker).__name__} {raised(error)}; that is not charted")
 
     async def _in_thread(self, function: Callable[..., object], *arguments: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)

@@ -5,7 +5,7 @@ A tracker is made and used in one thread, and not on the event loop's.
 
 import importlib.util
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from PIL import Image
@@ -66,9 +66,19 @@ class BuiltinTracker:
 
 def start_trackers(recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]) -> list[Tracker]:
     """Start what the recipe's `tracking.backends` names; `kept` are the rows that a resumed run goes on from."""
-    options = recipe.tracking.options
-    wanted = _wanted(recipe.tracking).items()
-    return [make(recipe, first_step, kept, **options.get(name_of(name), {})) for name, make in wanted]
+    return [_made(name, make, recipe, first_step, kept) for name, make in _wanted(recipe.tracking).items()]
+
+
+def _made(
+    name: str, make: Callable[..., Tracker], recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]
+) -> Tracker:
+    """Return a tracker. Raises ValueError that names one of the user's own that cannot be made."""
+    try:
+        return make(recipe, first_step, kept, **recipe.tracking.options.get(name_of(name), {}))
+    except Exception as error:
+        if not is_own(name):
+            raise
+        raise ValueError(f"tracking.backends has {name}: it {raised(error)}") from error
 
 
 def check_trackers(config: TrackingConfig) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rewards.compose import RewardError, checked, raised
 from rewards.functions.import_path import FunctionError, load_function
+from rollout.text.marks import is_unicode
 from rollout.types import Group
 
 OwnMetric = Callable[[Sequence[Group]], Mapping[str, float]]
@@ -49,7 +50,7 @@ def _called(function: OwnMetric, groups: Sequence[Group]) -> Any:
 
 
 def _key(key: object, taken: Any) -> str:
-    if not isinstance(key, str) or "/" not in key.strip("/"):
+    if not isinstance(key, str) or "/" not in key.strip("/") or not is_unicode(key):
         raise ValueError(f"a metric is called {key!r}; expected a name like area/name")
     if key in taken:
         raise ValueError(f"a metric is called {key}, as another one is; give it an area of its own")

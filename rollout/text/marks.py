@@ -93,6 +93,8 @@ def read_prompt_text(path: Path, name: str = "") -> str:
     text = read_text(path)
     if name:
         text = with_our_fields(python_text(text, name, str(path)))
+    if not is_unicode(text):
+        raise ValueError(f"the prompt {name} of {path} holds half a character (a lone surrogate), which no model reads")
     if special := special_tokens_in(text):
         raise ValueError(f"the prompt file {path} holds {special[0]}; the model's chat template says it, leave it out")
     return text

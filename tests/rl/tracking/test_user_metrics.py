@@ -29,6 +29,7 @@ def unsayable(groups):
         (lambda groups: {"mine/a": "high"}, "m: mine/a returned 'high', expected a finite number"),
         (lambda groups: {"mine/a": float("nan")}, "m: mine/a returned nan"),
         (lambda groups: {"alone": 1}, "a metric is called 'alone'; expected a name like area/name"),
+        (lambda groups: {"mine/\ud83d": 1}, r"a metric is called 'mine/\ud83d'; expected a name like area/name"),
         (lambda groups: {"reward/mean": 1}, "a metric is called reward/mean, as another one is"),
         (lambda groups: {"mine/groups": 1}, "a metric is called mine/groups, as another one is"),
         (lambda groups: [1], "it returned a list, expected a mapping"),
