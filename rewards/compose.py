@@ -150,6 +150,11 @@ def checked(value: object, fn: str) -> float:
     return number
 
 
+def why_not_loaded(error: Exception) -> str:
+    """Return why a function or class of a path could not be loaded (`rewards.functions.import_path`)."""
+    return error_text(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
+
+
 def raised(error: BaseException) -> str:
     """Return what a function raised, and where: the innermost frame in the user's code, not in a library."""
     return f"raised {type(error).__name__}: {said(error)}"
@@ -195,5 +200,4 @@ def import_function(path: str) -> RewardFunction:
     try:
         return load_function(path)
     except Exception as error:
-        detail = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
-        raise RewardError("import", path, detail) from error
+        raise RewardError("import", path, why_not_loaded(error)) from error

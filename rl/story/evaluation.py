@@ -16,7 +16,8 @@ from evals.clusters import Interval, difference, share
 from evals.oracle import PERFECT_CRITIC, PERFECT_VERDICT, PerfectVerdict, Rephrase, Rephraser
 from evals.stories import PLANNED, Arm, Bar, EvalStory, StoryEval
 from evals.verdicts import verdicts_of
-from rewards.functions.import_path import FunctionError, load_function
+from rewards.compose import why_not_loaded
+from rewards.functions.import_path import load_function
 from rl.atomic_write import atomic_write
 from rl.story.config import OracleConfig, StoryRecipe
 from rl.story.eval_tables import Comparisons, Sheet, for_terminal, sheets_of
@@ -108,8 +109,8 @@ def _rephrase(config: OracleConfig) -> Rephrase | None:
         return None
     try:
         return load_function(config.fn)
-    except (FunctionError, ImportError) as error:
-        raise ValueError(f"oracle.fn is {config.fn!r}: {error}") from error
+    except Exception as error:
+        raise ValueError(f"oracle.fn is {config.fn!r}: {why_not_loaded(error)}") from error
 
 
 def _knowing(critics: Mapping[str, Critic], rephrase: Rephrase | None) -> dict[str, Critic]:

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Protocol
 
 from PIL import Image
 
-from rewards.compose import raised
-from rewards.functions.import_path import FunctionError, name_of
+from rewards.compose import raised, why_not_loaded
+from rewards.functions.import_path import name_of
 from rl.recipe.jobs import TrackingConfig, TrainingRecipe
 from rl.tracker_registry import load_tracker
 from rl.tracking.user_metrics import load_metric
@@ -117,5 +117,4 @@ def _loaded(name: str) -> Any:
     try:
         return load_tracker(name)
     except Exception as error:
-        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
-        raise ValueError(f"tracking.backends has {name}: {why}") from error
+        raise ValueError(f"tracking.backends has {name}: {why_not_loaded(error)}") from error

@@ -6,8 +6,8 @@ This project's own are in `group_metrics.py`, those of an update in `actors/poli
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rewards.compose import RewardError, checked, raised
-from rewards.functions.import_path import FunctionError, load_function
+from rewards.compose import RewardError, checked, raised, why_not_loaded
+from rewards.functions.import_path import load_function
 from rollout.text.marks import is_unicode
 from rollout.types import Group
 
@@ -19,8 +19,7 @@ def load_metric(path: str) -> OwnMetric:
     try:
         return load_function(path)
     except Exception as error:
-        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
-        raise ValueError(f"tracking.metrics has {path}: {why}") from error
+        raise ValueError(f"tracking.metrics has {path}: {why_not_loaded(error)}") from error
 
 
 def user_metrics(

@@ -89,6 +89,17 @@ def test_a_role_whose_error_cannot_be_said_or_written_is_told_nevertheless(tmp_p
     assert type(error).__name__ in (tmp_path / "logs" / "judge.txt").read_text()
 
 
+def test_an_exception_that_is_not_called_an_error_is_found_behind_its_last_frame(tmp_path):
+    told = (
+        "RuntimeError: Traceback (most recent call last):\n"
+        '  File "/ours/replica.py", line 40, in __init__\n    load()\n'
+        '  File "/theirs/own.py", line 10, in load\n    raise Unsayable\n    ^^^^^^^^^^^^^^^\n'
+        "own_d233791b.Unsayable: no GPU of theirs\n"
+    )
+    with pytest.raises(StartFailed, match=r"^judge cannot start: own_d233791b\.Unsayable: no GPU of theirs; check"):
+        start(tmp_path, judge=broken(RuntimeError(told)))
+
+
 def test_what_ends_a_run_in_good_order_passes_as_it_is(tmp_path):
     with pytest.raises(BudgetSpent):
         start(tmp_path, judge=broken(BudgetSpent("spent")))
