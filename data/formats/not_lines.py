@@ -7,7 +7,7 @@ from data.formats.strict_json import BOM
 
 _NUM_LINES = 50
 """Lines that are looked at: one good record among them, and the others are bad lines of what was meant."""
-_TABLE = re.compile(r"""\s*("[^"]*"|[\w .-]+)([,;\t]("[^"]*"|[\w .-]*))+\s*""")
+_TABLE = re.compile(r"""("[^"]*+"|[\w .-]++)([,;\t]("[^"]*+"|[\w .-]*+))++""")
 """The names of columns."""
 _EACH_ON_ITS_LINE = "write each on a line of its own (jq -c . FILE)"
 _WRITTEN_BY_JSON = "write it by a JSON library (json.dumps)"
@@ -56,6 +56,6 @@ def _other(line: str) -> str:
         return f"a text that begins with a comment, which JSON does not have; {_WRITTEN_BY_JSON}"
     if line.startswith("<"):
         return "a page in HTML or XML, perhaps of a download that failed; fetch it again"
-    if _TABLE.fullmatch(line):
+    if _TABLE.fullmatch(line.strip()):
         return "a table in CSV or the like; write each row as a JSON object on a line of its own"
     return ""

@@ -57,7 +57,9 @@ def test_a_bad_line_ends_nothing(tmp_path, bad):
     assert [raw.value for raw in open_records(path)] == [None, *RECORDS]
 
 
-@pytest.mark.parametrize("data", ["nul", '"text"\n', "[", "{", '{"a": 1', "a text\n", "\0" * 1000, '{"a": 1}}\n'])
+@pytest.mark.parametrize(
+    "data", ["a," + " " * 10**6 + "!", "nul", '"text"\n', "[", "{", '{"a": 1', "a text\n", "\0" * 1000, '{"a": 1}}\n']
+)
 def test_what_could_be_anything_is_read_line_by_line(tmp_path, data):
     path = tmp_path / "a.jsonl"
     path.write_text(data)
