@@ -11,8 +11,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rewards.compose import raised
-from rewards.functions.import_path import FunctionError, load_function
+from rewards.compose import raised, why_not_loaded
+from rewards.functions.import_path import load_function
+from rollout.roles import OwnCodeError
 
 OFFERED = (
     *("old_log_prob", "log_prob", "advantages", "response_mask"),
@@ -27,8 +28,7 @@ def load_user_loss(path: str) -> Callable[..., Any]:
         function = load_function(path)
         parameters = inspect.signature(function).parameters.values()
     except Exception as error:
-        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
-        raise ValueError(f"algorithm.loss.policy_loss is {path!r}: {why}") from error
+        raise ValueError(f"algorithm.loss.policy_loss is {path!r}: {why_not_loaded(error)}") from error
     missing = [
         p.name
         for p in parameters
@@ -51,11 +51,14 @@ class UserLoss:
         self._wanted = [name for name in OFFERED if takes_all or name in parameters]
 
     def __call__(self, **given: Any) -> tuple[object, dict[str, float]]:
-        """Return the loss as a number, and the metrics. Raises ValueError for an answer that is neither."""
-        answer = self._function(**{name: given[name] for name in self._wanted})
+        """Return the loss as a number, and the metrics. Raises `OwnCodeError` where the function gives neither."""
+        try:
+            answer = self._function(**{name: given[name] for name in self._wanted})
+        except Exception as error:
+            raise OwnCodeError(f"algorithm.loss.policy_loss {self._path!r} {raised(error)}") from error
         loss, metrics = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, {})
         if not isinstance(metrics, Mapping) or getattr(loss, "shape", None) not in ((), given["log_prob"].shape):
-            raise ValueError(
+            raise OwnCodeError(
                 f"algorithm.loss.policy_loss {self._path!r} returned {_told(loss)} with {_told(metrics)}; expected a "
                 f"tensor of {tuple(given['log_prob'].shape)}, or a single number, and a mapping of metrics"
             )

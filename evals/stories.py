@@ -21,8 +21,9 @@ from rollout.concurrency import all_of
 from rollout.roles import Critic, Judge
 from rollout.story import Story, StoryStep
 from rollout.storyline import Storyline
-from rollout.text.marks import read_text, special_tokens_in
+from rollout.text.marks import is_unicode, read_text, special_tokens_in
 from rollout.text.plan import Plan, PlanStep
+from rollout.text.strict_json import unique_keys
 from rollout.types import Attempt, Request, ScoreRequest, Scores
 from rollout.verdict import ONE_ANSWER
 
@@ -113,14 +114,16 @@ def read_stories(path: Path) -> list[EvalStory]:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     for number, line in enumerate(lines, 1):
         try:
-            entry = json.loads(line)
+            entry = json.loads(line, object_pairs_hook=unique_keys)
             instructions = entry["instructions"]
             if not isinstance(instructions, list) or not instructions:
                 raise ValueError("instructions is not a list of texts")
+            if not all(map(is_unicode, map(str, (entry["id"], entry["request"], *instructions)))):
+                raise ValueError("a text holds half a character (a lone surrogate), which no model reads")
             if special := special_tokens_in(str(entry["request"])):
                 raise ValueError(f"the request holds {special[0]}, which models read as a control token")
             stories.append(EvalStory(str(entry["id"]), str(entry["request"]), tuple(map(str, instructions))))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}:{number}: expected id, request and instructions: {error!r}") from None
     if len({story.id for story in stories}) != len(stories) or not stories:
         raise ValueError(f"{path}: {len(stories)} stories; expected some, each with its own id")

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 from annotated_types import Gt, Le
 
 from rewards.functions.import_path import FunctionError, is_builtin, load_function, name_of
+from rollout.text.foreign import error_text, value_text, writable
 from rollout.types import Evidence, Reward
 
 _RESERVED = ("mean", "std", "group", "group_std", "total", "advantage")
@@ -42,8 +43,8 @@ class RewardError(ValueError):
     """A term returned no number; `kind` is a stable name to count by: import, raised, not_number, hung or died."""
 
     def __init__(self, kind: str, fn: str, detail: str):
-        super().__init__(f"reward term {fn}: {detail}")
-        self.kind, self.fn, self.detail = kind, fn, detail
+        self.kind, self.fn, self.detail = kind, fn, writable(detail)
+        super().__init__(f"reward term {fn}: {self.detail}")
 
     def __reduce__(self) -> tuple[type[RewardError], tuple[str, str, str]]:
         return RewardError, (self.kind, self.fn, self.detail)
@@ -145,8 +146,13 @@ def checked(value: object, fn: str) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise RewardError("not_number", fn, f"returned {repr(value)[:200]}, expected a finite number")
+        raise RewardError("not_number", fn, f"returned {value_text(value)[:200]}, expected a finite number")
     return number
+
+
+def why_not_loaded(error: Exception) -> str:
+    """Return why a function or class of a path could not be loaded (`rewards.functions.import_path`)."""
+    return error_text(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
 
 
 def raised(error: BaseException) -> str:
@@ -160,11 +166,11 @@ def said(error: BaseException) -> str:
     One that no code of theirs raised (a call that does not fit, an answer of another type) has no place: ours is none.
     """
     if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.msg} ({error.filename}:{error.lineno})"
+        return writable(f"{error.msg} ({error.filename}:{error.lineno})")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_MACHINERY)]
     theirs = [frame for frame in frames if not frame.filename.startswith(("<", *_LIBRARIES))]
     place = next((f" ({frame.filename}:{frame.lineno})" for frame in reversed(theirs or frames)), "")
-    return f"{str(error)[:300]}{place}"
+    return f"{error_text(error)[:300]}{writable(place)}"
 
 
 def weighted_total(terms: Mapping[str, float], weights: Mapping[str, float]) -> float:
@@ -194,5 +200,4 @@ def import_function(path: str) -> RewardFunction:
     try:
         return load_function(path)
     except Exception as error:
-        detail = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
-        raise RewardError("import", path, detail) from error
+        raise RewardError("import", path, why_not_loaded(error)) from error

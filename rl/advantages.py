@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from rewards.compose import raised
 from rewards.functions.import_path import load_function
 from rl.estimator_check import OFFERED, check_parameters, own_estimator
+from rollout.roles import OwnCodeError
 from rollout.text.limits import is_own
 from rollout.types import Group, Reward
 from rollout.types.arrays import TokenValues, as_token_values, repeated
@@ -66,7 +68,12 @@ def _compared(
     is_users = is_own(estimator)
     function = load_function(estimator) if is_users else core_algos.ADV_ESTIMATOR_REGISTRY[estimator]
     wanted = inspect.signature(function).parameters
-    answer = function(**{name: value for name, value in offered.items() if name in wanted})
+    try:
+        answer = function(**{name: value for name, value in offered.items() if name in wanted})
+    except Exception as error:
+        if not is_users:
+            raise
+        raise OwnCodeError(f"algorithm.advantage {estimator!r} {raised(error)}") from error
     values = _checked(answer, estimator, mask) if is_users else answer[0]
     array = as_token_values(np.ascontiguousarray(values.detach().numpy(), np.float32))
     is_one_value = ((array == array[:, :1]) | (mask.numpy() == 0)).all(axis=1)  # by outcome, as most estimators have it
@@ -80,12 +87,12 @@ def _checked(answer: object, estimator: str, mask: torch.Tensor) -> torch.Tensor
     """Return what an estimator of the user's own gave: the advantages, or as verl's do a pair with the returns."""
     values = torch.as_tensor(answer[0] if isinstance(answer, tuple) else answer, dtype=torch.float32)
     if values.shape != mask.shape:
-        raise ValueError(
+        raise OwnCodeError(
             f"algorithm.advantage {estimator!r} returned advantages of {tuple(values.shape)}; expected "
             f"{tuple(mask.shape)}: a row a sample, a column a token"
         )
     if not values[mask.bool()].isfinite().all():
-        raise ValueError(f"algorithm.advantage {estimator!r} returned an advantage that is no finite number")
+        raise OwnCodeError(f"algorithm.advantage {estimator!r} returned an advantage that is no finite number")
     return values
 
 

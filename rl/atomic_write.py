@@ -1,18 +1,23 @@
 """Write a file whole or not at all: a job that is killed meanwhile has to go on later."""
 
+import errno
 import os
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What an OSError of a disk that takes no more has for its number."""
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
     """Put `content` (text: as UTF-8) at `path`, which holds all of it or what it held before, whenever this ends.
 
+    Half a character (a lone surrogate) in a text stands as its code, as in JSON: that costs no run its report.
     Folders that are missing are made. Raises OSError that names `path`, as one of a full disk would not.
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        unfinished.write_bytes(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
         os.replace(unfinished, path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)

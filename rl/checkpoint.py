@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.markup import escape
-
 from actors import ending
 from actors.losses.lost import ComponentLost
 from actors.policy.checkpoint_ending import one_line
@@ -24,6 +22,7 @@ from rl.atomic_write import atomic_write
 from rl.preemption import EXIT_CODE, Preempted
 from rl.recipe.jobs import TrainingRecipe
 from rollout.roles import CheckpointError, Policy
+from rollout.text.foreign import error_text
 
 
 class SavingLog(Protocol):
@@ -60,7 +59,7 @@ class Checkpoints:
             try:
                 await self.finish()
             except Exception as failure:
-                self._log.warn(escape(str(failure)))
+                self._log.warn(error_text(failure))
         elif self._saving is not None:
             self._saving.cancel()
 
@@ -224,7 +223,7 @@ async def export(recipe: TrainingRecipe, policy: Policy, step: int, folder: Path
 
 
 def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, CheckpointError) else one_line(error)
+    return error_text(error) if isinstance(error, CheckpointError) else one_line(error)
 
 
 def _clear_unfinished(root: Path) -> None:

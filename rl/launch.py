@@ -26,6 +26,7 @@ from rl.run_dir.resume import saved_in
 from rl.run_dir.writable import check_store
 from rollout.concurrency import all_settled
 from rollout.roles import BudgetSpent, RunStopped
+from rollout.text.foreign import error_text
 from rollout.text.seeds import seed_of
 
 _KEYS = {
@@ -37,6 +38,7 @@ _KEYS = {
 """What to look at where a role did not start."""
 TOLD_EVERY_S = 60.0
 """How often it is told who is still starting."""
+_FRAME = re.compile(r'\s+File "')
 _ERROR_LINE = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit|Unsupported|Warning)\b(: .*|$)")
 
 
@@ -92,7 +94,9 @@ class Launch:
 
     def _keep(self, role: str, error: Exception) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
-        (self.logs / f"{role}.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        (self.logs / f"{role}.txt").write_text(
+            "".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace"
+        )
 
 
 @asynccontextmanager
@@ -160,6 +164,9 @@ def check_launch(recipe: JobRecipe, more: Mapping[str, Role] | None = None) -> N
 
 def _cause(error: BaseException) -> str:
     """Return the last error that a traceback tells, however many processes it came through, in one line."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if _ERROR_LINE.match(line)]
-    return (told[-1] if told else f"{type(error).__name__}: {' '.join(str(error).split())}")[:500]
+    lines = error_text(error).splitlines()
+    behind = lines[1 + max((n for n, line in enumerate(lines) if _FRAME.match(line)), default=-1) :]
+    told = [line.strip() for line in behind if _ERROR_LINE.match(line.strip())]
+    if not told and len(behind) < len(lines):  # of a class that is not called an error
+        told = [line for line in behind if line[:1].strip(" ^~")][:1]
+    return (told[-1] if told else f"{type(error).__name__}: {' '.join(error_text(error).split())}")[:500]

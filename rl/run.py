@@ -44,6 +44,7 @@ from rl.tracking.rl_log import Log
 from rl.train import train
 from rollout.roles import BudgetSpent, CheckpointError, PublishError, RunStopped
 from rollout.text.counted import counted
+from rollout.text.foreign import error_text
 from rollout.text.readers import READERS
 from rollout.types import Group, GroupRequest, Phase
 
@@ -67,10 +68,11 @@ async def run(plan: PreparedRun, *, console: Console | None = None, start: Start
     return_large_blocks()
     began = time.monotonic()
     console.print(
-        f"[bold]{recipe.name}[/]  {len(plan.training)} tasks, {len(plan.heldout)} held out; starting the actors ..."
+        f"[bold]{escape(recipe.name)}[/]  {len(plan.training)} tasks, {len(plan.heldout)} held out; "
+        "starting the actors ..."
     )
     if plan.idle_evidence:
-        console.print(f"[yellow]{plan.idle_evidence}[/]")
+        console.print(f"[yellow]{escape(plan.idle_evidence)}[/]")
     for notice in chain(notices(recipe, len(plan.heldout)), overlap(plan.training, plan.heldout)):
         console.print(f"[yellow]{escape(notice)}[/]")
     async with start(plan) as actors, watch_loop() as watch, telling_when_full(run_dir):
@@ -90,7 +92,7 @@ async def run(plan: PreparedRun, *, console: Console | None = None, start: Start
         except (BudgetSpent, RunStopped):
             # What there is: a checkpoint of the last step that was learned from, and no export of half a run.
             if (report := await _report(console, recipe, {})) is not None:
-                console.print(f"report  {report}")
+                console.print(escape(f"report  {report}"))
             raise
         finally:
             await log.close()
@@ -100,12 +102,12 @@ async def run(plan: PreparedRun, *, console: Console | None = None, start: Start
         report = await _report(console, recipe, changes)
     _print_closing(console, recipe, changes, time.monotonic() - began)
     if report is not None:
-        console.print(f"report  {report}")
+        console.print(escape(f"report  {report}"))
     if best := best_checkpoint(recipe):
-        console.print(f"best    {best}")
-    console.print(f"export  {run_dir / 'export'}")
+        console.print(escape(f"best    {best}"))
+    console.print(escape(f"export  {run_dir / 'export'}"))
     if watch.max_ms >= LONG_MS:
-        console.print(f"loop    {watch}")
+        console.print(escape(f"loop    {watch}"))
     return RunResult(run_dir, changes)
 
 
@@ -195,13 +197,14 @@ async def _dispensable(console: Console, what: str, make: Callable[..., T], *arg
     try:
         return await asyncio.to_thread(make, *arguments)
     except Exception as error:
-        console.print(f"[yellow]{what} was not written: {escape(f'{type(error).__name__}: {error}')}[/]")
+        console.print(f"[yellow]{what} was not written: {escape(f'{type(error).__name__}: {error_text(error)}')}[/]")
         return None
 
 
 def _print_closing(console: Console, recipe: Recipe, changes: dict[str, Change], seconds: float) -> None:
     table = Table(
-        title=f"{recipe.name}: held-out tasks, same seeds, after {seconds / 60:.1f} minutes", title_justify="left"
+        title=f"{escape(recipe.name)}: held-out tasks, same seeds, after {seconds / 60:.1f} minutes",
+        title_justify="left",
     )
     for column in ("", "before", "after", "change", "95 % interval"):
         table.add_column(column, justify="left" if not column else "right")

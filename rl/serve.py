@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from starlette.applications import Starlette
 
 from actors import ending
@@ -70,7 +71,9 @@ async def serve(recipe: ServeRecipe, console: Console | None = None) -> None:
     check_generator(config)
     check_launch(recipe)
     check_address(recipe.service)
-    console.print(f"[bold]{recipe.name}[/]  starting {config.name or config.model or config.kind} ...")
+    console.print(
+        f"[bold]{escape(recipe.name)}[/]  starting {escape(str(config.name or config.model or config.kind))} ..."
+    )
     async with launch(recipe, run_start=math.inf) as job:  # it runs on and on: what it used long ago may go
         (generator,) = await job.start(
             generator=Generator.start(config, job.store_root, f"serve-{job.run_id}", job.ledger)
@@ -84,7 +87,7 @@ async def serve_stories(recipe: StoryRecipe, console: Console | None = None) -> 
     key = read_service_key(recipe.service)
     check_address(recipe.service)
     plan = prepare_story(recipe)
-    console.print(f"[bold]{recipe.name}[/]  starting planner, generator and critic ...")
+    console.print(f"[bold]{escape(recipe.name)}[/]  starting planner, generator and critic ...")
     async with story_stack(plan) as stack:
         guard = partial(require_key, key=key, shape=openai_error)
         route = story_route(stack.storyteller, guard=guard, config=recipe.service)

@@ -22,6 +22,7 @@ from rewards.functions.import_path import is_ours, load_function, name_of
 from rewards.judging.rubric import check_scores
 from rl.plan.judges import judges_asked
 from rl.recipe.config import REPO, Recipe
+from rollout.text.foreign import error_text
 from rollout.text.strict_json import RubricError
 from rollout.types import EditRequest, ScoreRequest, Task
 
@@ -130,7 +131,7 @@ def _why_not_scored(scorer: str, task: Task) -> Wrong | None:
     except RubricError as error:
         return Wrong(error.kind, error.detail)
     except Exception as error:
-        return Wrong(type(error).__name__, str(error)[:300])
+        return Wrong(type(error).__name__, error_text(error)[:300])
     return None
 
 

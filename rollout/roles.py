@@ -162,6 +162,10 @@ class RunStopped(RuntimeError):
     """A run cannot go on. What it learned so far is saved as its recipe says; the message is for its user."""
 
 
+class OwnCodeError(RunStopped):
+    """A function of the user's own that no step can do without failed; says which, with what and where."""
+
+
 class PublishError(RunStopped):
     """The samplers do not run the policy's weights; says what differs."""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rollout.roles import BudgetSpent, EvidenceError, Unsupported
+from rollout.text.foreign import error_text
 from rollout.text.marks import without_objects
 from rollout.text.strict_json import AnswerError
 from rollout.types import Failure, Stage
@@ -47,12 +48,12 @@ class StageTimer:
 def failure_of(stage: Stage, error: Exception) -> Failure:
     """Return the status that an exception at a stage is."""
     if isinstance(error, AnswerError):
-        return Failure(stage, str(error)[:MOST_CHARS], error.kind, is_final=True)
+        return Failure(stage, error_text(error)[:MOST_CHARS], error.kind, is_final=True)
     if isinstance(error, Unsupported):
-        return Failure(stage, str(error)[:MOST_CHARS], "unsupported", is_final=True)
+        return Failure(stage, error_text(error)[:MOST_CHARS], "unsupported", is_final=True)
     return Failure(Stage.EVIDENCE if isinstance(error, EvidenceError) else stage, describe(error))
 
 
 def describe(error: Exception) -> str:
     """Return an error as one line of a record."""
-    return f"{type(error).__name__}: {' '.join(without_objects(str(error)).split())}"[:MOST_CHARS]
+    return f"{type(error).__name__}: {' '.join(without_objects(error_text(error)).split())}"[:MOST_CHARS]

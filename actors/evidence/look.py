@@ -24,6 +24,7 @@ from rewards.compose import RewardError, TermConfig, said
 from rewards.functions.evidence_loader import as_json, is_builtin_evidence_function, load_evidence_function
 from rewards.functions.import_path import anchored
 from rollout.roles import JudgeError
+from rollout.text.foreign import error_text
 from rollout.types import ScoreRequest
 
 
@@ -106,7 +107,7 @@ class EvidenceReplica:
                 return await self._process(seen)
             return await asyncio.to_thread(lambda look: as_json(look(*seen)), self._look)
         except NO_IMAGE as error:
-            return Fault("no_image", str(error), is_retryable=False)
+            return Fault("no_image", error_text(error), is_retryable=False)
         except RewardError as error:
             return Fault(error.kind, error.detail, is_retryable=False)
         except Exception as error:

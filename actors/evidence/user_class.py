@@ -12,6 +12,7 @@ from actors.user_classes.classes import UserClass, call
 from actors.user_classes.trial import Code, code_of_class, make_replica
 from rewards.functions.evidence_loader import as_json
 from rollout.roles import EvidenceProvider
+from rollout.text.foreign import error_text
 from rollout.types import ScoreRequest
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ async def _answer(observer: Any, store: Store, request: ScoreRequest) -> object:
     try:
         return as_json(seen)
     except (TypeError, ValueError) as error:
-        raise WrongAnswer(f"observe: {error}") from error
+        raise WrongAnswer(f"observe: {error_text(error)}") from error
 
 
 def _class(config: EvidenceConfig, where: str = "evidence.kind") -> UserClass:

@@ -17,6 +17,7 @@ from actors.generator.registry import GeneratorSpec
 from actors.metered.retry import Fault
 from actors.store.store import NO_IMAGE, Store
 from rollout.roles import Unsupported
+from rollout.text.foreign import error_text
 from rollout.types import EditRequest
 
 NUM_DECODED = 64
@@ -51,9 +52,9 @@ class GeneratorReplica:
             # In a thread of its own: encoding and syncing a large PNG must not hold up the next batch.
             image = await asyncio.to_thread(self._store.put_image, done.result)
         except Unsupported as error:
-            return Fault("unsupported", str(error).removeprefix("unsupported: "), is_retryable=False)
+            return Fault("unsupported", error_text(error).removeprefix("unsupported: "), is_retryable=False)
         except NO_IMAGE as error:
-            return Fault("no_image", str(error), is_retryable=False)
+            return Fault("no_image", error_text(error), is_retryable=False)
         except Exception as error:
             return Fault(type(error).__name__, _line(error))
         took = {"queue_seconds": done.queue_s, "run_seconds": done.run_s / done.batch_size}
@@ -123,7 +124,7 @@ class GeneratorReplica:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
+    return " ".join(error_text(error).split())[:500]
 
 
 def kind_of(request: EditRequest) -> Hashable:

@@ -22,6 +22,7 @@ from rewards.functions.import_path import anchored, identity_of, load_function
 from rewards.judging.rubric import RubricError, check_scores
 from rollout.concurrency import all_settled
 from rollout.roles import JudgeError
+from rollout.text.foreign import error_text
 from rollout.types import CompareRequest, ImageRef, ScoreRequest, Scores
 
 Scorer = Callable[[Image.Image | None, Image.Image, str], Scores]
@@ -112,12 +113,12 @@ class EmbeddedReplica:
         try:
             return await asyncio.to_thread(self._judge, request)
         except NO_IMAGE as error:
-            return Fault("no_image", str(error), is_retryable=False)
+            return Fault("no_image", error_text(error), is_retryable=False)
         except RubricError as error:
             return Fault(error.kind, error.detail, is_retryable=False)
         except Exception as error:
             # A function of its arguments fails again for the same ones.
-            return Fault(type(error).__name__, str(error)[:500], is_retryable=False)
+            return Fault(type(error).__name__, error_text(error)[:500], is_retryable=False)
 
     def check_health(self) -> None:
         """An embedded judge has nothing to lose."""

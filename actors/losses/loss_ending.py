@@ -78,6 +78,6 @@ def _written(logs: Path | None, text: str) -> str:
         return ""
     with suppress(OSError):
         logs.mkdir(parents=True, exist_ok=True)
-        (logs / STACKS).write_text(text, encoding="utf-8")
+        (logs / STACKS).write_text(text, encoding="utf-8", errors="backslashreplace")
         return f"; who waits for whom is in {logs / STACKS}"
     return ""

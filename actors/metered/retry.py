@@ -11,6 +11,7 @@ from typing import TypeVar
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from rollout.roles import BudgetSpent
+from rollout.text.foreign import error_text, writable
 
 Result = TypeVar("Result")
 Place = TypeVar("Place")
@@ -28,6 +29,9 @@ class Fault:
     """False: the request has not been processed (a replica died), so only the deadline limits retries."""
     retry_after_s: float | None = None
     """The minimum wait that the other side asks for."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", writable(self.error))  # it goes into ledgers, pages and answers
 
 
 class CallError(Exception):
@@ -97,7 +101,7 @@ def fault_of(error: BaseException) -> Fault:
     # A RayTaskError wraps the callee's own exception; it may inherit from any class.
     is_lost = (isinstance(error, RayActorError) or _is_of_serve(error)) and not isinstance(error, RayTaskError)
     kind = "replica_lost" if is_lost else type(getattr(error, "cause", None) or error).__name__
-    return Fault(kind, " ".join(str(error).split())[-500:], is_counted=not is_lost)
+    return Fault(kind, " ".join(error_text(error).split())[-500:], is_counted=not is_lost)
 
 
 def _is_of_serve(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rollout.roles import CheckpointError
+from rollout.text.foreign import error_text
 
 _SHORTEST_S, _LONGEST_S = 0.02, 1.0
 """Pauses between looks: they grow with the time that has passed."""
@@ -44,7 +45,7 @@ async def until_written(folder: Path, ranks: Sequence[Ask]) -> None:
 def one_line(error: BaseException) -> str:
     """Return what went wrong, here or on a rank, in one line."""
     cause = getattr(error, "cause", None) or error  # of Ray's, whose own text is a traceback
-    return f"{type(cause).__name__}: {' '.join(str(cause).split())}"[:500]
+    return f"{type(cause).__name__}: {' '.join(error_text(cause).split())}"[:500]
 
 
 async def _ended(note: Path, ask: Ask) -> str:

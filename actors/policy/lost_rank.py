@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.losses.lost import ComponentLost
+from rollout.roles import OwnCodeError
 
 A_RANK = "a rank of the policy"
 """How a line about one begins, until it is known which."""
@@ -21,12 +22,14 @@ class RankLost(ComponentLost):
 
 @contextmanager
 def telling_lost_rank(method: str) -> Iterator[None]:
-    """Turn the death of a rank in a call of all of them into `RankLost`."""
+    """Turn the death of a rank in a call of all of them into `RankLost`; what a rank tells the user passes as it is."""
     try:
         yield
+    except RayTaskError as error:  # a living rank tells of something, or of somebody: a sampler that weights went to
+        if isinstance(error.cause, OwnCodeError):
+            raise OwnCodeError(str(error.cause)) from None
+        raise
     except RayActorError as error:
-        if isinstance(error, RayTaskError):  # a living rank tells of somebody else: a sampler that weights went to
-            raise
         raise RankLost(f"{A_RANK} died in {method}: {_why(str(error))}") from error
 
 

@@ -19,6 +19,7 @@ from verl.workers.utils.padding import no_padding_2_padding, response_from_neste
 from actors.config import LossConfig
 from actors.policy.update_metrics import token_metrics
 from actors.user_loss import UserLoss
+from rollout.roles import OwnCodeError
 from rollout.text.limits import is_own
 
 
@@ -87,7 +88,7 @@ class PolicyLoss:
             if name in self._replaced:
                 continue
             if name in (*taken, "grad_norm", "lr", "seconds", "tokens"):
-                raise ValueError(
+                raise OwnCodeError(
                     f"algorithm.loss.policy_loss {self._loss.policy_loss!r} has a metric {name}, which every loss has: "
                     "give it another name"
                 )

@@ -9,7 +9,8 @@ from actors.run_context import RunContext
 from actors.teacher.config import TeacherConfig
 from actors.teacher.kind import TeacherKind
 from actors.teacher.registry import SERVED
-from rewards.functions.import_path import FunctionError, anchored, identity_of, load_function
+from rewards.compose import why_not_loaded
+from rewards.functions.import_path import anchored, identity_of, load_function
 from rollout.roles import Critic, Planner
 
 
@@ -41,8 +42,8 @@ def _load(path: str) -> Any:
 def _explained(path: str) -> Iterator[None]:
     try:
         yield
-    except (FunctionError, ImportError) as error:
-        raise ValueError(f"a teacher's fn is {path!r}: {error}") from error
+    except Exception as error:
+        raise ValueError(f"a teacher's fn is {path!r}: {why_not_loaded(error)}") from error
 
 
 KIND = FunctionKind()

@@ -20,6 +20,7 @@ from actors.user_classes.roles import CritiqueQuestion, PlanQuestion
 from rewards.compose import said
 from rollout.roles import Critic, Planner, TeacherError
 from rollout.text.critique import NUM_IMAGES, format_critique, render_messages
+from rollout.text.foreign import error_text
 from rollout.text.messages import Message, as_texts
 from rollout.text.plan import Plan, format_plan, render_request
 from rollout.types import CriticInput, Critique, ImageRef, ModelAnswer, Request
@@ -64,7 +65,7 @@ class FunctionTeacher:
         except TeacherError:
             raise
         except Exception as error:
-            raise TeacherError(f"{type(error).__name__}: {error}") from error
+            raise TeacherError(f"{type(error).__name__}: {error_text(error)}") from error
 
 
 @dataclass(frozen=True)

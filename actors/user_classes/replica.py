@@ -12,6 +12,7 @@ from actors.user_classes.classes import UserClass
 from actors.user_classes.roles import Look
 from rewards.compose import said
 from rollout.roles import Unsupported
+from rollout.text.foreign import error_text
 from rollout.text.strict_json import RubricError
 from rollout.types import ImageRef, ScoreRequest
 
@@ -43,9 +44,9 @@ class UserReplica:
         try:
             return await self._answer(self._object, self._store, request)
         except NO_IMAGE as error:
-            return Fault("no_image", str(error), is_retryable=False)
+            return Fault("no_image", error_text(error), is_retryable=False)
         except Unsupported as error:
-            return Fault("unsupported", str(error).removeprefix("unsupported: "), is_retryable=False)
+            return Fault("unsupported", error_text(error).removeprefix("unsupported: "), is_retryable=False)
         except RubricError as error:
             return Fault(error.kind, f"{self._name}: {error.detail}", is_retryable=False)
         except WrongAnswer as error:

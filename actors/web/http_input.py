@@ -3,21 +3,24 @@
 import asyncio
 import hmac
 import json
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message
 
 from actors.metered.connections import Secret
 from actors.web.config import ServiceConfig, is_loopback
+from rollout.text.marks import is_unicode
+from rollout.text.strict_json import DuplicateKeyError, unique_keys
 from rollout.text.type_names import json_type
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -29,6 +32,8 @@ _CHUNK = 2**20
 _READING: Counter[str] = Counter()
 """`bytes` of the bodies being read now, by all applications of this process."""
 Done = TypeVar("Done")
+# It warns of what clients are told in an answer: anybody could fill the log.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 class RequestRefused(Exception):
@@ -70,16 +75,19 @@ def _is_here(site: str) -> bool:
 
 async def read_json(request: Request, config: ServiceConfig) -> dict[str, object]:
     """Return a request's JSON object. Raises `RequestRefused`."""
-    if encoding := request.headers.get("content-encoding", ""):
-        raise RequestRefused(415, f"Content-Encoding is {encoding[:40]!r}; only unencoded bodies are accepted")
     with _bounded(request, config) as bounded:
         body = await _in_time(bounded.body(), config)
     try:
         content = await asyncio.to_thread(_parsed, body)
+    except DuplicateKeyError as error:
+        raise RequestRefused(400, f"{error.key[:40]!r}: expected once, found twice") from None
     except (ValueError, RecursionError):
         raise RequestRefused(400, "expected a JSON object, found something that is not JSON") from None
     if not isinstance(content, dict):
         raise RequestRefused(400, f"expected a JSON object, found {json_type(content)}")
+    for name in content:
+        if not is_unicode(name):
+            raise RequestRefused(400, f"the field name {name[:40]!r} holds half a character (a lone surrogate)")
     return content
 
 
@@ -92,7 +100,7 @@ def _parsed(body: bytes) -> object:
         if num_values > MAX_VALUES:
             why = f"it has more than {MAX_VALUES:,} lists, objects and commas"
             raise RequestRefused(400, f"this JSON is not accepted: {why}")
-    return json.loads(body)
+    return json.loads(body, object_pairs_hook=unique_keys)
 
 
 async def read_form(request: Request, config: ServiceConfig) -> tuple[dict[str, str], dict[str, list[bytes]]]:
@@ -103,18 +111,42 @@ async def read_form(request: Request, config: ServiceConfig) -> tuple[dict[str, 
     charset = options.get(b"charset", b"utf-8").decode("latin-1")
     if charset.lower() not in ("utf-8", "utf8", "us-ascii"):
         raise RequestRefused(400, f"the form's charset is {charset[:40]!r}; expected utf-8")
-    limits = {"max_files": MAX_FIELDS, "max_fields": MAX_FIELDS, "max_part_size": config.max_body_bytes}
     with _bounded(request, config) as bounded:
         try:
-            form = await _in_time(bounded.form(**limits), config)
-        except HTTPException as error:
-            raise RequestRefused(400, f"the form cannot be read: {error.detail}") from None
+            form, is_whole = await _in_time(_parsed_form(bounded, config), config)
+        except MultiPartException as error:
+            boundary = options.get(b"boundary", b"").decode("latin-1")
+            why = (
+                f"its boundary is said to be {boundary[:40]!r}; {cause}"
+                if (cause := error.__cause__)
+                else error.message
+            )
+            raise RequestRefused(400, f"the form cannot be read: {why}") from None
         except (ValueError, LookupError):  # the parser's own, about odd headers
             raise RequestRefused(400, "the form cannot be read: its headers are malformed") from None
     try:
+        if not is_whole:
+            raise RequestRefused(400, "the form cannot be read: it ends before its last boundary")
         return await _parts_of(form)
     finally:
         await form.close()
+
+
+class _FormParser(MultiPartParser):
+    """Starlette's does not tell a form that was cut off, and leaves its last part out."""
+
+    has_ended = False
+
+    def on_end(self) -> None:
+        self.has_ended = True
+
+
+async def _parsed_form(request: Request, config: ServiceConfig) -> tuple[FormData, bool]:
+    """Return a form, and whether it is whole."""
+    limits = {"max_files": MAX_FIELDS, "max_fields": MAX_FIELDS, "max_part_size": config.max_body_bytes}
+    async with aclosing(request.stream()) as stream:
+        parser = _FormParser(request.headers, stream, **limits)
+        return await parser.parse(), parser.has_ended
 
 
 async def _parts_of(form: FormData) -> tuple[dict[str, str], dict[str, list[bytes]]]:
@@ -133,7 +165,12 @@ async def _parts_of(form: FormData) -> tuple[dict[str, str], dict[str, list[byte
 
 @contextmanager
 def _bounded(request: Request, config: ServiceConfig) -> Iterator[Request]:
-    """Yield the request; reading its body beyond a limit raises `RequestRefused`, at once if its length is declared."""
+    """Yield the request; reading its body beyond a limit raises `RequestRefused`, at once if its length is declared.
+
+    So does a body that is encoded (compressed).
+    """
+    if (encoding := request.headers.get("content-encoding", "")).lower() not in ("", "identity"):
+        raise RequestRefused(415, f"Content-Encoding is {encoding[:40]!r}; only unencoded bodies are accepted")
     told = request.headers.get("content-length", "")
     too_large = RequestRefused(413, f"the request has more than the {config.max_body_bytes:,} bytes allowed")
     if told.isdecimal() and int(told) > config.max_body_bytes:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from actors.metered.connections import Secret
@@ -29,6 +29,7 @@ from actors.web.http_input import (
 )
 from actors.web.image_request import ImageRequest, parse_edit_request, parse_openai_request
 from actors.web.image_service import ImageResult, ImageService
+from actors.web.json_response import AnyJSONResponse
 from actors.web.metrics import CONTENT_TYPE, exposition
 from actors.web.stopping import ServiceStopping, unless_stopping
 
@@ -61,7 +62,7 @@ async def _not_served(request: Request, error: Exception) -> Response:
     path = request.scope["path"][:100]
     message = f"{path} does not take {request.method}" if error.status_code == 405 else f"there is no {path}"
     content = openai_error(error.status_code, f"{message}; GET / lists the routes")
-    return JSONResponse(content, error.status_code, headers=error.headers)
+    return AnyJSONResponse(content, error.status_code, headers=error.headers)
 
 
 def require_key(handler: Handler, key: Secret | None, shape: Callable[[int, str], object]) -> Handler:
@@ -83,14 +84,14 @@ def with_error_responses(handler: Handler, shape: Callable[[int, str], object]) 
         try:
             return await unless_stopping(request.scope, handler(request))
         except RequestRefused as error:
-            return JSONResponse(shape(error.status, error.message), error.status, headers=error.headers)
+            return AnyJSONResponse(shape(error.status, error.message), error.status, headers=error.headers)
         except ServiceStopping:
-            return JSONResponse(shape(503, STOPPED), 503, headers={"Retry-After": "10", "Connection": "close"})
+            return AnyJSONResponse(shape(503, STOPPED), 503, headers={"Retry-After": "10", "Connection": "close"})
         except ClientDisconnected:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         except Exception:
             _log.exception("%s %s failed", request.method, request.url.path)
-            return JSONResponse(shape(500, "internal error; see the service's log"), 500)
+            return AnyJSONResponse(shape(500, "internal error; see the service's log"), 500)
 
     return handle
 
@@ -146,10 +147,10 @@ def _public_routes(service: ImageService) -> list[tuple[str, str, Handler]]:
             "gpu_manager_ready": is_ready,
             "timestamp": time.time(),
         }
-        return JSONResponse(content, 200 if is_ready else 503)
+        return AnyJSONResponse(content, 200 if is_ready else 503)
 
     async def status(request: Request) -> Response:
-        return JSONResponse(await service.status())
+        return AnyJSONResponse(await service.status())
 
     async def metrics(request: Request) -> Response:
         return Response(exposition(await service.status()), media_type=CONTENT_TYPE)
@@ -181,7 +182,7 @@ def _public_answer(request: Request, made: ImageResult) -> Response:
         "error": None,
         "ignored": list(image_request.ignored),
     }
-    return JSONResponse(content)
+    return AnyJSONResponse(content)
 
 
 def _openai_routes(service: ImageService) -> list[tuple[str, str, Handler]]:
@@ -205,7 +206,7 @@ def _openai_routes(service: ImageService) -> list[tuple[str, str, Handler]]:
 
     async def models(request: Request) -> Response:
         model = {"id": spec.name, "object": "model", "created": 0, "owned_by": "interleave"}
-        return JSONResponse({"object": "list", "data": [model]})
+        return AnyJSONResponse({"object": "list", "data": [model]})
 
     return [
         ("POST", "/v1/images/generations", generations),
@@ -225,4 +226,4 @@ def _openai_answer(made: ImageResult) -> Response:
         "data": images,
         "ignored": list(made.image_request.ignored),
     }
-    return JSONResponse(content)
+    return AnyJSONResponse(content)

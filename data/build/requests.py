@@ -65,7 +65,7 @@ def open_requests(path: Path) -> Records:
     """Return the requests of a file: lines of text (`.txt`), else records of any format. Raises `RecordError`."""
     if path.suffix == ".txt" and path.is_file():
         with path.open("rb") as file:
-            check_encoding(path, file.read(4))
+            check_encoding(path, file.read(512))
         return TextLines(path)
     if path.name.endswith(".txt.gz"):
         raise RecordError("file", f"{path}: lines of text are read from a .txt; unpack it, or write it as .jsonl.gz")

@@ -12,7 +12,7 @@ from data.check.image_log import ImageLog
 from data.check.images import DeepRules, DeepSummary, scan_images
 from data.check.statistics import RlStatistics, SftStatistics
 from data.check.token_lengths import TokenCounter, template_at
-from data.errors import RecordError
+from data.errors import RecordError, shown
 from data.formats.raw import RawRecord, Records
 from data.formats.reader import open_records
 from data.prompts import prompt_digest, prompt_in, prompt_of
@@ -21,6 +21,7 @@ from data.records.on_bad import BadRecords, OnBad
 from data.records.sft import Kind, SftRecord
 from data.table.digest_log import DigestLog, Repeats, content_of, digest_of
 from data.table.record_table import parser
+from rollout.text.type_names import json_type
 from rollout.types import Task
 
 _NUM_TO_DETECT = 100
@@ -136,11 +137,13 @@ def check(path: Path, rules: CheckRules, progress: Progress = lambda *_: None) -
 
 def detect_kind(records: Records) -> Kind:
     """Return the kind of the first record that shows one. Raises `RecordError` if none of the first hundred does."""
-    raw, problem = None, ""
+    raw, first, problem = None, None, ""
     for raw in islice(records, _NUM_TO_DETECT):
         value = raw.value
         if raw.error is not None and not problem:
             problem = f" ({raw.error})"
+        if raw.error is None and first is None:
+            first = raw
         if not isinstance(value, dict):
             continue
         if "origin_prompt" in value:
@@ -155,12 +158,20 @@ def detect_kind(records: Records) -> Kind:
                 return Kind.CRITIC_SFT
     if raw is None:
         raise no_record(records.path)
-    if records.path.name == "execution_record.json":
-        raise RecordError(
-            "file", f"{records.path} holds a trajectory, which `interleave data import` reads by its folder"
-        )
-    kinds = ", ".join(Kind)
-    raise RecordError("file", f"{records.path}: its first records show no kind{problem}; set --kind to one of {kinds}")
+    raise RecordError("file", f"{records.path}: {_why_no_kind(first, problem)}")
+
+
+def _why_no_kind(first: RawRecord | None, problem: str) -> str:
+    """Return why no kind was found, by the first record that could be read, and what is right."""
+    if first is None:
+        return f"none of its first records can be read{problem}"
+    if not isinstance(first.value, dict):
+        return f"its first record is {json_type(first.value)}, expected an object{problem}"
+    fields = f"has the fields {', '.join(map(shown, list(first.value)[:8]))}" if first.value else "is empty"
+    return (
+        f"its first records show no kind{problem}: one {fields}; expected origin_prompt (RL) or messages that end with "
+        f"an answer by the contract (SFT), or set --kind to one of {', '.join(Kind)}"
+    )
 
 
 def no_record(path: Path) -> RecordError:

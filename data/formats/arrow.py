@@ -1,12 +1,13 @@
 """Records in Arrow tables: Parquet files and Hugging Face `datasets` folders, a few rows at a time."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import RecordError
+from data.errors import RecordError, shown
 from data.formats.raw import RawRecord, name_of, place_in
 
 _NUM_ROWS = 128
@@ -28,6 +29,7 @@ class ParquetRows:
             self._file = pq.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
             raise RecordError("file", f"{path} is not a readable Parquet file ({error})") from None
+        _check_names(self._file.schema_arrow, path)
         self.size = self._file.metadata.num_rows
 
     def where(self, number: int) -> str:
@@ -69,6 +71,7 @@ class DatasetRows:
             self._table = datasets.load_from_disk(str(path)).with_format("arrow")
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise RecordError("file", f"{path} cannot be loaded by `datasets` ({error})") from None
+        _check_names(self._table.data.schema, path)
         self.size = len(self._table)
 
     def where(self, number: int) -> str:
@@ -86,6 +89,19 @@ class DatasetRows:
                 self.position = raw.number
                 yield raw
         self.last = self.size
+
+
+def _check_names(fields: pa.Schema | pa.DataType, path: Path, where: str = "") -> None:
+    """Raise `RecordError` for a name that a table, or a struct in it, has more than once: Python keeps the last."""
+    for name, count in Counter(field.name for field in fields).items():
+        if count > 1:
+            raise RecordError("duplicate_key", f"{path} has {count} columns of the name {shown(where + name)}")
+    for field in fields:
+        kind = field.type
+        while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+            kind = kind.value_type
+        if pa.types.is_struct(kind):
+            _check_names(kind, path, f"{where}{field.name}.")
 
 
 def _rows_of(rows: pa.RecordBatch | pa.Table, number: int, where: Callable[[int], str]) -> Iterator[RawRecord]:

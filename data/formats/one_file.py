@@ -8,6 +8,7 @@ from data.errors import RecordError
 from data.formats.json_array import JsonArray
 from data.formats.json_lines import JsonLines
 from data.formats.json_wrapper import find_list
+from data.formats.not_lines import told_by
 from data.formats.packed import UNREADABLE, read_head
 from data.formats.raw import Records
 from data.formats.strict_json import BOM
@@ -19,10 +20,18 @@ _FOREIGN = {
     b"BZh": "compressed with bzip2",
     b"\xfd7zXZ\0": "compressed with xz",
     b"ARROW1": "an Arrow file",
+    b"\xff\xff\xff\xff": "an Arrow stream (name the folder that `datasets` saved)",
+    b"\x1f\x8b": "compressed with gzip twice",
+    b"\x80\x04\x95": "a Python pickle",
+    b"\x80\x05\x95": "a Python pickle",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF": "an HDF5 file",
     b"SQLite format 3\0": "an SQLite database",
     b"version https://git-lfs": "a Git LFS pointer, whose content was not fetched (git lfs pull)",
 }
 """Other files that are mistaken for records, by their first bytes."""
+
+_TRAJECTORY = "execution_record.json"
 
 
 def open_file(path: Path) -> Records:
@@ -37,6 +46,10 @@ def open_file(path: Path) -> Records:
     wrapped = find_list(head)
     if wrapped is not None or head.removeprefix(BOM).lstrip().startswith(b"["):
         return JsonArray(path, wrapped=wrapped)
+    if path.name == _TRAJECTORY:
+        raise RecordError("file", f"{path} holds a trajectory, which `interleave data import` reads by its folder")
+    if what := told_by(head):
+        raise RecordError("file", f"{path} is {what}")
     return JsonLines(path)
 
 
@@ -57,6 +70,10 @@ def check_encoding(path: Path, head: bytes) -> None:
     """Raise `RecordError` if the first bytes show another encoding, or a format that is not supported."""
     if encoding := wide_encoding(head):
         raise RecordError("encoding", f"{path} is text in {encoding}; save it as UTF-8")
-    kind = next((name for mark, name in _FOREIGN.items() if head.startswith(mark)), "")
+    kind = (
+        "a tar archive"
+        if head[257:262] == b"ustar"
+        else next((name for mark, name in _FOREIGN.items() if head.startswith(mark)), "")
+    )
     if kind:
         raise RecordError("file", f"{path} is {kind}; expected JSONL, JSON (either also as .gz) or Parquet")

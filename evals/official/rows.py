@@ -64,7 +64,7 @@ def _rows_of(file: Path) -> list[Row]:
             found = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:
             found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no JSON: {error}") from None
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise ValueError(f"{file} is no list of objects")

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 import zlib
 from collections.abc import Callable
@@ -90,11 +91,17 @@ def identity_of(path: str) -> str:
 
 
 def load_module(path: str) -> ModuleType:
-    """Import a module by its dotted name, or a file by its path (`x.py`). Raises `FunctionError` if there is none."""
-    if path.endswith(".py"):
-        return _load_file(Path(path))
+    """Import a module by its dotted name, or a file by its path (`x.py`).
+
+    Raises `FunctionError` if there is none, and for one that would end the process, as a script does.
+    """
     try:
-        return importlib.import_module(path)
+        return _load_file(Path(path)) if path.endswith(".py") else importlib.import_module(path)
+    except SystemExit as error:
+        raise FunctionError(
+            f"{path} calls sys.exit({error.code!r}) when it is imported; put what a script does behind "
+            'if __name__ == "__main__":'
+        ) from None
     except ModuleNotFoundError as error:
         if error.name and (path == error.name or path.startswith(f"{error.name}.")):
             raise FunctionError(
@@ -107,7 +114,7 @@ def _load_file(file: Path) -> ModuleType:
     file = file.expanduser().resolve()
     if not file.is_file():
         raise FunctionError(f"there is no file {file}")
-    name = f"{file.stem}_{zlib.crc32(str(file).encode()):08x}"  # two files may share a stem, or a library's name
+    name = f"{file.stem}_{zlib.crc32(os.fsencode(file)):08x}"  # two files may share a stem, or a library's name
     if name in sys.modules:
         return sys.modules[name]
     if str(file.parent) not in sys.path:

@@ -53,7 +53,7 @@ def _ablate(chosen: argparse.Namespace) -> int:
     if chosen.dry_run:
         _check_left(plan, chosen.accept_changed)
         for part in plan.parts:
-            console.print(f"{'done' if part.is_done else 'left'}  {part}")
+            console.print(f"{'done' if part.is_done else 'left'}  {part}", markup=False)
         console.print(time_left(plan.parts))
         return 0
     try:
@@ -153,12 +153,12 @@ def _show(plan: AblationPlan, stopped: Stopped, console: Console) -> None:
         return
     table = make_table(plan)
     for one in text_tables(table):
-        drawn = Table(title=one.title, title_justify="left")
+        drawn = Table(title=escape(one.title), title_justify="left")
         for column, head in enumerate(one.columns):
             drawn.add_column(head, justify="right" if column else "left")
         for row in one.rows:
-            drawn.add_row(*row)
+            drawn.add_row(*map(escape, row))
         console.print(drawn)
     for note in [*notes(table), *(f"{critic} stopped: {why}" for critic, why in stopped.items())]:
         console.print(f"[yellow]{escape(note)}[/]")
-    console.print(f"page    {write_results(plan, table, stopped)}")
+    console.print(f"page    {write_results(plan, table, stopped)}", markup=False)

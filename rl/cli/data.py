@@ -206,7 +206,8 @@ def _print_cards(cards: list[Card], out: Path, console: Console) -> int:
         console.print(f"{count:>9,} {name}")
     for card in cards:
         sides = ", ".join(f"{counts['records']:,} {side}" for side, counts in card.records.items())
-        console.print(f"{card.set:12} {sides}; {sum(card.dropped.values()):,} dropped  {out / card.set}/card.md")
+        num_dropped = sum(card.dropped.values())
+        console.print(f"{card.set:12} {sides}; {num_dropped:,} dropped  {out / card.set}/card.md", markup=False)
     for kind, count in cards[0].bad.items() if cards else ():
         console.print(f"{count:>9,} bad: {kind}, for example {cards[0].bad_examples[kind][0]}", markup=False)
     return 0

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rl.cli.run_to_end import run_to_end
@@ -76,7 +77,7 @@ def train_seeds(
         if table.row_count:
             console.print(table)
     for line in missed:
-        console.print(f"[red]{line}[/]")
+        console.print(f"[red]{escape(line)}[/]")
     return 1 if missed else 0
 
 

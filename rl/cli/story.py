@@ -138,7 +138,7 @@ async def _tell(recipe: StoryRecipe, chosen: argparse.Namespace) -> int:
                 if isinstance(event, Planned | StepTold | StoryTold):
                     told, page = event.story, await asyncio.to_thread(folder.save, event.story)
     assert told is not None
-    console.print(f"story   {folder.path / 'story.json'}\npage    {page}")
+    console.print(f"story   {folder.path / 'story.json'}\npage    {page}", markup=False)
     return 0 if told.status is StoryStatus.DONE else 1
 
 

@@ -26,10 +26,9 @@ from data.formats.raw import Records
 from data.public.import_records import IMPORTED
 from data.records.image_paths import ImageRules, parse_prefixes
 from data.records.on_bad import BadRecords, OnBad
-from data.split import SIDES
-from rewards.functions.import_path import FunctionError, anchored, load_function
 from rl.data_build.config import BuildRecipe, is_resumable_change
 from rl.data_build.judge_imported import judge_imported
+from rl.data_build.side_of_step import side_of_step
 from rl.data_build.teachers import ROLES, asked_of, check_teachers, starting
 from rl.launch import check_launch, launch
 from rl.recipe.jobs import JobRecipe
@@ -85,7 +84,7 @@ def prepare_build(recipe: BuildRecipe, accepted: Collection[str] = ()) -> Build:
         "judge": check_judge(recipe.judge),
     }
     side = recipe.split.side
-    build = Build(recipe, records, sources, _side_of_step(side, Store(recipe.store)) if side else None)
+    build = Build(recipe, records, sources, side_of_step(side, Store(recipe.store)) if side else None)
     is_first = (build.out / IMPORTED).exists() and not (build.out / "recipe.yaml").exists()
     if not (is_first or TrajectoryLog(build.out / "trajectories").is_empty()):
         check_changes(recipe, sources, accepted, is_resumable_change)
@@ -121,7 +120,7 @@ def make_sets_only(recipe: BuildRecipe) -> list[Card]:
         recipe,
         open_requests(found_data(recipe.requests.file, "requests.file")),
         {role: known[role] for role in roles if role in known},
-        _side_of_step(side, Store(recipe.store)) if side else None,
+        side_of_step(side, Store(recipe.store)) if side else None,
     )
     bad, log = BadRecords(OnBad(recipe.on_bad)), TrajectoryLog(out / "trajectories")
     numbers = {request_digest(request): number for number, request in _requests(build, bad)}
@@ -258,22 +257,6 @@ def _describe_generator(recipe: BuildRecipe, records: Records) -> dict[str, str]
     config = recipe.generator
     resolved = check_generator(placed_generator(config), [None] if is_from_text else [])
     return kind_of(resolved).describe(resolved, config.model or resolved.model)
-
-
-def _side_of_step(path: str, store: Store) -> SideOfStep:
-    """Return the recipe's function, given images in place of their references. Raises ValueError."""
-    try:
-        function = load_function(anchored(path, Path.cwd()))
-    except (FunctionError, ImportError) as error:
-        raise ValueError(f"split.side is {path!r}: {error}") from error
-
-    def side(before: str | None, instruction: str) -> str:
-        answer = function(None if before is None else store.get_image(before), instruction)
-        if answer not in SIDES:
-            raise ValueError(f"split.side is {path!r}, which returned {answer!r}; expected {' or '.join(SIDES)}")
-        return str(answer)
-
-    return side
 
 
 def _check_share(recent: deque[bool], trajectory: Trajectory, limit: float) -> None:

@@ -110,7 +110,7 @@ def write_report(
     every = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.parent.glob(f"*/{FIGURES}"))]
     atomic_write(page, _TEMPLATES.get_template("figures.html.j2").render(runs=every))
     _print(run, official, found, comparisons, console)
-    console.print(f"json    {folder / FIGURES}\npage    {page}")
+    console.print(escape(f"json    {folder / FIGURES}\npage    {page}"))
 
 
 def _said(rows: Iterator[dict[str, Any]]) -> Iterator[tuple[str, object]]:
@@ -122,7 +122,7 @@ def _said(rows: Iterator[dict[str, Any]]) -> Iterator[tuple[str, object]]:
 
 def _print(run: Official, official: Sequence[Figure], found: Ours, comparisons: Comparisons, console: Console) -> None:
     assert run.judge is not None
-    table = Table(title=f"{run.benchmark.title} by {run.judge.model}", title_justify="left")
+    table = Table(title=escape(f"{run.benchmark.title} by {run.judge.model}"), title_justify="left")
     for column in ("its own script", "", ""):
         table.add_column(column, justify="right" if table.columns and not column else "left")
     for figure in official:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from actors.judge.probe import probe_judges
 from actors.judge.question import Asker
@@ -74,7 +75,7 @@ async def _carry_out(run: Official, console: Console, budget_usd: float, against
     if leniencies := leniencies_in(outputs.values()):
         console.print(f"read leniently  {told(leniencies)}")
     where = hand_in(run, outputs)
-    console.print(f"hand-in {where}")
+    console.print(escape(f"hand-in {where}"))
     if run.judge is not None:
         async with _asker(run, budget_usd) as asker:
             await score(run, outputs, asker, console, say=say, against=against)

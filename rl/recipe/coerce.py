@@ -14,6 +14,7 @@ from actors.config import JudgeConfig
 from actors.judge.config import GONE
 from rl.recipe.yaml import Delete, Plain, parse_yaml
 from rollout.text.limits import Like, Tilde, hints_of, item_hints, nearest, parts_of, shown
+from rollout.text.marks import is_unicode
 
 _BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "1", "0"})
 _NULL = frozenset({"null", "Null", "NULL", "~", ""})
@@ -102,6 +103,8 @@ class Fitting:
             path = f"{key}.{name}".lstrip(".")
             if not name:
                 raise ValueError(f"{self.where}: {key or 'the recipe'} has a key without a name")
+            if not is_unicode(name):
+                raise ValueError(f"{self._named(key)} has a key {shown(name)}; expected text without broken Unicode")
             hint = hint_of(name, path)
             if value is Delete.DELETE:
                 self.dropped.append(path)
@@ -123,6 +126,8 @@ class Fitting:
             return self._mapping(value, lambda name, path: Any, key)
         if isinstance(value, list):
             return [self._fitted(item, Any, f"{key}.{place}") for place, item in enumerate(value)]
+        if isinstance(value, str) and not is_unicode(value):
+            raise ValueError(f"{self._named(key)} is {shown(value)}; expected text without broken Unicode")
         return value
 
     def _hints(self, kind: object, path: str, name: str) -> object:

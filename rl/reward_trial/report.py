@@ -43,7 +43,9 @@ def try_rewards(target: str, *, ledger: Path | None, limit: int, timeout_s: floa
         is_good &= trial.is_good
         guessed = [] if ledger is not None else [name for name in trial.traits.needs if name not in given]
         if guessed:
-            console.print(f"[yellow]{', '.join(guessed)} was taken to be {_UNKNOWN}; say with --extra what it is[/]\n")
+            console.print(
+                f"[yellow]{escape(', '.join(guessed))} was taken to be {_UNKNOWN}; say with --extra what it is[/]\n"
+            )
     for name, why in others.items():
         console.print(f"{name}: skipped, {why}", markup=False)
     return 0 if is_good else 1
@@ -63,7 +65,7 @@ def print_trial(trial: Trial, console: Console) -> None:
     """Print what a function returned, its range, its cost, its likeness to our terms and what looks wrong."""
     kind = "async" if trial.traits.is_async else "sync"
     console.print(f"[bold]{escape(trial.fn)}[/]  {kind}, started in {trial.start_s:.2f} s", end="")
-    console.print(f", needs {', '.join(trial.traits.needs)}" if trial.traits.needs else "")
+    console.print(escape(f", needs {', '.join(trial.traits.needs)}") if trial.traits.needs else "")
     console.print(_table(trial.verdicts))
     values = trial.values
     if len(values):

@@ -23,8 +23,8 @@ OWN_TERMS = WeightedSum(
     ]
 )
 """What a new reward is compared with."""
-_MAX_HANGS = 3
-"""So many, and the function is not asked any more."""
+_MAX_LOST = {"hung": 3, "died": 2}
+"""So many samples of a kind that takes the function's process down, and it is not asked any more."""
 _MAX_REPEATS = 50
 """Samples that are asked about twice."""
 _USUAL = (-1.0, 2.0)
@@ -53,7 +53,7 @@ class Trial:
     num_unlike: int
     """Samples on which a second call returned another number."""
     is_given_up: bool
-    """It hung so often that it was not asked about the rest."""
+    """It hung, or took its process down, so often that it was not asked about the rest."""
     weight: float = 1.0
     """The term's in a recipe: negative for a penalty."""
 
@@ -180,7 +180,8 @@ async def try_reward(term: TermConfig, cases_for: Callable[[RewardSignature], Se
         verdicts: list[TrialVerdict] = []
         for case in cases:
             verdicts.append(await _ask(process, case))
-            if sum(verdict.kind == "hung" for verdict in verdicts) == _MAX_HANGS:
+            kinds = Counter(verdict.kind for verdict in verdicts)
+            if any(kinds[kind] == most for kind, most in _MAX_LOST.items()):
                 break
         repeated = [verdict for verdict in verdicts if verdict.value is not None][:_MAX_REPEATS]
         again = [(await _ask(process, verdict.case)).value for verdict in repeated]

@@ -10,6 +10,7 @@ from pathlib import Path
 from rl.atomic_write import atomic_write
 from rl.preemption import Preempted
 from rollout.roles import BudgetSpent, RunStopped
+from rollout.text.foreign import error_text
 
 _NAME = "ended.json"
 _HOW: tuple[tuple[type[BaseException], str], ...] = (
@@ -63,5 +64,5 @@ def _why(error: BaseException, how: str) -> str:
         return ""
     if how == "broke":
         error = error.__cause__ or error
-    text = " ".join(str(error).split())
+    text = " ".join(error_text(error).split())
     return f"{type(error).__name__}: {text}" if how == "broke" else text

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 
 from actors.adapters import with_room
 from actors.config import LossConfig
@@ -107,7 +108,7 @@ async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
     recipe, start = plan.recipe, time.monotonic()
     write_provenance(recipe)
     console.print(
-        f"[bold]{recipe.name}[/]  {counted(len(plan.training), 'record')}, {len(plan.heldout):,} held out, "
+        f"[bold]{escape(recipe.name)}[/]  {counted(len(plan.training), 'record')}, {len(plan.heldout):,} held out, "
         f"{counted(recipe.num_steps, 'step')} of {recipe.batch_size}; starting the actors ..."
     )
     async with sft_stack(recipe) as actors, telling_when_full(Path(recipe.run_dir)):
@@ -131,8 +132,8 @@ async def run_sft(plan: PreparedSft, *, console: Console | None = None) -> Path:
     chosen = f"by {recipe.evaluation.best} {best.value:.4g}" if recipe.evaluation.best else "the last ones"
     console.print(f"after {(time.monotonic() - start) / 60:.1f} minutes: weights of step {best.step}, {chosen}")
     if kept := best_checkpoint(recipe):
-        console.print(f"best    {kept}")
-    console.print(f"export  {best.folder}")
+        console.print(escape(f"best    {kept}"))
+    console.print(escape(f"export  {best.folder}"))
     return best.folder
 
 

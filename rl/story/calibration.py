@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from evals.calibration import Judged, Operating, calibrated, operating
 from evals.clusters import Interval
@@ -41,7 +42,9 @@ async def run_calibration(
     if len({task.is_success for task in tasks}) < 2:
         raise ValueError(f"all {len(tasks)} tasks have the same label; expected successful and failed ones")
     async with open_critic(prepare_story(recipe)) as critic:
-        console.print(f"asking {recipe.critic.model} about {len(tasks)} tasks, {recipe.critic.votes} times each")
+        console.print(
+            f"asking {escape(recipe.critic.model)} about {len(tasks)} tasks, {recipe.critic.votes} times each"
+        )
         judged = await judge_all(
             critic, tasks, recipe.critic.votes, recipe.critic.num_attempts, READERS[recipe.answers]
         )
@@ -58,7 +61,7 @@ async def run_calibration(
         "tasks": [asdict(one) for one in judged],
     }
     atomic_write(out, json.dumps(data, indent=1))
-    console.print(f"json    {out}")
+    console.print(escape(f"json    {out}"))
     return found
 
 

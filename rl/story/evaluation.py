@@ -16,7 +16,8 @@ from evals.clusters import Interval, difference, share
 from evals.oracle import PERFECT_CRITIC, PERFECT_VERDICT, PerfectVerdict, Rephrase, Rephraser
 from evals.stories import PLANNED, Arm, Bar, EvalStory, StoryEval
 from evals.verdicts import verdicts_of
-from rewards.functions.import_path import FunctionError, load_function
+from rewards.compose import why_not_loaded
+from rewards.functions.import_path import load_function
 from rl.atomic_write import atomic_write
 from rl.story.config import OracleConfig, StoryRecipe
 from rl.story.eval_tables import Comparisons, Sheet, for_terminal, sheets_of
@@ -108,8 +109,8 @@ def _rephrase(config: OracleConfig) -> Rephrase | None:
         return None
     try:
         return load_function(config.fn)
-    except (FunctionError, ImportError) as error:
-        raise ValueError(f"oracle.fn is {config.fn!r}: {error}") from error
+    except Exception as error:
+        raise ValueError(f"oracle.fn is {config.fn!r}: {why_not_loaded(error)}") from error
 
 
 def _knowing(critics: Mapping[str, Critic], rephrase: Rephrase | None) -> dict[str, Critic]:
@@ -137,7 +138,7 @@ def report(
     }
     atomic_write(out, json.dumps(data, indent=1))
     atomic_write(page, _page(sheets, about))
-    console.print(f"json    {out}\npage    {page}")
+    console.print(escape(f"json    {out}\npage    {page}"))
 
 
 def compared(arms: Sequence[Arm]) -> Iterator[tuple[str, Interval]]:
@@ -166,7 +167,7 @@ def compared(arms: Sequence[Arm]) -> Iterator[tuple[str, Interval]]:
 def _say(console: Console, arm: Arm, start: float) -> None:
     got = share(arm.by_story)
     percent = f"{100 * got.value:.1f} % ({100 * got.low:.1f} to {100 * got.high:.1f})"
-    console.print(f"{arm.name}, tries {arm.tries}: {percent}  after {time.monotonic() - start:.0f} s")
+    console.print(f"{escape(arm.name)}, tries {arm.tries}: {percent}  after {time.monotonic() - start:.0f} s")
     if arm.leniencies:
         console.print(f"[yellow]read leniently[/]  {told(arm.leniencies)}")
     failed = [row for row in arm.rows if row.error]

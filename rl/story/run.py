@@ -25,7 +25,8 @@ from actors.sampler.sampler import Samplers
 from actors.sampler.token_texts import token_texts
 from actors.store.store import Store
 from actors.storyteller import Storyteller
-from rewards.functions.import_path import FunctionError, load_function
+from rewards.compose import why_not_loaded
+from rewards.functions.import_path import load_function
 from rl.launch import check_launch, launch
 from rl.recipe.paths import model_path, placed_generator, read_prompt
 from rl.story.config import PlannerConfig, StoryRecipe
@@ -159,8 +160,8 @@ def _planner(config: PlannerConfig) -> FunctionPlanner | str:
     if config.kind == "function":
         try:
             return FunctionPlanner(load_function(config.fn))
-        except (FunctionError, ImportError) as error:
-            raise ValueError(f"planner.fn is {config.fn!r}: {error}") from error
+        except Exception as error:
+            raise ValueError(f"planner.fn is {config.fn!r}: {why_not_loaded(error)}") from error
     model_path(config.model, "planner.model")
     return _plan_prompt(config.prompt, "planner.prompt")
 

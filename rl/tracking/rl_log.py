@@ -109,5 +109,4 @@ class Log(StepLog[Recipe]):
     def _show_pictures(self, groups: Sequence[Group], step: int) -> None:
         if self._trackers:
             pictures = list(strips(groups, Store(self._recipe.store), _NUM_PICTURES))
-            for tracker in self._trackers:
-                tracker.images("before | rejected | regenerated", pictures, step)
+            self._chart(lambda tracker: tracker.images("before | rejected | regenerated", pictures, step))

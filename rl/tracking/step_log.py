@@ -13,6 +13,8 @@ from typing import Any, Generic, Self, TypeVar
 from rich.console import Console
 from rich.markup import escape
 
+from rewards.compose import raised
+from rl.atomic_write import FULL
 from rl.recipe.jobs import TrainingRecipe
 from rl.tracking.alerts import Alerts
 from rl.tracking.loop_watch import LoopWatch
@@ -20,6 +22,7 @@ from rl.tracking.metrics_file import append_metrics, drop_metrics_after
 from rl.tracking.service_metrics import step_metrics
 from rl.tracking.trackers import Tracker, start_trackers
 from rollout.roles import BudgetSpent, RunStopped
+from rollout.text.foreign import error_text
 
 Stats = Callable[[], Awaitable[Mapping[str, float]]]
 """Returns what the services have counted so far, keyed `service/name`."""
@@ -97,7 +100,7 @@ class StepLog(ABC, Generic[R]):
         except Exception as error:
             if stopped is None:
                 raise
-            self.warn(f"its metrics were not written: {error}")
+            self.warn(f"its metrics were not written: {error_text(error)}")
         if stopped is not None:
             raise stopped
 
@@ -128,7 +131,8 @@ class StepLog(ABC, Generic[R]):
         self._row.update(metrics)
 
     def warn(self, text: str) -> None:
-        self._console.print(f"[yellow]step {self._step}: {text}[/]")
+        """Print a warning: a plain text, in which brackets are brackets."""
+        self._console.print(f"[yellow]step {self._step}: {escape(text)}[/]")
 
     def say(self, text: str) -> None:
         self._console.print(text)
@@ -139,7 +143,7 @@ class StepLog(ABC, Generic[R]):
             try:
                 await self._in_thread(tracker.close)
             except Exception as error:
-                self.warn(f"{type(tracker).__name__} was not closed: {escape(' '.join(str(error).split()))}")
+                self.warn(f"{type(tracker).__name__} was not closed: {' '.join(error_text(error).split())}")
         self._thread.shutdown()
 
     @abstractmethod
@@ -163,8 +167,7 @@ class StepLog(ABC, Generic[R]):
     async def _alert(self) -> None:
         for alert in self._alerts.observe(self._row):
             self.warn(f"alert {alert.text}")
-            for tracker in self._trackers:
-                await self._in_thread(tracker.alert, f"{self._recipe.name}: {alert.name}", alert.text, self._step)
+            await self._in_thread(self._chart_alert, f"{self._recipe.name}: {alert.name}", alert.text, self._step)
             if alert.name in self._recipe.tracking.stop_on:
                 self.collapse = self.collapse or alert.text
         self._row |= self._alerts.flags()
@@ -181,8 +184,20 @@ class StepLog(ABC, Generic[R]):
 
     def _write(self, row: Mapping[str, float], step: int) -> None:
         append_metrics(self._folder, {"step": step, "time": round(time.time(), 3), **row})
+        self._chart(lambda tracker: tracker.log(row, step))
+
+    def _chart_alert(self, title: str, text: str, step: int) -> None:
+        self._chart(lambda tracker: tracker.alert(title, text, step))
+
+    def _chart(self, tell: Callable[[Tracker], None]) -> None:
+        """Tell each tracker. What it fails at is told and not charted: a run is worth more than its chart."""
         for tracker in self._trackers:
-            tracker.log(row, step)
+            try:
+                tell(tracker)
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno in FULL:
+                    raise
+                self.warn(f"{type(tracker).__name__} {raised(error)}; that is not charted")
 
     async def _in_thread(self, function: Callable[..., object], *arguments: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)

@@ -5,13 +5,13 @@ A tracker is made and used in one thread, and not on the event loop's.
 
 import importlib.util
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from PIL import Image
 
-from rewards.compose import raised
-from rewards.functions.import_path import FunctionError, name_of
+from rewards.compose import raised, why_not_loaded
+from rewards.functions.import_path import name_of
 from rl.recipe.jobs import TrackingConfig, TrainingRecipe
 from rl.tracker_registry import load_tracker
 from rl.tracking.user_metrics import load_metric
@@ -66,9 +66,19 @@ class BuiltinTracker:
 
 def start_trackers(recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]) -> list[Tracker]:
     """Start what the recipe's `tracking.backends` names; `kept` are the rows that a resumed run goes on from."""
-    options = recipe.tracking.options
-    wanted = _wanted(recipe.tracking).items()
-    return [make(recipe, first_step, kept, **options.get(name_of(name), {})) for name, make in wanted]
+    return [_made(name, make, recipe, first_step, kept) for name, make in _wanted(recipe.tracking).items()]
+
+
+def _made(
+    name: str, make: Callable[..., Tracker], recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]
+) -> Tracker:
+    """Return a tracker. Raises ValueError that names one of the user's own that cannot be made."""
+    try:
+        return make(recipe, first_step, kept, **recipe.tracking.options.get(name_of(name), {}))
+    except Exception as error:
+        if not is_own(name):
+            raise
+        raise ValueError(f"tracking.backends has {name}: it {raised(error)}") from error
 
 
 def check_trackers(config: TrackingConfig) -> None:
@@ -107,5 +117,4 @@ def _loaded(name: str) -> Any:
     try:
         return load_tracker(name)
     except Exception as error:
-        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
-        raise ValueError(f"tracking.backends has {name}: {why}") from error
+        raise ValueError(f"tracking.backends has {name}: {why_not_loaded(error)}") from error

@@ -6,8 +6,9 @@ This project's own are in `group_metrics.py`, those of an update in `actors/poli
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rewards.compose import RewardError, checked, raised
-from rewards.functions.import_path import FunctionError, load_function
+from rewards.compose import RewardError, checked, raised, why_not_loaded
+from rewards.functions.import_path import load_function
+from rollout.text.marks import is_unicode
 from rollout.types import Group
 
 OwnMetric = Callable[[Sequence[Group]], Mapping[str, float]]
@@ -18,8 +19,7 @@ def load_metric(path: str) -> OwnMetric:
     try:
         return load_function(path)
     except Exception as error:
-        why = str(error) if isinstance(error, FunctionError) else f"its module {raised(error)}"
-        raise ValueError(f"tracking.metrics has {path}: {why}") from error
+        raise ValueError(f"tracking.metrics has {path}: {why_not_loaded(error)}") from error
 
 
 def user_metrics(
@@ -49,7 +49,7 @@ def _called(function: OwnMetric, groups: Sequence[Group]) -> Any:
 
 
 def _key(key: object, taken: Any) -> str:
-    if not isinstance(key, str) or "/" not in key.strip("/"):
+    if not isinstance(key, str) or "/" not in key.strip("/") or not is_unicode(key):
         raise ValueError(f"a metric is called {key!r}; expected a name like area/name")
     if key in taken:
         raise ValueError(f"a metric is called {key}, as another one is; give it an area of its own")

@@ -1,6 +1,7 @@
 """Texts from strangers and from models."""
 
 import codecs
+import json
 import re
 from pathlib import Path
 
@@ -92,18 +93,26 @@ def read_prompt_text(path: Path, name: str = "") -> str:
     text = read_text(path)
     if name:
         text = with_our_fields(python_text(text, name, str(path)))
+    if not is_unicode(text):
+        raise ValueError(f"the prompt {name} of {path} holds half a character (a lone surrogate), which no model reads")
     if special := special_tokens_in(text):
         raise ValueError(f"the prompt file {path} holds {special[0]}; the model's chat template says it, leave it out")
     return text
 
 
 def wide_encoding(head: bytes) -> str:
-    """Return UTF-16 or UTF-32 where a file's first bytes say that it is; empty for anything else.
+    """Return UTF-16 or UTF-32 where a file's first bytes say that it is, with or without a mark; empty for others.
 
-    >>> wide_encoding("a".encode("utf-16")), wide_encoding(b"a")
-    ('UTF-16', '')
+    >>> wide_encoding("a".encode("utf-16")), wide_encoding("{}".encode("utf-32-be")), wide_encoding(b"a")
+    ('UTF-16', 'UTF-32', '')
     """
-    return next((name for mark, name in _WIDE.items() if head.startswith(mark)), "")
+    if marked := next((name for mark, name in _WIDE.items() if head.startswith(mark)), ""):
+        return marked
+    encoding = json.detect_encoding(head[:4])  # by where zeros are
+    if not encoding.startswith(("utf-16", "utf-32")):
+        return ""
+    begins = head[:256].decode(encoding, errors="replace")[:2]
+    return encoding[:6].upper() if begins.isprintable() and "\ufffd" not in begins else ""
 
 
 def is_unicode(text: str) -> bool:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Collection
 
+from rollout.text.foreign import value_text, writable
 from rollout.text.type_names import json_type
 from rollout.text.unwrap import unwrapped
 
@@ -14,9 +15,8 @@ class AnswerError(ValueError):
     """A model's answer cannot be used; `kind` is a short stable name to count by."""
 
     def __init__(self, kind: str, detail: str):
-        super().__init__(f"{kind}: {detail}")
-        self.kind = kind
-        self.detail = detail
+        self.kind, self.detail = kind, writable(detail)
+        super().__init__(f"{kind}: {self.detail}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.kind, self.detail)
@@ -96,4 +96,4 @@ def excerpt(value: object) -> str:
     >>> excerpt("7"), excerpt(None), excerpt([[]])
     ("'7'", 'None', 'a list')
     """
-    return json_type(value) if isinstance(value, (list, dict)) else repr(value)[:100]
+    return json_type(value) if isinstance(value, (list, dict)) else value_text(value)[:100]

@@ -7,9 +7,13 @@ import torch
 
 from actors.config import LossConfig
 from actors.policy.check import check_loss
+from rollout.roles import OwnCodeError
 from tests.support.micro_batches import micro_batch, model_output
 
 LOSSES = """
+from tests.support.unsayable import UnsayableError
+
+
 def plain(log_prob, old_log_prob, advantages):
     return -advantages * (log_prob - old_log_prob).exp(), {"mean": 0.0}
 
@@ -35,6 +39,14 @@ def wide(log_prob):
 
 def clash(log_prob):
     return log_prob, {"kl": 0.0}
+
+
+def rude(log_prob):
+    raise LookupError("half \\ud83d")
+
+
+def unsayable(log_prob):
+    raise UnsayableError
 """
 
 
@@ -146,10 +158,12 @@ def test_a_loss_that_cannot_be_called_is_refused_when_the_recipe_is_checked(name
     [
         ("wide", r"returned a Tensor of \(3, 9\) with a dict; expected a tensor of \(2, 3\), or a single number"),
         ("clash", "has a metric kl, which every loss has: give it another name"),
+        ("rude", r"losses_of_a_user:rude' raised LookupError: half \\ud83d \(.*losses_of_a_user\.py:\d+\)$"),
+        ("unsayable", r"raised UnsayableError: its __str__ raises OSError \(.*losses_of_a_user\.py:\d+\)$"),
     ],
 )
-def test_an_answer_that_is_no_loss_says_so(name, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_loss_that_fails_or_gives_none_is_named(name, said):
+    with pytest.raises(OwnCodeError, match=said):
         loss_of(name, *whole())
 
 

@@ -206,7 +206,15 @@ def test_stories_are_read_from_a_file(tmp_path):
     assert read_stories(file) == [EvalStory("1", "r", ("a\u2028", "b"))]
 
 
-@pytest.mark.parametrize("line", ["no", "{}", '{"id": 1, "request": "r", "instructions": "a"}', "[]", ""])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("no", "{}", '{"id": 1, "request": "r", "instructions": "a"}', "[]", "", "[" * 100_000),
+        '{"id": 1, "request": "r", "request": "s", "instructions": ["a"]}',
+        r'{"id": 1, "request": "r \ud83d", "instructions": ["a"]}',
+        r'{"id": 1, "request": "r", "instructions": ["a \ud83d"]}',
+    ],
+)
 def test_a_bad_file_of_stories_is_explained(line, tmp_path):
     (tmp_path / "stories.jsonl").write_text(line)
     with pytest.raises(ValueError, match=r"stories\.jsonl"):

@@ -13,6 +13,7 @@ from rl.advantages import _WITHIN_GROUPS, advantages, check_estimator
 from rl.batch import NotFinite, batch_metrics, learnable, make_batch
 from rl.estimator_check import check_estimator_name
 from rl.recipe.config import ADVANTAGES, UNFIT_ADVANTAGES, AlgorithmConfig, Recipe, RewardConfig, RolloutConfig
+from rollout.roles import OwnCodeError
 from rollout.types import Group, Response, Reward
 from tests.support.groups import make_group
 
@@ -128,6 +129,20 @@ def test_an_advantage_that_is_the_same_for_all_tokens_takes_the_memory_of_one(
     assert [value.strides == (0,) for value in values] == [is_one_value] * 2
     if not is_one_value:
         assert [value.tolist() for value in values] == [[1, 2, 3], [1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise LookupError('half \\ud83d')", r"raised LookupError: half \\ud83d \(.*mine\.py:2\)$"),
+        ("return response_mask[:1]", r"returned advantages of \(1, 4\); expected \(2, 4\)"),
+        ("return response_mask * float('nan')", "returned an advantage that is no finite number"),
+    ],
+)
+def test_an_estimator_of_ones_own_that_fails_is_named(tmp_path, body, said):
+    (tmp_path / "mine.py").write_text(f"def mine(response_mask):\n    {body}\n")
+    with pytest.raises(OwnCodeError, match=f"^algorithm.advantage '{tmp_path}/mine.py:mine' {said}"):
+        advantages([make_group(1, [0.0, 1.0], [3, 4])], f"{tmp_path}/mine.py:mine")
 
 
 @pytest.mark.parametrize("estimator", sorted(_WITHIN_GROUPS))

@@ -20,6 +20,7 @@ from rl.recipe.jobs import JobRecipe, RunRecipe
 from rl.run_dir.provenance import write_provenance
 from rl.serve import ServeRecipe
 from rollout.roles import BudgetSpent
+from tests.support.unsayable import HALF, HALF_TOLD, UnsayableError
 from tests.support.virtual_clock import run_virtually
 
 
@@ -76,6 +77,27 @@ def test_a_role_that_fails_is_one_line_with_its_keys_and_a_file(tmp_path):
     assert others == ["settled"]
     with pytest.raises(StartFailed, match=r"^judge cannot start: KeyError: 'a b'; check the section judge "):
         start(tmp_path, judge=broken(KeyError("a b")))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(UnsayableError(), "UnsayableError: its __str__ raises OSError"), (KeyError(HALF), HALF_TOLD)]
+)
+def test_a_role_whose_error_cannot_be_said_or_written_is_told_nevertheless(tmp_path, error, told):
+    with pytest.raises(StartFailed) as failed:
+        start(tmp_path, judge=broken(error))
+    assert told in str(failed.value)
+    assert type(error).__name__ in (tmp_path / "logs" / "judge.txt").read_text()
+
+
+def test_an_exception_that_is_not_called_an_error_is_found_behind_its_last_frame(tmp_path):
+    told = (
+        "RuntimeError: Traceback (most recent call last):\n"
+        '  File "/ours/replica.py", line 40, in __init__\n    load()\n'
+        '  File "/theirs/own.py", line 10, in load\n    raise Unsayable\n    ^^^^^^^^^^^^^^^\n'
+        "own_d233791b.Unsayable: no GPU of theirs\n"
+    )
+    with pytest.raises(StartFailed, match=r"^judge cannot start: own_d233791b\.Unsayable: no GPU of theirs; check"):
+        start(tmp_path, judge=broken(RuntimeError(told)))
 
 
 def test_what_ends_a_run_in_good_order_passes_as_it_is(tmp_path):

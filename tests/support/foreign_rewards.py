@@ -9,6 +9,7 @@ from typing import Any
 
 from rewards.needs import needs
 from rollout.types import Evidence
+from tests.support.unsayable import HALF, UnsayableError, Unshown
 
 
 def brevity(evidence: Evidence) -> float:
@@ -41,6 +42,10 @@ def obedient(evidence: Evidence) -> float:
     deed, _, detail = evidence.task.instruction.partition(" ")
     if deed == "raise":
         raise LookupError(detail)
+    if deed == "half":
+        raise LookupError(HALF)
+    if deed == "unsayable":
+        raise UnsayableError
     if deed == "hang":
         re.match(r"(a+)+$", "a" * 60 + "b")  # holds the interpreter's lock, so that no thread can end it
     if deed == "exit":
@@ -48,7 +53,7 @@ def obedient(evidence: Evidence) -> float:
     if deed == "leave":
         Path(detail).write_text(str(os.getpid()))
         time.sleep(60)
-    told: dict[str, Any] = {"nan": float("nan"), "text": "good"}
+    told: dict[str, Any] = {"nan": float("nan"), "text": "good", "unshown": Unshown()}
     return told.get(deed, 1.0)
 
 

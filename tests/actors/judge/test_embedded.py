@@ -12,6 +12,7 @@ from actors.judge.judge import start_judge
 from actors.store.store import Store
 from rollout.roles import JudgeError
 from rollout.types import CompareRequest, ScoreRequest, Scores
+from tests.support.unsayable import UnsayableError
 
 seen = []
 together = threading.Barrier(2, timeout=5)
@@ -31,6 +32,10 @@ def in_pairs(before, after, instruction):
 def broken(before, after, instruction):
     seen.append("broken")
     raise ZeroDivisionError("by nought")
+
+
+def unsayable(before, after, instruction):
+    raise UnsayableError
 
 
 def red_is_broken(before, after, instruction):
@@ -75,7 +80,12 @@ def test_scores_overlap_in_threads(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("scorer", "message"), [(broken, "ZeroDivisionError: by nought"), (too_generous, "range: .*80")]
+    ("scorer", "message"),
+    [
+        (broken, "ZeroDivisionError: by nought"),
+        (unsayable, "UnsayableError: its __str__ raises OSError"),
+        (too_generous, "range: .*80"),
+    ],
 )
 def test_a_scorer_that_fails_gives_no_scores_and_is_asked_once(tmp_path, scorer, message):
     with pytest.raises(JudgeError, match=message):

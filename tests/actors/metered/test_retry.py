@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from actors.metered.retry import CallError, Fault, RetryPolicy, retry
+from actors.metered.retry import CallError, Fault, RetryPolicy, fault_of, retry
 from rollout.roles import BudgetSpent
+from tests.support.unsayable import HALF, HALF_TOLD, UnsayableError
 
 QUICK = RetryPolicy(timeout_s=2.0, num_attempts=3, first_wait_s=0.001, max_wait_s=0.01)
 
@@ -122,3 +123,8 @@ def test_a_spent_budget_is_no_fault():
     with pytest.raises(BudgetSpent):
         run(attempts)
     assert len(attempts.limits) == 1
+
+
+def test_a_faults_text_can_be_written_whatever_was_raised_or_answered():
+    assert Fault("bad_request", HALF).error == HALF_TOLD
+    assert fault_of(UnsayableError()).error == "its __str__ raises OSError"

@@ -4,6 +4,7 @@ import pytest
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.policy.lost_rank import RankLost, telling_lost_rank
+from rollout.roles import OwnCodeError
 
 
 def test_a_dead_rank_is_one_line():
@@ -42,6 +43,14 @@ def test_a_sampler_that_a_living_rank_has_lost_is_no_lost_rank():
     assert isinstance(lost, RayActorError)
     with pytest.raises(RayActorError), telling_lost_rank("push_weights"):
         raise lost
+
+
+def test_what_a_rank_tells_of_the_users_code_is_one_line():
+    rank = RayTaskError("update", "a traceback", OwnCodeError("mine raised KeyError: 'a' (mine.py:3)"))
+    with pytest.raises(OwnCodeError) as caught, telling_lost_rank("update"):
+        raise rank.as_instanceof_cause()
+    assert str(caught.value) == "mine raised KeyError: 'a' (mine.py:3)"
+    assert not isinstance(caught.value, RayTaskError)
 
 
 def test_what_a_living_rank_raises_passes():

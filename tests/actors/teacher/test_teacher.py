@@ -80,6 +80,13 @@ def test_a_model_that_does_not_answer_is_a_teachers_error(tmp_path):
         asyncio.run(AskedTeacher(asker, "{request}", Store(tmp_path)).plan(Request("a box"), 0))
 
 
+def test_a_function_whose_file_cannot_be_imported_is_named(tmp_path):
+    (tmp_path / "mine.py").write_text("def plan(:\n")
+    mine = TeacherConfig(prompt="recipes/prompts/planner.txt", fn=f"{tmp_path}/mine.py:plan")
+    with pytest.raises(ValueError, match=r"^a teacher's fn is .*: its module raised SyntaxError: .*mine\.py:1\)$"):
+        check_teacher(mine, "planner")
+
+
 def test_what_a_teacher_lacks_is_said_before_it_is_started(monkeypatch):
     assert describe_teacher(PLANNER, "planner")["fn"].startswith("recipes.shapes.teacher.plan@")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

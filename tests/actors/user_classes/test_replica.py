@@ -14,10 +14,16 @@ from actors.store.store import Store
 from actors.teacher.config import TeacherConfig
 from actors.teacher.teacher import start_teacher
 from rollout.types import CompareRequest, EditRequest, Request, ScoreRequest
+from tests.support.unsayable import HALF_TOLD
 
 MINE = """
 from PIL import Image
 from rollout.types import Scores
+from tests.support.unsayable import HALF, UnsayableError
+
+
+def fail(error):
+    raise error
 
 
 class Answers:
@@ -109,3 +115,16 @@ def test_a_picture_that_cannot_be_shown_is_no_fault_of_the_class_and_not_tried_a
         f"no_image: image {tmp_path}/x.png cannot be decoded (expected PNG, "
     )
     assert "[attempts: 1," in said
+
+
+@pytest.mark.parametrize("what", ["score", "edit", "observe", "plan"])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("UnsayableError()", "UnsayableError: Answers: its __str__ raises OSError ("),
+        ("ValueError(HALF)", f"ValueError: Answers: {HALF_TOLD} ("),
+        ("FileNotFoundError(HALF)", HALF_TOLD),
+    ],
+)
+def test_what_cannot_be_said_or_written_is_told_nevertheless(ask, what, error, told):
+    assert told in ask(what, f"fail({error})")

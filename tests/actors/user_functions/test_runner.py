@@ -163,6 +163,9 @@ DEEDS = {
     "raise no such thing": r"raised LookupError: no such thing \(.*foreign_rewards\.py:\d+\)",
     "nan": "returned nan, expected a finite number",
     "text": "returned 'good', expected a finite number",
+    "half": r"raised LookupError: half \\ud83d \(.*foreign_rewards\.py:\d+\)",
+    "unsayable": r"raised UnsayableError: its __str__ raises OSError \(.*foreign_rewards\.py:\d+\)",
+    "unshown": r"returned a Unshown \(its __repr__ raises OSError\), expected a finite number",
     "exit 3": r"its process died \(exit code 3\)",
     "hang": "no answer within 1 s",
 }

@@ -229,4 +229,4 @@ def test_nothing_is_shown_or_split_of_nothing(tmp_path, capsys):
         assert main(["data", *arguments, str(tmp_path / "a.jsonl")]) == 2
         assert "a.jsonl holds no record" in capsys.readouterr().err
     with pytest.raises(RecordError, match=r"holds no record to split: 2 bad records left out \(2 json\)"):
-        split(write_lines(tmp_path / "b.jsonl", ["{", "}"]), SplitRules(0.5), bad=BadRecords(OnBad.SKIP))
+        split(write_lines(tmp_path / "b.jsonl", ["{", "{"]), SplitRules(0.5), bad=BadRecords(OnBad.SKIP))

@@ -351,5 +351,5 @@ def test_rows_keep_their_numbers_behind_a_damaged_group(folder):
 
 
 def test_lines_that_are_no_records_keep_their_message(folder):
-    with pytest.raises(RecordError, match=r"show no kind \(.*a.csv:1: not JSON"):
-        check(write(folder / "a.csv", b"prompt,image\na,b\n"), CheckRules())
+    with pytest.raises(RecordError, match=r"none of its first records can be read \(.*a.txt:1: not JSON"):
+        check(write(folder / "a.txt", b"a prompt\nand more\n"), CheckRules())

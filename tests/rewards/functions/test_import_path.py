@@ -46,6 +46,15 @@ def test_what_is_not_there_is_said_once(path, said, tmp_path, monkeypatch):
     assert str(error.value) == said.format(tmp_path)
 
 
+@pytest.mark.parametrize("code", ["3", "'no arguments'", ""])
+def test_a_script_that_ends_the_process_is_refused(tmp_path, monkeypatch, code):
+    (tmp_path / "a_script.py").write_text(f"import sys\nsys.exit({code})\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for path in (f"{tmp_path}/a_script.py:score", "a_script:score"):
+        with pytest.raises(FunctionError, match=rf"a_script.* calls sys\.exit\({code or None}\) when it is imported"):
+            load_function(path)
+
+
 def test_what_a_file_imports_is_no_candidate_for_a_name_that_it_lacks(tmp_path):
     mine = tmp_path / "mine.py"
     mine.write_text(

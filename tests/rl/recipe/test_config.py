@@ -70,6 +70,11 @@ def test_a_recipe_extends_another_and_the_resolved_one_loads_again(tmp_path):
         ("seed=*x", r"override 'seed=\*x': the value is not YAML: line 1, column 1: found undefined alias 'x'"),
         ("seed=\udcff", r"override 'seed=\\udcff': the value is not YAML"),
         ("name=\udcff", r"name is '\\udcff'; expected text without control characters or broken Unicode"),
+        (r'evidence={"a\ud800": {}}', r"evidence has a key 'a\\ud800'; expected text without broken Unicode"),
+        (
+            r'generator.call={a: ["\ud800"]}',
+            r"generator\.call\.a\.0 is '\\ud800'; expected text without broken Unicode",
+        ),
         ("seed=" + "[" * 1000, r"override 'seed=\[+\.\.\.: the value is not YAML"),
     ],
 )

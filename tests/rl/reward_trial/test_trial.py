@@ -245,12 +245,13 @@ def test_a_runs_ledger_gives_the_samples(mine, tmp_path, capsys):
         ledger_cases(tmp_path / "nowhere", 10)
 
 
-def test_a_function_that_keeps_hanging_is_not_asked_to_the_end():
-    hanging = [replace(case, evidence=_told(case.evidence, "hang")) for case in sample_cases()]
+@pytest.mark.parametrize(("deed", "kinds"), [("hang", ["hung"] * 3), ("exit 0", ["died"] * 2)])
+def test_a_function_that_keeps_taking_its_process_down_is_not_asked_to_the_end(deed, kinds):
+    cases = [replace(case, evidence=_told(case.evidence, deed)) for case in sample_cases()]
     trial = asyncio.run(
-        try_reward(TermConfig("tests.support.foreign_rewards.obedient", timeout_s=0.2), lambda traits: hanging)
+        try_reward(TermConfig("tests.support.foreign_rewards.obedient", timeout_s=0.2), lambda traits: cases)
     )
-    assert [verdict.kind for verdict in trial.verdicts] == ["hung"] * 3
+    assert [verdict.kind for verdict in trial.verdicts] == kinds
     assert trial.is_given_up
 
 

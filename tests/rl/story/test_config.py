@@ -12,8 +12,8 @@ from rl.cli.main import main
 from rl.recipe.config import REPO
 from rl.recipe.reader import load_as, to_yaml
 from rl.story.bundle import write_bundle
-from rl.story.config import StoryRecipe, load_story_recipe
-from rl.story.evaluation import run_story_eval
+from rl.story.config import OracleConfig, StoryRecipe, load_story_recipe
+from rl.story.evaluation import _rephrase, run_story_eval
 from rl.story.run import prepare_story
 
 
@@ -87,6 +87,15 @@ def test_votes_of_a_greedy_critic_are_refused():
 def test_what_is_missing_is_said_before_anything_starts(override, message):
     with pytest.raises(ValueError, match=message):
         prepare_story(load_story_recipe(SHAPES, [override]))
+
+
+def test_a_function_whose_file_cannot_be_imported_is_named(tmp_path):
+    (tmp_path / "mine.py").write_text("raise RuntimeError('boom')\n")
+    planner = load_story_recipe(SHAPES, [f"planner={{kind: function, fn: '{tmp_path}/mine.py:plan'}}"])
+    with pytest.raises(ValueError, match=r"^planner\.fn is .*mine\.py:plan': its module raised RuntimeError: boom \("):
+        prepare_story(planner)
+    with pytest.raises(ValueError, match=r"^oracle\.fn is .*mine\.py:best': its module raised RuntimeError: boom \("):
+        _rephrase(OracleConfig(fn=f"{tmp_path}/mine.py:best", is_measured=True))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What the log makes of a run: differences of counts, shares of time, alerts that stop it, and where it all goes."""
 
 import asyncio
+import errno
 import io
 import math
 import re
@@ -29,6 +30,7 @@ from rollout.roles import BudgetSpent
 from rollout.types import Batch, Phase, TrainingRow
 from tests.support.fakes import FakePolicy, FakeSampler
 from tests.support.training import TERMS, make_recipe, train_on_fakes
+from tests.support.unsayable import UnsayableError
 
 RECIPE = Recipe(name="fake", reward=RewardConfig(TERMS))
 QUIET = Console(quiet=True)
@@ -230,6 +232,75 @@ def test_trackers_hear_of_rows_alerts_and_the_end(tmp_path, monkeypatch):
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2], "a step that broke has no row"
 
 
+class Failing(Recorder):
+    """A tracker whose every method fails."""
+
+    def __init__(self, *made_with, error=UnsayableError):
+        super().__init__()
+        self.error = error
+
+    def log(self, row, step):
+        super().log(row, step)
+        raise self.error
+
+    def images(self, key, pictures, step):
+        raise LookupError("[/b]")
+
+    def alert(self, title, text, step):
+        raise LookupError("no alarm")
+
+    def close(self):
+        raise UnsayableError
+
+
+def test_a_tracker_that_fails_costs_its_charts_alone(tmp_path, monkeypatch):
+    failing, after = Failing(), Recorder()
+    monkeypatch.setattr("rl.tracking.step_log.start_trackers", lambda recipe, first_step, kept: [failing, after])
+    console = Console(record=True, width=200)
+
+    async def follow() -> None:
+        log = await Log.start(with_alerts(tmp_path, entropy_below=Limit(0.1, 1)), console=console)
+        for step in (1, 2):
+            async with log.step(step):
+                log.metrics({"policy/entropy": 0.0})
+        await log.close()
+
+    asyncio.run(follow())
+    said = console.export_text()
+    for step in (1, 2):
+        assert f"step {step}: Failing raised UnsayableError: its __str__ raises OSError (" in said
+    assert re.search(r"step 1: Failing raised LookupError: no alarm \(.*\); that is not charted", said)
+    assert "step 2: Failing was not closed: its __str__ raises OSError" in said
+    assert after.told == [("alert", 1, "fake: entropy_below"), ("log", 1, 0.0), ("log", 2, 0.0), ("close",)]
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
+
+
+def test_a_full_disk_is_no_trackers_own_affair(tmp_path, monkeypatch):
+    full = Failing(error=OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr("rl.tracking.step_log.start_trackers", lambda recipe, first_step, kept: [full])
+
+    async def follow() -> None:
+        log = await Log.start(with_alerts(tmp_path), console=QUIET)
+        async with log.step(1):
+            log.metrics({"policy/entropy": 0.0})
+
+    with pytest.raises(OSError, match="No space left"):
+        asyncio.run(follow())
+
+
+class Unmade:
+    def __init__(self, recipe, first_step, kept):
+        raise UnsayableError
+
+    log = images = alert = close = None
+
+
+def test_a_tracker_of_ones_own_that_cannot_be_made_is_named(tmp_path):
+    recipe = make_recipe(tmp_path, tracking=TrackingConfig(backends=[f"{__name__}:Unmade"]))
+    with pytest.raises(ValueError, match=r"tracking\.backends has .*:Unmade: it raised UnsayableError: its __str__"):
+        start_trackers(recipe, 1, [])
+
+
 def test_what_stops_a_run_is_not_lost_to_an_error_of_its_log(tmp_path):
     is_down, told = False, Console(record=True, width=200)
 
@@ -349,6 +420,19 @@ def test_a_gradient_that_is_not_finite_is_told_with_its_sample(tmp_path, row, wh
     said = io.StringIO()
     asyncio.run(follow(Console(file=said, width=200)))
     assert re.search(f"left out: a gradient that is nan, {whose}", said.getvalue())
+
+
+def test_what_a_warning_quotes_is_no_markup(tmp_path):
+    """Rich would take brackets for styles, and end the run for one that closes nothing."""
+
+    async def follow(console: Console) -> None:
+        log = await Log.start(make_recipe(tmp_path), console=console)
+        log.warn("tracking.metrics has mine raised LookupError: [/b] of [red]")
+        await log.close()
+
+    said = io.StringIO()
+    asyncio.run(follow(Console(file=said, width=200)))
+    assert "raised LookupError: [/b] of [red]" in said.getvalue()
 
 
 def test_an_unknown_backend_is_refused():

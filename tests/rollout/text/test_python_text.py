@@ -72,3 +72,6 @@ def test_the_public_systems_fields_are_read_as_ours(tmp_path):
     (tmp_path / "marked.py").write_text("A = '<|im_end|>'")
     with pytest.raises(ValueError, match=r"marked\.py holds <\|im_end\|>"):
         read_prompt_text(tmp_path / "marked.py", "A")
+    (tmp_path / "half.py").write_text(r"A = 'plan \ud83d'")
+    with pytest.raises(ValueError, match=r"A of .*half\.py holds half a character"):
+        read_prompt_text(tmp_path / "half.py", "A")
