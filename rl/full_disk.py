@@ -1,16 +1,14 @@
 """A disk that takes no more ends a run by one line: which file, how much room is left, and what is saved."""
 
-import errno
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from rl.run_dir.resume import saved_in
+from rl.writable import FULL
 from rollout.roles import RunStopped
 from rollout.text.sizes import size_told
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFull(RunStopped):

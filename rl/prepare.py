@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from pathlib import Path
 
 from actors.config import EvidenceConfig, GeneratorConfig
 from actors.generator.kind import check_generator
@@ -16,6 +17,7 @@ from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator
 from rl.check_reward import check_reward, idle_evidence
 from rl.disk_room import check_disk
+from rl.evaluation import evaluated_before
 from rl.launch import check_launch
 from rl.official.during import Part, prepare_part
 from rl.recipe.config import Recipe
@@ -82,6 +84,8 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     idle = idle_evidence(recipe, evidence)
     sources = sources_of(recipe, judge)
     check_run_dir(recipe, is_resumed, sources, accepted)
+    if is_resumed:
+        evaluated_before(Path(recipe.run_dir))
     check_disk(recipe)
     check_launch(recipe, {f"evidence.{name}": config for name, config in evidence.items()})
     try_own(replace(recipe, evidence=evidence), training, heldout)

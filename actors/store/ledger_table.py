@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.store.append_log import read_log
+from actors.store.append_log import read_log, tell_damaged
 from actors.store.eviction import is_left_behind
 from actors.store.files import sync_folder, temporary_name
 from actors.store.ledger import CALLS, SAMPLES, read_ledger
@@ -38,6 +38,7 @@ def compact(folder: Path) -> dict[str, int]:
     """
     if not any(folder.glob("*.log")):
         raise ValueError(f"{folder} is not a ledger: it has no logs; give the folder of a run that has started")
+    tell_damaged(folder, SAMPLES, CALLS)
     for path in folder.iterdir():
         if is_left_behind(path.name, path.stat().st_mtime):
             path.unlink(missing_ok=True)

@@ -75,7 +75,7 @@ def _main(arguments: list[str] | None) -> int:
         print(f"interleave: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        from rl.full_disk import FULL
+        from rl.writable import FULL
 
         if error.filename is None and error.errno not in FULL:  # no file: a connection, a deadline
             raise

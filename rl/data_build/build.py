@@ -1,7 +1,6 @@
 """One build of data: turn every request into a trajectory, then make the sets. Existing trajectories are kept."""
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
@@ -37,6 +36,7 @@ from rl.recipe.paths import found_data, placed_generator, resolve_path
 from rl.recipe.resumable import ACCEPT
 from rl.run_dir.provenance import Sources, write_provenance
 from rl.run_dir.resume import check_changes
+from rl.whole_files import explained
 from rollout.collect import TrajectoryCollector
 from rollout.types import Failure, Request, Trajectory
 
@@ -114,8 +114,7 @@ def make_sets_only(recipe: BuildRecipe) -> list[Card]:
     Raises ValueError where there are none of the requests, or their images are gone.
     """
     out, roles = Path(recipe.run_dir), (*ROLES, "generator", "judge")
-    told = out / "versions.json"
-    known = json.loads(told.read_text()) if told.exists() else {}
+    known = explained(out)
     side = recipe.split.side
     build = Build(
         recipe,
