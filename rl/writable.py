@@ -7,8 +7,8 @@ from pathlib import Path
 
 from actors.store.place import CACHE_VARIABLE, folder_of, is_bucket
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Numbers of the errors of a disk that takes no more."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors of a disk that takes no more, of this user or in one file (`ulimit -f`)."""
 
 
 def check_store(place: str) -> None:

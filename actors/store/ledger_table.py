@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from actors.store.append_log import read_log, tell_damaged
 from actors.store.eviction import is_left_behind
-from actors.store.files import sync_folder, temporary_name
+from actors.store.files import naming, sync_folder, temporary_name
 from actors.store.ledger import CALLS, SAMPLES, read_ledger
 from rollout.types import SAMPLE_STAGES
 
@@ -136,7 +136,7 @@ def _write(path: Path, schema: pa.Schema, rows: Iterator[Row]) -> int:
     num_rows = 0
     temporary = path.parent / temporary_name()
     try:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        with naming(path), pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             while batch := list(islice(rows, BATCH)):
                 writer.write_table(_table(batch, schema))
                 num_rows += len(batch)

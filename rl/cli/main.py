@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from contextlib import nullcontext
 from datetime import datetime
@@ -79,7 +80,8 @@ def _main(arguments: list[str] | None) -> int:
 
         if error.filename is None and error.errno not in FULL:  # no file: a connection, a deadline
             raise
-        print(f"interleave: {error.filename or 'a file cannot be written'}: {error.strerror}", file=sys.stderr)
+        why = os.strerror(error.errno) if error.errno in FULL else error.strerror  # Arrow's own is two sentences
+        print(f"interleave: {error.filename or 'a file cannot be written'}: {why}", file=sys.stderr)
         return 2
     except RunStopped as error:
         print(f"interleave: the run stopped: {error}", file=sys.stderr)

@@ -15,6 +15,7 @@ import jinja2
 from actors.store.ledger import LedgerRow
 from actors.store.place import is_bucket
 from actors.store.store import Store
+from rl.atomic_write import atomic_write
 from rl.batch import is_flat
 from rl.inspection.selection import Shown, select_groups
 from rl.inspection.thumbnails import Thumbnails
@@ -71,10 +72,7 @@ def write_page(
     data = _data(groups, thumbnails)
     data["images"] = thumbnails.make(out.parent / f"{out.stem}_images")
     num_shown = len(data["samples"])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(
-        _render(run_dir.resolve().name, _about(groups, num_shown, num_samples, recipe), data), encoding="utf-8"
-    )
+    atomic_write(out, _render(run_dir.resolve().name, _about(groups, num_shown, num_samples, recipe), data))
     num_missing = sum(image.source is None for image in data["images"])
     return Page(out, num_shown, num_samples, num_missing, len(data["images"]))
 

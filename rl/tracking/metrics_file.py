@@ -68,5 +68,5 @@ def _keep_damaged(path: Path) -> None:
     num_damaged = sum(bool(line) and row_of(line) is None for line in lines[:-1] or lines)
     if num_damaged:
         kept = path.with_name(f"{path.name}.damaged")
-        kept.write_bytes(content)
+        atomic_write(kept, content)
         notify(f"{path}: {counted(num_damaged, 'line')} cannot be read; the file as it was is kept as {kept.name}")
