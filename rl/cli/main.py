@@ -261,7 +261,10 @@ def _rescore(chosen: argparse.Namespace) -> int:
 
 def _inspect(chosen: argparse.Namespace) -> int:
     from rl.inspection.page import write_page
+    from rl.writable import check_file_writable
 
+    if chosen.out:
+        check_file_writable(chosen.out, "--out")
     page = write_page(
         chosen.run,
         phase=chosen.phase,

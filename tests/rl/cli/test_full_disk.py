@@ -69,6 +69,39 @@ def test_what_a_command_writes(tmp_path, arguments, file, capsys):
     assert halves(out) == []
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["data", "show", TASKS, "--limit", "1"], ["inspect", "{run}"]],
+    ids=["data show", "inspect"],
+)
+def test_a_page_takes_the_place_of_no_device_and_no_folder(tmp_path, run_dir, arguments, capsys):
+    arguments = [part.format(run=run_dir) for part in arguments]
+    os.mkfifo(tmp_path / "fifo")
+    for out, told in ((tmp_path / "fifo", "no file"), (tmp_path, "a folder")):
+        assert cli.main([*arguments, "--out", str(out)]) == 2
+        assert capsys.readouterr().err == f"interleave: --out is {out}, which is {told}; expected a file\n"
+    assert (tmp_path / "fifo").is_fifo()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["data", "split", TASKS, "--heldout", "0.3"],
+        ["data", "verl", str(REPO / "recipes" / "shapes_grpo.yaml")],
+        ["shapes", "requests"],
+        ["shapes", "records"],
+        ["shapes", "build"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_a_file_where_a_folder_is_made_is_one_line_before_anything_is_done(tmp_path, arguments, capsys):
+    (tmp_path / "file").touch()
+    assert cli.main([*arguments, "--out", f"{tmp_path}/file"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"interleave: --out is {tmp_path}/file, which cannot be written to by user ")
+    assert told.endswith(": Not a directory; expected a folder that can be made and written to\n")
+
+
 def test_data_for_verl_and_the_index_that_it_needs(tmp_path, capsys):
     (tmp_path / "train.parquet").write_text(OLD)
     arguments = ["data", "verl", str(REPO / "recipes" / "shapes_grpo.yaml"), "--out", str(tmp_path)]

@@ -1,0 +1,27 @@
+"""A file is there whole or as before, and takes no device's place."""
+
+import os
+
+import pytest
+
+from rl.atomic_write import atomic_write
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path, make):
+    path = tmp_path / "page.html"
+    make(path)
+    mode = path.stat().st_mode
+    with pytest.raises(FileExistsError, match="it is no file") as error:
+        atomic_write(path, "text")
+    assert error.value.filename == str(path)
+    assert path.stat().st_mode == mode
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_and_its_folders_are_made_or_replaced(tmp_path):
+    path = tmp_path / "new" / "page.html"
+    for text in ("one", "two"):
+        atomic_write(path, text)
+        assert path.read_text() == text
+    assert list(path.parent.iterdir()) == [path]
