@@ -1,13 +1,14 @@
 """Everything that can be wrong with a run is found here, before anything starts."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
-from actors.config import EvidenceConfig, GeneratorConfig
+from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
 from actors.generator.kind import check_generator
+from actors.generator.probe import probe_generator
 from actors.judge.judge import check_baseline, check_judge
 from actors.judge.probe import probe_judges
 from actors.observer import judges_of
@@ -91,7 +92,12 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     try_own(replace(recipe, evidence=evidence), training, heldout)
     benchmark = prepare_part(recipe.benchmark, Store(recipe.store)) if recipe.benchmark.name else None
     more = {"benchmark.judge": recipe.benchmark.judge} if benchmark else {}
-    asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence) | more))
+    asyncio.run(_probe({"judge": recipe.judge} | judges_of(evidence) | more, generator))
     return PreparedRun(
         recipe, training, heldout, template, model, generator, reward, evidence, idle, sources, is_resumed, benchmark
     )
+
+
+async def _probe(judges: Mapping[str, JudgeConfig], generator: GeneratorConfig) -> None:
+    await probe_judges(judges)
+    await probe_generator(generator)

@@ -13,6 +13,7 @@ from actors import ending
 from actors.config import GeneratorConfig
 from actors.generator.generator import Generator
 from actors.generator.kind import check_generator
+from actors.generator.probe import probe_generator
 from actors.resources import Role
 from actors.web.config import ServiceConfig, read_service_key
 from actors.web.image_service import ImageService
@@ -70,6 +71,7 @@ async def serve(recipe: ServeRecipe, console: Console | None = None) -> None:
     check_generator(config)
     check_launch(recipe)
     check_address(recipe.service)
+    await probe_generator(config)
     console.print(f"[bold]{recipe.name}[/]  starting {config.name or config.model or config.kind} ...")
     async with launch(recipe, run_start=math.inf) as job:  # it runs on and on: what it used long ago may go
         (generator,) = await job.start(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from actors.generator.generator import Generator
 from actors.generator.kind import check_generator, kind_of
+from actors.generator.probe import probe_generator
 from actors.judge.judge import check_judge, start_judge
 from actors.judge.probe import probe_judges
 from actors.notice import notify
@@ -96,6 +97,7 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     """Carry out the remaining requests and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
     recipe = build.recipe
     await probe_judges({"judge": recipe.judge} | asked_of(recipe), without_images=("planner.ask",))
+    await probe_generator(placed_generator(recipe.generator))
     write_provenance(recipe, build.sources)
     log = TrajectoryLog(build.out / "trajectories")
     bad = BadRecords(OnBad(recipe.on_bad))
