@@ -80,8 +80,10 @@ def _main(arguments: list[str] | None) -> int:
 
         if error.filename is None and error.errno not in FULL:  # no file: a connection, a deadline
             raise
-        why = os.strerror(error.errno) if error.errno in FULL else error.strerror  # Arrow's own is two sentences
-        print(f"interleave: {error.filename or 'a file cannot be written'}: {why}", file=sys.stderr)
+        file, why = error.filename, error.strerror
+        if error.errno in FULL:  # of a copy, it is the second that is written; Arrow's own words are two sentences
+            file, why = error.filename2 or file, os.strerror(error.errno or 0)
+        print(f"interleave: {file or 'a file cannot be written'}: {why}", file=sys.stderr)
         return 2
     except RunStopped as error:
         print(f"interleave: the run stopped: {error}", file=sys.stderr)

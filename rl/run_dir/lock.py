@@ -26,6 +26,7 @@ from datetime import datetime
 from pathlib import Path
 
 from actors.notice import notify
+from actors.store.files import naming
 from rl.json_file import read_object
 from rl.writable import check_writable
 
@@ -109,8 +110,7 @@ def _acquire(folder: Path, elsewhere: str) -> str:
         raise ValueError(f"{folder} cannot be locked: {lock} is no folder; if no process is in it, remove {lock}")
     offer = folder / f"{LOCK}-{token}"
     for _ in range(_MAX_ATTEMPTS):
-        offer.mkdir(exist_ok=True)
-        (offer / f"{token}.json").write_text(json.dumps(asdict(_myself())), encoding="utf-8")
+        _make(offer, token)
         try:
             offer.rename(lock)
             return token
@@ -136,6 +136,16 @@ def _acquire(folder: Path, elsewhere: str) -> str:
     raise ValueError(
         f"{folder} is in use by {holder}; wait until it ends, stop it, or choose another folder ({elsewhere})"
     )
+
+
+def _make(offer: Path, token: str) -> None:
+    try:
+        with naming(offer):
+            offer.mkdir(exist_ok=True)
+            (offer / f"{token}.json").write_text(json.dumps(asdict(_myself())), encoding="utf-8")
+    except OSError:  # a full disk, say
+        shutil.rmtree(offer, ignore_errors=True)
+        raise
 
 
 def _held(lock: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,6 +101,16 @@ def test_a_file_where_a_folder_is_made_is_one_line_before_anything_is_done(tmp_p
     told = capsys.readouterr().err
     assert told.startswith(f"interleave: --out is {tmp_path}/file, which cannot be written to by user ")
     assert told.endswith(": Not a directory; expected a folder that can be made and written to\n")
+
+
+def test_of_a_copy_the_new_file_is_named(tmp_path, capsys, monkeypatch):
+    (tmp_path / "source").write_bytes(b"x" * 5000)
+
+    def copy(*_):
+        shutil.copyfile(tmp_path / "source", tmp_path / "copy")
+
+    monkeypatch.setattr("rl.run_dir.compare.compare_runs", copy)
+    assert outcome(["compare", "a", "b"], capsys) == f"interleave: {tmp_path}/copy: {os.strerror(27)}\n"
 
 
 def test_data_for_verl_and_the_index_that_it_needs(tmp_path, capsys):

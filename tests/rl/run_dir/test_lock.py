@@ -1,5 +1,6 @@
 """One process at a time in a folder, whatever became of the last one."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -124,6 +125,18 @@ def test_a_lock_that_says_nonsense_goes_by_its_time(tmp_path, said):
     os.utime(tmp_path / ".lock" / "x.json", (1, 1))
     with locked(tmp_path):
         pass
+
+
+def test_a_disk_without_room_is_named_and_nothing_is_left(tmp_path, monkeypatch):
+    def full(path, *_, **__):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        locked(tmp_path).__enter__()
+    assert str(error.value.filename).startswith(f"{tmp_path}/.lock-")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_that_is_no_folder_is_named_and_nothing_is_left(tmp_path):
