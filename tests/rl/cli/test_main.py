@@ -50,6 +50,32 @@ def test_a_host_that_is_none_is_one_line(host, tmp_path, capsys):
     assert "; expected an address or a host's name, like 127.0.0.1, without http:// and without a port\n" in told
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", str(REPO / "recipes" / "shapes_grpo.yaml"), "run_dir={out}"],
+        ["serve", SHAPES, "service.port=0"],
+        ["generate", "Draw a ruby circle at the left", "--recipe", SHAPES, "--out", "{out}"],
+        ["data", "build", str(REPO / "recipes" / "build_shapes.yaml"), "requests.file={requests}", "run_dir={out}"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_generator_where_nothing_answers_is_one_line_before_anything_starts(arguments, tmp_path, capsys, monkeypatch):
+    def never(*_):
+        raise AssertionError("a job was started")
+
+    for module in ("actors.cluster", "rl.launch"):
+        monkeypatch.setattr(f"{module}.ray_cluster", never)
+    (tmp_path / "requests.txt").write_text("Draw a ruby circle at the left\n")
+    places = {"out": tmp_path / "out", "requests": tmp_path / "requests.txt"}
+    generator = "generator={kind: service, base_url: 'http://127.0.0.1:9'}"
+    given = [part.format(**places) for part in arguments]
+    assert cli.main([*given, "~generator", generator, f"store={tmp_path}/store"]) == 2
+    told = capsys.readouterr().err
+    assert "interleave: generator: cannot ask the service at http://127.0.0.1:9 without a key: unreachable: " in told
+    assert told.count("\n") == 1
+
+
 def test_a_bad_record_is_one_located_line_before_anything_starts(tmp_path, capsys):
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     good, bad = critic_record(0), critic_record(1, images=["x.png"])
