@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from actors.store.files import naming
 from data.errors import RecordError, shown
 from data.formats.reader import beside, open_records
 from data.prompts import prompt_digest, prompt_in
@@ -69,7 +70,7 @@ def split(path: Path, rules: SplitRules, *, out: Path | None = None, bad: BadRec
             raise ValueError(f"{taken} exists; name another folder with --out, or remove it")
     moved, old = cache(lambda folder: _Moved(folder, out)), folder_of(records)
     num_records = dict.fromkeys(SIDES, 0)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".split-") as folder:
+    with naming(out), tempfile.TemporaryDirectory(dir=out, prefix=".split-") as folder:
         files = {side: (Path(folder) / side).open("w", encoding="utf-8") for side in SIDES}
         try:
             for raw in records:

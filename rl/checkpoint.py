@@ -21,6 +21,7 @@ from rl import kept_checkpoints
 from rl.atomic_write import atomic_write
 from rl.preemption import EXIT_CODE, Preempted
 from rl.recipe.jobs import TrainingRecipe
+from rl.whole_files import check_newest, last_step, newest_name
 from rollout.roles import CheckpointError, Policy
 from rollout.text.foreign import error_text
 
@@ -195,16 +196,16 @@ async def save_and_leave(recipe: TrainingRecipe, policy: Policy, preempted: Pree
 
 
 async def resume(recipe: TrainingRecipe, policy: Policy) -> int:
-    """Load the newest checkpoint into the policy and return its step; 0 when there is none."""
+    """Load the newest checkpoint into the policy and return its step; 0 when there is none.
+
+    Raises ValueError for one that is damaged, which `rl.run_dir.resume.check_run_dir` has found before.
+    """
     await asyncio.to_thread(_clear_unfinished, folder_of(recipe))
-    pointer = folder_of(recipe) / "latest"
-    if not pointer.exists():
-        return 0
-    folder = folder_of(recipe) / pointer.read_text().strip()
-    if not (folder / "state.json").exists():
-        raise ValueError(f"{pointer} names {folder.name}, which is not a whole checkpoint")
-    await policy.load(folder / "policy")
-    return int(json.loads((folder / "state.json").read_text())["step"])
+    run_dir = Path(recipe.run_dir)
+    await asyncio.to_thread(check_newest, run_dir)
+    if done := last_step(run_dir):
+        await policy.load(folder_of(recipe) / newest_name(run_dir) / "policy")
+    return done
 
 
 async def export(recipe: TrainingRecipe, policy: Policy, step: int, folder: Path) -> None:

@@ -12,8 +12,10 @@ import numpy as np
 
 from rewards.compose import weighted_mean
 from rl.atomic_write import atomic_write
+from rl.json_file import read_object
 from rl.recipe.config import EvaluationConfig
 from rl.stream import RollOut, check_failures
+from rl.whole_files import last_step
 from rollout.concurrency import all_of
 from rollout.text.seeds import seed_of
 from rollout.types import Group, GroupRequest, Phase, Sample, Scores, Task
@@ -62,9 +64,29 @@ class Evaluation:
 
     @classmethod
     def load(cls, path: Path) -> Evaluation:
-        """Read what `save` wrote; the groups stay in the ledger."""
-        saved = json.loads(path.read_text())
-        return cls(tuple(EvaluationRow(**row) for row in saved["rows"]), (), saved["num_failed"])
+        """Read what `save` wrote; the groups stay in the ledger. Raises ValueError for a file that is damaged."""
+        saved = read_object(path)
+        try:
+            return cls(tuple(EvaluationRow(**row) for row in saved["rows"]), (), int(saved["num_failed"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: it is no evaluation ({type(error).__name__}: {error})") from None
+
+
+def evaluated_before(run_dir: Path) -> Evaluation | None:
+    """Return a run's evaluation before training; None where it is still to be made.
+
+    Raises ValueError where it is damaged, or has gone from a run that has learned: it cannot be made again then.
+    """
+    path, step = run_dir / "evaluation_before.json", last_step(run_dir)
+    instead = f"what was before training cannot be measured after step {step}: put the file back, or choose another run"
+    if path.exists():
+        try:
+            return Evaluation.load(path)
+        except ValueError as error:
+            raise ValueError(f"{error}; {instead if step else 'remove it, and it is made again'}") from None
+    if step:
+        raise ValueError(f"{path} is missing; {instead}")
+    return None
 
 
 Columns = dict[str, np.ndarray]

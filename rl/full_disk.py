@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from rl.atomic_write import FULL
 from rl.run_dir.resume import saved_in
+from rl.writable import FULL
 from rollout.roles import RunStopped
 from rollout.text.sizes import size_told
 
@@ -30,7 +30,7 @@ async def telling_when_full(run_dir: Path) -> AsyncIterator[None]:
 
 
 def _told(error: OSError, run_dir: Path) -> str:
-    path = Path(error.filename or run_dir)
+    path = Path(error.filename2 or error.filename or run_dir)
     there = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
     room = size_told(shutil.disk_usage(there).free)
     return (

@@ -13,6 +13,7 @@ from rl.atomic_write import atomic_write
 from rl.recipe.jobs import TrainingRecipe
 from rl.recipe.keep_best import is_less_better
 from rl.tracking.metrics_file import read_metrics
+from rl.whole_files import step_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def best_checkpoint(recipe: TrainingRecipe) -> BestSaved | None:
 
 def saved_folders(run_dir: Path) -> dict[int, Path]:
     """Return the folders of a run's checkpoints by their steps."""
-    return {int(path.name.removeprefix("step_")): path for path in folder_of(run_dir).glob("step_*")}
+    folders = folder_of(run_dir).glob("step_*")
+    return {step: path for path in folders if (step := step_of(path.name)) is not None}
 
 
 def clear_others(recipe: TrainingRecipe, newest: int) -> None:

@@ -22,8 +22,8 @@ from actors.store.ledger import Ledger
 from rl.atomic_write import atomic_write
 from rl.recipe.config import Recipe
 from rl.recipe.resumable import is_resumable_change
-from rl.run_dir.resume import last_step
 from rl.stream import RollOut
+from rl.whole_files import last_step
 from rollout.rows import row_of, sample_of
 from rollout.types import Group, GroupRequest, Response, Sample
 from rollout.types.arrays import TokenIds, TokenValues

@@ -23,7 +23,7 @@ from actors.store.server import managed_store
 from rl.progress import telling_every
 from rl.recipe.jobs import JobRecipe, TrainingRecipe
 from rl.run_dir.resume import saved_in
-from rl.run_dir.writable import check_store
+from rl.writable import check_store
 from rollout.concurrency import all_settled
 from rollout.roles import BudgetSpent, RunStopped
 from rollout.text.foreign import error_text

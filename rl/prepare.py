@@ -1,12 +1,14 @@
 """Everything that can be wrong with a run is found here, before anything starts."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from pathlib import Path
 
-from actors.config import EvidenceConfig, GeneratorConfig
+from actors.config import EvidenceConfig, GeneratorConfig, JudgeConfig
 from actors.generator.kind import check_generator
+from actors.generator.probe import probe_generator
 from actors.judge.judge import check_baseline, check_judge
 from actors.judge.probe import probe_judges
 from actors.observer import judges_of
@@ -16,6 +18,7 @@ from actors.user_functions.runner import RewardRunner
 from rl.advantages import check_estimator
 from rl.check_reward import check_reward, idle_evidence
 from rl.disk_room import check_disk
+from rl.evaluation import evaluated_before
 from rl.launch import check_launch
 from rl.official.during import Part, prepare_part
 from rl.recipe.config import Recipe
@@ -82,12 +85,19 @@ def prepare(recipe: Recipe, *, is_resumed: bool = False, accepted: Collection[st
     idle = idle_evidence(recipe, evidence)
     sources = sources_of(recipe, judge)
     check_run_dir(recipe, is_resumed, sources, accepted)
+    if is_resumed:
+        evaluated_before(Path(recipe.run_dir))
     check_disk(recipe)
     check_launch(recipe, {f"evidence.{name}": config for name, config in evidence.items()})
     try_own(replace(recipe, evidence=evidence), training, heldout)
     benchmark = prepare_part(recipe.benchmark, Store(recipe.store)) if recipe.benchmark.name else None
     more = {"benchmark.judge": recipe.benchmark.judge} if benchmark else {}
-    asyncio.run(probe_judges({"judge": recipe.judge} | judges_of(evidence) | more))
+    asyncio.run(_probe({"judge": recipe.judge} | judges_of(evidence) | more, generator))
     return PreparedRun(
         recipe, training, heldout, template, model, generator, reward, evidence, idle, sources, is_resumed, benchmark
     )
+
+
+async def _probe(judges: Mapping[str, JudgeConfig], generator: GeneratorConfig) -> None:
+    await probe_judges(judges)
+    await probe_generator(generator)

@@ -18,7 +18,7 @@ from actors.store.ledger_table import compact
 from actors.store.store import Store
 from rl import checkpoint
 from rl.batch import NotFinite
-from rl.evaluation import Change, Evaluation, Evaluator, compare
+from rl.evaluation import Change, Evaluator, compare, evaluated_before
 from rl.first_complete import FirstComplete
 from rl.full_disk import telling_when_full
 from rl.kept_checkpoints import best_checkpoint
@@ -119,11 +119,9 @@ async def train_between_evaluations(plan: PreparedRun, actors: Stack, log: Log, 
     )
     stream = make_stream(plan, actors, log, done)
     lost = LostWeights(actors.policy, actors.samplers, log.say)
-    saved = Path(recipe.run_dir) / "evaluation_before.json"
     num_tasks = min(recipe.evaluation.num_tasks or len(plan.heldout), len(plan.heldout))
-    if saved.exists():
-        before = Evaluation.load(saved)
-    else:
+    before = await asyncio.to_thread(evaluated_before, Path(recipe.run_dir))
+    if before is None:
         if recipe.answers == "public":
             await check_strict_answers(recipe, plan.training, actors.journey.draw, log.say)
         log.say(f"evaluating {num_tasks} held-out tasks before training ...")

@@ -14,6 +14,7 @@ from actors import ending
 from actors.config import GeneratorConfig
 from actors.generator.generator import Generator
 from actors.generator.kind import check_generator
+from actors.generator.probe import probe_generator
 from actors.resources import Role
 from actors.web.config import ServiceConfig, read_service_key
 from actors.web.image_service import ImageService
@@ -71,6 +72,7 @@ async def serve(recipe: ServeRecipe, console: Console | None = None) -> None:
     check_generator(config)
     check_launch(recipe)
     check_address(recipe.service)
+    await probe_generator(config)
     console.print(
         f"[bold]{escape(recipe.name)}[/]  starting {escape(str(config.name or config.model or config.kind))} ..."
     )

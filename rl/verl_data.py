@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.store.files import naming, temporary_name
 from actors.store.place import placed
 from rl.atomic_write import atomic_write
 from rl.recipe.config import Recipe
@@ -45,9 +46,15 @@ def write_verl_data(recipe: Recipe, out: Path) -> dict[str, int]:
     out.mkdir(parents=True, exist_ok=True)
     counts = {}
     for split, tasks in tasks_of(recipe).items():
-        with pq.ParquetWriter(out / f"{split}.parquet", _SCHEMA) as file:
-            for rows in _row_groups(tasks, template, split):
-                file.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+        unfinished = out / temporary_name()
+        try:
+            with naming(out / f"{split}.parquet"):
+                with pq.ParquetWriter(unfinished, _SCHEMA) as file:
+                    for rows in _row_groups(tasks, template, split):
+                        file.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+                unfinished.replace(out / f"{split}.parquet")
+        finally:
+            unfinished.unlink(missing_ok=True)
         counts[split] = len(tasks)
     lasting = replace(recipe, run_dir=_absolute(recipe.run_dir), store=placed(recipe.store))
     path = out.resolve() / "recipe.yaml"

@@ -127,7 +127,8 @@ class GeneratorConfig:
     """Endpoint: US dollars by the prices; calls in flight may end beyond it; 0: no limit."""
 
     probe: bool = True
-    """A class of your own: ask it for one image, in a process of its own, before anything starts."""
+    """Ask before anything starts: a class of your own for one image, in a process of its own; endpoints what they
+    have, which costs nothing, so that a wrong key or address is said in seconds."""
 
     def __post_init__(self) -> None:
         check_fields(self, "generator")

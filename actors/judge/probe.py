@@ -4,7 +4,7 @@ The question is asked beside the run: it is on no bill, counts against no budget
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -14,7 +14,7 @@ from actors.judge.judge import kind_of
 from actors.judge.openai_asker import arguments_of
 from actors.metered.answers import field_of, text_of
 from actors.metered.config import EndpointConfig
-from actors.metered.connections import connect, read_key, url_of
+from actors.metered.connections import Secret, connect, read_key, url_of
 from actors.metered.endpoints import Endpoint
 from actors.metered.environment import without_login
 from actors.metered.http_faults import fault_at
@@ -56,13 +56,17 @@ class Probe:
 
     async def ask(self) -> Fault | None:
         """Return what is wrong; None where nothing is."""
-        connected = connect(self.endpoint, read_key(self.endpoint.api_key_env, self.judge), SILENCE_S)
+        connected = connect(self.endpoint, self.key(), SILENCE_S)
         try:
             async with asyncio.timeout(TIMEOUT_S), connected.connection:
                 fault = await self._ask(connected)
                 return await self._ask(connected) if fault and fault.kind == "connection" else fault
         except TimeoutError:
             return Fault("timeout", f"no answer within {TIMEOUT_S:g} s")
+
+    def key(self) -> Secret:
+        """Return the endpoint's key. Raises ValueError where it is missing."""
+        return read_key(self.endpoint.api_key_env, self.judge)
 
     async def _ask(self, connected: Endpoint) -> Fault | None:
         completion = None
@@ -84,8 +88,9 @@ class Probe:
         key = self.endpoint.api_key_env
         hint = _HINTS.get(fault.kind, "").format(key=key, where=self.where, judge=self.judge)
         said, url = " ".join(fault.error.split()), without_login(url_of(self.endpoint))
+        who = repr(self.endpoint.model) if self.endpoint.model else "the service"
         return (
-            f"{self.where}: cannot ask {self.endpoint.model!r} at {url} with the key in {key}: "
+            f"{self.where}: cannot ask {who} at {url} {f'with the key in {key}' if key else 'without a key'}: "
             f"{fault.kind}: {said}{hint and '; '}{hint}"
         )
 
@@ -108,8 +113,13 @@ async def probe_judges(judges: Mapping[str, JudgeConfig], *, without_images: Col
 
     One that is slow or overloaded is told on stderr.
     """
+    check_answers(await ask_judges(judges, without_images=without_images))
+
+
+def check_answers(asked: Sequence[tuple[Probe, Fault | None]]) -> None:
+    """Raise ValueError for endpoints that cannot work, and tell of those that are slow, as `probe_judges` does."""
     wrong = []
-    for probe, fault in await ask_judges(judges, without_images=without_images):
+    for probe, fault in asked:
         if fault is not None and fault.kind in _PASSING:
             notify(f"{probe.sentence(fault)}; starting all the same")
         elif fault is not None:

@@ -17,9 +17,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from actors.notice import notify
 from actors.store.files import naming, sync_folder
+from rollout.text.counted import counted
 
 Row = dict[str, Any]
+_CHECKSUM = 9
+"""Characters before a line's row: its checksum and a space."""
 
 
 class AppendLog:
@@ -111,10 +115,27 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
             offset += len(line)
 
 
+def tell_damaged(folder: Path, *kinds: str) -> None:
+    """Tell the user how many lines of logs are left out since their checksums are wrong.
+
+    An end without a line feed is none: a writer that was killed leaves it, and its rows count as not committed.
+    """
+    for kind in kinds:
+        for path in log_paths(folder, kind):
+            with path.open("rb") as lines:
+                num_damaged = sum(line.endswith(b"\n") and not _is_whole(line) for line in lines)
+            if num_damaged:
+                notify(f"{path}: {counted(num_damaged, 'line')} with a wrong checksum, left out")
+
+
 def parse_line(line: bytes) -> Row | None:
     """Return the row of a line; None if the line is torn or damaged."""
+    return json.loads(line[_CHECKSUM:]) if _is_whole(line) else None
+
+
+def _is_whole(line: bytes) -> bool:
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    return json.loads(text) if line.endswith(b"\n") and checksum == _checksum(text) else None
+    return line.endswith(b"\n") and checksum == _checksum(text)
 
 
 def _number(path: Path) -> int:

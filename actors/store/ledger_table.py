@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.store.append_log import read_log
+from actors.store.append_log import read_log, tell_damaged
 from actors.store.eviction import is_left_behind
-from actors.store.files import sync_folder, temporary_name
+from actors.store.files import naming, sync_folder, temporary_name
 from actors.store.ledger import CALLS, SAMPLES, read_ledger
 from rollout.types import SAMPLE_STAGES
 
@@ -38,6 +38,7 @@ def compact(folder: Path) -> dict[str, int]:
     """
     if not any(folder.glob("*.log")):
         raise ValueError(f"{folder} is not a ledger: it has no logs; give the folder of a run that has started")
+    tell_damaged(folder, SAMPLES, CALLS)
     for path in folder.iterdir():
         if is_left_behind(path.name, path.stat().st_mtime):
             path.unlink(missing_ok=True)
@@ -135,7 +136,7 @@ def _write(path: Path, schema: pa.Schema, rows: Iterator[Row]) -> int:
     num_rows = 0
     temporary = path.parent / temporary_name()
     try:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        with naming(path), pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             while batch := list(islice(rows, BATCH)):
                 writer.write_table(_table(batch, schema))
                 num_rows += len(batch)

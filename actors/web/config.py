@@ -7,15 +7,16 @@ from typing import Annotated
 
 from annotated_types import Gt, Le
 
+from actors.bound_address import Host
 from actors.metered.keys import Secret, why_no_key
-from rollout.text.limits import KeyVariable, Name, Port, PositiveInt, Seconds, check_fields, one_of
+from rollout.text.limits import KeyVariable, Port, PositiveInt, Seconds, check_fields, one_of
 
 
 @dataclass(frozen=True)
 class ServiceConfig:
     """`interleave serve`: one front end for the pool, wherever its replicas are."""
 
-    host: Name = "127.0.0.1"
+    host: Host = "127.0.0.1"
     """Address to listen on; 0.0.0.0 is open to the network and needs a key."""
     port: Port = 8011
     """0: a free one."""

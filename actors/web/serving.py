@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from actors.bound_address import why_not_bound
 from actors.web.config import ServiceConfig
 from actors.web.connections import ServerConfig
 from actors.web.stopping import STOPPING
@@ -39,13 +40,8 @@ def _bound(config: ServiceConfig) -> socket.socket:
     try:
         return socket.create_server((config.host, config.port), family=family, backlog=1024)
     except OSError as error:
-        raise ValueError(
-            f"cannot listen on {config.host}:{config.port}: {_reason(error)}; set service.port to a free one"
-        ) from error
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).partition(" (while attempting")[0]  # Python adds the address
+        why = why_not_bound(error, host_key="service.host", port_key="service.port")
+        raise ValueError(f"cannot listen on {config.host}:{config.port}: {why}") from error
 
 
 @asynccontextmanager

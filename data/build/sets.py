@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from actors.store.files import naming
 from actors.store.store import Store
 from data.build import records
 from data.build.candidates import (
@@ -122,12 +123,14 @@ def make_sets(
     unfinished = {one.name: out / f".{one.name}.unfinished" for one in sets}
     for folder in unfinished.values():
         shutil.rmtree(folder, ignore_errors=True)
-    _write(trajectories, sets, unfinished, store)
+    with naming(out):
+        _write(trajectories, sets, unfinished, store)
     cards = []
     for one in sets:
         card = Card(one.name, source, dict(tally.stages), dict(sorted(bad.counts.items())), bad.examples)
         card.candidates, card.dropped, card.records = len(one.found), dict(one.dropped), _counts(one)
-        card.write(unfinished[one.name])
+        with naming(out):
+            card.write(unfinished[one.name])
         _replace(out / one.name, unfinished[one.name])
         cards.append(card)
     return cards

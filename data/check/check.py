@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from actors.store.files import naming
 from data.check.image_log import ImageLog
 from data.check.images import DeepRules, DeepSummary, scan_images
 from data.check.statistics import RlStatistics, SftStatistics
@@ -97,7 +98,7 @@ def check(path: Path, rules: CheckRules, progress: Progress = lambda *_: None) -
     started = time.monotonic()
     records = open_records(path)
     kind = rules.kind or detect_kind(records)
-    with tempfile.TemporaryDirectory(prefix="interleave-check-") as folder:
+    with tempfile.TemporaryDirectory(prefix="interleave-check-") as folder, naming(Path(folder)):
         reading = _Reading(records, kind, rules, Path(folder))
         reading.read(progress)
         copies, prompts = reading.copies.repeats(), reading.prompts.repeats()

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from actors.store.files import write_whole
 from actors.store.image_files import data_url, small_copy
 from actors.store.packed_images import open_image_file
 from actors.store.pixels import UnclearImage, as_seen
@@ -94,8 +95,7 @@ def write_page(
         about += f", drawn with seed {seed}"
     page = _TEMPLATES.get_template("page.html.j2").render(name=path.name, about=about, cards=cards)
     out = out or beside(records) / f"{records.name}.html"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8", errors="replace")
+    write_whole(out, page.encode("utf-8", "replace"))
     return out
 
 

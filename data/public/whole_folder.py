@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from actors.store.files import naming
+
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
@@ -17,7 +19,8 @@ def whole_folder(out: Path) -> Iterator[Path]:
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        yield unfinished
+        with naming(out):
+            yield unfinished
         out.parent.mkdir(parents=True, exist_ok=True)
         unfinished.rename(out)  # onto an empty folder, too
     finally:

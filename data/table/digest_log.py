@@ -11,6 +11,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from actors.store.files import naming
 from data.records.sft import SftRecord
 from rollout.types import Task
 
@@ -76,8 +77,7 @@ class DigestLog:
         self._flush()
         rows = np.empty(len(digests), _ROW)
         rows["digest"], rows["number"] = digests, numbers
-        with self._path.open("ab") as file:
-            rows.tofile(file)
+        self._append(rows.tobytes())
         self._num_rows += len(rows)
 
     def repeats(self, num_examples: int = 3) -> Repeats:
@@ -167,11 +167,15 @@ class DigestLog:
             ends = np.cumsum(np.bincount(parts.astype(np.int64), minlength=num_parts))
             for part, (begin, end) in enumerate(zip(np.r_[0, ends[:-1]], ends, strict=True)):
                 if begin < end:
-                    with (folder / str(part)).open("ab") as file:
-                        block[begin:end].tofile(file)
+                    with naming(folder / str(part)), (folder / str(part)).open("ab") as file:
+                        file.write(block[begin:end].tobytes())
 
     def _flush(self) -> None:
         if self._buffer:
-            with self._path.open("ab") as file:
-                self._buffer.tofile(file)
+            self._append(self._buffer.tobytes())
             self._buffer = array("Q")
+
+    def _append(self, rows: bytes) -> None:
+        # Not `tofile`: its error on a full disk has no number.
+        with naming(self._path), self._path.open("ab") as file:
+            file.write(rows)

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+from actors.store.files import naming
 from data.cache import cache_folder
 from data.errors import RecordError
 from data.formats.json_array import JsonArray
@@ -28,7 +29,7 @@ def as_lines(records: Records) -> JsonLines | JsonArray:
     copy = cache_folder() / f"{name}.{_state(records)}.{'json' if isinstance(records, JsonArray) else 'jsonl'}"
     if not copy.exists():
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
+        with naming(copy), tempfile.TemporaryDirectory(dir=copy.parent) as folder:
             unfinished = Path(folder) / copy.name
             with unfinished.open("wb") as file:
                 if isinstance(records, Shards):

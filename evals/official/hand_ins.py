@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+from actors.store.files import naming
 from actors.store.store import Store
 from rollout.types import ImageRef
 
@@ -39,5 +40,9 @@ def _write(path: Path, data: bytes) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_bytes(data)
-    os.replace(unfinished, path)
+    try:
+        with naming(path):
+            unfinished.write_bytes(data)
+            os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

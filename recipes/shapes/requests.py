@@ -17,6 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from actors.store.files import naming, write_whole
 from recipes.shapes.world import PLACES, WORDS, draw, random_offsets, random_scene, say_randomly
 
 MAX_PER_STEP = 2
@@ -93,18 +94,18 @@ def write_requests(folder: Path, seed: int, count: int) -> Path:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     rng = random.Random(f"requests {seed}")
     file = folder / "requests.jsonl"
-    seen: set[str] = set()
-    with file.open("w", encoding="utf-8") as lines:
-        while len(seen) < count:
-            text, picture = make_request(rng)
-            images = [] if picture is None else [f"images/{_digest(picture)}.png"]
-            line = json.dumps({"request": text, "images": images})
-            if line in seen:
-                continue
-            seen.add(line)
-            if picture is not None:
+    lines: dict[str, None] = {}
+    while len(lines) < count:
+        text, picture = make_request(rng)
+        images = [] if picture is None else [f"images/{_digest(picture)}.png"]
+        line = json.dumps({"request": text, "images": images})
+        if line in lines:
+            continue
+        lines[line] = None
+        if picture is not None:
+            with naming(folder / images[0]):
                 picture.save(folder / images[0])
-            lines.write(line + "\n")
+    write_whole(file, "".join(f"{line}\n" for line in lines).encode())
     return file
 
 

@@ -13,6 +13,7 @@ import actors  # noqa: F401  (first: makes torchvision importable with a CPU bui
 import torch  # isort: skip
 from PIL import Image
 
+from actors.store.files import naming
 from data.records.sft import Kind
 from data.table.record_table import open_sft
 from recipes.shapes import critic
@@ -52,7 +53,7 @@ def write_records(attempts: Sequence[Attempt], folder: Path, rng: random.Random)
     by_split = {split: [a for a in attempts if a.split == split] for split in ("train", "heldout")}
     by_split["train"] = balanced(by_split["train"], rng)
     for split, chosen in by_split.items():
-        with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
+        with naming(folder), (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
             for number, attempt in enumerate(chosen):
                 record = {"id": f"{split}-{number:06d}", **record_of(attempt, folder, rng)}
                 file.write(json.dumps(record) + "\n")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from actors.store.files import write_whole
 from evals.stories import EvalStory
 from recipes.shapes.world import Scene, common_words, parse, random_scene, say, say_randomly
 from rollout.text.plan import Plan, PlanStep
@@ -72,7 +73,7 @@ def write_story_requests(folder: Path, seed: int, count: int) -> Path:
     file = folder / "requests.jsonl"
     names = [(f"told-{seed}-{number:05d}", NUM_STEPS[number % len(NUM_STEPS)]) for number in range(count)]
     lines = (json.dumps({"request": random_story(*name, form="show").request, "images": []}) for name in names)
-    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_whole(file, "".join(f"{line}\n" for line in lines).encode())
     return file
 
 

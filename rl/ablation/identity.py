@@ -11,6 +11,7 @@ from pathlib import Path
 from rl.ablation.config import SFT
 from rl.ablation.plan import AblationPlan, Kind
 from rl.atomic_write import atomic_write
+from rl.json_file import read_object
 from rl.recipe.reader import load_recipe, to_yaml
 from rl.recipe.resumable import describe_changes, forbidden_changes, is_resumable_change
 from rl.recipe.same_place import is_same_place
@@ -34,7 +35,7 @@ def check_folder(plan: AblationPlan) -> None:
         if plan.folder.exists() and any(not path.name.startswith(".") for path in plan.folder.iterdir()):
             raise ValueError(f"{plan.folder} holds something that is no ablation; give a new folder (--out)")
         return
-    was, now = json.loads(about.read_text(encoding="utf-8")), _about(plan)
+    was, now = read_object(about), _about(plan)
     changed = [
         f"{key} (was {_brief(was.get(key))}, now {_brief(now[key])})"
         for key in now

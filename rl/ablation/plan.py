@@ -19,6 +19,7 @@ from evals.stories import EvalStory, read_stories
 from recipes.shapes.stories import eval_stories
 from rl.ablation.config import SFT, AblationRecipe, StoriesConfig
 from rl.atomic_write import atomic_write
+from rl.json_file import read_object
 from rl.recipe.config import Recipe
 from rl.recipe.reader import load_recipe
 from rl.story.config import StoryRecipe, load_story_recipe
@@ -51,8 +52,8 @@ class Part:
     @property
     def seconds(self) -> float | None:
         """How long it took; None where that is not known: it is not done, or was done in several starts."""
-        said: float | None = json.loads(self.record.read_text(encoding="utf-8"))["seconds"] if self.is_done else None
-        return said
+        said = read_object(self.record).get("seconds") if self.is_done else None
+        return said if isinstance(said, int | float) else None
 
     def finish(self, seconds: float | None) -> None:
         """Note that it is done."""

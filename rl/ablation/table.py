@@ -4,7 +4,6 @@ A variant's arm is all its seeds together. Differences are paired: by story, and
 several; where 0 lies inside a difference's 95 % interval it is a tie.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from evals.clusters import ByCluster, ByRun, Interval, crossed_difference, cross
 from evals.stories import ALONE, PLANNED
 from rl.ablation.config import SFT, VariantConfig
 from rl.ablation.plan import AblationPlan, Kind
+from rl.json_file import read_object
 
 SCHEMA = "interleave.ablation_table/1"
 PAPER_GAIN = 2.8
@@ -99,11 +99,16 @@ def has_figures(plan: AblationPlan) -> bool:
 
 def make_table(plan: AblationPlan) -> Table:
     """Return the figures of the parts that are done; the first stories have to be (`has_figures`)."""
-    told = [SFT, *(critic for critic in plan.trainings if plan.part(Kind.STORIES, critic).is_done)]
+    return _Figures(plan, told_arms(plan)).table()
+
+
+def told_arms(plan: AblationPlan) -> "_Arms":
+    """Return the arms of the stories that are told. Raises ValueError for a file that is damaged."""
     arms: dict[tuple[str, int], _Told] = {}
-    for critic in told:
-        arms |= dict(_read(plan, critic))
-    return _Figures(plan, arms).table()
+    for critic in (SFT, *plan.trainings):
+        if plan.part(Kind.STORIES, critic).is_done:
+            arms |= dict(_read(plan, critic))
+    return arms
 
 
 @dataclass(frozen=True)
@@ -186,10 +191,19 @@ class _Figures:
 def _read(plan: AblationPlan, critic: str) -> Iterator[tuple[tuple[str, int], _Told]]:
     """Yield the arms of a critic's evaluation, and of the first one those that need no critic."""
     known = {_ARM + critic: critic} | ({ALONE: ALONE, PLANNED: PLANNED} if critic == SFT else {})
-    for arm in json.loads(plan.told(critic).read_text(encoding="utf-8"))["arms"]:
-        if arm["name"] in known:
-            trials: dict[str, list[bool]] = {}
-            for step in arm["steps"]:
-                trials.setdefault(step["story"], []).append(step["is_satisfied"])
-            told = _Told(trials, sum(step["error"] is not None for step in arm["steps"]))
-            yield (known[arm["name"]], arm["tries"]), told
+    file, record = plan.told(critic), plan.part(Kind.STORIES, critic).record
+    again = f"put it back, or remove {record} to have these stories told again"
+    try:
+        for arm in read_object(file)["arms"]:
+            if arm["name"] in known:
+                trials: dict[str, list[bool]] = {}
+                for step in arm["steps"]:
+                    trials.setdefault(step["story"], []).append(step["is_satisfied"])
+                told = _Told(trials, sum(step["error"] is not None for step in arm["steps"]))
+                yield (known[arm["name"]], arm["tries"]), told
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}; {again}") from None
+    except ValueError as error:
+        raise ValueError(f"{error}; {again}") from None
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{file} is damaged: {type(error).__name__}: {error}; {again}") from None

@@ -75,14 +75,19 @@ def _ablate(chosen: argparse.Namespace) -> int:
 
 
 def _check_left(plan: AblationPlan, accepted: Collection[str]) -> None:
-    """Check everything that can be wrong with the parts that are left: stories, and a training of each variant."""
+    """Check everything that can be wrong with the parts that are left, and that those that are done can be read.
+
+    Of trainings, one of each variant.
+    """
     from rl.ablation.config import SFT
     from rl.ablation.plan import Kind
+    from rl.ablation.table import told_arms
     from rl.prepare import prepare  # late, all: they import Ray and torch
     from rl.run_dir.resume import was_started
     from rl.story.run import prepare_story
     from rl.tracking.trackers import check_trackers
 
+    told_arms(plan)
     if any(not part.is_done for part in plan.parts if part.kind is Kind.STORIES):
         critic = replace(plan.story.critic, kind="model", model=plan.model(SFT))
         prepare_story(replace(plan.story, critic=critic), has_judge=True, befores=[None])

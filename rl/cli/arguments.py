@@ -111,6 +111,13 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def port_number(text: str) -> int:
+    """Read a port, 0 for a free one."""
+    if not text.isascii() or not text.isdigit() or int(text[:6]) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a port from 0 to 65535")
+    return int(text)
+
+
 def positive_whole_number(text: str) -> int:
     """Read a whole number of 1 or more."""
     if not text.isascii() or not text.isdigit() or not int(text):

@@ -155,7 +155,10 @@ def _check(chosen: argparse.Namespace) -> int:
 
 def _show(chosen: argparse.Namespace) -> int:
     from data.check.page import write_page
+    from rl.writable import check_file_writable
 
+    if chosen.out:
+        check_file_writable(chosen.out, "--out")
     page = write_page(
         chosen.file, out=chosen.out, limit=chosen.limit, seed=chosen.seed, kind=_kind(chosen), rules=_rules(chosen)
     )
@@ -166,7 +169,10 @@ def _show(chosen: argparse.Namespace) -> int:
 def _split(chosen: argparse.Namespace) -> int:
     from data.records.on_bad import BadRecords, OnBad
     from data.split import SplitRules, split
+    from rl.writable import check_writable
 
+    if chosen.out:
+        check_writable(chosen.out, "--out")
     rules = SplitRules(chosen.heldout, chosen.seed, chosen.by, chosen.pattern)
     done = split(chosen.file, rules, out=chosen.out, bad=BadRecords(OnBad(chosen.on_bad)))
     for side, path in done.paths.items():
@@ -215,9 +221,11 @@ def _print_cards(cards: list[Card], out: Path, console: Console) -> int:
 
 def _rewrite(chosen: argparse.Namespace) -> int:
     from rl.warm_up import load_rewrite_recipe, rewrite  # late: it imports Ray
+    from rl.writable import check_writable
 
     if chosen.num < 0:
         raise ValueError(f"--num is {chosen.num}; expected 0 or more")
+    check_writable(chosen.out, "--out")
     recipe = load_rewrite_recipe(chosen.recipe, chosen.overrides)
     counted = run_async(rewrite(recipe, chosen.out, chosen.num, num_answers=chosen.answers))
     for side, counts in counted.items():
@@ -235,7 +243,9 @@ def _rewrite(chosen: argparse.Namespace) -> int:
 def _verl(chosen: argparse.Namespace) -> int:
     from rl.recipe.reader import load_recipe
     from rl.verl_data import write_verl_data  # late: it imports Ray
+    from rl.writable import check_writable
 
+    check_writable(chosen.out, "--out")
     for split, count in write_verl_data(load_recipe(chosen.recipe, chosen.overrides), chosen.out).items():
         print(f"{split:8} {count:>10,} tasks  {chosen.out / split}.parquet")
     print(f"loop     {chosen.out / 'agent_loop.yaml'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from contextlib import nullcontext
 from datetime import datetime
@@ -75,11 +76,14 @@ def _main(arguments: list[str] | None) -> int:
         print(f"interleave: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        from rl.atomic_write import FULL
+        from rl.writable import FULL
 
         if error.filename is None and error.errno not in FULL:  # no file: a connection, a deadline
             raise
-        print(f"interleave: {error.filename or 'a file cannot be written'}: {error.strerror}", file=sys.stderr)
+        file, why = error.filename, error.strerror
+        if error.errno in FULL:  # of a copy, it is the second that is written; Arrow's own words are two sentences
+            file, why = error.filename2 or file, os.strerror(error.errno or 0)
+        print(f"interleave: {file or 'a file cannot be written'}: {why}", file=sys.stderr)
         return 2
     except RunStopped as error:
         print(f"interleave: the run stopped: {error}", file=sys.stderr)
@@ -259,7 +263,10 @@ def _rescore(chosen: argparse.Namespace) -> int:
 
 def _inspect(chosen: argparse.Namespace) -> int:
     from rl.inspection.page import write_page
+    from rl.writable import check_file_writable
 
+    if chosen.out:
+        check_file_writable(chosen.out, "--out")
     page = write_page(
         chosen.run,
         phase=chosen.phase,

@@ -83,7 +83,7 @@ def dry_run(recipe: Recipe, resume: bool | str, accepted: Collection[str]) -> in
     """
     from rl.disk_room import check_disk
     from rl.run_dir.resume import check_run_dir, is_resumed
-    from rl.run_dir.writable import check_store, check_writable
+    from rl.writable import check_store, check_writable
 
     check_writable(Path(recipe.run_dir), "run_dir")
     check_store(recipe.store)

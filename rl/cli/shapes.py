@@ -38,7 +38,9 @@ def add_shapes_commands(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _shapes_build(chosen: argparse.Namespace) -> int:
     from recipes.shapes.build import build
+    from rl.writable import check_writable
 
+    check_writable(chosen.out, "--out")
     build(chosen.out, chosen.seed, chosen.scale, has_rl=chosen.rl)
     return 0
 
@@ -46,7 +48,9 @@ def _shapes_build(chosen: argparse.Namespace) -> int:
 def _shapes_requests(chosen: argparse.Namespace) -> int:
     from recipes.shapes.requests import write_requests
     from recipes.shapes.stories import write_story_requests
+    from rl.writable import check_writable
 
+    check_writable(chosen.out, "--out")
     write = write_story_requests if chosen.stories else write_requests
     print(write(chosen.out, chosen.seed, chosen.count))
     return 0
@@ -54,7 +58,9 @@ def _shapes_requests(chosen: argparse.Namespace) -> int:
 
 def _shapes_records(chosen: argparse.Namespace) -> int:
     from recipes.shapes.sft_records import make_records
+    from rl.writable import check_writable
 
+    check_writable(chosen.out, "--out")
     counts = make_records(chosen.out, chosen.seed, num_attempts=chosen.attempts, num_drawn=chosen.drawn)
     for split, count in counts.items():
         print(f"{split:8} {count:>8,} records  {chosen.out / split}.jsonl")

@@ -156,9 +156,9 @@ def _eval_stories(chosen: argparse.Namespace) -> int:
 
     from evals.stories import Bar, read_stories
     from recipes.shapes.stories import eval_stories
-    from rl.run_dir.writable import check_file_writable
     from rl.story.checkpoint_evaluation import run_checkpoint_eval
     from rl.story.evaluation import run_story_eval
+    from rl.writable import check_file_writable
 
     overrides = [*chosen.overrides, "oracle.is_measured=true"] if chosen.oracle else chosen.overrides
     recipe = load_trusted(chosen.recipe, overrides, trusts_code=chosen.trust_code)
@@ -189,8 +189,8 @@ def _eval_verdicts(chosen: argparse.Namespace) -> int:
 
     from data.table.record_table import open_tasks
     from rl.recipe.paths import resolve_path
-    from rl.run_dir.writable import check_file_writable
     from rl.story.calibration import run_calibration
+    from rl.writable import check_file_writable
 
     recipe = load_trusted(chosen.recipe, chosen.overrides, trusts_code=chosen.trust_code)
     if not 0 <= chosen.most < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from contextlib import suppress
 
-from rl.cli.arguments import Parser, add_command, file_path, store_place, whole_number
+from rl.cli.arguments import Parser, add_command, file_path, port_number, store_place
 
 
 def add_watch_command(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -14,7 +14,7 @@ def add_watch_command(commands: argparse._SubParsersAction[Parser]) -> None:
         commands, "watch", _watch, "follow a run, live or ended, on a page of this machine; only its folder is read"
     )
     watch.add_argument("run", type=file_path, help="the run's folder")
-    watch.add_argument("--port", type=whole_number, default=0, help="of 127.0.0.1; default: a free one")
+    watch.add_argument("--port", type=port_number, default=0, help="of 127.0.0.1; default: a free one")
     watch.add_argument(
         "--store", type=store_place, help="folder of the images, for a run that was moved; default: as its recipe says"
     )

@@ -1,7 +1,6 @@
 """One build of data: turn every request into a trajectory, then make the sets. Existing trajectories are kept."""
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from actors.generator.generator import Generator
 from actors.generator.kind import check_generator, kind_of
+from actors.generator.probe import probe_generator
 from actors.judge.judge import check_judge, start_judge
 from actors.judge.probe import probe_judges
 from actors.notice import notify
@@ -36,6 +36,7 @@ from rl.recipe.paths import found_data, placed_generator, resolve_path
 from rl.recipe.resumable import ACCEPT
 from rl.run_dir.provenance import Sources, write_provenance
 from rl.run_dir.resume import check_changes
+from rl.whole_files import explained
 from rollout.collect import TrajectoryCollector
 from rollout.types import Failure, Request, Trajectory
 
@@ -95,6 +96,7 @@ async def run_build(build: Build, progress: Callable[[str, float, int], None]) -
     """Carry out the remaining requests and make the sets. Raises `BuildStopped`, `BudgetSpent`, `RecordError`."""
     recipe = build.recipe
     await probe_judges({"judge": recipe.judge} | asked_of(recipe), without_images=("planner.ask",))
+    await probe_generator(placed_generator(recipe.generator))
     write_provenance(recipe, build.sources)
     log = TrajectoryLog(build.out / "trajectories")
     bad = BadRecords(OnBad(recipe.on_bad))
@@ -113,8 +115,7 @@ def make_sets_only(recipe: BuildRecipe) -> list[Card]:
     Raises ValueError where there are none of the requests, or their images are gone.
     """
     out, roles = Path(recipe.run_dir), (*ROLES, "generator", "judge")
-    told = out / "versions.json"
-    known = json.loads(told.read_text()) if told.exists() else {}
+    known = explained(out)
     side = recipe.split.side
     build = Build(
         recipe,

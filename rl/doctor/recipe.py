@@ -17,7 +17,7 @@ from rl.plan.judges import judges_asked
 from rl.plan.missing import check_recipe, count_records, missing, not_tried
 from rl.plan.placement import roles_of
 from rl.recipe.config import Recipe
-from rl.run_dir.writable import check_store, check_writable
+from rl.writable import check_store, check_writable
 
 _MENDS = {"data": "put it there, or say where it is", "policy": "see docs/update.md"}
 _OTHERWISE = "give it"

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from actors.store.files import naming
 from actors.store.image_files import data_url, small_copy, suffix_of
 from actors.store.store import Store
 from rollout.types import ImageRef
@@ -76,5 +77,6 @@ def _beside(folder: Path, data: bytes) -> str:
     """Write a thumbnail, named by its content, and return its path relative to the page."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{hashlib.sha256(data).hexdigest()[:24]}.{suffix_of(data)}"
-    path.write_bytes(data)
+    with naming(path):
+        path.write_bytes(data)
     return quote(f"{folder.name}/{path.name}")

@@ -14,8 +14,8 @@ from actors.store.store import Store
 from evals.official.benchmark import Benchmark, Form, Item
 from rl.official.config import OfficialRecipe, is_resumable_change
 from rl.run_dir.resume import check_changes
-from rl.run_dir.writable import check_store
 from rl.story.run import PreparedStory, prepare_story
+from rl.writable import check_store
 from rollout.roles import BudgetSpent
 
 CHARS_PER_TOKEN = 4

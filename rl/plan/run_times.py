@@ -6,7 +6,6 @@ call's from when it is sent. Responses are taken as they came: in a run that giv
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from rl.plan.models import model_size
 from rl.plan.workload import Workload, workload_of
 from rl.recipe.config import Recipe
 from rl.recipe.reader import load_recipe
+from rl.tracking.metrics_file import read_metrics
 from rollout.text.limits import is_own
 from rollout.types import Phase
 
@@ -129,11 +129,7 @@ def _recipe_of(folder: Path) -> Recipe:
 
 def _steps(folder: Path) -> list[Row]:
     """Return the rows of whole training steps. Raises ValueError where there are none."""
-    file = folder / "metrics.jsonl"
-    rows: list[Row] = []
-    if file.is_file():
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-    steps = [row for row in rows if "seconds/step" in row and "rollout/samples" in row]
+    steps: list[Row] = [row for row in read_metrics(folder) if "seconds/step" in row and "rollout/samples" in row]
     if not steps:
         raise ValueError(f"--times {folder}: its metrics.jsonl has no step, so it gives no times")
     return steps

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+from actors.bound_address import Host
 from actors.config import (
     PolicyConfig,
     SamplerConfig,
@@ -19,7 +20,6 @@ from rl.recipe.wandb_project import check_project
 from rl.tracker_registry import BACKENDS
 from rollout.text.limits import (
     OWN,
-    Name,
     NonNegativeFloat,
     NonNegativeInt,
     Port,
@@ -52,7 +52,7 @@ class TrackingConfig:
     """Keyword arguments of classes of your own, by their names: {MyTracker: {url: ...}}."""
     prometheus_port: Port = 9464
     """Where backends has prometheus: the driver's port for the newest metrics, at /metrics; 0: a free one."""
-    prometheus_host: Name = "127.0.0.1"
+    prometheus_host: Host = "127.0.0.1"
     """The address that it listens on; with 0.0.0.0 other machines read as well, without a password."""
     metrics: list[Annotated[str, Tilde(), OWN]] = field(default_factory=list)
     """Functions of your own, `my_metric(groups) -> {"area/name": number}`, called for each step of RL."""

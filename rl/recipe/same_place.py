@@ -36,10 +36,11 @@ def leads_elsewhere(key: str, text: str, was_in: Path) -> bool:
     """
     if not text or is_bucket(text):
         return False
+    if key == "store":  # a job writes there, so that the checkout's is never meant by a path from elsewhere
+        old = was_in / Path(text).expanduser()
+        return old.exists() and realpath(old) != realpath(Path(text).expanduser())
     old, new = resolve_path(text, was_in), resolve_path(text)
-    if realpath(old) == realpath(new):
-        return False
-    return old.exists() if key == "store" else old.is_file() and new.is_file() and not cmp(old, new, shallow=False)
+    return realpath(old) != realpath(new) and old.is_file() and new.is_file() and not cmp(old, new, shallow=False)
 
 
 def is_same_source(old: object, new: object, was_in: Path | None = None) -> bool:

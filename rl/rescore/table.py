@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow
 from pyarrow import parquet
 
+from actors.store.files import naming
 from rl.rescore.change import RescoredStep, printable
 from rl.run_dir.read import SampleKey
 from rollout.types import Reward, Sample
@@ -42,17 +44,26 @@ class RescoredTable:
 
     def __enter__(self) -> RescoredTable:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = parquet.ParquetWriter(self._temporary, self._schema)
+        try:
+            with naming(self._path):
+                self._writer = parquet.ParquetWriter(self._temporary, self._schema)
+        except OSError:
+            self._temporary.unlink(missing_ok=True)
+            raise
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
-        if failed is None:
+        try:
+            if failed is not None:
+                with suppress(OSError):  # it is the error inside that is told
+                    self._writer.close()
+                return
             self._flush()
-        self._writer.close()
-        if failed is None:
-            os.replace(self._temporary, self._path)
-        else:
-            self._temporary.unlink()
+            with naming(self._path):
+                self._writer.close()
+                os.replace(self._temporary, self._path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
 
     def write(self, step: RescoredStep) -> None:
         """Append one step's samples."""
@@ -61,7 +72,8 @@ class RescoredTable:
             self._flush()
 
     def _flush(self) -> None:
-        self._writer.write_table(pyarrow.Table.from_pylist(self._rows, self._schema))
+        with naming(self._path):
+            self._writer.write_table(pyarrow.Table.from_pylist(self._rows, self._schema))
         self._rows = []
 
     def _table_rows(self, step: RescoredStep) -> Iterator[dict[str, object]]:

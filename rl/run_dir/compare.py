@@ -1,6 +1,5 @@
 """Runs side by side, from their folders alone: what differs in their recipes, and what each came to."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from rewards.compose import TermConfig
 from rl.evaluation import Change, Evaluation, compare
+from rl.json_file import read_object
 from rl.recipe.config import Recipe
 from rl.recipe.resumable import differing_keys, value_told
 from rl.run_dir.read import recipe_of
@@ -129,7 +129,7 @@ def _own_code(folder: Path, recipe: Recipe) -> dict[str, str]:
     """Return the user's own reward functions by content, as the run's folder has them."""
     own = {term.key for term in recipe.reward.terms if not term.is_builtin}
     with suppress(OSError, ValueError, AttributeError):
-        noted = json.loads((folder / "versions.json").read_text(encoding="utf-8")).get("reward", {})
+        noted = read_object(folder / "versions.json").get("reward", {})
         return {key: str(what) for key, what in noted.items() if key in own}
     return {}
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rl.atomic_write import atomic_write
+from rl.json_file import read_object
 from rl.preemption import Preempted
 from rollout.roles import BudgetSpent, RunStopped
 from rollout.text.foreign import error_text
@@ -51,7 +52,7 @@ def noting_the_end(run_dir: Path) -> Iterator[None]:
 def read_end(run_dir: Path) -> Ended | None:
     """Return how a run's last start ended; None where it runs, was killed, or is older than such notes."""
     with suppress(OSError, ValueError, TypeError):
-        return Ended(**json.loads((run_dir / _NAME).read_text(encoding="utf-8")))
+        return Ended(**read_object(run_dir / _NAME))
     return None
 
 

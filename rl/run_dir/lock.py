@@ -26,7 +26,9 @@ from datetime import datetime
 from pathlib import Path
 
 from actors.notice import notify
-from rl.run_dir.writable import check_writable
+from actors.store.files import naming
+from rl.json_file import read_object
+from rl.writable import check_writable
 
 LOCK = ".lock"
 TAKEN_OVER = f"{LOCK}-*"
@@ -51,7 +53,12 @@ class Holder:
     """When it was started, as the kernel counts; of two processes with one number it tells which."""
 
     def __str__(self) -> str:
+        if not self.pid:
+            return "a process that its lock does not name: the file there is damaged"
         return f"process {self.pid} on {self.host} since {datetime.fromtimestamp(self.since):%Y-%m-%d %H:%M:%S}"
+
+
+_UNKNOWN = Holder("an unknown machine", 0, 0.0, "", "")
 
 
 @contextmanager
@@ -99,10 +106,11 @@ def holder_of(folder: Path) -> tuple[Holder, bool] | None:
 def _acquire(folder: Path, elsewhere: str) -> str:
     """Return the token of the lock that is held now."""
     lock, token = folder / LOCK, uuid.uuid4().hex
+    if os.path.lexists(lock) and (lock.is_symlink() or not lock.is_dir()):
+        raise ValueError(f"{folder} cannot be locked: {lock} is no folder; if no process is in it, remove {lock}")
     offer = folder / f"{LOCK}-{token}"
     for _ in range(_MAX_ATTEMPTS):
-        offer.mkdir(exist_ok=True)
-        (offer / f"{token}.json").write_text(json.dumps(asdict(_myself())), encoding="utf-8")
+        _make(offer, token)
         try:
             offer.rename(lock)
             return token
@@ -123,10 +131,21 @@ def _acquire(folder: Path, elsewhere: str) -> str:
             with suppress(OSError):  # another was faster
                 lock.rename(folder / f"{LOCK}-{held.stem}")
     else:
+        shutil.rmtree(offer, ignore_errors=True)
         raise ValueError(f"{folder} cannot be locked; if no process is in it, remove {lock}")
     raise ValueError(
         f"{folder} is in use by {holder}; wait until it ends, stop it, or choose another folder ({elsewhere})"
     )
+
+
+def _make(offer: Path, token: str) -> None:
+    try:
+        with naming(offer):
+            offer.mkdir(exist_ok=True)
+            (offer / f"{token}.json").write_text(json.dumps(asdict(_myself())), encoding="utf-8")
+    except OSError:  # a full disk, say
+        shutil.rmtree(offer, ignore_errors=True)
+        raise
 
 
 def _held(lock: Path) -> Path | None:
@@ -188,9 +207,13 @@ def _myself() -> Holder:
 
 def _read(held: Path) -> Holder:
     try:
-        return Holder(**json.loads(held.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # torn when its machine went down
-        return Holder("an unknown machine", 0, 0.0, "", "")
+        said = read_object(held)
+        holder = Holder(
+            str(said["host"]), int(said["pid"]), float(said["since"]), str(said["machine"]), str(said["started"])
+        )
+        return holder if 0 < holder.pid < 2**31 and f"{holder}" else _UNKNOWN
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):  # torn when its machine went down
+        return _UNKNOWN
 
 
 def _machine() -> str:

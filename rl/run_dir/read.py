@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from actors.store.ledger import LedgerRow, read_steps
+from actors.store.append_log import tell_damaged
+from actors.store.ledger import SAMPLES, LedgerRow, read_steps
 from rl.batch import is_masked, learnable, with_advantages
 from rl.recipe.config import Recipe
 from rl.recipe.reader import load_recipe
@@ -45,6 +46,7 @@ def steps_of(run_dir: Path, phase: Phase | None = None) -> Iterator[list[LedgerR
     ledger = run_dir / "ledger"
     if not ledger.is_dir():
         raise ValueError(f"{run_dir} has no ledger: nothing was rolled out in it yet")
+    tell_damaged(ledger, SAMPLES)
     is_empty = True
     for rows in read_steps(ledger, phase):
         is_empty = False

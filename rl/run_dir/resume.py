@@ -4,7 +4,6 @@ Before the first checkpoint nothing was learned: a run that is resumed then begi
 prompts and models are now. Afterwards a change has to be put back, or accepted by name, and is written down.
 """
 
-import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.notice import notify
-from actors.store.ledger import holds_samples
+from actors.store.append_log import tell_damaged
+from actors.store.ledger import ATTEMPTS, holds_samples
 from rl.recipe.jobs import RunRecipe, TrainingRecipe
 from rl.recipe.reader import load_as
 from rl.recipe.resumable import describe_changes, forbidden_changes, is_resumable_change
@@ -20,6 +20,7 @@ from rl.recipe.same_place import is_same_source
 from rl.run_dir.lock import TAKEN_OVER
 from rl.run_dir.shipped import check_none_shipped
 from rl.tracking.metrics_file import drop_metrics_after
+from rl.whole_files import check_files, check_newest, explained, last_step, newest_name
 
 _PARTS = ("checkpoints", "export", "ledger")
 AUTO = "auto"
@@ -56,7 +57,7 @@ def is_begun(run_dir: Path) -> bool:
 
 def has_learned(run_dir: Path) -> bool:
     """Whether a checkpoint is there."""
-    return (run_dir / "checkpoints" / "latest").exists()
+    return os.path.lexists(run_dir / "checkpoints" / "latest")
 
 
 def was_started(run_dir: Path) -> bool:
@@ -75,28 +76,32 @@ def check_run_dir(
     `sources` are those of `rl.run_dir.provenance`, where a run has some; `accepted` names what may have changed.
     """
     run_dir = Path(recipe.run_dir)
+    check_files(run_dir)
     if is_resumed and not was_started(run_dir):
         raise ValueError(f"{run_dir} holds no run to resume; --resume {AUTO} starts one where there is none")
     if not is_resumed and is_begun(run_dir):
         raise ValueError(f"{run_dir} holds a run already; add --resume to go on with it, or run_dir=... for another")
+    if is_resumed and is_begun(run_dir):
+        explained(run_dir)
+        check_newest(run_dir)
+        tell_damaged(run_dir / "ledger", ATTEMPTS)
     if is_resumed and has_learned(run_dir):
         check_changes(recipe, sources, accepted)
     if not is_resumed:
         check_none_shipped(recipe)
     for folder in (run_dir, *(run_dir / name for name in _PARTS)):
-        if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise ValueError(f"{folder} is no folder; a run needs one there: move it away, or put the folder back")
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
             raise ValueError(f"{folder} cannot be written to by user {os.getuid()}; a run needs it")
-
-
-def last_step(run_dir: Path) -> int:
-    """Return the step of the newest checkpoint; 0 if there is none."""
-    latest = run_dir / "checkpoints" / "latest"
-    return int(latest.read_text().strip().removeprefix("step_")) if latest.is_file() else 0
 
 
 def saved_in(run_dir: Path) -> str:
     """Return in words which step can be gone on from."""
-    step = last_step(run_dir)
+    try:
+        step = last_step(run_dir)
+    except ValueError as error:  # no reason to lose the line that this is part of
+        return f"which step is saved is not known: {error}"
     return f"step {step} is saved" if step else "no step is saved yet"
 
 
@@ -155,7 +160,7 @@ def changes_since(
     """Yield what is another one than when the job was last started. Raises ValueError for a recipe that is torn."""
     run_dir = Path(recipe.run_dir)
     began = load_as(type(recipe), run_dir / "recipe.yaml")
-    saved, was_in = _explained(run_dir), working_folder(run_dir)
+    saved, was_in = explained(run_dir), working_folder(run_dir)
     forbidden = forbidden_changes(began, recipe, allows, was_in)
     for key in forbidden_changes(began, recipe, lambda key: False, was_in):
         yield Changed(key, describe_changes(began, recipe, [key], was_in), key not in forbidden)
@@ -167,14 +172,8 @@ def changes_since(
 
 def working_folder(run_dir: Path) -> Path | None:
     """Return the folder in which a run was last started; None where it is not known."""
-    folder = _explained(run_dir).get("working_folder")
+    folder = explained(run_dir).get("working_folder")
     return Path(folder) if folder else None
-
-
-def _explained(run_dir: Path) -> dict[str, Any]:
-    file = run_dir / "versions.json"
-    saved: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    return saved
 
 
 def note_changes(recipe: RunRecipe, sources: Mapping[str, object] | None) -> list[dict[str, object]]:
@@ -183,11 +182,9 @@ def note_changes(recipe: RunRecipe, sources: Mapping[str, object] | None) -> lis
     What was measured before a change, in a run that has learned nothing, is put aside: it will be measured again.
     """
     run_dir = Path(recipe.run_dir)
-    explained = run_dir / "versions.json"
-    if not (explained.exists() and (run_dir / "recipe.yaml").exists() and is_begun(run_dir)):
+    if not (all((run_dir / name).exists() for name in ("versions.json", "recipe.yaml")) and is_begun(run_dir)):
         return []
-    last = run_dir / "checkpoints" / "latest"
-    after = last.read_text().strip() if last.exists() else ""
+    after = newest_name(run_dir)
     try:
         found = list(changes_since(recipe, sources))
     except ValueError:
@@ -197,7 +194,7 @@ def note_changes(recipe: RunRecipe, sources: Mapping[str, object] | None) -> lis
     if not after:
         _begin_again(run_dir, [one for one in found if not one.is_harmless])
     noted = [{"after": after, "key": one.key, "changed": one.told} for one in found]
-    return [*json.loads(explained.read_text()).get("changed", []), *noted]
+    return [*explained(run_dir).get("changed", []), *noted]
 
 
 def _begin_again(run_dir: Path, changed: Sequence[Changed]) -> None:

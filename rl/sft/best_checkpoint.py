@@ -8,6 +8,7 @@ from typing import Any
 
 from rl import checkpoint
 from rl.atomic_write import atomic_write
+from rl.json_file import read_object
 from rl.recipe.sft_config import SftRecipe
 from rl.sft.evaluation import Figures
 from rollout.roles import Policy
@@ -20,18 +21,17 @@ class BestCheckpoint:
     """
 
     def __init__(self, recipe: SftRecipe, resumed_after: int = 0):
-        """Continue with the best up to the step that the run is resumed after."""
+        """Continue with the best up to the step that the run is resumed after. Raises ValueError for a damaged note."""
         self._recipe = recipe
         self._note = Path(recipe.run_dir) / "best.json"
         self._pending = Path(recipe.run_dir) / "best_pending.json"
         self.step = 0
         self.value: float | None = None
         """None: there are no best weights yet."""
-        self._due: dict[str, Any] | None = json.loads(self._pending.read_text()) if self._pending.exists() else None
-        if resumed_after and self._note.exists():
-            saved = json.loads(self._note.read_text())
-            if saved["step"] <= resumed_after and saved["figure"] == recipe.evaluation.best:
-                self.step, self.value = saved["step"], saved["value"]
+        self._due = _read(self._pending)
+        saved = _read(self._note) if resumed_after else None
+        if saved and saved["step"] <= resumed_after and saved["figure"] == recipe.evaluation.best:
+            self.step, self.value = saved["step"], saved["value"]
 
     @property
     def folder(self) -> Path:
@@ -67,3 +67,17 @@ class BestCheckpoint:
         self.step, self.value = due["step"], due["value"]
         await asyncio.to_thread(atomic_write, self._note, json.dumps(due))
         self._pending.unlink()
+
+
+def _read(note: Path) -> dict[str, Any] | None:
+    """Return which weights a note names; None where it is not there. Raises ValueError for one that is damaged."""
+    if not note.exists():
+        return None
+    what = "remove it: the next evaluation's weights are exported then"
+    try:
+        said = read_object(note)
+    except ValueError as error:
+        raise ValueError(f"{error}; put it back from a copy, or {what}") from None
+    if missing := [key for key in ("step", "figure", "value") if key not in said]:
+        raise ValueError(f"{note} is damaged: it has no {missing[0]}; put it back from a copy, or {what}")
+    return said

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from data.records.sft import Kind
+from rl.atomic_write import atomic_write
 from rl.recipe.sft_config import SftRecipe
 from rl.sft.examples import Conversation
 from rollout.concurrency import all_of
@@ -146,10 +147,8 @@ def _same_instructions(said: Critique | Plan, truth: Critique | Plan) -> float:
 
 
 def _write(path: Path, answers: Sequence[EvaluatedAnswer]) -> None:
-    path.write_text(
-        "".join(
-            json.dumps({"id": a.id, "text": a.text, "parse_error": a.parse_error, "is_right": a.is_right}) + "\n"
-            for a in answers
-        ),
-        encoding="utf-8",
+    lines = (
+        json.dumps({"id": a.id, "text": a.text, "parse_error": a.parse_error, "is_right": a.is_right}) + "\n"
+        for a in answers
     )
+    atomic_write(path, "".join(lines))

@@ -35,12 +35,13 @@ from rl.recipe.paths import found_data, model_path
 from rl.recipe.sft_config import SftRecipe
 from rl.recipe.tasks import read_sft_records
 from rl.run_dir.provenance import write_provenance
-from rl.run_dir.resume import check_run_dir, going_on, last_step
+from rl.run_dir.resume import check_run_dir, going_on
 from rl.sft.best_checkpoint import BestCheckpoint
 from rl.sft.evaluation import SftEvaluator
 from rl.sft.examples import Conversation, ExampleStream, Order, UnusableRecord, conversation_of, example_of, usable
 from rl.sft.log import SftLog
 from rl.sft.train import teach
+from rl.whole_files import last_step
 from rollout.text.counted import counted
 from rollout.types import SftExample
 
@@ -87,6 +88,7 @@ def prepare_sft(recipe: SftRecipe, *, is_resumed: bool = False, accepted: Collec
     check_disk(recipe)
     if is_resumed:
         check_unfinished(recipe)
+        BestCheckpoint(recipe, resumed_after=last_step(Path(recipe.run_dir)))  # its notes can be read
     check_launch(recipe)
     return PreparedSft(recipe, training, heldout, is_resumed)
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from actors.store.files import naming
 from rewards.functions.import_path import is_ours
 from rl.recipe.paths import model_path, placed_generator, read_prompt
 from rl.recipe.reader import to_yaml
@@ -43,7 +44,7 @@ def write_bundle(recipe: StoryRecipe, folder: Path, has_generator: bool = False)
         raise ValueError(f"{folder} is not empty; give a new folder")
     there = folder.absolute()
     there.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{there.name}.", dir=there.parent) as unfinished:
+    with naming(folder), TemporaryDirectory(prefix=f".{there.name}.", dir=there.parent) as unfinished:
         whole = Path(unfinished) / there.name
         whole.mkdir()
         lines = _fill(whole, recipe, models, texts, has_generator)

@@ -19,6 +19,7 @@ from pathlib import Path
 from actors.config import GeneratorConfig, SamplerConfig
 from actors.generator.generator import Generator
 from actors.generator.kind import check_generator
+from actors.generator.probe import probe_generator
 from actors.judge.judge import check_judge, start_judge
 from actors.judge.probe import probe_judges
 from actors.sampler.sampler import Samplers
@@ -115,6 +116,7 @@ async def story_stack(plan: PreparedStory, more_critics: Sequence[str] = ()) -> 
     recipe = plan.recipe
     if plan.has_judge:
         await probe_judges({"judge": recipe.judge})
+    await probe_generator(plan.generator)
     critics = [recipe.critic.model, *more_critics] if plan.critic else []
     async with launch(recipe) as job:
         pool, planner, judge, samplers = await job.start(

@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from actors.notice import notify
 from rl.atomic_write import atomic_write
+from rl.json_file import read_object
 
 
 class Charted:
@@ -18,10 +20,11 @@ class Charted:
 
         `up_to`: what is charted after this step will not be seen any more, and may be charted again.
         """
-        saved = json.loads(path.read_text()) if path.exists() else {}
+        said, steps = _read(path)
         self._path = path
-        self.name: str = name or saved.get("name", "")
-        steps: dict[str, int] = saved.get("steps", {}) if saved.get("name") == self.name else {}
+        self.name: str = name or said
+        if said != self.name:
+            steps = {}
         self._before = {key: step if up_to is None else min(step, up_to) for key, step in steps.items()}
         self._steps = dict(self._before)
 
@@ -43,3 +46,15 @@ class Charted:
 
     def _save(self) -> None:
         atomic_write(self._path, json.dumps({"name": self.name, "steps": self._steps}))
+
+
+def _read(path: Path) -> tuple[str, dict[str, int]]:
+    """Return the chart's name and the last step of each metric; of a file that is missing or damaged, neither."""
+    if not path.exists():
+        return "", {}
+    try:
+        saved = read_object(path)
+        return str(saved["name"]), {str(key): int(step) for key, step in saved["steps"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        notify(f"{path} cannot be read ({error}): another chart begins, with all rows so far")
+        return "", {}

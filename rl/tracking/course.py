@@ -1,6 +1,5 @@
 """What a run's metrics.jsonl says, by metric: read on from where the last look ended, and thinned out for a page."""
 
-import json
 import math
 import os
 from array import array
@@ -9,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rl.tracking.metrics_file import METRICS
+from rl.tracking.metrics_file import METRICS, row_of
 
 POINTS = 300
 """Most points of a curve that a page is sent."""
@@ -80,11 +79,7 @@ class Course:
 
     def add(self, line: bytes) -> None:
         """Take the values of one row; what is no row is passed over."""
-        try:
-            row = json.loads(line)
-        except ValueError:  # torn by a kill
-            return
-        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        if (row := row_of(line)) is None:
             return
         self.num_rows += 1
         step = row.pop("step")

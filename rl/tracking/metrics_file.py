@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from actors.notice import notify
 from actors.store.files import naming
 from rl.atomic_write import atomic_write
+from rollout.text.counted import counted
 
 METRICS = "metrics.jsonl"
 """The name of the file in a run's folder."""
@@ -36,6 +37,7 @@ def drop_metrics_after(run_dir: Path, step: int) -> list[dict[str, object]]:
     path = run_dir / METRICS
     if not path.exists():
         return []
+    _keep_damaged(path)
     repeated = ["eval/failed_samples_after"]
     if not (run_dir / "evaluation_before.json").exists():  # written last: without it that evaluation is made again
         repeated.append("eval/failed_samples_before")
@@ -44,8 +46,27 @@ def drop_metrics_after(run_dir: Path, step: int) -> list[dict[str, object]]:
     return kept
 
 
+def row_of(line: bytes) -> dict[str, Any] | None:
+    """Return the row of a line; None where it holds none, as one that a kill has torn."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and type(row.get("step")) is int else None
+
+
 def _readable(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a file whose last line a kill may have torn."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):
-            yield json.loads(line)
+    with path.open("rb") as lines:
+        yield from (row for line in lines if (row := row_of(line)) is not None)
+
+
+def _keep_damaged(path: Path) -> None:
+    """Keep a file that holds more that is no row than a last line that a kill has torn: it is about to be replaced."""
+    content = path.read_bytes()
+    lines = content.split(b"\n")
+    num_damaged = sum(bool(line) and row_of(line) is None for line in lines[:-1] or lines)
+    if num_damaged:
+        kept = path.with_name(f"{path.name}.damaged")
+        atomic_write(kept, content)
+        notify(f"{path}: {counted(num_damaged, 'line')} cannot be read; the file as it was is kept as {kept.name}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from PIL import Image
 
+from actors.bound_address import why_not_bound
 from rl.recipe.jobs import TrackingConfig, TrainingRecipe
 from rl.tracking.trackers import BuiltinTracker, Row
 
@@ -25,10 +26,8 @@ class Prometheus(BuiltinTracker):
             with socket.create_server((host, port)):
                 pass
         except OSError as error:
-            raise ValueError(
-                f"tracking.backends has prometheus, which cannot listen on {host}:{port}: {error.strerror}; set "
-                "tracking.prometheus_port to a free one"
-            ) from None
+            why = why_not_bound(error, host_key="tracking.prometheus_host", port_key="tracking.prometheus_port")
+            raise ValueError(f"tracking.backends has prometheus, which cannot listen on {host}:{port}: {why}") from None
 
     def __init__(self, recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]):
         from prometheus_client import CollectorRegistry, Gauge, start_http_server

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from rewards.compose import raised
-from rl.atomic_write import FULL
 from rl.recipe.jobs import TrainingRecipe
 from rl.tracking.alerts import Alerts
 from rl.tracking.loop_watch import LoopWatch
 from rl.tracking.metrics_file import append_metrics, drop_metrics_after
 from rl.tracking.service_metrics import step_metrics
 from rl.tracking.trackers import Tracker, start_trackers
+from rl.writable import FULL
 from rollout.roles import BudgetSpent, RunStopped
 from rollout.text.foreign import error_text
 

@@ -5,16 +5,19 @@ A tracker is made and used in one thread, and not on the event loop's.
 
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Protocol
 
 from PIL import Image
 
-from rewards.compose import raised, why_not_loaded
+from rewards.compose import said, why_not_loaded
 from rewards.functions.import_path import name_of
 from rl.recipe.jobs import TrackingConfig, TrainingRecipe
 from rl.tracker_registry import load_tracker
 from rl.tracking.user_metrics import load_metric
+from rl.writable import FULL
+from rollout.roles import RunStopped
 from rollout.text.limits import is_own, nearest
 
 Row = Mapping[str, Any]
@@ -65,20 +68,26 @@ class BuiltinTracker:
 
 
 def start_trackers(recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]) -> list[Tracker]:
-    """Start what the recipe's `tracking.backends` names; `kept` are the rows that a resumed run goes on from."""
-    return [_made(name, make, recipe, first_step, kept) for name, make in _wanted(recipe.tracking).items()]
+    """Start what the recipe's `tracking.backends` names; `kept` are the rows that a resumed run goes on from.
 
-
-def _made(
-    name: str, make: Callable[..., Tracker], recipe: TrainingRecipe, first_step: int, kept: Sequence[Row]
-) -> Tracker:
-    """Return a tracker. Raises ValueError that names one of the user's own that cannot be made."""
-    try:
-        return make(recipe, first_step, kept, **recipe.tracking.options.get(name_of(name), {}))
-    except Exception as error:
-        if not is_own(name):
-            raise
-        raise ValueError(f"tracking.backends has {name}: it {raised(error)}") from error
+    Raises `RunStopped` for one that does not start: a server that cannot be reached, say.
+    """
+    options = recipe.tracking.options
+    started: list[Tracker] = []
+    for name, make in _wanted(recipe.tracking).items():
+        try:
+            started.append(make(recipe, first_step, kept, **options.get(name_of(name), {})))
+        except Exception as error:
+            for tracker in started:
+                with suppress(Exception):
+                    tracker.close()
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise
+            told = " ".join(f"{type(error).__name__}: {said(error) if is_own(name) else error}".split())
+            raise RunStopped(
+                f"tracking.backends has {name}, which did not start: {told}; mend it, or leave it out"
+            ) from error
+    return started
 
 
 def check_trackers(config: TrackingConfig) -> None:

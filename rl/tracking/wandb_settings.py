@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rl.recipe.wandb_project import PROJECT
+from rl.writable import check_writable
 from rollout.text.limits import shown
 
 DEFAULT_PROJECT = "interleave"
@@ -22,6 +23,7 @@ _ENTITY = (re.compile(r"[\w\-.]{1,128}"), "a user's or team's name, of letters, 
 _RUN_ID = (re.compile(r"(?!\s)[^:;,#?/'\s]{1,128}"), "1 to 128 characters and none of : ; , # ? / '")
 _NAME = (re.compile(r".{1,128}"), "1 to 128 characters")
 _TAGS = (re.compile(r"[^,]{1,64}(,[^,]{1,64})*"), "tags of 1 to 64 characters, with commas between")
+_API_KEY = re.compile(r"\w{40,}|[^-]*-[\w-]{40,}|[\w-]+\.[\w-]+\.[\w-]+")
 _VARIABLES = {
     "WANDB_PROJECT": PROJECT,
     "WANDB_ENTITY": _ENTITY,
@@ -67,11 +69,32 @@ def check_environment(environ: Mapping[str, str] = os.environ) -> None:
             raise ValueError(f"{variable} is {shown(given)}; expected {expected} (W&B's own variable)")
     if (mode := wandb_mode(environ)) not in MODES.values():
         raise ValueError(f"WANDB_MODE is {shown(mode)}; expected online, offline or disabled")
-    has_login = environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").exists()
-    if mode == "online" and not has_login:
+    key = environ.get("WANDB_API_KEY", "")
+    if mode == "online" and not (key or (Path.home() / ".netrc").exists()):
         raise ValueError("WANDB_MODE is online, but WANDB_API_KEY is not set; set it, or WANDB_MODE=offline")
+    if mode == "online" and key and not _API_KEY.fullmatch(key):
+        raise ValueError(
+            f"WANDB_API_KEY has {len(key)} characters; expected 40 or more, letters, digits and _ (W&B's own "
+            "variable); copy the whole key, or set WANDB_MODE=offline"
+        )
     if folder := environ.get("WANDB_DIR"):
-        path = Path(folder).expanduser()
-        there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-        if not there.is_dir() or not os.access(there, os.W_OK):
-            raise ValueError(f"WANDB_DIR is {folder}; expected a folder that can be written ({there} cannot)")
+        check_writable(Path(folder).expanduser(), "WANDB_DIR")
+    _check_others(environ)
+
+
+def _check_others(environ: Mapping[str, str]) -> None:
+    """Raise ValueError for a variable that W&B itself refuses, of those that are not checked here."""
+    checked = {*_VARIABLES, "WANDB_MODE", "WANDB_DISABLED", "WANDB_API_KEY", "WANDB_DIR"}
+    others = {name: said for name, said in environ.items() if name.startswith("WANDB_") and name not in checked}
+    if not others:
+        return
+    import wandb
+
+    for name, said in others.items():
+        try:
+            wandb.Settings().update_from_env_vars({name: said})
+        except (ValueError, wandb.errors.UsageError) as error:
+            why = [line.strip() for line in str(error).splitlines()][2:3] or [str(error)]
+            raise ValueError(
+                f"{name} is {shown(said)}: {why[0].partition(' [type=')[0]} (W&B's own variable)"
+            ) from None

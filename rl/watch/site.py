@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import rl.inspection
 from actors.store.place import is_bucket
 from actors.web.loopback import Reply
+from rl.recipe.yaml import Plain, read_yaml
 from rl.tracking.charts import charts_of, family_of
 from rl.tracking.course import Course, families, glance
 from rl.watch.newest import Newest
@@ -89,11 +88,7 @@ def about_run(run_dir: Path, store: Path | str | None = None) -> About:
     path = run_dir / "recipe.yaml"
     if not path.is_file():
         raise ValueError(f"{run_dir} is not the folder of a run: it has no recipe.yaml")
-    try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    said = said if isinstance(said, dict) else {}
+    said = {key: one.value if isinstance(one, Plain) else one for key, one in read_yaml(path, "recipe").items()}
     num_steps, kept = said.get("num_steps"), said.get("store")
     if store is None and isinstance(kept, str) and kept:
         store = kept if is_bucket(kept) else Path(kept).expanduser()

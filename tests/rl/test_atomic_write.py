@@ -1,6 +1,7 @@
-"""A file is whole, or what it was; no text costs a run its report."""
+"""A file is there whole or as before, and takes no device's place; no text costs a run its report."""
 
 import json
+import os
 
 import pytest
 
@@ -15,8 +16,21 @@ def test_a_text_is_written_as_utf_8_and_half_a_character_as_json_has_it(tmp_path
     assert json.loads(path.read_text(encoding="utf-8")) == {"why": f"café {HALF}"}
 
 
-def test_what_fails_leaves_what_was_there(tmp_path):
-    (tmp_path / "file").mkdir()
-    with pytest.raises(OSError, match="file"):
-        atomic_write(tmp_path / "file", "text")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path, make):
+    path = tmp_path / "page.html"
+    make(path)
+    mode = path.stat().st_mode
+    with pytest.raises(FileExistsError, match="it is no file") as error:
+        atomic_write(path, "text")
+    assert error.value.filename == str(path)
+    assert path.stat().st_mode == mode
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_and_its_folders_are_made_or_replaced(tmp_path):
+    path = tmp_path / "new" / "page.html"
+    for text in ("one", "two"):
+        atomic_write(path, text)
+        assert path.read_text() == text
+    assert list(path.parent.iterdir()) == [path]

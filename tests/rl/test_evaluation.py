@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rl.cli.multi_seed import missed_bars
-from rl.evaluation import Evaluation, EvaluationRow, compare
+from rl.evaluation import Evaluation, EvaluationRow, compare, evaluated_before
+from tests.support.interrupted_run import learn_until
 
 NAN = float("nan")
 
@@ -71,6 +72,22 @@ def test_an_evaluation_is_read_back(tmp_path):
     before = evaluation(row(1, gain=2.0), row(2, is_failed=False))
     before.save(tmp_path / "e.json")
     assert str(Evaluation.load(tmp_path / "e.json")) == str(before)  # nan != nan, but its text is
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": [{"reward": 1}], "num_failed": 0}', '{"rows": 3}'])
+def test_a_damaged_evaluation_before_training_is_told_with_what_can_be_done(tmp_path, content):
+    file = tmp_path / "evaluation_before.json"
+    assert evaluated_before(tmp_path) is None
+    file.write_text(content)
+    with pytest.raises(ValueError, match=rf"{file} is damaged: .*; remove it, and it is made again"):
+        evaluated_before(tmp_path)
+    learn_until(tmp_path, 3)
+    told = "what was before training cannot be measured after step 3: put the file back, or choose another run"
+    with pytest.raises(ValueError, match=rf"{file} is damaged: .*; {told}"):
+        evaluated_before(tmp_path)
+    file.unlink()
+    with pytest.raises(ValueError, match=rf"{file} is missing; {told}"):
+        evaluated_before(tmp_path)
 
 
 def test_a_figure_that_does_not_exist_misses_its_bar():

@@ -1,5 +1,6 @@
 """A run whose judge may end it, on fakes."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,5 +52,7 @@ def saved_step(recipe):
 
 def learn_until(run_dir: Path, step: int) -> None:
     """Leave in a run's folder what says that it has learned."""
-    (run_dir / "checkpoints").mkdir(parents=True)
-    (run_dir / "checkpoints" / "latest").write_text(f"step_{step:06d}")
+    folder = run_dir / "checkpoints" / f"step_{step:06d}"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(json.dumps({"step": step}))
+    (folder.parent / "latest").write_text(folder.name)

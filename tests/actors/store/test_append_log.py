@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.store.append_log import AppendLog, GroupCommit, read_log
+from actors.store.append_log import AppendLog, GroupCommit, read_log, tell_damaged
 
 
 def test_what_is_appended_is_read_kind_by_kind(tmp_path):
@@ -28,6 +28,19 @@ def test_a_torn_or_damaged_line_is_skipped_wherever_the_tear_is(tmp_path):
         assert list(read_log(tmp_path, "samples")) == [{"n": 1}]
     log.path.write_bytes(whole.replace(b'"n": 1', b'"n": 7'))
     assert list(read_log(tmp_path, "samples")) == [{"n": 2}]
+
+
+def test_lines_with_a_wrong_checksum_are_told_and_a_torn_end_is_not(tmp_path, capsys):
+    log = AppendLog(tmp_path, "samples")
+    log.append([{"a": number} for number in range(4)])
+    log.close()
+    whole = log.path.read_bytes()
+    log.path.write_bytes(whole[:-5])
+    tell_damaged(tmp_path, "samples", "calls")
+    assert capsys.readouterr().err == ""
+    log.path.write_bytes(whole.replace(b'"a": 1', b'"a": 7').replace(b'"a": 2', b'"a" 2'))
+    tell_damaged(tmp_path, "samples", "calls")
+    assert capsys.readouterr().err == f"interleave: {log.path}: 2 lines with a wrong checksum, left out\n"
 
 
 def test_each_writer_has_a_file_of_its_own(tmp_path):

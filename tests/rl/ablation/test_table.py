@@ -8,7 +8,8 @@ import json
 import pytest
 
 from evals.stories import ALONE, PLANNED
-from rl.ablation.table import has_figures, make_table
+from rl.ablation.plan import Kind
+from rl.ablation.table import has_figures, make_table, told_arms
 from rl.ablation.text import notes, text_tables
 from tests.support.ablations import planned, tell
 
@@ -120,3 +121,15 @@ def test_cells_are_points_of_a_hundred(plan):
     steps, order, *_ = text_tables(make_table(plan))
     assert ["planner + full", "3", "1", "75.0", "75.0 to 75.0", ""] in steps.rows
     assert order.rows[0] == ["planner over generator alone", "1", "", "+25.0", "+25.0 to +25.0", "above"]
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"arms": [1]}', '{"arms": [{"name": "planner"}]}'])
+def test_damaged_stories_are_told_with_how_they_are_made_again(plan, content):
+    file, record = plan.told("sft"), plan.part(Kind.STORIES, "sft").record
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(
+        ValueError, match=rf"^{file} .*; put it back, or remove {record} to have these stories told again"
+    ):
+        told_arms(plan)
+    record.unlink()
+    told_arms(plan)

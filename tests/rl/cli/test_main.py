@@ -35,6 +35,47 @@ def test_a_folder_that_cannot_be_made_is_one_line(arguments, tmp_path, capsys):
     assert told.count("\n") == 1
 
 
+@pytest.mark.parametrize("port", ["99999", "65536", "-1", "abc", "1" * 5000, "٣"])
+def test_a_port_that_is_none_is_one_line(port, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["watch", str(tmp_path), "--port", port])
+    assert f"argument --port: {port!r}; expected a port from 0 to 65535; see" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1", "127.0.0.1:80", "[::1]", "256.0.0.1", "é..x", "a b", ""])
+def test_a_host_that_is_none_is_one_line(host, tmp_path, capsys):
+    assert cli.main(["serve", SHAPES, f"service.host={host}"]) == 2
+    told = capsys.readouterr().err
+    assert "service.host is " in told
+    assert "; expected an address or a host's name, like 127.0.0.1, without http:// and without a port\n" in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", str(REPO / "recipes" / "shapes_grpo.yaml"), "run_dir={out}"],
+        ["serve", SHAPES, "service.port=0"],
+        ["generate", "Draw a ruby circle at the left", "--recipe", SHAPES, "--out", "{out}"],
+        ["data", "build", str(REPO / "recipes" / "build_shapes.yaml"), "requests.file={requests}", "run_dir={out}"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_generator_where_nothing_answers_is_one_line_before_anything_starts(arguments, tmp_path, capsys, monkeypatch):
+    def never(*_):
+        raise AssertionError("a job was started")
+
+    for module in ("actors.cluster", "rl.launch"):
+        monkeypatch.setattr(f"{module}.ray_cluster", never)
+    (tmp_path / "requests.txt").write_text("Draw a ruby circle at the left\n")
+    places = {"out": tmp_path / "out", "requests": tmp_path / "requests.txt"}
+    generator = "generator={kind: service, base_url: 'http://127.0.0.1:9'}"
+    given = [part.format(**places) for part in arguments]
+    assert cli.main([*given, "~generator", generator, f"store={tmp_path}/store"]) == 2
+    told = capsys.readouterr().err
+    assert "interleave: generator: cannot ask the service at http://127.0.0.1:9 without a key: unreachable: " in told
+    assert told.count("\n") == 1
+
+
 def test_a_bad_record_is_one_located_line_before_anything_starts(tmp_path, capsys):
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     good, bad = critic_record(0), critic_record(1, images=["x.png"])

@@ -92,3 +92,11 @@ def test_the_hand_in_needs_no_judge(command, tmp_path):
     assert main([*command, "--submit-only", "--limit", "3"]) == 0
     assert len(list((tmp_path / "out/submission").iterdir())) == 3
     assert not (tmp_path / "out/judges").exists()
+
+
+def test_a_judge_where_nothing_answers_is_one_line_before_an_image_is_made(command, tmp_path, capsys):
+    judge = [f"--judge={said}" for said in ("base_url=http://127.0.0.1:9", "api_key_env=PATH", "num_replicas=0")]
+    assert main([*command, "--prompts", str(tmp_path / "wise"), *judge]) == 2
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"interleave: --judge: cannot ask '.*' at http://127\.0\.0\.1:9 .*: unreachable: .*\n", told)
+    assert not (tmp_path / "out" / "outputs").exists()

@@ -51,6 +51,13 @@ def test_the_same_text_may_lead_elsewhere(tmp_path, monkeypatch):
     assert not any(leads_elsewhere("store", text, before) for text in ("none", "s3://bucket/runs", str(tmp_path)))
 
 
+def test_a_store_of_the_checkout_is_none_of_a_run_elsewhere(tmp_path, monkeypatch):
+    # "recipes" stands for a store that is in the checkout as well: a run elsewhere writes into its own folder.
+    monkeypatch.chdir(tmp_path)
+    assert leads_elsewhere("store", "recipes", REPO)
+    assert not leads_elsewhere("store", "recipes", tmp_path / "gone")
+
+
 def test_a_link_that_leads_to_itself_is_another_place(tmp_path, monkeypatch):
     (tmp_path / "loop").symlink_to("loop")
     monkeypatch.chdir(tmp_path)

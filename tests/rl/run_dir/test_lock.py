@@ -1,5 +1,6 @@
 """One process at a time in a folder, whatever became of the last one."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -101,6 +102,56 @@ def test_a_torn_lock_goes_by_its_time(tmp_path):
     os.utime(tmp_path / ".lock" / "x.json", (1, 1))
     with locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[]",
+        "[" * 100_000,
+        '{"host": 1}',
+        '{"host": "h", "pid": "x", "since": 0, "machine": "m", "started": ""}',
+        '{"host": "h", "pid": -1, "since": 0, "machine": "m", "started": ""}',
+        '{"host": "h", "pid": 1e30, "since": 0, "machine": "m", "started": ""}',
+        '{"host": "h", "pid": 7, "since": 1e300, "machine": "m", "started": ""}',
+    ],
+)
+def test_a_lock_that_says_nonsense_goes_by_its_time(tmp_path, said):
+    (tmp_path / ".lock").mkdir()
+    (tmp_path / ".lock" / "x.json").write_text(said.replace('"m"', json.dumps(lock._machine())))
+    held = lock.holder_of(tmp_path)
+    assert held is not None
+    assert str(held[0]) == "a process that its lock does not name: the file there is damaged"
+    os.utime(tmp_path / ".lock" / "x.json", (1, 1))
+    with locked(tmp_path):
+        pass
+
+
+def test_a_disk_without_room_is_named_and_nothing_is_left(tmp_path, monkeypatch):
+    def full(path, *_, **__):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        locked(tmp_path).__enter__()
+    assert str(error.value.filename).startswith(f"{tmp_path}/.lock-")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_is_no_folder_is_named_and_nothing_is_left(tmp_path):
+    (tmp_path / ".lock").touch()
+    with pytest.raises(ValueError, match=rf"{tmp_path}/\.lock is no folder; if no process is in it, remove"):
+        locked(tmp_path).__enter__()
+    (tmp_path / ".lock").unlink()
+    (tmp_path / ".lock").symlink_to(".lock")
+    with pytest.raises(ValueError, match=r"\.lock is no folder"):
+        locked(tmp_path).__enter__()
+    (tmp_path / ".lock").unlink()
+    (tmp_path / ".lock" / "of_somebody").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"cannot be locked; if no process is in it, remove .*\.lock"):
+        locked(tmp_path).__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def _enter(folder: str, entered, inside, num_inside) -> None:

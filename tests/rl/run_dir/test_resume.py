@@ -142,7 +142,11 @@ def test_where_a_run_stops_for_failures_may_be_set_anew(tmp_path):
 
 def test_a_part_of_the_folder_that_cannot_be_written_to_is_said_before_anything_starts(tmp_path):
     (tmp_path / "checkpoints").write_text("no folder")
-    with pytest.raises(ValueError, match=rf"{tmp_path}/checkpoints cannot be written to by user \d+"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}/checkpoints is no folder; a run needs one there"):
+        check_run_dir(make_recipe(tmp_path), False)
+    (tmp_path / "checkpoints").unlink()
+    (tmp_path / "ledger").symlink_to(tmp_path / "gone")
+    with pytest.raises(ValueError, match=rf"{tmp_path}/ledger is no folder; a run needs one there"):
         check_run_dir(make_recipe(tmp_path), False)
 
 

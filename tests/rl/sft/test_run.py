@@ -237,6 +237,16 @@ def test_a_finished_run_is_not_started_again(tmp_path, missing):
     check_unfinished(recipe)
 
 
+@pytest.mark.parametrize("name", ["best.json", "best_pending.json"])
+@pytest.mark.parametrize("content", ["", "[]", '{"step": 1}'])
+def test_a_damaged_note_of_the_best_weights_is_told_with_what_can_be_done(tmp_path, name, content):
+    recipe = make_recipe(tmp_path, num_steps=4)
+    recipe.folder.mkdir(parents=True, exist_ok=True)
+    (recipe.folder / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"{name} is damaged: .*; put it back from a copy, or remove it"):
+        BestCheckpoint(recipe, resumed_after=1)
+
+
 def test_examples_are_learned_while_a_checkpoint_is_written(tmp_path, records):
     class Patient(FakePolicy):
         """Writes the checkpoint of step 2 only when two more are learned."""

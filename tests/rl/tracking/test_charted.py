@@ -37,6 +37,17 @@ def test_another_name_is_another_chart_and_what_is_hidden_may_come_again(tmp_pat
     assert Charted(tmp_path / "chart.json", "other").new_of({"loss": 1.0}, 2) == {"loss": 1.0}
 
 
+@pytest.mark.parametrize("content", [b"", b"\x80", b"[]", b'{"name": "abc"}', b'{"name": "a", "steps": {"loss": "x"}}'])
+def test_a_damaged_note_begins_another_chart_and_says_so(tmp_path, content, capsys):
+    (tmp_path / "chart.json").write_bytes(content)
+    charted = Charted(tmp_path / "chart.json")
+    assert (charted.name, charted.new_of({"loss": 1.0}, 0)) == ("", {"loss": 1.0})
+    told = capsys.readouterr().err
+    assert told.startswith(f"interleave: {tmp_path}/chart.json cannot be read")
+    assert "another chart begins" in told
+    assert told.count("\n") == 1
+
+
 def started(recipe, first_step, kept, until):
     """Follow a run from one start to its kill, or to its end: what its log tells its trackers."""
     (tracker,) = start_trackers(recipe, first_step, kept)

@@ -42,5 +42,12 @@ def test_a_port_that_is_taken_is_one_line_before_anything_starts():
             check_trackers(TrackingConfig(backends=["prometheus"], prometheus_port=port))
 
 
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_this_machine_is_told_from_a_port_that_is_taken(host):
+    told = rf"cannot listen on {host}:9: [^(]*; set tracking\.prometheus_host to an address of this machine$"
+    with pytest.raises(ValueError, match=told):
+        check_trackers(TrackingConfig(backends=["prometheus"], prometheus_host=host, prometheus_port=9))
+
+
 def test_nobody_else_can_read_by_default():
     assert TrackingConfig().prometheus_host == "127.0.0.1"

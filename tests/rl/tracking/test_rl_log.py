@@ -297,7 +297,7 @@ class Unmade:
 
 def test_a_tracker_of_ones_own_that_cannot_be_made_is_named(tmp_path):
     recipe = make_recipe(tmp_path, tracking=TrackingConfig(backends=[f"{__name__}:Unmade"]))
-    with pytest.raises(ValueError, match=r"tracking\.backends has .*:Unmade: it raised UnsayableError: its __str__"):
+    with pytest.raises(RunStopped, match=r"has .*:Unmade, which did not start: UnsayableError: its __str__"):
         start_trackers(recipe, 1, [])
 
 
@@ -339,6 +339,26 @@ def test_a_resumed_run_keeps_the_rows_up_to_its_checkpoint(tmp_path):
     kept = drop_metrics_after(tmp_path, 2)
     assert [row["step"] for row in kept] == [0, 1, 2]
     assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("damaged", [b"\x80\xff\n", b"[1]\n", b"7\n", b'{"step": "1"}\n', b"[" * 100_000 + b"\n"])
+def test_lines_that_are_no_rows_are_left_out_and_the_file_is_kept_before_it_is_replaced(tmp_path, damaged, capsys):
+    file = tmp_path / "metrics.jsonl"
+    append_metrics(tmp_path, {"step": 1, "reward/mean": 0.5})
+    content = damaged + b"\n" + file.read_bytes()
+    file.write_bytes(content)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1]
+    assert [row["step"] for row in drop_metrics_after(tmp_path, 2)] == [1]
+    assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == content
+    assert "1 line cannot be read; the file as it was is kept as metrics.jsonl.damaged" in capsys.readouterr().err
+    drop_metrics_after(tmp_path, 2)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_of_one_damaged_line_is_kept_too(tmp_path, capsys):
+    (tmp_path / "metrics.jsonl").write_bytes(b"\x80 and no end")
+    assert drop_metrics_after(tmp_path, 2) == []
+    assert (tmp_path / "metrics.jsonl.damaged").exists()
 
 
 def test_an_evaluation_that_a_kill_left_half_noted_is_made_again_and_stands_once(tmp_path):

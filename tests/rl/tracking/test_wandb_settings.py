@@ -1,6 +1,7 @@
 """What W&B is told and what it would refuse: its own variables are obeyed, and a wrong one is one line at once."""
 
 import pytest
+from wandb.sdk.lib.wbauth.validation import check_api_key
 
 from rl.cli import main as cli
 from rl.recipe.config import REPO
@@ -49,13 +50,39 @@ def test_a_wrong_project_is_one_line_before_anything_starts(tmp_path, capsys):
         ({"WANDB_RUN_ID": "a/b"}, "WANDB_RUN_ID is 'a/b'"),
         ({"WANDB_NAME": "x" * 200}, "WANDB_NAME is 'xxx"),
         ({"WANDB_TAGS": "a,,b"}, "WANDB_TAGS is 'a,,b'; expected tags of 1 to 64 characters"),
-        ({"WANDB_DIR": "/dev/null/x"}, r"WANDB_DIR is /dev/null/x; expected a folder that can be written"),
+        ({"WANDB_DIR": "/dev/null/x"}, r"WANDB_DIR is /dev/null/x, which cannot be written to .*; expected a folder"),
+        ({"WANDB_DIR": "/proc/x"}, r"WANDB_DIR is /proc/x, which cannot be written to"),  # though root may write there
+        ({"WANDB_API_KEY": "short"}, "WANDB_API_KEY has 5 characters; expected 40 or more"),
+        ({"WANDB_RESUME": "maybe"}, "WANDB_RESUME is 'maybe': Input should be 'allow', 'must', 'never' or 'auto'"),
+        ({"WANDB_BASE_URL": "nonsense"}, "WANDB_BASE_URL is 'nonsense': Input should be a valid URL"),
+        ({"WANDB_SILENT": "maybe"}, "WANDB_SILENT is 'maybe': Input should be a valid boolean"),
     ],
 )
 def test_a_variable_that_wandb_would_refuse_is_named(variables, message, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ValueError, match=message):
         check_environment(variables)
+
+
+_KEY = "0123456789abcdefghijABCDEFGHIJ_001234567"
+
+
+@pytest.mark.parametrize("key", [_KEY, f"local-{_KEY}", f"a-b-{_KEY}", f"{_KEY}.b.c", "a.b.c"])
+def test_a_key_that_wandb_takes_passes(key):
+    assert check_api_key(key) is None
+    check_environment({"WANDB_API_KEY": key})
+
+
+@pytest.mark.parametrize("key", [_KEY[:39], f"local-{_KEY[:30]}", f"{_KEY[:20]}-{_KEY[20:]}", f"{_KEY} ", "a.b"])
+def test_a_key_that_wandb_refuses_is_refused_and_not_shown(key):
+    assert check_api_key(key)
+    with pytest.raises(ValueError, match="WANDB_API_KEY has") as error:
+        check_environment({"WANDB_API_KEY": key})
+    assert key not in str(error.value)
+
+
+def test_variables_that_wandb_takes_pass():
+    check_environment({"WANDB_RESUME": "must", "WANDB_SILENT": "true", "WANDB_NOTES": "some", "WANDB_OF_MINE": "x"})
 
 
 @pytest.mark.parametrize(

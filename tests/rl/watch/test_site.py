@@ -230,9 +230,10 @@ def test_a_folder_without_a_run_and_a_recipe_of_another_version(run_dir, tmp_pat
     assert about_run(run_dir).num_gpus is None
     assert about_run(run_dir).num_steps
     assert about_run(run_dir, tmp_path).store == tmp_path
-    recipe.write_text("a: [")
-    with pytest.raises(ValueError, match="cannot be read"):
-        about_run(run_dir)
+    for damaged, told in ((b"a: [", "is not YAML: line 1"), (b"[" * 5000, "nested too deeply"), (b"\x80", "UTF-8")):
+        recipe.write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"recipe {recipe} .*{told}"):
+            about_run(run_dir)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 
 from rl.launch import check_launch
 from rl.run_dir.lock import locked
-from rl.run_dir.writable import check_store, check_writable
+from rl.writable import check_store, check_writable
 from tests.support.training import make_recipe
 
 

@@ -1,10 +1,14 @@
 """Whether a folder can be written into, tried before anything starts."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
 
 from actors.store.place import CACHE_VARIABLE, folder_of, is_bucket
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors of a disk that takes no more, of this user or in one file (`ulimit -f`)."""
 
 
 def check_store(place: str) -> None:
