@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from PIL import Image
 
 from actors.store.image_formats import UnreadableImage, decoded_file
-from actors.store.pixels import UnclearImage
+from actors.store.pixels import UnclearImage, as_seen
 from actors.store.store import Store
 from rollout.story import Story, StoryEvent
 from rollout.storyline import Storyline
@@ -44,15 +45,21 @@ class Storyteller:
 
     async def request(self, text: str, images: Sequence[ImageInput] = (), *, seed: int = 0, tries: int = 0) -> Request:
         """Return a request whose images are in the store. Raises ValueError that says what is wrong."""
-        refs = await asyncio.to_thread(lambda: tuple(map(self._keep, images)))
+        refs = await asyncio.to_thread(lambda: tuple(map(self._keep, images, count(1))))
         return Request(text, refs, seed, tries).checked()
 
     def picture(self, ref: ImageRef) -> Image.Image:
         """Return an image of a story, as RGB."""
         return self.store.get_image(ref)
 
-    def _keep(self, picture: ImageInput) -> ImageRef:
-        return self.store.put_image(picture if isinstance(picture, Image.Image) else read_picture(picture))
+    def _keep(self, picture: ImageInput, number: int) -> ImageRef:
+        if not isinstance(picture, Image.Image):
+            return self.store.put_image(read_picture(picture))
+        try:
+            seen = as_seen(picture)
+        except Exception as error:  # a file that was opened is decoded only here
+            raise ValueError(f"image {number} cannot be shown: {error}") from None
+        return self.store.put_image(seen)
 
 
 def read_picture(file: Path | str) -> Image.Image:

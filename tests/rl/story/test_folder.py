@@ -166,8 +166,10 @@ def test_a_teller_takes_files_and_pictures_and_gives_pictures_back(store, tmp_pa
     assert [storyteller.picture(ref).size for ref in story.request.images] == [(5, 4), (3, 3)]
     assert storyteller.picture(str(story.steps[0].image)).size == (8, 8)
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(ValueError, match=r"text\.png cannot be read"):
+    with pytest.raises(ValueError, match=r"text\.png cannot be decoded \(expected an image, found a text"):
         asyncio.run(storyteller.tell("go on", [tmp_path / "text.png"]))
+    with pytest.raises(ValueError, match=r"image 2 cannot be shown: its mode is F .*; save it with 8 or 16 bits"):
+        asyncio.run(storyteller.tell("go on", [tmp_path / "blue.png", Image.new("F", (3, 3))]))
 
 
 def test_progress_has_a_line_for_everything_that_was_done(store, capsys):
