@@ -99,7 +99,10 @@ class FunctionPlanner:
     function: PlanFunction
 
     async def plan(self, request: Request, seed: int, repeat: int = 0) -> ModelAnswer:
-        return ModelAnswer(seed, format_plan(self.function(request.text, len(request.images))))
+        plan = self.function(request.text, len(request.images))
+        if not isinstance(plan, Plan):
+            raise TypeError(f"the planner's function returned a {type(plan).__name__}, expected a Plan")
+        return ModelAnswer(seed, format_plan(plan))
 
 
 def critic_request(template: str, shown: CriticInput, params: SamplingParams, seed: int) -> SampleRequest:

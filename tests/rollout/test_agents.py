@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rollout.agents import ImageLimit, ModelPlanner
+from rollout.agents import FunctionPlanner, ImageLimit, ModelPlanner
 from rollout.types import Request, SampleRequest, SamplingParams
 
 
@@ -45,3 +45,12 @@ def test_many_images_are_asked_to_be_smaller(num_images, limit):
     request = Request("go on", tuple("abcdef"[:num_images]))
     assert asked(request, many_images=ImageLimit(5)).max_pixels == limit
     assert asked(request).max_pixels is None
+
+
+def no_plan(text, num_images):
+    return "a plan"
+
+
+def test_a_function_that_returns_no_plan_is_told_so():
+    with pytest.raises(TypeError, match="the planner's function returned a str, expected a Plan"):
+        asyncio.run(FunctionPlanner(no_plan).plan(Request("a cat"), seed=3))
