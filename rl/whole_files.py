@@ -89,8 +89,11 @@ def explained(run_dir: Path) -> dict[str, Any]:
 
 def _why_broken(folder: Path) -> str:
     """Return why a checkpoint cannot be gone on from; empty where nothing is known."""
+    ranks = folder / "policy" / "policy.json"
     try:
         said = read_object(folder / "state.json")
+        if ranks.exists():
+            read_object(ranks)
     except OSError as error:
         return f"its state.json cannot be read ({error.strerror})"
     except ValueError as error:

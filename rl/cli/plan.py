@@ -82,12 +82,16 @@ def dry_run(recipe: Recipe, resume: bool | str, accepted: Collection[str]) -> in
     Raises ValueError for a folder that `train` would refuse. What its sources contain is not compared.
     """
     from rl.disk_room import check_disk
+    from rl.evaluation import evaluated_before
     from rl.run_dir.resume import check_run_dir, is_resumed
     from rl.writable import check_store, check_writable
 
     check_writable(Path(recipe.run_dir), "run_dir")
     check_store(recipe.store)
-    check_run_dir(recipe, is_resumed(resume, Path(recipe.run_dir)), accepted=accepted)
+    resumed = is_resumed(resume, Path(recipe.run_dir))
+    check_run_dir(recipe, resumed, accepted=accepted)
+    if resumed:
+        evaluated_before(Path(recipe.run_dir))
     code = _show(recipe, devices_here(), (), None, must_start=True)
     check_disk(recipe)  # last: the plan of a large model is of use on a small disk, too
     return code

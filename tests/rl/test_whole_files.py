@@ -70,6 +70,17 @@ def test_a_checkpoint_that_is_not_whole_is_told_with_the_one_before(tmp_path, st
         check_newest(tmp_path)
 
 
+def test_what_the_ranks_noted_in_a_checkpoint_is_looked_at_too(tmp_path):
+    learn_until(tmp_path, 2)
+    ranks = tmp_path / "checkpoints" / "step_000002" / "policy" / "policy.json"
+    ranks.parent.mkdir()
+    ranks.write_text('{"version": 2')
+    with pytest.raises(
+        ValueError, match=rf"step_000002 is the newest checkpoint, and is not whole: {ranks} is damaged"
+    ):
+        check_newest(tmp_path)
+
+
 def test_a_folder_of_another_name_is_no_checkpoint(tmp_path):
     learn_until(tmp_path, 2)
     older(tmp_path, "step_old")
