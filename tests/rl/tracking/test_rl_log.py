@@ -26,7 +26,7 @@ from rl.tracking.metrics_file import append_metrics, drop_metrics_after, read_me
 from rl.tracking.rl_log import Log
 from rl.tracking.service_metrics import idle_shares, num_devices, step_metrics, throughput
 from rl.tracking.trackers import start_trackers
-from rollout.roles import BudgetSpent
+from rollout.roles import BudgetSpent, RunStopped
 from rollout.types import Batch, Phase, TrainingRow
 from tests.support.fakes import FakePolicy, FakeSampler
 from tests.support.training import TERMS, make_recipe, train_on_fakes
