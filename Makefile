@@ -13,7 +13,7 @@ ANSWERS   := import signal, sys, urllib.request as web; signal.setitimer(signal.
 # without compiled files each process compiles all it imports: tests and a run's actors alike would start seconds later
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup install-cpu install-gpu demo learning test check docs format
+.PHONY: setup install-cpu install-gpu demo learning test check docs format fast-rl fast-actors fast-rest
 
 demo: RUN_DIR := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 demo: $(READY)            ## train the shapes critic by GRPO and show that it got better
@@ -31,8 +31,17 @@ check: $(READY)           ## format, lint, types and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	@# three on two cores: some tests wait
-	$(BIN)/pytest -q -m "not slow" -n 3 --dist worksteal
+	@# three processes, each of which reads its own tests alone: with pytest-xdist all of them read all
+	@$(MAKE) --no-print-directory -j 3 -O fast-rl fast-actors fast-rest
+
+fast-rl: TESTS = $(sort $(dir $(wildcard tests/rl/*/__init__.py)))
+fast-actors: TESTS = tests/actors
+fast-rest: TESTS = $(filter-out tests/rl/__init__.py,$(wildcard tests/rl/*.py)) \
+	$(filter-out tests/rl/ tests/actors/ tests/support/,$(sort $(dir $(wildcard tests/*/__init__.py)))) \
+	$(wildcard tests/test_*.py)
+fast-rl fast-actors fast-rest: $(READY)
+	@# one thread: they share the cores
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" $(TESTS)
 
 docs: $(READY)            ## links, commands, examples, messages and files of all pages
 	$(BIN)/pytest -q -m "not slow" tests/test_documents.py tests/test_document_commands.py tests/test_doctests.py \

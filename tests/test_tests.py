@@ -1,6 +1,7 @@
 """The house rules of tests: each stands where its module does, and shares what it needs through `tests/support`."""
 
 import ast
+import subprocess
 from pathlib import Path
 
 from tests.support.source_tree import REPO, import_nodes, modules
@@ -82,3 +83,13 @@ def is_slow(mark: ast.expr) -> bool:
     """Whether an expression, or one in a list of them, is `pytest.mark.slow`."""
     marks = mark.elts if isinstance(mark, ast.List) else [mark]
     return any(ast.unparse(one) == "pytest.mark.slow" for one in marks)
+
+
+def test_make_check_runs_each_fast_test_once():
+    command = ["make", "--no-print-directory", "-n", "fast-rl", "fast-actors", "fast-rest"]
+    said = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout
+    lines = [line for line in said.splitlines() if '-m "not slow"' in line]
+    named = [REPO / name for line in lines for name in line.partition('-m "not slow"')[2].split()]
+    run = [path for one in named for path in (one.rglob("test_*.py") if one.is_dir() else [one])]
+    tests = [path for path in TESTS.rglob("test_*.py") if not path.name.endswith("_slow.py")]
+    assert sorted(path for path in run if path in tests) == sorted(tests)

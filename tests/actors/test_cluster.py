@@ -63,7 +63,9 @@ def test_a_host_that_does_not_answer_cannot_be_reached(monkeypatch):
         check_cluster("10.9.9.9:6379")
 
 
+@pytest.mark.slow
 def test_another_service_at_the_address_is_told_from_ray(monkeypatch):
+    """Slow: it waits for an answer."""
     monkeypatch.setattr(cluster, "_CONNECT_S", 0.5)
     server = http.server.HTTPServer(("", 0), http.server.BaseHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -96,7 +98,10 @@ def test_another_service_that_speaks_grpc_is_told_from_ray(status):
         check_cluster(address)
 
 
+@pytest.mark.slow
 def test_a_token_that_a_head_refuses_is_told_before_ray_tries(tmp_path, monkeypatch):
+    """Slow: it waits for an answer."""
+
     def answer(request, context):
         if ("authorization", "Bearer right") not in context.invocation_metadata():
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "")

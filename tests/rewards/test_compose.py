@@ -119,11 +119,13 @@ def test_gdpo_compares_the_terms_of_released_by_themselves():
 SCORE = st.floats(0, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 @given(
     verdict=st.booleans(), label=st.booleans(), numbers=st.tuples(SCORE, SCORE, SCORE, SCORE), regenerated=st.booleans()
 )
 def test_no_parsable_answer_scores_below_an_unparsable_one(name, verdict, label, numbers, regenerated):
+    """Slow: many examples."""
     before, after = numbers[:2], numbers[2:]
     reward = reward_set(name)
     parsed = reward(evidence(verdict=verdict, label=label, before=before, after=after if regenerated else None))

@@ -155,9 +155,11 @@ def whole_logits(tmp_path_factory):
     return policy.logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_staleness", [0, 1])
 @pytest.mark.parametrize("where", WHERE)
 def test_a_preempted_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, where, max_staleness, whole_logits):
+    """Slow: whole runs."""
     codes = []
     monkeypatch.setattr("actors.ending.begin", codes.append)
     recipe, policy = recipe_in(tmp_path / "stopped", max_staleness), FakePolicy(lr=0.1)

@@ -36,8 +36,11 @@ class PaidJudge(FakeJudge):
         return scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [0, 2])
 def test_the_last_step_that_was_learned_from_is_saved_and_gone_on_from(tmp_path, every):
+    """Slow: whole runs."""
+
     def recipe(name):
         settings = EvaluationConfig(num_tasks=0, num_tasks_during=0, every=every, num_seeds=2)
         return make_recipe(tmp_path / name, num_steps=8, evaluation=settings)

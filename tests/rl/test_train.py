@@ -23,8 +23,10 @@ from tests.support.training import make_recipe, train_on_fakes
 OFF_POLICY = AlgorithmConfig(loss=LossConfig(rollout_correction="token"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_staleness", [0, 2])
 def test_a_planted_preference_for_one_phrasing_is_learned(tmp_path, max_staleness):
+    """Slow: whole runs."""
     policy = FakePolicy()
     asyncio.run(train_on_fakes(make_recipe(tmp_path, max_staleness=max_staleness, algorithm=OFF_POLICY), policy))
     assert policy.probabilities()[PHRASINGS.index(GOOD)] > 0.9

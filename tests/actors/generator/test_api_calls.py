@@ -201,7 +201,9 @@ def test_an_image_that_is_cut_off_comes_with_its_reason():
     assert found.complaint == "the image is cut off; the answer hit max_tokens: raise it in generator.call"
 
 
+@pytest.mark.slow
 def test_hostile_texts_take_no_long_time():
+    """Slow: long texts."""
     for text in (
         "data:image/" * 50_000,
         "data:image/png;base64,A" + "\n" * 500_000,

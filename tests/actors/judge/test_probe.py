@@ -133,7 +133,10 @@ def test_a_server_that_speaks_another_protocol_is_said():
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_members_evidence_and_teachers_are_asked_at_once_and_each_named():
+    """Slow: an endpoint answers late."""
+
     def reply(body):
         return (404, {"error": {"message": "unknown"}}) if body["model"].startswith("no-") else fine(body)
 

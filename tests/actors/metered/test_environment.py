@@ -170,8 +170,10 @@ def ask(folder, url, **changes):
     return asyncio.run(scenario())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proxy", ["http://me:hush@127.0.0.1:1", "socks5://127.0.0.1:1"])
 def test_a_proxy_that_does_not_answer_is_named(monkeypatch, tmp_path, proxy):
+    """Slow: it waits for a proxy."""
     monkeypatch.setenv("HTTP_PROXY", proxy)
     with pytest.raises(CallError, match=r"^unreachable: .*by the proxy in HTTP_PROXY \w+://127\.0\.0\.1:1\)") as caught:
         ask(tmp_path, "http://judge.invalid/v1")

@@ -80,6 +80,7 @@ def test_ranks_that_wait_for_each_other_are_named_with_where():
         asyncio.run(ranks.update())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "look",
     [
@@ -100,6 +101,7 @@ def test_ranks_that_wait_for_each_other_are_named_with_where():
     ],
 )
 def test_ranks_that_work_are_left_alone(look):
+    """Slow: ranks that work are watched for a while."""
     ranks = Ranks(look)
     assert asyncio.run(ranks.update(seconds=0.5)) == "learned"
     assert next(ranks.number) > 10

@@ -119,7 +119,9 @@ class Outage:
         monkeypatch.setattr(shipper, "_LOOK_S", 0.01)
 
 
+@pytest.mark.slow
 def test_an_outage_is_told_once_and_the_job_goes_on(url, tmp_path, monkeypatch, quick_retries):
+    """Slow: it waits for an outage to end."""
     outage, told = Outage(monkeypatch), []
 
     async def until(said):

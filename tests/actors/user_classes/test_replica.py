@@ -117,6 +117,7 @@ def test_a_picture_that_cannot_be_shown_is_no_fault_of_the_class_and_not_tried_a
     assert "[attempts: 1," in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["score", "edit", "observe", "plan"])
 @pytest.mark.parametrize(
     ("error", "told"),
@@ -127,4 +128,5 @@ def test_a_picture_that_cannot_be_shown_is_no_fault_of_the_class_and_not_tried_a
     ],
 )
 def test_what_cannot_be_said_or_written_is_told_nevertheless(ask, what, error, told):
+    """Slow: each class works in a process of its own."""
     assert told in ask(what, f"fail({error})")

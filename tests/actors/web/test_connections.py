@@ -41,7 +41,10 @@ async def is_healthy(url) -> bool:
         return (await client.get("/")).text == "hello"
 
 
+@pytest.mark.slow
 def test_idle_connections_refuse_nobody_and_are_closed():
+    """Slow: it waits until connections are closed."""
+
     async def scenario(url, connect):
         idle = [await connect() for _ in range(200)]  # far more than the queue is long
         while_they_are_held = await is_healthy(url)
@@ -194,7 +197,10 @@ def test_answers_leave_without_delay(monkeypatch):
 UPLOAD = b"POST /edit HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3000000\r\n\r\n"
 
 
+@pytest.mark.slow
 def test_slow_uploads_take_nobodys_place(tmp_path):
+    """Slow: what is slow has to be waited for."""
+
     async def scenario():
         service = service_of(tmp_path, port=0, max_pending=1, upload_timeout_s=0.5)
         async with listening(build_app(service, None), service.config) as url:

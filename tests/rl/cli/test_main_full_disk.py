@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +21,18 @@ OLD = "what was there before"
 
 @contextmanager
 def files_of_at_most(num_bytes: int) -> Iterator[None]:
-    """Have longer files fail, as on a disk without room."""
+    """Have longer files fail, as on a disk without room.
+
+    What is imported meanwhile is not compiled to a file: Python would leave half of one, and read it the next time.
+    """
     _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writes_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = writes_bytecode
 
 
 @pytest.fixture(scope="module")

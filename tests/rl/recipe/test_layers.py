@@ -79,8 +79,10 @@ def test_what_a_file_repeats_or_a_set_computes_is_no_contradiction(folder):
     assert load_recipe(write(folder, "mine.yaml", text)).algorithm.loss.scale_factor == 700
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gdpo", "dr_grpo", "checklist", "set.yaml"])
 def test_in_a_runs_resolved_recipe_another_set_takes_the_place_of_the_first_too(folder, name):
+    """Slow: recipes are read many times."""
     base = write(folder, "base.yaml", "algorithm: {loss: {clip_low: 0.15, entropy_coef: 0.02}}\n")
     chosen = f"reward={folder}/set.yaml" if name == "set.yaml" else f"reward={name}"
     resolved = folder / "resolved.yaml"

@@ -222,7 +222,9 @@ def test_a_run_that_has_done_nothing_yet_has_a_page(run_dir):
     assert asked(site, "family", area="judge") == []
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_run_and_a_recipe_of_another_version(run_dir, tmp_path):
+    """Slow: YAML that is nested 5,000 deep takes its time."""
     with pytest.raises(ValueError, match="is not the folder of a run"):
         about_run(tmp_path)
     recipe = run_dir / "recipe.yaml"
