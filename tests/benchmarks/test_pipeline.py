@@ -1,6 +1,7 @@
 """What `benchmarks/pipeline` runs and how it judges, without running anything."""
 
 import asyncio
+import inspect
 import json
 import re
 from collections import Counter
@@ -12,6 +13,7 @@ import pytest
 
 from actors.store.store import Store
 from benchmarks.pipeline.measure import Measured
+from benchmarks.pipeline.roles import StandInEngine
 from benchmarks.pipeline.scenario import (
     NUM_TASKS,
     SCHEDULES,
@@ -178,3 +180,9 @@ def test_a_recipe_is_whole(tmp_path):
         recipe = SCENARIO.recipe(schedule, tmp_path)
         assert isinstance(recipe, Recipe)
         assert recipe.num_steps == 30 + schedule.max_staleness + 1
+
+
+@pytest.mark.parametrize("asked", ["ready", "has_weights", "sample", "stats"])
+def test_a_stand_in_answers_whatever_the_driver_asks_of_an_engine(asked):
+    """On a busy machine, too: where a step takes long, it asks whether an engine has weights."""
+    assert inspect.iscoroutinefunction(getattr(StandInEngine, asked))
