@@ -10,10 +10,14 @@ PIP    := $(BIN)/pip install --quiet --no-compile -c requirements.lock
 TORCH     := $(shell sed -n s/^torch==//p requirements.lock)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 ANSWERS   := import signal, sys, urllib.request as web; signal.setitimer(signal.ITIMER_REAL, 1); web.urlopen(sys.argv[1])
+packages = $(sort $(dir $(wildcard $1/*/__init__.py)))
+files    = $(wildcard $1/test_*.py)
+# half of the slow tests, by their time: those that start real models
+MODELS  := $(addprefix tests/actors/,generator/ judge/ policy/ sampler/ weights/) tests/benchmarks/
 # without compiled files each process compiles all it imports: tests and a run's actors alike would start seconds later
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup install-cpu install-gpu demo learning test check docs format fast-rl fast-actors fast-rest
+.PHONY: setup install-cpu install-gpu demo learning test check docs format fast-rl fast-actors fast-rest slow-models slow-rest
 
 demo: RUN_DIR := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 demo: $(READY)            ## train the shapes critic by GRPO and show that it got better
@@ -24,8 +28,14 @@ learning: $(READY)        ## the demo with three seeds; fails unless all three h
 	$(BIN)/interleave learning recipes/shapes_grpo.yaml --seeds 0,1,2
 
 test: $(READY) check      ## what CI runs
-	@# one after another: on two cores two processes take as long, and disturb each other
-	$(BIN)/pytest -m slow --durations=8
+	@# two at once: one alone leaves a third of two cores idle, and of more each waits for the others
+	@$(MAKE) --no-print-directory -j 2 -Oline slow-models slow-rest
+
+slow-models: TESTS = $(MODELS)
+slow-rest: TESTS = $(filter-out $(MODELS) tests/actors/ tests/support/,$(call packages,tests) $(call packages,tests/actors)) \
+	$(call files,tests) $(call files,tests/actors)
+slow-models slow-rest: $(READY)
+	$(BIN)/pytest -m slow --durations=8 $(TESTS)
 
 check: $(READY)           ## format, lint, types and the fast tests
 	$(BIN)/ruff format --check .
@@ -34,11 +44,10 @@ check: $(READY)           ## format, lint, types and the fast tests
 	@# three processes, each of which reads its own tests alone: with pytest-xdist all of them read all
 	@$(MAKE) --no-print-directory -j 3 -O fast-rl fast-actors fast-rest
 
-fast-rl: TESTS = $(sort $(dir $(wildcard tests/rl/*/__init__.py)))
+fast-rl: TESTS = $(call packages,tests/rl)
 fast-actors: TESTS = tests/actors
-fast-rest: TESTS = $(filter-out tests/rl/__init__.py,$(wildcard tests/rl/*.py)) \
-	$(filter-out tests/rl/ tests/actors/ tests/support/,$(sort $(dir $(wildcard tests/*/__init__.py)))) \
-	$(wildcard tests/test_*.py)
+fast-rest: TESTS = $(filter-out tests/rl/ tests/actors/ tests/support/,$(call packages,tests)) \
+	$(call files,tests) $(call files,tests/rl)
 fast-rl fast-actors fast-rest: $(READY)
 	@# one thread: they share the cores
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" $(TESTS)

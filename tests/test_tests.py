@@ -4,6 +4,8 @@ import ast
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.support.source_tree import REPO, import_nodes, modules
 
 TESTS = REPO / "tests"
@@ -85,11 +87,18 @@ def is_slow(mark: ast.expr) -> bool:
     return any(ast.unparse(one) == "pytest.mark.slow" for one in marks)
 
 
-def test_make_check_runs_each_fast_test_once():
-    command = ["make", "--no-print-directory", "-n", "fast-rl", "fast-actors", "fast-rest"]
+@pytest.mark.parametrize(
+    ("targets", "mark"),
+    [
+        (["fast-rl", "fast-actors", "fast-rest"], '-m "not slow"'),
+        (["slow-models", "slow-rest"], "-m slow --durations=8"),
+    ],
+)
+def test_make_runs_each_file_of_tests_once(targets, mark):
+    command = ["make", "--no-print-directory", "-n", *targets]
     said = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout
-    lines = [line for line in said.splitlines() if '-m "not slow"' in line]
-    named = [REPO / name for line in lines for name in line.partition('-m "not slow"')[2].split()]
+    lines = [line for line in said.splitlines() if mark in line]
+    named = [REPO / name for line in lines for name in line.partition(mark)[2].split()]
     run = [path for one in named for path in (one.rglob("test_*.py") if one.is_dir() else [one])]
-    tests = [path for path in TESTS.rglob("test_*.py") if not path.name.endswith("_slow.py")]
-    assert sorted(path for path in run if path in tests) == sorted(tests)
+    assert len(lines) == len(targets)
+    assert sorted(run) == sorted(TESTS.rglob("test_*.py"))
