@@ -1,4 +1,5 @@
 # Everything runs from a virtual environment in the checkout, made once by the first target that needs it.
+SHELL  := /bin/bash
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -29,13 +30,14 @@ learning: $(READY)        ## the demo with three seeds; fails unless all three h
 
 test: $(READY) check      ## what CI runs
 	@# two at once: one alone leaves a third of two cores idle, and of more each waits for the others
-	@$(MAKE) --no-print-directory -j 2 -Oline slow-models slow-rest
+	@$(MAKE) --no-print-directory -j 2 slow-models slow-rest
 
 slow-models: TESTS = $(MODELS)
 slow-rest: TESTS = $(filter-out $(MODELS) tests/actors/ tests/support/,$(call packages,tests) $(call packages,tests/actors)) \
 	$(call files,tests) $(call files,tests/actors)
 slow-models slow-rest: $(READY)
-	$(BIN)/pytest -m slow --durations=8 $(TESTS)
+	@# whole lines, each with whose it is
+	set -o pipefail; $(BIN)/pytest -m slow --durations=8 $(TESTS) | sed -u "s/^/$@: /"
 
 check: $(READY)           ## format, lint, types and the fast tests
 	$(BIN)/ruff format --check .
