@@ -14,7 +14,7 @@ ANSWERS   := import signal, sys, urllib.request as web; signal.setitimer(signal.
 packages = $(sort $(dir $(wildcard $1/*/__init__.py)))
 files    = $(wildcard $1/test_*.py)
 # half of the slow tests, by their time: those that start real models
-MODELS  := $(addprefix tests/actors/,generator/ judge/ policy/ sampler/ weights/) tests/benchmarks/
+MODELS  := $(addprefix tests/actors/,generator/ policy/ sampler/ weights/) tests/benchmarks/
 # without compiled files each process compiles all it imports: tests and a run's actors alike would start seconds later
 unexport PYTHONDONTWRITEBYTECODE
 
